@@ -1,0 +1,39 @@
+# One entry point. `make` prints the list of targets.
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.PHONY: help setup test test-slow lint types proto demo
+MAKEFLAGS += --no-print-directory
+
+BIN := .venv/bin
+PROTOS = $(wildcard signer_nodes/api/*.proto custody/api/*.proto)
+ARGS ?=
+
+help: ## print this list
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "make %-10s %s\n", $$1, $$2}'
+
+setup: ## install what is missing: Debian packages, .venv, node_modules (quick when nothing is)
+	@deploy/setup.sh
+
+test: lint types ## everything a change must pass: lint, types, layers, and all tests that are not slow
+	$(BIN)/pytest -n 2 -m "not slow"
+
+test-slow: setup ## the tests marked slow
+	$(BIN)/pytest -n 2 -m slow
+
+lint: setup ## ruff (rules and format) and the layers (import-linter)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/lint-imports
+
+types: setup ## mypy --strict
+	$(BIN)/mypy
+
+proto: setup ## regenerate the gRPC stubs from signer_nodes/api/*.proto and custody/api/*.proto
+	@test -n "$(PROTOS)" || { echo "no .proto files yet" >&2; exit 1; }
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m grpc_tools.protoc -I . --python_out=. --grpc_python_out=. \
+	    --mypy_out=quiet:. --mypy_grpc_out=quiet:. $(PROTOS)
+
+demo: setup ## run the whole system on this machine and show a payment; options by ARGS="--json"
+	@$(BIN)/quorumkeep demo $(ARGS)

@@ -1,0 +1,1 @@
+"""The quorumkeep command: builds requests, prints results, runs the demo."""

@@ -1,0 +1,1 @@
+"""One command that shows the whole road from request to settled transaction."""

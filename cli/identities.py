@@ -1,0 +1,138 @@
+"""People and backends: their keys, the cards by which others enrol them, the fingerprints they compare.
+
+An identity is a folder: ``key.pem`` (Ed25519, its owner's alone), ``card.json`` (public), and for an
+operator ``passkey`` (a software authenticator: the stand-in for a real one).
+"""
+
+import secrets
+from argparse import Namespace
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+from cli.authenticator import RANDOMNESS_BYTES, SoftwareAuthenticator
+from cli.files import load_key, new_folder, new_key, read_bytes, write_bytes, write_document
+from cli.results import Misuse, Result
+from policy.approval import Credential
+from policy.encoding import Json, canonical, parse_canonical, tagged_hash
+from policy.errors import MalformedError, OperationalError
+from policy.fields import NAME, Fields
+
+CARD, KEY, PASSKEY = "card.json", "key.pem", "passkey"
+KINDS = ("operator", "backend", "administrator")
+CARD_BYTES_MAX = 8192
+CARD_TAG = "card"
+
+
+@dataclass(frozen=True, slots=True)
+class PersonCard:
+    """What others must know to enrol a person or backend; ``credential`` is an operator's passkey."""
+
+    kind: str
+    name: str
+    key: bytes
+    credential: dict[str, Json] | None
+
+    def body(self) -> dict[str, Json]:
+        """The document; ``parse_person_card`` is its inverse."""
+        body: dict[str, Json] = {"kind": self.kind, "name": self.name, "key": self.key.hex()}
+        return body if self.credential is None else {**body, "credential": self.credential}
+
+    @property
+    def fingerprint(self) -> str:
+        """What two people read to one another before one enrols the other."""
+        return tagged_hash(CARD_TAG, canonical(self.body())).hex()
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """A person or backend at this machine."""
+
+    card: PersonCard
+    folder: Path
+    key: Ed25519PrivateKey = field(repr=False)
+
+    def authenticator(self) -> SoftwareAuthenticator:
+        """The operator's software authenticator. Raises ``OperationalError``."""
+        return SoftwareAuthenticator.load(self.folder / PASSKEY)
+
+
+def create(arguments: Namespace) -> Result:
+    """``identity create``: make keys and a card."""
+    folder, kind, name = Path(arguments.dir), arguments.kind, arguments.name
+    if not NAME.fullmatch(name):
+        raise Misuse(f"{name[:64]!r} is no name: use lower-case letters, digits, '.', '_' and '-'")
+    new_folder(folder, holds=KEY)
+    credential = _new_passkey(folder, arguments) if kind == "operator" else None
+    key = new_key(folder / KEY)
+    card = PersonCard(kind, name, key.public_key().public_bytes_raw(), credential)
+    write_document(folder / CARD, card.body())
+    return Result(
+        {"kind": kind, "name": name, "card": str(folder / CARD), "fingerprint": card.fingerprint},
+        (
+            f"{kind} {name}: the card to hand over is {folder / CARD}, its fingerprint is",
+            f"  {card.fingerprint}",
+            "Whoever enrols it compares this fingerprint with you by voice, not by the way the card came.",
+        ),
+    )
+
+
+def load_identity(folder: Path) -> Identity:
+    """The identity in a folder. Raises ``OperationalError``."""
+    try:
+        card = parse_person_card(read_bytes(folder / CARD, "the card"))
+    except MalformedError as error:
+        raise OperationalError(f"{folder / CARD}: {error}; make the identity anew") from error
+    key = load_key(folder / KEY)
+    if key.public_key().public_bytes_raw() != card.key:
+        raise OperationalError(f"the key in {folder} is not that of its card: make the identity anew")
+    return Identity(card, folder, key)
+
+
+def parse_person_card(data: bytes) -> PersonCard:
+    """Read a card. Raises ``MalformedError``."""
+    fields = Fields(parse_canonical(data, bytes_max=CARD_BYTES_MAX), "card")
+    kind = fields.choice("kind", *KINDS)
+    name, key = fields.name("name"), fields.hex("key", length=32)
+    credential = _read_credential(fields.nested("credential")) if kind == "operator" else None
+    fields.done()
+    return PersonCard(kind, name, key, credential)
+
+
+def _new_passkey(folder: Path, arguments: Namespace) -> dict[str, Json]:
+    rp_id = arguments.rp_id
+    passkey = SoftwareAuthenticator.create(
+        rp_id, f"https://{rp_id}", randomness=secrets.token_bytes(RANDOMNESS_BYTES)
+    )
+    passkey.save(folder / PASSKEY)
+    return _credential_body(passkey.credential())
+
+
+def _credential_body(credential: Credential) -> dict[str, Json]:
+    return {
+        "id": credential.id.hex(),
+        "public_key": credential.public_key.hex(),
+        "rp_id": credential.rp_id,
+        "origins": list(credential.origins),
+    }
+
+
+def _read_credential(fields: Fields) -> dict[str, Json]:
+    credential = Credential(
+        id=fields.hex("id", length_max=1023),
+        public_key=fields.hex("public_key", length=65),
+        rp_id=fields.text("rp_id", length_max=253),
+        origins=fields.items("origins", _read_origin, 8),
+    )
+    fields.done()
+    return _credential_body(credential)
+
+
+def _read_origin(value: Json) -> str:
+    return Fields({"origin": value}, "origins").text("origin", length_max=300)
+
+
+def save_card_copy(path: Path, data: bytes) -> None:
+    """Keep a card that was enrolled beside the deployment's other documents."""
+    write_bytes(path, data)

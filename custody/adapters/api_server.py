@@ -1,0 +1,176 @@
+"""The coordinator's gRPC door: envelopes in and out, callers authenticated, refusals with their codes."""
+
+import functools
+import logging
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass, field
+from typing import Any, NoReturn, TypeVar
+
+import grpc
+from google.protobuf.message import Message
+
+from custody.api import custody_pb2 as pb
+from custody.api import custody_pb2_grpc
+from custody.api.calls import authenticate
+from custody.api.errors import CODE_METADATA, CallRefused, Code
+from custody.parts import Parts
+from custody.records import RequestRecord
+from custody.service import Service
+from policy.encoding import canonical
+from policy.errors import OperationalError
+
+MESSAGE_BYTES_MAX = 256 * 1024
+_STATUS = {
+    Code.UNAUTHENTICATED: grpc.StatusCode.UNAUTHENTICATED,
+    Code.FORBIDDEN: grpc.StatusCode.PERMISSION_DENIED,
+    Code.UNKNOWN_REQUEST: grpc.StatusCode.NOT_FOUND,
+    Code.IDEMPOTENCY_CONFLICT: grpc.StatusCode.ALREADY_EXISTS,
+    Code.UNAVAILABLE: grpc.StatusCode.UNAVAILABLE,
+}
+_LOG = logging.getLogger(__name__)
+CallT = TypeVar("CallT", bound=Message)
+ReplyT = TypeVar("ReplyT")
+_Context = Any  # grpc.aio.ServicerContext is generic over messages that differ in each method
+
+
+@dataclass(frozen=True, slots=True)
+class ServerTls:
+    """The certificate clients pin, and its key, as PEM."""
+
+    certificate_pem: bytes
+    key_pem: bytes = field(repr=False)
+
+
+def view(record: RequestRecord) -> pb.RequestView:
+    """A request as the API shows it."""
+    return pb.RequestView(
+        request=record.request,
+        body=record.body,
+        state=record.state,
+        rule=record.rule,
+        account=record.account,
+        nonce=record.nonce or 0,
+        job=record.job,
+        tx_hash="0x" + record.tx_hash.hex() if record.tx_hash else "",
+        block=record.block,
+        error=record.error,
+        updated_ms=record.updated_ms,
+        approvals=record.approvals,
+    )
+
+
+def _refusals(
+    method: Callable[[Any, CallT, _Context], Awaitable[ReplyT]],
+) -> Callable[[Any, CallT, _Context], Awaitable[ReplyT]]:
+    """Answer what a method raises with a status and a code."""
+
+    @functools.wraps(method)
+    async def answer(self: Any, call: CallT, context: _Context) -> ReplyT:
+        try:
+            return await method(self, call, context)
+        except CallRefused as refusal:
+            refused = refusal
+        except OperationalError as error:
+            refused = CallRefused(Code.UNAVAILABLE, str(error))
+        return await _abort(context, refused)
+
+    return answer
+
+
+class CustodyServicer(custody_pb2_grpc.CustodyServicer):
+    """Every method of the service, over one ``Service``."""
+
+    def __init__(self, service: Service, parts: Parts) -> None:
+        self._service = service
+        self._parts = parts
+
+    @_refusals
+    async def Submit(self, call: pb.SubmitCall, context: _Context) -> pb.RequestView:
+        return view(await self._service.submit(call.body, call.signature))
+
+    @_refusals
+    async def Get(self, call: pb.GetCall, context: _Context) -> pb.RequestView:
+        caller = self._caller("Get", call, context)
+        return view(await self._service.get(call.request, self._own_only(caller)))
+
+    @_refusals
+    async def List(self, call: pb.ListCall, context: _Context) -> pb.ListReply:
+        caller = self._own_only(self._caller("List", call, context))
+        records = await self._service.requests(
+            state=call.state, initiator=caller, limit=call.limit, before=call.before
+        )
+        return pb.ListReply(requests=[view(record) for record in records])
+
+    async def Watch(self, call: pb.WatchCall, context: _Context) -> AsyncIterator[pb.RequestView]:
+        try:
+            caller = self._own_only(self._caller("Watch", call, context))
+            async for record in self._service.watch(call.request, caller):
+                yield view(record)
+        except CallRefused as refusal:
+            await _abort(context, refusal)
+
+    @_refusals
+    async def Pending(self, call: pb.PendingCall, context: _Context) -> pb.PendingReply:
+        self._caller("Pending", call, context)
+        return pb.PendingReply(drafts=await self._service.pending(call.operator))
+
+    @_refusals
+    async def Approve(self, call: pb.ApproveCall, context: _Context) -> pb.ApproveReply:
+        return pb.ApproveReply(request=view(await self._service.approve(call.body, call.assertion)))
+
+    @_refusals
+    async def Address(self, call: pb.AddressCall, context: _Context) -> pb.AddressReply:
+        self._caller("Address", call, context)
+        account, chain, public_key = self._service.address(call.wallet, call.path)
+        return pb.AddressReply(address=account.address, path=account.path, chain=chain, public_key=public_key)
+
+    @_refusals
+    async def Status(self, call: pb.StatusCall, context: _Context) -> pb.StatusReply:
+        self._caller("Status", call, context)
+        return pb.StatusReply(document=canonical(await self._service.status()))
+
+    @_refusals
+    async def CreateKey(self, call: pb.CreateKeyCall, context: _Context) -> pb.CreateKeyReply:
+        caller = self._caller("CreateKey", call, context)
+        return pb.CreateKeyReply(body=await self._service.create_key(caller, call.key))
+
+    @_refusals
+    async def Log(self, call: pb.LogCall, context: _Context) -> pb.LogReply:
+        self._caller("Log", call, context)
+        return pb.LogReply(note=self._service.log_note())
+
+    def _own_only(self, caller: str) -> str:
+        """The initiator whose requests alone the caller may see; empty for people."""
+        return caller if caller in self._parts.sequencer.state.roster.initiators else ""
+
+    def _caller(self, method: str, call: Message, context: _Context) -> str:
+        state = self._parts.sequencer.state
+        return authenticate(
+            method,
+            call,
+            context.invocation_metadata() or (),
+            roster=state.roster,
+            origin=state.origin,
+            now_ms=self._parts.now_ms(),
+        )
+
+
+async def start_server(servicer: CustodyServicer, listen: str, tls: ServerTls) -> tuple[grpc.aio.Server, int]:
+    """A server on ``listen`` (``host:port``, port 0 for any), and the port it got."""
+    server = grpc.aio.server(
+        options=(("grpc.max_receive_message_length", MESSAGE_BYTES_MAX), ("grpc.so_reuseport", 0))
+    )
+    custody_pb2_grpc.add_CustodyServicer_to_server(servicer, server)
+    credentials = grpc.ssl_server_credentials([(tls.key_pem, tls.certificate_pem)])
+    try:
+        port = server.add_secure_port(listen, credentials)
+    except RuntimeError as error:
+        raise OperationalError(f"cannot listen on {listen}: {error}; choose another port") from error
+    await server.start()
+    return server, port
+
+
+async def _abort(context: _Context, refusal: CallRefused) -> NoReturn:
+    status = _STATUS.get(Code(refusal.code), grpc.StatusCode.FAILED_PRECONDITION)
+    await context.abort(status, refusal.reason[:2000], trailing_metadata=((CODE_METADATA, refusal.code),))
+    raise refusal  # abort has raised already

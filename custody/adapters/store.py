@@ -1,0 +1,409 @@
+"""The coordinator's database: SQLAlchemy Core on SQLite or PostgreSQL, by URL.
+
+Rules: (1) a request's state and what it owes (the outbox) change in one transaction; (2) entries and
+their checkpoint are durable, with every projection of them, before anybody is sent them; (3) methods
+are synchronous and safe from several threads; each is one transaction.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import (
+    Connection,
+    Engine,
+    Row,
+    create_engine,
+    delete,
+    event,
+    func,
+    insert,
+    select,
+    update,
+)
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.exc import SQLAlchemyError
+
+from custody.adapters.tables import (
+    APPROVALS,
+    CHECKPOINTS,
+    ENTRIES,
+    METADATA,
+    OUTBOX,
+    PRESIGNATURES,
+    REQUESTS,
+    SLOTS,
+    TRANSACTIONS,
+)
+from custody.records import (
+    Change,
+    Duty,
+    NewRequest,
+    PendingApproval,
+    PooledPresignature,
+    RequestRecord,
+    SignedTransaction,
+)
+from custody.requests import START, Effect, State, advance
+from policy.errors import OperationalError
+
+LIST_MAX = 500
+ENTRIES_BYTES_MAX = 1024 * 1024
+_RECORD_FIELDS = tuple(RequestRecord.__dataclass_fields__)
+
+
+class IdempotencyConflict(Exception):
+    """The initiator used this idempotency key for another request; nothing was stored."""
+
+
+@dataclass(frozen=True, slots=True)
+class Applied:
+    """What became of a change: the request as it is now, and the effects it now owes."""
+
+    record: RequestRecord
+    effects: tuple[Effect, ...]
+
+
+class Store:
+    """One database. Raises ``OperationalError`` when it cannot be reached or written."""
+
+    def __init__(self, url: str) -> None:
+        self._engine = _engine(url)
+        try:
+            METADATA.create_all(self._engine)
+        except SQLAlchemyError as error:
+            raise OperationalError(f"cannot open the database: {error}; check its URL and rights") from error
+
+    def close(self) -> None:
+        """Close every connection."""
+        self._engine.dispose()
+
+    # The log.
+
+    def head(self) -> tuple[int, bytes]:
+        """Size and note of the newest checkpoint; (0, b"") for an empty log."""
+        with self._engine.connect() as db:
+            query = (
+                select(CHECKPOINTS.c.size, CHECKPOINTS.c.note).order_by(CHECKPOINTS.c.size.desc()).limit(1)
+            )
+            row = db.execute(query).first()
+            return (row.size, row.note) if row else (0, b"")
+
+    def quorum_note(self) -> bytes:
+        """The newest checkpoint's note with w cosignatures, or b"" when there is none yet."""
+        with self._engine.connect() as db:
+            query = select(CHECKPOINTS.c.quorum).where(CHECKPOINTS.c.quorum.is_not(None))
+            row = db.execute(query.order_by(CHECKPOINTS.c.size.desc()).limit(1)).first()
+            return bytes(row.quorum) if row else b""
+
+    def entries(self, start: int, stop: int, *, bytes_max: int = ENTRIES_BYTES_MAX) -> tuple[bytes, ...]:
+        """Entries from ``start`` up to ``stop``, at least one if there is one, within ``bytes_max``."""
+        found: list[bytes] = []
+        total = 0
+        query = select(ENTRIES.c.data).where(ENTRIES.c.index >= start, ENTRIES.c.index < stop)
+        with self._engine.connect() as db:
+            for row in db.execute(query.order_by(ENTRIES.c.index)):
+                total += len(row.data)
+                if found and total > bytes_max:
+                    break
+                found.append(row.data)
+        return tuple(found)
+
+    def checkpoint_between(self, above: int, at_most: int) -> tuple[int, bytes] | None:
+        """The largest checkpoint with ``above < size <= at_most``; if none, the smallest above."""
+        sizes = select(CHECKPOINTS.c.size, CHECKPOINTS.c.note).where(CHECKPOINTS.c.size > above)
+        largest = sizes.where(CHECKPOINTS.c.size <= at_most).order_by(CHECKPOINTS.c.size.desc()).limit(1)
+        with self._engine.connect() as db:
+            row = (
+                db.execute(largest).first() or db.execute(sizes.order_by(CHECKPOINTS.c.size).limit(1)).first()
+            )
+            return (row.size, row.note) if row else None
+
+    def append(
+        self, start: int, entries: Sequence[bytes], *, note: bytes, changes: Sequence[Change], now_ms: int
+    ) -> tuple[Applied, ...]:
+        """Make entries, their checkpoint and what they change durable, together."""
+        with self._transaction() as db:
+            if entries:
+                rows = [{"index": start + i, "data": data} for i, data in enumerate(entries)]
+                db.execute(insert(ENTRIES), rows)
+                db.execute(insert(CHECKPOINTS).values(size=start + len(entries), note=note))
+            return tuple(done for change in changes if (done := _apply(db, change, now_ms)) is not None)
+
+    def set_quorum(self, size: int, note: bytes) -> None:
+        """Keep the note of the checkpoint of ``size`` with its w cosignatures."""
+        with self._transaction() as db:
+            db.execute(update(CHECKPOINTS).where(CHECKPOINTS.c.size == size).values(quorum=note))
+
+    # Requests.
+
+    def submit(self, new: NewRequest, now_ms: int) -> tuple[RequestRecord, bool]:
+        """Store a request once; the record and whether it is new.
+
+        Raises ``IdempotencyConflict`` when its initiator used the key for another body.
+        """
+        with self._transaction() as db:
+            same_key = (REQUESTS.c.initiator == new.initiator) & (
+                REQUESTS.c.idempotency_key == new.idempotency_key
+            )
+            row = db.execute(select(REQUESTS).where(same_key)).first()
+            if row is not None:
+                if row.request != new.request:
+                    raise IdempotencyConflict(new.idempotency_key)
+                return _record(row), False
+            return _insert_request(db, new, now_ms), True
+
+    def get(self, request: bytes) -> RequestRecord | None:
+        """One request, or None."""
+        with self._engine.connect() as db:
+            row = db.execute(select(REQUESTS).where(REQUESTS.c.request == request)).first()
+            return _record(row) if row else None
+
+    def requests(
+        self, *, state: str = "", initiator: str = "", limit: int = 100, before: bytes = b""
+    ) -> tuple[RequestRecord, ...]:
+        """Requests, newest first, continuing after ``before``."""
+        query = select(REQUESTS).order_by(REQUESTS.c.created_order.desc()).limit(min(limit, LIST_MAX))
+        if state:
+            query = query.where(REQUESTS.c.state == state)
+        if initiator:
+            query = query.where(REQUESTS.c.initiator == initiator)
+        if before:
+            order = select(REQUESTS.c.created_order).where(REQUESTS.c.request == before).scalar_subquery()
+            query = query.where(REQUESTS.c.created_order < order)
+        with self._engine.connect() as db:
+            return tuple(_record(row) for row in db.execute(query))
+
+    def counts(self) -> dict[str, int]:
+        """How many requests are in each state."""
+        with self._engine.connect() as db:
+            query = select(REQUESTS.c.state, func.count()).group_by(REQUESTS.c.state)
+            return {row[0]: row[1] for row in db.execute(query)}
+
+    def overdue(self, now_ms: int) -> tuple[RequestRecord, ...]:
+        """Requests past their expiry that still wait for something before their signature."""
+        open_states = [State.RECEIVED, State.LOGGED, State.WAITING, State.READY, State.RESERVED]
+        query = select(REQUESTS).where(REQUESTS.c.expires_ms <= now_ms, REQUESTS.c.state.in_(open_states))
+        with self._engine.connect() as db:
+            return tuple(_record(row) for row in db.execute(query))
+
+    def apply(self, change: Change, now_ms: int) -> Applied | None:
+        """Make one event durable; None when it changes nothing."""
+        with self._transaction() as db:
+            return _apply(db, change, now_ms)
+
+    # The outbox.
+
+    def duties(self) -> tuple[Duty, ...]:
+        """Everything still owed, oldest first: where a start goes on."""
+        with self._engine.connect() as db:
+            return tuple(_duty(row) for row in db.execute(select(OUTBOX).order_by(OUTBOX.c.due_ms)))
+
+    def postpone(self, duty: Duty, *, due_ms: int, error: str) -> None:
+        """Try a duty again at ``due_ms``, and show why on its request."""
+        with self._transaction() as db:
+            same = (OUTBOX.c.request == duty.request) & (OUTBOX.c.effect == duty.effect)
+            db.execute(update(OUTBOX).where(same).values(due_ms=due_ms, attempts=duty.attempts + 1))
+            if error:
+                same_request = REQUESTS.c.request == duty.request
+                db.execute(update(REQUESTS).where(same_request).values(error=error[:1000]))
+
+    def drop_duty(self, request: bytes, effect: Effect) -> None:
+        """Nothing is owed by this effect any more."""
+        with self._transaction() as db:
+            db.execute(delete(OUTBOX).where(OUTBOX.c.request == request, OUTBOX.c.effect == effect))
+
+    # Slots.
+
+    def take_slot(self, request: bytes, *, chain: str, account: str, chain_nonce: int) -> int:
+        """The request's nonce on ``account``: the one it has, or the lowest free one from ``chain_nonce``."""
+        with self._transaction() as db:
+            mine = db.execute(select(SLOTS).where(SLOTS.c.request == request)).first()
+            if mine is not None:
+                return int(mine.nonce)
+            of_account = (SLOTS.c.chain == chain) & (SLOTS.c.account == account)
+            query = select(SLOTS.c.nonce).where(of_account, SLOTS.c.nonce >= chain_nonce)
+            nonce = _lowest_free(
+                chain_nonce, [row.nonce for row in db.execute(query.order_by(SLOTS.c.nonce))]
+            )
+            values = {"chain": chain, "account": account, "nonce": nonce, "request": request}
+            db.execute(insert(SLOTS).values(values))
+            return nonce
+
+    def release_slot(self, request: bytes) -> None:
+        """Give back a slot that no transaction of the log ever named."""
+        with self._transaction() as db:
+            db.execute(delete(SLOTS).where(SLOTS.c.request == request))
+
+    def slot_is_waited_for(self, request: bytes) -> bool:
+        """Whether the account has a later slot, which cannot confirm before this one is used up."""
+        with self._engine.connect() as db:
+            mine = db.execute(select(SLOTS).where(SLOTS.c.request == request)).first()
+            if mine is None:
+                return False
+            of_account = (SLOTS.c.chain == mine.chain) & (SLOTS.c.account == mine.account)
+            return db.execute(select(SLOTS).where(of_account, SLOTS.c.nonce > mine.nonce)).first() is not None
+
+    def waiting_by_account(self, chain: str) -> dict[str, int]:
+        """How many requests wait for approvals on each account."""
+        query = (
+            select(REQUESTS.c.account, func.count())
+            .where(REQUESTS.c.chain == chain, REQUESTS.c.state == State.WAITING)
+            .group_by(REQUESTS.c.account)
+        )
+        with self._engine.connect() as db:
+            return {row[0]: row[1] for row in db.execute(query)}
+
+    # Approvals that are not in the log yet.
+
+    def add_approval(self, approval: PendingApproval) -> None:
+        """Keep an approval until it is in the log; the same one twice is one."""
+        with self._transaction() as db:
+            db.execute(_insert_or_ignore(db, APPROVALS, _values(approval)))
+
+    def pending_approvals(self) -> tuple[PendingApproval, ...]:
+        """Approvals received and not logged."""
+        with self._engine.connect() as db:
+            rows = db.execute(select(APPROVALS))
+            return tuple(PendingApproval(r.approval_id, r.request, r.body, r.assertion) for r in rows)
+
+    def drop_approval(self, approval_id: bytes) -> None:
+        """Forget an approval that is in the log, or that the log refused."""
+        with self._transaction() as db:
+            db.execute(delete(APPROVALS).where(APPROVALS.c.approval_id == approval_id))
+
+    # Signed transactions.
+
+    def transactions(self, request: bytes) -> tuple[SignedTransaction, ...]:
+        """Every transaction ever signed for a request."""
+        query = select(TRANSACTIONS).where(TRANSACTIONS.c.request == request)
+        with self._engine.connect() as db:
+            rows = db.execute(query).all()
+        return tuple(SignedTransaction(r.job, r.request, r.purpose, r.tx_hash, r.raw) for r in rows)
+
+    # The pool of presignatures.
+
+    def add_presignatures(self, items: Iterable[PooledPresignature]) -> None:
+        """Put fresh presignatures into the pool."""
+        rows = [{**_values(item), "state": "free"} for item in items]
+        with self._transaction() as db:
+            db.execute(insert(PRESIGNATURES), rows)
+
+    def free_presignatures(self) -> tuple[PooledPresignature, ...]:
+        """What is left in the pool."""
+        query = select(PRESIGNATURES).where(PRESIGNATURES.c.state == "free")
+        with self._engine.connect() as db:
+            rows = db.execute(query).all()
+        return tuple(PooledPresignature(r.presignature, r.key, r.signers, r.boots) for r in rows)
+
+    def use_presignatures(self, presignatures: Sequence[bytes]) -> None:
+        """Mark presignatures as used or gone."""
+        with self._transaction() as db:
+            chosen = PRESIGNATURES.c.presignature.in_(presignatures)
+            db.execute(update(PRESIGNATURES).where(chosen).values(state="used"))
+
+    def _transaction(self) -> "_Transaction":
+        return _Transaction(self._engine)
+
+
+class _Transaction:
+    """``engine.begin()`` whose failures are ``OperationalError``s that say what to do."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._scope = engine.begin()
+
+    def __enter__(self) -> Connection:
+        try:
+            return self._scope.__enter__()
+        except SQLAlchemyError as error:
+            raise OperationalError(
+                f"cannot begin a database transaction: {error}; is it reachable?"
+            ) from error
+
+    def __exit__(self, kind: Any, value: Any, trace: Any) -> None:
+        try:
+            self._scope.__exit__(kind, value, trace)
+        except SQLAlchemyError as error:
+            raise OperationalError(f"cannot write the database: {error}; check its disk") from error
+        if isinstance(value, SQLAlchemyError):
+            raise OperationalError(f"cannot write the database: {value}; check its disk") from value
+
+
+def _apply(db: Connection, change: Change, now_ms: int) -> Applied | None:
+    row = db.execute(select(REQUESTS).where(REQUESTS.c.request == change.request)).first()
+    if row is None:
+        if change.new is None:
+            return None
+        _insert_request(db, change.new, now_ms)
+        row = db.execute(select(REQUESTS).where(REQUESTS.c.request == change.request)).one()
+    if change.transaction is not None:
+        db.execute(_insert_or_ignore(db, TRANSACTIONS, _values(change.transaction)))
+    if change.slot is not None:
+        slot = {"chain": change.slot.chain, "account": change.slot.account, "nonce": change.slot.nonce}
+        db.execute(_insert_or_ignore(db, SLOTS, {**slot, "request": change.request}))
+    state, effects = State(row.state), None
+    if change.event is not None:
+        step = advance(state, change.event)
+        if step is None:
+            return None
+        state, effects = step.state, step.effects
+        _owe(db, change.request, effects, now_ms)
+    values = {"error": "", **change.fields, "state": state, "updated_ms": now_ms}
+    db.execute(update(REQUESTS).where(REQUESTS.c.request == change.request).values(values))
+    row = db.execute(select(REQUESTS).where(REQUESTS.c.request == change.request)).one()
+    return Applied(_record(row), effects or ())
+
+
+def _owe(db: Connection, request: bytes, effects: Iterable[Effect], now_ms: int) -> None:
+    """The effects of the last transition replace those of the one before."""
+    db.execute(delete(OUTBOX).where(OUTBOX.c.request == request))
+    for effect in effects:
+        db.execute(insert(OUTBOX).values(request=request, effect=effect, attempts=0, due_ms=now_ms))
+
+
+def _insert_request(db: Connection, new: NewRequest, now_ms: int) -> RequestRecord:
+    order = db.execute(select(func.coalesce(func.max(REQUESTS.c.created_order), 0) + 1)).scalar_one()
+    values = {**_values(new), "state": START.state, "created_order": order, "updated_ms": now_ms}
+    db.execute(insert(REQUESTS).values(values))
+    _owe(db, new.request, START.effects, now_ms)
+    return _record(db.execute(select(REQUESTS).where(REQUESTS.c.request == new.request)).one())
+
+
+def _lowest_free(start: int, taken: Sequence[int]) -> int:
+    """The lowest number from ``start`` that is not in the ascending ``taken``."""
+    for number in taken:
+        if number != start:
+            break
+        start += 1
+    return start
+
+
+def _insert_or_ignore(db: Connection, table: Any, values: Mapping[str, Any]) -> Any:
+    dialect = postgresql if db.dialect.name == "postgresql" else sqlite
+    return dialect.insert(table).values(values).on_conflict_do_nothing()
+
+
+def _values(item: Any) -> dict[str, Any]:
+    return {name: getattr(item, name) for name in item.__dataclass_fields__}
+
+
+def _record(row: Row[Any]) -> RequestRecord:
+    values = {name: getattr(row, name) for name in _RECORD_FIELDS}
+    return RequestRecord(**{**values, "state": State(row.state)})
+
+
+def _duty(row: Row[Any]) -> Duty:
+    return Duty(row.request, Effect(row.effect), row.attempts, row.due_ms)
+
+
+def _engine(url: str) -> Engine:
+    if not url.startswith("sqlite"):
+        return create_engine(url, pool_pre_ping=True)
+    engine = create_engine(url, connect_args={"check_same_thread": False, "timeout": 30})
+
+    @event.listens_for(engine, "connect")
+    def _set_up(connection: Any, _: object) -> None:
+        connection.execute("PRAGMA journal_mode=WAL")
+        connection.execute("PRAGMA synchronous=FULL")
+
+    return engine

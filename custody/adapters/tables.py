@@ -1,0 +1,106 @@
+"""The coordinator's tables: copies of the log and projections of it, and what it still owes the world."""
+
+from sqlalchemy import (
+    BigInteger,
+    Column,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    String,
+    Table,
+    UniqueConstraint,
+)
+
+METADATA = MetaData()
+
+ENTRIES = Table(
+    "entries",
+    METADATA,
+    Column("index", BigInteger, primary_key=True, autoincrement=False),
+    Column("data", LargeBinary, nullable=False),
+)
+
+CHECKPOINTS = Table(
+    "checkpoints",
+    METADATA,
+    Column("size", BigInteger, primary_key=True, autoincrement=False),
+    Column("note", LargeBinary, nullable=False),
+    Column("quorum", LargeBinary),
+)
+
+REQUESTS = Table(
+    "requests",
+    METADATA,
+    Column("request", LargeBinary(32), primary_key=True),
+    Column("initiator", String(63), nullable=False),
+    Column("idempotency_key", String(64), nullable=False),
+    Column("body", LargeBinary, nullable=False),
+    Column("signature", LargeBinary(64), nullable=False),
+    Column("state", String(16), nullable=False),
+    Column("created_order", BigInteger, nullable=False),
+    Column("expires_ms", BigInteger, nullable=False),
+    Column("updated_ms", BigInteger, nullable=False),
+    Column("rule", String(63), nullable=False, default=""),
+    Column("chain", String(24), nullable=False, default=""),
+    Column("account", String(42), nullable=False, default=""),
+    Column("path", String(128), nullable=False, default=""),
+    Column("nonce", BigInteger),
+    Column("tx", LargeBinary, nullable=False, default=b""),
+    Column("job", LargeBinary(32), nullable=False, default=b""),
+    Column("tx_hash", LargeBinary(32), nullable=False, default=b""),
+    Column("block", BigInteger, nullable=False, default=0),
+    Column("approvals", Integer, nullable=False, default=0),
+    Column("error", String(1000), nullable=False, default=""),
+    UniqueConstraint("initiator", "idempotency_key"),
+    Index("requests_by_state", "state", "created_order"),
+    Index("requests_by_expiry", "expires_ms"),
+)
+
+APPROVALS = Table(  # received, not yet in the log
+    "approvals",
+    METADATA,
+    Column("approval_id", LargeBinary(32), primary_key=True),
+    Column("request", LargeBinary(32), nullable=False),
+    Column("body", LargeBinary, nullable=False),
+    Column("assertion", LargeBinary, nullable=False),
+)
+
+OUTBOX = Table(
+    "outbox",
+    METADATA,
+    Column("request", LargeBinary(32), primary_key=True),
+    Column("effect", String(16), primary_key=True),
+    Column("attempts", Integer, nullable=False, default=0),
+    Column("due_ms", BigInteger, nullable=False),
+    Index("outbox_due", "due_ms"),
+)
+
+TRANSACTIONS = Table(  # every signed transaction of a request; at most one of them can confirm
+    "transactions",
+    METADATA,
+    Column("job", LargeBinary(32), primary_key=True),
+    Column("request", LargeBinary(32), nullable=False, index=True),
+    Column("purpose", String(8), nullable=False),
+    Column("tx_hash", LargeBinary(32), nullable=False),
+    Column("raw", LargeBinary, nullable=False),
+)
+
+PRESIGNATURES = Table(
+    "presignatures",
+    METADATA,
+    Column("presignature", LargeBinary(32), primary_key=True),
+    Column("key", String(63), nullable=False),
+    Column("signers", String(1000), nullable=False),
+    Column("boots", String(2000), nullable=False),
+    Column("state", String(8), nullable=False),
+)
+
+SLOTS = Table(
+    "slots",
+    METADATA,
+    Column("chain", String(24), primary_key=True),
+    Column("account", String(42), primary_key=True),
+    Column("nonce", BigInteger, primary_key=True, autoincrement=False),
+    Column("request", LargeBinary(32), nullable=False, unique=True),
+)

@@ -1,0 +1,1 @@
+"""The wire interface for backends and operators."""

@@ -1,0 +1,116 @@
+"""Approvals on their way into the log, and the drafts operators complete.
+
+An approval is checked here first as a courtesy: what the log would not take in is answered with a code
+and not logged. One that passes is durable before it is answered.
+"""
+
+import logging
+
+from custody.adapters.store import Store
+from custody.api.errors import CallRefused, Code
+from custody.candidates import Candidate
+from custody.parts import Parts
+from custody.payments import approve
+from custody.planning import approval_draft
+from custody.records import PendingApproval, RequestRecord, request_body
+from custody.requests import State
+from policy.admission import check_approval
+from policy.approval import parse_approval, parse_assertion
+from policy.encoding import Json, canonical, parse_canonical
+from policy.entries import ApprovalEntry
+from policy.errors import InvalidSignatureError, MalformedError, ProtocolError
+from policy.intent import parse_request
+
+BODY_BYTES_MAX = 16 * 1024
+_LOG = logging.getLogger(__name__)
+
+
+async def take_approval(parts: Parts, body: bytes, assertion: bytes) -> RequestRecord:
+    """Check an approval and put it into the log; its request as it is then. Raises ``CallRefused``."""
+    entry = _read(body, assertion)
+    record = await _open_request(parts, entry)
+    _check(parts, entry)
+    approval = entry.approval
+    pending = PendingApproval(approval.approval_id, approval.request, body, assertion)
+    await parts.database.call(Store.add_approval, pending)
+    reason = await _log(parts, pending)
+    if reason:
+        raise CallRefused(Code.APPROVAL_REFUSED, f"{reason}: fetch a new draft and approve again")
+    return await parts.database.call(Store.get, approval.request) or record
+
+
+async def resume(parts: Parts) -> None:
+    """Log what a crash kept from the log, and look again at every request that waits."""
+    for pending in await parts.database.call(Store.pending_approvals):
+        reason = await _log(parts, pending)
+        if reason:
+            _LOG.info("approval %s: %s", pending.approval_id.hex(), reason)
+    before = b""
+    while True:
+        waiting = await parts.database.call(Store.requests, state=State.WAITING, before=before)
+        for record in waiting:
+            await approve(parts, record.request)
+        if not waiting:
+            return
+        before = waiting[-1].request
+
+
+async def drafts(parts: Parts, operator: str) -> list[bytes]:
+    """The approvals an operator could give, as canonical bodies without id and operator."""
+    state, now = parts.sequencer.state, parts.now_ms()
+    waiting = await parts.database.call(Store.requests, state=State.WAITING, limit=500)
+    found = []
+    for record in waiting:
+        request = parse_request(request_body(record))
+        initiator = state.roster.initiators.get(request.initiator)
+        if initiator is None or operator in initiator.people or record.nonce is None:
+            continue
+        given = state.requests[record.request].approvals
+        if not any(
+            a.operator == operator and a.policy == state.policy_hash and a.expires_ms > now for a in given
+        ):
+            found.append(canonical(approval_draft(state, record, request, now_ms=now)))
+    return found
+
+
+async def _log(parts: Parts, pending: PendingApproval) -> str:
+    """Put a durable approval into the log; why it is not in, or nothing."""
+    body = parse_canonical(pending.body, bytes_max=BODY_BYTES_MAX)
+    assertion = parse_canonical(pending.assertion, bytes_max=BODY_BYTES_MAX)
+    outcome = await parts.sequencer.log(Candidate("approval", body, {"assertion": assertion}))
+    await parts.database.call(Store.drop_approval, pending.approval_id)
+    known = parts.sequencer.state.approval_ids.get(pending.approval_id) == pending.request
+    if not outcome.accepted and not known:
+        return outcome.reason
+    await approve(parts, pending.request)
+    return ""
+
+
+async def _open_request(parts: Parts, entry: ApprovalEntry) -> RequestRecord:
+    record = await parts.database.call(Store.get, entry.approval.request)
+    if record is None:
+        raise CallRefused(Code.UNKNOWN_REQUEST, f"there is no request {entry.approval.request.hex()}")
+    if record.state is not State.WAITING:
+        raise CallRefused(Code.REQUEST_OVER, f"the request is {record.state}: it waits for no approval")
+    return record
+
+
+def _check(parts: Parts, entry: ApprovalEntry) -> None:
+    try:
+        check_approval(parts.sequencer.state, entry, time_ms=parts.now_ms())
+    except InvalidSignatureError as error:
+        raise CallRefused(Code.BAD_SIGNATURE, f"{error}: approve with the passkey in the roster") from error
+    except ProtocolError as error:
+        reason = str(error)
+        own = reason.startswith(Code.INITIATOR_CANNOT_APPROVE)
+        code = Code.INITIATOR_CANNOT_APPROVE if own else Code.APPROVAL_REFUSED
+        raise CallRefused(code, reason.removeprefix(f"{code}: ")) from error
+
+
+def _read(body: bytes, assertion: bytes) -> ApprovalEntry:
+    try:
+        document: Json = parse_canonical(body, bytes_max=BODY_BYTES_MAX)
+        proof = parse_canonical(assertion, bytes_max=BODY_BYTES_MAX)
+        return ApprovalEntry(document, parse_approval(document), parse_assertion(proof))
+    except MalformedError as error:
+        raise CallRefused(Code.MALFORMED, str(error)) from error

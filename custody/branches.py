@@ -1,0 +1,122 @@
+"""Starting: which branch of the log to go on with, and catching up with it.
+
+A coordinator that starts asks the cosigners first, and goes on with the longest branch that any of them
+cosigned. Enough of them must answer (more than c - w + f) that no head under w cosignatures is missed.
+"""
+
+import asyncio
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from custody.candidates import Folded, Tip, extend
+from custody.ports import Head, Node
+from policy.errors import InvariantError, MalformedError, OperationalError, ProtocolError
+from policy.log.checkpoint import (
+    CHECKPOINT_BYTES_MAX,
+    Checkpoint,
+    Note,
+    parse_checkpoint,
+    parse_note,
+    verify_cosignatures,
+    verify_log_signature,
+)
+from policy.roster import Roster
+
+NOTE_BYTES_MAX = CHECKPOINT_BYTES_MAX + 64 * 1024
+ASK_AGAIN_S = 0.3
+_LOG = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Branch:
+    """A head some cosigner holds: its checkpoint, and the note as the coordinator first signed it."""
+
+    holder: str
+    checkpoint: Checkpoint
+    note: bytes
+    quorum: bytes
+
+
+def read_head(head: Head, *, origin: str, log_key: bytes) -> Checkpoint:
+    """The checkpoint in a head's note, signed by the log's key for this origin."""
+    note = parse_note(head.note, NOTE_BYTES_MAX)
+    verify_log_signature(note, origin, log_key)
+    checkpoint = parse_checkpoint(note.body)
+    if checkpoint.origin != origin or checkpoint.size != head.size:
+        raise MalformedError(
+            f"a head of size {head.size} with a note of {checkpoint.origin} {checkpoint.size}"
+        )
+    return checkpoint
+
+
+def read_branch(name: str, head: Head, *, origin: str, roster: Roster) -> Branch | None:
+    """What cosigner ``name`` holds, verified; None for an empty log. Raises ``ProtocolError``."""
+    if head.size == 0:
+        return None
+    checkpoint = read_head(head, origin=origin, log_key=roster.log_key)
+    note = parse_note(head.note, NOTE_BYTES_MAX)
+    if name not in verify_cosignatures(note, {name: roster.cosigners[name].key}):
+        raise MalformedError(f"{name} names a head it did not cosign")
+    quorum = head.quorum if head.quorum and _has_quorum(head.quorum, roster) else b""
+    return Branch(name, checkpoint, _log_line_only(note, origin), quorum)
+
+
+def longest(branches: Sequence[Branch]) -> Branch | None:
+    """The branch to go on with; the first of the longest by name, so that every start chooses alike."""
+    return min(branches, key=lambda branch: (-branch.checkpoint.size, branch.holder), default=None)
+
+
+async def ask_heads(nodes: Mapping[str, Node], *, origin: str, roster: Roster) -> tuple[Branch, ...]:
+    """Ask until more than c - w + f cosigners have answered; what they hold."""
+    answers: dict[str, Branch | None] = {}
+    while len(answers) < roster.leave_count:
+        missing = [name for name in nodes if name not in answers and name in roster.cosigners]
+        replies = await asyncio.gather(*(_ask(nodes[name], origin, roster) for name in missing))
+        answers.update({name: reply[0] for name, reply in zip(missing, replies, strict=True) if reply})
+        if len(answers) < roster.leave_count:
+            _LOG.warning("%d of %d cosigners answered, waiting", len(answers), roster.leave_count)
+            await asyncio.sleep(ASK_AGAIN_S)
+    return tuple(branch for branch in answers.values() if branch is not None)
+
+
+async def fetch(node: Node, tip: Tip, branch: Branch) -> tuple[Tip, tuple[Folded, ...]]:
+    """The entries of ``branch`` beyond ``tip``, folded and compared with its checkpoint."""
+    folded: list[Folded] = []
+    while tip.frontier.size < branch.checkpoint.size:
+        entries = await node.entries(tip.frontier.size, branch.checkpoint.size)
+        if not entries:
+            raise OperationalError(f"{node.name} has no entry {tip.frontier.size} of its own head: restart")
+        for entry in entries:
+            tip, one = extend(tip, entry)
+            folded.append(one)
+    found = (tip.frontier.root(), tip.state.digest)
+    if found != (branch.checkpoint.root, branch.checkpoint.state):
+        raise InvariantError(
+            f"the entries of {node.name} up to {branch.checkpoint.size} do not lead to the head it cosigned "
+            f"({branch.checkpoint.root.hex()}), but to {found[0].hex()}: if this database is an old copy, "
+            "move it away and start without one"
+        )
+    return tip, tuple(folded)
+
+
+async def _ask(node: Node, origin: str, roster: Roster) -> tuple[Branch | None] | None:
+    """What a node holds, in a tuple of one; None when it gave no usable answer."""
+    try:
+        return (read_branch(node.name, await node.head(), origin=origin, roster=roster),)
+    except (OperationalError, ProtocolError) as error:
+        _LOG.info("%s gives no head: %s", node.name, error)
+        return None
+
+
+def _has_quorum(note: bytes, roster: Roster) -> bool:
+    try:
+        keys = roster.cosigner_keys()
+        return len(verify_cosignatures(parse_note(note, NOTE_BYTES_MAX), keys)) >= roster.w
+    except ProtocolError:
+        return False
+
+
+def _log_line_only(note: Note, origin: str) -> bytes:
+    lines = tuple(line for line in note.signatures if line.name == origin)
+    return Note(note.body, lines).to_bytes()

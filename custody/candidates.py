@@ -1,0 +1,116 @@
+"""From what should enter the log to entries, states and a checkpoint. Pure.
+
+A candidate the fold would not take in is not written, with one exception: a request that the policy
+denies stands in the log, inert, so that the denial is on record.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from policy import ledger
+from policy.encoding import Json
+from policy.entries import ENTRY_BYTES_MAX, make_entry
+from policy.errors import MalformedError
+from policy.evaluate import Outcome as Answer
+from policy.log.checkpoint import Checkpoint
+from policy.log.merkle import Frontier, leaf_hash
+from policy.state import Outcome, State
+
+BATCH_ENTRIES_MAX = 64
+BATCH_BYTES_MAX = 512 * 1024
+JUDGED = ("request", "reserve")
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """What should enter the log: ``proof`` is ``signature``, ``signatures`` or ``assertion``."""
+
+    kind: str
+    body: Json
+    proof: Mapping[str, Json] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Tip:
+    """The end of the log: the folded state and the tree."""
+
+    state: State
+    frontier: Frontier
+
+    def checkpoint(self) -> Checkpoint:
+        """The head to be signed."""
+        return Checkpoint(self.state.origin, self.frontier.size, self.frontier.root(), self.state.digest)
+
+
+@dataclass(frozen=True, slots=True)
+class Folded:
+    """One entry of the log, and what it came to; ``state`` is the one after it."""
+
+    entry: bytes
+    outcome: Outcome
+    state: State
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """The tip after as many candidates as fit, what became of each of them, and the entries."""
+
+    tip: Tip
+    outcomes: tuple[Outcome, ...]
+    written: tuple[Folded, ...]
+
+
+EMPTY = Tip(ledger.initial(), Frontier())
+
+
+def extend(tip: Tip, entry: bytes) -> tuple[Tip, Folded]:
+    """Fold one entry of the log."""
+    state, outcome = ledger.fold(tip.state, entry)
+    return Tip(state, tip.frontier.append(leaf_hash(entry))), Folded(entry, outcome, state)
+
+
+def write_batch(tip: Tip, candidates: Sequence[Candidate], *, now_ms: int) -> Batch:
+    """Write the first candidates, at most a batch; ``len(outcomes)`` says how many were dealt with."""
+    time_ms = max(tip.state.time_ms, now_ms)
+    outcomes: list[Outcome] = []
+    written: list[Folded] = []
+    total = 0
+    for candidate in candidates[:BATCH_ENTRIES_MAX]:
+        made = _write(tip.state, candidate, time_ms)
+        if isinstance(made, Outcome):
+            outcomes.append(made)
+            continue
+        total += len(made)
+        if written and total > BATCH_BYTES_MAX:
+            break
+        after, folded = extend(tip, made)
+        outcomes.append(folded.outcome)
+        if folded.outcome.accepted or _is_denial(folded.outcome):
+            tip = after
+            written.append(folded)
+    return Batch(tip, tuple(outcomes), tuple(written))
+
+
+def _write(state: State, candidate: Candidate, time_ms: int) -> bytes | Outcome:
+    """The bytes of the entry, or why there will be none."""
+    proof = dict(candidate.proof)
+    try:
+        if candidate.kind in JUDGED:
+            verdict = ledger.judge(state, candidate.kind, candidate.body, time_ms=time_ms)
+            if candidate.kind == "reserve" and verdict.outcome is not Answer.ALLOW:
+                return Outcome("reserve", False, verdict.reason, b"", verdict)
+            proof["verdict"] = verdict.to_json()
+        entry = make_entry(candidate.kind, time_ms, candidate.body, **proof)
+    except MalformedError as error:
+        return Outcome(candidate.kind, False, str(error))
+    if len(entry) > ENTRY_BYTES_MAX:
+        return Outcome(
+            candidate.kind, False, f"an entry of {len(entry)} bytes, at most {ENTRY_BYTES_MAX} fit"
+        )
+    return entry
+
+
+def _is_denial(outcome: Outcome) -> bool:
+    """Whether the policy itself said no to a request: that is on record, and worth a line of the log."""
+    verdict = outcome.verdict
+    return outcome.kind == "request" and verdict is not None and verdict.outcome is Answer.DENY

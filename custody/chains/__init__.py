@@ -1,0 +1,1 @@
+"""Build, estimate, broadcast and watch, one module a chain."""

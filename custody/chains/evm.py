@@ -1,0 +1,148 @@
+"""An EVM chain over JSON-RPC, through web3.
+
+The chain is not trusted with anything but the coordinator's convenience: nodes decode the bytes they
+sign themselves. A fee that does not fit into the request's ceiling is an error that says by how much.
+"""
+
+from collections.abc import Awaitable
+from typing import Any, TypeVar, cast
+
+import aiohttp
+from web3 import AsyncHTTPProvider, AsyncWeb3
+from web3.exceptions import TransactionNotFound, Web3Exception
+
+from custody.chains.evm_transaction import transaction_hash
+from custody.ports import Fees, Receipt
+from policy.bip32 import checksum_address
+from policy.errors import OperationalError
+from policy.ids import evm_chain_id
+from policy.intent import Intent, transfer_calldata
+
+GAS_NATIVE = 21_000
+GAS_TOKEN_MAX = 200_000
+GAS_TOKEN_FALLBACK = 100_000
+BALANCE_OF = bytes.fromhex("70a08231")
+KNOWN_ALREADY = ("already known", "already imported", "known transaction", "already exists")
+NONCE_USED = ("nonce too low", "nonce is too low", "old nonce")
+T = TypeVar("T")
+
+
+class EvmChain:
+    """Implements ``custody.ports.Chain`` for one endpoint."""
+
+    def __init__(self, name: str, url: str, *, timeout_s: float = 10.0) -> None:
+        self._name = name
+        self._url = url
+        timeout = aiohttp.ClientTimeout(total=timeout_s)
+        self._web3 = AsyncWeb3(AsyncHTTPProvider(url, request_kwargs={"timeout": timeout}))
+
+    @property
+    def name(self) -> str:
+        """The chain as documents call it."""
+        return self._name
+
+    async def close(self) -> None:
+        """Close the connections to the endpoint."""
+        await self._web3.provider.disconnect()
+
+    async def check(self) -> None:
+        """Compare the endpoint's chain id with the configured one."""
+        found = await self._ask("chain id", self._web3.eth.chain_id)
+        if found != evm_chain_id(self._name):
+            raise OperationalError(f"{self._url} is chain {found}, not {self._name}: correct its URL")
+
+    async def account_nonce(self, account: str) -> int:
+        """How many transactions of the account are mined."""
+        address = _checksum(account)
+        return await self._ask("nonce", self._web3.eth.get_transaction_count(address, "latest"))
+
+    async def balance(self, account: str, contract: str | None = None) -> int:
+        """The account's balance of the native asset or of a token."""
+        address = _checksum(account)
+        if contract is None:
+            return await self._ask("balance", self._web3.eth.get_balance(address))
+        data = BALANCE_OF + bytes(12) + bytes.fromhex(account[2:])
+        call: Any = {"to": _checksum(contract), "data": "0x" + data.hex()}
+        answer = await self._ask("token balance", self._web3.eth.call(call))
+        return int.from_bytes(bytes(answer)[:32], "big")
+
+    async def fees(self, intent: Intent, *, account: str, contract: str | None, ceiling: int) -> Fees:
+        """Fees for a transfer: twice the base fee and the suggested tip, cut to the ceiling."""
+        gas = GAS_NATIVE
+        if contract is not None:
+            gas = await self._token_gas(intent, account, contract)
+        return await self._within(ceiling, gas)
+
+    async def cancel_fees(self, ceiling: int) -> Fees:
+        """Fees for an empty transaction to the account itself."""
+        return await self._within(ceiling, GAS_NATIVE)
+
+    async def broadcast(self, raw: bytes) -> None:
+        """Hand a signed transaction over; the same bytes again, or mined bytes, are no error."""
+        tx_hash = transaction_hash(raw)
+        try:
+            await self._web3.eth.send_raw_transaction(raw)
+        except (Web3Exception, ValueError) as error:
+            text = str(error).lower()
+            if any(words in text for words in KNOWN_ALREADY):
+                return
+            if any(words in text for words in NONCE_USED) and await self.receipt(tx_hash) is not None:
+                return
+            raise OperationalError(
+                f"{self._name} refuses 0x{tx_hash.hex()}: {error}; fund the account or look up its nonce"
+            ) from error
+        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+            raise self._unreachable("broadcast", error) from error
+
+    async def receipt(self, tx_hash: bytes) -> Receipt | None:
+        """What became of a transaction; None while it is not mined."""
+        try:
+            receipt = await self._ask("receipt", self._web3.eth.get_transaction_receipt(cast("Any", tx_hash)))
+        except TransactionNotFound:
+            return None
+        newest = await self._ask("block number", self._web3.eth.block_number)
+        block = int(receipt["blockNumber"])
+        return Receipt(tx_hash, block, receipt["status"] == 1, max(1, newest - block + 1))
+
+    async def _token_gas(self, intent: Intent, account: str, contract: str) -> int:
+        """The estimate and a third more; a fixed bound while the transfer would fail now."""
+        data = "0x" + transfer_calldata(intent.destination, intent.amount).hex()
+        call: Any = {"from": _checksum(account), "to": _checksum(contract), "data": data}
+        try:
+            estimate = await self._web3.eth.estimate_gas(call)
+        except (Web3Exception, ValueError):
+            return GAS_TOKEN_FALLBACK
+        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+            raise self._unreachable("gas estimate", error) from error
+        return min(estimate * 4 // 3, GAS_TOKEN_MAX)
+
+    async def _within(self, ceiling: int, gas: int) -> Fees:
+        block = await self._ask("base fee", self._web3.eth.get_block("latest"))
+        tip = await self._ask("priority fee", self._web3.eth.max_priority_fee)
+        base = int(block.get("baseFeePerGas", 0))
+        affordable = ceiling // gas
+        if affordable < base + 1:
+            raise OperationalError(
+                f"the fee ceiling {ceiling} allows {affordable} a gas for {gas} gas, but the base fee of "
+                f"{self._name} is {base}: wait, or ask anew with a ceiling of {2 * base * gas}"
+            )
+        fee = min(2 * base + tip, affordable)
+        return Fees(fee_per_gas=fee, priority_per_gas=min(tip, fee), gas=gas)
+
+    async def _ask(self, what: str, answer: Awaitable[T]) -> T:
+        try:
+            return await answer
+        except TransactionNotFound:
+            raise
+        except (Web3Exception, ValueError) as error:
+            raise OperationalError(f"{self._name} gives no {what}: {error}; ask its provider") from error
+        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+            raise self._unreachable(what, error) from error
+
+    def _unreachable(self, what: str, error: Exception) -> OperationalError:
+        reason = str(error) or type(error).__name__
+        return OperationalError(f"{self._name} at {self._url} gives no {what} ({reason}): it is asked again")
+
+
+def _checksum(address: str) -> Any:
+    return checksum_address(address)

@@ -1,0 +1,54 @@
+"""EVM transactions as bytes: build them unsigned (EIP-1559), attach a signature, hash them. Pure."""
+
+from typing import cast
+
+import rlp
+
+from custody.ports import Fees
+from policy.errors import CallerError, MalformedError
+from policy.ids import evm_chain_id
+from policy.intent import Intent, keccak256, transfer_calldata
+
+TYPE_EIP1559 = b"\x02"
+_FIELDS = 9
+
+
+def payment(intent: Intent, *, contract: str | None, nonce: int, fees: Fees) -> bytes:
+    """The unsigned transaction that carries out ``intent``; ``contract`` is None for the native asset."""
+    if contract is None:
+        to, value, data = intent.destination, intent.amount, b""
+    else:
+        to, value, data = contract, 0, transfer_calldata(intent.destination, intent.amount)
+    return _unsigned([evm_chain_id(intent.chain), nonce], fees, [_address(to), value, data, []])
+
+
+def cancellation(chain: str, *, account: str, nonce: int, fees: Fees) -> bytes:
+    """The unsigned transaction by which ``account`` uses up ``nonce`` and moves nothing."""
+    return _unsigned([evm_chain_id(chain), nonce], fees, [_address(account), 0, b"", []])
+
+
+def attach_signature(tx: bytes, *, r: int, s: int, recovery_id: int) -> bytes:
+    """``tx`` with its signature. Raises ``MalformedError`` unless it is unsigned EIP-1559."""
+    if recovery_id not in (0, 1):
+        raise CallerError(f"an EVM signature has recovery id 0 or 1, got {recovery_id}: sign again")
+    try:
+        fields = rlp.decode(tx[1:])
+    except rlp.RLPException as error:
+        raise MalformedError(f"the transaction is not RLP: {error}") from error
+    if tx[:1] != TYPE_EIP1559 or not isinstance(fields, list) or len(fields) != _FIELDS:
+        raise MalformedError("the transaction is not an unsigned EIP-1559 transaction")
+    return TYPE_EIP1559 + cast("bytes", rlp.encode([*fields, recovery_id, r, s]))
+
+
+def transaction_hash(raw: bytes) -> bytes:
+    """What a chain calls a signed transaction."""
+    return keccak256(raw)
+
+
+def _unsigned(head: list[int], fees: Fees, tail: list[object]) -> bytes:
+    fields = [*head, fees.priority_per_gas, fees.fee_per_gas, fees.gas, *tail]
+    return TYPE_EIP1559 + cast("bytes", rlp.encode(fields))
+
+
+def _address(address: str) -> bytes:
+    return bytes.fromhex(address.removeprefix("0x"))

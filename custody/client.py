@@ -1,0 +1,221 @@
+"""The coordinator for Python backends and the command line: synchronous, typed, small.
+
+Imports only policy, grpc and the API's stubs. Every method raises ``CallRefused`` with a stable code;
+``unavailable`` means that no answer came, and that the same call may be made again: a request is
+accepted once, whatever is repeated.
+"""
+
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import TypeVar
+
+import grpc
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from google.protobuf.message import Message
+
+from custody.api import custody_pb2 as pb
+from custody.api.calls import sign_call
+from custody.api.custody_pb2_grpc import CustodyStub
+from custody.api.errors import CODE_METADATA, CallRefused, Code
+from policy.encoding import Json, canonical, parse_canonical
+from policy.intent import Request, request_message
+
+__all__ = ["CallRefused", "Caller", "Code", "CustodyClient", "Endpoint", "RequestView"]
+
+STATUS_BYTES_MAX = 4 * 1024 * 1024
+FINAL = frozenset({"settled", "failed", "denied", "expired", "cancelled"})
+"""States after which nothing is paid any more."""
+CallT = TypeVar("CallT", bound=Message)
+ReplyT = TypeVar("ReplyT")
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """Where the coordinator is, and the certificate (PEM) it must show; ``tls_name`` is in it."""
+
+    address: str
+    certificate_pem: bytes
+    origin: str
+    tls_name: str = "coordinator"
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """Who calls: a name of the roster and its Ed25519 key."""
+
+    name: str
+    key: Ed25519PrivateKey = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class RequestView:
+    """A request as the coordinator shows it; what is not known yet is empty or 0."""
+
+    request: bytes
+    body: bytes
+    state: str
+    rule: str
+    account: str
+    nonce: int
+    job: bytes
+    tx_hash: str
+    block: int
+    error: str
+    updated_ms: int
+    approvals: int
+
+    @property
+    def over(self) -> bool:
+        """Whether nothing is going to change for the initiator."""
+        return self.state in FINAL
+
+
+@dataclass(frozen=True, slots=True)
+class WalletAddress:
+    """An address to be paid at."""
+
+    address: str
+    path: str
+    chain: str
+
+
+class CustodyClient:
+    """One connection to the coordinator. Use as a context manager, or ``close`` it."""
+
+    def __init__(self, endpoint: Endpoint, caller: Caller, *, timeout_s: float = 15.0) -> None:
+        self._caller = caller
+        self._origin = endpoint.origin
+        self._timeout_s = timeout_s
+        options = (("grpc.ssl_target_name_override", endpoint.tls_name), ("grpc.enable_http_proxy", 0))
+        credentials = grpc.ssl_channel_credentials(root_certificates=endpoint.certificate_pem)
+        self._channel = grpc.secure_channel(endpoint.address, credentials, options=options)
+        self._stub = CustodyStub(self._channel)
+
+    def __enter__(self) -> "CustodyClient":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End the connection."""
+        self._channel.close()
+
+    def submit(self, request: Request) -> RequestView:
+        """Sign a request as this caller and submit it."""
+        body = request.body()
+        return self.submit_signed(canonical(body), self._caller.key.sign(request_message(body)))
+
+    def submit_signed(self, body: bytes, signature: bytes) -> RequestView:
+        """Submit a request that somebody signed; the same one again gives the same answer."""
+        call = pb.SubmitCall(body=body, signature=signature)
+        return _view(self._answer(lambda: self._stub.Submit(call, timeout=self._timeout_s)))
+
+    def get(self, request: bytes) -> RequestView:
+        """One request."""
+        return _view(self._ask("Get", pb.GetCall(request=request), self._stub.Get))
+
+    def requests(self, *, state: str = "", limit: int = 100, before: bytes = b"") -> list[RequestView]:
+        """Requests, newest first."""
+        call = pb.ListCall(state=state, limit=limit, before=before)
+        return [_view(one) for one in self._ask("List", call, self._stub.List).requests]
+
+    def watch(self, request: bytes = b"", *, timeout_s: float | None = None) -> Iterator[RequestView]:
+        """A request as it is and whenever it changes, until it is final; every request for empty bytes."""
+        call = pb.WatchCall(request=request)
+        try:
+            for one in self._stub.Watch(call, timeout=timeout_s, metadata=self._signed("Watch", call)):
+                yield _view(one)
+        except grpc.RpcError as error:
+            raise _refused(error) from error
+
+    def wait(self, request: bytes, *, timeout_s: float = 60.0) -> RequestView:
+        """The request once it is over. Raises ``CallRefused`` (unavailable) when that takes longer."""
+        for view in self.watch(request, timeout_s=timeout_s):
+            if view.over:
+                return view
+        raise CallRefused(Code.UNAVAILABLE, "the coordinator stopped telling: watch again")
+
+    def approve(self, body: bytes, assertion: bytes) -> RequestView:
+        """Hand in an approval: canonical bodies of the document and of the passkey's assertion."""
+        call = pb.ApproveCall(body=body, assertion=assertion)
+        return _view(self._answer(lambda: self._stub.Approve(call, timeout=self._timeout_s)).request)
+
+    def pending(self, operator: str) -> list[dict[str, Json]]:
+        """Approvals ``operator`` could give, to be completed with ``approval_id`` and ``operator``."""
+        reply = self._ask("Pending", pb.PendingCall(operator=operator), self._stub.Pending)
+        drafts = [parse_canonical(draft, bytes_max=STATUS_BYTES_MAX) for draft in reply.drafts]
+        return [draft for draft in drafts if isinstance(draft, dict)]
+
+    def address(self, wallet: str, path: str = "") -> WalletAddress:
+        """The address of a wallet, at its first path unless another is named."""
+        reply = self._ask("Address", pb.AddressCall(wallet=wallet, path=path), self._stub.Address)
+        return WalletAddress(reply.address, reply.path, reply.chain)
+
+    def status(self) -> dict[str, Json]:
+        """Nodes, heads, pools and requests in numbers."""
+        reply = self._ask("Status", pb.StatusCall(), self._stub.Status)
+        document = parse_canonical(reply.document, bytes_max=STATUS_BYTES_MAX)
+        return document if isinstance(document, dict) else {}
+
+    def create_key(self, key: str, *, timeout_s: float = 120.0) -> bytes:
+        """Have the nodes make a key (as an administrator); the canonical body of its entry."""
+        call = pb.CreateKeyCall(key=key)
+        return self._ask("CreateKey", call, self._stub.CreateKey, timeout_s=timeout_s).body
+
+    def log_note(self) -> bytes:
+        """The newest checkpoint with w cosignatures."""
+        return self._ask("Log", pb.LogCall(), self._stub.Log).note
+
+    def _ask(
+        self,
+        method: str,
+        call: CallT,
+        stub: Callable[..., ReplyT],
+        *,
+        timeout_s: float | None = None,
+    ) -> ReplyT:
+        metadata = self._signed(method, call)
+        return self._answer(lambda: stub(call, timeout=timeout_s or self._timeout_s, metadata=metadata))
+
+    def _signed(self, method: str, call: Message) -> tuple[tuple[str, str | bytes], ...]:
+        return sign_call(
+            method,
+            call,
+            origin=self._origin,
+            time_ms=time.time_ns() // 1_000_000,
+            caller=self._caller.name,
+            key=self._caller.key,
+        )
+
+    def _answer(self, ask: Callable[[], ReplyT]) -> ReplyT:
+        try:
+            return ask()
+        except grpc.RpcError as error:
+            raise _refused(error) from error
+
+
+def _refused(error: grpc.RpcError) -> CallRefused:
+    if not isinstance(error, grpc.Call):
+        return CallRefused(Code.UNAVAILABLE, f"{error}: call again")
+    codes = dict(error.trailing_metadata() or ())
+    code = codes.get(CODE_METADATA, Code.UNAVAILABLE)
+    return CallRefused(code if isinstance(code, str) else code.decode(), error.details() or "no answer")
+
+
+def _view(message: pb.RequestView) -> RequestView:
+    return RequestView(
+        request=message.request,
+        body=message.body,
+        state=message.state,
+        rule=message.rule,
+        account=message.account,
+        nonce=message.nonce,
+        job=message.job,
+        tx_hash=message.tx_hash,
+        block=message.block,
+        error=message.error,
+        updated_ms=message.updated_ms,
+        approvals=message.approvals,
+    )

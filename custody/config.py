@@ -1,0 +1,162 @@
+"""The coordinator's configuration: one TOML file. Relative paths start at its folder.
+
+```toml
+name = "coordinator"                  # as nodes and clients pin it
+origin = "log.example.com/treasury"
+listen = "127.0.0.1:7600"             # port 0: any
+listen_file = "port"                  # optional: where the bound port is written
+data_dir = "data"                     # database and lease
+database = "sqlite:///data/custody.db"  # optional: a SQLAlchemy URL
+publish_dir = "log"                   # optional: the log as static files
+genesis = "genesis.json"              # the genesis entry, byte for byte
+identity_key = "identity.pem"         # Ed25519; its certificate is what others pin
+log_key = "log-key.pem"               # Ed25519; signs checkpoints
+metrics_port = 0                      # 0: off
+metrics_address = "127.0.0.1"
+signing_timeout_ms = 2000
+
+[pools]
+low = 16
+batch = 32                            # a multiple of 4
+
+[nodes.node-a]
+address = "node-a.example.com:7700"
+certificate = "node-a.pem"
+
+[chains."evm:1"]
+url = "http://127.0.0.1:8545"
+confirmations = 1
+poll_ms = 500
+```
+"""
+
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from policy.encoding import Json
+from policy.errors import MalformedError, OperationalError
+from policy.fields import NAME, Fields
+from policy.ids import CHAIN
+
+NODES_MAX, CHAINS_MAX = 64, 64
+TEXT_MAX = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class NodeConfig:
+    """Where a cosigner listens, and the identity certificate it is known by."""
+
+    address: str
+    certificate: Path
+
+
+@dataclass(frozen=True, slots=True)
+class ChainConfig:
+    """The endpoint of a chain, and when a transaction on it is settled."""
+
+    url: str
+    confirmations: int
+    poll_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    """Everything the coordinator is told from outside; paths are absolute. See the module's docstring."""
+
+    name: str
+    origin: str
+    listen: str
+    listen_file: Path | None
+    data_dir: Path
+    database: str
+    publish_dir: Path | None
+    genesis: Path
+    identity_key: Path
+    log_key: Path
+    metrics_port: int
+    metrics_address: str
+    signing_timeout_ms: int
+    pool_low: int
+    pool_batch: int
+    nodes: Mapping[str, NodeConfig]
+    chains: Mapping[str, ChainConfig]
+
+
+def load_config(path: Path) -> Config:
+    """Read a configuration file. Raises ``OperationalError`` naming the field to correct."""
+    try:
+        document = tomllib.loads(path.read_text())
+        return _read(Fields(document, ""), path.resolve().parent)
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError, MalformedError) as error:
+        raise OperationalError(f"{path}: {error}; correct the file") from error
+
+
+def _read(fields: Fields, folder: Path) -> Config:
+    pools = Fields(_optional(fields, "pools", {}), "pools")
+    data_dir = folder / fields.text("data_dir", length_max=TEXT_MAX)
+    config = Config(
+        name=fields.name("name") if fields.has("name") else "coordinator",
+        origin=fields.origin("origin"),
+        listen=fields.text("listen", length_max=TEXT_MAX),
+        listen_file=_optional_path(fields, "listen_file", folder),
+        data_dir=data_dir,
+        database=_text(fields, "database", f"sqlite:///{data_dir / 'custody.db'}"),
+        publish_dir=_optional_path(fields, "publish_dir", folder),
+        genesis=folder / fields.text("genesis", length_max=TEXT_MAX),
+        identity_key=folder / fields.text("identity_key", length_max=TEXT_MAX),
+        log_key=folder / fields.text("log_key", length_max=TEXT_MAX),
+        metrics_port=_integer(fields, "metrics_port", 0, high=65535),
+        metrics_address=_text(fields, "metrics_address", "127.0.0.1"),
+        signing_timeout_ms=_integer(fields, "signing_timeout_ms", 2000, low=100, high=60_000),
+        pool_low=_integer(pools, "low", 16, high=10_000),
+        pool_batch=_integer(pools, "batch", 32, low=4, high=256),
+        nodes={
+            name: _node(Fields(value, f"nodes.{name}"), folder)
+            for name, value in fields.mapping("nodes", count_max=NODES_MAX, keys=NAME).items()
+        },
+        chains={
+            name: _chain(Fields(value, f"chains.{name}"))
+            for name, value in fields.mapping("chains", count_max=CHAINS_MAX, keys=CHAIN).items()
+        },
+    )
+    pools.done()
+    fields.done()
+    if config.pool_batch % 4:
+        raise MalformedError(f"pools.batch is {config.pool_batch}: it must be a multiple of 4")
+    return config
+
+
+def _node(fields: Fields, folder: Path) -> NodeConfig:
+    node = NodeConfig(
+        fields.text("address", length_max=TEXT_MAX), folder / fields.text("certificate", length_max=TEXT_MAX)
+    )
+    fields.done()
+    return node
+
+
+def _chain(fields: Fields) -> ChainConfig:
+    chain = ChainConfig(
+        url=fields.text("url", length_max=TEXT_MAX),
+        confirmations=_integer(fields, "confirmations", 1, low=1, high=10_000),
+        poll_ms=_integer(fields, "poll_ms", 500, low=10, high=600_000),
+    )
+    fields.done()
+    return chain
+
+
+def _optional(fields: Fields, name: str, default: Json) -> Json:
+    return fields.raw(name) if fields.has(name) else default
+
+
+def _text(fields: Fields, name: str, default: str) -> str:
+    return fields.text(name, length_max=TEXT_MAX) if fields.has(name) else default
+
+
+def _integer(fields: Fields, name: str, default: int, *, low: int = 0, high: int) -> int:
+    return fields.integer(name, low=low, high=high) if fields.has(name) else default
+
+
+def _optional_path(fields: Fields, name: str, folder: Path) -> Path | None:
+    return folder / fields.text(name, length_max=TEXT_MAX) if fields.has(name) else None

@@ -1,0 +1,164 @@
+"""The coordinator's process: ``python -m custody.main --config FILE``. Adapters are wired here alone."""
+
+import argparse
+import asyncio
+import contextlib
+import logging
+import signal
+import sys
+import time
+from pathlib import Path
+
+import uvloop
+
+from custody import coordinator
+from custody.adapters.api_server import CustodyServicer, ServerTls, start_server
+from custody.adapters.database import Database
+from custody.adapters.identity import boot_credentials, load_identity
+from custody.adapters.node_link import NodeLink
+from custody.adapters.store import Store
+from custody.chains.evm import EvmChain
+from custody.config import Config, load_config
+from custody.duties import Duties
+from custody.lease import take_lease
+from custody.log_key import LogKey
+from custody.metrics import Metrics
+from custody.parts import Parts
+from custody.pools import Pools, PoolSizes
+from custody.publish import Publisher
+from custody.replication import Replication
+from custody.sequencer import Sequencer
+from custody.service import Service
+from custody.signing import Signing
+from policy.errors import OperationalError, QuorumkeepError
+from signer_nodes.api.certificates import Credentials, PinnedIdentity
+from signer_nodes.api.client import NodeClient, Target
+from signer_nodes.api.client import Service as Face
+
+STOP_GRACE_S = 1.0
+_LOG = logging.getLogger(__name__)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run until SIGTERM or SIGINT. Exits 1 on a failure that a restart or an operator must mend."""
+    parser = argparse.ArgumentParser(prog="quorumkeep coordinator run", description=__doc__)
+    parser.add_argument("--config", type=Path, required=True, help="the TOML file")
+    options = parser.parse_args(arguments)
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    failures: list[BaseException] = []
+    try:
+        config = load_config(options.config)
+        with take_lease(config.data_dir):
+            uvloop.run(serve(config))
+    except* QuorumkeepError as errors:
+        failures = _flat(errors)
+    for failure in failures:
+        _LOG.error("stopped: %s", failure)
+    return 1 if failures else 0
+
+
+async def serve(config: Config) -> None:
+    """Start everything, serve until a signal, and stop."""
+    credentials = boot_credentials(config.name, load_identity(config.identity_key))
+    parts = build(config, credentials)
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    try:
+        running = asyncio.create_task(_run(config, parts, credentials))
+        stopping = asyncio.create_task(stop.wait())
+        await asyncio.wait((running, stopping), return_when=asyncio.FIRST_COMPLETED)
+        if running.done():
+            await running
+        running.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await running
+    finally:
+        await asyncio.gather(*(node.close() for node in parts.nodes.values()))
+        parts.database.close()
+
+
+def build(config: Config, credentials: Credentials) -> Parts:
+    """Wire the adapters of a configuration; nothing is asked or sent yet."""
+    metrics = Metrics()
+    database = Database(_open_store(config))
+    nodes = {name: NodeLink(_client(config, name, credentials)) for name in config.nodes}
+    signing = Signing(nodes, timeout_s=config.signing_timeout_ms / 1000)
+    log_key = LogKey.load(config.log_key)
+    replication = Replication(database, nodes, on_answer=signing.answered, metrics=metrics)
+    return Parts(
+        database=database,
+        sequencer=Sequencer(database, replication, log_key, now_ms=now_ms, metrics=metrics),
+        replication=replication,
+        duties=Duties(database, now_ms=now_ms, metrics=metrics),
+        pools=Pools(
+            database, nodes, PoolSizes(config.pool_low, config.pool_batch), now_ms=now_ms, metrics=metrics
+        ),
+        signing=signing,
+        nodes=nodes,
+        chains={name: EvmChain(name, chain.url) for name, chain in config.chains.items()},
+        log_key=log_key,
+        metrics=metrics,
+        now_ms=now_ms,
+        confirmations={name: chain.confirmations for name, chain in config.chains.items()},
+        poll_ms={name: chain.poll_ms for name, chain in config.chains.items()},
+    )
+
+
+def now_ms() -> int:
+    """Wall-clock time."""
+    return time.time_ns() // 1_000_000
+
+
+async def _run(config: Config, parts: Parts, credentials: Credentials) -> None:
+    await coordinator.start(parts, _read(config.genesis))
+    publisher = Publisher(config.publish_dir, parts.database) if config.publish_dir else None
+    if publisher is not None:
+        publisher.load()
+    parts.metrics.serve(config.metrics_port, config.metrics_address)
+    servicer = CustodyServicer(Service(parts), parts)
+    tls = ServerTls(credentials.certificate_pem, credentials.key_pem)
+    server, port = await start_server(servicer, config.listen, tls)
+    _announce(config, port)
+    try:
+        await coordinator.run(parts, publisher)
+    finally:
+        await server.stop(STOP_GRACE_S)
+
+
+def _client(config: Config, name: str, credentials: Credentials) -> NodeClient:
+    node = config.nodes[name]
+    identity = PinnedIdentity.of(name, _read(node.certificate))
+    target = Target(node.address, identity, config.origin)
+    return NodeClient(target, credentials, service=Face.COORDINATE)
+
+
+def _open_store(config: Config) -> Store:
+    config.data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
+    return Store(config.database)
+
+
+def _announce(config: Config, port: int) -> None:
+    _LOG.info("listening on port %d", port)
+    if config.listen_file is not None:
+        partial = config.listen_file.with_name(f".{config.listen_file.name}.new")
+        partial.write_text(f"{port}\n")
+        partial.replace(config.listen_file)
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise OperationalError(f"cannot read {path}: {error}; correct the configuration") from error
+
+
+def _flat(errors: BaseExceptionGroup[QuorumkeepError]) -> list[BaseException]:
+    found: list[BaseException] = []
+    for error in errors.exceptions:
+        found += _flat(error) if isinstance(error, BaseExceptionGroup) else [error]
+    return found
+
+
+if __name__ == "__main__":
+    sys.exit(main())

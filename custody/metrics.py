@@ -1,0 +1,46 @@
+"""What the coordinator shows to Prometheus."""
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, start_http_server
+
+
+class Metrics:
+    """The coordinator's counters and gauges, in a registry of their own."""
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        self.transitions = Counter(
+            "quorumkeep_request_transitions",
+            "Requests that entered a state",
+            ["state"],
+            registry=self.registry,
+        )
+        self.checkpoint_seconds = Histogram(
+            "quorumkeep_checkpoint_seconds",
+            "From a durable checkpoint to its w cosignatures",
+            buckets=(0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5),
+            registry=self.registry,
+        )
+        self.log_size = Gauge("quorumkeep_log_size", "Entries in the log", registry=self.registry)
+        self.quorum_size = Gauge(
+            "quorumkeep_quorum_size", "Entries under w cosignatures", registry=self.registry
+        )
+        self.presignatures = Gauge(
+            "quorumkeep_presignatures",
+            "Presignatures in stock",
+            ["key", "signers"],
+            registry=self.registry,
+        )
+        self.signing_seconds = Histogram(
+            "quorumkeep_signing_seconds",
+            "From a reservation to its signature",
+            buckets=(0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5),
+            registry=self.registry,
+        )
+        self.failed_jobs = Counter(
+            "quorumkeep_failed_jobs", "Jobs given up and retried", registry=self.registry
+        )
+
+    def serve(self, port: int, address: str) -> None:
+        """Answer scrapes over HTTP; port 0 is off."""
+        if port:
+            start_http_server(port, address, registry=self.registry)

@@ -1,0 +1,33 @@
+"""The parts of a running coordinator, wired once in ``main.py`` and handed to what uses them."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from custody.adapters.database import Database
+from custody.duties import Duties
+from custody.log_key import LogKey
+from custody.metrics import Metrics
+from custody.pools import Pools
+from custody.ports import Chain, Node
+from custody.replication import Replication
+from custody.sequencer import Sequencer
+from custody.signing import Signing
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """One coordinator. ``confirmations`` and ``poll_ms`` are by chain."""
+
+    database: Database
+    sequencer: Sequencer
+    replication: Replication
+    duties: Duties
+    pools: Pools
+    signing: Signing
+    nodes: Mapping[str, Node]
+    chains: Mapping[str, Chain]
+    log_key: LogKey
+    metrics: Metrics
+    now_ms: Callable[[], int]
+    confirmations: Mapping[str, int]
+    poll_ms: Mapping[str, int]

@@ -1,0 +1,210 @@
+"""From a received request to its signature: what the effects log, plan, reserve, sign and cancel do.
+
+Every handler may run again after a crash: it looks at the log's state first, and sends the same bytes.
+Settling is in ``settle.py``.
+"""
+
+import asyncio
+import time
+
+from custody.adapters.store import Store
+from custody.candidates import Candidate
+from custody.chains.evm_transaction import cancellation, payment
+from custody.duties import NotYet
+from custody.parts import Parts
+from custody.planning import (
+    RETRIED_RULES,
+    Account,
+    choose_account,
+    contract_of,
+    fee_ceiling,
+    key_of,
+    needs_approval,
+    reserve_body,
+    verdict_on_plan,
+)
+from custody.ports import Chain
+from custody.records import Change, Duty, RequestRecord, request_body
+from custody.requests import Event, State
+from custody.signing import SigningFailed
+from policy.encoding import Json
+from policy.errors import OperationalError
+from policy.evaluate import Outcome as Answer
+from policy.evaluate import Verdict
+from policy.intent import Request, parse_request
+from policy.state import CANCEL, PAYMENT, JobStatus, Outcome
+
+POLL_SLOT_MS = 1_000
+RETRY_MS = 500
+SUSPECT_MS = 3_000
+QUORUM_S = 2.0
+
+
+async def log_request(parts: Parts, record: RequestRecord, _: Duty) -> None:
+    """Put a received request into the log; its event comes with the entry."""
+    known = parts.sequencer.state.requests.get(record.request)
+    if known is not None:  # a database was lost and the backend asked again
+        change = Change(record.request, Event.ENTRY_ACCEPTED, {"rule": known.rule, "chain": _chain(record)})
+        await parts.duties.apply(change)
+        return
+    proof = {"signature": record.signature.hex()}
+    outcome = await parts.sequencer.log(Candidate("request", request_body(record), proof))
+    if not outcome.accepted:
+        await parts.duties.apply(Change(record.request, Event.REFUSED, {"error": outcome.reason[:1000]}))
+
+
+async def plan(parts: Parts, record: RequestRecord, _: Duty) -> None:
+    """Choose the account, take a slot on it, and build the transaction."""
+    request, state = _request(record), parts.sequencer.state
+    waits = needs_approval(state.policy, record.rule)
+    chain = chain_of(parts, request.intent.chain)
+    waiting = await parts.database.call(Store.waiting_by_account, chain.name) if waits else {}
+    account = choose_account(state, request.intent.wallet, waits=waits, waiting=waiting)
+    nonce = await parts.database.call(
+        Store.take_slot,
+        record.request,
+        chain=chain.name,
+        account=account.address,
+        chain_nonce=await chain.account_nonce(account.address),
+    )
+    fields = {"account": account.address, "path": account.path, "nonce": nonce, "chain": chain.name}
+    tx = await _build(parts, request, account=account, nonce=nonce)
+    event = Event.PLANNED_WAITING if waits else Event.PLANNED
+    await parts.duties.apply(Change(record.request, event, {**fields, "tx": tx}))
+
+
+async def reserve(parts: Parts, record: RequestRecord, _: Duty) -> None:
+    """Reserve the planned transaction with a presignature of live nodes."""
+    if record.job:  # a retry: without w cosigners it could only fail like the job before
+        await parts.replication.wait_quorum(parts.replication.newest.size, QUORUM_S)
+    outcome = await _reserve(parts, record, tx=record.tx, purpose=PAYMENT)
+    if outcome.accepted or outcome.verdict is None:
+        return
+    await _not_reserved(parts, record, outcome.verdict)
+
+
+async def cancel(parts: Parts, record: RequestRecord, _: Duty) -> None:
+    """Use up the slot of a request that is over, once later ones wait behind it."""
+    if record.nonce is None:
+        await parts.database.call(Store.drop_duty, record.request, _.effect)
+        return
+    state, now = parts.sequencer.state, parts.now_ms()
+    known = state.requests.get(record.request)
+    waited_for = await parts.database.call(Store.slot_is_waited_for, record.request)
+    if not waited_for and (known is None or known.anchor is None):
+        await parts.database.call(Store.release_slot, record.request)
+        await parts.database.call(Store.drop_duty, record.request, _.effect)
+        return
+    if not waited_for or now < record.expires_ms:
+        raise NotYet(max(now + POLL_SLOT_MS, record.expires_ms if waited_for else 0), record.error)
+    fees = await chain_of(parts, record.chain).cancel_fees(state.policy.cancel_fee_ceiling)
+    tx = cancellation(record.chain, account=record.account, nonce=record.nonce, fees=fees)
+    outcome = await _reserve(parts, record, tx=tx, purpose=CANCEL)
+    if not outcome.accepted:
+        raise OperationalError(f"the slot cannot be cancelled yet: {outcome.reason}")
+
+
+async def sign(parts: Parts, record: RequestRecord, _: Duty) -> None:
+    """Bring the newest job of a request to its signature, or give it up for a new one."""
+    job = parts.sequencer.state.jobs.get(record.job)
+    if job is None or job.status is not JobStatus.RESERVED:
+        raise OperationalError(f"job {record.job.hex()} is not waiting for a signature: look at the log")
+    started = time.monotonic()
+    try:
+        if not parts.signing.knows(record.job):
+            raise SigningFailed("its openings were lost with the process that gathered them", frozenset())
+        signature = await parts.signing.sign(record.job, parts.replication)
+    except (SigningFailed, OperationalError) as error:
+        silent = error.silent if isinstance(error, SigningFailed) else frozenset()
+        await _give_up(parts, record, str(error), silent)
+        return
+    parts.metrics.signing_seconds.observe(time.monotonic() - started)
+    data = signature.to_bytes() + bytes([signature.recovery_id])
+    body: Json = {"job": record.job.hex(), "index": 0, "signature": data.hex()}
+    outcome = await parts.sequencer.log(Candidate("signature", body))
+    if not outcome.accepted:
+        await _give_up(parts, record, f"the log refuses the signature: {outcome.reason}", frozenset())
+
+
+async def approve(parts: Parts, request: bytes) -> None:
+    """An approval is in the log: reserve the request if nothing is missing any more."""
+    record = await parts.database.call(Store.get, request)
+    if record is None or record.state is not State.WAITING or record.nonce is None:
+        return
+    verdict = verdict_on_plan(
+        parts.sequencer.state, record, wallet=_request(record).intent.wallet, now_ms=parts.now_ms()
+    )
+    if verdict.outcome is Answer.ALLOW:
+        await parts.duties.apply(Change(request, Event.APPROVED))
+    else:
+        await parts.duties.apply(Change(request, None, {"error": verdict.reason[:1000]}))
+
+
+async def _reserve(parts: Parts, record: RequestRecord, *, tx: bytes, purpose: str) -> Outcome:
+    state = parts.sequencer.state
+    key = key_of(state, _request(record).intent.wallet)
+    refilled = parts.pools.refilled
+    try:
+        signers, item = parts.pools.take(state, key)
+    except OperationalError:
+        await _wait(refilled, RETRY_MS / 1000)
+        raise
+    body = reserve_body(
+        state, record, tx=tx, purpose=purpose, signers=signers, presignature=item.presignature
+    )
+    outcome = await parts.sequencer.log(Candidate("reserve", body))
+    if outcome.accepted:
+        await parts.database.call(Store.use_presignatures, [item.presignature])
+    else:
+        parts.pools.give_back(signers, item)
+    return outcome
+
+
+async def _not_reserved(parts: Parts, record: RequestRecord, verdict: Verdict) -> None:
+    if verdict.rule in RETRIED_RULES:
+        raise OperationalError(f"{verdict.rule}: {verdict.reason}")
+    event = Event.APPROVAL_MISSING if verdict.outcome is Answer.WAIT else Event.REFUSED
+    fields = {"rule": verdict.rule, "error": verdict.reason[:1000]}
+    await parts.duties.apply(Change(record.request, event, fields))
+
+
+async def _give_up(parts: Parts, record: RequestRecord, reason: str, silent: frozenset[str]) -> None:
+    parts.metrics.failed_jobs.inc()
+    parts.pools.suspect(silent, SUSPECT_MS)
+    over = record.state in (State.EXPIRED, State.DENIED)
+    event = Event.CANCEL_FAILED if over else Event.SIGNERS_FAILED
+    await parts.duties.apply(Change(record.request, event, {"error": f"retrying: {reason}"[:1000]}))
+
+
+async def _build(parts: Parts, request: Request, *, account: Account, nonce: int) -> bytes:
+    policy = parts.sequencer.state.policy
+    contract = contract_of(policy, request.intent.asset)
+    ceiling = fee_ceiling(policy, request)
+    fees = await chain_of(parts, request.intent.chain).fees(
+        request.intent, account=account.address, contract=contract, ceiling=ceiling
+    )
+    return payment(request.intent, contract=contract, nonce=nonce, fees=fees)
+
+
+def chain_of(parts: Parts, name: str) -> Chain:
+    """The adapter of a chain. Raises ``OperationalError`` when none is configured."""
+    chain = parts.chains.get(name)
+    if chain is None:
+        raise OperationalError(f"no endpoint of chain {name} is configured: add one under [chains]")
+    return chain
+
+
+def _request(record: RequestRecord) -> Request:
+    return parse_request(request_body(record))
+
+
+def _chain(record: RequestRecord) -> str:
+    return _request(record).intent.chain
+
+
+async def _wait(event: asyncio.Event, timeout_s: float) -> None:
+    try:
+        async with asyncio.timeout(timeout_s):
+            await event.wait()
+    except TimeoutError:
+        return

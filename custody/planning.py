@@ -1,0 +1,121 @@
+"""Which account pays, by which bytes, and whether they may be reserved now. Pure.
+
+Requests that need approvals wait on other accounts than those that do not: a slot that waits for a
+person must not hold up what needs none.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+from custody.pools import SigningSet
+from custody.records import RequestRecord
+from policy import bip32, ledger
+from policy.approval import Approval, Slot
+from policy.document import Allow, Policy
+from policy.encoding import Json
+from policy.errors import InvariantError, OperationalError
+from policy.evaluate import Verdict
+from policy.intent import Request
+from policy.state import KeyRecord, State
+
+RETRIED_RULES = frozenset(
+    {"frozen", "key-unknown", "signers-invalid", "signers-banned", "presignature-used", "cancel-too-early"}
+)
+"""Denials that say nothing about the payment: the same reservation may be allowed later."""
+APPROVAL_MS = 15 * 60 * 1000
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """An account of a wallet: its path, and the address there."""
+
+    path: str
+    address: str
+
+
+def key_of(state: State, wallet: str) -> KeyRecord:
+    """The key of a wallet. Raises ``OperationalError`` while it is not made yet."""
+    named = state.policy.wallets[wallet].key
+    key = state.keys.get(named)
+    if key is None:
+        raise OperationalError(f"key {named} of wallet {wallet} is not made yet: create it")
+    return key
+
+
+def account_at(key: KeyRecord, path: str) -> Account:
+    """The account at ``path``."""
+    derived = bip32.derive(key.group_key, key.chain_code, bip32.parse_path(path))
+    return Account(path, bip32.ethereum_address(derived.public_key))
+
+
+def needs_approval(policy: Policy, rule: str) -> bool:
+    """Whether a request decided by ``rule`` waits for people; yes for a rule that is gone."""
+    return not any(one.name == rule and isinstance(one.then, Allow) for one in policy.rules)
+
+
+def choose_account(state: State, wallet: str, *, waits: bool, waiting: Mapping[str, int]) -> Account:
+    """The paying account: the first path for what needs no approval, else the least waited-on other one."""
+    key = key_of(state, wallet)
+    first, *others = (account_at(key, path) for path in state.policy.wallets[wallet].paths)
+    if not waits or not others:
+        return first
+    return min(others, key=lambda account: waiting.get(account.address, 0))
+
+
+def contract_of(policy: Policy, asset: str) -> str | None:
+    """The token's contract; None for the chain's native asset."""
+    return policy.assets[asset].contract
+
+
+def fee_ceiling(policy: Policy, request: Request) -> int:
+    """The most the transaction may cost: the request's ceiling and the chain's."""
+    return min(request.fee_ceiling, policy.chains[request.intent.chain].fee_ceiling)
+
+
+def reserve_body(
+    state: State, record: RequestRecord, *, tx: bytes, purpose: str, signers: SigningSet, presignature: bytes
+) -> Json:
+    """The body of a reservation."""
+    return {
+        "request": record.request.hex(),
+        "purpose": purpose,
+        "tx": tx.hex(),
+        "key": signers.key,
+        "epoch": state.keys[signers.key].epoch,
+        "path": record.path,
+        "signers": list(signers.signers),
+        "presignatures": [presignature.hex()],
+    }
+
+
+def verdict_on_plan(state: State, record: RequestRecord, *, wallet: str, now_ms: int) -> Verdict:
+    """What the log would say of the planned transaction now, whoever signs it."""
+    key = key_of(state, wallet)
+    signers = SigningSet(key.key, tuple(sorted(key.participants)[: key.min_signers]))
+    body = reserve_body(
+        state, record, tx=record.tx, purpose="payment", signers=signers, presignature=record.request
+    )
+    without_bans = replace(state, bans=frozenset())
+    return ledger.judge(without_bans, "reserve", body, time_ms=max(now_ms, state.time_ms))
+
+
+def approval_draft(state: State, record: RequestRecord, request: Request, *, now_ms: int) -> dict[str, Json]:
+    """An approval's body without its id and operator, for the operator to complete and sign."""
+    if record.nonce is None:
+        raise OperationalError(f"request {record.request.hex()} is not planned yet: ask again")
+    native = state.policy.assets[request.intent.asset].native
+    draft = Approval(
+        origin=state.origin,
+        request=record.request,
+        intent=request.intent,
+        calldata_hash=request.intent.calldata_hash(native=native),
+        fee_ceiling=request.fee_ceiling,
+        slot=Slot(record.chain, record.account, record.nonce),
+        policy=state.policy_hash,
+        expires_ms=min(request.expires_ms, now_ms + APPROVAL_MS),
+        approval_id=bytes(32),
+        operator="operator",
+    ).body()
+    if not isinstance(draft, dict):
+        raise InvariantError("an approval's body is an object")
+    return {name: value for name, value in draft.items() if name not in ("approval_id", "operator")}

@@ -1,0 +1,199 @@
+"""Stocks of presignatures, one a signing set, so that any t live nodes can sign at once.
+
+Rules: (1) a presignature is used by one reservation, which the log enforces too; (2) a member that
+started anew has forgotten its half: the stock of its sets is dropped; (3) batch ids rise strictly, from
+the clock, so that none repeats within a boot of a node whatever this process forgot.
+"""
+
+import asyncio
+import itertools
+import logging
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+
+from custody.adapters.database import Database
+from custody.adapters.store import Store
+from custody.metrics import Metrics
+from custody.ports import Node
+from custody.records import PooledPresignature
+from policy.errors import OperationalError, ProtocolError
+from policy.state import KeyRecord, State
+
+SETS_MAX = 10
+IDLE_S = 0.2
+RETRY_MS = 1000
+_LOG = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class PoolSizes:
+    """Order a batch of ``batch`` (a multiple of 4) whenever a set has fewer than ``low``."""
+
+    low: int
+    batch: int
+
+
+@dataclass(frozen=True, slots=True)
+class SigningSet:
+    """A key and t of its participants, in order of name."""
+
+    key: str
+    signers: tuple[str, ...]
+
+
+class Pools:
+    """The stock of every signing set, and the orders that keep it up."""
+
+    def __init__(
+        self,
+        database: Database,
+        nodes: Mapping[str, Node],
+        sizes: PoolSizes,
+        *,
+        now_ms: Callable[[], int],
+        metrics: Metrics,
+    ) -> None:
+        self._database = database
+        self._nodes = nodes
+        self._sizes = sizes
+        self._now_ms = now_ms
+        self._metrics = metrics
+        self._stock: dict[SigningSet, deque[PooledPresignature]] = {}
+        self._suspect_until_ms: dict[str, int] = {}
+        self._not_before_ms: dict[SigningSet, int] = {}
+        self._last_batch = 0
+        self._wanted = asyncio.Event()
+        self.refilled = asyncio.Event()
+
+    async def load(self, state: State) -> None:
+        """Take up the stock of the process before; what the log has named is used."""
+        for item in await self._database.call(Store.free_presignatures):
+            if item.presignature not in state.presignatures:
+                self._of(_set_of(item)).append(item)
+
+    def suspect(self, names: frozenset[str], for_ms: int) -> None:
+        """Prefer sets without these nodes for a while: they did not answer in time."""
+        for name in names:
+            self._suspect_until_ms[name] = self._now_ms() + for_ms
+
+    def take(self, state: State, key: KeyRecord) -> tuple[SigningSet, PooledPresignature]:
+        """A presignature of the fullest stock among live, unsuspected signers.
+
+        Raises ``OperationalError`` when there is none.
+        """
+        self._wanted.set()
+        sets = [group for group in signing_sets(state, key) if self._fresh(group)]
+        trusted = [group for group in sets if not any(self._suspected(name) for name in group.signers)]
+        for candidates in (trusted, sets):
+            if candidates:
+                best = max(candidates, key=lambda group: len(self._stock[group]))
+                item = self._stock[best].popleft()
+                self._show(best)
+                return best, item
+        raise OperationalError(
+            f"no presignature of key {key.key} among its live nodes: they make some as soon as "
+            f"{key.min_signers} of them are up"
+        )
+
+    def give_back(self, group: SigningSet, item: PooledPresignature) -> None:
+        """A presignature that was not reserved after all."""
+        self._of(group).appendleft(item)
+
+    def report(self) -> list[tuple[SigningSet, int]]:
+        """What is in stock."""
+        return [(group, len(stock)) for group, stock in sorted(self._stock.items(), key=lambda i: str(i[0]))]
+
+    async def run(self, state: Callable[[], State]) -> None:
+        """Keep every stock above its low mark until cancelled."""
+        while True:
+            group = self._poorest(state())
+            if group is None:
+                self._wanted.clear()
+                await _wait(self._wanted, IDLE_S)
+                continue
+            try:
+                await self._order(group)
+            except (OperationalError, ProtocolError) as error:
+                _LOG.warning("no presignatures of %s: %s", group, error)
+                self._not_before_ms[group] = self._now_ms() + RETRY_MS
+
+    def _poorest(self, state: State) -> SigningSet | None:
+        """The set most in need whose nodes are all up; None when there is none."""
+        now = self._now_ms()
+        needy = [
+            (len(self._of(group)), group.signers, group)
+            for key in state.keys.values()
+            for group in signing_sets(state, key)
+            if self._boots(group) and self._not_before_ms.get(group, 0) <= now
+            if self._drop_stale(group) < self._sizes.low
+        ]
+        return min(needy, key=lambda need: need[:2])[2] if needy else None
+
+    async def _order(self, group: SigningSet) -> None:
+        boots = self._boots(group)
+        self._last_batch = max(self._last_batch + 1, self._now_ms())
+        orders = (
+            self._nodes[name].presign(
+                group.key, group.signers, batch_id=self._last_batch, batch=self._sizes.batch
+            )
+            for name in group.signers
+        )
+        answers = await asyncio.gather(*orders)
+        if any(answer != answers[0] for answer in answers) or self._boots(group) != boots:
+            raise ProtocolError("the nodes name different presignatures for one batch: it is dropped")
+        await self._stock_up(group, answers[0], boots)
+
+    async def _stock_up(self, group: SigningSet, fresh: tuple[bytes, ...], boots: str) -> None:
+        signers = ",".join(group.signers)
+        items = [PooledPresignature(presignature, group.key, signers, boots) for presignature in fresh]
+        await self._database.call(Store.add_presignatures, items)
+        self._of(group).extend(items)
+        self._show(group)
+        refilled, self.refilled = self.refilled, asyncio.Event()
+        refilled.set()
+
+    def _fresh(self, group: SigningSet) -> bool:
+        """Whether the set can sign now: all its nodes are up and something of their present boots is left."""
+        return bool(self._boots(group)) and self._drop_stale(group) > 0
+
+    def _drop_stale(self, group: SigningSet) -> int:
+        stock, boots = self._of(group), self._boots(group)
+        while stock and stock[0].boots != boots:
+            stock.popleft()
+        return len(stock)
+
+    def _boots(self, group: SigningSet) -> str:
+        """The boot ids of the set's nodes; empty unless all are up."""
+        boots = [self._nodes[name].boot if name in self._nodes else "" for name in group.signers]
+        return ",".join(boots) if all(boots) else ""
+
+    def _suspected(self, name: str) -> bool:
+        return self._suspect_until_ms.get(name, 0) > self._now_ms()
+
+    def _of(self, group: SigningSet) -> deque[PooledPresignature]:
+        return self._stock.setdefault(group, deque())
+
+    def _show(self, group: SigningSet) -> None:
+        labels = {"key": group.key, "signers": ",".join(group.signers)}
+        self._metrics.presignatures.labels(**labels).set(len(self._of(group)))
+
+
+def signing_sets(state: State, key: KeyRecord) -> Iterator[SigningSet]:
+    """The first sets of t participants of a key that have no ban among them."""
+    names = sorted(key.participants)
+    combinations = itertools.combinations(names, key.min_signers)
+    usable = (group for group in combinations if state.mutual_ban(key.key, key.epoch, group) is None)
+    return (SigningSet(key.key, group) for group in itertools.islice(usable, SETS_MAX))
+
+
+def _set_of(item: PooledPresignature) -> SigningSet:
+    return SigningSet(item.key, tuple(item.signers.split(",")))
+
+
+async def _wait(event: asyncio.Event, timeout_s: float) -> None:
+    try:
+        async with asyncio.timeout(timeout_s):
+            await event.wait()
+    except TimeoutError:
+        return

@@ -1,0 +1,168 @@
+"""What the coordinator needs from outside: chains and cosigners. Adapters implement these."""
+
+from dataclasses import dataclass
+from typing import Protocol
+
+from policy.intent import Intent
+
+
+@dataclass(frozen=True, slots=True)
+class Fees:
+    """What a transaction offers: EIP-1559 fees a gas in base units, and the gas it may use."""
+
+    fee_per_gas: int
+    priority_per_gas: int
+    gas: int
+
+    @property
+    def total_max(self) -> int:
+        """The most the network can charge."""
+        return self.fee_per_gas * self.gas
+
+
+@dataclass(frozen=True, slots=True)
+class Receipt:
+    """A mined transaction: whether it did what it says, and in which block."""
+
+    tx_hash: bytes
+    block: int
+    success: bool
+    confirmations: int
+
+
+class Chain(Protocol):
+    """One chain. Every method raises ``OperationalError``, saying what to do, when it cannot answer."""
+
+    @property
+    def name(self) -> str:
+        """The chain as documents call it, such as ``evm:1``."""
+
+    async def check(self) -> None:
+        """Compare the chain's id with the configured one."""
+
+    async def account_nonce(self, account: str) -> int:
+        """How many transactions of the account are mined."""
+
+    async def balance(self, account: str, contract: str | None = None) -> int:
+        """The account's balance of the native asset or of a token, in base units."""
+
+    async def fees(self, intent: Intent, *, account: str, contract: str | None, ceiling: int) -> Fees:
+        """Fees for a transfer that cost at most ``ceiling`` together."""
+
+    async def cancel_fees(self, ceiling: int) -> Fees:
+        """Fees for an empty transaction that cost at most ``ceiling`` together."""
+
+    async def broadcast(self, raw: bytes) -> None:
+        """Hand a signed transaction to the network; harmless when it is known or mined already."""
+
+    async def receipt(self, tx_hash: bytes) -> Receipt | None:
+        """What became of a transaction; None while it is not mined."""
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """Where a cosigner stands: the note it cosigned last, and the highest with w cosignatures it knows."""
+
+    size: int
+    note: bytes
+    quorum: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Opening:
+    """A signer's ρ for one signature of a job it admitted, and the presignature's nonce point R."""
+
+    job: bytes
+    index: int
+    rho: bytes
+    nonce_point: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class PartialSignature:
+    """A signer's partial signature of a job: 64 bytes."""
+
+    job: bytes
+    index: int
+    partial: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Declined:
+    """A job a signer does not sign, and why."""
+
+    job: bytes
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Appended:
+    """A cosigner's answer to round 1."""
+
+    cosignature: bytes
+    openings: tuple[Opening, ...]
+    declined: tuple[Declined, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class FinishJob:
+    """The openings of every signer of a job, by name; one signature a job."""
+
+    job: bytes
+    rhos: tuple[tuple[str, bytes], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """A signer's answer to round 2."""
+
+    partials: tuple[PartialSignature, ...]
+    declined: tuple[Declined, ...]
+
+
+class Node(Protocol):
+    """A cosigner: a node or a witness. Calls may be repeated.
+
+    Every method raises ``OperationalError`` when no answer came and ``ProtocolError`` when the node
+    refuses or its answer is not one.
+    """
+
+    @property
+    def name(self) -> str:
+        """Its name in the roster."""
+
+    @property
+    def boot(self) -> str:
+        """The id of the boot it is connected as; empty while it is not connected."""
+
+    async def head(self) -> Head:
+        """Where it stands."""
+
+    async def entries(self, start: int, stop: int) -> tuple[bytes, ...]:
+        """Entries from ``start``, possibly fewer than asked for."""
+
+    async def append(self, start: int, entries: tuple[bytes, ...], note: bytes) -> Appended:
+        """Round 1: entries from ``start`` and the checkpoint over them."""
+
+    async def quorum(self, note: bytes) -> None:
+        """Tell it of a note with w cosignatures."""
+
+    async def finish(self, note: bytes, jobs: tuple[FinishJob, ...]) -> Finished:
+        """Round 2: a note with w cosignatures, and the openings."""
+
+    async def keygen(self, key: str, attempt: int) -> tuple[bytes, bytes]:
+        """Take part in making a key: its body, and the node's signature over it."""
+
+    async def presign(
+        self, key: str, signers: tuple[str, ...], *, batch_id: int, batch: int
+    ) -> tuple[bytes, ...]:
+        """Take part in making presignatures: their ids."""
+
+    async def burn(self, job: bytes) -> bytes:
+        """The node's signature that it never gives a partial signature for ``job``."""
+
+    async def status(self) -> bytes:
+        """Its canonical status document."""
+
+    async def close(self) -> None:
+        """End the connection."""

@@ -1,0 +1,98 @@
+"""What an entry of the log changes in the coordinator's table of requests. Pure."""
+
+from typing import assert_never
+
+from custody.candidates import Folded
+from custody.chains.evm_transaction import attach_signature, transaction_hash
+from custody.records import Change, SignedTransaction, new_request
+from custody.requests import Event
+from policy import entries as e
+from policy.errors import MalformedError
+from policy.evaluate import Outcome as Answer
+from policy.intent import request_id
+from policy.state import CANCEL, Job, State
+
+
+def changes(folded: Folded) -> tuple[Change, ...]:
+    """The changes of one folded entry; the same when the log is replayed into an empty database."""
+    try:
+        entry = e.parse_entry(folded.entry).entry
+    except MalformedError:
+        return ()
+    if isinstance(entry, e.RequestEntry):
+        return (_request(entry, folded),)
+    if not folded.outcome.accepted:
+        return ()
+    match entry:
+        case e.ApprovalEntry():
+            approvals = len(folded.state.requests[entry.approval.request].approvals)
+            return (Change(entry.approval.request, None, {"approvals": approvals}),)
+        case e.ReserveEntry():
+            return (_reserve(folded.state.jobs[folded.outcome.subject]),)
+        case e.SignatureEntry():
+            return (_signature(folded.state.jobs[entry.job]),)
+        case e.ObservationEntry():
+            return (_observation(entry, folded.state),)
+        case (
+            e.GenesisEntry()
+            | e.KeyEntry()
+            | e.BurnEntry()
+            | e.BanEntry()
+            | e.ChangeEntry()
+            | e.OrderEntry()
+            | e.VersionEntry()
+            | e.ForkEntry()
+        ):
+            return ()
+        case _:
+            assert_never(entry)
+
+
+def signed_transaction(job: Job) -> SignedTransaction:
+    """The transaction of a signed job, ready to be sent."""
+    r, s = int.from_bytes(job.signature[:32], "big"), int.from_bytes(job.signature[32:64], "big")
+    raw = attach_signature(job.tx, r=r, s=s, recovery_id=job.signature[64])
+    return SignedTransaction(job.job_id, job.request_id, job.purpose, transaction_hash(raw), raw)
+
+
+def _request(entry: e.RequestEntry, folded: Folded) -> Change:
+    identifier = request_id(entry.body)
+    outcome = folded.outcome
+    rule = outcome.verdict.rule if outcome.verdict else ""
+    if outcome.accepted:
+        new = new_request(entry.body, entry.signature)
+        fields = {"rule": rule, "chain": entry.request.intent.chain}
+        return Change(identifier, Event.ENTRY_ACCEPTED, fields, new=new)
+    if outcome.verdict is not None and outcome.verdict.outcome is Answer.DENY:
+        return Change(identifier, Event.ENTRY_DENIED, {"rule": rule, "error": outcome.reason[:1000]})
+    return Change(identifier, Event.REFUSED, {"error": outcome.reason[:1000]})
+
+
+def _reserve(job: Job) -> Change:
+    event = Event.CANCEL_LOGGED if job.purpose == CANCEL else Event.RESERVATION_LOGGED
+    fields = {
+        "job": job.job_id,
+        "tx": job.tx,
+        "path": job.path,
+        "chain": job.anchor.chain,
+        "account": job.anchor.account,
+        "nonce": job.anchor.nonce,
+    }
+    return Change(job.request_id, event, fields, slot=job.anchor)
+
+
+def _signature(job: Job) -> Change:
+    event = Event.CANCEL_SIGNED if job.purpose == CANCEL else Event.SIGNATURE_LOGGED
+    transaction = signed_transaction(job)
+    fields = {"job": job.job_id, "tx_hash": transaction.tx_hash}
+    return Change(job.request_id, event, fields, transaction=transaction)
+
+
+def _observation(entry: e.ObservationEntry, state: State) -> Change:
+    if state.jobs[entry.job].purpose == CANCEL:
+        event = Event.CANCEL_MINED
+    else:
+        event = Event.MINED if entry.success else Event.REVERTED
+    error = "" if entry.success else "the transaction was mined and failed: look up its hash, ask anew"
+    fields = {"tx_hash": entry.tx_hash, "block": entry.block, "job": entry.job, "error": error}
+    return Change(entry.request, event, fields)

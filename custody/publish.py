@@ -1,0 +1,67 @@
+"""The log as static files for auditors: tiles first, then the checkpoint that covers them."""
+
+import os
+from pathlib import Path
+
+from custody.adapters.database import Database
+from custody.adapters.store import Store
+from custody.branches import NOTE_BYTES_MAX
+from custody.replication import Replication
+from policy.errors import OperationalError
+from policy.log.checkpoint import parse_checkpoint, parse_note
+from policy.log.merkle import Frontier, frontier_at
+from policy.log.tiles import increment, tile_hash_reader
+
+CHECKPOINT = "checkpoint"
+IDLE_S = 1.0
+
+
+class Publisher:
+    """Writes what has w cosignatures under one folder; each file whole or not at all."""
+
+    def __init__(self, folder: Path, database: Database) -> None:
+        self._folder = folder
+        self._database = database
+        self._frontier = Frontier()
+
+    def load(self) -> None:
+        """Go on from what is published."""
+        note = self._read(CHECKPOINT)
+        if note is not None:
+            size = parse_checkpoint(parse_note(note, NOTE_BYTES_MAX).body).size
+            self._frontier = frontier_at(tile_hash_reader(self._read, size), size)
+
+    async def run(self, replication: Replication) -> None:
+        """Publish every new quorum checkpoint until cancelled; those in between may be skipped."""
+        while True:
+            if await replication.reached(self._frontier.size + 1, IDLE_S):
+                await self._publish(replication.quorum.size, replication.quorum.note)
+
+    async def _publish(self, size: int, note: bytes) -> None:
+        while self._frontier.size < size:
+            entries = await self._database.call(Store.entries, self._frontier.size, size)
+            for path, data in increment(self._read, self._frontier, entries):
+                self._write(path, data)
+            self._frontier = frontier_at(
+                tile_hash_reader(self._read, self._frontier.size + len(entries)),
+                self._frontier.size + len(entries),
+            )
+        self._write(CHECKPOINT, note)
+
+    def _read(self, path: str) -> bytes | None:
+        try:
+            return (self._folder / path).read_bytes()
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            raise OperationalError(f"cannot read {self._folder / path}: {error}") from error
+
+    def _write(self, path: str, data: bytes) -> None:
+        target = self._folder / path
+        temporary = target.with_name(f".{target.name}.new")
+        try:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            temporary.write_bytes(data)
+            os.replace(temporary, target)
+        except OSError as error:
+            raise OperationalError(f"cannot publish {target}: {error}; free its disk") from error

@@ -1,0 +1,121 @@
+"""What the coordinator remembers about requests, as plain data between service and store."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from custody.requests import Effect, Event, State
+from policy.approval import Slot
+from policy.encoding import Json, canonical, parse_canonical
+from policy.intent import parse_request, request_id
+
+REQUEST_BYTES_MAX = 16 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class NewRequest:
+    """A submitted request: its canonical body and the initiator's signature over it."""
+
+    request: bytes
+    initiator: str
+    idempotency_key: str
+    body: bytes
+    signature: bytes
+    expires_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class RequestRecord:
+    """One row of the projection. ``nonce`` is None and ``account`` empty until the request is planned."""
+
+    request: bytes
+    initiator: str
+    body: bytes
+    signature: bytes
+    state: State
+    expires_ms: int
+    updated_ms: int
+    rule: str
+    chain: str
+    account: str
+    path: str
+    nonce: int | None
+    tx: bytes
+    job: bytes
+    tx_hash: bytes
+    block: int
+    approvals: int
+    error: str
+
+
+@dataclass(frozen=True, slots=True)
+class SignedTransaction:
+    """A transaction that is ready to be sent."""
+
+    job: bytes
+    request: bytes
+    purpose: str
+    tx_hash: bytes
+    raw: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """One event of a request and the columns it sets; without an event only the columns change.
+
+    ``new`` makes the row when it is missing (the database is being rebuilt from the log).
+    """
+
+    request: bytes
+    event: Event | None
+    fields: Mapping[str, object] = field(default_factory=dict)
+    new: NewRequest | None = None
+    transaction: SignedTransaction | None = None
+    slot: Slot | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Duty:
+    """One effect a request owes."""
+
+    request: bytes
+    effect: Effect
+    attempts: int
+    due_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class PendingApproval:
+    """An approval that was received and is not in the log yet."""
+
+    approval_id: bytes
+    request: bytes
+    body: bytes
+    assertion: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class PooledPresignature:
+    """A presignature some signing set holds: ``signers`` and ``boots`` are joined by commas, in one order."""
+
+    presignature: bytes
+    key: str
+    signers: str
+    boots: str
+
+
+def new_request(body: Json, signature: bytes) -> NewRequest:
+    """Read a request document into a row. Raises ``MalformedError``; verifies no signature."""
+    request = parse_request(body)
+    return NewRequest(
+        request=request_id(body),
+        initiator=request.initiator,
+        idempotency_key=request.idempotency_key,
+        body=canonical(body),
+        signature=signature,
+        expires_ms=request.expires_ms,
+    )
+
+
+def request_body(record: RequestRecord) -> Json:
+    """The document of a stored request."""
+    return parse_canonical(record.body, bytes_max=REQUEST_BYTES_MAX)

@@ -1,0 +1,251 @@
+"""Every cosigner has a follower: a task that brings it up to the newest checkpoint, for ever.
+
+Rules: (1) a cosigner is sent entries from where it stands, with a checkpoint that is durable here;
+(2) each cosignature is verified before it counts; (3) a dead cosigner delays nobody: the sequencer
+waits for w cosignatures of one checkpoint, the rest are served when they can be.
+"""
+
+import asyncio
+import logging
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from custody.adapters.database import Database
+from custody.adapters.store import Store
+from custody.branches import NOTE_BYTES_MAX, read_head
+from custody.metrics import Metrics
+from custody.ports import Appended, Head, Node
+from policy.errors import InvariantError, OperationalError, ProtocolError
+from policy.log.checkpoint import (
+    Checkpoint,
+    Note,
+    parse_checkpoint,
+    parse_note,
+    verify_cosignatures,
+)
+from policy.log.note import NoteSignature
+from policy.state import State
+
+ENTRIES_EACH_MAX = 512
+BYTES_EACH_MAX = 1024 * 1024
+BACK_OFF_FIRST_S, BACK_OFF_MAX_S = 0.05, 1.0
+IDLE_S = 0.5
+_LOG = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Published:
+    """The newest checkpoint of this coordinator."""
+
+    size: int
+    note: bytes
+
+
+class Diverged(ProtocolError):
+    """A cosigner's head is not on this log: it is left alone, with both heads in the message."""
+
+
+class Replication:
+    """The followers of one log, and the cosignatures they bring in.
+
+    ``on_answer`` gets every answer to round 1 with the name of the cosigner.
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        nodes: Mapping[str, Node],
+        *,
+        on_answer: Callable[[str, Appended], None],
+        metrics: Metrics,
+    ) -> None:
+        self._database = database
+        self._on_answer = on_answer
+        self._metrics = metrics
+        self._keys: dict[str, bytes] = {}
+        self._origin, self._log_key, self._w = "", b"", 1
+        self._newest = Published(0, b"")
+        self._quorum = Published(0, b"")
+        self._cosigned: dict[int, Note] = {}
+        self._changed = asyncio.Event()
+        self.followers = {name: Follower(node, self, database) for name, node in nodes.items()}
+
+    @property
+    def newest(self) -> Published:
+        """The checkpoint every follower works towards."""
+        return self._newest
+
+    @property
+    def quorum(self) -> Published:
+        """The newest checkpoint with w cosignatures that this process knows."""
+        return self._quorum
+
+    def start(self, newest: Published, quorum: Published, *, state: State) -> None:
+        """Where this process begins."""
+        self._newest, self._quorum = newest, quorum
+        self.use_roster(state)
+
+    def use_roster(self, state: State) -> None:
+        """Whose cosignatures count from now on."""
+        roster = state.roster
+        self._origin, self._log_key = state.origin, roster.log_key
+        self._keys, self._w = roster.cosigner_keys(), roster.w
+
+    def publish(self, newest: Published) -> None:
+        """A new checkpoint is durable: send it to everybody."""
+        self._newest = newest
+        self._cosigned = {size: note for size, note in self._cosigned.items() if size >= newest.size - 4096}
+        self._wake()
+
+    async def wait_newest(self, above: int, timeout_s: float) -> bool:
+        """Wait until there is a checkpoint above ``above``; False when the time is over."""
+        return await self._wait(lambda: self._newest.size > above, timeout_s)
+
+    def lacks(self, name: str, size: int) -> bool:
+        """Whether the newest checkpoint, ``size`` entries long, still needs this cosigner's cosignature."""
+        if size != self._newest.size or self._quorum.size >= size or size == 0:
+            return False
+        note = self._cosigned.get(size)
+        return note is None or all(line.name != name for line in note.signatures)
+
+    async def reached(self, size: int, timeout_s: float) -> bool:
+        """Whether entry ``size`` is under w cosignatures before the time is over."""
+        return await self._wait(lambda: self._quorum.size >= size, timeout_s)
+
+    async def wait_quorum(self, size: int, timeout_s: float) -> Published:
+        """A checkpoint of at least ``size`` with w cosignatures. Raises ``OperationalError``."""
+        if not await self.reached(size, timeout_s):
+            raise OperationalError(
+                f"no {self._w} cosignatures on entry {size} within {timeout_s} s: look after the cosigners"
+            )
+        return self._quorum
+
+    async def run(self) -> None:
+        """Serve every cosigner until cancelled. Raises ``InvariantError`` when the log has another writer."""
+        async with asyncio.TaskGroup() as group:
+            for name, follower in self.followers.items():
+                group.create_task(follower.run(), name=f"follower {name}")
+
+    async def answered(self, name: str, sent: Published, answer: Appended) -> None:
+        """Take in one answer to round 1: its openings, then its cosignature."""
+        line = self._verified(name, sent, answer.cosignature)
+        self._on_answer(name, answer)
+        note = self._cosigned.get(sent.size) or parse_note(sent.note, NOTE_BYTES_MAX)
+        self._cosigned[sent.size] = note = note.with_signatures(line)
+        if sent.size > self._quorum.size and len(verify_cosignatures(note, self._keys)) >= self._w:
+            await self._database.call(Store.set_quorum, sent.size, note.to_bytes())
+            self._quorum = max(self._quorum, Published(sent.size, note.to_bytes()), key=lambda p: p.size)
+            self._metrics.quorum_size.set(self._quorum.size)
+            self._wake()
+
+    def verified(self, head: Head) -> Checkpoint:
+        """The checkpoint of a head, which the log's key must have signed."""
+        return read_head(head, origin=self._origin, log_key=self._log_key)
+
+    def _verified(self, name: str, sent: Published, cosignature: bytes) -> NoteSignature:
+        body = parse_note(sent.note, NOTE_BYTES_MAX).body
+        note = parse_note(body + b"\n" + cosignature, NOTE_BYTES_MAX)
+        key = self._keys.get(name)
+        if key is None or name not in verify_cosignatures(note, {name: key}):
+            raise ProtocolError(f"{name} answered without a cosignature of its own on size {sent.size}")
+        return note.signatures[0]
+
+    async def _wait(self, holds: Callable[[], bool], timeout_s: float | None) -> bool:
+        try:
+            async with asyncio.timeout(timeout_s):
+                while not holds():
+                    await self._changed.wait()
+        except TimeoutError:
+            return False
+        return True
+
+    def _wake(self) -> None:
+        changed, self._changed = self._changed, asyncio.Event()
+        changed.set()
+
+
+class Follower:
+    """Brings one cosigner up to date. ``size`` is None until the cosigner has said where it stands."""
+
+    def __init__(self, node: Node, replication: Replication, database: Database) -> None:
+        self.node = node
+        self._replication = replication
+        self._database = database
+        self.size: int | None = None
+        self.problem = "not asked yet"
+        self._told = 0
+        self._back_off_s = BACK_OFF_FIRST_S
+
+    @property
+    def live(self) -> bool:
+        """Whether its last call was answered."""
+        return not self.problem
+
+    async def run(self) -> None:
+        """Serve this cosigner for ever."""
+        while True:
+            try:
+                await self._serve()
+                self.problem, self._back_off_s = "", BACK_OFF_FIRST_S
+            except (OperationalError, ProtocolError) as error:
+                if self.problem != str(error):
+                    _LOG.warning("%s: %s", self.node.name, error)
+                self.size, self.problem = None, str(error)
+                await asyncio.sleep(self._back_off_s)
+                self._back_off_s = min(2 * self._back_off_s, BACK_OFF_MAX_S)
+
+    async def _serve(self) -> None:
+        if self.size is None:
+            self.size = await self._position()
+            return
+        if self._replication.newest.size > self.size or self._replication.lacks(self.node.name, self.size):
+            await self._send(self.size)
+        elif not await self._replication.wait_newest(self.size, IDLE_S):
+            await self._tell_quorum()
+
+    async def _position(self) -> int:
+        """Where the cosigner stands, after comparing its head with our checkpoint of that size."""
+        head = await self.node.head()
+        if head.size == 0:
+            return 0
+        theirs = self._replication.verified(head)
+        newest = self._replication.newest.size
+        if theirs.size > newest:
+            raise InvariantError(
+                f"{self.node.name} has {theirs.size} entries, this coordinator {newest}: another one wrote, "
+                "or the database is old; restart to catch up"
+            )
+        ours = await self._database.call(Store.checkpoint_between, theirs.size - 1, theirs.size)
+        if ours is not None and ours[0] == theirs.size and _checkpoint(ours[1]) != theirs:
+            raise Diverged(f"its head {theirs.size} {theirs.root.hex()} is on another branch: see doctor")
+        return theirs.size
+
+    async def _send(self, start: int) -> None:
+        entries, sent = await self._increment(start)
+        answer = await self.node.append(start, entries, sent.note)
+        await self._replication.answered(self.node.name, sent, answer)
+        self.size = sent.size
+
+    async def _increment(self, start: int) -> tuple[tuple[bytes, ...], Published]:
+        """Entries from ``start`` and the largest checkpoint over them that fits into one message."""
+        at_most = start + ENTRIES_EACH_MAX
+        newest = self._replication.newest
+        found = (newest.size, newest.note)
+        if newest.size > at_most:
+            earlier = await self._database.call(Store.checkpoint_between, start, at_most)
+            found = earlier if earlier is not None else found
+        size, note = found
+        entries: tuple[bytes, ...] = ()
+        while start + len(entries) < size:
+            entries += await self._database.call(Store.entries, start + len(entries), size)
+        return entries, Published(size, note)
+
+    async def _tell_quorum(self) -> None:
+        quorum = self._replication.quorum
+        if quorum.size > self._told and self.size is not None and quorum.size <= self.size:
+            await self.node.quorum(quorum.note)
+            self._told = quorum.size
+
+
+def _checkpoint(note: bytes) -> Checkpoint:
+    return parse_checkpoint(parse_note(note, NOTE_BYTES_MAX).body)

@@ -1,0 +1,153 @@
+"""The life cycle of a request as the coordinator sees it: one table of transitions. Pure.
+
+Rules: (1) the effects of a request's last transition are all it still owes the world; a store keeps
+them beside the state, in one transaction, and repeats them until the next event arrives; (2) an event
+without a transition came too late (or twice) and changes nothing; (3) no state here is authority: the
+nodes decide by the log, and every row can be rebuilt from it.
+"""
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import TypeAlias
+
+
+class State(StrEnum):
+    """Where a request stands."""
+
+    RECEIVED = "received"
+    LOGGED = "logged"
+    WAITING = "waiting"
+    READY = "ready"
+    RESERVED = "reserved"
+    SIGNED = "signed"
+    BROADCAST = "broadcast"
+    SETTLED = "settled"
+    FAILED = "failed"
+    DENIED = "denied"
+    EXPIRED = "expired"
+    CANCELLED = "cancelled"
+
+
+class Event(StrEnum):
+    """What happened to a request; those of the log arrive when an entry is durable."""
+
+    ENTRY_ACCEPTED = "entry-accepted"
+    ENTRY_DENIED = "entry-denied"
+    PLANNED = "planned"
+    PLANNED_WAITING = "planned-waiting"
+    APPROVED = "approved"
+    APPROVAL_MISSING = "approval-missing"
+    REFUSED = "refused"
+    RESERVATION_LOGGED = "reservation-logged"
+    SIGNERS_FAILED = "signers-failed"
+    SIGNATURE_LOGGED = "signature-logged"
+    SENT = "sent"
+    MINED = "mined"
+    REVERTED = "reverted"
+    TIME_OVER = "time-over"
+    CANCEL_LOGGED = "cancel-logged"
+    CANCEL_FAILED = "cancel-failed"
+    CANCEL_SIGNED = "cancel-signed"
+    CANCEL_MINED = "cancel-mined"
+
+
+class Effect(StrEnum):
+    """What a transition asks to be done; each is safe to repeat because it sends the same bytes."""
+
+    LOG = "log"
+    PLAN = "plan"
+    RESERVE = "reserve"
+    SIGN = "sign"
+    BROADCAST = "broadcast"
+    WATCH = "watch"
+    CANCEL = "cancel"
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """The state after an event, and what is to be done next."""
+
+    state: State
+    effects: tuple[Effect, ...] = ()
+
+
+START = Step(State.RECEIVED, (Effect.LOG,))
+FINAL = frozenset({State.SETTLED, State.FAILED, State.CANCELLED})
+"""Nothing happens any more; ``denied`` and ``expired`` may still have a slot to cancel."""
+
+Table: TypeAlias = dict[tuple[State, Event], Step]
+
+_PAYMENT: Table = {
+    (State.RECEIVED, Event.ENTRY_ACCEPTED): Step(State.LOGGED, (Effect.PLAN,)),
+    (State.RECEIVED, Event.ENTRY_DENIED): Step(State.DENIED),
+    (State.RECEIVED, Event.REFUSED): Step(State.DENIED),
+    (State.RECEIVED, Event.TIME_OVER): Step(State.EXPIRED),
+    (State.LOGGED, Event.PLANNED): Step(State.READY, (Effect.RESERVE,)),
+    (State.LOGGED, Event.PLANNED_WAITING): Step(State.WAITING),
+    (State.LOGGED, Event.REFUSED): Step(State.DENIED),
+    (State.LOGGED, Event.TIME_OVER): Step(State.EXPIRED),
+    (State.WAITING, Event.APPROVED): Step(State.READY, (Effect.RESERVE,)),
+    (State.WAITING, Event.REFUSED): Step(State.DENIED, (Effect.CANCEL,)),
+    (State.WAITING, Event.TIME_OVER): Step(State.EXPIRED, (Effect.CANCEL,)),
+    (State.READY, Event.APPROVAL_MISSING): Step(State.WAITING),
+    (State.READY, Event.REFUSED): Step(State.DENIED, (Effect.CANCEL,)),
+    (State.READY, Event.TIME_OVER): Step(State.EXPIRED, (Effect.CANCEL,)),
+    (State.RESERVED, Event.SIGNERS_FAILED): Step(State.READY, (Effect.RESERVE,)),
+    (State.RESERVED, Event.TIME_OVER): Step(State.EXPIRED, (Effect.CANCEL,)),
+    (State.SIGNED, Event.SENT): Step(State.BROADCAST, (Effect.WATCH,)),
+}
+
+# A request that is over may hold a slot that later ones wait behind: a cancellation uses it up.
+_CANCELLATION: Table = {
+    transition: step
+    for over in (State.EXPIRED, State.DENIED)
+    for transition, step in {
+        (over, Event.CANCEL_LOGGED): Step(over, (Effect.SIGN,)),
+        (over, Event.CANCEL_FAILED): Step(over, (Effect.CANCEL,)),
+        (over, Event.CANCEL_SIGNED): Step(over, (Effect.BROADCAST,)),
+        (over, Event.SENT): Step(over, (Effect.WATCH,)),
+        (over, Event.CANCEL_MINED): Step(State.CANCELLED),
+    }.items()
+}
+
+# What the log says is so, whatever this coordinator had got to: a rebuilt row starts from its entry.
+_LOGGED: Table = {
+    transition: step
+    for early in (State.LOGGED, State.WAITING, State.READY, State.RESERVED)
+    for transition, step in {
+        (early, Event.RESERVATION_LOGGED): Step(State.RESERVED, (Effect.SIGN,)),
+        (early, Event.SIGNATURE_LOGGED): Step(State.SIGNED, (Effect.BROADCAST,)),
+        (early, Event.CANCEL_LOGGED): Step(State.EXPIRED, (Effect.SIGN,)),
+    }.items()
+}
+
+_MINED: Table = {
+    transition: step
+    for alive in (State.RESERVED, State.READY, State.SIGNED, State.BROADCAST, State.EXPIRED, State.DENIED)
+    for transition, step in {
+        (alive, Event.MINED): Step(State.SETTLED),
+        (alive, Event.REVERTED): Step(State.FAILED),
+    }.items()
+}
+
+TRANSITIONS: Table = {**_PAYMENT, **_CANCELLATION, **_LOGGED, **_MINED}
+
+
+def advance(state: State, event: Event) -> Step | None:
+    """The transition of ``event`` in ``state``, or None when it changes nothing (rule 2)."""
+    return TRANSITIONS.get((state, event))
+
+
+def is_over(state: State) -> bool:
+    """Whether the initiator has its answer: nothing is going to be paid that is not paid."""
+    return state in FINAL or state in (State.DENIED, State.EXPIRED)
+
+
+def mermaid() -> str:
+    """The table as a Mermaid state diagram."""
+    lines = ["stateDiagram-v2", f"    [*] --> {START.state}: submitted / {', '.join(START.effects)}"]
+    for (state, event), step in TRANSITIONS.items():
+        effects = f" / {', '.join(step.effects)}" if step.effects else ""
+        lines.append(f"    {state} --> {step.state}: {event}{effects}")
+    lines += [f"    {state} --> [*]" for state in sorted(FINAL)]
+    return "\n".join(lines) + "\n"

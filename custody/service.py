@@ -1,0 +1,187 @@
+"""What backends and operators can ask of the coordinator. It refuses early what the log would refuse."""
+
+import asyncio
+from collections.abc import AsyncIterator
+
+from custody import approvals
+from custody.adapters.store import IdempotencyConflict, Store
+from custody.api.errors import CallRefused, Code
+from custody.keys import create_key
+from custody.parts import Parts
+from custody.planning import Account, account_at, key_of
+from custody.records import REQUEST_BYTES_MAX, RequestRecord, new_request
+from custody.requests import FINAL
+from policy.encoding import Json, canonical, parse_canonical
+from policy.errors import InvalidSignatureError, MalformedError, OperationalError
+from policy.intent import Request, parse_request, verify_request
+
+WATCHERS_QUEUE_MAX = 1000
+
+
+class Service:
+    """One coordinator's answers. Every method raises ``CallRefused`` with a stable code."""
+
+    def __init__(self, parts: Parts) -> None:
+        self._parts = parts
+        self._watchers: set[asyncio.Queue[RequestRecord]] = set()
+        parts.duties.on_changed.append(self._changed)
+
+    async def submit(self, body: bytes, signature: bytes) -> RequestRecord:
+        """Take in a signed request, once for each idempotency key; durable when this returns."""
+        try:
+            document = parse_canonical(body, bytes_max=REQUEST_BYTES_MAX)
+            request = parse_request(document)
+        except MalformedError as error:
+            raise CallRefused(Code.MALFORMED, str(error)) from error
+        new = new_request(document, signature)
+        self._check_author(document, request, signature)
+        known = await self._parts.database.call(Store.get, new.request)
+        if known is not None:
+            return known
+        self._check_request(request)
+        try:
+            record, is_new = await self._parts.database.call(Store.submit, new, self._parts.now_ms())
+        except IdempotencyConflict as error:
+            raise CallRefused(
+                Code.IDEMPOTENCY_CONFLICT,
+                f"key {request.idempotency_key!r} names another request: use a new key",
+            ) from error
+        if is_new:
+            self._parts.duties.submitted(record)
+        return record
+
+    async def get(self, request: bytes, initiator: str = "") -> RequestRecord:
+        """One request; with ``initiator``, only one of its own."""
+        record = await self._parts.database.call(Store.get, request)
+        if record is None or initiator not in ("", record.initiator):
+            raise CallRefused(Code.UNKNOWN_REQUEST, f"there is no request {request.hex()}: look at its id")
+        return record
+
+    async def requests(
+        self, *, state: str, initiator: str, limit: int, before: bytes
+    ) -> tuple[RequestRecord, ...]:
+        """Requests, newest first."""
+        return await self._parts.database.call(
+            Store.requests, state=state, initiator=initiator, limit=limit or 100, before=before
+        )
+
+    async def watch(self, request: bytes, initiator: str = "") -> AsyncIterator[RequestRecord]:
+        """A request (or, for empty bytes, every one) as it is and whenever it changes, to its end."""
+        queue: asyncio.Queue[RequestRecord] = asyncio.Queue(WATCHERS_QUEUE_MAX)
+        self._watchers.add(queue)
+        try:
+            record = await self.get(request, initiator) if request else None
+            if record is not None:
+                yield record
+            while record is None or record.state not in FINAL:
+                changed = await queue.get()
+                if request not in (b"", changed.request) or initiator not in ("", changed.initiator):
+                    continue
+                record = changed if request else None
+                yield changed
+        finally:
+            self._watchers.discard(queue)
+
+    async def approve(self, body: bytes, assertion: bytes) -> RequestRecord:
+        """Take in an operator's approval; in the log when this returns."""
+        return await approvals.take_approval(self._parts, body, assertion)
+
+    async def pending(self, operator: str) -> list[bytes]:
+        """Drafts of the approvals ``operator`` could give."""
+        return await approvals.drafts(self._parts, operator)
+
+    def address(self, wallet: str, path: str) -> tuple[Account, str, bytes]:
+        """The account of a wallet at one of its paths, its chain, and its public key's group key."""
+        state = self._parts.sequencer.state
+        known = state.policy.wallets.get(wallet)
+        if known is None:
+            raise CallRefused(Code.UNKNOWN_WALLET, f"the policy has no wallet {wallet[:64]!r}")
+        if path and path not in known.paths:
+            raise CallRefused(Code.UNKNOWN_WALLET, f"wallet {wallet} has no path {path[:64]!r} in the policy")
+        try:
+            key = key_of(state, wallet)
+        except OperationalError as error:
+            raise CallRefused(Code.UNKNOWN_KEY, str(error)) from error
+        return account_at(key, path or known.paths[0]), known.chain, key.group_key
+
+    async def create_key(self, caller: str, key: str) -> bytes:
+        """Have the nodes make a key; for administrators."""
+        if caller not in self._parts.sequencer.state.roster.administrators:
+            raise CallRefused(Code.FORBIDDEN, f"{caller} is no administrator: they have keys made")
+        try:
+            return canonical(await create_key(self._parts, key))
+        except OperationalError as error:
+            raise CallRefused(Code.UNAVAILABLE, str(error)) from error
+
+    def log_note(self) -> bytes:
+        """The newest checkpoint with w cosignatures."""
+        return self._parts.replication.quorum.note
+
+    async def status(self) -> Json:
+        """Nodes, heads, pools and requests in numbers."""
+        parts = self._parts
+        counts = await parts.database.call(Store.counts)
+        requests: dict[str, Json] = {**counts}
+        nodes: list[Json] = [
+            {
+                "name": name,
+                "live": follower.live,
+                "size": follower.size or 0,
+                "boot": parts.nodes[name].boot,
+                "problem": follower.problem,
+            }
+            for name, follower in sorted(parts.replication.followers.items())
+        ]
+        pools: list[Json] = [
+            {"key": group.key, "signers": list(group.signers), "stock": stock}
+            for group, stock in parts.pools.report()
+        ]
+        state = parts.sequencer.state
+        return {
+            "origin": state.origin,
+            "size": state.size,
+            "quorum_size": parts.replication.quorum.size,
+            "frozen": state.frozen,
+            "policy": state.policy_hash.hex(),
+            "keys": [*sorted(state.keys)],
+            "nodes": nodes,
+            "pools": pools,
+            "requests": requests,
+        }
+
+    def _check_author(self, document: Json, request: Request, signature: bytes) -> None:
+        state = self._parts.sequencer.state
+        if request.origin != state.origin:
+            raise CallRefused(
+                Code.FOREIGN_ORIGIN, f"the request is for {request.origin}, this is {state.origin}"
+            )
+        initiator = state.roster.initiators.get(request.initiator)
+        if initiator is None:
+            raise CallRefused(Code.UNKNOWN_INITIATOR, f"the roster has no initiator {request.initiator}")
+        try:
+            verify_request(document, signature, initiator.key)
+        except InvalidSignatureError as error:
+            raise CallRefused(Code.BAD_SIGNATURE, f"{error}: sign statement('request', body)") from error
+
+    def _check_request(self, request: Request) -> None:
+        """Courtesies: mistakes that a backend should hear of at once."""
+        policy, now = self._parts.sequencer.state.policy, self._parts.now_ms()
+        wallet, asset = policy.wallets.get(request.intent.wallet), policy.assets.get(request.intent.asset)
+        if wallet is None or wallet.chain != request.intent.chain:
+            raise CallRefused(
+                Code.UNKNOWN_WALLET,
+                f"the policy has no wallet {request.intent.wallet} on {request.intent.chain}: correct it",
+            )
+        if asset is None or asset.chain != request.intent.chain:
+            raise CallRefused(
+                Code.UNKNOWN_ASSET,
+                f"the policy has no asset {request.intent.asset} on {request.intent.chain}: correct the name",
+            )
+        if request.expires_ms <= now:
+            raise CallRefused(Code.REQUEST_EXPIRED, f"it expired at {request.expires_ms}, here it is {now}")
+
+    def _changed(self, record: RequestRecord) -> None:
+        for queue in list(self._watchers):
+            if queue.full():  # a reader this slow gets the newest states, not all of them
+                queue.get_nowait()
+            queue.put_nowait(record)

@@ -1,0 +1,100 @@
+#!/usr/bin/env bash
+# Brings a checkout to the point where `make test` and `make demo` run: Debian packages (only those that
+# are missing), a virtual environment in .venv, a local EVM chain and the Solidity compiler in
+# node_modules. Safe to run again: what is up to date is left alone. All output goes to standard error.
+set -euo pipefail
+exec >&2
+
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+root=$(pwd -P)
+python=${PYTHON:-python3}
+
+say() { printf 'setup: %s\n' "$*"; }
+have() { command -v "$1" >/dev/null 2>&1; }
+
+# --- what the operating system must give ------------------------------------------------------------
+
+softhsm_present() {
+    local file
+    for file in "${SOFTHSM2_MODULE:-}" /usr/lib/softhsm/libsofthsm2.so /usr/lib/*/softhsm/libsofthsm2.so \
+        /usr/lib64/pkcs11/libsofthsm2.so /usr/local/lib/softhsm/libsofthsm2.so; do
+        [ -f "$file" ] && have softhsm2-util && return
+    done
+    return 1
+}
+
+# A virtual environment that was copied or moved along with its checkout still runs the old one's programs.
+venv_works() {
+    .venv/bin/python -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null &&
+        grep -qF "$root/.venv" .venv/bin/activate
+}
+
+python_can_make_venv() { "$python" -c 'import ensurepip, venv' 2>/dev/null; }
+
+missing_packages() {
+    venv_works || { have "$python" && python_can_make_venv; } || echo python3 python3-venv
+    softhsm_present || echo softhsm2
+    have node || echo nodejs
+    have npm || echo npm
+    [ -e /etc/ssl/certs/ca-certificates.crt ] || echo ca-certificates
+}
+
+install_packages() {
+    local as_root=()
+    if [ "$(id -u)" != 0 ]; then
+        if have sudo && sudo -n true 2>/dev/null; then as_root=(sudo -n); else as_root=(false); fi
+    fi
+    if ! have apt-get || [ "${as_root[*]}" = false ]; then
+        say "missing Debian packages, and no right to install them. As root, run:"
+        say "    apt-get update && apt-get install -y --no-install-recommends $*"
+        exit 1
+    fi
+    say "installing Debian packages: $*"
+    "${as_root[@]}" apt-get update -q || say "apt-get update had errors; going on with the lists there are"
+    "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -q -y --no-install-recommends "$@"
+}
+
+# --- what goes into the checkout --------------------------------------------------------------------
+
+# The hash of the files that decide what gets installed.
+stamp() { cat "$@" deploy/setup.sh | sha256sum | cut -d' ' -f1; }
+stamped() { [ -f "$1" ] && [ "$(cat "$1")" = "$2" ]; }
+
+set_up_python() {
+    local wanted
+    wanted=$(stamp pyproject.toml constraints.txt)
+    if ! venv_works; then
+        say "making the virtual environment .venv with $("$python" --version)"
+        "$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' || {
+            say "Python 3.11 or later is needed; name one by PYTHON=..., got $("$python" --version)"
+            exit 1
+        }
+        "$python" -m venv --clear .venv
+    elif stamped .venv/.setup-stamp "$wanted"; then
+        return
+    fi
+    rm -f .venv/.setup-stamp
+    say "installing Python packages by constraints.txt"
+    # setuptools warns of editable installs as such; this is one on purpose
+    PYTHONWARNINGS=ignore .venv/bin/python -m pip install -q --disable-pip-version-check -c constraints.txt -e '.[dev]'
+    .venv/bin/python -m pip check -q --disable-pip-version-check
+    echo "$wanted" >.venv/.setup-stamp
+}
+
+set_up_node() {
+    local wanted
+    wanted=$(stamp package.json package-lock.json)
+    stamped node_modules/.setup-stamp "$wanted" && return
+    say "installing the local chain and the Solidity compiler by package-lock.json"
+    # The chain's package asks for Node 20 although its program is native: only a warning, so it is not shown.
+    npm ci --ignore-scripts --no-audit --no-fund --loglevel=error || {
+        say "npm failed; the local chain comes for Linux on amd64 only, and this is $(uname -sm)"
+        exit 1
+    }
+    echo "$wanted" >node_modules/.setup-stamp
+}
+
+mapfile -t missing < <(missing_packages | tr ' ' '\n')
+[ ${#missing[@]} = 0 ] || install_packages "${missing[@]}"
+set_up_python
+set_up_node

@@ -1,0 +1,1 @@
+"""What may be signed. Pure: no I/O, clock or randomness; nodes and coordinator run the same code."""

@@ -1,0 +1,192 @@
+"""What may enter the log's state: requests, approvals, keys, observations, bans.
+
+Each function takes the state and one entry and returns the new state or raises ``Inert`` with the
+reason: an inert entry stands in the log and changes nothing.
+"""
+
+from dataclasses import replace
+
+from policy import entries as e
+from policy.approval import approval_digest, verify_assertion
+from policy.errors import ProtocolError
+from policy.evaluate import Outcome as Answer
+from policy.evaluate import Verdict, evaluate
+from policy.intent import Request, request_id, verify_request
+from policy.roster import COORDINATOR, verified_signers
+from policy.rules import Facts
+from policy.state import ApprovalRecord, JobStatus, KeyRecord, RequestState, State, usage_without
+
+
+class Inert(ProtocolError):
+    """The entry has no effect; the message says why."""
+
+
+def check_origin(state: State, origin: str) -> None:
+    """Refuse what was signed for another deployment."""
+    if origin != state.origin:
+        raise Inert(f"signed for {origin}, but this is {state.origin}")
+
+
+def denied(rule: str, reason: str) -> Verdict:
+    """A denial by one of the log's own rules."""
+    return Verdict(Answer.DENY, rule, reason)
+
+
+def judge_request(state: State, request: Request, identifier: bytes, *, time_ms: int) -> Verdict:
+    """What the policy says of a request before any approval, at the request's own fee ceiling."""
+    initiator = state.roster.initiators.get(request.initiator)
+    if initiator is None:
+        return denied("initiator-unknown", f"the roster has no initiator {request.initiator}")
+    if request.origin != state.origin:
+        return denied("origin-foreign", f"the request is for {request.origin}, this is {state.origin}")
+    if request.expires_ms <= time_ms:
+        return denied("request-expired", f"the request expired at {request.expires_ms}")
+    known = state.idempotency.get((request.initiator, request.idempotency_key))
+    if known is not None:
+        rule = "request-known" if known == identifier else "idempotency-key-taken"
+        return denied(rule, f"idempotency key {request.idempotency_key!r} belongs to request {known.hex()}")
+    wallet = state.policy.wallets.get(request.intent.wallet)
+    facts = Facts.of(
+        request,
+        tier=wallet.tier if wallet else "",
+        fee_max=request.fee_ceiling,
+        approvals=(),
+        initiator_people=initiator.people,
+        usage=usage_without(state, identifier, time_ms),
+    )
+    return evaluate(state.policy, facts)
+
+
+def admit_request(state: State, entry: e.RequestEntry, verdict: Verdict) -> tuple[State, bytes]:
+    """Take in a request that the policy does not deny. A denied one is inert and takes no key."""
+    request, identifier = entry.request, request_id(entry.body)
+    initiator = state.roster.initiators.get(request.initiator)
+    if initiator is None:
+        raise Inert(verdict.reason)
+    verify_request(entry.body, entry.signature, initiator.key)
+    if verdict.outcome not in (Answer.ALLOW, Answer.WAIT):
+        raise Inert(verdict.reason)
+    record = RequestState(identifier, request, verdict.rule, state.time_ms)
+    key = (request.initiator, request.idempotency_key)
+    return (
+        replace(
+            state,
+            requests=state.requests.set(identifier, record),
+            idempotency=state.idempotency.set(key, identifier),
+        ),
+        identifier,
+    )
+
+
+def check_approval(state: State, entry: e.ApprovalEntry, *, time_ms: int) -> ApprovalRecord:
+    """Check everything about an approval except that it is new; the record it would leave.
+
+    Also what the coordinator runs before it logs one. Raises ``ProtocolError``.
+    """
+    approval = entry.approval
+    check_origin(state, approval.origin)
+    request = state.requests.get(approval.request)
+    operator = state.roster.operators.get(approval.operator)
+    if request is None or request.closed:
+        raise Inert("the approved request is not open")
+    if operator is None:
+        raise Inert(f"the roster has no operator {approval.operator}")
+    initiator = state.roster.initiators.get(request.request.initiator)
+    if initiator is None or operator.name in initiator.people:
+        raise Inert(f"initiator-cannot-approve: {operator.name} stands behind {request.request.initiator}")
+    asset = state.policy.assets.get(request.request.intent.asset)
+    if asset is None or approval.intent != request.request.intent:
+        raise Inert("the approval is for another intent than the request's")
+    if approval.calldata_hash != approval.intent.calldata_hash(native=asset.native):
+        raise Inert("the approval's calldata hash is not what the intent encodes to")
+    if approval.policy != state.policy_hash:
+        raise Inert("the approval was given under another policy: approve again under the one in force")
+    if approval.expires_ms <= time_ms:
+        raise Inert(f"the approval expired at {approval.expires_ms}")
+    if approval.fee_ceiling > request.request.fee_ceiling:
+        raise Inert(f"the approval's fee ceiling {approval.fee_ceiling} is above the request's")
+    challenge = approval_digest(entry.body)
+    verify_assertion(entry.assertion, credential=operator.credential, challenge=challenge)
+    return ApprovalRecord(
+        operator.name, approval.slot, approval.policy, approval.fee_ceiling, approval.expires_ms
+    )
+
+
+def admit_approval(state: State, entry: e.ApprovalEntry) -> tuple[State, bytes]:
+    """Take in a verified approval, once."""
+    approval = entry.approval
+    if approval.approval_id in state.approval_ids:
+        raise Inert("this approval id has been used")
+    record = check_approval(state, entry, time_ms=state.time_ms)
+    request = state.requests[approval.request]
+    approvals = (*(a for a in request.approvals if a.operator != record.operator), record)
+    return (
+        replace(
+            state,
+            requests=state.requests.set(approval.request, replace(request, approvals=approvals)),
+            approval_ids=state.approval_ids.set(approval.approval_id, approval.request),
+        ),
+        approval.request,
+    )
+
+
+def admit_key(state: State, entry: e.KeyEntry) -> tuple[State, bytes]:
+    """Take in a key that all its participants have signed for, as the policy describes it."""
+    check_origin(state, entry.origin)
+    wanted = state.policy.keys.get(entry.key)
+    if wanted is None:
+        raise Inert(f"the policy has no key {entry.key}")
+    if (wanted.min_signers, wanted.participants) != (entry.min_signers, entry.participants):
+        raise Inert(f"key {entry.key} was made for other participants than the policy names")
+    if entry.key in state.keys or entry.epoch != 0:
+        raise Inert(f"key {entry.key} exists already")
+    if len(entry.public_shares) != len(entry.participants):
+        raise Inert(f"{len(entry.participants)} participants, but {len(entry.public_shares)} public shares")
+    keys = state.roster.cosigner_keys()
+    signers = verified_signers("keygen", entry.body, entry.signatures, keys=keys)
+    if signers != frozenset(entry.participants):
+        raise Inert(f"{len(signers)} of {len(entry.participants)} participants signed for key {entry.key}")
+    record = KeyRecord(
+        key=entry.key,
+        epoch=entry.epoch,
+        min_signers=entry.min_signers,
+        participants=entry.participants,
+        group_key=entry.group_key,
+        chain_code=entry.chain_code,
+        public_shares=entry.public_shares,
+    )
+    return replace(state, keys=state.keys.set(entry.key, record)), entry.key.encode()
+
+
+def admit_observation(state: State, entry: e.ObservationEntry) -> tuple[State, bytes]:
+    """Close a request whose transaction settled. It gives back no limit and reopens nothing.
+
+    The coordinator alone may say it, since it only makes later verdicts stricter.
+    """
+    check_origin(state, entry.origin)
+    keys = {**state.roster.observers, COORDINATOR: state.roster.log_key}
+    if not verified_signers("observation", entry.body, entry.signatures, keys=keys):
+        raise Inert("nobody signed the observation")
+    job = state.jobs.get(entry.job)
+    if job is None or job.request_id != entry.request or job.status is not JobStatus.SIGNED:
+        raise Inert("the observed job is not a signed job of that request")
+    request = state.requests[entry.request]
+    if request.closed:
+        raise Inert("the request is closed already")
+    closed = replace(request, closed=True)
+    return replace(state, requests=state.requests.set(entry.request, closed)), entry.request
+
+
+def admit_ban(state: State, entry: e.BanEntry) -> tuple[State, bytes]:
+    """Take in a node's word that it will run no more sessions with a peer on this key and epoch."""
+    check_origin(state, entry.origin)
+    key = state.keys.get(entry.key)
+    if key is None or key.epoch != entry.epoch:
+        raise Inert(f"there is no key {entry.key} in epoch {entry.epoch}")
+    if not {entry.by, entry.against} <= set(key.participants) or entry.by == entry.against:
+        raise Inert("a ban is between two participants of the key")
+    keys = state.roster.cosigner_keys()
+    if verified_signers("ban", entry.body, entry.signatures, keys=keys) != {entry.by}:
+        raise Inert(f"the ban is not signed by {entry.by} alone")
+    ban = (entry.key, entry.epoch, entry.by, entry.against)
+    return replace(state, bans=state.bans | {ban}), entry.key.encode()

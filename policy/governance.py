@@ -1,0 +1,236 @@
+"""How the rules themselves change: genesis, policies, rosters, vetoes, freezes, versions, forks.
+
+A change is signed by the administrators' quorum, waits out the delay, can be vetoed by one
+administrator meanwhile, and takes effect by the log's time. A roster that changes the cosigners
+also needs w of the old and w of the new ones.
+"""
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+from immutables import Map
+
+from policy import entries as e
+from policy.admission import Inert, check_origin
+from policy.document import Approve, Policy, parse_policy, policy_hash
+from policy.encoding import Json, document_hash
+from policy.errors import MalformedError
+from policy.roster import Roster, parse_roster, verified_signers
+from policy.state import PendingChange, State, recount_all
+
+RULES_SUPPORTED = 1
+PENDING_MAX = 16
+
+
+def admit_genesis(state: State, entry: e.GenesisEntry) -> tuple[State, bytes]:
+    """Start the log: who exists and what is allowed, signed by the administrators it names."""
+    if state.size:
+        raise Inert("the log has its genesis entry already")
+    roster, policy = parse_roster(entry.roster), parse_policy(entry.policy)
+    check_coherent(roster, policy)
+    _check_quorum("genesis", entry.body, entry.signatures, roster=roster)
+    digest = policy_hash(entry.policy)
+    return (
+        replace(
+            state,
+            origin=entry.origin,
+            rules=entry.rules,
+            roster_document=entry.roster,
+            roster_hash=document_hash("roster", entry.roster),
+            roster_or_none=roster,
+            identities=_identities(state, roster),
+            policy_or_none=policy,
+            policy_hash=digest,
+        ),
+        digest,
+    )
+
+
+def check_coherent(roster: Roster, policy: Policy) -> None:
+    """Refuse a policy that its roster cannot carry out. Raises ``MalformedError``."""
+    nodes = {name for name, cosigner in roster.cosigners.items() if cosigner.role == "node"}
+    for key in policy.keys.values():
+        strangers = sorted(set(key.participants) - nodes)
+        if strangers:
+            raise MalformedError(f"keys.{key.name}: {strangers[0]} is no node of the roster")
+    unknown = sorted(policy.initiators_named() - set(roster.initiators))
+    if unknown:
+        raise MalformedError(f"policy: the roster has no initiator {unknown[0]}")
+    for rule in policy.rules:
+        if isinstance(rule.then, Approve):
+            for needed in rule.then.approvals:
+                members = sum(needed.group in operator.groups for operator in roster.operators.values())
+                if members < needed.count:
+                    raise MalformedError(
+                        f"rule {rule.name}: needs {needed.count} of group {needed.group}, "
+                        f"which has {members} members"
+                    )
+
+
+def admit_change(state: State, entry: e.ChangeEntry) -> tuple[State, bytes]:
+    """Take in a signed policy or roster, once; it takes effect after the delay unless vetoed.
+
+    A second time the same signatures would undo a veto, or a change made since.
+    """
+    check_origin(state, entry.origin)
+    if entry.previous != _in_force(state, entry.kind):
+        raise Inert(f"the {entry.kind} was drawn up against another version than the one in force")
+    if len(state.pending) >= PENDING_MAX:
+        raise Inert(f"{PENDING_MAX} changes are pending already; veto some first")
+    signed = document_hash(f"{entry.kind}-change", entry.body)
+    if signed in state.changes:
+        raise Inert(f"this very {entry.kind} was taken in before: signatures serve once, change its text")
+    if entry.kind == "policy":
+        _check_quorum("policy", entry.body, entry.signatures, roster=state.roster)
+        check_coherent(state.roster, parse_policy(entry.document))
+    else:
+        new = parse_roster(entry.document)
+        check_coherent(new, state.policy)
+        _check_identities(state, new)
+        _check_roster_signatures(state.roster, new, entry)
+    digest = document_hash(entry.kind, entry.document)
+    effective_ms = state.time_ms + state.roster.policy_delay_ms
+    change = PendingChange(entry.kind, entry.document, digest, entry.previous, effective_ms)
+    return replace(state, pending=(*state.pending, change), changes=state.changes | {signed}), digest
+
+
+def admit_order(state: State, entry: e.OrderEntry) -> tuple[State, bytes]:
+    """A veto or a freeze by one administrator, or an unfreeze by their quorum.
+
+    An unfreeze names the freeze it ends, so that an old one, sent again, ends no later freeze.
+    """
+    check_origin(state, entry.origin)
+    signers = verified_signers(entry.kind, entry.body, entry.signatures, keys=state.roster.administrators)
+    if not signers:
+        raise Inert(f"nobody signed the {entry.kind}")
+    match entry.kind:
+        case "veto":
+            rest = tuple(change for change in state.pending if change.document_hash != entry.target)
+            if len(rest) == len(state.pending):
+                raise Inert("no pending change has this hash")
+            return replace(state, pending=rest), entry.target
+        case "freeze":
+            identifier = e.freeze_id(state.origin, state.size, entry.body)
+            return replace(state, frozen=True, freeze=identifier), identifier
+        case _:
+            _check_quorum(entry.kind, entry.body, entry.signatures, roster=state.roster)
+            if not state.frozen or entry.target != state.freeze:
+                raise Inert("the unfreeze does not name the freeze that is in force")
+            return replace(state, frozen=False), entry.target
+
+
+def admit_version(state: State, entry: e.VersionEntry) -> tuple[State, bytes]:
+    """Switch to the next version of rules and decoders, when those who must follow have said they can."""
+    check_origin(state, entry.origin)
+    if entry.rules != state.rules + 1:
+        raise Inert(f"version {entry.rules} does not follow {state.rules}")
+    keys = state.roster.cosigner_keys()
+    ready = verified_signers("ready", entry.body, entry.signatures, keys=keys)
+    if len(ready) < state.roster.w:
+        raise Inert(f"need readiness of {state.roster.w} cosigners, got {len(ready)}")
+    for key in state.keys.values():
+        able = ready & set(key.participants)
+        if len(able) < key.min_signers:
+            raise Inert(f"key {key.key} needs {key.min_signers} ready nodes, has {len(able)}")
+    return replace(state, rules=entry.rules), str(entry.rules).encode()
+
+
+def admit_fork(state: State, entry: e.ForkEntry) -> tuple[State, bytes]:
+    """The administrators' record of which branch survived, with burns for every abandoned reservation."""
+    check_origin(state, entry.origin)
+    if entry.size > state.size:
+        raise Inert(f"the surviving branch is said to have {entry.size} entries, there are {state.size}")
+    _check_quorum("fork", entry.body, entry.signatures, roster=state.roster)
+    if set(entry.burns) != set(entry.abandoned):
+        raise Inert("every abandoned reservation needs its burn statements, and no other")
+    keys = state.roster.cosigner_keys()
+    for job, signatures in entry.burns.items():
+        body: Json = {"origin": state.origin, "job": job.hex()}
+        if len(verified_signers("burn", body, signatures, keys=keys)) < 2:
+            raise Inert(f"abandoned job {job.hex()} lacks burn statements of its signers")
+    return state, entry.root
+
+
+def activate_due(state: State) -> State:
+    """Put pending changes into effect whose time has come, in the order they were logged."""
+    for change in state.pending:
+        if change.effective_ms <= state.time_ms:
+            rest = tuple(other for other in state.pending if other is not change)
+            state = _activate(replace(state, pending=rest), change)
+    return state
+
+
+def _activate(state: State, change: PendingChange) -> State:
+    """One change in effect; one that no longer fits what else changed meanwhile is dropped."""
+    if change.previous != _in_force(state, change.kind):
+        return state
+    try:
+        if change.kind == "policy":
+            policy = parse_policy(change.document)
+            check_coherent(state.roster, policy)
+            changed = replace(state, policy_or_none=policy, policy_hash=change.document_hash)
+            return recount_all(_without_approvals(changed, frozenset()))
+        roster = parse_roster(change.document)
+        check_coherent(roster, state.policy)
+    except MalformedError:
+        return state
+    same = (n for n, operator in roster.operators.items() if state.roster.operators.get(n) == operator)
+    changed = replace(
+        state,
+        roster_or_none=roster,
+        roster_document=change.document,
+        roster_hash=change.document_hash,
+        identities=_identities(state, roster),
+    )
+    return _without_approvals(changed, frozenset(same))
+
+
+def _in_force(state: State, kind: str) -> bytes:
+    return state.policy_hash if kind == "policy" else state.roster_hash
+
+
+def _without_approvals(state: State, kept: frozenset[str]) -> State:
+    """``state`` with the pending approvals of all operators but these void. Cost: all requests."""
+    requests = state.requests
+    for identifier, request in state.requests.items():
+        approvals = tuple(approval for approval in request.approvals if approval.operator in kept)
+        if approvals != request.approvals:
+            requests = requests.set(identifier, replace(request, approvals=approvals))
+    return replace(state, requests=requests)
+
+
+def _identities(state: State, roster: Roster) -> Map[str, bytes]:
+    return state.identities.update(roster.cosigner_keys())
+
+
+def _check_identities(state: State, new: Roster) -> None:
+    """A name once a cosigner's means that identity for ever: its burns and shares are told by name."""
+    for name, key in new.cosigner_keys().items():
+        if state.identities.get(name, key) != key:
+            raise Inert(f"cosigner {name} has a new key: a new identity needs a new name")
+    taken = set(new.cosigners) & set(state.roster.administrators)
+    if taken:
+        raise Inert(f"{min(taken)} is an administrator's name: a cosigner needs a name of its own")
+
+
+def _check_quorum(tag: str, body: Json, signatures: Mapping[str, bytes], *, roster: Roster) -> None:
+    signers = verified_signers(tag, body, signatures, keys=roster.administrators)
+    if len(signers) < roster.administrators_quorum:
+        raise Inert(f"need {roster.administrators_quorum} administrators, got {len(signers)}")
+
+
+def _check_roster_signatures(old: Roster, new: Roster, entry: e.ChangeEntry) -> None:
+    """The administrators' quorum; and w of the old and w of the new cosigners where these change."""
+    cosigners = {**new.cosigner_keys(), **old.cosigner_keys()}
+    signers = verified_signers(
+        "roster", entry.body, entry.signatures, keys={**cosigners, **old.administrators}
+    )
+    count = len(signers & set(old.administrators))
+    if count < old.administrators_quorum:
+        raise Inert(f"need {old.administrators_quorum} administrators, got {count}")
+    if (old.cosigners, old.w, old.f, old.log_key) == (new.cosigners, new.w, new.f, new.log_key):
+        return
+    for roster, word in ((old, "old"), (new, "new")):
+        count = len(signers & set(roster.cosigners))
+        if count < roster.w:
+            raise Inert(f"a change of cosigners needs {roster.w} of the {word} ones, got {count}")

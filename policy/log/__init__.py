@@ -1,0 +1,1 @@
+"""The Merkle log: tree, checkpoints, cosignatures, tiles (C2SP formats). Pure."""

@@ -1,0 +1,1 @@
+"""One signer node: holds one share of each key and trusts nobody."""

@@ -1,0 +1,256 @@
+"""Runs that need a share happen in short-lived worker processes; this is the node's side of them.
+
+``start_template`` before the PKCS#11 module is loaded: the template is then a program without it, and
+every worker is a fork of the template, not of the node. The node hands a worker its job, carries messages
+between it and the peers, and takes its outcome; the process is gone afterwards, whatever happened.
+"""
+
+import asyncio
+import contextlib
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import AsyncIterator, Callable, Sequence
+from pathlib import Path
+from typing import Final, Generic, TypeVar
+
+from policy.errors import CallerError, FaultyParticipant, MalformedError, OperationalError, UnknownFault
+from signer_nodes import worker_wire as wire
+from signer_nodes.worker_wire import (
+    FileSealed,
+    Job,
+    KeygenJob,
+    KeygenOutcome,
+    PresignJob,
+    PresignOutcome,
+)
+
+__all__ = [
+    "FileSealed",
+    "KeygenJob",
+    "KeygenOutcome",
+    "PresignJob",
+    "PresignOutcome",
+    "WorkerSession",
+    "WorkerTemplate",
+    "start_template",
+]
+
+RANDOMNESS_BYTES: Final = 32
+START_TIMEOUT_S: Final = 60.0
+_PROGRAM: Final = "signer_nodes.adapters.worker_child"
+_ROOT: Final = Path(__file__).resolve().parents[2]
+OutcomeT = TypeVar("OutcomeT")
+_Message = tuple[int, bytes]
+
+
+class WorkerSession(Generic[OutcomeT]):
+    """One run in one worker. Iterate ``outgoing`` while delivering what peers send, then ``result``.
+
+    Ends by itself; ``cancel`` kills it. Peers are indices, as in the job.
+    """
+
+    def __init__(
+        self,
+        job: Job,
+        read_outcome: Callable[[Sequence[bytes]], OutcomeT],
+        *,
+        pidfd: int,
+        reader: asyncio.StreamReader,
+        writer: asyncio.StreamWriter,
+        timeout_s: float,
+    ) -> None:
+        self._peers = job.peers
+        self._read_outcome = read_outcome
+        self._pidfd = pidfd
+        self._reader = reader
+        self._writer = writer
+        self._outgoing: asyncio.Queue[_Message | None] = asyncio.Queue()
+        self._task = asyncio.create_task(self._run(timeout_s), name="worker session")
+
+    async def outgoing(self) -> AsyncIterator[_Message]:
+        """What to send, as (peer, payload), in order; ends when the run does. For one consumer."""
+        while (message := await self._outgoing.get()) is not None:
+            yield message
+        self._outgoing.put_nowait(None)
+
+    async def deliver(self, sender: int, payload: bytes) -> None:
+        """Hand over what the authenticated peer ``sender`` sent; after the end it is dropped.
+
+        Raises ``FaultyParticipant`` for a sender that is no peer of this run; the run goes on.
+        """
+        if sender not in self._peers:
+            raise FaultyParticipant(sender, f"is not one of the peers {self._peers} of this run")
+        if self._task.done():
+            return
+        with contextlib.suppress(OSError, RuntimeError):  # it ended meanwhile; `result` says how
+            self._writer.write(wire.frame(wire.DELIVER, bytes([sender]), payload))
+            await self._writer.drain()
+
+    async def result(self) -> OutcomeT:
+        """Wait for the outcome.
+
+        Raises ``FaultyParticipant`` (with its ban) or ``UnknownFault`` as the protocol found it, and
+        ``OperationalError`` when the worker crashed, was cancelled, or took longer than it may.
+        """
+        return await asyncio.shield(self._task)
+
+    def cancel(self) -> None:
+        """Kill the worker; ``result`` raises ``OperationalError``."""
+        with contextlib.suppress(ProcessLookupError, OSError):
+            signal.pidfd_send_signal(self._pidfd, signal.SIGKILL)
+
+    async def _run(self, timeout_s: float) -> OutcomeT:
+        try:
+            async with asyncio.timeout(timeout_s):
+                return await self._read()
+        except TimeoutError as error:
+            raise OperationalError(f"the worker took more than {timeout_s} s: a peer is silent") from error
+        finally:
+            self.cancel()
+            os.close(self._pidfd)
+            self._pidfd = -1
+            self._writer.close()
+            self._outgoing.put_nowait(None)
+
+    async def _read(self) -> OutcomeT:
+        while True:
+            word, parts = await self._frame()
+            match word, parts:
+                case wire.SEND, [peer, payload] if len(peer) == 1 and peer[0] in self._peers:
+                    self._outgoing.put_nowait((peer[0], payload))
+                case wire.RESULT, _:
+                    return self._outcome(parts)
+                case _:
+                    raise _failure(word, parts)
+
+    def _outcome(self, parts: Sequence[bytes]) -> OutcomeT:
+        try:
+            return self._read_outcome(parts)
+        except MalformedError as error:
+            raise OperationalError("the worker's outcome does not parse: stop the node and look") from error
+
+    async def _frame(self) -> tuple[bytes, list[bytes]]:
+        try:
+            length = wire.frame_length(await self._reader.readexactly(wire.LENGTH_BYTES))
+            return wire.split(await self._reader.readexactly(length))
+        except (EOFError, OSError) as error:
+            raise OperationalError("the worker ended without a result: run it again") from error
+        except MalformedError as error:
+            raise OperationalError("the worker sent what is no frame: stop the node and look") from error
+
+
+class WorkerTemplate:
+    """The running template. Made by ``start_template``; ``close`` ends it and its workers."""
+
+    def __init__(self, process: "subprocess.Popen[bytes]", control: socket.socket) -> None:
+        self._process = process
+        self._control = control
+        self._lock = threading.Lock()
+
+    async def keygen(
+        self, job: KeygenJob, *, randomness: bytes, timeout_s: float
+    ) -> WorkerSession[KeygenOutcome]:
+        """Start a key generation. ``randomness``: 32 fresh bytes of the HSM; the worker adds its own."""
+        return await self._start(job, wire.parse_keygen_outcome, randomness=randomness, timeout_s=timeout_s)
+
+    async def presign(
+        self, job: PresignJob, *, randomness: bytes, timeout_s: float
+    ) -> WorkerSession[PresignOutcome]:
+        """Start a batch of presigning. ``randomness`` as in ``keygen``."""
+        return await self._start(job, _presignatures, randomness=randomness, timeout_s=timeout_s)
+
+    async def _start(
+        self,
+        job: Job,
+        read_outcome: Callable[[Sequence[bytes]], OutcomeT],
+        *,
+        randomness: bytes,
+        timeout_s: float,
+    ) -> WorkerSession[OutcomeT]:
+        if len(randomness) != RANDOMNESS_BYTES:
+            raise CallerError(f"a worker takes {RANDOMNESS_BYTES} random bytes, got {len(randomness)}")
+        mine, its = socket.socketpair()
+        try:
+            pidfd = await asyncio.to_thread(self._fork, its)
+        except BaseException:
+            mine.close()
+            raise
+        finally:
+            its.close()
+        reader, writer = await asyncio.open_unix_connection(sock=mine)
+        writer.write(wire.frame(wire.RUN, randomness, *job.to_parts()))
+        return WorkerSession(
+            job, read_outcome, pidfd=pidfd, reader=reader, writer=writer, timeout_s=timeout_s
+        )
+
+    def close(self) -> None:
+        """End the template and whatever runs under it."""
+        self._control.close()  # the template ends, and the kernel kills its workers
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self._process.wait(timeout=2)
+        self._process.kill()
+        self._process.wait()
+
+    def _fork(self, pipe: socket.socket) -> int:
+        try:
+            with self._lock:
+                socket.send_fds(self._control, [b"f"], [pipe.fileno()])
+                answer, handles, _flags, _address = socket.recv_fds(self._control, 1, 1)
+        except OSError as error:
+            raise OperationalError("the worker template is gone: restart the node") from error
+        if not answer or len(handles) != 1:
+            raise OperationalError("the worker template is gone: restart the node")
+        return handles[0]
+
+
+def start_template() -> WorkerTemplate:
+    """Start the template program and wait until it is ready. Call it before PKCS#11 is loaded.
+
+    Raises ``OperationalError`` when it does not come up; its own standard error says why.
+    """
+    mine, its = socket.socketpair()
+    environment = {"PYTHONPATH": str(_ROOT), "OPENBLAS_NUM_THREADS": "1", "PATH": os.defpath}
+    with its:
+        process = subprocess.Popen(
+            [sys.executable, "-m", _PROGRAM, str(its.fileno())],
+            pass_fds=(its.fileno(),),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            env=environment,
+        )
+    template = WorkerTemplate(process, mine)
+    try:
+        mine.settimeout(START_TIMEOUT_S)
+        if mine.recv(len(wire.READY), socket.MSG_WAITALL) != wire.READY:
+            raise OperationalError("the worker template did not start: look at its standard error")
+        mine.settimeout(None)
+    except OSError as error:
+        template.close()
+        raise OperationalError(f"the worker template is not ready after {START_TIMEOUT_S} s") from error
+    except OperationalError:
+        template.close()
+        raise
+    return template
+
+
+def _presignatures(parts: Sequence[bytes]) -> PresignOutcome:
+    return PresignOutcome(tuple(parts))
+
+
+def _failure(word: bytes, parts: Sequence[bytes]) -> Exception:
+    match word, list(parts):
+        case wire.FAULTY, [document]:
+            fault = wire.parse_fault(document)
+            return FaultyParticipant(fault.participant, fault.reason, ban=fault.ban)
+        case wire.UNKNOWN, [investigation]:
+            return UnknownFault(investigation.decode(errors="replace"))
+        case wire.TROUBLE, [reason]:
+            return OperationalError(reason.decode(errors="replace"))
+        case wire.FAILED, [kind]:
+            return OperationalError(f"the worker failed by {kind.decode(errors='replace')[:64]}: report it")
+        case _:
+            return OperationalError("the worker sent what is no answer: stop the node and look")

@@ -1,0 +1,131 @@
+"""The gate: what this node signs, decided here and nowhere else.
+
+Read this first. A signature needs this node twice, and each time the gate decides on the node's own
+fold of the log, never on what anyone says about it:
+
+1. ``admit``: after the node has folded new entries, for each reservation that the policy allowed and
+   that names this node as a signer: open the presignature's commitment, or decline.
+2. ``may_sign``: when w cosigners have cosigned a checkpoint that includes the reservation, look again
+   at the latest head: compute the partial signature, or decline.
+
+The policy, the limits, the approvals, the transaction's bytes and the anchor were judged by
+``policy.reservations.judge_reservation`` while the entries were folded: a job exists in the state
+only if that allowed it. What is added here are this node's own reasons not to sign; none of them is
+an input of the fold. There is no way to have anything else signed: the message is the job's
+``signing_hash``, computed from its bytes.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from policy.roster import Roster
+from policy.state import CANCEL, Job, JobStatus, State
+from signer_nodes.presignatures import PresignaturePool
+
+RESERVATION_AGE_MS_MAX = 10 * 60 * 1000
+
+
+@dataclass(frozen=True, slots=True)
+class Node:
+    """What the gate knows of the node itself: its name, its clock, and whether it is frozen."""
+
+    name: str
+    now_ms: int
+    frozen: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Admitted:
+    """The node opens these presignatures for this job, in the order of its signatures."""
+
+    job: Job
+    presignatures: tuple[bytes, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Declined:
+    """The node will not sign this job now, and why."""
+
+    job_id: bytes
+    reason: str
+
+
+def admit(
+    state: State, jobs: Iterable[bytes], *, node: Node, pool: PresignaturePool
+) -> tuple[Admitted | Declined, ...]:
+    """Decide on newly admitted jobs that name this node. Changes nothing: the caller binds and stores."""
+    decisions: list[Admitted | Declined] = []
+    taken: set[bytes] = set()
+    for job_id in jobs:
+        job = state.jobs[job_id]
+        if node.name not in job.signers:
+            continue
+        reason = _objection(state, job, node) or _unusable(job, pool, taken)
+        if reason:
+            decisions.append(Declined(job_id, reason))
+        else:
+            taken.update(job.presignatures)
+            decisions.append(Admitted(job, job.presignatures))
+    return tuple(decisions)
+
+
+def may_sign(state: State, job_id: bytes, *, node: Node) -> Job | Declined:
+    """Decide on giving a partial signature for a job, on the latest state this node has folded."""
+    job = state.jobs.get(job_id)
+    if job is None:
+        return Declined(job_id, "no admitted reservation has this id")
+    if node.name not in job.signers:
+        return Declined(job_id, "this node is not among the job's signers")
+    reason = _objection(state, job, node)
+    return Declined(job_id, reason) if reason else job
+
+
+def may_burn(state: State, job_id: bytes, *, node: Node) -> Job | Declined:
+    """Decide on stating that this node never signs a job. Whether it has signed, the session knows."""
+    job = state.jobs.get(job_id)
+    if job is None or node.name not in job.signers:
+        return Declined(job_id, "no admitted reservation with this id names this node")
+    if job.status is JobStatus.SIGNED:
+        return Declined(job_id, "the job is signed")
+    return job
+
+
+def _objection(state: State, job: Job, node: Node) -> str:
+    """Why a job that the policy allowed is not signed now; empty if there is no reason."""
+    request = state.requests[job.request_id]
+    if node.frozen:
+        return "this node is frozen: it holds evidence of two logs"
+    if state.frozen:
+        return "signing is frozen until the administrators' quorum unfreezes it"
+    if job.status is not JobStatus.RESERVED:
+        return f"the job is {job.status.value}"
+    if request.jobs[-1] != job.job_id:
+        return "a later job of the same request has replaced this one"
+    if request.closed:
+        return "the request is settled"
+    if job.purpose != CANCEL and request.request.expires_ms <= node.now_ms:
+        return f"the request expired at {request.request.expires_ms} by this node's clock"
+    if node.now_ms - job.time_ms > RESERVATION_AGE_MS_MAX:
+        return f"the reservation is {node.now_ms - job.time_ms} ms old: reserve again"
+    if job.policy != state.policy_hash:
+        return "the policy has changed since the reservation: reserve again under the one in force"
+    if banned := state.mutual_ban(job.key, job.epoch, job.signers):
+        return f"{banned[0]} runs no session with {banned[1]}"
+    return "" if _known(state.roster, job) else "a signer is not in the roster any more"
+
+
+def _known(roster: Roster, job: Job) -> bool:
+    return all(signer in roster.cosigners for signer in job.signers)
+
+
+def _unusable(job: Job, pool: PresignaturePool, taken: set[bytes]) -> str:
+    """Why the job's presignatures cannot be bound; empty if they can."""
+    for presignature in job.presignatures:
+        held = pool.find(presignature)
+        if held is None:
+            return "this node does not hold the presignature: it restarted or never made it"
+        if not pool.free(presignature) or presignature in taken:
+            return "the presignature is bound already"
+        if (held.key, held.epoch, held.signers) != (job.key, job.epoch, job.signers):
+            return "the presignature was made for another key or signing set"
+    return ""

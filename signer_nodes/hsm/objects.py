@@ -1,0 +1,169 @@
+"""Private data objects on the token, in versions.
+
+A CKO_DATA value cannot be changed, so a new version is created first and the old ones are destroyed
+after it. If the process dies between the two, both are there: the highest sequence number wins and
+``sweep`` destroys the leftovers at start. A version that was cut off while it was written carries no
+valid digest: it was never acknowledged, and the version before it wins.
+"""
+
+import re
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from pkcs11 import Attribute, ObjectClass, exceptions
+
+from policy.encoding import tagged_hash
+from policy.errors import CallerError
+from signer_nodes.hsm.attributes import Template
+from signer_nodes.hsm.errors import HsmError
+from signer_nodes.hsm.token import Connection, Token
+
+APPLICATION: Final = "quorumkeep"
+DATA_BYTES_MAX: Final = 1 << 20
+NAME: Final = re.compile(r"[a-z0-9][a-z0-9._/-]{0,127}")
+_MAGIC: Final = b"QKO1"
+_HEADER_BYTES: Final = len(_MAGIC) + 8 + 32
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """The winning version of an object."""
+
+    sequence: int
+    data: bytes = field(repr=False)
+
+
+def read(token: Token, label: str) -> Stored | None:
+    """The highest version of ``label``, or nothing when the token is there and holds none.
+
+    Raises ``HsmError`` when versions are there but none is whole, or two differ at one sequence.
+    """
+    found = token.run("read a data object", lambda connection: _versions(connection, label))
+    return _highest(label, [stored for _, stored in found])
+
+
+def write(token: Token, label: str, *, data: bytes) -> int:
+    """Store ``data`` as the next version of ``label``, then destroy the older ones.
+
+    Returns the new sequence number: higher than any before, not always by one. Once this returns,
+    a read answers this version or a later one.
+    """
+
+    def work(connection: Connection) -> int:
+        found = _versions(connection, label)
+        newest = _highest(label, [stored for _, stored in found])
+        sequence = 1 if newest is None else newest.sequence + 1
+        create_version(connection, label, sequence=sequence, data=data)
+        _destroy_all(connection, [handle for handle, _ in found])  # A crash above leaves two: highest wins.
+        return sequence
+
+    return token.run("write a data object", work)
+
+
+def destroy(token: Token, label: str) -> bool:
+    """Destroy every version of ``label``, oldest first; whether there was any."""
+
+    def work(connection: Connection) -> bool:
+        found = sorted(_versions(connection, label), key=lambda pair: pair[1].sequence if pair[1] else 0)
+        _destroy_all(connection, [handle for handle, _ in found])
+        return bool(found)
+
+    return token.run("destroy a data object", work)
+
+
+def labels(token: Token, prefix: str) -> tuple[str, ...]:
+    """The labels that begin with ``prefix``, sorted, each once."""
+
+    def work(connection: Connection) -> tuple[str, ...]:
+        found = {str(handle[Attribute.LABEL]) for handle in connection.find(_ours({}))}
+        return tuple(sorted(label for label in found if label.startswith(prefix)))
+
+    return token.run("list data objects", work)
+
+
+def sweep(token: Token, prefix: str) -> int:
+    """Destroy what crashes left behind under ``prefix``; how many versions went."""
+    return sum(_sweep_one(token, label) for label in labels(token, prefix))
+
+
+def create_version(connection: Connection, label: str, *, sequence: int, data: bytes) -> None:
+    """Create one version and destroy nothing: the first half of ``write``."""
+    if not NAME.fullmatch(label):
+        raise CallerError(
+            "an object's label is 1 to 128 of lower-case letters, digits, '.', '_', '/' and '-'"
+        )
+    if len(data) > DATA_BYTES_MAX:
+        raise CallerError(f"a data object has at most {DATA_BYTES_MAX} bytes, got {len(data)}: use a file")
+    value = _MAGIC + sequence.to_bytes(8, "big") + _digest(label, sequence, data) + data
+    template: Template = {
+        Attribute.TOKEN: True,
+        Attribute.PRIVATE: True,
+        Attribute.MODIFIABLE: False,
+        Attribute.COPYABLE: False,
+        Attribute.LABEL: label,
+        Attribute.VALUE: value,
+    }
+    try:
+        connection.session.create_object(connection.checked(_ours(template)))
+    except exceptions.DeviceMemory as error:
+        raise HsmError(
+            f"the token has no room for {len(value)} bytes as {label!r}: destroy blobs of old epochs,"
+            " or keep sealed blobs in files"
+        ) from error
+
+
+def _sweep_one(token: Token, label: str) -> int:
+    def work(connection: Connection) -> int:
+        found = _versions(connection, label)
+        newest = _highest(label, [stored for _, stored in found])
+        old = [handle for handle, stored in found if stored != newest]
+        _destroy_all(connection, old)
+        return len(old)
+
+    return token.run("destroy leftovers", work)
+
+
+def _ours(template: Template) -> Template:
+    return {Attribute.CLASS: ObjectClass.DATA, Attribute.APPLICATION: APPLICATION, **template}
+
+
+def _versions(connection: Connection, label: str) -> list[tuple[Any, Stored | None]]:
+    handles = connection.find(_ours({Attribute.LABEL: label}))
+    return [(handle, _parse(label, bytes(handle[Attribute.VALUE]))) for handle in handles]
+
+
+def _parse(label: str, value: bytes) -> Stored | None:
+    """What a value says, or nothing when it is not whole."""
+    if len(value) < _HEADER_BYTES or not value.startswith(_MAGIC):
+        return None
+    sequence = int.from_bytes(value[4:12], "big")
+    data = value[_HEADER_BYTES:]
+    return Stored(sequence, data) if value[12:_HEADER_BYTES] == _digest(label, sequence, data) else None
+
+
+def _highest(label: str, found: list[Stored | None]) -> Stored | None:
+    whole = [stored for stored in found if stored is not None]
+    if not found:
+        return None
+    if not whole:
+        raise HsmError(
+            f"{len(found)} versions of {label!r} are on the token and none is whole: the token lost data."
+            " A record: treat this node as restored from an old state and re-enrol it. A blob: destroy it and"
+            " rebuild the share from its peers"
+        )
+    newest = max(whole, key=lambda stored: stored.sequence)
+    if any(stored.sequence == newest.sequence and stored != newest for stored in whole):
+        raise HsmError(
+            f"two different versions of {label!r} have sequence number {newest.sequence}: two processes"
+            " write to this token; stop both and find out which one is the node"
+        )
+    return newest
+
+
+def _destroy_all(connection: Connection, handles: list[Any]) -> None:
+    for handle in handles:
+        connection.destroy(handle)
+
+
+def _digest(label: str, sequence: int, data: bytes) -> bytes:
+    return tagged_hash("hsm-object", label.encode(), sequence.to_bytes(8, "big"), data)

@@ -1,0 +1,288 @@
+"""``quorumkeep-node``: provision a node, have it join a deployment, run it, examine its token.
+
+The only file of a node that wires adapters to what decides.
+"""
+
+import argparse
+import asyncio
+import getpass
+import json
+import logging
+import os
+import secrets
+import signal
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Final
+
+from policy.errors import OperationalError, QuorumkeepError
+from policy.roster import COORDINATOR, Roster, bound, parse_roster
+from signer_nodes.adapters.boot import make_boot_certificate, make_identity_certificate
+from signer_nodes.adapters.hardening import harden_process
+from signer_nodes.adapters.links import PeerLinks
+from signer_nodes.adapters.server import NodeServer
+from signer_nodes.adapters.store import NodeStore
+from signer_nodes.adapters.worker import WorkerTemplate, start_template
+from signer_nodes.api.boot_statement import BootStatement
+from signer_nodes.api.certificates import Credentials, PinnedIdentity, read_certificate, tls_key_hash
+from signer_nodes.api.client import Target
+from signer_nodes.config import NodeConfig, load_config
+from signer_nodes.hsm.device import Pkcs11Hsm
+from signer_nodes.hsm.doctor import refuse_if_open
+from signer_nodes.hsm.pins import pin_from_credential, pin_from_descriptor
+from signer_nodes.hsm.seal import SealProfile
+from signer_nodes.key_sessions import KeySessions
+from signer_nodes.node_log import NodeLog
+from signer_nodes.presignatures import PresignaturePool
+from signer_nodes.provisioning import PeerAddress, default_module, join, provision_node, read_genesis
+from signer_nodes.runtime import NodeRuntime, Parts
+from signer_nodes.signing import Signer
+from signer_nodes.witness import Identity
+
+OK, FAILED, MISUSE = 0, 1, 2
+PIN_CREDENTIAL: Final = "pin"
+_LOG: Final = logging.getLogger("quorumkeep-node")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The program; its exit code."""
+    options = _parser().parse_args(arguments)
+    logging.basicConfig(
+        level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s: %(message)s"
+    )
+    try:
+        return int(options.command(options))
+    except (QuorumkeepError, OSError) as error:
+        print(f"quorumkeep-node: {error}", file=sys.stderr)
+        return FAILED
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="quorumkeep-node",
+        description="One signer node or witness.",
+        epilog="example: quorumkeep-node run --config node-a/config.toml --pin-fd 3",
+    )
+    commands = parser.add_subparsers(required=True)
+    provision = commands.add_parser("provision", help="make a node's folder, token, keys and card")
+    provision.add_argument("--dir", type=Path, required=True, help="the node's folder, made if missing")
+    provision.add_argument("--name", required=True)
+    provision.add_argument("--role", choices=("node", "witness"), default="node")
+    provision.add_argument("--origin", required=True, help="the log's origin, as in log.example.com/treasury")
+    provision.add_argument("--module", help="the PKCS#11 module; SoftHSM's where Debian puts it if not given")
+    provision.set_defaults(command=_provision)
+    joining = commands.add_parser("join", help="configure a provisioned node for a deployment")
+    joining.add_argument("--dir", type=Path, required=True)
+    joining.add_argument("--genesis", type=Path, required=True, help="the signed genesis entry")
+    joining.add_argument("--fingerprint", required=True, help="the genesis fingerprint, compared by voice")
+    joining.add_argument("--coordinator", type=Path, required=True, help="its identity certificate (PEM)")
+    joining.add_argument("--listen", required=True, help="host:port to listen on")
+    joining.add_argument("--peer", action="append", default=[], metavar="NAME=HOST:PORT=CARD")
+    joining.set_defaults(command=_join)
+    run = commands.add_parser("run", help="run until SIGTERM; prints one JSON line when it listens")
+    run.set_defaults(command=_run)
+    doctor = commands.add_parser("doctor", help="attempt on the token what must be impossible")
+    doctor.set_defaults(command=_doctor)
+    for command in (run, doctor):
+        command.add_argument("--config", type=Path, required=True)
+    for command in (provision, run, doctor):
+        command.add_argument("--pin-fd", type=int, help="descriptor to read the PIN from")
+    for command in (provision, joining, doctor):
+        command.add_argument("--json", action="store_true", help="print one JSON object")
+    return parser
+
+
+def _provision(options: argparse.Namespace) -> int:
+    card = provision_node(
+        options.dir,
+        (options.name, options.role, options.origin),
+        module=options.module or default_module(),
+        pin=_pin(options),
+        make_certificate=lambda name, key, sign: make_identity_certificate(name, key, sign=sign),
+    )
+    result = {"name": card.name, "card": str(options.dir / "card.json"), "fingerprint": card.fingerprint}
+    _print(options, result, f"{card.role} {card.name} is ready; its card's fingerprint:\n{card.fingerprint}")
+    return OK
+
+
+def _join(options: argparse.Namespace) -> int:
+    peers = [_peer(text) for text in options.peer]
+    sentence = join(
+        options.dir,
+        genesis=options.genesis,
+        fingerprint=options.fingerprint,
+        coordinator=options.coordinator,
+        listen=options.listen,
+        peers=peers,
+    )
+    _print(options, {"config": str(options.dir / "config.toml"), "cosigners": sentence}, sentence)
+    return OK
+
+
+def _doctor(options: argparse.Namespace) -> int:
+    config = load_config(options.config)
+    hsm = _open_hsm(config, _pin(options))
+    try:
+        findings, notices = hsm.doctor(), hsm.notices()
+    finally:
+        hsm.close()
+    ok = bool(findings) and all(finding.ok for finding in findings)
+    lines = [f"{'ok  ' if f.ok else 'OPEN'} {f.name}: {f.detail}" for f in findings]
+    rows = [asdict(finding) for finding in findings]
+    _print(options, {"ok": ok, "findings": rows, "notices": list(notices)}, "\n".join(lines))
+    return OK if ok else FAILED
+
+
+def _run(options: argparse.Namespace) -> int:
+    config = load_config(options.config)
+    pin = _pin(options)
+    hardening = harden_process()
+    for complaint in hardening.complaints():
+        _LOG.warning("%s", complaint)
+    template = start_template() if config.role == "node" else None
+    try:
+        hsm = _open_hsm(config, pin)
+        refuse_if_open(hsm.doctor())
+        for notice in hsm.notices():
+            _LOG.warning("%s", notice)
+        asyncio.run(_serve(config, hsm, template))
+    finally:
+        if template is not None:
+            template.close()
+    return OK
+
+
+async def _serve(config: NodeConfig, hsm: Pkcs11Hsm, template: WorkerTemplate | None) -> None:
+    genesis = config.genesis.read_bytes()
+    entry = read_genesis(genesis, config.genesis_fingerprint)
+    roster = parse_roster(entry.roster)
+    _LOG.info("%s", bound(roster))
+    store = NodeStore(config.data_dir / "node.db")
+    identity = Identity(config.name, config.origin, config.genesis_fingerprint, roster.log_key)
+    log = NodeLog(identity, hsm, store, skew_ms=config.clock_skew_ms)
+    log.load()
+    boot, credentials = _boot(config, hsm, log)
+    peers = [_pinned(name, peer.certificate, roster) for name, peer in config.peers.items()]
+    runtime: NodeRuntime | None = None
+
+    def on_boot(name: str, statement: BootStatement) -> None:
+        if runtime is not None:  # links are first dialled by the runtime itself
+            runtime.peer_booted(name, statement)
+
+    links = PeerLinks(
+        [Target(config.peers[peer.name].address, peer, config.origin) for peer in peers],
+        credentials,
+        on_boot=on_boot,
+    )
+    pool = PresignaturePool()
+    signer = Signer(config.name, log, hsm, store, pool)
+    keys = None
+    if template is not None:
+        keys = KeySessions(
+            name=config.name,
+            boot_id=boot.boot_id,
+            state=lambda: log.cosigner.state,
+            hsm=hsm,
+            store=store,
+            peers=links,
+            workers=template,
+            pool=pool,
+        )
+    runtime = NodeRuntime(Parts(log, signer, store, links, keys, boot, roster, _clock_ms))
+    coordinator = PinnedIdentity.of(COORDINATOR, config.coordinator_certificate.read_bytes())
+    server = NodeServer(credentials, runtime, origin=config.origin, coordinator=coordinator, peers=peers)
+    await _until_stopped(config, server, runtime)
+    await links.close()
+    store.close()
+    hsm.close()
+
+
+async def _until_stopped(config: NodeConfig, server: NodeServer, runtime: NodeRuntime) -> None:
+    port = await server.start(config.listen)
+    print(json.dumps({"listening": port}), flush=True)
+    if config.listen_file is not None:
+        config.listen_file.write_text(f"{port}\n")
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    ready = asyncio.create_task(runtime.become_ready())
+    stopping = asyncio.create_task(stop.wait())
+    await asyncio.wait((stopping, server.invariant_broken), return_when=asyncio.FIRST_COMPLETED)
+    ready.cancel()
+    stopping.cancel()
+    await asyncio.gather(ready, stopping, return_exceptions=True)
+    await server.stop()
+    if server.invariant_broken.done():
+        raise server.invariant_broken.result()
+
+
+def _boot(config: NodeConfig, hsm: Pkcs11Hsm, log: NodeLog) -> tuple[BootStatement, Credentials]:
+    """A fresh TLS key for this run of the process, and the identity's word for it."""
+    boot_id = hsm.random(32)
+    counter = hsm.raise_boot_counter(boot_id)
+    key_pem, certificate_pem = make_boot_certificate(
+        config.name,
+        hsm.identity_public_key(),
+        sign=hsm.sign_statement,
+        not_before=datetime.now(UTC),
+        serial=secrets.randbits(120) + 1,
+    )
+    boot = BootStatement(
+        origin=config.origin,
+        name=config.name,
+        boot_counter=counter,
+        boot_id=boot_id,
+        tls_key=tls_key_hash(read_certificate(certificate_pem, "own TLS certificate")),
+        head_size=log.cosigner.size,
+        head_root=log.cosigner.frontier.root(),
+    )
+    signature = hsm.sign_statement(boot.message())
+    return boot, Credentials(config.name, key_pem, certificate_pem, boot.to_bytes(), signature)
+
+
+def _pinned(name: str, certificate: Path, roster: Roster) -> PinnedIdentity:
+    pinned = PinnedIdentity.of(name, certificate.read_bytes())
+    cosigner = roster.cosigners.get(name)
+    if cosigner is None or cosigner.key != pinned.key:
+        raise OperationalError(f"{certificate} is not the certificate of {name} in the roster")
+    return pinned
+
+
+def _open_hsm(config: NodeConfig, pin: Callable[[], str]) -> Pkcs11Hsm:
+    if config.hsm.softhsm2_conf is not None:
+        os.environ["SOFTHSM2_CONF"] = str(config.hsm.softhsm2_conf)
+    return Pkcs11Hsm.open(str(config.hsm.module), config.hsm.token_label, pin=pin, profile=SealProfile.GCM)
+
+
+def _pin(options: argparse.Namespace) -> Callable[[], str]:
+    if options.pin_fd is not None:
+        return pin_from_descriptor(options.pin_fd)
+    if "CREDENTIALS_DIRECTORY" in os.environ:
+        return pin_from_credential(PIN_CREDENTIAL, os.environ)
+    if not sys.stdin.isatty():
+        raise OperationalError("no PIN: give its descriptor with --pin-fd, or run on a terminal")
+    pin = getpass.getpass("PIN of the token: ")
+    return lambda: pin
+
+
+def _peer(text: str) -> PeerAddress:
+    parts = text.split("=", 2)
+    if len(parts) != 3:
+        raise OperationalError(f"--peer {text!r} is not NAME=HOST:PORT=CARD")
+    return PeerAddress(parts[0], parts[1], Path(parts[2]))
+
+
+def _print(options: argparse.Namespace, document: Mapping[str, object], text: str) -> None:
+    print(json.dumps(document) if options.json else text)
+
+
+def _clock_ms() -> int:
+    return time.time_ns() // 1_000_000
+
+
+if __name__ == "__main__":
+    sys.exit(main())

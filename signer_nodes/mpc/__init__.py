@@ -1,0 +1,1 @@
+"""The threshold protocols as pure step functions."""

@@ -1,0 +1,1 @@
+"""Oblivious transfer: base transfers and their extension."""

@@ -1,0 +1,336 @@
+"""The log as one cosigner keeps it: check, make durable, bind to the token, then cosign.
+
+Order of writing: entries and head on disk, then the token, then the cosignature. A crash between
+two of them leaves the disk ahead by one head, which is normal; a disk behind the token was rolled
+back, and the node must be enrolled anew.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Final, TypeVar
+
+from policy.encoding import Json, canonical, parse_canonical, statement, tagged_hash
+from policy.errors import InvariantError, MalformedError, OperationalError
+from policy.fields import Fields
+from policy.log.checkpoint import Checkpoint, Note, cosignature, cosignature_message
+from policy.log.merkle import EMPTY_ROOT, frontier_at, leaf_hash, leaf_reader
+from signer_nodes.ports import Hsm, LogStore, Mark
+from signer_nodes.witness import (
+    Contradiction,
+    Cosigner,
+    Extension,
+    Identity,
+    Refusal,
+    abandon,
+    check_cosigned,
+    check_leave,
+    extend,
+    fold_entries,
+    new_cosigner,
+    note_quorum,
+    parse_branch,
+    read_checkpoint,
+)
+
+T = TypeVar("T")
+HEAD_RECORD: Final = "head"
+FOLD_BATCH: Final = 1024
+_REFUSED: Final = "refused-branches"
+RE_ENROL: Final = (
+    "it signs nothing any more: enrol this machine as a new node with a new identity, "
+    "and have the administrators' quorum replace the old one in the roster"
+)
+
+
+class RolledBack(OperationalError):
+    """The disk is older than the token's record of it."""
+
+
+@dataclass(frozen=True, slots=True)
+class TokenHead:
+    """What the token remembers of the disk: head, marks, and the branches this node renounced."""
+
+    size: int
+    root: bytes
+    marks: int
+    marks_chain: bytes
+    floor: int
+    refused: bytes
+
+    def to_bytes(self) -> bytes:
+        """The record's canonical encoding."""
+        return canonical(
+            {
+                "size": self.size,
+                "root": self.root.hex(),
+                "marks": self.marks,
+                "marks_chain": self.marks_chain.hex(),
+                "floor": self.floor,
+                "refused": self.refused.hex(),
+            }
+        )
+
+    @classmethod
+    def from_bytes(cls, data: bytes) -> "TokenHead":
+        """Read a record. Raises ``MalformedError``."""
+        fields = Fields(parse_canonical(data, bytes_max=4096), "token head")
+        head = cls(
+            size=fields.integer("size"),
+            root=fields.hex("root", length=32),
+            marks=fields.integer("marks"),
+            marks_chain=fields.hex("marks_chain", length=32),
+            floor=fields.integer("floor"),
+            refused=fields.hex("refused", length=32),
+        )
+        fields.done()
+        return head
+
+
+class NodeLog:
+    """One cosigner's log. Not safe for concurrent calls: its owner serialises them."""
+
+    def __init__(self, identity: Identity, hsm: Hsm, store: LogStore, *, skew_ms: int) -> None:
+        self._hsm = hsm
+        self._store = store
+        self._skew_ms = skew_ms
+        self._leaves: list[bytes] = []
+        self._key = hsm.identity_public_key()
+        self.cosigner: Cosigner = new_cosigner(identity)
+        self.ready = False
+
+    @property
+    def frozen(self) -> bool:
+        """Whether this node holds evidence of two logs."""
+        return bool(self._store.evidence())
+
+    @property
+    def name(self) -> str:
+        """This cosigner's name."""
+        return self.cosigner.identity.name
+
+    def load(self) -> None:
+        """Fold what the disk has and compare it with what the token remembers.
+
+        Raises ``RolledBack`` when the disk is older.
+        """
+        self._fold_stored(self._store.size())
+        self._restore_renounced()
+        self._restore_quorum()
+        record = self._hsm.read_record(HEAD_RECORD)
+        if record is None:
+            if self._leaves or self._store.marks_head()[0]:
+                raise RolledBack(f"the token remembers no log but the disk has one: {RE_ENROL}")
+            self.bind_token()
+        else:
+            self._check_token(TokenHead.from_bytes(record[1]))
+
+    def extend(
+        self,
+        start: int,
+        entries: Sequence[bytes],
+        *,
+        note: bytes,
+        now_ms: int,
+        marks: Callable[[Extension], Sequence[Mark]],
+    ) -> tuple[Extension, bytes]:
+        """Fold, store, bind and cosign an extension; the cosignature's line.
+
+        ``marks`` names what else must be durable before anything leaves, given the new state.
+        """
+        self._check_open()
+        extension = self._guarded(
+            lambda: extend(self.cosigner, start, entries, note=note, now_ms=now_ms, skew_ms=self._skew_ms)
+        )
+        self._take_in(extension, entries, marks(extension))
+        line = self._cosign(extension.note, extension.checkpoint, now_ms)
+        return extension, line
+
+    def follow(self, entries: Sequence[bytes], note: bytes, *, cosigned_by: str, now_ms: int) -> None:
+        """Fold a head that a peer has cosigned, as when starting; it is not cosigned by that."""
+        extension = self._guarded(
+            lambda: extend(
+                self.cosigner,
+                self.cosigner.size,
+                entries,
+                note=note,
+                now_ms=now_ms,
+                skew_ms=self._skew_ms,
+            )
+        )
+        if not check_cosigned(extension.cosigner, extension.note, cosigned_by):
+            raise Refusal("checkpoint", f"{cosigned_by} has not cosigned the head it sent")
+        self._take_in(extension, entries, ())
+
+    def learn_quorum(self, note: bytes, *, starting: bool = False) -> Checkpoint:
+        """Take in a note with w cosignatures over a prefix of this log; its checkpoint."""
+        if not starting:
+            self._check_open()
+        cosigner, checkpoint = self._guarded(lambda: note_quorum(self.cosigner, note, root_at=self.root_at))
+        if cosigner is not self.cosigner:
+            self._store.set_quorum(note, checkpoint.size)
+            self.cosigner = cosigner
+        return checkpoint
+
+    def recosign(self, note: bytes, *, now_ms: int) -> bytes:
+        """Cosign the very head this node is at once more, as when an answer was lost."""
+        self._check_open()
+        received, checkpoint = read_checkpoint(self.cosigner.identity, note)
+        state = self.cosigner.state
+        here = (self.cosigner.size, self.cosigner.frontier.root(), state.digest)
+        if (checkpoint.size, checkpoint.root, checkpoint.state) != here:
+            raise Refusal("head", f"this cosigner has {self.cosigner.size} entries, at another head")
+        if checkpoint.size <= self.cosigner.floor:
+            raise Refusal("abandoned", f"only heads above {self.cosigner.floor} are cosigned")
+        return self._cosign(received, checkpoint, now_ms)
+
+    def state_abandoned(self, body: Json) -> bytes:
+        """Sign that this node has not cosigned a branch and never will; durable before it is signed."""
+        self._check_open()
+        name, branch = parse_branch(body, self.cosigner.identity.origin)
+        if name != self.name:
+            raise Refusal("name", f"this cosigner is {self.name}, not {name}")
+        self.cosigner = abandon(self.cosigner, branch, leaf_at=self.leaf_at)
+        self._store_renounced()
+        self.bind_token()
+        return self._hsm.sign_statement(
+            statement("abandon", branch.body(self.cosigner.identity.origin, name))
+        )
+
+    def leave(
+        self, statements: Sequence[tuple[Json, bytes]], *, marks: Callable[[int], Sequence[Mark]]
+    ) -> int:
+        """Leave this node's branch for good; the size it is back at.
+
+        ``marks`` gives the burns of everything bound on the branch, which starts at that size.
+        """
+        self._check_open()
+        size = check_leave(self.cosigner, statements, leaf_at=self.leaf_at)
+        floor = max(self.cosigner.floor, self.cosigner.size)
+        burns = marks(size)
+        self._store.put_meta("floor", str(floor).encode())
+        self._store.add_marks(burns)
+        refused, quorum_head = self.cosigner.refused, self.cosigner.quorum_head
+        self._store.truncate(size)
+        self.cosigner = new_cosigner(self.cosigner.identity)
+        self._leaves = []
+        self._fold_stored(size)
+        self.cosigner = replace(self.cosigner, floor=floor, refused=refused, quorum_head=quorum_head)
+        self.bind_token()
+        return size
+
+    def bind_token(self) -> None:
+        """Bind the disk's head and marks to the token: nothing leaves before this has returned."""
+        count, chain = self._store.marks_head()
+        head = TokenHead(
+            size=self.cosigner.size,
+            root=self.cosigner.frontier.root(),
+            marks=count,
+            marks_chain=chain,
+            floor=self.cosigner.floor,
+            refused=_refused_hash(self.cosigner),
+        )
+        self._hsm.write_record(HEAD_RECORD, head.to_bytes())
+
+    def leaf_at(self, index: int) -> bytes:
+        """The leaf hash of entry ``index``."""
+        return self._leaves[index]
+
+    def root_at(self, size: int) -> bytes:
+        """The root of the first ``size`` entries."""
+        if size == self.cosigner.size:
+            return self.cosigner.frontier.root()
+        return frontier_at(leaf_reader(self._leaves), size).root() if size else EMPTY_ROOT
+
+    def freeze(self, kind: str, evidence: bytes) -> None:
+        """Stop signing for good, and keep why."""
+        self._store.keep_evidence(kind, evidence)
+
+    def _take_in(self, extension: Extension, entries: Sequence[bytes], marks: Sequence[Mark]) -> None:
+        self._store.append(self.cosigner.size, entries, checkpoint=extension.note.to_bytes())
+        if marks:
+            self._store.add_marks(marks)
+        self._leaves.extend(leaf_hash(data) for data in entries)
+        self.cosigner = extension.cosigner
+        self.bind_token()
+
+    def _cosign(self, note: Note, checkpoint: Checkpoint, now_ms: int) -> bytes:
+        time_s = now_ms // 1000
+        signature = self._hsm.sign_statement(cosignature_message(note.body, time_s=time_s))
+        line = cosignature(self.name, self._key, time_s=time_s, signature=signature)
+        self._store.set_cosigned(checkpoint.size, note.with_signatures(line).to_bytes())
+        return Note(note.body).with_signatures(line).to_bytes()[len(note.body) + 1 :]
+
+    def _check_open(self) -> None:
+        if self.frozen:
+            raise Refusal("frozen", "this node holds evidence of two logs; its operator must look at it")
+        if not self.ready:
+            raise Refusal("starting", "this node is still comparing its head with its peers'")
+
+    def _guarded(self, work: Callable[[], T]) -> T:
+        """Run a check; a proven contradiction freezes this node before it is refused."""
+        try:
+            return work()
+        except Contradiction as contradiction:
+            own = (self._store.quorum() or (0, b""))[1]
+            self.freeze(
+                "contradiction", canonical({"theirs": contradiction.evidence.hex(), "ours": own.hex()})
+            )
+            raise Refusal("frozen", str(contradiction)) from contradiction
+
+    def _fold_stored(self, size: int) -> None:
+        for start in range(0, size, FOLD_BATCH):
+            entries = self._store.entries(start, min(start + FOLD_BATCH, size))
+            self.cosigner, _ = fold_entries(self.cosigner, entries)
+            self._leaves.extend(leaf_hash(data) for data in entries)
+        if self.cosigner.size != size:
+            raise InvariantError(f"the store says {size} entries and gives {self.cosigner.size}")
+
+    def _restore_quorum(self) -> None:
+        known = self._store.quorum()
+        if known is None:
+            return
+        checkpoint = read_checkpoint(self.cosigner.identity, known[1])[1]
+        if checkpoint.size > self.cosigner.size or self.root_at(checkpoint.size) != checkpoint.root:
+            raise RolledBack(f"the disk lacks entries of a head it had stored: {RE_ENROL}")
+        self.cosigner = replace(self.cosigner, quorum_head=checkpoint)
+
+    def _restore_renounced(self) -> None:
+        floor = int(self._store.meta("floor") or b"0")
+        refused = _read_refused(self._store.meta(_REFUSED) or b"[]")
+        self.cosigner = replace(self.cosigner, floor=floor, refused=refused)
+
+    def _store_renounced(self) -> None:
+        items: list[Json] = [
+            {"index": index, "entry": entry.hex()} for index, entry in sorted(self.cosigner.refused)
+        ]
+        self._store.put_meta(_REFUSED, canonical(items))
+
+    def _check_token(self, head: TokenHead) -> None:
+        if head.size > self.cosigner.size or self.root_at(head.size) != head.root:
+            raise RolledBack(
+                f"the disk has {self.cosigner.size} entries, the token remembers {head.size}: {RE_ENROL}"
+            )
+        if self._store.marks_chain_at(head.marks) != head.marks_chain:
+            raise RolledBack(f"the disk lacks marks of signatures that the token remembers: {RE_ENROL}")
+        if head.floor > self.cosigner.floor or (
+            head.refused != _refused_hash(self.cosigner) and not self.cosigner.refused
+        ):
+            raise RolledBack(f"the disk lacks a branch this node renounced: {RE_ENROL}")
+
+
+def _refused_hash(cosigner: Cosigner) -> bytes:
+    return tagged_hash(
+        "refused", *(index.to_bytes(8, "big") + entry for index, entry in sorted(cosigner.refused))
+    )
+
+
+def _read_refused(data: bytes) -> frozenset[tuple[int, bytes]]:
+    items = parse_canonical(data, bytes_max=1 << 20)
+    if not isinstance(items, list):
+        raise MalformedError("the renounced branches on disk are not a list")
+    found = set()
+    for item in items:
+        fields = Fields(item, "renounced branch")
+        found.add((fields.integer("index"), fields.hex("entry", length=32)))
+        fields.done()
+    return frozenset(found)

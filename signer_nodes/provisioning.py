@@ -1,0 +1,155 @@
+"""Setting a node up: its folder, its token, its identity card; and joining a deployment."""
+
+import os
+import secrets
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, TypeAlias
+
+from policy.encoding import parse_canonical
+from policy.entries import ENTRY_BYTES_MAX, GenesisEntry, parse_entry
+from policy.errors import CallerError, OperationalError
+from policy.log.merkle import leaf_hash
+from policy.roster import bound, parse_roster
+from signer_nodes.api.card import Card, parse_card
+from signer_nodes.hsm.device import Pkcs11Hsm
+from signer_nodes.hsm.doctor import refuse_if_open
+from signer_nodes.hsm.provisioning import provision
+from signer_nodes.hsm.seal import SealProfile
+
+SOFTHSM_MODULES: Final = (
+    "/usr/lib/softhsm/libsofthsm2.so",
+    "/usr/lib/x86_64-linux-gnu/softhsm/libsofthsm2.so",
+    "/usr/lib/aarch64-linux-gnu/softhsm/libsofthsm2.so",
+)
+
+
+def default_module() -> str:
+    """Where Debian puts SoftHSM. Raises ``OperationalError`` when it is not installed."""
+    found = next((path for path in SOFTHSM_MODULES if Path(path).exists()), None)
+    if found is None:
+        raise OperationalError("no PKCS#11 module found: install softhsm2 or name one with --module")
+    return found
+
+
+MakeCertificate: TypeAlias = Callable[[str, bytes, Callable[[bytes], bytes]], bytes]
+
+
+def provision_node(
+    folder: Path,
+    card_of: tuple[str, str, str],
+    *,
+    module: str,
+    pin: Callable[[], str],
+    make_certificate: MakeCertificate,
+) -> Card:
+    """Make the folder, the token and its keys, examine them, and write the card.
+
+    ``card_of`` is (name, role, origin). The security officer's PIN is random and not kept: losing the
+    user PIN means enrolling a new node. Raises ``OperationalError`` when something is there already.
+    """
+    name, role, origin = card_of
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    if (folder / "card.json").exists() or (folder / "tokens").exists():
+        raise OperationalError(f"{folder} holds a node already: choose another folder")
+    (folder / "tokens").mkdir(mode=0o700)
+    configuration = folder / "softhsm2.conf"
+    configuration.write_text(
+        f"directories.tokendir = {folder.resolve() / 'tokens'}\n"
+        "objectstore.backend = file\nlog.level = ERROR\n"
+    )
+    os.environ["SOFTHSM2_CONF"] = str(configuration.resolve())
+    provision(module, name, new_so_pin=lambda: secrets.token_hex(16), new_user_pin=pin)
+    hsm = Pkcs11Hsm.open(module, name, pin=pin, profile=SealProfile.GCM)
+    try:
+        hsm.make_identity_keys()
+        refuse_if_open(hsm.doctor_live())
+        key = hsm.identity_public_key()
+        certificate = make_certificate(name, key, hsm.sign_statement)
+    finally:
+        hsm.close()
+    card = Card(name, role, origin, key, certificate)
+    (folder / "card.json").write_bytes(card.to_bytes())
+    return card
+
+
+@dataclass(frozen=True, slots=True)
+class PeerAddress:
+    """Where a peer listens, and the file of its card."""
+
+    name: str
+    address: str
+    card: Path
+
+
+def join(
+    folder: Path,
+    *,
+    genesis: Path,
+    fingerprint: str,
+    coordinator: Path,
+    listen: str,
+    peers: Sequence[PeerAddress],
+) -> str:
+    """Write the node's configuration for a deployment; one sentence on what its cosigners give.
+
+    The genesis entry is copied into the folder, once its fingerprint is what people compared.
+    """
+    card = parse_card((folder / "card.json").read_bytes())
+    data = genesis.read_bytes()
+    if leaf_hash(data).hex() != fingerprint:
+        raise OperationalError(f"{genesis} has another fingerprint: get it again and compare it by voice")
+    entry = parse_entry(data).entry
+    if not isinstance(entry, GenesisEntry) or entry.origin != card.origin:
+        raise OperationalError(f"{genesis} is not the genesis entry of {card.origin}")
+    roster = parse_roster(entry.roster)
+    mine = roster.cosigners.get(card.name)
+    if mine is None or (mine.key, mine.role) != (card.key, card.role):
+        raise OperationalError(f"the roster does not name this {card.role} {card.name} with its key")
+    missing = sorted(set(roster.cosigners) - {card.name} - {peer.name for peer in peers})
+    if missing:
+        raise OperationalError(f"name every other cosigner with --peer; {', '.join(missing)} is missing")
+    (folder / "genesis.json").write_bytes(data)
+    (folder / "coordinator.pem").write_bytes(coordinator.read_bytes())
+    sections = [_peer_section(folder, peer, roster.cosigners[peer.name].key) for peer in peers]
+    (folder / "config.toml").write_text(_configuration(card, listen, fingerprint) + "".join(sections))
+    return bound(roster)
+
+
+def _peer_section(folder: Path, peer: PeerAddress, key: bytes) -> str:
+    card = parse_card(peer.card.read_bytes())
+    if card.name != peer.name or card.key != key:
+        raise OperationalError(f"{peer.card} is not the card of {peer.name} that the roster names")
+    pinned = folder / f"peer-{peer.name}.pem"
+    pinned.write_bytes(card.certificate)
+    return f'\n[peers."{peer.name}"]\naddress = "{peer.address}"\ncertificate = "{pinned.name}"\n'
+
+
+def _configuration(card: Card, listen: str, fingerprint: str) -> str:
+    return f"""# Configuration of {card.role} {card.name}. Paths are relative to this file.
+name = "{card.name}"
+role = "{card.role}"
+origin = "{card.origin}"
+listen = "{listen}"
+data_dir = "."
+genesis = "genesis.json"
+genesis_fingerprint = "{fingerprint}"
+coordinator_certificate = "coordinator.pem"
+
+[hsm]
+module = "{default_module()}"
+token_label = "{card.name}"
+softhsm2_conf = "softhsm2.conf"
+"""
+
+
+def read_genesis(data: bytes, fingerprint: bytes) -> GenesisEntry:
+    """The pinned genesis entry. Raises ``CallerError`` when the bytes are another entry."""
+    if leaf_hash(data) != fingerprint:
+        raise CallerError("the genesis file does not have the configured fingerprint")
+    parse_canonical(data, bytes_max=ENTRY_BYTES_MAX)
+    entry = parse_entry(data).entry
+    if not isinstance(entry, GenesisEntry):
+        raise CallerError("the genesis file holds another kind of entry")
+    return entry

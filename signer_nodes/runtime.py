@@ -1,0 +1,280 @@
+"""A running cosigner: answers calls by the log, the signer and the key sessions it owns.
+
+Dull on purpose: it orders calls one after another where they touch the log, brings bytes from one
+part to the other, and decides nothing. A witness is the same process without key sessions.
+"""
+
+import asyncio
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final, TypeVar
+
+from policy.encoding import Json, canonical, parse_canonical
+from policy.errors import MalformedError, OperationalError, ProtocolError
+from policy.fields import Fields
+from policy.roster import Roster
+from signer_nodes.api import node_pb2 as pb
+from signer_nodes.api.boot_statement import BootCheck, BootStatement, check_boot
+from signer_nodes.api.errors import Refused
+from signer_nodes.api.handler import Caller, Role
+from signer_nodes.gate import Admitted, Declined
+from signer_nodes.key_sessions import KeySessions
+from signer_nodes.node_log import NodeLog
+from signer_nodes.ports import Mark, Peers, RuntimeStore
+from signer_nodes.signing import Opening, PartialBytes, Signer
+from signer_nodes.witness import Extension, Refusal
+
+T = TypeVar("T")
+ENTRIES_MAX: Final = 512
+ENTRIES_BYTES_MAX: Final = 1 << 20
+STATEMENTS_MAX: Final = 64
+HEADS_PAUSE_S: Final = 0.2
+_LOG: Final = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """What a runtime is made of; ``keys`` is None at a witness."""
+
+    log: NodeLog
+    signer: Signer
+    store: RuntimeStore
+    peers: Peers
+    keys: KeySessions | None
+    boot: BootStatement
+    roster: Roster
+    clock_ms: Callable[[], int]
+
+
+class NodeRuntime:
+    """The handler behind a node's door."""
+
+    def __init__(self, parts: Parts) -> None:
+        self._parts = parts
+        self._turn = asyncio.Lock()
+        self._last: tuple[bytes, pb.AppendReply] | None = None
+
+    async def become_ready(self) -> None:
+        """Compare heads with peers until enough have answered, then fold the highest and open.
+
+        Enough is c - w + f others: with this node's own head, one more than a lost quorum could hide.
+        """
+        roster = self._parts.log.cosigner.roster_at(self._parts.log.cosigner.size) or self._parts.roster
+        wanted = roster.leave_count - 1
+        answered: set[str] = set()
+        while len(answered) < wanted:
+            names = [name for name in self._parts.peers.names if name not in answered]
+            results = await asyncio.gather(*(self._compare(name) for name in names))
+            answered |= {name for name, done in zip(names, results, strict=True) if done}
+            if len(answered) < wanted:
+                await asyncio.sleep(HEADS_PAUSE_S)
+        self._parts.log.ready = True
+        _LOG.info(
+            "ready at %d entries; heads of %s compared", self._parts.log.cosigner.size, sorted(answered)
+        )
+
+    async def greeted(self, caller: Caller) -> None:
+        """Refuse an older boot of a peer and freeze on a clone's."""
+        if caller.role is Role.PEER and caller.boot is not None:
+            self.peer_booted(caller.name, caller.boot)
+
+    def peer_booted(self, name: str, boot: BootStatement) -> None:
+        """Take note of a peer's boot: what was made with an earlier one is gone from its memory."""
+        store = self._parts.store
+        known = store.boot_of(name)
+        match check_boot(known, boot):
+            case BootCheck.REFUSE:
+                raise Refused("old-boot", f"{name} shows an older boot than it showed before")
+            case BootCheck.FREEZE:
+                self._parts.log.freeze("clone", boot.to_bytes())
+                raise Refused("frozen", f"two processes run as {name}: this node is frozen")
+            case BootCheck.OK:
+                if known != (boot.boot_counter, boot.boot_id):
+                    store.put_boot(name, boot.boot_counter, boot.boot_id)
+                    if self._parts.keys is not None:
+                        self._parts.keys.peer_restarted(name)
+
+    async def head(self, caller: Caller, call: pb.HeadQuery) -> pb.HeadReply:
+        cosigned, quorum = self._parts.store.latest_cosigned(), self._parts.store.quorum()
+        return pb.HeadReply(
+            head=cosigned[1] if cosigned else b"",
+            quorum=quorum[1] if quorum else b"",
+            size=self._parts.log.cosigner.size,
+        )
+
+    async def entries(self, caller: Caller, call: pb.EntriesQuery) -> pb.EntriesReply:
+        found = self._parts.store.entries(call.start, min(call.stop, call.start + ENTRIES_MAX))
+        reply, size = pb.EntriesReply(), 0
+        for entry in found:
+            size += len(entry)
+            if size > ENTRIES_BYTES_MAX and reply.entries:
+                break
+            reply.entries.append(entry)
+        return reply
+
+    async def append(self, caller: Caller, call: pb.Append) -> pb.AppendReply:
+        asked = call.SerializeToString(deterministic=True)
+        async with self._turn:
+            if self._last is not None and self._last[0] == asked:
+                return self._last[1]
+            reply = await asyncio.to_thread(self._append, call)
+            self._last = (asked, reply)
+            return reply
+
+    async def finish(self, caller: Caller, call: pb.Finish) -> pb.FinishReply:
+        jobs = {job.job: {opened.signer: opened.rho for opened in job.opened} for job in call.jobs}
+        async with self._turn:
+            partials, declined = await asyncio.to_thread(self._finish, call.note, jobs)
+        reply = pb.FinishReply(declined=_declined(declined))
+        for partial in partials:
+            reply.partials.add(job=partial.job_id, index=partial.index, partial=partial.partial)
+        return reply
+
+    async def burn(self, caller: Caller, call: pb.Burn) -> pb.BurnReply:
+        async with self._turn:
+            signature = await self._in_thread(
+                lambda: self._parts.signer.burn(call.job, self._parts.clock_ms())
+            )
+        return pb.BurnReply(signature=signature)
+
+    async def quorum(self, caller: Caller, call: pb.Quorum) -> pb.QuorumReply:
+        async with self._turn:
+            await self._in_thread(lambda: self._parts.log.learn_quorum(call.note))
+        return pb.QuorumReply()
+
+    async def abandon(self, caller: Caller, call: pb.Abandon) -> pb.AbandonReply:
+        body = parse_canonical(call.body, bytes_max=4096)
+        async with self._turn:
+            signature = await self._in_thread(lambda: self._parts.log.state_abandoned(body))
+        return pb.AbandonReply(signature=signature)
+
+    async def leave(self, caller: Caller, call: pb.Leave) -> pb.LeaveReply:
+        if len(call.statements) > STATEMENTS_MAX:
+            raise MalformedError(f"at most {STATEMENTS_MAX} statements, got {len(call.statements)}")
+        statements = [_read_statement(data) for data in call.statements]
+        async with self._turn:
+            self._last = None
+            log, signer = self._parts.log, self._parts.signer
+            state = log.cosigner.state
+            await self._in_thread(
+                lambda: log.leave(statements, marks=lambda size: signer.abandon_branch(state, size))
+            )
+        return pb.LeaveReply()
+
+    async def keygen(self, caller: Caller, call: pb.Keygen) -> pb.KeygenReply:
+        body, signature = await self._keys().keygen(call.key_id, call.attempt)
+        return pb.KeygenReply(body=body, signature=signature)
+
+    async def presign(self, caller: Caller, call: pb.Presign) -> pb.PresignReply:
+        made = await self._keys().presign(
+            call.key_id, tuple(call.signers), batch_id=call.batch_id, batch=call.batch
+        )
+        return pb.PresignReply(
+            presignatures=[identifier for identifier, _ in made], nonce_points=[point for _, point in made]
+        )
+
+    async def protocol(self, caller: Caller, call: pb.Protocol) -> pb.ProtocolReply:
+        await self._keys().deliver(caller.name, call.session, call.payload)
+        return pb.ProtocolReply()
+
+    async def status(self, caller: Caller, call: pb.Status) -> pb.StatusReply:
+        log, keys = self._parts.log, self._parts.keys
+        pools: list[Json] = [
+            {"key": key, "signers": list(signers), "count": count}
+            for (key, signers), count in sorted(self._parts.signer.pool.stock().items())
+        ]
+        document: dict[str, Json] = {
+            "name": log.name,
+            "role": "witness" if keys is None else "node",
+            "ready": log.ready,
+            "frozen": log.frozen,
+            "size": log.cosigner.size,
+            "boot_counter": self._parts.boot.boot_counter,
+            "boot_id": self._parts.boot.boot_id.hex(),
+            "pools": pools,
+            "bans": keys.ban_documents() if keys else [],
+        }
+        return pb.StatusReply(document=canonical(document))
+
+    def _keys(self) -> KeySessions:
+        if self._parts.keys is None:
+            raise Refused("witness", "a witness holds no shares: it cosigns and nothing else")
+        return self._parts.keys
+
+    def _append(self, call: pb.Append) -> pb.AppendReply:
+        log, signer, now_ms = self._parts.log, self._parts.signer, self._parts.clock_ms()
+        if call.start == log.cosigner.size and not call.entries:
+            return pb.AppendReply(cosignature=_refusing(lambda: log.recosign(call.checkpoint, now_ms=now_ms)))
+        decided: list[Admitted | Declined] = []
+
+        def marks(extension: Extension) -> tuple[Mark, ...]:
+            decided.extend(signer.decide(extension, now_ms))
+            return signer.bind(decided)
+
+        _, line = _refusing(
+            lambda: log.extend(
+                call.start, list(call.entries), note=call.checkpoint, now_ms=now_ms, marks=marks
+            )
+        )
+        declined = [decision for decision in decided if isinstance(decision, Declined)]
+        return pb.AppendReply(
+            cosignature=line,
+            openings=[_opening(opening) for opening in signer.openings(decided)],
+            declined=_declined(declined),
+        )
+
+    def _finish(
+        self, note: bytes, jobs: Mapping[bytes, Mapping[str, bytes]]
+    ) -> tuple[tuple[PartialBytes, ...], tuple[Declined, ...]]:
+        checkpoint = _refusing(lambda: self._parts.log.learn_quorum(note))
+        return self._parts.signer.finish(jobs, quorum_size=checkpoint.size, now_ms=self._parts.clock_ms())
+
+    async def _compare(self, name: str) -> bool:
+        """Ask one peer for its head and follow it if it is higher; whether the peer answered."""
+        try:
+            reply = await self._parts.peers.head(name)
+            async with self._turn:
+                await self._follow(name, reply)
+        except OperationalError as error:
+            _LOG.debug("head of %s: %s", name, error)
+            return False
+        except ProtocolError as error:
+            _LOG.warning("head of %s is not followed: %s", name, error)
+        return True
+
+    async def _follow(self, name: str, reply: pb.HeadReply) -> None:
+        log = self._parts.log
+        if reply.size > log.cosigner.size and reply.head:
+            entries = await self._parts.peers.entries(name, log.cosigner.size, reply.size)
+            await asyncio.to_thread(
+                log.follow, entries, reply.head, cosigned_by=name, now_ms=self._parts.clock_ms()
+            )
+        if reply.quorum:
+            await asyncio.to_thread(log.learn_quorum, reply.quorum, starting=True)
+
+    async def _in_thread(self, work: Callable[[], T]) -> T:
+        return await asyncio.to_thread(_refusing, work)
+
+
+def _refusing(work: Callable[[], T]) -> T:
+    """Run ``work``; its refusals become answers with their own code."""
+    try:
+        return work()
+    except Refusal as refusal:
+        raise Refused(refusal.code, refusal.reason) from refusal
+
+
+def _opening(opening: Opening) -> pb.Opening:
+    return pb.Opening(job=opening.job_id, index=opening.index, rho=opening.rho)
+
+
+def _declined(declined: Sequence[Declined]) -> list[pb.Declined]:
+    return [pb.Declined(job=item.job_id, reason=item.reason) for item in declined]
+
+
+def _read_statement(data: bytes) -> tuple[Json, bytes]:
+    fields = Fields(parse_canonical(data, bytes_max=8192), "statement")
+    body, signature = fields.raw("body"), fields.hex("signature", length=64)
+    fields.done()
+    return body, signature

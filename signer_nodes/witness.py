@@ -1,0 +1,348 @@
+"""A cosigner: it folds the log, cosigns heads that extend its own, and does nothing else.
+
+Nodes and witnesses both run this; a witness runs only this. Rules held here, from docs/spec/log.md:
+
+- a head is cosigned only if it extends the cosigner's own by entries it folded to the same state;
+- no entry later than the cosigner's clock plus the skew is cosigned;
+- a branch is left only below quorum, on statements of more than c - w + f cosigners, and afterwards
+  only sizes above the abandoned head are cosigned;
+- an entry it has stated never to cosign is never cosigned;
+- a quorum head that contradicts its own quorum head freezes it; one that contradicts only what it
+  cosigned below quorum, or what it was sent just now, is refused.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+from policy.encoding import Json
+from policy.entries import ForkEntry, entry_time_ms, parse_entry
+from policy.errors import MalformedError, ProtocolError
+from policy.fields import Fields
+from policy.ledger import fold, initial
+from policy.log.checkpoint import (
+    CHECKPOINT_BYTES_MAX,
+    Checkpoint,
+    Note,
+    parse_checkpoint,
+    parse_note,
+    quorum,
+    verify_cosignatures,
+    verify_log_signature,
+)
+from policy.log.merkle import Frontier, leaf_hash
+from policy.roster import Roster, verified_signers, verify_statement
+from policy.state import Job, Outcome, State
+
+NOTE_BYTES_MAX = CHECKPOINT_BYTES_MAX + 32 * 1024
+
+
+class Refusal(ProtocolError):
+    """What was asked is refused for now; nothing changed. ``code`` is for programs."""
+
+    def __init__(self, code: str, reason: str) -> None:
+        super().__init__(f"{code}: {reason}")
+        self.code = code
+        self.reason = reason
+
+
+class Contradiction(ProtocolError):
+    """Two quorum heads contradict one another: the cosigner must freeze and keep ``evidence``."""
+
+    def __init__(self, reason: str, evidence: bytes) -> None:
+        super().__init__(reason)
+        self.evidence = evidence
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """What a cosigner was told when it was set up: who it is and which log it serves."""
+
+    name: str
+    origin: str
+    genesis: bytes
+    log_key: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Branch:
+    """The first entry after the quorum head ``q``: what tells two branches apart."""
+
+    q_size: int
+    q_root: bytes
+    entry: bytes
+
+    def body(self, origin: str, cosigner: str) -> Json:
+        """The statement: no checkpoint containing this entry was or will be cosigned by ``cosigner``."""
+        return {
+            "origin": origin,
+            "cosigner": cosigner,
+            "q_size": self.q_size,
+            "q_root": self.q_root.hex(),
+            "entry": self.entry.hex(),
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Cosigner:
+    """Everything a cosigner knows of the log; ``rosters`` with the sizes they came into force at."""
+
+    identity: Identity
+    state: State
+    frontier: Frontier
+    rosters: tuple[tuple[int, Roster], ...] = ()
+    quorum_head: Checkpoint | None = None
+    floor: int = 0
+    refused: frozenset[tuple[int, bytes]] = frozenset()
+
+    @property
+    def size(self) -> int:
+        """How many entries are folded."""
+        return self.frontier.size
+
+    def roster_at(self, size: int) -> Roster | None:
+        """The roster in force once ``size`` entries are folded; None before the genesis entry."""
+        found = [roster for start, roster in self.rosters if start <= size]
+        return found[-1] if found else None
+
+
+@dataclass(frozen=True, slots=True)
+class Extension:
+    """A cosigner after folding more entries, and what each of them came to."""
+
+    cosigner: Cosigner
+    checkpoint: Checkpoint
+    note: Note
+    outcomes: tuple[Outcome, ...]
+
+
+def new_cosigner(identity: Identity) -> Cosigner:
+    """A cosigner that has seen nothing yet."""
+    return Cosigner(identity, initial(), Frontier())
+
+
+def fold_entries(cosigner: Cosigner, entries: Sequence[bytes]) -> tuple[Cosigner, tuple[Outcome, ...]]:
+    """Fold entries that are known to belong to the log, as at start-up."""
+    state, frontier, rosters = cosigner.state, cosigner.frontier, cosigner.rosters
+    outcomes = []
+    for data in entries:
+        if frontier.size == 0 and leaf_hash(data) != cosigner.identity.genesis:
+            raise Refusal("genesis", "the first entry is not the genesis entry this cosigner was set up with")
+        state, outcome = fold(state, data)
+        frontier = frontier.append(leaf_hash(data))
+        outcomes.append(outcome)
+        if state.roster_or_none and (not rosters or rosters[-1][1] is not state.roster_or_none):
+            rosters = (*rosters, (frontier.size, state.roster_or_none))
+    return replace(cosigner, state=state, frontier=frontier, rosters=rosters), tuple(outcomes)
+
+
+def extend(
+    cosigner: Cosigner, start: int, entries: Sequence[bytes], *, note: bytes, now_ms: int, skew_ms: int
+) -> Extension:
+    """Check and fold a proposed extension; the caller makes it durable before it cosigns.
+
+    Raises ``Refusal`` (nothing changed), ``Contradiction`` (freeze) or ``UnknownVersion`` (stop).
+    """
+    received, checkpoint = read_checkpoint(cosigner.identity, note)
+    if start != cosigner.size or checkpoint.size != start + len(entries):
+        raise Refusal("head", f"this cosigner has {cosigner.size} entries; send what follows them")
+    if checkpoint.size <= cosigner.floor:
+        raise Refusal("abandoned", f"only heads above {cosigner.floor} are cosigned after leaving a branch")
+    _check_root(cosigner, entries, received, checkpoint)
+    for offset, data in enumerate(entries):
+        if (start + offset, leaf_hash(data)) in cosigner.refused:
+            raise Refusal("abandoned", f"entry {start + offset} is one this cosigner stated never to cosign")
+        _check_time(data, start + offset, latest_ms=now_ms + skew_ms)
+    extended, outcomes = fold_entries(cosigner, entries)
+    if extended.state.digest != checkpoint.state:
+        raise Refusal(
+            "state",
+            f"folding to {checkpoint.size} entries gives another state here: compare program versions",
+        )
+    return Extension(extended, checkpoint, received, outcomes)
+
+
+def read_checkpoint(identity: Identity, data: bytes) -> tuple[Note, Checkpoint]:
+    """A note with a checkpoint of this log, signed by its coordinator. Raises ``Refusal``."""
+    try:
+        note = parse_note(data, NOTE_BYTES_MAX)
+        checkpoint = parse_checkpoint(note.body)
+        if checkpoint.origin != identity.origin:
+            raise Refusal("origin", f"this cosigner serves {identity.origin}, not {checkpoint.origin}")
+        verify_log_signature(note, identity.origin, identity.log_key)
+    except Refusal:
+        raise
+    except ProtocolError as error:
+        raise Refusal("checkpoint", str(error)) from error
+    return note, checkpoint
+
+
+def note_quorum(
+    cosigner: Cosigner, data: bytes, *, root_at: Callable[[int], bytes]
+) -> tuple[Cosigner, Checkpoint]:
+    """Take in a checkpoint that w cosigners have cosigned, over a prefix of what is folded here.
+
+    Raises ``Refusal`` when it is not that, and when it lies on another branch than this cosigner's
+    own below quorum (code ``branch``: keep it, it says which branch to leave); ``Contradiction`` when
+    this cosigner has a quorum head that it contradicts.
+    """
+    note, checkpoint = read_checkpoint(cosigner.identity, data)
+    if checkpoint.size > cosigner.size:
+        raise Refusal("behind", f"the checkpoint has {checkpoint.size} entries, here are {cosigner.size}")
+    if not has_quorum(cosigner, note, checkpoint.size):
+        raise Refusal("quorum", "the checkpoint lacks the cosignatures of a quorum")
+    known = cosigner.quorum_head
+    if root_at(checkpoint.size) != checkpoint.root:
+        reason = f"a quorum cosigned another branch at {checkpoint.size} entries"
+        if known is not None and checkpoint.size <= known.size:
+            raise Contradiction(reason, data)
+        raise Refusal("branch", f"{reason}: collect statements and leave the one that is here")
+    if known is None or checkpoint.size > known.size:
+        cosigner = replace(cosigner, quorum_head=checkpoint)
+    return cosigner, checkpoint
+
+
+def has_quorum(cosigner: Cosigner, note: Note, size: int) -> bool:
+    """Whether w cosigners of the roster in force at ``size`` have cosigned the note."""
+    roster = cosigner.roster_at(size)
+    try:
+        return roster is not None and quorum(note, roster.cosigner_keys(), roster.w)
+    except ProtocolError:
+        return False
+
+
+def last_quorum(cosigner: Cosigner) -> tuple[int, bytes]:
+    """Size and root of the last quorum head known here; at first the genesis entry, which all were given."""
+    head = cosigner.quorum_head
+    return (head.size, head.root) if head else (1, cosigner.identity.genesis)
+
+
+def check_cosigned(cosigner: Cosigner, note: Note, by: str) -> bool:
+    """Whether ``by`` has cosigned the note, under the roster in force now."""
+    roster = cosigner.roster_at(cosigner.size)
+    keys = roster.cosigner_keys() if roster else {}
+    try:
+        return by in verify_cosignatures(note, {by: keys[by]} if by in keys else {})
+    except ProtocolError:
+        return False
+
+
+def parse_branch(body: Json, origin: str) -> tuple[str, Branch]:
+    """Read an abandon statement's body: who states it, of which branch."""
+    fields = Fields(body, "abandon")
+    if fields.origin("origin") != origin:
+        raise MalformedError("abandon: stated for another log")
+    name = fields.name("cosigner")
+    branch = Branch(fields.integer("q_size"), fields.hex("q_root", length=32), fields.hex("entry", length=32))
+    fields.done()
+    return name, branch
+
+
+def abandon(cosigner: Cosigner, branch: Branch, *, leaf_at: Callable[[int], bytes]) -> Cosigner:
+    """State that the branch is not and never will be cosigned here. Durable before it is signed."""
+    _check_last_quorum(cosigner, branch)
+    if cosigner.size > branch.q_size and leaf_at(branch.q_size) == branch.entry:
+        raise Refusal("cosigned", "this cosigner is itself on that branch")
+    return replace(cosigner, refused=cosigner.refused | {(branch.q_size, branch.entry)})
+
+
+def check_leave(
+    cosigner: Cosigner, statements: Sequence[tuple[Json, bytes]], *, leaf_at: Callable[[int], bytes]
+) -> int:
+    """Whether the statements let this cosigner leave its branch; the size it goes back to.
+
+    Raises ``Refusal`` saying what is missing. The caller then refolds to that size, sets the floor
+    to the head it leaves, and burns every presignature bound on what it leaves.
+    """
+    size, root = last_quorum(cosigner)
+    roster = cosigner.roster_at(size)
+    if roster is None or cosigner.size <= size:
+        raise Refusal("leave", "there is no branch below quorum to leave")
+    keys = roster.cosigner_keys()
+    here = Branch(size, root, leaf_at(size))
+    agreeing = set()
+    for body, signature in statements:
+        name, branch = parse_branch(body, cosigner.identity.origin)
+        if name not in keys or name == cosigner.identity.name or branch != here:
+            continue
+        verify_statement("abandon", body, key=keys[name], signature=signature, signer=name)
+        agreeing.add(name)
+    if len(agreeing) < roster.leave_count:
+        raise Refusal("leave", f"need statements of {roster.leave_count} cosigners, got {len(agreeing)}")
+    return size
+
+
+def check_fork(cosigner: Cosigner, data: bytes, *, root_at: Callable[[int], bytes]) -> int:
+    """Whether a fork entry of the administrators lets this cosigner leave its branch; the size to go back to.
+
+    For splits that no count of statements resolves. Its own quorum head is never left; every
+    reservation above it on this branch needs the burn statements of all its signers. Raises ``Refusal``.
+    """
+    try:
+        entry = parse_entry(data).entry
+    except ProtocolError as error:
+        raise Refusal("fork", str(error)) from error
+    size, _ = last_quorum(cosigner)
+    roster = cosigner.roster_at(size)
+    if not isinstance(entry, ForkEntry) or roster is None or entry.origin != cosigner.identity.origin:
+        raise Refusal("fork", "this is no fork entry of this log")
+    if not size < entry.size <= cosigner.size or root_at(entry.size) == entry.root:
+        raise Refusal("fork", f"the entry names no other branch between {size} and {cosigner.size} entries")
+    signers = verified_signers("fork", entry.body, entry.signatures, keys=roster.administrators)
+    if len(signers) < roster.administrators_quorum:
+        raise Refusal("fork", f"need {roster.administrators_quorum} administrators, got {len(signers)}")
+    for job in cosigner.state.jobs.values():
+        if job.index >= size:
+            _check_burned(job, entry, roster)
+    return size
+
+
+def _check_burned(job: Job, entry: ForkEntry, roster: Roster) -> None:
+    body: Json = {"origin": entry.origin, "job": job.job_id.hex()}
+    burns = entry.burns.get(job.job_id, {})
+    signers = verified_signers("burn", body, burns, keys=roster.cosigner_keys())
+    if signers != frozenset(job.signers):
+        raise Refusal("fork", f"job {job.job_id.hex()} needs burn statements of {', '.join(job.signers)}")
+
+
+def after_leaving(cosigner: Cosigner, refolded: Cosigner, *, left: bytes) -> Cosigner:
+    """``refolded`` to the size that ``check_leave`` or ``check_fork`` gave, as it goes on from there.
+
+    ``left`` is the leaf hash of the first entry left behind: it is never cosigned again, nor is any
+    head up to the one ``cosigner`` leaves.
+    """
+    return replace(
+        refolded,
+        quorum_head=cosigner.quorum_head,
+        floor=max(cosigner.floor, cosigner.size),
+        refused=cosigner.refused | {(refolded.size, left)},
+    )
+
+
+def _check_last_quorum(cosigner: Cosigner, branch: Branch) -> None:
+    size, root = last_quorum(cosigner)
+    if (size, root) != (branch.q_size, branch.q_root):
+        raise Refusal("quorum", f"the last quorum head known here has {size} entries, not {branch.q_size}")
+
+
+def _check_root(cosigner: Cosigner, entries: Sequence[bytes], note: Note, checkpoint: Checkpoint) -> None:
+    frontier = cosigner.frontier
+    for data in entries:
+        frontier = frontier.append(leaf_hash(data))
+    if frontier.root() == checkpoint.root:
+        return
+    # Entries that do not belong to a checkpoint prove nothing against it: anyone can send others.
+    known = cosigner.quorum_head
+    at_quorum = known is not None and known.size == checkpoint.size
+    if at_quorum and has_quorum(cosigner, note, checkpoint.size):
+        raise Contradiction(f"a quorum cosigned another head of {checkpoint.size} entries", note.to_bytes())
+    raise Refusal("root", "the entries do not lead to the checkpoint's root")
+
+
+def _check_time(data: bytes, index: int, *, latest_ms: int) -> None:
+    """An entry from the future is not cosigned; a malformed one has no time and is inert."""
+    try:
+        time_ms = entry_time_ms(data)
+    except MalformedError:
+        return
+    if time_ms > latest_ms:
+        raise Refusal("clock", f"entry {index} is {time_ms - latest_ms} ms ahead of this clock and its skew")

@@ -1,0 +1,279 @@
+"""Runs in real worker processes: what comes out, what ends them, and what never is inside them."""
+
+import asyncio
+import os
+import re
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Callable, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from policy.errors import CallerError, FaultyParticipant, MalformedError, OperationalError, UnknownFault
+from signer_nodes import worker_wire as wire
+from signer_nodes.adapters.worker import (
+    FileSealed,
+    KeygenJob,
+    KeygenOutcome,
+    PresignJob,
+    PresignOutcome,
+    WorkerSession,
+    WorkerTemplate,
+    start_template,
+)
+from signer_nodes.hsm.envelope import open_blob
+from signer_nodes.mpc.keyshare import KeyShare
+from signer_nodes.mpc.presignature import Presignature
+from signer_nodes.ports import Workers
+
+ROOT = Path(__file__).parents[2]
+NAMES = ("node-a", "node-b", "node-c")
+Alter = Callable[[int, int, bytes], bytes]
+
+
+@pytest.fixture
+async def template() -> AsyncIterator[WorkerTemplate]:
+    template = start_template()
+    yield template
+    template.close()
+
+
+def keygen_job(index: int, *, session: bytes = b"k" * 32) -> KeygenJob:
+    return KeygenJob(session, "dkls23-secp256k1", "key-1", 2, NAMES, index)
+
+
+def presign_job(outcome: KeygenOutcome, index: int, *, signers: tuple[int, ...] = (1, 3)) -> PresignJob:
+    pairs = {peer: outcome.pairs[peer] for peer in signers if peer != index}
+    return PresignJob(b"p" * 32, 4, index, signers, outcome.context, outcome.share, pairs)
+
+
+def as_port(template: WorkerTemplate) -> Workers:
+    """mypy checks here that workers are what the node asks for."""
+    return template
+
+
+def as_sent(_sender: int, _receiver: int, payload: bytes) -> bytes:
+    return payload
+
+
+async def carry(sessions: Mapping[int, WorkerSession[Any]], alter: Alter = as_sent) -> list[Any]:
+    """Carry all messages between ``sessions``; the results or errors in order of index."""
+
+    async def send(me: int) -> None:
+        async for peer, payload in sessions[me].outgoing():
+            await sessions[peer].deliver(me, alter(me, peer, payload))
+
+    async def end(session: WorkerSession[Any]) -> Any:
+        try:
+            return await session.result()
+        except (FaultyParticipant, UnknownFault, OperationalError) as error:
+            if isinstance(error, FaultyParticipant | UnknownFault):
+                for other in sessions.values():
+                    other.cancel()
+            return error
+
+    sending = [asyncio.create_task(send(me)) for me in sessions]
+    results = await asyncio.gather(*(end(sessions[me]) for me in sorted(sessions)))
+    await asyncio.gather(*sending)
+    return list(results)
+
+
+async def generate(template: WorkerTemplate) -> list[KeygenOutcome]:
+    sessions = {
+        index: await template.keygen(keygen_job(index), randomness=bytes(32), timeout_s=30)
+        for index in (1, 2, 3)
+    }
+    return await carry(sessions)
+
+
+async def presign(
+    template: WorkerTemplate, jobs: list[PresignJob], alter: Alter = as_sent
+) -> list[PresignOutcome]:
+    sessions = {job.index: await template.presign(job, randomness=bytes(32), timeout_s=30) for job in jobs}
+    return await carry(sessions, alter)
+
+
+async def test_key_is_generated_and_presigned_with_what_was_sealed(template: WorkerTemplate) -> None:
+    outcomes = await generate(template)
+    batches = await presign(template, [presign_job(outcomes[0], 1), presign_job(outcomes[2], 3)])
+
+    first, second = ([Presignature.from_bytes(item) for item in batch.presignatures] for batch in batches)
+    assert len({(o.group_key, o.chain_code, o.transcript, o.public_shares) for o in outcomes}) == 1
+    assert [o.context.node for o in outcomes] == list(NAMES)
+    assert [sorted(o.pairs) for o in outcomes] == [[2, 3], [1, 3], [1, 2]]
+    assert [item.presign_id for item in first] == [item.presign_id for item in second]
+    assert [item.R for item in first] == [item.R for item in second]
+    assert all(item.group_key == outcomes[0].group_key for item in first)
+    assert len(first) == 4
+
+
+async def test_share_leaves_the_worker_sealed_only(template: WorkerTemplate) -> None:
+    outcome = (await generate(template))[1]
+
+    share = KeyShare.from_bytes(
+        open_blob(outcome.share.file_key, outcome.share.blob, context=outcome.context)
+    )
+
+    secret = share.share.to_bytes(32, "big")
+    assert (share.group_key, share.index) == (outcome.group_key, 2)
+    assert all(secret not in part for part in outcome.to_parts())
+    keys = [outcome.share.file_key, *(pair.file_key for pair in outcome.pairs.values())]
+    assert len(set(keys)) == 3
+    assert all(repr(key)[2:-1] not in repr(outcome) for key in keys)
+
+
+async def test_same_randomness_of_the_node_never_repeats_a_key(template: WorkerTemplate) -> None:
+    first, second = await generate(template), await generate(template)
+
+    assert first[0].group_key != second[0].group_key
+
+
+async def test_faulty_peer_is_named_with_its_ban(template: WorkerTemplate) -> None:
+    outcomes = await generate(template)
+
+    def alter(sender: int, _receiver: int, payload: bytes) -> bytes:
+        middle = len(payload) // 2  # of round 1, where it is the OT extension's matrix
+        flipped = payload[:middle] + bytes([payload[middle] ^ 1]) + payload[middle + 1 :]
+        return flipped if sender == 3 and payload[0] == 1 else payload
+
+    def shorten(sender: int, _receiver: int, payload: bytes) -> bytes:
+        return payload[:-1] if sender == 3 else payload
+
+    jobs = [presign_job(outcomes[0], 1), presign_job(outcomes[2], 3)]
+    cut = (await presign(template, jobs, shorten))[0]
+    flipped = (await presign(template, jobs, alter))[0]
+
+    assert isinstance(cut, FaultyParticipant)
+    assert (cut.participant, cut.ban) == (3, False)
+    assert isinstance(flipped, FaultyParticipant)
+    assert (flipped.participant, flipped.ban) == (3, True)
+
+
+def test_ban_of_a_fault_survives_the_pipe() -> None:
+    fault = wire.parse_fault(b'{"ban":true,"participant":2,"reason":"a check failed"}')
+
+    assert (fault.participant, fault.ban, fault.reason) == (2, True, "a check failed")
+
+
+async def test_stranger_is_refused_and_the_run_goes_on(template: WorkerTemplate) -> None:
+    outcomes = await generate(template)
+    jobs = [presign_job(outcomes[0], 1), presign_job(outcomes[2], 3)]
+    sessions = {job.index: await template.presign(job, randomness=bytes(32), timeout_s=30) for job in jobs}
+
+    with pytest.raises(FaultyParticipant):
+        await sessions[1].deliver(2, b"\x01")
+
+    assert all(isinstance(result, PresignOutcome) for result in await carry(sessions))
+
+
+async def test_wrong_file_key_and_swapped_blobs_do_not_open(template: WorkerTemplate) -> None:
+    outcome = (await generate(template))[0]
+    good = presign_job(outcome, 1)
+    wrong_key = replace(good, share=replace(good.share, file_key=bytes(32)))
+    swapped = replace(good, pairs={3: outcome.pairs[2]})
+    not_a_share = replace(good, share=outcome.pairs[2])
+    other_node = replace(good, context=replace(good.context, node="node-b"))
+
+    for job, message in [
+        (wrong_key, "does not open"),
+        (other_node, "does not open"),
+        (swapped, "CallerError"),
+        (not_a_share, "MalformedError"),
+    ]:
+        session = await template.presign(job, randomness=bytes(32), timeout_s=10)
+        with pytest.raises(OperationalError, match=message):
+            await session.result()
+
+
+async def test_cancelled_killed_and_silent_runs_end_as_operational_errors(template: WorkerTemplate) -> None:
+    cancelled = await template.keygen(keygen_job(1), randomness=bytes(32), timeout_s=30)
+    silent = await template.keygen(keygen_job(1), randomness=bytes(32), timeout_s=0.3)
+    cancelled.cancel()
+
+    with pytest.raises(OperationalError, match="without a result"):
+        await cancelled.result()
+    with pytest.raises(OperationalError, match=r"more than 0\.3 s"):
+        await silent.result()
+    await silent.deliver(2, b"late")
+    silent.cancel()
+    assert [message async for message in silent.outgoing()] != []
+
+
+async def test_nonsense_ends_its_own_run_only(template: WorkerTemplate) -> None:
+    session = await template.keygen(
+        replace(keygen_job(1), key_id="NOT A KEY"), randomness=bytes(32), timeout_s=10
+    )
+
+    with pytest.raises(OperationalError):
+        await session.result()
+    with pytest.raises(CallerError):
+        await template.keygen(keygen_job(1), randomness=b"", timeout_s=10)
+    assert len(await generate(template)) == 3
+
+
+async def test_workers_do_not_outlive_the_template() -> None:
+    template = start_template()
+    session = await template.keygen(keygen_job(1), randomness=bytes(32), timeout_s=30)
+    await anext(session.outgoing())
+
+    template.close()
+
+    with pytest.raises(OperationalError):
+        await asyncio.wait_for(session.result(), 5)
+    with pytest.raises(OperationalError, match="restart the node"):
+        await template.keygen(keygen_job(1), randomness=bytes(32), timeout_s=5)
+
+
+def probe(*imports: str) -> "subprocess.CompletedProcess[str]":
+    lines = [f"import {name}" for name in imports]
+    program = "\n".join(
+        [*lines, "from signer_nodes.adapters.worker_child import check_modules", "check_modules()"]
+    )
+    return subprocess.run(
+        [sys.executable, "-c", program],
+        cwd=ROOT,
+        env={"PATH": os.defpath, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def test_worker_has_neither_pkcs11_nor_grpc_loaded() -> None:
+    assert probe().returncode == 0
+
+
+@pytest.mark.parametrize("module", ["pkcs11", "grpc", "sqlite3"])
+def test_worker_with_a_forbidden_module_does_not_run(module: str) -> None:
+    outcome = probe(module)
+
+    assert outcome.returncode != 0
+    assert re.search(rf"the worker has loaded [a-z0-9, ]*{module}", outcome.stderr)
+
+
+def test_jobs_and_outcomes_survive_the_pipe() -> None:
+    sealed = FileSealed(b"f" * 32, b"blob")
+    context = wire.parse_context(
+        b'{"epoch":0,"group_key":"' + b"02" * 33 + b'","key_id":"key-1","min_signers":2,'
+        b'"node":"node-a","participants":3,"suite":"dkls23"}'
+    )
+    job = PresignJob(b"s" * 32, 8, 1, (1, 2), context, sealed, {2: sealed})
+    outcome = KeygenOutcome(context, (b"\x02" * 33,), b"c" * 32, b"t" * 32, sealed, {2: sealed, 3: sealed})
+
+    assert wire.parse_job(job.to_parts()) == job
+    assert wire.parse_job(keygen_job(2).to_parts()) == keygen_job(2)
+    assert wire.parse_keygen_outcome(outcome.to_parts()) == outcome
+    assert "b'f" not in repr(job)
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"\x00\x00\x00\x05ab", b"\x00\x00", b"\x00\x00\x00\x01a\x00\x00\x00\x02b"]
+)
+def test_torn_frames_are_malformed(content: bytes) -> None:
+    with pytest.raises(MalformedError):
+        wire.split(content)
+    with pytest.raises(MalformedError):
+        wire.frame_length(b"\xff\xff\xff\xff")

@@ -1,0 +1,207 @@
+"""OT extension: what both sides end with, and what a cheating receiver is told."""
+
+import random
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
+from policy.errors import CallerError, FaultyParticipant
+from signer_nodes.mpc import vole_reference
+from signer_nodes.mpc.curve import Q
+from signer_nodes.mpc.ot import extension
+from signer_nodes.mpc.ot.extension import Direction, ReceiverRows, SenderRows, extend_receiver, extend_sender
+from signer_nodes.mpc.ot.lanes import LANES, Bytes, hash_rows, transpose_bits
+from tests.protocols import dealer
+from tests.protocols.lockstep import flip
+
+DEALT = dealer.deal(min_signers=2, n=2)
+SENDER, RECEIVER = DEALT.pairs[1][2], DEALT.pairs[2][1]
+DIRECTION = Direction(b"s" * 32, sender=1, receiver=2, batch=4)
+
+
+def choices_of(direction: Direction, seed: int) -> bytes:
+    return random.Random(seed).randbytes(direction.column_bytes)
+
+
+def receiver_message(direction: Direction = DIRECTION, seed: int = 1) -> tuple[bytes, ReceiverRows]:
+    return extend_receiver(direction, RECEIVER.receiver_seeds, choices=choices_of(direction, seed))
+
+
+def sender_rows(message: bytes, direction: Direction = DIRECTION) -> SenderRows:
+    return extend_sender(direction, SENDER.delta_seeds, delta=SENDER.delta, message=message)
+
+
+def cheating_message(column: int, error: bytes) -> bytes:
+    """A receiver's message with other choices in one column and tags made to fit all the same."""
+    choices = choices_of(DIRECTION, 1)
+    zeros = extension._expand(DIRECTION, [zero for zero, _ in RECEIVER.receiver_seeds])
+    ones = extension._expand(DIRECTION, [one for _, one in RECEIVER.receiver_seeds])
+    matrix = zeros ^ ones ^ np.frombuffer(choices, np.uint8)
+    matrix[column] ^= np.frombuffer(error, np.uint8)
+    challenge = extension._challenge(DIRECTION, matrix.tobytes())
+    strings = [choices, *(column.tobytes() for column in zeros)]
+    return matrix.tobytes() + extension._tags(challenge, strings).tobytes()
+
+
+def random_bytes(shape: tuple[int, ...], seed: int) -> Bytes:
+    return np.random.default_rng(seed).integers(0, 256, shape, dtype=np.uint8)
+
+
+@pytest.mark.parametrize("batch", [4, 8, 20])
+def test_rows_differ_by_delta_where_the_choice_is_one(batch: int) -> None:
+    direction = replace(DIRECTION, batch=batch)
+    message, theirs = receiver_message(direction, seed=batch)
+
+    mine = sender_rows(message, direction)
+
+    delta = np.frombuffer(SENDER.delta, np.uint8)
+    assert np.array_equal(theirs.rows, mine.rows ^ theirs.choices.reshape(-1, 1) * delta)
+    assert (mine.row_key, mine.transcript) == (theirs.row_key, theirs.transcript)
+
+
+def test_the_receiver_gets_the_chosen_pad_and_not_the_other() -> None:
+    message, theirs = receiver_message()
+
+    pads = sender_rows(message).pads()
+
+    chosen = np.where(theirs.choices[:, :, None, None] == 1, pads[1], pads[0])
+    other = np.where(theirs.choices[:, :, None, None] == 1, pads[0], pads[1])
+    assert np.array_equal(theirs.pads(), chosen)
+    assert not (theirs.pads() == other).all(axis=3).any()
+
+
+def test_choice_bits_are_read_little_end_first() -> None:
+    choices = choices_of(DIRECTION, 1)
+
+    rows = receiver_message()[1]
+
+    expected = [(choices[i // 8] >> (i % 8)) & 1 for i in range(4 * LANES)]
+    assert rows.choices.reshape(-1).tolist() == expected
+
+
+def test_mask_bits_fill_whole_blocks_and_are_never_outputs() -> None:
+    for batch in range(4, extension.BATCH_MAX + 1, 4):
+        direction = replace(DIRECTION, batch=batch)
+        assert (direction.column_bytes - extension.MASK_BYTES) % 16 == 0
+
+    assert receiver_message()[1].rows.shape == (4 * LANES, 16)
+
+
+@pytest.mark.parametrize("batch", [-4, 0, 1, 2, 3, 5, 6, 63, 132])
+def test_a_batch_that_is_no_multiple_of_four_or_too_large_is_refused(batch: int) -> None:
+    with pytest.raises(CallerError, match=f"batch is {batch}"):
+        Direction(b"s" * 32, 1, 2, batch)
+
+
+def test_every_changed_byte_of_the_message_bans_the_receiver() -> None:
+    message, _ = receiver_message()
+    tags = DIRECTION.message_bytes - 129 * 32
+    positions = [
+        0,
+        tags - 1,
+        tags,
+        tags + 31,
+        tags + 32,
+        -1,
+        *random.Random(1).sample(range(len(message)), 20),
+    ]
+
+    for position in positions:
+        with pytest.raises(FaultyParticipant, match="consistency") as caught:
+            sender_rows(flip(message, position, mask=0x10))
+        assert (caught.value.participant, caught.value.ban) == (2, True)
+
+
+@pytest.mark.parametrize("column", range(16))
+def test_other_choices_in_one_column_pass_only_where_delta_is_zero(column: int) -> None:
+    message = cheating_message(column, random.Random(column).randbytes(DIRECTION.column_bytes))
+    guessed = (SENDER.delta[column // 8] >> (column % 8)) & 1 == 0
+
+    try:
+        sender_rows(message)
+        passed = True
+    except FaultyParticipant as error:
+        passed = not error.ban
+
+    assert passed is guessed
+
+
+def test_the_cheating_message_without_an_error_is_the_honest_one() -> None:
+    assert cheating_message(0, bytes(DIRECTION.column_bytes)) == receiver_message()[0]
+
+
+@pytest.mark.parametrize("change", [lambda m: m[:-1], lambda m: m + b"\0", lambda m: b""])
+def test_a_wrong_length_names_the_receiver_without_a_ban(change) -> None:  # type: ignore[no-untyped-def]
+    with pytest.raises(FaultyParticipant, match="bytes, expected") as caught:
+        sender_rows(change(receiver_message()[0]))
+
+    assert (caught.value.participant, caught.value.ban) == (2, False)
+
+
+def test_a_message_of_another_session_or_pair_bans() -> None:
+    message, _ = receiver_message(replace(DIRECTION, session=b"t" * 32))
+
+    with pytest.raises(FaultyParticipant) as caught:
+        sender_rows(message)
+
+    assert caught.value.ban
+
+
+def test_another_session_shares_no_column_and_no_row_key() -> None:
+    first, second = receiver_message(), receiver_message(replace(DIRECTION, session=b"t" * 32))
+
+    assert not (first[1].rows == second[1].rows).all(axis=1).any()
+    assert first[1].row_key != second[1].row_key
+
+
+def test_the_check_hash_is_linear_and_the_bare_tag_is_not() -> None:
+    x, y = random_bytes((2, 240), seed=3)
+    strings = [x.tobytes(), y.tobytes(), (x ^ y).tobytes(), bytes(240)]
+
+    hashed = extension._tags(b"c" * 32, strings)
+
+    assert np.array_equal(hashed[0] ^ hashed[1], hashed[2])
+    assert not hashed[3].any() and hashed[0].any()
+    bare = [AESGCM(b"k" * 32).encrypt(bytes(12), b"", string) for string in strings[:3]]
+    assert bytes(a ^ b for a, b in zip(bare[0], bare[1], strict=True)) != bare[2]
+
+
+def test_the_two_halves_of_the_check_hash_have_keys_of_their_own() -> None:
+    hashed = extension._tags(b"c" * 32, [b"x" * 240])
+
+    assert not np.array_equal(hashed[0, :16], hashed[0, 16:])
+
+
+def test_the_fast_transpose_equals_the_reference() -> None:
+    matrix = random_bytes((128, 24), seed=4)
+
+    rows = transpose_bits(matrix)
+
+    assert [row.tobytes() for row in rows] == vole_reference.transpose([c.tobytes() for c in matrix])
+
+
+def test_the_fast_row_hash_equals_the_reference() -> None:
+    rows, key = random_bytes((40, 16), seed=5), b"k" * 32
+
+    hashed = hash_rows(key, rows)
+
+    for number, row in enumerate(rows):
+        scalars = [int.from_bytes(hashed[number, at : at + 32].tobytes(), "big") for at in (0, 32, 64)]
+        expected = vole_reference.hash_row(key, row.tobytes(), number=number)
+        assert tuple(scalar % Q for scalar in scalars) == expected
+
+
+def test_equal_rows_hash_differently_at_every_place() -> None:
+    hashed = hash_rows(b"k" * 32, np.zeros((50, 16), dtype=np.uint8))
+
+    assert len({block.tobytes() for block in hashed.reshape(-1, 16)}) == 50 * 6
+
+
+def test_secrets_do_not_show() -> None:
+    message, theirs = receiver_message()
+    mine = sender_rows(message)
+
+    assert "delta" not in repr(mine) and "rows=" not in repr(mine)
+    assert "choices" not in repr(theirs) and "row_key" not in repr(theirs)

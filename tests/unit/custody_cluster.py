@@ -1,0 +1,359 @@
+"""Cosigners in memory behind the coordinator's port: they really fold, cosign, open and sign.
+
+Keys and presignatures come from a dealer who knows everything. What a real node adds (its HSM, its disk,
+its gate's caution) is tested where it lives.
+"""
+
+import hashlib
+import random
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+from cli.authenticator import RANDOMNESS_BYTES, SoftwareAuthenticator
+from custody.candidates import EMPTY, Tip, extend
+from custody.log_key import LogKey
+from custody.ports import (
+    Appended,
+    Declined,
+    Finished,
+    FinishJob,
+    Head,
+    Opening,
+    PartialSignature,
+)
+from policy.approval import approval_digest
+from policy.ecdsa import SigningTask
+from policy.encoding import Json, canonical, statement
+from policy.entries import make_entry, parse_entry, signature_list
+from policy.errors import OperationalError, ProtocolError
+from policy.intent import Intent, Request
+from policy.log.checkpoint import cosignature, cosignature_message, parse_checkpoint, parse_note
+from policy.log.note import Note
+from policy.state import Job, JobStatus
+from signer_nodes.mpc.curve import Q, base_mul
+from signer_nodes.mpc.ecdsa import partial_signature
+from signer_nodes.mpc.presignature import Presignature, presignature_id, rho_commitment
+
+ORIGIN = "log.example.com/test"
+NODES = ("node-a", "node-b", "node-c")
+COSIGNERS = (*NODES, "witness")
+KEY = "hot"
+WALLET = "hot-wallet"
+ETHER = 10**18
+ANVIL_CHAIN = "evm:31337"
+PAYEE = "0x" + "11" * 20
+FEE_CEILING = 10**16
+
+
+def identity(name: str) -> Ed25519PrivateKey:
+    """A key that is the same in every run."""
+    return Ed25519PrivateKey.from_private_bytes(hashlib.sha256(name.encode()).digest())
+
+
+def public(name: str) -> bytes:
+    return identity(name).public_key().public_bytes_raw()
+
+
+def authenticator(name: str) -> SoftwareAuthenticator:
+    randomness = random.Random(name).randbytes(RANDOMNESS_BYTES)
+    return SoftwareAuthenticator.create("example.com", "https://custody.example.com", randomness=randomness)
+
+
+def roster_document() -> dict[str, Json]:
+    """Three nodes and a witness, w = 3, f = 1; one backend, two operators, one administrator."""
+    return {
+        "cosigners": [
+            {"name": n, "key": public(n).hex(), "role": "witness" if n == "witness" else "node"}
+            for n in COSIGNERS
+        ],
+        "w": 3,
+        "f": 1,
+        "log_key": public("log").hex(),
+        "administrators": {"quorum": 1, "members": [{"name": "admin", "key": public("admin").hex()}]},
+        "initiators": [{"name": "shop", "key": public("shop").hex(), "people": ["olga"]}],
+        "operators": [_operator("olga"), _operator("otto")],
+        "observers": [],
+        "policy_delay_ms": 0,
+    }
+
+
+def policy_document(token: str | None = None) -> dict[str, Json]:
+    """Up to one ether without approval, up to ten with one, ten ether a day; tokens freely."""
+    assets: dict[str, Json] = {"eth": {"kind": "native", "chain": ANVIL_CHAIN, "decimals": 18}}
+    rules: list[Json] = [
+        {
+            "name": "small",
+            "when": {"assets": ["eth"], "amount_max": str(ETHER)},
+            "then": {"outcome": "allow"},
+        },
+        {
+            "name": "large",
+            "when": {"assets": ["eth"], "amount_max": str(10 * ETHER)},
+            "then": {"outcome": "approve", "approvals": [{"group": "desk", "count": 1}]},
+        },
+    ]
+    if token is not None:
+        assets["tok"] = {"kind": "erc20", "chain": ANVIL_CHAIN, "contract": token, "decimals": 6}
+        rules.append({"name": "token", "when": {"assets": ["tok"]}, "then": {"outcome": "allow"}})
+    return {
+        "version": 1,
+        "name": "test",
+        "chains": {ANVIL_CHAIN: {"native": "eth", "fee_ceiling": str(FEE_CEILING)}},
+        "assets": assets,
+        "keys": {KEY: {"curve": "secp256k1", "min_signers": 2, "participants": list(NODES)}},
+        "wallets": {
+            WALLET: {"tier": "hot", "key": KEY, "chain": ANVIL_CHAIN, "paths": ["m/0/0", "m/0/1", "m/0/2"]}
+        },
+        "lists": {},
+        "forbids": [],
+        "rules": rules,
+        "limits": [
+            {
+                "name": "daily",
+                "asset": "eth",
+                "window_ms": 86_400_000,
+                "amount_max": str(20 * ETHER),
+                "per": ["wallet"],
+            }
+        ],
+        "cancel": {"fee_ceiling": str(FEE_CEILING)},
+    }
+
+
+def genesis_entry(policy: Json, *, time_ms: int = 1_000) -> bytes:
+    """The first entry, signed by the administrator."""
+    body: Json = {"origin": ORIGIN, "rules": 1, "roster": roster_document(), "policy": policy}
+    signature = identity("admin").sign(statement("genesis", body))
+    return make_entry("genesis", time_ms, body, signatures=signature_list({"admin": signature}))
+
+
+def make_request(
+    name: str, *, amount: int, now_ms: int, expires_ms: int = 0, asset: str = "eth"
+) -> tuple[Request, bytes, bytes]:
+    """A request of the shop: the document, its bytes, and the shop's signature."""
+    request = Request(
+        origin=ORIGIN,
+        initiator="shop",
+        intent=Intent(ANVIL_CHAIN, WALLET, asset, amount, PAYEE),
+        fee_ceiling=FEE_CEILING,
+        idempotency_key=name,
+        created_ms=now_ms,
+        expires_ms=expires_ms or now_ms + 600_000,
+    )
+    body = request.body()
+    return request, canonical(body), identity("shop").sign(statement("request", body))
+
+
+def complete_approval(draft: Json, operator: str) -> tuple[bytes, bytes]:
+    """An operator's completed draft, and their authenticator's assertion over it."""
+    assert isinstance(draft, dict)
+    body: dict[str, Json] = {**draft, "operator": operator}
+    body["approval_id"] = hashlib.sha256(canonical(body)).hexdigest()
+    assertion = authenticator(operator).assert_(approval_digest(body))
+    return canonical(body), canonical(assertion.body())
+
+
+def log_key() -> LogKey:
+    return LogKey(identity("log"))
+
+
+@dataclass
+class Dealer:
+    """Knows the key, and deals presignatures to every set, the same to all its members."""
+
+    seed: int = 1
+    secret: int = field(init=False)
+    dealt: dict[tuple[tuple[str, ...], int], list[dict[str, Presignature]]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self._random = random.Random(f"dealer {self.seed}")
+        self.secret = self._random.randrange(1, Q)
+
+    def key_body(self) -> Json:
+        """The body of the key's entry; the shares' public halves are not looked at by anybody here."""
+        point = base_mul(self.secret)
+        return {
+            "origin": ORIGIN,
+            "key": KEY,
+            "epoch": 0,
+            "curve": "secp256k1",
+            "min_signers": 2,
+            "participants": list(NODES),
+            "group_key": point.hex(),
+            "chain_code": "22" * 32,
+            "public_shares": [point.hex() for _ in NODES],
+            "transcript": "33" * 32,
+        }
+
+    def deal(self, signers: tuple[str, ...], batch_id: int, batch: int) -> list[dict[str, Presignature]]:
+        """The same batch to whoever of ``signers`` asks."""
+        if (signers, batch_id) not in self.dealt:
+            session = self._random.randbytes(32)
+            self.dealt[signers, batch_id] = [self._one(signers, session, b) for b in range(batch)]
+        return self.dealt[signers, batch_id]
+
+    def _one(self, signers: tuple[str, ...], session: bytes, b: int) -> dict[str, Presignature]:
+        source = self._random
+        parties = [NODES.index(name) + 1 for name in signers]
+        r = source.randrange(1, Q)
+        phis = [source.randrange(Q) for _ in signers]
+        phi = sum(phis) % Q
+        rhos = [source.randbytes(32) for _ in signers]
+        commitments = tuple(
+            rho_commitment(session, party, b=b, rho=rho) for party, rho in zip(parties, rhos, strict=True)
+        )
+        us, vs = self._split(r * phi, len(signers)), self._split(self.secret * phi, len(signers))
+        return {
+            name: Presignature(
+                session=session,
+                index=b,
+                signers=tuple(parties),
+                me=parties[i],
+                group_key=base_mul(self.secret),
+                R=base_mul(r),
+                commitments=commitments,
+                rho=rhos[i],
+                phi=phis[i],
+                u=us[i],
+                v=vs[i],
+            )
+            for i, name in enumerate(signers)
+        }
+
+    def _split(self, value: int, count: int) -> list[int]:
+        parts = [self._random.randrange(Q) for _ in range(count - 1)]
+        return [*parts, (value - sum(parts)) % Q]
+
+
+class FakeNode:
+    """One cosigner. ``down`` and ``mute`` are for tests: no answer at all, or no partial signatures."""
+
+    def __init__(self, name: str, dealer: Dealer) -> None:
+        self.name = name
+        self.boot = "01"
+        self.down = False
+        self.mute = False
+        self.tip: Tip = EMPTY
+        self.log: list[bytes] = []
+        self.note: Note | None = None
+        self.appends: list[tuple[int, tuple[bytes, ...], bytes]] = []
+        self.before_append: Callable[[], None] = lambda: None
+        self._dealer = dealer
+        self._pool: dict[bytes, Presignature] = {}
+        self._sent: dict[bytes, bytes] = {}
+        self._burned: set[bytes] = set()
+
+    async def head(self) -> Head:
+        self._check_up()
+        note = self.note.to_bytes() if self.note else b""
+        return Head(len(self.log), note, b"")
+
+    async def entries(self, start: int, stop: int) -> tuple[bytes, ...]:
+        self._check_up()
+        return tuple(self.log[start : min(stop, start + 3)])
+
+    async def append(self, start: int, entries: tuple[bytes, ...], note: bytes) -> Appended:
+        self._check_up()
+        self.before_append()
+        self.appends.append((start, entries, note))
+        if start != len(self.log):
+            raise ProtocolError(f"at {len(self.log)}, not {start}")
+        tip, openings, declined = self.tip, [], []
+        for entry in entries:
+            tip, folded = extend(tip, entry)
+            if folded.outcome.kind == "reserve" and folded.outcome.accepted:
+                job = tip.state.jobs[folded.outcome.subject]
+                if self.name in job.signers:
+                    presignature = self._pool.get(job.presignatures[0])
+                    if presignature is None:
+                        declined.append(Declined(job.job_id, "no such presignature"))
+                    else:
+                        openings.append(Opening(job.job_id, 0, presignature.rho, presignature.R))
+        parsed = parse_note(note, 10_000)
+        if parse_checkpoint(parsed.body) != tip.checkpoint():
+            raise ProtocolError("the checkpoint is not over these entries")
+        self.tip = tip
+        self.log += entries
+        signature = identity(self.name).sign(cosignature_message(parsed.body, time_s=1))
+        line = cosignature(self.name, public(self.name), time_s=1, signature=signature)
+        self.note = parsed.with_signatures(line)
+        only = Note(parsed.body, (line,)).to_bytes()[len(parsed.body) + 1 :]
+        return Appended(only, tuple(openings), tuple(declined))
+
+    async def quorum(self, note: bytes) -> None:
+        self._check_up()
+
+    async def finish(self, note: bytes, jobs: tuple[FinishJob, ...]) -> Finished:
+        self._check_up()
+        if self.mute:
+            raise OperationalError(f"{self.name} gives no partial signatures")
+        partials = [self._partial(self.tip.state.jobs[job.job], dict(job.rhos)) for job in jobs]
+        return Finished(tuple(partials), ())
+
+    async def keygen(self, key: str, attempt: int) -> tuple[bytes, bytes]:
+        self._check_up()
+        body = self._dealer.key_body()
+        return canonical(body), identity(self.name).sign(statement("keygen", body))
+
+    async def presign(
+        self, key: str, signers: tuple[str, ...], *, batch_id: int, batch: int
+    ) -> tuple[bytes, ...]:
+        self._check_up()
+        mine = [shares[self.name] for shares in self._dealer.deal(signers, batch_id, batch)]
+        ids = [presignature_id(one.session, one.index) for one in mine]
+        self._pool.update(zip(ids, mine, strict=True))
+        return tuple(ids)
+
+    async def burn(self, job: bytes) -> bytes:
+        self._check_up()
+        if job in self._sent:
+            raise ProtocolError("a partial signature is out")
+        self._burned.add(job)
+        return identity(self.name).sign(statement("burn", {"origin": ORIGIN, "job": job.hex()}))
+
+    async def status(self) -> bytes:
+        return b"{}"
+
+    async def close(self) -> None:
+        return
+
+    def restart(self) -> None:
+        """A new boot: presignatures are gone."""
+        self.boot = f"{int(self.boot) + 1:02}"
+        self._pool.clear()
+
+    def kinds(self) -> list[str]:
+        """The kinds of the entries it holds."""
+        return [parse_entry(entry).kind for entry in self.log]
+
+    def _partial(self, job: Job, rhos: dict[str, bytes]) -> PartialSignature:
+        newest = self.tip.state.newest_job(job.request_id)
+        if job.status is not JobStatus.RESERVED or newest != job or job.job_id in self._burned:
+            raise ProtocolError(f"job {job.job_id.hex()} is not to be signed")
+        if job.job_id not in self._sent:
+            presignature = self._pool.pop(job.presignatures[0])
+            task = SigningTask(job.signing_hash, job.tweak, job.derived_key, job.job_id, 0)
+            parties = {NODES.index(name) + 1: rho for name, rho in rhos.items()}
+            self._sent[job.job_id] = partial_signature(presignature, rhos=parties, task=task).to_bytes()
+        return PartialSignature(job.job_id, 0, self._sent[job.job_id])
+
+    def _check_up(self) -> None:
+        if self.down:
+            raise OperationalError(f"{self.name} is down")
+
+
+def _operator(name: str) -> Json:
+    credential = authenticator(name).credential()
+    return {
+        "name": name,
+        "key": public(name).hex(),
+        "groups": ["desk"],
+        "credential": {
+            "id": credential.id.hex(),
+            "public_key": credential.public_key.hex(),
+            "rp_id": credential.rp_id,
+            "origins": list(credential.origins),
+        },
+    }

@@ -1,0 +1,168 @@
+"""A whole coordinator in one event loop, over cosigners and a chain in memory."""
+
+import asyncio
+import contextlib
+import time
+from collections.abc import AsyncIterator, Callable, Mapping
+from pathlib import Path
+
+from eth_account import Account
+from eth_account.typed_transactions import TypedTransaction
+from hexbytes import HexBytes
+
+from custody import coordinator
+from custody.adapters.database import Database
+from custody.adapters.store import Store
+from custody.chains.evm_transaction import transaction_hash
+from custody.duties import Duties
+from custody.metrics import Metrics
+from custody.parts import Parts
+from custody.pools import Pools, PoolSizes
+from custody.ports import Chain, Fees, Node, Receipt
+from custody.publish import Publisher
+from custody.records import RequestRecord
+from custody.replication import Replication
+from custody.sequencer import Sequencer
+from custody.service import Service
+from custody.signing import Signing
+from policy.encoding import Json
+from policy.errors import OperationalError
+from policy.intent import Intent
+from tests.unit.custody_cluster import (
+    ANVIL_CHAIN,
+    COSIGNERS,
+    KEY,
+    Dealer,
+    FakeNode,
+    genesis_entry,
+    log_key,
+    policy_document,
+)
+
+
+class FakeChain:
+    """Mines what it is sent, in order of nonce; recovers the sender with a library of others."""
+
+    def __init__(self, name: str = ANVIL_CHAIN) -> None:
+        self.name = name
+        self.mined: dict[bytes, Receipt] = {}
+        self.waiting: dict[tuple[str, int], bytes] = {}
+        self.nonces: dict[str, int] = {}
+        self.down = False
+
+    async def check(self) -> None:
+        self._check_up()
+
+    async def account_nonce(self, account: str) -> int:
+        self._check_up()
+        return self.nonces.get(account, 0)
+
+    async def balance(self, account: str, contract: str | None = None) -> int:
+        return 0
+
+    async def fees(self, intent: Intent, *, account: str, contract: str | None, ceiling: int) -> Fees:
+        self._check_up()
+        return Fees(fee_per_gas=min(10**9, ceiling // 21_000), priority_per_gas=1, gas=21_000)
+
+    async def cancel_fees(self, ceiling: int) -> Fees:
+        return Fees(fee_per_gas=10**9, priority_per_gas=1, gas=21_000)
+
+    async def broadcast(self, raw: bytes) -> None:
+        self._check_up()
+        if transaction_hash(raw) in self.mined:
+            return
+        sender = Account.recover_transaction(raw).lower()
+        nonce = TypedTransaction.from_bytes(HexBytes(raw)).as_dict()["nonce"]
+        self.waiting[sender, nonce] = raw
+        while (sender, self.nonces.get(sender, 0)) in self.waiting:
+            nonce = self.nonces.get(sender, 0)
+            mined = transaction_hash(self.waiting.pop((sender, nonce)))
+            self.nonces[sender] = nonce + 1
+            self.mined[mined] = Receipt(mined, len(self.mined) + 1, True, 1)
+
+    async def receipt(self, tx_hash: bytes) -> Receipt | None:
+        self._check_up()
+        return self.mined.get(tx_hash)
+
+    def _check_up(self) -> None:
+        if self.down:
+            raise OperationalError("the chain is down")
+
+
+class House:
+    """The nodes, the chain and the folder that outlive a coordinator, and the one that runs now."""
+
+    def __init__(self, folder: Path, *, policy: "Json | None" = None) -> None:
+        self.folder = folder
+        self.dealer = Dealer()
+        self.nodes = {name: FakeNode(name, self.dealer) for name in COSIGNERS}
+        self.chain: Chain = FakeChain()
+        self.genesis = genesis_entry(policy if policy is not None else policy_document())
+        self.now_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000
+
+    def build(self) -> Parts:
+        """A coordinator's parts over the present database."""
+        nodes: Mapping[str, Node] = self.nodes
+        metrics, key = Metrics(), log_key()
+        database = Database(Store(f"sqlite:///{self.folder / 'custody.db'}"))
+        signing = Signing(nodes, timeout_s=0.5)
+        replication = Replication(database, nodes, on_answer=signing.answered, metrics=metrics)
+        return Parts(
+            database=database,
+            sequencer=Sequencer(database, replication, key, now_ms=self.now_ms, metrics=metrics),
+            replication=replication,
+            duties=Duties(database, now_ms=self.now_ms, metrics=metrics),
+            pools=Pools(database, nodes, PoolSizes(4, 8), now_ms=self.now_ms, metrics=metrics),
+            signing=signing,
+            nodes=nodes,
+            chains={ANVIL_CHAIN: self.chain},
+            log_key=key,
+            metrics=metrics,
+            now_ms=self.now_ms,
+            confirmations={ANVIL_CHAIN: 1},
+            poll_ms={ANVIL_CHAIN: 20},
+        )
+
+    @contextlib.asynccontextmanager
+    async def running(self, *, publish: bool = False) -> AsyncIterator["Running"]:
+        """One coordinator from start to a stop as sudden as cancelling can make it."""
+        parts = self.build()
+        task = None
+        try:
+            await coordinator.start(parts, self.genesis)
+            publisher = Publisher(self.folder / "log", parts.database) if publish else None
+            running = Running(parts, Service(parts))
+            task = asyncio.create_task(coordinator.run(parts, publisher))
+            yield running
+            if task.done():
+                task.result()
+        finally:
+            if task is not None:
+                task.cancel()
+                await asyncio.gather(task, return_exceptions=True)
+            parts.database.close()
+
+    @contextlib.asynccontextmanager
+    async def with_key(self) -> AsyncIterator["Running"]:
+        """A running coordinator whose nodes have made the key."""
+        async with self.running() as running:
+            if KEY not in running.parts.sequencer.state.keys:
+                await running.service.create_key("admin", KEY)
+            yield running
+
+
+class Running:
+    """A coordinator at work."""
+
+    def __init__(self, parts: Parts, service: Service) -> None:
+        self.parts = parts
+        self.service = service
+
+    async def until(self, request: bytes, *states: str, timeout_s: float = 5.0) -> RequestRecord:
+        """The request once it is in one of the states."""
+        async with asyncio.timeout(timeout_s):
+            while True:
+                record = await self.service.get(request)
+                if record.state in states:
+                    return record
+                await asyncio.sleep(0.01)

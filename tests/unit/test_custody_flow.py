@@ -1,0 +1,446 @@
+"""The coordinator as a whole: a request's way to its settlement, and what must not get in its way."""
+
+import asyncio
+import random
+from pathlib import Path
+
+import pytest
+
+from custody.api.errors import CallRefused
+from custody.planning import account_at, key_of
+from custody.requests import State
+from policy.encoding import Json, parse_canonical
+from policy.entries import parse_entry
+from policy.log.checkpoint import parse_checkpoint, parse_note, quorum
+from policy.log.tiles import audit_tiles
+from policy.state import JobStatus
+from tests.unit.custody_cluster import (
+    COSIGNERS,
+    ETHER,
+    NODES,
+    WALLET,
+    complete_approval,
+    make_request,
+    public,
+)
+from tests.unit.custody_house import FakeChain, House, Running
+
+
+@pytest.fixture
+def house(tmp_path: Path) -> House:
+    return House(tmp_path)
+
+
+async def submit(running: Running, house: House, name: str, *, amount: int = ETHER, life_ms: int = 600_000) -> bytes:
+    now = house.now_ms()
+    _, body, signature = make_request(name, amount=amount, now_ms=now, expires_ms=now + life_ms)
+    return (await running.service.submit(body, signature)).request
+
+
+async def draft_for(running: Running, operator: str) -> Json:
+    drafts = await running.service.pending(operator)
+    return parse_canonical(drafts[0], bytes_max=10_000)
+
+
+def mined(house: House) -> int:
+    assert isinstance(house.chain, FakeChain)
+    return len(house.chain.mined)
+
+
+async def test_a_small_request_settles_by_itself(house: House) -> None:
+    async with house.with_key() as running:
+        _, body, signature = make_request("one", amount=ETHER, now_ms=house.now_ms())
+
+        submitted = await running.service.submit(body, signature)
+        settled = await running.until(submitted.request, "settled")
+
+        assert submitted.state is State.RECEIVED
+        assert settled.rule == "small"
+        assert isinstance(house.chain, FakeChain) and settled.tx_hash in house.chain.mined
+        assert house.nodes["node-a"].kinds()[-4:] == ["request", "reserve", "signature", "observation"]
+
+
+async def test_many_requests_share_checkpoints_and_all_settle(house: House) -> None:
+    async with house.with_key() as running:
+        requests = [await submit(running, house, f"r{i}", amount=i + 1) for i in range(40)]
+        settled = [await running.until(request, "settled", timeout_s=20) for request in requests]
+
+        assert sorted(record.nonce or 0 for record in settled) == list(range(40))
+        assert mined(house) == 40
+        assert len(house.nodes["node-a"].appends) < 120
+
+
+async def test_the_same_request_again_is_one_request(house: House) -> None:
+    async with house.with_key() as running:
+        _, body, signature = make_request("one", amount=1, now_ms=house.now_ms())
+        first = await running.service.submit(body, signature)
+        await running.until(first.request, "settled")
+
+        again = await running.service.submit(body, signature)
+
+        assert again.request == first.request
+        assert again.state is State.SETTLED
+        assert mined(house) == 1
+
+
+async def test_an_idempotency_key_names_one_body(house: House) -> None:
+    async with house.with_key() as running:
+        await submit(running, house, "one", amount=1)
+
+        with pytest.raises(CallRefused) as refusal:
+            await submit(running, house, "one", amount=2)
+
+        assert refusal.value.code == "idempotency-conflict"
+
+
+async def test_a_denial_is_on_record_and_holds_no_slot(house: House) -> None:
+    async with house.with_key() as running:
+        request = await submit(running, house, "huge", amount=11 * ETHER)
+        denied = await running.until(request, "denied")
+
+        assert denied.rule == "no-rule-matches"
+        assert denied.nonce is None
+        assert house.nodes["node-a"].kinds()[-1] == "request"
+
+
+async def test_a_request_over_the_limit_is_denied_and_gives_its_slot_back(house: House) -> None:
+    async with house.with_key() as running:
+        allowed = [await submit(running, house, f"r{i}") for i in range(21)]
+        states = [(await running.until(one, "settled", "denied", timeout_s=15)).state for one in allowed]
+
+        later = await submit(running, house, "small", amount=1)
+        after = await running.until(later, "settled", "denied")
+
+        assert states.count(State.DENIED) == 2  # fees count too, so that 20 ether do not fit into 20
+        assert after.state is State.SETTLED
+
+
+async def test_an_approval_by_another_person_lets_a_large_request_through(house: House) -> None:
+    async with house.with_key() as running:
+        request = await submit(running, house, "large", amount=5 * ETHER)
+        waiting = await running.until(request, "waiting")
+        body, assertion = complete_approval(await draft_for(running, "otto"), "otto")
+
+        await running.service.approve(body, assertion)
+        settled = await running.until(request, "settled")
+
+        assert waiting.path == "m/0/1"
+        assert settled.approvals == 1
+        assert await running.service.pending("otto") == []
+
+
+async def test_who_stands_behind_a_request_cannot_approve_it(house: House) -> None:
+    async with house.with_key() as running:
+        request = await submit(running, house, "large", amount=5 * ETHER)
+        await running.until(request, "waiting")
+        body, assertion = complete_approval(await draft_for(running, "otto"), "olga")
+        size = len(house.nodes["node-a"].log)
+
+        with pytest.raises(CallRefused) as refusal:
+            await running.service.approve(body, assertion)
+
+        assert refusal.value.code == "initiator-cannot-approve"
+        assert await running.service.pending("olga") == []
+        assert len(house.nodes["node-a"].log) == size
+
+
+async def test_an_approval_by_another_passkey_is_refused(house: House) -> None:
+    async with house.with_key() as running:
+        await running.until(await submit(running, house, "large", amount=5 * ETHER), "waiting")
+        draft = await draft_for(running, "otto")
+        body, _ = complete_approval(draft, "otto")
+        _, other = complete_approval(draft, "olga")
+
+        with pytest.raises(CallRefused) as refusal:
+            await running.service.approve(body, other)
+
+        assert refusal.value.code == "bad-signature"
+
+
+async def test_a_request_that_waits_for_people_does_not_hold_up_others(house: House) -> None:
+    async with house.with_key() as running:
+        large = await submit(running, house, "large", amount=5 * ETHER)
+        await running.until(large, "waiting")
+
+        small = await submit(running, house, "small", amount=1)
+        settled = await running.until(small, "settled")
+
+        assert settled.path == "m/0/0"
+
+
+@pytest.mark.parametrize("name", COSIGNERS)
+async def test_one_dead_cosigner_stops_nothing(house: House, name: str) -> None:
+    async with house.with_key() as running:
+        await running.until(await submit(running, house, "first"), "settled")
+        house.nodes[name].down = True
+        house.nodes[name].boot = ""
+
+        request = await submit(running, house, "second")
+        await running.until(request, "settled")
+        house.nodes[name].down, house.nodes[name].boot = False, "01"
+        async with asyncio.timeout(5):
+            while house.nodes[name].log != house.nodes[_other(name)].log:
+                await asyncio.sleep(0.02)
+
+        assert running.parts.sequencer.state.requests[request].closed
+
+
+async def test_a_signer_that_gives_no_partial_is_replaced_and_its_job_released(house: House) -> None:
+    async with house.with_key() as running:
+        await _stocked(running)
+        house.nodes["node-a"].mute = True
+        house.nodes["node-b"].mute = True  # whatever set comes first, it fails; then one of them mends
+        request = await submit(running, house, "one")
+        await running.until(request, "reserved")
+        await asyncio.sleep(0.1)
+        house.nodes["node-b"].mute = False
+
+        await running.until(request, "settled", timeout_s=10)
+        jobs = running.parts.sequencer.state.requests[request].jobs
+        async with asyncio.timeout(10):
+            while running.parts.sequencer.state.jobs[jobs[0]].status is not JobStatus.BURNED:
+                await asyncio.sleep(0.05)
+
+        anchors = {running.parts.sequencer.state.jobs[job].anchor for job in jobs}
+        assert len(jobs) >= 2
+        assert len(anchors) == 1
+        assert mined(house) == 1
+
+
+async def test_presignatures_of_an_earlier_boot_are_not_used(house: House) -> None:
+    async with house.with_key() as running:
+        await _stocked(running)
+        for name in NODES:
+            house.nodes[name].restart()
+
+        request = await submit(running, house, "one")
+        await running.until(request, "settled")
+
+        assert len(running.parts.sequencer.state.requests[request].jobs) == 1
+
+
+async def test_an_expired_request_is_cancelled_when_others_wait_behind_it(house: House) -> None:
+    async with house.with_key() as running:
+        paths = len(running.parts.sequencer.state.policy.wallets[WALLET].paths) - 1
+        first = [
+            await submit(running, house, f"w{i}", amount=2 * ETHER, life_ms=700) for i in range(paths)
+        ]
+        for request in first:
+            await running.until(request, "waiting")
+        behind = await submit(running, house, "behind", amount=3 * ETHER)
+        blocked = await running.until(behind, "waiting")
+        body, assertion = complete_approval(await _draft_of(running, behind), "otto")
+        await running.service.approve(body, assertion)
+
+        await running.until(behind, "settled", timeout_s=10)
+        ahead = [await running.service.get(request) for request in first]
+
+        assert blocked.nonce == 1
+        assert [one.state for one in ahead if one.account == blocked.account] == [State.CANCELLED]
+        assert [one.state for one in ahead if one.account != blocked.account] == [State.EXPIRED]
+
+
+async def test_a_chain_that_is_down_delays_and_loses_nothing(house: House) -> None:
+    assert isinstance(house.chain, FakeChain)
+    async with house.with_key() as running:
+        request = await submit(running, house, "one")
+        await running.until(request, "reserved", "signed", "broadcast", "settled")
+        house.chain.down = True
+        second = await submit(running, house, "two")
+        await asyncio.sleep(0.3)
+        shown = await running.service.get(second)
+        house.chain.down = False
+
+        await running.until(request, "settled")
+        await running.until(second, "settled")
+
+        assert "chain is down" in shown.error
+
+
+async def test_a_restart_goes_on_where_the_process_ended(house: House) -> None:
+    async with house.with_key() as running:
+        await _stocked(running)
+        requests = [await submit(running, house, f"r{i}", amount=1) for i in range(5)]
+
+    async with house.running() as running:
+        for request in requests:
+            await running.until(request, "settled")
+
+        assert mined(house) == 5
+
+
+@pytest.mark.parametrize("seed", range(6))
+async def test_ends_at_any_moment_lose_no_request_and_pay_none_twice(house: House, seed: int) -> None:
+    source = random.Random(seed)
+    requests: list[bytes] = []
+    async with house.with_key() as running:
+        await _stocked(running)
+    for life in range(5):
+        async with house.running() as running:
+            requests.append(await submit(running, house, f"life {life}", amount=life + 1))
+            await asyncio.sleep(source.random() * 0.06)
+        for name in COSIGNERS:
+            if source.random() < 0.3:
+                house.nodes[name].restart()
+        if source.random() < 0.5:  # one node at a time stays away
+            house.nodes[source.choice(COSIGNERS)].down = True
+        else:
+            for node in house.nodes.values():
+                node.down = False
+
+    async with house.running() as running:
+        for node in house.nodes.values():
+            node.down = False
+        for request in requests:
+            await running.until(request, "settled", timeout_s=15)
+
+        state = running.parts.sequencer.state
+        assert mined(house) == 5
+        assert all(len({state.jobs[j].anchor for j in state.requests[r].jobs}) == 1 for r in requests)
+
+
+async def test_an_empty_database_is_filled_again_from_the_cosigners(house: House) -> None:
+    async with house.with_key() as running:
+        done = await submit(running, house, "done")
+        before = await running.until(done, "settled")
+        waiting = await submit(running, house, "large", amount=5 * ETHER)
+        await running.until(waiting, "waiting")
+        body, assertion = complete_approval(await draft_for(running, "otto"), "otto")
+    _forget(house)
+
+    async with house.running() as running:
+        after = await running.until(done, "settled")
+        await running.until(waiting, "waiting")
+        body, assertion = complete_approval(await draft_for(running, "otto"), "otto")
+        await running.service.approve(body, assertion)
+        await running.until(waiting, "settled")
+
+        assert (after.tx_hash, after.block, after.rule) == (before.tx_hash, before.block, before.rule)
+        assert mined(house) == 2
+
+
+async def test_what_one_cosigner_holds_survives_the_loss_of_the_database(house: House) -> None:
+    async with house.with_key() as running:
+        await _stocked(running)
+        for name in ("node-b", "node-c", "witness"):
+            house.nodes[name].down = True
+        request = await submit(running, house, "one")
+        async with asyncio.timeout(5):
+            while request not in house.nodes["node-a"].tip.state.requests:
+                await asyncio.sleep(0.01)
+    _forget(house)
+    for node in house.nodes.values():
+        node.down = False
+
+    async with house.running() as running:
+        await running.until(request, "settled")
+
+        assert mined(house) == 1
+
+
+async def test_a_start_waits_for_enough_cosigners(house: House) -> None:
+    async with house.with_key():
+        pass
+    for name in ("node-b", "node-c"):
+        house.nodes[name].down = True
+    starting = asyncio.create_task(_start_once(house))
+
+    await asyncio.sleep(0.5)
+    waiting = not starting.done()
+    house.nodes["node-b"].down = False
+    await asyncio.wait_for(starting, 5)
+
+    assert waiting
+
+
+async def test_the_published_log_is_whole_and_its_checkpoint_has_its_cosignatures(house: House) -> None:
+    async with house.running(publish=True) as running:
+        await running.service.create_key("admin", "hot")
+        await running.until(await submit(running, house, "one"), "settled")
+        size = running.parts.sequencer.state.size
+        folder = house.folder / "log"
+        async with asyncio.timeout(5):
+            while not (folder / "checkpoint").exists() or _published(folder) < size:
+                await asyncio.sleep(0.02)
+
+    note = parse_note((folder / "checkpoint").read_bytes(), 10_000)
+    checkpoint = parse_checkpoint(note.body)
+    frontier = audit_tiles(lambda path: _read(folder, path), checkpoint.size)
+    assert frontier.root() == checkpoint.root
+    assert quorum(note, {name: public(name) for name in COSIGNERS}, 3)
+
+
+async def test_a_foreign_checkpoint_of_a_cosigner_is_not_believed(house: House) -> None:
+    async with house.with_key() as running:
+        await running.until(await submit(running, house, "one"), "settled")
+        liar = house.nodes["witness"]
+        assert liar.note is not None
+        text = liar.note.body.replace(b"\n", b"0\n", 2)
+        liar.note = type(liar.note)(text, liar.note.signatures)
+        liar.log += [b"x"] * (int(text.split(b"\n")[1]) - len(liar.log))
+
+        second = await submit(running, house, "two")
+        await running.until(second, "settled")
+
+        assert mined(house) == 2
+
+
+async def test_an_address_is_what_the_payments_come_from(house: House) -> None:
+    async with house.with_key() as running:
+        request = await submit(running, house, "one")
+        settled = await running.until(request, "settled")
+
+        account, chain, _ = running.service.address(WALLET, "")
+
+        key = key_of(running.parts.sequencer.state, WALLET)
+        assert settled.account == account.address == account_at(key, "m/0/0").address
+        assert chain == settled.chain
+
+
+async def test_entries_carry_times_that_never_go_back(house: House) -> None:
+    clock = [2_000_000_000_000]
+    house.now_ms = lambda: clock[0]
+    async with house.with_key() as running:
+        await running.until(await submit(running, house, "one"), "settled")
+        clock[0] -= 60_000
+        await running.until(await submit(running, house, "two"), "settled")
+
+    times = [parse_entry(entry).time_ms for entry in house.nodes["node-a"].log]
+    assert times == sorted(times)
+
+
+def _forget(house: House) -> None:
+    for path in house.folder.glob("custody.db*"):
+        path.unlink()
+
+
+def _other(name: str) -> str:
+    return next(other for other in NODES if other != name)
+
+
+def _published(folder: Path) -> int:
+    return parse_checkpoint(parse_note((folder / "checkpoint").read_bytes(), 10_000).body).size
+
+
+def _read(folder: Path, path: str) -> bytes | None:
+    file = folder / path
+    return file.read_bytes() if file.exists() else None
+
+
+async def _stocked(running: Running) -> None:
+    async with asyncio.timeout(5):
+        while sum(stock > 0 for _, stock in running.parts.pools.report()) < 3:
+            await asyncio.sleep(0.01)
+
+
+async def _draft_of(running: Running, request: bytes) -> Json:
+    for draft in await running.service.pending("otto"):
+        body = parse_canonical(draft, bytes_max=10_000)
+        if isinstance(body, dict) and body["request"] == request.hex():
+            return body
+    raise AssertionError("no draft of this request")
+
+
+async def _start_once(house: House) -> None:
+    async with house.running():
+        pass
