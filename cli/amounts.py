@@ -17,7 +17,7 @@ def parse_amount(text: str, *, asset: str, decimals: int) -> int:
     """
     match = _TEXT.fullmatch(text.strip()) if len(text) <= DIGITS_MAX else None
     if match is None:
-        raise Misuse(f"amount {text[:40]!r} is no number: write base units, or one with its unit: '1.5 {asset}'")
+        raise Misuse(f"amount {text[:40]!r} is no number: write base units, or '1.5 {asset}'")
     whole, part, unit = match["whole"], match["part"] or "", match["unit"]
     if unit is None and part:
         raise Misuse(f"amount {text!r} has a fraction but no unit: write '{text.strip()} {asset}'")

@@ -4,7 +4,11 @@ import secrets
 from datetime import UTC, datetime, timedelta
 
 from cryptography import x509
-from cryptography.hazmat.primitives.asymmetric.ec import SECP256R1, generate_private_key
+from cryptography.hazmat.primitives.asymmetric.ec import (
+    SECP256R1,
+    EllipticCurvePublicKey,
+    generate_private_key,
+)
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
@@ -42,7 +46,7 @@ def tls_credentials(name: str, identity: Ed25519PrivateKey) -> Credentials:
 
 
 def _builder(
-    issuer: str, key: "Ed25519PublicKey | x509.CertificatePublicKeyTypes", subject: x509.Name
+    issuer: str, key: Ed25519PublicKey | EllipticCurvePublicKey, subject: x509.Name
 ) -> x509.CertificateBuilder:
     builder = x509.CertificateBuilder().issuer_name(x509.Name([_common_name(issuer)]))
     return builder.subject_name(subject).public_key(key)

@@ -37,7 +37,9 @@ class Connection:
     def asset(self, name: str) -> Asset:
         """An asset of the policy. Raises ``Misuse``."""
         if name not in self.policy.assets:
-            raise Misuse(f"the policy has no asset {name[:64]!r}: it has {', '.join(sorted(self.policy.assets))}")
+            raise Misuse(
+                f"the policy has no asset {name[:64]!r}: it has {', '.join(sorted(self.policy.assets))}"
+            )
         return self.policy.assets[name]
 
     def open(self, identity: "Identity") -> "CustodyClient":
@@ -52,7 +54,7 @@ def client_document(deployment: dict[str, Any], certificate: bytes, *, policy: J
     """What clients are given; ``load_connection`` reads it."""
     return {
         "origin": deployment["origin"],
-        "address": deployment["listen"],
+        "address": deployment["address"],
         "certificate": certificate.decode(),
         "policy": policy,
     }

@@ -39,7 +39,10 @@ def init(arguments: Namespace) -> Result:
     """``init``: make the coordinator's keys and an empty draft."""
     folder = Path(arguments.dir)
     if not ORIGIN.fullmatch(arguments.origin):
-        raise Misuse(f"origin {arguments.origin[:64]!r} has a blank or '+': use one like log.example.com/treasury")
+        raise Misuse(
+            f"origin {arguments.origin[:64]!r} has a blank or '+': use one like log.example.com/treasury"
+        )
+    _check_address(arguments.address or arguments.listen)
     chains = dict(_chain(text) for text in arguments.chain)
     new_folder(folder, holds=DRAFT)
     coordinator = folder / COORDINATOR
@@ -50,8 +53,9 @@ def init(arguments: Namespace) -> Result:
     draft: dict[str, Json] = {
         "origin": arguments.origin,
         "listen": arguments.listen,
+        "address": arguments.address or arguments.listen,
         "log_dir": str(arguments.log_dir),
-        "chains": {name: url for name, url in chains.items()},
+        "chains": dict(chains),
         "log_key": log_key.public_key().public_bytes_raw().hex(),
         "nodes": [],
         "administrators": [],
@@ -107,9 +111,7 @@ def load_draft(folder: Path) -> dict[str, Any]:
     return read_document(folder / DRAFT, "the draft")
 
 
-def roster_of(
-    draft: dict[str, Any], *, w: int, f: int, quorum: int, policy_delay_ms: int
-) -> dict[str, Json]:
+def roster_of(draft: dict[str, Any], *, w: int, f: int, quorum: int, policy_delay_ms: int) -> dict[str, Json]:
     """The roster document that the draft comes to."""
     return {
         "cosigners": [{key: node[key] for key in ("name", "key", "role")} for node in draft["nodes"]],
@@ -173,7 +175,7 @@ def _chain(text: str) -> tuple[str, str]:
 def _check_address(text: str) -> None:
     host, colon, port = text.rpartition(":")
     if not colon or not host or not port.isdecimal() or not 1 <= int(port) <= 65535 or '"' in text:
-        raise Misuse(f"--address {text[:80]!r} is no HOST:PORT: say where this node listens")
+        raise Misuse(f"{text[:80]!r} is no HOST:PORT: say where others connect to")
 
 
 def _names(text: str) -> list[Json]:

@@ -1,4 +1,4 @@
-"""Files of the command line: documents read strictly, written whole or not at all, secrets for their owner."""
+"""Files of the command line: read strictly, written whole or not at all, secrets for their owner only."""
 
 import json
 import os
@@ -70,7 +70,9 @@ def new_folder(path: Path, *, holds: str) -> None:
     except OSError as error:
         raise OperationalError(f"cannot make the folder {path}: {error.strerror}") from error
     if (path / holds).exists():
-        raise OperationalError(f"{path / holds} exists already: choose another folder, nothing is overwritten")
+        raise OperationalError(
+            f"{path / holds} exists already: choose another folder, nothing is overwritten"
+        )
 
 
 def new_key(path: Path) -> Ed25519PrivateKey:
@@ -101,5 +103,5 @@ def same_fingerprint(said: str, found: str, *, of: str) -> None:
         raise Misuse(f"a fingerprint has {len(found)} hex digits, {said[:80]!r} has not: copy it whole")
     if given != found:
         raise OperationalError(
-            f"{of} has the fingerprint {found}, not the one you were told: do not enrol it, ask its owner again"
+            f"{of} has the fingerprint {found}, not the one you were told: do not enrol it"
         )

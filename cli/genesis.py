@@ -11,17 +11,17 @@ from pathlib import Path
 from typing import Any
 
 from cli.connection import client_document
-from cli.deployment import COORDINATOR, coordinator_config, load_draft, roster_of
+from cli.deployment import coordinator_config, load_draft, roster_of
 from cli.files import load_key, read_bytes, read_document, write_bytes, write_document
 from cli.results import Document, Misuse, Result
-from policy.document import normalise_document, parse_policy, policy_hash
+from policy.document import normalise_document, parse_policy
 from policy.encoding import Json, document_hash, statement
 from policy.entries import ENTRY_BYTES_MAX, make_entry, signature_list
 from policy.errors import MalformedError, OperationalError
 from policy.governance import RULES_SUPPORTED, check_coherent
 from policy.ledger import fold, initial
 from policy.log.merkle import leaf_hash
-from policy.roster import Roster, bound, parse_roster
+from policy.roster import COORDINATOR, Roster, bound, parse_roster
 
 DRAFT, GENESIS, CLIENT = "genesis.draft.json", "genesis.json", "client.json"
 
@@ -47,16 +47,14 @@ def draft(arguments: Namespace) -> Result:
         "roster": roster_document,
         "policy": policy_document,
     }
-    write_document(
-        folder / DRAFT, {"time_ms": time.time_ns() // 1_000_000, "body": body, "signatures": {}}
-    )
+    write_document(folder / DRAFT, {"time_ms": time.time_ns() // 1_000_000, "body": body, "signatures": {}})
     digest = document_hash("genesis", body).hex()
     return Result(
         {"draft": str(folder / DRAFT), "hash": digest, "cosigners": bound(roster), **_numbers(roster)},
         (
             f"{bound(roster)}.",
-            f"{arguments.quorum} of {len(roster.administrators)} administrators have to sign {folder / DRAFT},",
-            f"which has the hash {digest}.",
+            f"{arguments.quorum} of {len(roster.administrators)} administrators have to sign",
+            f"{folder / DRAFT}, which has the hash {digest}.",
         ),
     )
 
@@ -124,7 +122,9 @@ def _complete(folder: Path, document: dict[str, Any]) -> str:
     proof = signature_list({name: bytes.fromhex(signature) for name, signature in signatures.items()})
     entry = make_entry("genesis", document["time_ms"], body, signatures=proof)
     if len(entry) > ENTRY_BYTES_MAX:
-        raise OperationalError(f"the genesis entry has {len(entry)} bytes, {ENTRY_BYTES_MAX} fit: shorten a list")
+        raise OperationalError(
+            f"the genesis entry has {len(entry)} bytes, {ENTRY_BYTES_MAX} fit: shorten a list"
+        )
     _, outcome = fold(initial(), entry)
     if not outcome.accepted:
         raise OperationalError(f"no node would take this genesis entry: {outcome.reason}; draw it up anew")
@@ -138,8 +138,3 @@ def _complete(folder: Path, document: dict[str, Any]) -> str:
 
 def _numbers(roster: Roster) -> dict[str, Any]:
     return {"c": roster.c, "w": roster.w, "f": roster.f, "quorum": roster.administrators_quorum}
-
-
-def policy_fingerprint(body: Json) -> str:
-    """The hash by which approvals name a policy."""
-    return policy_hash(body).hex()

@@ -12,7 +12,7 @@ from pathlib import Path
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from cli.authenticator import RANDOMNESS_BYTES, SoftwareAuthenticator
-from cli.files import load_key, new_folder, new_key, read_bytes, write_bytes, write_document
+from cli.files import load_key, new_folder, new_key, read_bytes, write_document
 from cli.results import Misuse, Result
 from policy.approval import Credential
 from policy.encoding import Json, canonical, parse_canonical, tagged_hash
@@ -131,8 +131,3 @@ def _read_credential(fields: Fields) -> dict[str, Json]:
 
 def _read_origin(value: Json) -> str:
     return Fields({"origin": value}, "origins").text("origin", length_max=300)
-
-
-def save_card_copy(path: Path, data: bytes) -> None:
-    """Keep a card that was enrolled beside the deployment's other documents."""
-    write_bytes(path, data)

@@ -8,7 +8,11 @@ from datetime import UTC, datetime, timedelta
 
 import grpc
 from cryptography import x509
-from cryptography.hazmat.primitives.asymmetric.ec import SECP256R1, generate_private_key
+from cryptography.hazmat.primitives.asymmetric.ec import (
+    SECP256R1,
+    EllipticCurvePublicKey,
+    generate_private_key,
+)
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
 
@@ -62,13 +66,16 @@ class Identity:
     def certificate_of_another(self, name: str) -> tuple[bytes, bytes]:
         """What this identity issues, in its own name, for a name that is not its own."""
         key = generate_private_key(SECP256R1())
+        key_pem = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+        return key_pem, self.certify(name, key.public_key())
+
+    def certify(self, name: str, key: EllipticCurvePublicKey) -> bytes:
         common_name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, self.name)])
         builder = x509.CertificateBuilder().issuer_name(common_name).subject_name(x509.Name([]))
-        builder = builder.public_key(key.public_key()).serial_number(9)
+        builder = builder.public_key(key).serial_number(9)
         builder = builder.not_valid_before(NOW - timedelta(days=1)).not_valid_after(NOW + timedelta(days=1))
         names = x509.SubjectAlternativeName([x509.DNSName(name)])
-        pem = builder.add_extension(names, critical=False).sign(self.key, None).public_bytes(Encoding.PEM)
-        return key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()), pem
+        return builder.add_extension(names, critical=False).sign(self.key, None).public_bytes(Encoding.PEM)
 
     def authority_for(self, name: str, public_key: bytes) -> bytes:
         common_names = [

@@ -76,6 +76,14 @@ def test_empty_store_has_nothing(store: NodeStore) -> None:
     )
 
 
+def test_what_is_committed_is_on_disk(store: NodeStore) -> None:
+    modes = [
+        store._connection.execute(f"PRAGMA {name}").fetchone()[0] for name in ("journal_mode", "synchronous")
+    ]
+
+    assert modes == ["wal", 2]  # 2 is FULL
+
+
 def test_same_entries_may_come_again_and_more_with_them(store: NodeStore) -> None:
     store.append(0, [b"a", b"b"], checkpoint=b"two")
     store.set_cosigned(2, b"two cosigned")

@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import grpc
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePublicKey
 
 from policy.errors import (
     CallerError,
@@ -16,7 +17,8 @@ from policy.errors import (
 )
 from signer_nodes.adapters.links import PeerLinks
 from signer_nodes.api import node_pb2 as pb
-from signer_nodes.api.boot_statement import BootStatement, parse_boot
+from signer_nodes.api.boot_statement import BootStatement, hello_message, parse_boot
+from signer_nodes.api.certificates import certificate_hash, read_certificate
 from signer_nodes.api.client import (
     Credentials,
     NodeClient,
@@ -169,6 +171,24 @@ async def test_client_refuses_a_relayed_proof(door: Door) -> None:
 
     with pytest.raises(InvalidSignatureError, match="proof"):
         client._verify(reply, bytes(32))
+
+
+async def test_client_refuses_the_right_key_under_another_identity(door: Door) -> None:
+    mine = door.credentials
+    key = read_certificate(mine.certificate_pem, "test").public_key()
+    assert isinstance(key, EllipticCurvePublicKey)
+    forged = replace(mine, certificate_pem=EVIL.certify("node-a", key))
+    credentials = B.boot()
+    hashes = [
+        certificate_hash(read_certificate(pem, "test"))
+        for pem in (credentials.certificate_pem, forged.certificate_pem)
+    ]
+    proof = forged.sign(hello_message(bytes(32), client=hashes[0], server=hashes[1]))
+    reply = pb.HelloReply(statement=mine.statement, signature=mine.signature, proof=proof)
+    reply.certificate = forged.certificate_der()
+
+    with pytest.raises(InvalidSignatureError, match="pinned identity"):
+        door.client(credentials)._verify(reply, bytes(32))
 
 
 async def test_server_refuses_the_statement_of_another_boot(door: Door) -> None:
@@ -437,8 +457,11 @@ async def test_two_servers_cannot_share_a_port(door: Door) -> None:
     second = Door()
     second.port = door.port
 
-    with pytest.raises(OperationalError, match="cannot listen"):
-        await second.start(A.boot())
+    try:
+        with pytest.raises(OperationalError, match="cannot listen"):
+            await second.start(A.boot())
+    finally:
+        await second.stop()
 
 
 def as_port(links: PeerLinks) -> Peers:

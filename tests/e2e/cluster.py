@@ -23,7 +23,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from cli.authenticator import SoftwareAuthenticator
 from policy.ecdsa import Partial, SigningTask, combine
-from policy.encoding import Json, canonical, statement
+from policy.encoding import Json, statement
 from policy.entries import make_entry, signature_list
 from policy.ledger import claim_verdict, fold
 from policy.log.checkpoint import (
@@ -64,6 +64,10 @@ def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
+
+
+def node_command(*arguments: str) -> list[str]:
+    return [sys.executable, "-m", "signer_nodes.main", *arguments]
 
 
 def policy_document(*, daily_eth: int = 10) -> Json:
@@ -117,8 +121,16 @@ class Process:
         os.close(write)
         with (self.folder / "stderr.log").open("ab") as log:
             self.popen = subprocess.Popen(
-                [sys.executable, "-m", "signer_nodes.main", "run"]
-                + ["--config", str(self.folder / "config.toml"), "--pin-fd", str(read)],
+                [
+                    sys.executable,
+                    "-m",
+                    "signer_nodes.main",
+                    "run",
+                    "--config",
+                    str(self.folder / "config.toml"),
+                    "--pin-fd",
+                    str(read),
+                ],
                 pass_fds=(read,),
                 stdout=subprocess.PIPE,
                 stderr=log,
@@ -196,8 +208,22 @@ class Cluster:
             os.close(write)
             role = "witness" if name == WITNESS else "node"
             subprocess.run(
-                [sys.executable, "-m", "signer_nodes.main", "provision", "--dir", str(process.folder)]
-                + ["--name", name, "--role", role, "--origin", ORIGIN, "--pin-fd", str(read)],
+                [
+                    sys.executable,
+                    "-m",
+                    "signer_nodes.main",
+                    "provision",
+                    "--dir",
+                    str(process.folder),
+                    "--name",
+                    name,
+                    "--role",
+                    role,
+                    "--origin",
+                    ORIGIN,
+                    "--pin-fd",
+                    str(read),
+                ],
                 pass_fds=(read,),
                 check=True,
                 stdout=subprocess.DEVNULL,
@@ -261,7 +287,7 @@ class Cluster:
                     card = other.folder / "card.json"
                     arguments += ["--peer", f"{other.name}=127.0.0.1:{other.port}={card}"]
             subprocess.run(
-                [sys.executable, "-m", "signer_nodes.main", "join", *arguments],
+                node_command("join", *arguments),
                 check=True,
                 stdout=subprocess.DEVNULL,
             )
@@ -350,17 +376,13 @@ class ScriptedCoordinator:
         signatures = {name: reply.signature for name, reply in zip(NODES, replies, strict=True)}
         time_ms = max(now_ms(), self.state.time_ms)
         return self.add(
-            make_entry(
-                "key", time_ms, json.loads(replies[0].body), signatures=signature_list(signatures)
-            )
+            make_entry("key", time_ms, json.loads(replies[0].body), signatures=signature_list(signatures))
         )
 
     async def presign(self, *signers: str, batch: int = 4) -> list[bytes]:
         self.batch_id += 1
         call = pb.Presign(key_id="hot", signers=signers, batch_id=self.batch_id, batch=batch)
-        replies = await asyncio.gather(
-            *(self.clients[name].presign(call, timeout_s=30) for name in signers)
-        )
+        replies = await asyncio.gather(*(self.clients[name].presign(call, timeout_s=30) for name in signers))
         assert len({tuple(reply.presignatures) for reply in replies}) == 1
         self.points |= dict(zip(replies[0].presignatures, replies[0].nonce_points, strict=True))
         return list(replies[0].presignatures)
@@ -383,17 +405,27 @@ class ScriptedCoordinator:
         return self.add_judged("request", body, signature=signature.hex())
 
     def reserve(self, request: bytes, tx: bytes, presignature: bytes, *signers: str) -> Outcome:
-        body: Json = {
-            "request": request.hex(),
-            "purpose": "payment",
-            "tx": tx.hex(),
-            "key": "hot",
-            "epoch": 0,
-            "path": "m/0/0",
-            "signers": [*sorted(signers)],
-            "presignatures": [presignature.hex()],
-        }
-        return self.add_judged("reserve", body)
+        return self.add_judged("reserve", _reservation(request, tx, presignature, signers))
+
+    def reserve_claiming(
+        self, outcome: str, rule: str, request: bytes, tx: bytes, presignature: bytes, *signers: str
+    ) -> Outcome:
+        """A reservation whose claimed verdict is this coordinator's invention."""
+        body = _reservation(request, tx, presignature, signers)
+        time_ms = max(now_ms(), self.state.time_ms)
+        return self.add(make_entry("reserve", time_ms, body, verdict={"outcome": outcome, "rule": rule}))
+
+    async def recover(self) -> None:
+        """Take the longest branch that any cosigner has cosigned, as a coordinator does that starts."""
+        heads = {name: await client.head() for name, client in self.clients.items()}
+        longest = max(heads, key=lambda name: heads[name].size)
+        while len(self.entries) < heads[longest].size:
+            more = await self.clients[longest].entries(len(self.entries), heads[longest].size)
+            for entry in more:
+                self.add(entry)
+        if self.entries:
+            self.batch_id = now_ms()
+            await self.commit()
 
     async def finish(self, job_id: bytes, replies: dict[str, pb.AppendReply]) -> dict[str, pb.FinishReply]:
         """Round 2 with the job's signers."""
@@ -443,5 +475,14 @@ def scratch_folder() -> Path:
     return Path(tempfile.mkdtemp(prefix="quorumkeep-", dir=root))
 
 
-def canonical_length(value: Json) -> int:
-    return len(canonical(value))
+def _reservation(request: bytes, tx: bytes, presignature: bytes, signers: tuple[str, ...]) -> Json:
+    return {
+        "request": request.hex(),
+        "purpose": "payment",
+        "tx": tx.hex(),
+        "key": "hot",
+        "epoch": 0,
+        "path": "m/0/0",
+        "signers": [*sorted(signers)],
+        "presignatures": [presignature.hex()],
+    }

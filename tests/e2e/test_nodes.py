@@ -1,14 +1,31 @@
 """Real nodes, real tokens, a scripted coordinator: the two rounds and what must keep working."""
 
+import asyncio
 import shutil
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 
 import ecdsa
 import pytest
 from eth_keys.datatypes import Signature
 
-from tests.e2e.cluster import CUSTOMER, ETH, Cluster, ScriptedCoordinator, scratch_folder
+from policy.encoding import statement
+from policy.log.note import verify_ed25519
+from signer_nodes.api import node_pb2 as pb
+from signer_nodes.api.client import Refused
+from tests.e2e.cluster import (
+    CUSTOMER,
+    ETH,
+    NODES,
+    ORIGIN,
+    STRANGER,
+    WITNESS,
+    Cluster,
+    ScriptedCoordinator,
+    scratch_folder,
+)
 from tests.e2e.transactions import unsigned_transfer
+
+ALL = (*NODES, WITNESS)
 
 
 @pytest.fixture(scope="module")
@@ -17,35 +34,291 @@ def cluster() -> Iterator[Cluster]:
     made = Cluster(folder)
     try:
         made.start()
+        asyncio.run(_found(made))
         yield made
     finally:
         made.kill_all()
         shutil.rmtree(folder, ignore_errors=True)
 
 
-async def test_two_of_three_sign_and_other_libraries_accept_it(cluster: Cluster) -> None:
+async def _found(cluster: Cluster) -> None:
+    """The genesis entry and the key, once for all tests of this module."""
     coordinator = ScriptedCoordinator(cluster)
     await coordinator.ready()
     assert coordinator.add(cluster.genesis).accepted
     await coordinator.commit()
     assert (await coordinator.create_key()).accepted
     await coordinator.commit()
+    await coordinator.close()
+
+
+@pytest.fixture
+async def coordinator(cluster: Cluster) -> AsyncIterator[ScriptedCoordinator]:
+    """A coordinator that starts without a database: it takes the log from the cosigners."""
+    made = ScriptedCoordinator(cluster)
+    await made.ready()
+    await made.recover()
+    yield made
+    await made.close()
+
+
+async def _sign(
+    coordinator: ScriptedCoordinator, *signers: str, nonce: int, committers: tuple[str, ...] = ()
+) -> bytes:
+    """One whole payment by ``signers``; the signature, verified by two libraries that are not ours."""
+    presignatures = await coordinator.presign(*signers)
+    request = coordinator.request(amount=ETH // 100)
+    tx = unsigned_transfer(nonce=nonce, to=CUSTOMER, value=ETH // 100)
+    job = coordinator.reserve(request.subject, tx, presignatures[0], *signers)
+    assert job.accepted, job.reason
+    replies = await coordinator.commit(*committers)
+    finished = await coordinator.finish(job.subject, replies)
+    signature = coordinator.combine(job.subject, replies, finished)
+    assert coordinator.sign_entry(job.subject, signature).accepted
+    await coordinator.commit(*committers)
+    made = coordinator.state.jobs[job.subject]
+    verifier = ecdsa.VerifyingKey.from_string(made.derived_key, curve=ecdsa.SECP256k1)
+    assert verifier.verify_digest(signature[:64], made.signing_hash)
+    recovered = Signature(signature).recover_public_key_from_msg_hash(made.signing_hash)
+    assert recovered.to_compressed_bytes() == made.derived_key
+    return signature
+
+
+async def test_every_pair_signs_and_other_libraries_accept_it(coordinator: ScriptedCoordinator) -> None:
+    for nonce, signers in enumerate((("node-a", "node-b"), ("node-a", "node-c"), ("node-b", "node-c"))):
+        assert len(await _sign(coordinator, *signers, nonce=nonce)) == 65
+
+
+async def test_a_reservation_of_other_bytes_is_opened_by_nobody(coordinator: ScriptedCoordinator) -> None:
     presignatures = await coordinator.presign("node-a", "node-b")
     request = coordinator.request(amount=ETH // 2)
-    tx = unsigned_transfer(nonce=0, to=CUSTOMER, value=ETH // 2)
+    tampered = unsigned_transfer(nonce=10, to=STRANGER, value=ETH // 2)
+
+    outcome = coordinator.reserve_claiming(
+        "allow", "small", request.subject, tampered, presignatures[0], "node-a", "node-b"
+    )
+    replies = await coordinator.commit()
+
+    assert not outcome.accepted and "intent-mismatch" in outcome.reason
+    assert not any(reply.openings for reply in replies.values())
+
+
+async def test_round_two_needs_a_quorum_of_cosignatures(coordinator: ScriptedCoordinator) -> None:
+    presignatures = await coordinator.presign("node-a", "node-b")
+    request = coordinator.request(amount=ETH // 100)
+    tx = unsigned_transfer(nonce=11, to=CUSTOMER, value=ETH // 100)
+    job = coordinator.reserve(request.subject, tx, presignatures[0], "node-a", "node-b")
+
+    replies = await coordinator.commit("node-a", "node-b")
+
+    with pytest.raises(Refused, match="quorum"):
+        await coordinator.finish(job.subject, replies)
+
+
+async def test_a_partial_is_given_again_byte_for_byte_and_excludes_a_burn(
+    coordinator: ScriptedCoordinator,
+) -> None:
+    presignatures = await coordinator.presign("node-a", "node-b")
+    request = coordinator.request(amount=ETH // 100)
+    tx = unsigned_transfer(nonce=12, to=CUSTOMER, value=ETH // 100)
+    job = coordinator.reserve(request.subject, tx, presignatures[0], "node-a", "node-b")
+    replies = await coordinator.commit()
+
+    first = await coordinator.finish(job.subject, replies)
+    second = await coordinator.finish(job.subject, replies)
+
+    assert [p.partial for p in first["node-a"].partials] == [p.partial for p in second["node-a"].partials]
+    with pytest.raises(Refused, match="out already"):
+        await coordinator.clients["node-a"].burn(job.subject)
+
+
+async def test_a_burned_job_is_never_signed_and_its_limit_comes_back(
+    coordinator: ScriptedCoordinator, cluster: Cluster
+) -> None:
+    presignatures = await coordinator.presign("node-a", "node-b")
+    request = coordinator.request(amount=ETH // 100)
+    tx = unsigned_transfer(nonce=13, to=CUSTOMER, value=ETH // 100)
+    job = coordinator.reserve(request.subject, tx, presignatures[0], "node-a", "node-b")
+    replies = await coordinator.commit()
+
+    burns = {name: await coordinator.clients[name].burn(job.subject) for name in ("node-a", "node-b")}
+    finished = await coordinator.finish(job.subject, replies)
+    logged = coordinator.burn_entry(job.subject, burns)
+    await coordinator.commit()
+
+    message = statement("burn", {"origin": ORIGIN, "job": job.subject.hex()})
+    verify_ed25519(cluster.cards["node-a"].key, burns["node-a"], message=message, author="node-a")
+    assert all("burned" in reply.declined[0].reason for reply in finished.values())
+    assert logged.accepted
+
+
+async def test_one_presignature_serves_one_job(coordinator: ScriptedCoordinator) -> None:
+    presignatures = await coordinator.presign("node-a", "node-b")
+    first = coordinator.request(amount=ETH // 100)
+    second = coordinator.request(amount=ETH // 100)
+    txs = [unsigned_transfer(nonce=nonce, to=CUSTOMER, value=ETH // 100) for nonce in (14, 15)]
+
+    used = coordinator.reserve(first.subject, txs[0], presignatures[0], "node-a", "node-b")
+    again = coordinator.reserve(second.subject, txs[1], presignatures[0], "node-a", "node-b")
+    await coordinator.commit()
+
+    assert used.accepted
+    assert again.verdict is not None and again.verdict.rule == "presignature-used"
+
+
+async def test_a_batch_id_is_used_once(coordinator: ScriptedCoordinator) -> None:
+    await coordinator.presign("node-a", "node-b")
+    coordinator.batch_id -= 1
+
+    with pytest.raises(Refused, match="only rise"):
+        await coordinator.presign("node-a", "node-b")
+
+
+async def test_a_second_share_of_a_key_is_refused(coordinator: ScriptedCoordinator) -> None:
+    with pytest.raises(Refused, match="one share of a key"):
+        await coordinator.clients["node-a"].keygen(pb.Keygen(key_id="hot", attempt=9), timeout_s=20)
+
+
+async def test_a_witness_holds_no_share(coordinator: ScriptedCoordinator) -> None:
+    with pytest.raises(Refused, match="witness"):
+        await coordinator.clients[WITNESS].keygen(pb.Keygen(key_id="hot", attempt=9), timeout_s=20)
+
+
+async def test_one_node_down_and_back_while_another_restarts(
+    coordinator: ScriptedCoordinator, cluster: Cluster
+) -> None:
+    up = ("node-a", "node-b", WITNESS)
+    cluster.processes["node-c"].kill()
+    await _sign(coordinator, "node-a", "node-b", nonce=20, committers=up)
+
+    cluster.start("node-c")
+    cluster.processes["node-b"].kill()
+    await coordinator.ready("node-c")
+    head = await coordinator.clients["node-c"].head()
+    await coordinator.ready("node-a", "node-c", WITNESS)
+    signature = await _sign(
+        coordinator, "node-a", "node-c", nonce=21, committers=("node-a", "node-c", WITNESS)
+    )
+    cluster.start("node-b")
+    await coordinator.ready()
+    await coordinator.commit()
+
+    assert head.size > 0
+    assert len(signature) == 65
+
+
+async def test_a_coordinator_killed_between_two_cosigners_goes_on(
+    coordinator: ScriptedCoordinator, cluster: Cluster
+) -> None:
+    request = coordinator.request(amount=ETH // 100)
+    coordinator.checkpoint()
+    await coordinator.append_to("node-a")
+    await coordinator.close()
+
+    successor = ScriptedCoordinator(cluster)
+    await successor.ready()
+    await successor.recover()
+    known = request.subject in successor.state.requests
+    await successor.commit()
+    signature = await _sign(successor, "node-b", "node-c", nonce=30)
+    await successor.close()
+
+    assert known, "the longest branch that anyone cosigned is the one that goes on"
+    assert len(signature) == 65
+
+
+async def test_a_restarted_node_has_no_presignatures_and_declines(
+    coordinator: ScriptedCoordinator, cluster: Cluster
+) -> None:
+    presignatures = await coordinator.presign("node-a", "node-b")
+    cluster.processes["node-b"].kill()
+    cluster.start("node-b")
+    await coordinator.ready()
+    request = coordinator.request(amount=ETH // 100)
+    tx = unsigned_transfer(nonce=40, to=CUSTOMER, value=ETH // 100)
 
     job = coordinator.reserve(request.subject, tx, presignatures[0], "node-a", "node-b")
     replies = await coordinator.commit()
-    finished = await coordinator.finish(job.subject, replies)
-    signature = coordinator.combine(job.subject, replies, finished)
-    logged = coordinator.sign_entry(job.subject, signature)
-    await coordinator.commit()
 
-    assert job.accepted and logged.accepted
-    digest = coordinator.state.jobs[job.subject].signing_hash
-    public = coordinator.state.jobs[job.subject].derived_key
-    verifier = ecdsa.VerifyingKey.from_string(public, curve=ecdsa.SECP256k1)
-    assert verifier.verify_digest(signature[:64], digest)
-    recovered = Signature(signature).recover_public_key_from_msg_hash(digest)
-    assert recovered.to_compressed_bytes() == public
-    await coordinator.close()
+    assert job.accepted
+    assert not replies["node-b"].openings
+    assert "does not hold the presignature" in replies["node-b"].declined[0].reason
+
+
+async def test_malformed_calls_stop_no_node(coordinator: ScriptedCoordinator) -> None:
+    client = coordinator.clients["node-a"]
+    calls = [
+        client.append(pb.Append(start=0, entries=[b"\xff" * 70_000], checkpoint=b"garbage")),
+        client.append(pb.Append(start=2**63, entries=[b"{}"], checkpoint=coordinator.note)),
+        client.finish(pb.Finish(note=b"", jobs=[pb.FinishJob(job=b"short")])),
+        client.burn(b"\x00" * 32),
+        client.quorum(b"\x00" * 5000),
+        client.abandon(b"{}"),
+        client.leave((b"[]",)),
+    ]
+
+    for call in calls:
+        with pytest.raises(Refused):
+            await call
+
+    assert (await client.head()).size == coordinator.frontier.size
+
+
+async def test_a_disk_of_yesterday_signs_nothing(coordinator: ScriptedCoordinator, cluster: Cluster) -> None:
+    node = cluster.processes["node-c"]
+    node.kill()
+    names = [path.name for path in node.folder.iterdir() if path.name.startswith("node.db")]
+    yesterday = {name: (node.folder / name).read_bytes() for name in names}
+    cluster.start("node-c")
+    await coordinator.ready()
+    await _sign(coordinator, "node-b", "node-c", nonce=50)
+    node.kill()
+    for path in list(node.folder.glob("node.db*")):
+        path.unlink()
+    for name, data in yesterday.items():
+        (node.folder / name).write_bytes(data)
+        (node.folder / name).chmod(0o600)
+
+    node.start()
+    assert node.popen is not None
+    code = node.popen.wait(timeout=20)
+
+    assert code == 1
+    assert "enrol this machine as a new node" in (node.folder / "stderr.log").read_text()
+
+
+async def test_a_wrong_pin_is_tried_once_and_said_plainly(cluster: Cluster) -> None:
+    node = cluster.processes[WITNESS]
+    node.kill()
+    right, node.pin = node.pin, "0" * 32
+    before = len((node.folder / "stderr.log").read_text())
+
+    node.start()
+    assert node.popen is not None
+    code = node.popen.wait(timeout=20)
+    said = (node.folder / "stderr.log").read_text()[before:]
+    node.pin = right
+    cluster.start(WITNESS)
+
+    assert code == 1
+    assert "PIN" in said and "Traceback" not in said and node.pin not in said
+
+
+async def test_a_missing_token_is_said_plainly(cluster: Cluster) -> None:
+    node = cluster.processes[WITNESS]
+    node.kill()
+    tokens = node.folder / "tokens"
+    tokens.rename(node.folder / "elsewhere")
+    tokens.mkdir()
+    before = len((node.folder / "stderr.log").read_text())
+
+    node.start()
+    assert node.popen is not None
+    code = node.popen.wait(timeout=20)
+    said = (node.folder / "stderr.log").read_text()[before:]
+    tokens.rmdir()
+    (node.folder / "elsewhere").rename(tokens)
+    cluster.start(WITNESS)
+
+    assert code == 1
+    assert "token" in said and "Traceback" not in said

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any, cast
 
 import rlp
-from coincurve import PrivateKey, PublicKey
+from coincurve import PrivateKey
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from cli.authenticator import SoftwareAuthenticator
@@ -166,7 +166,7 @@ class World:
         if nonce is None:
             key = PrivateKey(secret.to_bytes(32, "big"))
             return key.sign_recoverable(job.signing_hash, hasher=None)
-        point = PublicKey.from_secret(nonce.to_bytes(32, "big")).format()
+        point = PrivateKey(nonce.to_bytes(32, "big")).public_key.format()
         r, recovery_id = ecdsa.nonce_point(point, 1)
         message = int.from_bytes(job.signing_hash, "big")
         s = pow(nonce, -1, ecdsa.Q) * (message + r * secret) % ecdsa.Q

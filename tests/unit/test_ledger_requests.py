@@ -1,5 +1,6 @@
 """Requests and approvals in the fold: what is taken in, what stays without effect, and who may say yes."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -244,7 +245,7 @@ def test_an_approval_serves_once(book: Book) -> None:
 )
 def test_an_approval_of_something_else_is_inert(book: Book, changed: dict[str, Any]) -> None:
     request = book.request(700)
-    approval = book.approval(request, "alice", nonce=0, **changed)
+    approval = replace(book.approval(request, "alice", nonce=0), **changed)
     book.log_approval(approval, passkey="alice")
 
     assert not book.last.accepted
@@ -271,7 +272,7 @@ def test_an_approval_by_anothers_passkey_is_inert(book: Book) -> None:
 
 def test_a_denied_request_cannot_be_approved(book: Book) -> None:
     good = book.request(700)
-    approval = book.approval(good, "alice", nonce=0, request=book.request(100, to=SANCTIONED))
+    approval = replace(book.approval(good, "alice", nonce=0), request=book.request(100, to=SANCTIONED))
     book.log_approval(approval)
 
     assert not book.last.accepted

@@ -1,0 +1,45 @@
+"""Commands that are another program: a node's, which has the token, and the coordinator's."""
+
+import os
+import sys
+from argparse import Namespace
+from pathlib import Path
+from typing import NoReturn
+
+from cli.results import Misuse, Result
+
+NODE = "signer_nodes.main"
+COORDINATOR = "custody.main"
+ITSELF = "cli.main"
+
+
+def program(module: str, *arguments: str) -> list[str]:
+    """The command line of a program of ours in this very installation."""
+    return [sys.executable, "-P", "-m", module, *arguments]
+
+
+def run_node(arguments: Namespace) -> Result:
+    """``node``: become ``quorumkeep-node`` with the same arguments."""
+    rest = [*arguments.rest, *(["--json"] if arguments.json else [])]
+    _become(program(NODE, arguments.action, *rest))
+
+
+def run_coordinator(arguments: Namespace) -> Result:
+    """``coordinator run``: become the coordinator's program."""
+    if not Path(arguments.config).exists():
+        raise Misuse(f"there is no {arguments.config}: the administrators' genesis sign makes it")
+    _become(program(COORDINATOR, "--config", arguments.config))
+
+
+def verify_log(arguments: Namespace) -> Result:
+    """``audit verify``: check a published log and replay every verdict."""
+    from cli.audit import verify
+
+    trust = Path(arguments.trust) if arguments.trust else None
+    sys.exit(verify(Path(arguments.log), trust=trust, json_output=arguments.json))
+
+
+def _become(command: list[str]) -> NoReturn:
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os.execv(command[0], command)  # noqa: S606 - a list of arguments, as S603 has it

@@ -1,0 +1,214 @@
+"""Asking for a payment, and looking at what became of it.
+
+A request is written to ``requests/`` in the backend's folder before it is sent. The same idempotency key
+again sends the same bytes again, so a lost answer or a crash never makes a second payment.
+"""
+
+import hashlib
+import time
+from argparse import Namespace
+from typing import TYPE_CHECKING
+
+from cli.amounts import amount_text, parse_amount
+from cli.connection import Connection, caller, load_connection
+from cli.files import read_bytes, write_bytes
+from cli.identities import Identity
+from cli.results import DONE, REFUSED, Document, Misuse, Result, Table, progress
+from policy.bip32 import parse_address
+from policy.encoding import canonical, parse_canonical
+from policy.errors import MalformedError, OperationalError
+from policy.intent import IDEMPOTENCY_KEY_MAX, Intent, Request, parse_request, request_id, request_message
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from custody.client import RequestView
+
+REQUEST_BYTES_MAX = 16 * 1024
+SETTLED = "settled"
+REFUSED_STATES = frozenset({"denied", "failed", "expired", "cancelled"})
+NEXT = {
+    "waiting": "operators approve it with: quorumkeep approve {request} --as DIR",
+    "denied": "change the request or the policy; nothing was paid",
+    "expired": "ask anew under another idempotency key; nothing was paid",
+}
+
+
+def send(arguments: Namespace) -> Result:
+    """``request send``: sign a request as a backend and submit it, once for each idempotency key."""
+    connection, identity = load_connection(arguments), caller(arguments)
+    if identity.card.kind != "backend":
+        raise Misuse(
+            f"{identity.card.name} is no backend: requests are signed by one; give its folder to --as"
+        )
+    request = _kept_or_new(arguments, connection, identity)
+    body = canonical(request.body())
+    signature = identity.key.sign(request_message(request.body()))
+    with connection.open(identity) as client:
+        view = client.submit_signed(body, signature)
+        if arguments.wait and not view.over:
+            view = _wait(client.watch(view.request, timeout_s=arguments.wait), view, arguments.wait)
+    return _result(view, connection)
+
+
+def show(arguments: Namespace) -> Result:
+    """``request show``: one request as the coordinator has it."""
+    connection = load_connection(arguments)
+    with connection.open(caller(arguments)) as client:
+        view = client.get(read_request_id(arguments.request))
+    result = _result(view, connection)
+    return Result(result.document, result.text)
+
+
+def wait(arguments: Namespace) -> Result:
+    """``request wait``: until nothing changes any more; refused unless it settled."""
+    connection = load_connection(arguments)
+    with connection.open(caller(arguments)) as client:
+        view = client.wait(read_request_id(arguments.request), timeout_s=arguments.timeout)
+    return _result(view, connection)
+
+
+def listing(arguments: Namespace) -> Result:
+    """``request list``: the newest requests."""
+    connection = load_connection(arguments)
+    with connection.open(caller(arguments)) as client:
+        views = client.requests(state=arguments.state, limit=arguments.limit)
+    documents = [view_document(view) for view in views]
+    rows = tuple(
+        (view.request.hex()[:16], view.state, _what(view, connection), view.rule, view.tx_hash)
+        for view in views
+    )
+    table = Table(("request", "state", "what", "rule", "transaction"), rows)
+    return Result({"requests": documents}, (table,))
+
+
+def view_document(view: "RequestView") -> Document:
+    """A request as ``--json`` prints it; what there is not yet is null."""
+    return {
+        "request": view.request.hex(),
+        "state": view.state,
+        "rule": view.rule or None,
+        "tx_hash": view.tx_hash or None,
+        "block": view.block or None,
+        "account": view.account or None,
+        "nonce": view.nonce if view.account else None,
+        "job": view.job.hex() or None,
+        "approvals": view.approvals,
+        "error": view.error or None,
+        "updated_ms": view.updated_ms,
+        "body": request_of(view).body(),
+    }
+
+
+def request_of(view: "RequestView") -> Request:
+    """The request itself, compared with its id. Raises ``OperationalError``."""
+    try:
+        body = parse_canonical(view.body, bytes_max=REQUEST_BYTES_MAX)
+        request = parse_request(body)
+    except MalformedError as error:
+        raise OperationalError(f"the coordinator shows no request: {error}; ask another one") from error
+    if request_id(body) != view.request:
+        raise OperationalError("the coordinator shows another request under this id: do not trust it")
+    return request
+
+
+def read_request_id(text: str) -> bytes:
+    """A request id from the command line. Raises ``Misuse``."""
+    if len(text) != 64 or set(text) - set("0123456789abcdef"):
+        raise Misuse(
+            f"{text[:80]!r} is no request id: it has 64 hex digits, as request list prints with --json"
+        )
+    return bytes.fromhex(text)
+
+
+def intent_text(intent: Intent, connection: Connection) -> str:
+    """What an intent moves, in words."""
+    asset = connection.asset(intent.asset)
+    amount = amount_text(intent.amount, asset=intent.asset, decimals=asset.decimals)
+    return f"{amount} from {intent.wallet} on {intent.chain} to {intent.destination}"
+
+
+def _kept_or_new(arguments: Namespace, connection: Connection, identity: Identity) -> Request:
+    """The request kept under this idempotency key if it asks for the same, else a new one, kept."""
+    key = arguments.idempotency_key
+    if not 1 <= len(key) <= IDEMPOTENCY_KEY_MAX or not key.isprintable():
+        raise Misuse(
+            f"an idempotency key has 1 to {IDEMPOTENCY_KEY_MAX} printable characters: choose another"
+        )
+    intent, fee_ceiling = _intent(arguments, connection), _fee_ceiling(arguments, connection)
+    path = identity.folder / "requests" / f"{hashlib.sha256(key.encode()).hexdigest()[:32]}.json"
+    if path.exists():
+        kept = parse_request(
+            parse_canonical(read_bytes(path, "the kept request"), bytes_max=REQUEST_BYTES_MAX)
+        )
+        if (kept.intent, kept.fee_ceiling) != (intent, fee_ceiling):
+            raise OperationalError(
+                f"the idempotency key {key!r} was used for {intent_text(kept.intent, connection)}: "
+                "use a new key for another payment"
+            )
+        progress(f"sending the request kept under {key!r} again")
+        return kept
+    now_ms = time.time_ns() // 1_000_000
+    request = Request(
+        origin=connection.origin,
+        initiator=identity.card.name,
+        intent=intent,
+        fee_ceiling=fee_ceiling,
+        idempotency_key=key,
+        created_ms=now_ms,
+        expires_ms=now_ms + arguments.expires_in * 1000,
+    )
+    write_bytes(path, canonical(request.body()), mode=0o600)
+    return request
+
+
+def _intent(arguments: Namespace, connection: Connection) -> Intent:
+    asset = connection.asset(arguments.asset)
+    if arguments.wallet not in connection.policy.wallets:
+        known = ", ".join(sorted(connection.policy.wallets))
+        raise Misuse(f"the policy has no wallet {arguments.wallet[:64]!r}: it has {known}")
+    try:
+        destination = parse_address(arguments.to)
+    except MalformedError as error:
+        raise Misuse(f"--to: {error}") from error
+    amount = parse_amount(arguments.amount, asset=arguments.asset, decimals=asset.decimals)
+    return Intent(asset.chain, arguments.wallet, arguments.asset, amount, destination)
+
+
+def _fee_ceiling(arguments: Namespace, connection: Connection) -> int:
+    chain = connection.policy.chains[connection.asset(arguments.asset).chain]
+    if arguments.fee_ceiling is None:
+        return chain.fee_ceiling
+    native = connection.asset(chain.native)
+    return parse_amount(arguments.fee_ceiling, asset=chain.native, decimals=native.decimals)
+
+
+def _wait(views: "Iterator[RequestView]", view: "RequestView", timeout_s: float) -> "RequestView":
+    for view in views:
+        progress(f"{view.request.hex()[:16]} is {view.state}")
+        if view.over:
+            return view
+    raise OperationalError(
+        f"the request is {view.state} after {timeout_s} s: look with quorumkeep request wait"
+    )
+
+
+def _result(view: "RequestView", connection: Connection) -> Result:
+    request = view.request.hex()
+    lines = [
+        f"request {request}",
+        f"  {_what(view, connection)}",
+        f"  is {view.state} by rule {view.rule or '-'}",
+    ]
+    if view.tx_hash:
+        lines.append(f"  transaction {view.tx_hash}" + (f" in block {view.block}" if view.block else ""))
+    if view.error:
+        lines.append(f"  {view.error}")
+    if view.state in NEXT:
+        lines.append("  next: " + NEXT[view.state].format(request=request))
+    code = REFUSED if view.state in REFUSED_STATES else DONE
+    return Result(view_document(view), tuple(lines), code)
+
+
+def _what(view: "RequestView", connection: Connection) -> str:
+    return intent_text(request_of(view).intent, connection)
