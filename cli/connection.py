@@ -62,7 +62,11 @@ def client_document(deployment: dict[str, Any], certificate: bytes, *, policy: J
 
 def load_connection(arguments: Namespace) -> Connection:
     """The deployment named by ``--client`` or the environment. Raises ``OperationalError``."""
-    path = Path(arguments.client or os.environ.get(VARIABLE) or "client.json")
+    return read_connection(Path(arguments.client or os.environ.get(VARIABLE) or "client.json"))
+
+
+def read_connection(path: Path) -> Connection:
+    """The deployment described by a ``client.json``. Raises ``OperationalError``."""
     document = read_document(path, f"the deployment's file (--client or ${VARIABLE})")
     try:
         return Connection(

@@ -56,6 +56,7 @@ def init(arguments: Namespace) -> Result:
         "address": arguments.address or arguments.listen,
         "log_dir": str(arguments.log_dir),
         "chains": dict(chains),
+        "confirmations": arguments.confirmations,
         "log_key": log_key.public_key().public_bytes_raw().hex(),
         "nodes": [],
         "administrators": [],
@@ -143,7 +144,7 @@ def coordinator_config(draft: dict[str, Any]) -> str:
         lines += [f'\n[nodes."{node["name"]}"]', f'address = "{node["address"]}"']
         lines += [f'certificate = "nodes/{node["name"]}.pem"']
     for chain, url in draft["chains"].items():
-        lines += [f'\n[chains."{chain}"]', f'url = "{url}"', "confirmations = 1", "poll_ms = 200"]
+        lines += [f'\n[chains."{chain}"]', f'url = "{url}"', f"confirmations = {draft['confirmations']}"]
     return "\n".join(lines) + "\n"
 
 

@@ -41,6 +41,9 @@ def _add_setup(commands: Commands) -> None:
         "--listen", default="127.0.0.1:7600", help="where the coordinator listens (%(default)s)"
     )
     init.add_argument("--address", default="", help="where clients find it, if that is another HOST:PORT")
+    init.add_argument(
+        "--confirmations", type=int, default=12, help="blocks until a payment is settled (%(default)s)"
+    )
     init.add_argument("--log-dir", default="log", help="where the log is published, from --dir (%(default)s)")
     enroll = _group(commands, "enroll", "take somebody's card into the draft, by its fingerprint")
     node = _command(

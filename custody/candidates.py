@@ -4,7 +4,7 @@ A candidate the fold would not take in is not written, with one exception: a req
 denies stands in the log, inert, so that the denial is on record.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from policy import ledger
@@ -23,10 +23,13 @@ JUDGED = ("request", "reserve")
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """What should enter the log: ``proof`` is ``signature``, ``signatures`` or ``assertion``."""
+    """What should enter the log: ``proof`` is ``signature``, ``signatures`` or ``assertion``.
+
+    A body may be a function of the state before its entry: then it is made when its turn comes.
+    """
 
     kind: str
-    body: Json
+    body: "Json | Callable[[State], Json]"
     proof: Mapping[str, Json] = field(default_factory=dict)
 
 
@@ -94,13 +97,14 @@ def write_batch(tip: Tip, candidates: Sequence[Candidate], *, now_ms: int) -> Ba
 def _write(state: State, candidate: Candidate, time_ms: int) -> bytes | Outcome:
     """The bytes of the entry, or why there will be none."""
     proof = dict(candidate.proof)
+    body = candidate.body(state) if callable(candidate.body) else candidate.body
     try:
         if candidate.kind in JUDGED:
-            verdict = ledger.judge(state, candidate.kind, candidate.body, time_ms=time_ms)
+            verdict = ledger.judge(state, candidate.kind, body, time_ms=time_ms)
             if candidate.kind == "reserve" and verdict.outcome is not Answer.ALLOW:
                 return Outcome("reserve", False, verdict.reason, b"", verdict)
             proof["verdict"] = verdict.to_json()
-        entry = make_entry(candidate.kind, time_ms, candidate.body, **proof)
+        entry = make_entry(candidate.kind, time_ms, body, **proof)
     except MalformedError as error:
         return Outcome(candidate.kind, False, str(error))
     if len(entry) > ENTRY_BYTES_MAX:

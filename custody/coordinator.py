@@ -50,6 +50,7 @@ async def start(parts: Parts, genesis: bytes) -> None:
         tip, note = await _begin(parts, genesis)
     _wire(parts, tip, note, _best_quorum(branches, await parts.database.call(Store.quorum_note)))
     await parts.pools.load(tip.state)
+    parts.slots.load(await parts.database.call(Store.slots), tip.state)
 
 
 async def run(parts: Parts, publisher: Publisher | None) -> None:
@@ -115,7 +116,7 @@ def _wire(parts: Parts, tip: Tip, note: bytes, quorum: Published) -> None:
         raise InvariantError("the log key's file is not the key in the roster: give the right file")
     handlers: dict[Effect, Handler] = {effect: partial(work, parts) for effect, work in EFFECTS.items()}
     parts.duties.use(handlers)
-    parts.sequencer.on_written.append(parts.signing.written)
+    parts.sequencer.on_written += [parts.signing.written, parts.slots.written]
     parts.sequencer.on_applied.append(parts.duties.applied)
     parts.sequencer.start(tip)
     parts.replication.start(Published(tip.frontier.size, note), quorum, state=tip.state)

@@ -49,6 +49,7 @@ class Duties:
         self._again: set[tuple[bytes, Effect]] = set()
         self._slots = asyncio.Semaphore(CONCURRENT_MAX)
         self._failed: asyncio.Future[None] | None = None
+        self._stopped = False
         self.on_changed: list[Callable[[RequestRecord], None]] = []
 
     def use(self, handlers: Mapping[Effect, Handler]) -> None:
@@ -58,13 +59,20 @@ class Duties:
     async def run(self) -> None:
         """Take up what is owed, then expire what is overdue, until cancelled."""
         self._failed = asyncio.get_running_loop().create_future()
-        for duty in await self._database.call(Store.duties):
-            self._schedule(duty)
-        while True:
-            await self._expire()
-            await asyncio.wait([self._failed], timeout=SWEEP_S)
-            if self._failed.done():
-                self._failed.result()
+        try:
+            for duty in await self._database.call(Store.duties):
+                self._schedule(duty)
+            while True:
+                await self._expire()
+                await asyncio.wait([self._failed], timeout=SWEEP_S)
+                if self._failed.done():
+                    self._failed.result()
+        finally:
+            self._stopped = True
+            tasks = list(self._running.values())
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
 
     async def apply(self, change: Change) -> RequestRecord | None:
         """Make an event durable and schedule what it asks for; None when it changed nothing."""
@@ -88,6 +96,8 @@ class Duties:
 
     def _schedule(self, duty: Duty) -> None:
         key = (duty.request, duty.effect)
+        if self._stopped:
+            return  # the database keeps it
         if key in self._running:
             self._again.add(key)  # it is owed anew: run once more when the present run ends
             return

@@ -30,6 +30,7 @@ from custody.replication import Replication
 from custody.sequencer import Sequencer
 from custody.service import Service
 from custody.signing import Signing
+from custody.slots import Slots
 from policy.errors import OperationalError, QuorumkeepError
 from signer_nodes.api.certificates import Credentials, PinnedIdentity
 from signer_nodes.api.client import NodeClient, Target
@@ -95,6 +96,7 @@ def build(config: Config, credentials: Credentials) -> Parts:
             database, nodes, PoolSizes(config.pool_low, config.pool_batch), now_ms=now_ms, metrics=metrics
         ),
         signing=signing,
+        slots=Slots(),
         nodes=nodes,
         chains={name: EvmChain(name, chain.url) for name, chain in config.chains.items()},
         log_key=log_key,

@@ -12,6 +12,7 @@ from custody.ports import Chain, Node
 from custody.replication import Replication
 from custody.sequencer import Sequencer
 from custody.signing import Signing
+from custody.slots import Slots
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +25,7 @@ class Parts:
     duties: Duties
     pools: Pools
     signing: Signing
+    slots: Slots
     nodes: Mapping[str, Node]
     chains: Mapping[str, Chain]
     log_key: LogKey

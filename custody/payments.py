@@ -9,7 +9,7 @@ import time
 
 from custody.adapters.store import Store
 from custody.candidates import Candidate
-from custody.chains.evm_transaction import cancellation, payment
+from custody.chains.evm_transaction import cancellation, payment, with_nonce
 from custody.duties import NotYet
 from custody.parts import Parts
 from custody.planning import (
@@ -33,6 +33,7 @@ from policy.evaluate import Outcome as Answer
 from policy.evaluate import Verdict
 from policy.intent import Request, parse_request
 from policy.state import CANCEL, PAYMENT, JobStatus, Outcome
+from policy.state import State as LogState
 
 POLL_SLOT_MS = 1_000
 RETRY_MS = 500
@@ -54,47 +55,56 @@ async def log_request(parts: Parts, record: RequestRecord, _: Duty) -> None:
 
 
 async def plan(parts: Parts, record: RequestRecord, _: Duty) -> None:
-    """Choose the account, take a slot on it, and build the transaction."""
+    """Choose the account and build the transaction; take a slot only for what approvals must sign."""
     request, state = _request(record), parts.sequencer.state
     waits = needs_approval(state.policy, record.rule)
     chain = chain_of(parts, request.intent.chain)
     waiting = await parts.database.call(Store.waiting_by_account, chain.name) if waits else {}
-    account = choose_account(state, request.intent.wallet, waits=waits, waiting=waiting)
-    nonce = await parts.database.call(
-        Store.take_slot,
-        record.request,
-        chain=chain.name,
-        account=account.address,
-        chain_nonce=await chain.account_nonce(account.address),
-    )
-    fields = {"account": account.address, "path": account.path, "nonce": nonce, "chain": chain.name}
-    tx = await _build(parts, request, account=account, nonce=nonce)
-    event = Event.PLANNED_WAITING if waits else Event.PLANNED
-    await parts.duties.apply(Change(record.request, event, {**fields, "tx": tx}))
+    gaps = parts.slots.gaps(state, chain.name) if waits else frozenset()
+    account = choose_account(state, request.intent.wallet, waits=waits, waiting=waiting, gaps=gaps)
+    if not parts.slots.knows(chain.name, account.address):
+        parts.slots.start(chain.name, account.address, await chain.account_nonce(account.address))
+    tx = await _build(parts, request, account)
+    fields: dict[str, object] = {
+        "account": account.address,
+        "path": account.path,
+        "chain": chain.name,
+        "tx": tx,
+    }
+    if not waits:
+        await parts.duties.apply(Change(record.request, Event.PLANNED, fields))
+        return
+    slot = parts.slots.plan(parts.sequencer.state, chain.name, account.address, request=record.request)
+    fields |= {"nonce": slot.nonce, "tx": with_nonce(tx, slot.nonce)}
+    await parts.duties.apply(Change(record.request, Event.PLANNED_WAITING, fields, slot=slot))
 
 
 async def reserve(parts: Parts, record: RequestRecord, _: Duty) -> None:
     """Reserve the planned transaction with a presignature of live nodes."""
     if record.job:  # a retry: without w cosigners it could only fail like the job before
         await parts.replication.wait_quorum(parts.replication.newest.size, QUORUM_S)
+    if not parts.slots.knows(record.chain, record.account):  # planned before a restart
+        nonce = await chain_of(parts, record.chain).account_nonce(record.account)
+        parts.slots.start(record.chain, record.account, nonce)
     outcome = await _reserve(parts, record, tx=record.tx, purpose=PAYMENT)
     if outcome.accepted or outcome.verdict is None:
         return
     await _not_reserved(parts, record, outcome.verdict)
 
 
-async def cancel(parts: Parts, record: RequestRecord, _: Duty) -> None:
+async def cancel(parts: Parts, record: RequestRecord, duty: Duty) -> None:
     """Use up the slot of a request that is over, once later ones wait behind it."""
     if record.nonce is None:
-        await parts.database.call(Store.drop_duty, record.request, _.effect)
+        await parts.database.call(Store.drop_duty, record.request, duty.effect)
         return
     state, now = parts.sequencer.state, parts.now_ms()
     known = state.requests.get(record.request)
-    waited_for = await parts.database.call(Store.slot_is_waited_for, record.request)
-    if not waited_for and (known is None or known.anchor is None):
+    if known is None or known.anchor is None:  # nothing of the log names the slot: the next request takes it
         await parts.database.call(Store.release_slot, record.request)
-        await parts.database.call(Store.drop_duty, record.request, _.effect)
+        parts.slots.release(record.request)
+        await parts.database.call(Store.drop_duty, record.request, duty.effect)
         return
+    waited_for = await parts.database.call(Store.slot_is_waited_for, record.request)
     if not waited_for or now < record.expires_ms:
         raise NotYet(max(now + POLL_SLOT_MS, record.expires_ms if waited_for else 0), record.error)
     fees = await chain_of(parts, record.chain).cancel_fees(state.policy.cancel_fee_ceiling)
@@ -149,9 +159,21 @@ async def _reserve(parts: Parts, record: RequestRecord, *, tx: bytes, purpose: s
     except OperationalError:
         await _wait(refilled, RETRY_MS / 1000)
         raise
-    body = reserve_body(
-        state, record, tx=tx, purpose=purpose, signers=signers, presignature=item.presignature
-    )
+
+    def body(before: LogState) -> Json:
+        """The reservation at the slot that is free when its turn comes, unless the request has one."""
+        nonce = record.nonce
+        if nonce is None:
+            nonce = parts.slots.first_free(before, record.chain, record.account)
+        return reserve_body(
+            before,
+            record,
+            tx=with_nonce(tx, nonce),
+            purpose=purpose,
+            signers=signers,
+            presignature=item.presignature,
+        )
+
     outcome = await parts.sequencer.log(Candidate("reserve", body))
     if outcome.accepted:
         await parts.database.call(Store.use_presignatures, [item.presignature])
@@ -176,14 +198,15 @@ async def _give_up(parts: Parts, record: RequestRecord, reason: str, silent: fro
     await parts.duties.apply(Change(record.request, event, {"error": f"retrying: {reason}"[:1000]}))
 
 
-async def _build(parts: Parts, request: Request, *, account: Account, nonce: int) -> bytes:
+async def _build(parts: Parts, request: Request, account: Account) -> bytes:
+    """The payment at nonce 0, to be put at its own nonce."""
     policy = parts.sequencer.state.policy
     contract = contract_of(policy, request.intent.asset)
     ceiling = fee_ceiling(policy, request)
     fees = await chain_of(parts, request.intent.chain).fees(
         request.intent, account=account.address, contract=contract, ceiling=ceiling
     )
-    return payment(request.intent, contract=contract, nonce=nonce, fees=fees)
+    return payment(request.intent, contract=contract, nonce=0, fees=fees)
 
 
 def chain_of(parts: Parts, name: str) -> Chain:

@@ -53,13 +53,19 @@ def needs_approval(policy: Policy, rule: str) -> bool:
     return not any(one.name == rule and isinstance(one.then, Allow) for one in policy.rules)
 
 
-def choose_account(state: State, wallet: str, *, waits: bool, waiting: Mapping[str, int]) -> Account:
-    """The paying account: the first path for what needs no approval, else the least waited-on other one."""
+def choose_account(
+    state: State, wallet: str, *, waits: bool, waiting: Mapping[str, int], gaps: frozenset[str]
+) -> Account:
+    """The paying account: the first path for what needs no approval, another one for what waits.
+
+    Of the others, one with a gap comes first, because later slots wait for it; then the one on which
+    the fewest wait.
+    """
     key = key_of(state, wallet)
     first, *others = (account_at(key, path) for path in state.policy.wallets[wallet].paths)
     if not waits or not others:
         return first
-    return min(others, key=lambda account: waiting.get(account.address, 0))
+    return min(others, key=lambda one: (one.address not in gaps, waiting.get(one.address, 0)))
 
 
 def contract_of(policy: Policy, asset: str) -> str | None:

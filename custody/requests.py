@@ -89,7 +89,7 @@ _PAYMENT: Table = {
     (State.WAITING, Event.APPROVED): Step(State.READY, (Effect.RESERVE,)),
     (State.WAITING, Event.REFUSED): Step(State.DENIED, (Effect.CANCEL,)),
     (State.WAITING, Event.TIME_OVER): Step(State.EXPIRED, (Effect.CANCEL,)),
-    (State.READY, Event.APPROVAL_MISSING): Step(State.WAITING),
+    (State.READY, Event.APPROVAL_MISSING): Step(State.LOGGED, (Effect.PLAN,)),
     (State.READY, Event.REFUSED): Step(State.DENIED, (Effect.CANCEL,)),
     (State.READY, Event.TIME_OVER): Step(State.EXPIRED, (Effect.CANCEL,)),
     (State.RESERVED, Event.SIGNERS_FAILED): Step(State.READY, (Effect.RESERVE,)),

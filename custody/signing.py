@@ -54,7 +54,6 @@ class Signing:
         self._runs: dict[bytes, _Run] = {}
         self._ready: list[_Run] = []
         self._wake = asyncio.Event()
-        self._calls: set[asyncio.Task[None]] = set()
 
     def written(self, folded: Folded) -> None:
         """Expect openings of a job; called before any cosigner is sent its reservation."""
@@ -94,15 +93,14 @@ class Signing:
 
     async def run(self, note: Callable[[], bytes]) -> None:
         """Send finishes until cancelled; ``note`` gives the newest checkpoint with w cosignatures."""
-        while True:
-            await self._wake.wait()
-            self._wake.clear()
-            ready, self._ready = self._ready, []
-            for name in {name for run in ready for name in run.job.signers}:
-                mine = [run for run in ready if name in run.parties]
-                call = asyncio.create_task(self._finish(name, note(), mine))
-                self._calls.add(call)
-                call.add_done_callback(self._calls.discard)
+        async with asyncio.TaskGroup() as calls:
+            while True:
+                await self._wake.wait()
+                self._wake.clear()
+                ready, self._ready = self._ready, []
+                for name in sorted({name for run in ready for name in run.job.signers}):
+                    mine = [run for run in ready if name in run.parties]
+                    calls.create_task(self._finish(name, note(), mine))
 
     async def _finish(self, name: str, note: bytes, runs: list[_Run]) -> None:
         jobs = tuple(FinishJob(run.job.job_id, tuple(sorted(run.rhos.items()))) for run in runs)

@@ -9,8 +9,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Final, TypeVar
 
-from policy.encoding import Json, canonical, parse_canonical, statement, tagged_hash
-from policy.errors import InvariantError, MalformedError, OperationalError
+from policy.encoding import Json, canonical, parse_canonical, statement
+from policy.errors import InvariantError, OperationalError
 from policy.fields import Fields
 from policy.log.checkpoint import Checkpoint, Note, cosignature, cosignature_message
 from policy.log.merkle import EMPTY_ROOT, frontier_at, leaf_hash, leaf_reader
@@ -22,7 +22,9 @@ from signer_nodes.witness import (
     Identity,
     Refusal,
     abandon,
+    after_leaving,
     check_cosigned,
+    check_fork,
     check_leave,
     extend,
     fold_entries,
@@ -35,7 +37,8 @@ from signer_nodes.witness import (
 T = TypeVar("T")
 HEAD_RECORD: Final = "head"
 FOLD_BATCH: Final = 1024
-_REFUSED: Final = "refused-branches"
+_RENOUNCED: Final = "renounced"
+BRANCHES_MAX: Final = 4096
 RE_ENROL: Final = (
     "it signs nothing any more: enrol this machine as a new node with a new identity, "
     "and have the administrators' quorum replace the old one in the roster"
@@ -55,7 +58,7 @@ class TokenHead:
     marks: int
     marks_chain: bytes
     floor: int
-    refused: bytes
+    renounced: int
 
     def to_bytes(self) -> bytes:
         """The record's canonical encoding."""
@@ -66,7 +69,7 @@ class TokenHead:
                 "marks": self.marks,
                 "marks_chain": self.marks_chain.hex(),
                 "floor": self.floor,
-                "refused": self.refused.hex(),
+                "renounced": self.renounced,
             }
         )
 
@@ -80,7 +83,7 @@ class TokenHead:
             marks=fields.integer("marks"),
             marks_chain=fields.hex("marks_chain", length=32),
             floor=fields.integer("floor"),
-            refused=fields.hex("refused", length=32),
+            renounced=fields.integer("renounced"),
         )
         fields.done()
         return head
@@ -189,8 +192,8 @@ class NodeLog:
         name, branch = parse_branch(body, self.cosigner.identity.origin)
         if name != self.name:
             raise Refusal("name", f"this cosigner is {self.name}, not {name}")
-        self.cosigner = abandon(self.cosigner, branch, leaf_at=self.leaf_at)
-        self._store_renounced()
+        self.cosigner = abandon(self.cosigner, branch, leaf_at=self.leaf_at, root_at=self.root_at)
+        self._store.put_meta(_RENOUNCED, _renounced(self.cosigner))
         self.bind_token()
         return self._hsm.sign_statement(
             statement("abandon", branch.body(self.cosigner.identity.origin, name))
@@ -199,35 +202,44 @@ class NodeLog:
     def leave(
         self, statements: Sequence[tuple[Json, bytes]], *, marks: Callable[[int], Sequence[Mark]]
     ) -> int:
-        """Leave this node's branch for good; the size it is back at.
+        """Leave this node's branch for good, on cosigners' statements; the size it is back at.
 
         ``marks`` gives the burns of everything bound on the branch, which starts at that size.
         """
         self._check_open()
-        size = check_leave(self.cosigner, statements, leaf_at=self.leaf_at)
-        floor = max(self.cosigner.floor, self.cosigner.size)
+        return self._go_back(check_leave(self.cosigner, statements, leaf_at=self.leaf_at), marks)
+
+    def leave_by_fork(self, entry: bytes, *, marks: Callable[[int], Sequence[Mark]]) -> int:
+        """Leave this node's branch for good, on the administrators' fork entry."""
+        self._check_open()
+        return self._go_back(check_fork(self.cosigner, entry, root_at=self.root_at), marks)
+
+    def _go_back(self, size: int, marks: Callable[[int], Sequence[Mark]]) -> int:
+        """Burn, renounce, bind, then drop the branch; after a crash before that it is left again."""
+        refolded, _ = fold_entries(new_cosigner(self.cosigner.identity), self._store.entries(0, size))
+        after = after_leaving(self.cosigner, refolded, left=self.leaf_at(size))
         burns = marks(size)
-        self._store.put_meta("floor", str(floor).encode())
-        self._store.add_marks(burns)
-        refused, quorum_head = self.cosigner.refused, self.cosigner.quorum_head
+        if burns:
+            self._store.add_marks(burns)
+        self._store.put_meta(_RENOUNCED, _renounced(after))
+        self._bind(after)
         self._store.truncate(size)
-        self.cosigner = new_cosigner(self.cosigner.identity)
-        self._leaves = []
-        self._fold_stored(size)
-        self.cosigner = replace(self.cosigner, floor=floor, refused=refused, quorum_head=quorum_head)
-        self.bind_token()
+        self.cosigner, self._leaves = after, self._leaves[:size]
         return size
 
     def bind_token(self) -> None:
         """Bind the disk's head and marks to the token: nothing leaves before this has returned."""
+        self._bind(self.cosigner)
+
+    def _bind(self, cosigner: Cosigner) -> None:
         count, chain = self._store.marks_head()
         head = TokenHead(
-            size=self.cosigner.size,
-            root=self.cosigner.frontier.root(),
+            size=cosigner.size,
+            root=cosigner.frontier.root(),
             marks=count,
             marks_chain=chain,
-            floor=self.cosigner.floor,
-            refused=_refused_hash(self.cosigner),
+            floor=cosigner.floor,
+            renounced=_renounced_count(cosigner),
         )
         self._hsm.write_record(HEAD_RECORD, head.to_bytes())
 
@@ -295,15 +307,17 @@ class NodeLog:
         self.cosigner = replace(self.cosigner, quorum_head=checkpoint)
 
     def _restore_renounced(self) -> None:
-        floor = int(self._store.meta("floor") or b"0")
-        refused = _read_refused(self._store.meta(_REFUSED) or b"[]")
-        self.cosigner = replace(self.cosigner, floor=floor, refused=refused)
-
-    def _store_renounced(self) -> None:
-        items: list[Json] = [
-            {"index": index, "entry": entry.hex()} for index, entry in sorted(self.cosigner.refused)
-        ]
-        self._store.put_meta(_REFUSED, canonical(items))
+        data = self._store.meta(_RENOUNCED)
+        if data is None:
+            return
+        fields = Fields(parse_canonical(data, bytes_max=1 << 20), "renounced branches")
+        self.cosigner = replace(
+            self.cosigner,
+            floor=fields.integer("floor"),
+            refused=frozenset(fields.objects("refused", _read_first, count_max=BRANCHES_MAX)),
+            left=frozenset(fields.objects("left", _read_first, count_max=BRANCHES_MAX)),
+        )
+        fields.done()
 
     def _check_token(self, head: TokenHead) -> None:
         if head.size > self.cosigner.size or self.root_at(head.size) != head.root:
@@ -312,25 +326,27 @@ class NodeLog:
             )
         if self._store.marks_chain_at(head.marks) != head.marks_chain:
             raise RolledBack(f"the disk lacks marks of signatures that the token remembers: {RE_ENROL}")
-        if head.floor > self.cosigner.floor or (
-            head.refused != _refused_hash(self.cosigner) and not self.cosigner.refused
-        ):
+        if head.floor > self.cosigner.floor or head.renounced > _renounced_count(self.cosigner):
             raise RolledBack(f"the disk lacks a branch this node renounced: {RE_ENROL}")
 
 
-def _refused_hash(cosigner: Cosigner) -> bytes:
-    return tagged_hash(
-        "refused", *(index.to_bytes(8, "big") + entry for index, entry in sorted(cosigner.refused))
+def _renounced(cosigner: Cosigner) -> bytes:
+    def listed(branches: frozenset[tuple[int, bytes]]) -> list[Json]:
+        return [{"index": index, "entry": entry.hex()} for index, entry in sorted(branches)]
+
+    return canonical(
+        {
+            "floor": cosigner.floor,
+            "refused": listed(cosigner.refused),
+            "left": listed(cosigner.left),
+        }
     )
 
 
-def _read_refused(data: bytes) -> frozenset[tuple[int, bytes]]:
-    items = parse_canonical(data, bytes_max=1 << 20)
-    if not isinstance(items, list):
-        raise MalformedError("the renounced branches on disk are not a list")
-    found = set()
-    for item in items:
-        fields = Fields(item, "renounced branch")
-        found.add((fields.integer("index"), fields.hex("entry", length=32)))
-        fields.done()
-    return frozenset(found)
+def _renounced_count(cosigner: Cosigner) -> int:
+    """How many branches were renounced; it only rises, so fewer on disk means an older disk."""
+    return len(cosigner.refused) + len(cosigner.left)
+
+
+def _read_first(fields: Fields) -> tuple[int, bytes]:
+    return fields.integer("index"), fields.hex("entry", length=32)

@@ -157,9 +157,14 @@ class NodeRuntime:
             self._last = None
             log, signer = self._parts.log, self._parts.signer
             state = log.cosigner.state
-            await self._in_thread(
-                lambda: log.leave(statements, marks=lambda size: signer.abandon_branch(state, size))
-            )
+
+            def burns(size: int) -> tuple[Mark, ...]:
+                return signer.abandon_branch(state, size)
+
+            if call.fork:
+                await self._in_thread(lambda: log.leave_by_fork(call.fork, marks=burns))
+            else:
+                await self._in_thread(lambda: log.leave(statements, marks=burns))
         return pb.LeaveReply()
 
     async def keygen(self, caller: Caller, call: pb.Keygen) -> pb.KeygenReply:

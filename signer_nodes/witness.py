@@ -46,7 +46,7 @@ class Refusal(ProtocolError):
 
 
 class Contradiction(ProtocolError):
-    """Two quorum heads contradict one another: the cosigner must freeze and keep ``evidence``."""
+    """A quorum head contradicts this cosigner's own: it must freeze and keep ``evidence``."""
 
     def __init__(self, reason: str, evidence: bytes) -> None:
         super().__init__(reason)
@@ -84,7 +84,11 @@ class Branch:
 
 @dataclass(frozen=True, slots=True)
 class Cosigner:
-    """Everything a cosigner knows of the log; ``rosters`` with the sizes they came into force at."""
+    """Everything a cosigner knows of the log; ``rosters`` with the sizes they came into force at.
+
+    ``refused`` and ``left`` are first entries (index, leaf hash) of branches: those it has stated
+    never to cosign, and those it was on and left.
+    """
 
     identity: Identity
     state: State
@@ -93,6 +97,7 @@ class Cosigner:
     quorum_head: Checkpoint | None = None
     floor: int = 0
     refused: frozenset[tuple[int, bytes]] = frozenset()
+    left: frozenset[tuple[int, bytes]] = frozenset()
 
     @property
     def size(self) -> int:
@@ -147,10 +152,10 @@ def extend(
         raise Refusal("head", f"this cosigner has {cosigner.size} entries; send what follows them")
     if checkpoint.size <= cosigner.floor:
         raise Refusal("abandoned", f"only heads above {cosigner.floor} are cosigned after leaving a branch")
-    _check_root(cosigner, entries, received, checkpoint)
+    _check_root(cosigner, entries, note=received, checkpoint=checkpoint)
     for offset, data in enumerate(entries):
-        if (start + offset, leaf_hash(data)) in cosigner.refused:
-            raise Refusal("abandoned", f"entry {start + offset} is one this cosigner stated never to cosign")
+        if (start + offset, leaf_hash(data)) in cosigner.refused | cosigner.left:
+            raise Refusal("abandoned", f"entry {start + offset} is on a branch this cosigner has renounced")
         _check_time(data, start + offset, latest_ms=now_ms + skew_ms)
     extended, outcomes = fold_entries(cosigner, entries)
     if extended.state.digest != checkpoint.state:
@@ -237,11 +242,19 @@ def parse_branch(body: Json, origin: str) -> tuple[str, Branch]:
     return name, branch
 
 
-def abandon(cosigner: Cosigner, branch: Branch, *, leaf_at: Callable[[int], bytes]) -> Cosigner:
+def abandon(
+    cosigner: Cosigner,
+    branch: Branch,
+    *,
+    leaf_at: Callable[[int], bytes],
+    root_at: Callable[[int], bytes],
+) -> Cosigner:
     """State that the branch is not and never will be cosigned here. Durable before it is signed."""
-    _check_last_quorum(cosigner, branch)
-    if cosigner.size > branch.q_size and leaf_at(branch.q_size) == branch.entry:
-        raise Refusal("cosigned", "this cosigner is itself on that branch")
+    if branch.q_size > cosigner.size or root_at(branch.q_size) != branch.q_root:
+        raise Refusal("quorum", f"the head of {branch.q_size} entries it starts from is not known here")
+    first = (branch.q_size, branch.entry)
+    if first in cosigner.left or (cosigner.size > branch.q_size and leaf_at(branch.q_size) == branch.entry):
+        raise Refusal("cosigned", "this cosigner is or was itself on that branch")
     return replace(cosigner, refused=cosigner.refused | {(branch.q_size, branch.entry)})
 
 
@@ -307,24 +320,19 @@ def _check_burned(job: Job, entry: ForkEntry, roster: Roster) -> None:
 def after_leaving(cosigner: Cosigner, refolded: Cosigner, *, left: bytes) -> Cosigner:
     """``refolded`` to the size that ``check_leave`` or ``check_fork`` gave, as it goes on from there.
 
-    ``left`` is the leaf hash of the first entry left behind: it is never cosigned again, nor is any
-    head up to the one ``cosigner`` leaves.
+    ``left`` is the leaf hash of the first entry left behind: no head with it is cosigned again, nor is
+    any up to the one ``cosigner`` leaves, and this cosigner never states that it was not on it.
     """
     return replace(
         refolded,
         quorum_head=cosigner.quorum_head,
         floor=max(cosigner.floor, cosigner.size),
-        refused=cosigner.refused | {(refolded.size, left)},
+        refused=cosigner.refused,
+        left=cosigner.left | {(refolded.size, left)},
     )
 
 
-def _check_last_quorum(cosigner: Cosigner, branch: Branch) -> None:
-    size, root = last_quorum(cosigner)
-    if (size, root) != (branch.q_size, branch.q_root):
-        raise Refusal("quorum", f"the last quorum head known here has {size} entries, not {branch.q_size}")
-
-
-def _check_root(cosigner: Cosigner, entries: Sequence[bytes], note: Note, checkpoint: Checkpoint) -> None:
+def _check_root(cosigner: Cosigner, entries: Sequence[bytes], *, note: Note, checkpoint: Checkpoint) -> None:
     frontier = cosigner.frontier
     for data in entries:
         frontier = frontier.append(leaf_hash(data))

@@ -45,6 +45,7 @@ from custody.records import (
     SignedTransaction,
 )
 from custody.requests import START, Effect, State, advance
+from policy.approval import Slot
 from policy.errors import OperationalError
 
 LIST_MAX = 500
@@ -215,20 +216,11 @@ class Store:
 
     # Slots.
 
-    def take_slot(self, request: bytes, *, chain: str, account: str, chain_nonce: int) -> int:
-        """The request's nonce on ``account``: the one it has, or the lowest free one from ``chain_nonce``."""
-        with self._transaction() as db:
-            mine = db.execute(select(SLOTS).where(SLOTS.c.request == request)).first()
-            if mine is not None:
-                return int(mine.nonce)
-            of_account = (SLOTS.c.chain == chain) & (SLOTS.c.account == account)
-            query = select(SLOTS.c.nonce).where(of_account, SLOTS.c.nonce >= chain_nonce)
-            nonce = _lowest_free(
-                chain_nonce, [row.nonce for row in db.execute(query.order_by(SLOTS.c.nonce))]
-            )
-            values = {"chain": chain, "account": account, "nonce": nonce, "request": request}
-            db.execute(insert(SLOTS).values(values))
-            return nonce
+    def slots(self) -> tuple[tuple[Slot, bytes], ...]:
+        """Every slot a request holds or held."""
+        with self._engine.connect() as db:
+            rows = db.execute(select(SLOTS)).all()
+        return tuple((Slot(row.chain, row.account, row.nonce), row.request) for row in rows)
 
     def release_slot(self, request: bytes) -> None:
         """Give back a slot that no transaction of the log ever named."""
@@ -367,15 +359,6 @@ def _insert_request(db: Connection, new: NewRequest, now_ms: int) -> RequestReco
     db.execute(insert(REQUESTS).values(values))
     _owe(db, new.request, START.effects, now_ms)
     return _record(db.execute(select(REQUESTS).where(REQUESTS.c.request == new.request)).one())
-
-
-def _lowest_free(start: int, taken: Sequence[int]) -> int:
-    """The lowest number from ``start`` that is not in the ascending ``taken``."""
-    for number in taken:
-        if number != start:
-            break
-        start += 1
-    return start
 
 
 def _insert_or_ignore(db: Connection, table: Any, values: Mapping[str, Any]) -> Any:

@@ -27,22 +27,32 @@ def cancellation(chain: str, *, account: str, nonce: int, fees: Fees) -> bytes:
     return _unsigned([evm_chain_id(chain), nonce], fees, [_address(account), 0, b"", []])
 
 
+def with_nonce(tx: bytes, nonce: int) -> bytes:
+    """The same unsigned transaction at another nonce."""
+    fields = _fields(tx)
+    return TYPE_EIP1559 + cast("bytes", rlp.encode([fields[0], nonce, *fields[2:]]))
+
+
 def attach_signature(tx: bytes, *, r: int, s: int, recovery_id: int) -> bytes:
     """``tx`` with its signature. Raises ``MalformedError`` unless it is unsigned EIP-1559."""
     if recovery_id not in (0, 1):
         raise CallerError(f"an EVM signature has recovery id 0 or 1, got {recovery_id}: sign again")
+    return TYPE_EIP1559 + cast("bytes", rlp.encode([*_fields(tx), recovery_id, r, s]))
+
+
+def transaction_hash(raw: bytes) -> bytes:
+    """What a chain calls a signed transaction."""
+    return keccak256(raw)
+
+
+def _fields(tx: bytes) -> list[object]:
     try:
         fields = rlp.decode(tx[1:])
     except rlp.RLPException as error:
         raise MalformedError(f"the transaction is not RLP: {error}") from error
     if tx[:1] != TYPE_EIP1559 or not isinstance(fields, list) or len(fields) != _FIELDS:
         raise MalformedError("the transaction is not an unsigned EIP-1559 transaction")
-    return TYPE_EIP1559 + cast("bytes", rlp.encode([*fields, recovery_id, r, s]))
-
-
-def transaction_hash(raw: bytes) -> bytes:
-    """What a chain calls a signed transaction."""
-    return keccak256(raw)
+    return fields
 
 
 def _unsigned(head: list[int], fees: Fees, tail: list[object]) -> bytes:

@@ -819,19 +819,27 @@ Global___AbandonReply: _TypeAlias = AbandonReply  # noqa: Y015
 
 @_typing.final
 class Leave(_message.Message):
+    """Have a cosigner leave its branch below quorum: on the cosigners' statements, or on a fork entry."""
+
     DESCRIPTOR: _descriptor.Descriptor
 
     STATEMENTS_FIELD_NUMBER: _builtins.int
+    FORK_FIELD_NUMBER: _builtins.int
+    fork: _builtins.bytes
+    """the administrators' fork entry; then there are no statements"""
     @_builtins.property
-    def statements(self) -> _containers.RepeatedScalarFieldContainer[_builtins.bytes]: ...
+    def statements(self) -> _containers.RepeatedScalarFieldContainer[_builtins.bytes]:
+        """canonical {"body","signature"}"""
+
     def __init__(
         self,
         *,
         statements: _abc.Iterable[_builtins.bytes] | None = ...,
+        fork: _builtins.bytes = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["statements", b"statements"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["fork", b"fork", "statements", b"statements"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -73,6 +73,14 @@ def test_longest_name_has_certificates() -> None:
         A.pin("n" * 63).certifies(certificate)
 
 
+def test_identity_certifies_its_own_name_only() -> None:
+    for name in ("node-b", "coordinator"):
+        certificate = read_certificate(A.certificate_of_another(name)[1], "test")
+
+        with pytest.raises(InvalidSignatureError, match="alone"):
+            A.pin().certifies(certificate)
+
+
 def test_boot_certificate_is_no_authority() -> None:
     certificate = x509.load_pem_x509_certificate(A.certificate()[1])
 

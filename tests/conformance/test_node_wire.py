@@ -15,7 +15,6 @@ from policy.errors import (
     MalformedError,
     OperationalError,
 )
-from signer_nodes.adapters.links import PeerLinks
 from signer_nodes.api import node_pb2 as pb
 from signer_nodes.api.boot_statement import BootStatement, hello_message, parse_boot
 from signer_nodes.api.certificates import certificate_hash, read_certificate
@@ -28,7 +27,6 @@ from signer_nodes.api.client import (
 )
 from signer_nodes.api.envelope import CALLS_IN_FLIGHT_MAX, MESSAGE_BYTES_MAX, envelope
 from signer_nodes.api.handler import Caller, Role
-from signer_nodes.ports import Peers
 from tests.conformance.node_door import (
     COORDINATOR,
     EVIL,
@@ -150,9 +148,11 @@ async def test_client_refuses_a_server_with_a_wrong_boot_statement(other: Creden
     await door.start(other)
     client = door.client(B.boot())
 
-    await refused_at_the_door(client, "hello: (the signature|boot statement)")
-    await client.close()
-    await door.stop()
+    try:
+        await refused_at_the_door(client, "hello: (the signature|boot statement)")
+    finally:
+        await client.close()
+        await door.stop()
 
 
 async def test_client_refuses_the_statement_of_another_boot(door: Door) -> None:
@@ -462,38 +462,3 @@ async def test_two_servers_cannot_share_a_port(door: Door) -> None:
             await second.start(A.boot())
     finally:
         await second.stop()
-
-
-def as_port(links: PeerLinks) -> Peers:
-    """mypy checks here that the links are what the node asks for."""
-    return links
-
-
-async def test_links_fetch_heads_entries_and_boots(door: Door) -> None:
-    links = PeerLinks([door.target()], B.boot())
-
-    entries = await links.entries("node-a", 3, 7)
-    none = await links.entries("node-a", 3, 3)
-
-    assert (entries, none) == ([b"3", b"4", b"5", b"6"], [])
-    assert (await links.head("node-a")).size == len("node-b")
-    assert await links.boot_id("node-a") == parse_boot(door.credentials.statement).boot_id
-    await links.close()
-
-
-async def test_links_dial_lazily_and_carry_protocol_messages(door: Door) -> None:
-    boots: list[tuple[str, int]] = []
-    links = PeerLinks(
-        [door.target()], B.boot(), on_boot=lambda name, boot: boots.append((name, boot.boot_counter))
-    )
-    before = links.boot_of("node-a")
-    await links.send_protocol("node-a", bytes(32), b"payload")
-
-    reply = await links.call("node-a", pb.HeadQuery(), kind=pb.HeadReply)
-
-    assert before is None
-    assert boots == [("node-a", 1)]
-    assert reply.size == len("node-b")
-    with pytest.raises(CallerError):
-        await links.send_protocol("nobody", b"", b"")
-    await links.close()

@@ -14,6 +14,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -39,7 +40,7 @@ from signer_nodes.adapters.boot import file_identity, make_boot_certificate, mak
 from signer_nodes.api import node_pb2 as pb
 from signer_nodes.api.card import Card, parse_card
 from signer_nodes.api.certificates import Credentials, PinnedIdentity
-from signer_nodes.api.client import NodeClient, Service, Target
+from signer_nodes.api.client import NodeClient, Service, Target, Unreachable
 
 ORIGIN = "log.example.com/test"
 CHAIN = "evm:31337"
@@ -362,9 +363,10 @@ class ScriptedCoordinator:
         deadline = time.monotonic() + within_s
         for name in names or tuple(self.clients):
             while True:
-                await self.clients[name].wait_connected(within_s)
-                if json.loads(await self.clients[name].status())["ready"]:
-                    break
+                with suppress(Unreachable):  # a connection to the killed process may not have ended yet
+                    await self.clients[name].wait_connected(within_s)
+                    if json.loads(await self.clients[name].status())["ready"]:
+                        break
                 assert time.monotonic() < deadline, f"{name} is not ready after {within_s} s"
                 await asyncio.sleep(0.05)
 
@@ -418,14 +420,21 @@ class ScriptedCoordinator:
     async def recover(self) -> None:
         """Take the longest branch that any cosigner has cosigned, as a coordinator does that starts."""
         heads = {name: await client.head() for name, client in self.clients.items()}
-        longest = max(heads, key=lambda name: heads[name].size)
-        while len(self.entries) < heads[longest].size:
-            more = await self.clients[longest].entries(len(self.entries), heads[longest].size)
-            for entry in more:
-                self.add(entry)
+        await self.recover_from(max(heads, key=lambda name: heads[name].size))
         if self.entries:
-            self.batch_id = now_ms()
             await self.commit()
+
+    async def recover_from(self, name: str) -> None:
+        """Take the log as one cosigner has it."""
+        self.batch_id = now_ms()
+        size = (await self.clients[name].head()).size
+        while len(self.entries) < size:
+            for entry in await self.clients[name].entries(len(self.entries), size):
+                self.add(entry)
+
+    async def tell_quorum(self) -> None:
+        """Tell every cosigner of the newest note with w cosignatures."""
+        await asyncio.gather(*(client.quorum(self.quorum_note) for client in self.clients.values()))
 
     async def finish(self, job_id: bytes, replies: dict[str, pb.AppendReply]) -> dict[str, pb.FinishReply]:
         """Round 2 with the job's signers."""

@@ -8,10 +8,12 @@ import ecdsa
 import pytest
 from eth_keys.datatypes import Signature
 
-from policy.encoding import statement
+from policy.encoding import canonical, statement
+from policy.log.merkle import leaf_hash
 from policy.log.note import verify_ed25519
 from signer_nodes.api import node_pb2 as pb
 from signer_nodes.api.client import Refused
+from signer_nodes.witness import Branch
 from tests.e2e.cluster import (
     CUSTOMER,
     ETH,
@@ -262,6 +264,51 @@ async def test_malformed_calls_stop_no_node(coordinator: ScriptedCoordinator) ->
             await call
 
     assert (await client.head()).size == coordinator.frontier.size
+
+
+async def test_a_cosigner_leaves_a_branch_on_the_statements_of_the_others(
+    coordinator: ScriptedCoordinator, cluster: Cluster
+) -> None:
+    presignatures = await coordinator.presign("node-a", "node-b")
+    q_size, q_root = coordinator.frontier.size, coordinator.frontier.root()
+    await coordinator.tell_quorum()
+    request = coordinator.request(amount=ETH // 100)
+    tx = unsigned_transfer(nonce=60, to=CUSTOMER, value=ETH // 100)
+    job = coordinator.reserve(request.subject, tx, presignatures[0], "node-a", "node-b")
+    coordinator.checkpoint()
+    await coordinator.append_to("node-a")
+    other = ScriptedCoordinator(cluster)
+    await other.ready()
+    await other.recover_from("node-b")
+    for amount in (1, 2, 3):
+        assert other.request(amount=ETH // 100 + amount).accepted
+    others = ("node-b", "node-c", WITNESS)
+    await other.commit(*others)
+
+    branch = Branch(q_size, q_root, leaf_hash(coordinator.entries[q_size]))
+    bodies = {name: branch.body(ORIGIN, name) for name in others}
+    statements = [
+        canonical(
+            {
+                "body": body,
+                "signature": (await other.clients[name].abandon(canonical(body))).hex(),
+            }
+        )
+        for name, body in bodies.items()
+    ]
+    with pytest.raises(Refused, match="need statements of 3"):
+        await other.clients["node-a"].leave(tuple(statements[:2]))
+    with pytest.raises(Refused, match="was itself on that branch"):
+        await other.clients["node-a"].abandon(canonical(branch.body(ORIGIN, "node-a")))
+    await other.clients["node-a"].leave(tuple(statements))
+    await other.commit()
+    signature = await _sign(other, "node-a", "node-c", nonce=60)
+    with pytest.raises(Refused, match="was itself on that branch"):
+        await other.clients["node-a"].abandon(canonical(branch.body(ORIGIN, "node-a")))
+    await other.close()
+
+    assert job.accepted
+    assert len(signature) == 65
 
 
 async def test_a_disk_of_yesterday_signs_nothing(coordinator: ScriptedCoordinator, cluster: Cluster) -> None:

@@ -170,7 +170,7 @@ class World:
         r, recovery_id = ecdsa.nonce_point(point, 1)
         message = int.from_bytes(job.signing_hash, "big")
         s = pow(nonce, -1, ecdsa.Q) * (message + r * secret) % ecdsa.Q
-        signature = ecdsa.low_s(r, s, recovery_id)
+        signature = ecdsa.low_s(r, s, recovery_id=recovery_id)
         return signature.to_bytes() + bytes([signature.recovery_id])
 
     def _derived(self, path: str) -> bip32.Derived:

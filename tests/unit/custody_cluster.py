@@ -232,7 +232,7 @@ class FakeNode:
 
     def __init__(self, name: str, dealer: Dealer) -> None:
         self.name = name
-        self.boot = "01"
+        self.boots = 1
         self.down = False
         self.mute = False
         self.tip: Tip = EMPTY
@@ -244,6 +244,10 @@ class FakeNode:
         self._pool: dict[bytes, Presignature] = {}
         self._sent: dict[bytes, bytes] = {}
         self._burned: set[bytes] = set()
+
+    @property
+    def boot(self) -> str:
+        return "" if self.down else f"{self.boots:02}"
 
     async def head(self) -> Head:
         self._check_up()
@@ -321,7 +325,7 @@ class FakeNode:
 
     def restart(self) -> None:
         """A new boot: presignatures are gone."""
-        self.boot = f"{int(self.boot) + 1:02}"
+        self.boots += 1
         self._pool.clear()
 
     def kinds(self) -> list[str]:

@@ -25,6 +25,7 @@ from custody.replication import Replication
 from custody.sequencer import Sequencer
 from custody.service import Service
 from custody.signing import Signing
+from custody.slots import Slots
 from policy.encoding import Json
 from policy.errors import OperationalError
 from policy.intent import Intent
@@ -114,6 +115,7 @@ class House:
             duties=Duties(database, now_ms=self.now_ms, metrics=metrics),
             pools=Pools(database, nodes, PoolSizes(4, 8), now_ms=self.now_ms, metrics=metrics),
             signing=signing,
+            slots=Slots(),
             nodes=nodes,
             chains={ANVIL_CHAIN: self.chain},
             log_key=key,

@@ -1,0 +1,264 @@
+"""Setting the demo's deployment up, by the same commands that people use for a real one."""
+
+import json
+import secrets
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from cli.connection import Connection, read_connection
+from cli.demo import policy as names
+from cli.demo.chain import CHAIN, DemoChain, anvil_program
+from cli.demo.supervisor import PIN_PLACE, Program, Supervisor, free_ports, run_to_end
+from cli.files import write_document
+from cli.identities import Identity, load_identity
+from cli.main import invoke
+from cli.programs import COORDINATOR, NODE, program
+from cli.results import Document
+from policy.errors import QuorumkeepError
+from signer_nodes.api.card import Card, parse_card
+
+ORIGIN = "demo.example.com/treasury"
+COORDINATOR_NAME, ANVIL = "coordinator", "anvil"
+START_S, KEYGEN_S = 30.0, 60.0
+ETH_FUNDED, TOKEN_FUNDED = 10 * 10**18, 5000 * 10**18
+COSIGNERS = (*names.NODES, names.WITNESS)
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Deployment:
+    """A deployment of the demo: where its files are, who listens where, and the PINs of its tokens."""
+
+    folder: Path
+    ports: dict[str, int]
+    supervisor: Supervisor
+    say: Say
+    pins: dict[str, str] = field(default_factory=dict, repr=False)
+
+    @property
+    def chain(self) -> DemoChain:
+        """The chain it runs on."""
+        return DemoChain(self.ports[ANVIL])
+
+    def node_folder(self, name: str) -> Path:
+        """Where a node or witness keeps its files."""
+        return self.folder / "nodes" / name
+
+    def person_folder(self, name: str) -> Path:
+        """Where a person or backend keeps key and card."""
+        return self.folder / "people" / name
+
+    def identity(self, name: str) -> Identity:
+        """A person or backend of the demo."""
+        return load_identity(self.person_folder(name))
+
+    def connection(self) -> Connection:
+        """How clients reach it."""
+        return read_connection(self.folder / "client.json")
+
+    def card(self, name: str) -> Card:
+        """The card of a node or witness."""
+        return parse_card((self.node_folder(name) / "card.json").read_bytes())
+
+    def address(self, name: str) -> str:
+        """Where a process listens."""
+        return f"127.0.0.1:{self.ports[name]}"
+
+    def command(self, *argv: str) -> Document:
+        """Run a command of ours on this deployment; its JSON."""
+        return invoke(*argv, "--dir", str(self.folder)).document
+
+    def ask(self, who: str, *argv: str) -> Document:
+        """Run a command of ours as ``who``; its JSON."""
+        client = str(self.folder / "client.json")
+        return invoke(*argv, "--as", str(self.person_folder(who)), "--client", client).document
+
+    def status(self) -> dict[str, Any]:
+        """The coordinator's status document."""
+        return self.ask(names.PAYMENTS, "status")
+
+    def node_program(self, name: str, action: str, *arguments: str, pin: bool = True) -> Program:
+        """The program of a node or witness."""
+        given = ["--pin-fd", PIN_PLACE] if pin else []
+        return Program(
+            name=name,
+            command=program(NODE, action, *arguments, *given),
+            log=self.folder / "logs" / f"{name}.log",
+            pin=self.pins[name] if pin else "",
+        )
+
+
+def prepare(folder: Path, supervisor: Supervisor, say: Say) -> Deployment:
+    """A deployment of nothing yet, with ports of its own and fresh PINs."""
+    order = (ANVIL, *COSIGNERS, COORDINATOR_NAME)
+    ports = dict(zip(order, free_ports(len(order)), strict=True))
+    pins = {name: secrets.token_hex(16) for name in COSIGNERS}
+    return Deployment(folder, ports, supervisor, say, pins)
+
+
+def set_up(deployment: Deployment) -> None:
+    """From nothing to a running deployment without a key."""
+    say = deployment.say
+    say(
+        "starting a chain of our own (anvil), provisioning three nodes and a witness, each with its own token"
+    )
+    with ThreadPoolExecutor(len(COSIGNERS)) as pool:
+        provisioned = [pool.submit(_provision, deployment, name) for name in COSIGNERS]
+        _start_chain(deployment)
+        _make_identities(deployment)
+        _init(deployment)
+        fingerprints = [future.result() for future in provisioned]
+    say("enrolling everybody by the fingerprints of their cards")
+    _enroll(deployment, dict(zip(COSIGNERS, fingerprints, strict=True)))
+    token = deployment.chain.deploy_token()
+    write_document(deployment.folder / "policy.json", names.demo_policy(token))
+    fingerprint = _genesis(deployment)
+    with ThreadPoolExecutor(len(COSIGNERS)) as pool:
+        list(pool.map(lambda name: _join(deployment, name, fingerprint), COSIGNERS))
+    say("starting the nodes, the witness and the coordinator")
+    start_all(deployment)
+
+
+def start_all(deployment: Deployment) -> None:
+    """Start every process but the chain, and wait until all of them work together."""
+    for name in COSIGNERS:
+        config = str(deployment.node_folder(name) / "config.toml")
+        deployment.supervisor.start(deployment.node_program(name, "run", "--config", config))
+    config = str(deployment.folder / "coordinator" / "config.toml")
+    log = deployment.folder / "logs" / "coordinator.log"
+    deployment.supervisor.start(Program(COORDINATOR_NAME, program(COORDINATOR, "--config", config), log))
+    wait_live(deployment, COSIGNERS)
+
+
+def wait_live(deployment: Deployment, wanted: Sequence[str]) -> None:
+    """Wait until the coordinator answers and ``wanted`` cosigners follow its log to the end."""
+
+    def live(_: str) -> bool:
+        try:
+            status = deployment.status()
+        except QuorumkeepError:  # the coordinator is not there yet
+            return False
+        sizes = {node["name"]: node["size"] for node in status["nodes"] if node["live"]}
+        return all(sizes.get(name) == status["size"] for name in wanted)
+
+    deployment.supervisor.wait_for(COORDINATOR_NAME, live, timeout_s=START_S)
+
+
+def make_key(deployment: Deployment) -> Document:
+    """Have the nodes make the key, and fund its accounts."""
+    made = deployment.ask(
+        names.ADMINISTRATORS[0], "key", "create", names.KEY, "--timeout", str(int(KEYGEN_S))
+    )
+    return {"group_key": made["group_key"], "address": account(deployment, names.PATH_PLAIN)}
+
+
+def account(deployment: Deployment, path: str) -> str:
+    """The address of the hot wallet at a path."""
+    return str(deployment.ask(names.PAYMENTS, "address", names.WALLET, "--path", path)["address"])
+
+
+def fund(deployment: Deployment) -> None:
+    """Give the hot wallet what the scenes pay out."""
+    chain = deployment.chain
+    chain.pay(account(deployment, names.PATH_PLAIN), ETH_FUNDED)
+    for path in names.PATHS_APPROVED:
+        chain.pay(account(deployment, path), names.DAILY_MAX)
+    assets = deployment.connection().policy.assets
+    contract = assets[names.TOKEN].contract or ""
+    chain.pay_token(contract, account(deployment, names.PATH_PLAIN), amount=TOKEN_FUNDED)
+
+
+def _start_chain(deployment: Deployment) -> None:
+    command = [
+        str(anvil_program(Path(__file__).resolve())),
+        *("--host", "127.0.0.1", "--port", str(deployment.ports[ANVIL])),
+        *("--chain-id", CHAIN.removeprefix("evm:"), "--accounts", "1"),
+    ]
+    log = deployment.folder / "logs" / "anvil.log"
+    deployment.supervisor.start(Program(ANVIL, command, log))
+    deployment.supervisor.wait_for(ANVIL, lambda _: deployment.chain.answers(), timeout_s=START_S)
+
+
+def _provision(deployment: Deployment, name: str) -> str:
+    """Make a node; the fingerprint that its owner reads out."""
+    role = "witness" if name == names.WITNESS else "node"
+    arguments = ("--dir", str(deployment.node_folder(name)), "--name", name, "--role", role)
+    ran = run_to_end(
+        deployment.node_program(name, "provision", *arguments, "--origin", ORIGIN, "--json"),
+        timeout_s=START_S,
+    )
+    return str(json.loads(ran)["fingerprint"])
+
+
+def _make_identities(deployment: Deployment) -> None:
+    for kind, people in _people():
+        for name in people:
+            invoke("identity", "create", kind, name, "--dir", str(deployment.person_folder(name)))
+
+
+def _init(deployment: Deployment) -> None:
+    deployment.command(
+        "init",
+        *("--origin", ORIGIN, "--chain", f"{CHAIN}={deployment.chain.url}"),
+        *("--listen", deployment.address(COORDINATOR_NAME), "--confirmations", "1"),
+    )
+
+
+def _enroll(deployment: Deployment, fingerprints: dict[str, str]) -> None:
+    for name, fingerprint in fingerprints.items():
+        card = str(deployment.node_folder(name) / "card.json")
+        address = deployment.address(name)
+        deployment.command("enroll", "node", card, "--fingerprint", fingerprint, "--address", address)
+    for kind, people in _people():
+        for name in people:
+            card = str(deployment.person_folder(name) / "card.json")
+            said = deployment.identity(name).card.fingerprint
+            more = {
+                "operator": ("--groups", names.GROUP),
+                "backend": ("--people", ",".join(names.PEOPLE.get(name, ()))),
+            }.get(kind, ())
+            deployment.command("enroll", kind, card, "--fingerprint", said, *more)
+
+
+def _genesis(deployment: Deployment) -> str:
+    """Have the administrators sign the policy; the fingerprint of the genesis entry."""
+    drafted = deployment.command(
+        *("genesis", "draft", "--policy", str(deployment.folder / "policy.json")),
+        *("--w", str(names.W), "--f", str(names.F), "--quorum", str(names.QUORUM)),
+    )
+    deployment.say(str(drafted["cosigners"]))
+    for name in names.ADMINISTRATORS:
+        deployment.command("genesis", "sign", "--key", str(deployment.person_folder(name) / "key.pem"))
+    return str(deployment.command("genesis", "fingerprint")["fingerprint"])
+
+
+def _join(deployment: Deployment, name: str, fingerprint: str) -> None:
+    folder = deployment.folder
+    peers = [
+        f"{peer}={deployment.address(peer)}={deployment.node_folder(peer) / 'card.json'}"
+        for peer in COSIGNERS
+        if peer != name
+    ]
+    run_to_end(
+        deployment.node_program(
+            name,
+            "join",
+            *("--dir", str(deployment.node_folder(name)), "--genesis", str(folder / "genesis.json")),
+            *("--fingerprint", fingerprint, "--coordinator", str(folder / "coordinator" / "identity.pem")),
+            *("--listen", deployment.address(name)),
+            *(part for peer in peers for part in ("--peer", peer)),
+            pin=False,
+        ),
+        timeout_s=START_S,
+    )
+
+
+def _people() -> tuple[tuple[str, tuple[str, ...]], ...]:
+    return (
+        ("administrator", names.ADMINISTRATORS),
+        ("operator", names.OPERATORS),
+        ("backend", (names.PAYMENTS, names.DESK)),
+    )

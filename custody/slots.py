@@ -1,0 +1,74 @@
+"""Which nonces of an account are free. A slot is taken by the reservation itself, inside the batch that
+logs it, so that a request the log denies leaves no gap; one that waits for approvals, which sign the
+slot, holds a planned one before.
+"""
+
+from collections.abc import Iterable
+
+from custody.candidates import Folded
+from policy.approval import Slot
+from policy.state import State
+
+
+class Slots:
+    """Planned slots, and where to look for the next free one. The log's anchors are asked each time."""
+
+    def __init__(self) -> None:
+        self._planned: dict[Slot, bytes] = {}
+        self._next: dict[tuple[str, str], int] = {}
+        self._highest: dict[tuple[str, str], int] = {}
+
+    def load(self, planned: Iterable[tuple[Slot, bytes]], state: State) -> None:
+        """Take up what was planned before a restart and is not an anchor of the log."""
+        self._planned = {slot: request for slot, request in planned if slot not in state.anchors}
+        for slot in (*state.anchors, *self._planned):
+            self._see(slot)
+
+    def written(self, folded: Folded) -> None:
+        """An entry is durable: a reservation's anchor is used for good."""
+        if folded.outcome.kind == "reserve" and folded.outcome.accepted:
+            self._see(folded.state.jobs[folded.outcome.subject].anchor)
+
+    def gaps(self, state: State, chain: str) -> frozenset[str]:
+        """Accounts on which later slots wait for one that nobody has: the next request should take it."""
+        return frozenset(
+            account
+            for (of_chain, account), highest in self._highest.items()
+            if of_chain == chain and self.knows(chain, account)
+            if self.first_free(state, chain, account) < highest
+        )
+
+    def knows(self, chain: str, account: str) -> bool:
+        """Whether ``start`` was called for the account."""
+        return (chain, account) in self._next
+
+    def start(self, chain: str, account: str, nonce: int) -> None:
+        """The account's next nonce on its chain, as mined."""
+        self._next.setdefault((chain, account), nonce)
+
+    def first_free(self, state: State, chain: str, account: str) -> int:
+        """The lowest nonce that is neither mined, an anchor, nor planned."""
+        nonce = self._next[chain, account]
+        while (slot := Slot(chain, account, nonce)) in state.anchors or slot in self._planned:
+            nonce += 1
+            if nonce == self._next[chain, account] + 1 and slot in state.anchors:
+                self._next[chain, account] = nonce  # an anchor is for ever
+        return nonce
+
+    def plan(self, state: State, chain: str, account: str, *, request: bytes) -> Slot:
+        """The request's planned slot: the one it has, or the first free one."""
+        for slot, holder in self._planned.items():
+            if holder == request:
+                return slot
+        slot = Slot(chain, account, self.first_free(state, chain, account))
+        self._planned[slot] = request
+        self._see(slot)
+        return slot
+
+    def release(self, request: bytes) -> None:
+        """Give back a planned slot that no transaction of the log names."""
+        self._planned = {slot: holder for slot, holder in self._planned.items() if holder != request}
+
+    def _see(self, slot: Slot) -> None:
+        place = (slot.chain, slot.account)
+        self._highest[place] = max(self._highest.get(place, 0), slot.nonce)
