@@ -70,12 +70,11 @@ class Head:
 
 @dataclass(frozen=True, slots=True)
 class Opening:
-    """A signer's ρ for one signature of a job it admitted, and the presignature's nonce point R."""
+    """A signer's ρ for one signature of a job it admitted."""
 
     job: bytes
     index: int
     rho: bytes
-    nonce_point: bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,6 +119,14 @@ class Finished:
     declined: tuple[Declined, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class FreshPresignature:
+    """A presignature's id and its nonce point R, which combining needs."""
+
+    presignature: bytes
+    nonce_point: bytes
+
+
 class Node(Protocol):
     """A cosigner: a node or a witness. Calls may be repeated.
 
@@ -155,8 +162,8 @@ class Node(Protocol):
 
     async def presign(
         self, key: str, signers: tuple[str, ...], *, batch_id: int, batch: int
-    ) -> tuple[bytes, ...]:
-        """Take part in making presignatures: their ids."""
+    ) -> tuple[FreshPresignature, ...]:
+        """Take part in making presignatures."""
 
     async def burn(self, job: bytes) -> bytes:
         """The node's signature that it never gives a partial signature for ``job``."""

@@ -195,10 +195,13 @@ async def _serve(config: NodeConfig, hsm: Pkcs11Hsm, template: WorkerTemplate | 
     runtime = NodeRuntime(Parts(log, signer, store, links, keys, boot, roster, _clock_ms))
     coordinator = PinnedIdentity.of(COORDINATOR, config.coordinator_certificate.read_bytes())
     server = NodeServer(credentials, runtime, origin=config.origin, coordinator=coordinator, peers=peers)
-    await _until_stopped(config, server, runtime)
-    await links.close()
-    store.close()
-    hsm.close()
+    try:
+        await _until_stopped(config, server, runtime)
+    finally:
+        await server.stop()
+        await links.close()
+        store.close()
+        hsm.close()
 
 
 async def _until_stopped(config: NodeConfig, server: NodeServer, runtime: NodeRuntime) -> None:
@@ -215,7 +218,6 @@ async def _until_stopped(config: NodeConfig, server: NodeServer, runtime: NodeRu
     ready.cancel()
     stopping.cancel()
     await asyncio.gather(ready, stopping, return_exceptions=True)
-    await server.stop()
     if server.invariant_broken.done():
         raise server.invariant_broken.result()
 

@@ -14,7 +14,7 @@ from policy.intent import transfer_calldata
 CHAIN_ID = 31337
 CHAIN = f"evm:{CHAIN_ID}"
 ETHER = 10**18
-DEPLOY_GAS = 2_000_000
+DEPLOY_GAS, TOKEN_SUPPLY = 2_000_000, 10**12
 RECEIPT_S = 10.0
 TOKEN = Path(__file__).parent / "token" / "Token.json"
 
@@ -63,7 +63,8 @@ class DemoChain:
     def deploy_token(self) -> str:
         """Put the demo's token on the chain; its address."""
         bytecode = str(read_document(TOKEN, "the demo's token")["bytecode"]).removeprefix("0x")
-        receipt = self._mined({"data": f"0x{bytecode}", "gas": hex(DEPLOY_GAS)})
+        data = f"0x{bytecode}{TOKEN_SUPPLY:064x}"
+        receipt = self._mined({"data": data, "gas": hex(DEPLOY_GAS)})
         return str(receipt["contractAddress"]).lower()
 
     def pay_token(self, contract: str, to: str, *, amount: int) -> None:

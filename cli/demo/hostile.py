@@ -10,8 +10,9 @@ import asyncio
 import contextlib
 import secrets
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
+from typing import TypeVar
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
@@ -38,6 +39,7 @@ from policy.state import State
 from signer_nodes.api import node_pb2 as pb
 from signer_nodes.api.client import NodeClient, PinnedIdentity, Service, Target
 
+T = TypeVar("T")
 BATCH = 4
 PRESIGN_S, CONNECT_S = 30.0, 5.0
 PRESIGNATURE_ID_BYTES = 32
@@ -99,9 +101,13 @@ async def _attack(loot: Loot, plot: Plot) -> Outcome:
         before = tip.state.size
         for entry in entries:
             tip = tip.extended(entry)
-        note = _signed(loot, Checkpoint(loot.origin, tip.frontier.size, tip.frontier.root(), tip.state.digest))
+        note = _signed(
+            loot, Checkpoint(loot.origin, tip.frontier.size, tip.frontier.root(), tip.state.digest)
+        )
         append = pb.Append(start=before, entries=entries, checkpoint=note.to_bytes())
-        answers = dict(zip(clients, await _all(client.append(append) for client in clients.values()), strict=True))
+        answers = dict(
+            zip(clients, await _all(client.append(append) for client in clients.values()), strict=True)
+        )
         quorum = _cosigned(note, answers)
         job = job_id(loot.origin, tip.state.size - 1, entries[-1])
         finish = _finish(quorum, job, plot)
@@ -210,3 +216,7 @@ def _finish(note: Note, job: bytes, plot: Plot) -> pb.Finish:
     """Round 2 all the same, with openings made up: nobody gave any."""
     opened = [pb.Opened(index=0, signer=name, rho=secrets.token_bytes(32)) for name in plot.signers]
     return pb.Finish(note=note.to_bytes(), jobs=[pb.FinishJob(job=job, opened=opened)])
+
+
+async def _all(calls: Iterable[Awaitable[T]]) -> list[T]:
+    return list(await asyncio.gather(*calls))

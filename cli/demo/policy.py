@@ -4,7 +4,7 @@ from cli.demo.chain import CHAIN, ETHER
 from policy.encoding import Json
 
 KEY, WALLET = "main", "hot"
-ETH, TOKEN = "eth", "token"
+ETH, TOKEN, TOKEN_DECIMALS = "eth", "exd", 6
 PATH_PLAIN = "m/0/0"
 PATHS_APPROVED = ("m/0/1", "m/0/2")
 NODES, WITNESS = ("node-a", "node-b", "node-c"), "witness"
@@ -19,7 +19,7 @@ STRANGER = "0x000000000000000000000000000000000000dead"
 DAY_MS = 24 * 3600 * 1000
 FEE_CEILING = ETHER // 100
 SMALL_MAX, LARGE_MAX, DAILY_MAX = ETHER, 50 * ETHER, 90 * ETHER
-TOKEN_MAX = 1000 * 10**18
+TOKEN_MAX = 1000 * 10**TOKEN_DECIMALS
 
 
 def demo_policy(token: str) -> dict[str, Json]:
@@ -30,7 +30,7 @@ def demo_policy(token: str) -> dict[str, Json]:
         "chains": {CHAIN: {"native": ETH, "fee_ceiling": str(FEE_CEILING)}},
         "assets": {
             ETH: {"kind": "native", "chain": CHAIN, "decimals": 18},
-            TOKEN: {"kind": "erc20", "chain": CHAIN, "contract": token, "decimals": 18},
+            TOKEN: {"kind": "erc20", "chain": CHAIN, "contract": token, "decimals": TOKEN_DECIMALS},
         },
         "keys": {KEY: {"curve": "secp256k1", "min_signers": MIN_SIGNERS, "participants": list(NODES)}},
         "wallets": {

@@ -41,6 +41,7 @@ from signer_nodes.api import node_pb2 as pb
 from signer_nodes.api.card import Card, parse_card
 from signer_nodes.api.certificates import Credentials, PinnedIdentity
 from signer_nodes.api.client import NodeClient, Service, Target, Unreachable
+from signer_nodes.provisioning import PeerAddress, join
 
 ORIGIN = "log.example.com/test"
 CHAIN = "evm:31337"
@@ -202,36 +203,31 @@ class Cluster:
         }
 
     def _provision(self) -> None:
+        running = []
         for name in (*NODES, WITNESS):
             process = Process(name, self.folder / name, free_port(), secrets.token_hex(16))
-            read, write = os.pipe()
-            os.write(write, process.pin.encode())
-            os.close(write)
-            role = "witness" if name == WITNESS else "node"
-            subprocess.run(
-                [
-                    sys.executable,
-                    "-m",
-                    "signer_nodes.main",
-                    "provision",
-                    "--dir",
-                    str(process.folder),
-                    "--name",
-                    name,
-                    "--role",
-                    role,
-                    "--origin",
-                    ORIGIN,
-                    "--pin-fd",
-                    str(read),
-                ],
+            self.processes[name] = process
+            running.append(self._provision_one(process))
+        assert [popen.wait(timeout=60) for popen in running] == [0] * len(running)
+        for name, process in self.processes.items():
+            self.cards[name] = parse_card((process.folder / "card.json").read_bytes())
+
+    def _provision_one(self, process: Process) -> "subprocess.Popen[bytes]":
+        read, write = os.pipe()
+        os.write(write, process.pin.encode())
+        os.close(write)
+        role = "witness" if process.name == WITNESS else "node"
+        try:
+            return subprocess.Popen(
+                node_command(
+                    *("provision", "--dir", str(process.folder), "--name", process.name, "--role", role),
+                    *("--origin", ORIGIN, "--pin-fd", str(read)),
+                ),
                 pass_fds=(read,),
-                check=True,
                 stdout=subprocess.DEVNULL,
             )
+        finally:
             os.close(read)
-            self.processes[name] = process
-            self.cards[name] = parse_card((process.folder / "card.json").read_bytes())
 
     def _genesis(self, policy: Json) -> bytes:
         operators: list[Json] = []
@@ -278,21 +274,19 @@ class Cluster:
     def _join(self) -> None:
         genesis = self.folder / "genesis.json"
         genesis.write_bytes(self.genesis)
-        for name, process in self.processes.items():
-            arguments = ["--dir", str(process.folder), "--genesis", str(genesis)]
-            arguments += ["--fingerprint", leaf_hash(self.genesis).hex()]
-            arguments += ["--coordinator", str(self.folder / "coordinator.pem")]
-            arguments += ["--listen", f"127.0.0.1:{process.port}"]
-            for other in self.processes.values():
-                if other is not process:
-                    card = other.folder / "card.json"
-                    arguments += ["--peer", f"{other.name}=127.0.0.1:{other.port}={card}"]
-            subprocess.run(
-                node_command("join", *arguments),
-                check=True,
-                stdout=subprocess.DEVNULL,
+        for process in self.processes.values():
+            others = [other for other in self.processes.values() if other is not process]
+            join(
+                process.folder,
+                genesis=genesis,
+                fingerprint=leaf_hash(self.genesis).hex(),
+                coordinator=self.folder / "coordinator.pem",
+                listen=f"127.0.0.1:{process.port}",
+                peers=[
+                    PeerAddress(other.name, f"127.0.0.1:{other.port}", other.folder / "card.json")
+                    for other in others
+                ],
             )
-            assert name == process.name
 
 
 class ScriptedCoordinator:

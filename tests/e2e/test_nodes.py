@@ -1,9 +1,5 @@
 """Real nodes, real tokens, a scripted coordinator: the two rounds and what must keep working."""
 
-import asyncio
-import shutil
-from collections.abc import AsyncIterator, Iterator
-
 import ecdsa
 import pytest
 from eth_keys.datatypes import Signature
@@ -17,51 +13,13 @@ from signer_nodes.witness import Branch
 from tests.e2e.cluster import (
     CUSTOMER,
     ETH,
-    NODES,
     ORIGIN,
     STRANGER,
     WITNESS,
     Cluster,
     ScriptedCoordinator,
-    scratch_folder,
 )
 from tests.e2e.transactions import unsigned_transfer
-
-ALL = (*NODES, WITNESS)
-
-
-@pytest.fixture(scope="module")
-def cluster() -> Iterator[Cluster]:
-    folder = scratch_folder()
-    made = Cluster(folder)
-    try:
-        made.start()
-        asyncio.run(_found(made))
-        yield made
-    finally:
-        made.kill_all()
-        shutil.rmtree(folder, ignore_errors=True)
-
-
-async def _found(cluster: Cluster) -> None:
-    """The genesis entry and the key, once for all tests of this module."""
-    coordinator = ScriptedCoordinator(cluster)
-    await coordinator.ready()
-    assert coordinator.add(cluster.genesis).accepted
-    await coordinator.commit()
-    assert (await coordinator.create_key()).accepted
-    await coordinator.commit()
-    await coordinator.close()
-
-
-@pytest.fixture
-async def coordinator(cluster: Cluster) -> AsyncIterator[ScriptedCoordinator]:
-    """A coordinator that starts without a database: it takes the log from the cosigners."""
-    made = ScriptedCoordinator(cluster)
-    await made.ready()
-    await made.recover()
-    yield made
-    await made.close()
 
 
 async def _sign(
@@ -332,40 +290,3 @@ async def test_a_disk_of_yesterday_signs_nothing(coordinator: ScriptedCoordinato
 
     assert code == 1
     assert "enrol this machine as a new node" in (node.folder / "stderr.log").read_text()
-
-
-async def test_a_wrong_pin_is_tried_once_and_said_plainly(cluster: Cluster) -> None:
-    node = cluster.processes[WITNESS]
-    node.kill()
-    right, node.pin = node.pin, "0" * 32
-    before = len((node.folder / "stderr.log").read_text())
-
-    node.start()
-    assert node.popen is not None
-    code = node.popen.wait(timeout=20)
-    said = (node.folder / "stderr.log").read_text()[before:]
-    node.pin = right
-    cluster.start(WITNESS)
-
-    assert code == 1
-    assert "PIN" in said and "Traceback" not in said and node.pin not in said
-
-
-async def test_a_missing_token_is_said_plainly(cluster: Cluster) -> None:
-    node = cluster.processes[WITNESS]
-    node.kill()
-    tokens = node.folder / "tokens"
-    tokens.rename(node.folder / "elsewhere")
-    tokens.mkdir()
-    before = len((node.folder / "stderr.log").read_text())
-
-    node.start()
-    assert node.popen is not None
-    code = node.popen.wait(timeout=20)
-    said = (node.folder / "stderr.log").read_text()[before:]
-    tokens.rmdir()
-    (node.folder / "elsewhere").rename(tokens)
-    cluster.start(WITNESS)
-
-    assert code == 1
-    assert "token" in said and "Traceback" not in said

@@ -63,26 +63,28 @@ class Adversary:
         self.statements: list[Statement] = []
         self.burns: dict[bytes, dict[str, bytes]] = {}
         self.presignatures: dict[tuple[str, ...], list[bytes]] = {}
-        self.batch = 0
+        self.named: list[bytes] = []
+        self.batch, self.temper = 0, source.random()
         self.met: Counter[str] = Counter()
         self.deal()
 
     def run(self, steps: int) -> None:
-        """Do ``steps`` things."""
+        """Do ``steps`` things; its temper says how much of that is confusion."""
+        wild = self.temper
         moves = (
-            (self.pass_time, 3),
+            (self.pass_time, 4),
             (self.write_request, 4),
             (self.write_reservation, 5),
-            (self.write_signature, 3),
+            (self.write_signature, 4),
             (self.write_burn, 1),
-            (self.ask_burn, 1),
+            (self.ask_burn, wild),
             (self.publish, 4),
             (self.finish, 4),
             (self.pay, 8),
-            (self.fork, 1),
+            (self.fork, wild),
             (self.ask_abandon, 2),
             (self.ask_leave, 2),
-            (self.restart, 1),
+            (self.restart, wild),
             (self.deal, 1),
         )
         for _ in range(steps):
@@ -102,10 +104,10 @@ class Adversary:
     # What it writes.
 
     def pass_time(self) -> None:
-        self.clock.now_ms += self.source.choice([0, 1, 1000, 1000, 60_000, 60_000, DAY_MS // 3, DAY_MS // 2])
+        self.clock.now_ms += self.source.choice([0, 1, 1000, 60_000, DAY_MS // 3, DAY_MS // 2 + 1])
         book = self.book()
         latest = self.clock.now_ms + SKEW_MS
-        book.now_ms = self.source.choice([book.now_ms, self.clock.now_ms, latest, latest + 1])
+        book.now_ms = self.source.choice([book.now_ms, *[self.clock.now_ms] * 3, latest, latest + 1])
         book.now_ms = max(book.now_ms, book.state.time_ms)
 
     def write_request(self) -> None:
@@ -116,7 +118,7 @@ class Adversary:
             amount,
             to=to,
             fee_ceiling=10,
-            expires_ms=book.now_ms + self.source.choice([60_000, DAY_MS, 9 * DAY_MS]),
+            expires_ms=book.now_ms + self.source.choice([60_000, 2 * DAY_MS, 9 * DAY_MS]),
             idempotency_key=f"{self.source.random()}",
         )
         book.log_request(request, claim=ALLOWED if self.source.random() < 0.1 else None)
@@ -124,18 +126,20 @@ class Adversary:
     def write_reservation(self) -> None:
         book, pair = self.book(), self.source.choice(PAIRS)
         requests = sorted(book.state.requests)
-        if not requests or not self.presignatures[pair]:
+        if not requests:
             return
-        request = self.source.choice(requests[-6:] + requests)
-        record = book.state.requests[request]
-        nonce = self.source.choice([record.anchor.nonce if record.anchor else 0, self.source.randrange(12)])
+        newest = max(requests, key=lambda request: book.state.requests[request].logged_ms)
+        request = self.source.choice([newest, newest, *requests])
+        anchor = book.state.requests[request].anchor
+        usual = anchor.nonce if anchor else len(book.state.anchors)
+        nonce = self.source.choice([usual] * 5 + [self.source.randrange(12)])
         body = book.reservation(
             request,
             nonce=nonce,
             fee=self.source.choice([0, 10, 10, 60]),
             purpose=self.source.choice([PAYMENT] * 6 + [CANCEL]),
             signers=list(pair),
-            presignatures=[self.source.choice(self.presignatures[pair]).hex()],
+            presignatures=[self.presignature(pair).hex()],
         )
         book.log_reservation(body, claim=ALLOWED if self.source.random() < 0.1 else None)
         self.met["reserved"] += book.last.accepted
@@ -174,7 +178,8 @@ class Adversary:
         book = self.book()
         note = note_of(book)
         names = list(self.nodes)
-        for name in self.source.sample(names, self.source.choice([1, len(names) - 1, *[len(names)] * 4])):
+        few = self.source.random() < self.temper / 2
+        for name in self.source.sample(names, self.source.randint(1, len(names)) if few else len(names)):
             node = self.nodes[name]
             if attempt(partial(self._append, node, book, note)):
                 self.met["cosigned"] += 1
@@ -182,7 +187,8 @@ class Adversary:
             self.lines.setdefault(note, {})[name] = cosign(name, note)
 
     def finish(self) -> None:
-        notes = [note for note, lines in self.lines.items() if len(lines) >= self.world.w]
+        enough = self.source.choice([1, *[self.world.w] * 5])  # now and then it tries without a quorum
+        notes = [note for note, lines in self.lines.items() if len(lines) >= enough]
         if notes:
             note = self.source.choice(notes[-2:] * 3 + notes)
             full = cosigned(note, *self.lines[note].values())
@@ -229,6 +235,16 @@ class Adversary:
             self.presignatures.setdefault(pair, []).extend(deal(self.nodes, pair, self.batch, count=4))
 
     # Small parts.
+
+    def presignature(self, pair: tuple[str, ...]) -> bytes:
+        """Mostly a new one; now and then one that was named before."""
+        dealt = self.presignatures[pair]
+        if self.source.random() < 0.1:
+            return self.source.choice(self.named or dealt)
+        if not dealt:
+            self.deal()
+        self.named.append(dealt.pop())
+        return self.named[-1]
 
     def book(self) -> Book:
         return self.source.choice(self.books)

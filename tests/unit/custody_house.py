@@ -6,9 +6,8 @@ import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from pathlib import Path
 
+import rlp
 from eth_account import Account
-from eth_account.typed_transactions import TypedTransaction
-from hexbytes import HexBytes
 
 from custody import coordinator
 from custody.adapters.database import Database
@@ -73,7 +72,7 @@ class FakeChain:
         if transaction_hash(raw) in self.mined:
             return
         sender = Account.recover_transaction(raw).lower()
-        nonce = TypedTransaction.from_bytes(HexBytes(raw)).as_dict()["nonce"]
+        nonce = int.from_bytes(rlp.decode(raw[1:])[1], "big")
         self.waiting[sender, nonce] = raw
         while (sender, self.nonces.get(sender, 0)) in self.waiting:
             nonce = self.nonces.get(sender, 0)

@@ -2,6 +2,7 @@
 
 import asyncio
 import random
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -29,6 +30,13 @@ from tests.unit.custody_house import FakeChain, House, Running
 @pytest.fixture
 def house(tmp_path: Path) -> House:
     return House(tmp_path)
+
+
+async def until(holds: Callable[[], bool], timeout_s: float = 5.0) -> None:
+    """Wait for something nobody tells of."""
+    async with asyncio.timeout(timeout_s):
+        while not holds():  # noqa: ASYNC110 - the nodes of the test have no events
+            await asyncio.sleep(0.01)
 
 
 async def submit(
@@ -103,7 +111,7 @@ async def test_a_denial_is_on_record_and_holds_no_slot(house: House) -> None:
 
         assert denied.rule == "no-rule-matches"
         assert denied.nonce is None
-        assert house.nodes["node-a"].kinds()[-1] == "request"
+        await until(lambda: house.nodes["node-a"].kinds()[-1] == "request")
 
 
 async def test_a_request_over_the_limit_is_denied_and_gives_its_slot_back(house: House) -> None:

@@ -1,0 +1,118 @@
+"""``quorumkeep demo``: a deployment from nothing, ten scenes, an audit, and nothing left running."""
+
+import contextlib
+import json
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from argparse import Namespace
+from collections.abc import Iterator
+from pathlib import Path
+
+from cli.demo import policy as names
+from cli.demo import scenario
+from cli.demo.published import wait_published
+from cli.demo.report import Report
+from cli.demo.scenes import FAILED, SCENES, Scene, Seen, Stage
+from cli.demo.supervisor import Supervisor
+from cli.programs import ITSELF, program
+from cli.results import Document, Misuse, Result, show
+from policy.errors import OperationalError, QuorumkeepError
+
+AUDIT_S, PUBLISH_S = 60.0, 10.0
+RERUN_NAMES = ("deployment.json", "log")
+
+
+def demo(arguments: Namespace) -> Result:
+    """Play the demo; with ``--serve`` keep it running afterwards until Ctrl-C."""
+    with _folder(arguments) as folder, Supervisor() as supervisor:
+        report = Report()
+        report.say(f"all files are under {folder}")
+        deployment = scenario.prepare(folder, supervisor, report.say)
+        _play(deployment, report)
+        result = report.result(nodes=len(names.NODES), min_signers=names.MIN_SIGNERS)
+        if not arguments.serve:
+            return result
+        code = show(result, as_json=arguments.json)
+        sys.stdout.flush()
+        _serve(deployment, report)
+        sys.exit(code)
+
+
+def _play(deployment: scenario.Deployment, report: Report) -> None:
+    scenario.set_up(deployment)
+    report.say(
+        f"making a key that exists in no one place: any {names.MIN_SIGNERS} of {len(names.NODES)} sign"
+    )
+    started = time.monotonic()
+    made = scenario.make_key(deployment)
+    report.key = {**made, "seconds": round(time.monotonic() - started, 3)}
+    report.say(f"  its address is {made['address']}; anvil's first account pays in what the scenes pay out")
+    scenario.fund(deployment)
+    stage = Stage(deployment)
+    for scene in SCENES:
+        report.say(f"{scene.name}: {scene.what}")
+        started = time.monotonic()
+        seen = _seen(scene, stage)
+        report.scene(scene, seen, time.monotonic() - started)
+    report.say("verifying the log in a process of its own: structure, cosigners, signatures, every verdict")
+    report.log = _audit(deployment)
+
+
+def _seen(scene: Scene, stage: Stage) -> Seen:
+    """What the scene saw; a scene that could not be played to its end has failed, and the rest go on."""
+    try:
+        return scene.play(stage)
+    except QuorumkeepError as error:
+        return Seen(FAILED, reason=str(error))
+
+
+def _audit(deployment: scenario.Deployment) -> Document:
+    """What an auditor finds who has the published folder and the genesis entry, and nothing else."""
+    log = deployment.folder / "log"
+    wait_published(log, int(deployment.status()["size"]), timeout_s=PUBLISH_S)
+    trust = deployment.folder / "genesis.json"
+    command = program(ITSELF, "audit", "verify", str(log), "--trust", str(trust), "--json")
+    ran = subprocess.run(command, capture_output=True, timeout=AUDIT_S, check=False)
+    try:
+        found: Document = json.loads(ran.stdout)
+    except ValueError as error:
+        said = ran.stderr.decode(errors="replace").strip().splitlines()[-3:]
+        raise OperationalError(f"the audit gave no answer: {' | '.join(said)}") from error
+    return {**found, "verified": ran.returncode == 0 and bool(found.get("verified", True))}
+
+
+@contextlib.contextmanager
+def _folder(arguments: Namespace) -> Iterator[Path]:
+    """Where the demo keeps its files: the given folder, or a fresh one that is removed at the end."""
+    if arguments.dir:
+        folder = Path(arguments.dir).resolve()
+        if any((folder / name).exists() for name in RERUN_NAMES):
+            raise Misuse(f"{folder} holds a deployment already: name a new folder, nothing is overwritten")
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        yield folder
+        return
+    folder = Path(tempfile.mkdtemp(prefix="quorumkeep-demo-"))
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _serve(deployment: scenario.Deployment, report: Report) -> None:
+    client, person = deployment.folder / "client.json", deployment.person_folder
+    report.say("it keeps running until Ctrl-C. From another terminal, try:")
+    for line in (
+        f"export QUORUMKEEP_CLIENT={client}",
+        f"quorumkeep request send --as {person(names.PAYMENTS)} --wallet hot --asset eth \\",
+        f"    --amount '0.1 eth' --to {names.CUSTOMER} --idempotency-key mine-1 --wait 30",
+        f"quorumkeep status --as {person('bob')}",
+        f"quorumkeep request list --as {person('bob')}",
+        f"# the chain is at {deployment.chain.url}; the log is published in {deployment.folder / 'log'}",
+    ):
+        print(f"    {line}", file=sys.stderr, flush=True)
+    with contextlib.suppress(KeyboardInterrupt):
+        while True:
+            time.sleep(1.0)

@@ -1,0 +1,252 @@
+"""The EVM adapter against a real chain, and our transaction bytes against a library of others."""
+
+import asyncio
+import json
+import shutil
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+import rlp
+from eth_account import Account
+from web3 import HTTPProvider, Web3
+
+from custody.chains.evm import EvmChain
+from custody.chains.evm_transaction import (
+    attach_signature,
+    cancellation,
+    payment,
+    transaction_hash,
+    with_nonce,
+)
+from custody.ports import Fees
+from policy.decode.evm import EvmCancel, EvmTransfer, decode, decode_cancel
+from policy.errors import CallerError, MalformedError, OperationalError
+from policy.intent import Intent, keccak256
+from tests.fixtures_anvil import CHAIN_ID, FUNDED, ROOT, Anvil
+from tests.unit.custody_cluster import ANVIL_CHAIN, ETHER, PAYEE, WALLET, make_request
+from tests.unit.custody_house import House
+
+pytest_plugins = ("tests.fixtures_anvil",)
+
+TOKEN = ROOT / "cli/demo/token"
+KEY = Account.from_key("0x" + "42" * 32)
+FEES = Fees(fee_per_gas=3 * 10**9, priority_per_gas=10**9, gas=21_000)
+TOKEN_FEES = Fees(fee_per_gas=3 * 10**9, priority_per_gas=10**9, gas=80_000)
+CEILING = 10**16
+
+
+def intent(amount: int = 5, asset: str = "eth") -> Intent:
+    return Intent(ANVIL_CHAIN, WALLET, asset, amount, PAYEE)
+
+
+def signed(tx: bytes) -> bytes:
+    signature = KEY.unsafe_sign_hash(keccak256(tx))
+    return attach_signature(tx, r=signature.r, s=signature.s, recovery_id=signature.v - 27)
+
+
+def fund(anvil: Anvil, account: str, amount: int = 100 * ETHER) -> Web3:
+    web3 = Web3(HTTPProvider(anvil.url))
+    sent = web3.eth.send_transaction(
+        {
+            "from": Web3.to_checksum_address(FUNDED),
+            "to": Web3.to_checksum_address(account),
+            "value": Web3.to_wei(amount, "wei"),
+        }
+    )
+    web3.eth.wait_for_transaction_receipt(sent)
+    return web3
+
+
+def deploy(web3: Web3, supply: int) -> str:
+    """The demo's token, owned by the funded account."""
+    artifact = json.loads((TOKEN / "Token.json").read_text())
+    contract = web3.eth.contract(abi=artifact["abi"], bytecode=artifact["bytecode"])
+    sent = contract.constructor(supply).transact({"from": Web3.to_checksum_address(FUNDED)})
+    return str(web3.eth.wait_for_transaction_receipt(sent)["contractAddress"]).lower()
+
+
+def test_a_payment_decodes_to_its_intent() -> None:
+    tx = payment(intent(7), contract=None, nonce=3, fees=FEES)
+
+    decoded = decode(tx, chain_ids={CHAIN_ID})
+
+    assert isinstance(decoded, EvmTransfer)
+    assert (decoded.recipient, decoded.amount, decoded.nonce, decoded.contract) == (PAYEE, 7, 3, None)
+    assert decoded.max_fee_total == FEES.total_max
+
+
+def test_a_token_payment_decodes_to_its_intent() -> None:
+    token = "0x" + "77" * 20
+
+    decoded = decode(payment(intent(7), contract=token, nonce=0, fees=FEES), chain_ids={CHAIN_ID})
+
+    assert isinstance(decoded, EvmTransfer)
+    assert (decoded.recipient, decoded.amount, decoded.contract) == (PAYEE, 7, token)
+
+
+def test_a_cancellation_uses_up_its_nonce_and_moves_nothing() -> None:
+    tx = cancellation(ANVIL_CHAIN, account=PAYEE, nonce=9, fees=FEES)
+
+    decoded = decode_cancel(tx, chain_ids={CHAIN_ID})
+
+    assert isinstance(decoded, EvmCancel)
+    assert (decoded.account, decoded.nonce) == (PAYEE, 9)
+
+
+@pytest.mark.parametrize("nonce", [0, 1, 127, 128, 2**32])
+def test_another_nonce_changes_nothing_else(nonce: int) -> None:
+    tx = payment(intent(), contract=None, nonce=0, fees=FEES)
+
+    assert with_nonce(tx, nonce) == payment(intent(), contract=None, nonce=nonce, fees=FEES)
+
+
+def test_a_signed_transaction_is_what_another_library_makes() -> None:
+    tx = payment(intent(), contract=None, nonce=1, fees=FEES)
+    theirs = KEY.sign_transaction(
+        {
+            "type": 2,
+            "chainId": CHAIN_ID,
+            "nonce": 1,
+            "to": Web3.to_checksum_address(PAYEE),
+            "value": 5,
+            "data": b"",
+            "gas": FEES.gas,
+            "maxFeePerGas": FEES.fee_per_gas,
+            "maxPriorityFeePerGas": FEES.priority_per_gas,
+        }
+    )
+
+    raw = signed(tx)
+
+    assert raw == bytes(theirs.raw_transaction)
+    assert transaction_hash(raw) == bytes(theirs.hash)
+
+
+@pytest.mark.parametrize("tx", [b"", b"\x02", b"\x02\xff", b"\x01" + rlp.encode([b""] * 9), b"\x02\xc0"])
+def test_only_an_unsigned_transaction_takes_a_signature(tx: bytes) -> None:
+    with pytest.raises(MalformedError):
+        attach_signature(tx, r=1, s=1, recovery_id=0)
+
+
+def test_a_recovery_id_that_evm_lacks_is_refused() -> None:
+    with pytest.raises(CallerError, match="0 or 1"):
+        attach_signature(payment(intent(), contract=None, nonce=0, fees=FEES), r=1, s=1, recovery_id=2)
+
+
+async def test_a_payment_is_mined_and_repeating_it_is_harmless(anvil: Anvil) -> None:
+    fund(anvil, KEY.address)
+    chain = EvmChain(ANVIL_CHAIN, anvil.url)
+    await chain.check()
+    account = KEY.address.lower()
+    fees = await chain.fees(intent(), account=account, contract=None, ceiling=CEILING)
+    raw = signed(payment(intent(), contract=None, nonce=await chain.account_nonce(account), fees=fees))
+    before = await chain.receipt(transaction_hash(raw))
+
+    await chain.broadcast(raw)
+    await chain.broadcast(raw)
+    receipt = await chain.receipt(transaction_hash(raw))
+
+    assert before is None
+    assert receipt is not None and receipt.success
+    assert await chain.balance(PAYEE) == 5
+    assert await chain.account_nonce(account) == 1
+    await chain.close()
+
+
+async def test_another_transaction_at_a_used_nonce_is_an_error(anvil: Anvil) -> None:
+    fund(anvil, KEY.address)
+    chain = EvmChain(ANVIL_CHAIN, anvil.url)
+    await chain.broadcast(signed(payment(intent(1), contract=None, nonce=0, fees=FEES)))
+
+    with pytest.raises(OperationalError, match="look up its nonce"):
+        await chain.broadcast(signed(payment(intent(2), contract=None, nonce=0, fees=FEES)))
+    await chain.close()
+
+
+async def test_an_account_without_money_is_an_error_that_says_so(anvil: Anvil) -> None:
+    chain = EvmChain(ANVIL_CHAIN, anvil.url)
+
+    with pytest.raises(OperationalError, match="fund the account"):
+        await chain.broadcast(signed(payment(intent(1), contract=None, nonce=0, fees=FEES)))
+    await chain.close()
+
+
+async def test_fees_stay_below_the_ceiling_or_say_what_would_do(anvil: Anvil) -> None:
+    chain = EvmChain(ANVIL_CHAIN, anvil.url)
+    fees = await chain.fees(intent(), account=FUNDED, contract=None, ceiling=CEILING)
+
+    with pytest.raises(OperationalError, match="ask anew with a ceiling of"):
+        await chain.fees(intent(), account=FUNDED, contract=None, ceiling=21_000)
+
+    assert fees.total_max <= CEILING
+    assert fees.gas == 21_000
+    await chain.close()
+
+
+async def test_a_token_payment_moves_tokens_and_a_failed_one_is_seen(anvil: Anvil) -> None:
+    web3 = fund(anvil, KEY.address)
+    token = deploy(web3, 1_000)
+    artifact = json.loads((TOKEN / "Token.json").read_text())
+    contract = web3.eth.contract(Web3.to_checksum_address(token), abi=artifact["abi"])
+    contract.functions.transfer(KEY.address, 10).transact({"from": Web3.to_checksum_address(FUNDED)})
+    chain = EvmChain(ANVIL_CHAIN, anvil.url)
+    account = KEY.address.lower()
+    good = await chain.fees(intent(5), account=account, contract=token, ceiling=CEILING)
+    bad = await chain.fees(intent(50), account=account, contract=token, ceiling=CEILING)
+
+    paid = signed(payment(intent(5), contract=token, nonce=0, fees=good))
+    failed = signed(payment(intent(50), contract=token, nonce=1, fees=bad))
+    await chain.broadcast(paid)
+    await chain.broadcast(failed)
+
+    receipts = [await chain.receipt(transaction_hash(raw)) for raw in (paid, failed)]
+    assert [receipt.success for receipt in receipts if receipt] == [True, False]
+    assert await chain.balance(PAYEE, token) == 5
+    assert 21_000 < good.gas <= 200_000
+    await chain.close()
+
+
+async def test_a_chain_of_another_id_is_noticed(anvil: Anvil) -> None:
+    chain = EvmChain("evm:1", anvil.url)
+
+    with pytest.raises(OperationalError, match="is chain 31337, not evm:1"):
+        await chain.check()
+    await chain.close()
+
+
+async def test_an_endpoint_that_does_not_answer_is_an_operational_error() -> None:
+    chain = EvmChain(ANVIL_CHAIN, "http://127.0.0.1:9", timeout_s=1)
+
+    with pytest.raises(OperationalError, match="asked again"):
+        await chain.account_nonce(FUNDED)
+    await chain.close()
+
+
+async def test_a_request_settles_on_a_real_chain(anvil: Anvil, tmp_path: Path) -> None:
+    house = House(tmp_path)
+    house.chain = chain = EvmChain(ANVIL_CHAIN, anvil.url)
+    async with house.with_key() as running:
+        account, _, _ = running.service.address(WALLET, "")
+        await asyncio.to_thread(fund, anvil, account.address)
+        _, body, signature = make_request("one", amount=ETHER, now_ms=time.time_ns() // 1_000_000)
+
+        request = (await running.service.submit(body, signature)).request
+        settled = await running.until(request, "settled", timeout_s=10)
+
+        assert await chain.balance(PAYEE) == ETHER
+        assert settled.block > 0
+    await chain.close()
+
+
+def test_the_committed_token_is_what_its_source_compiles_to() -> None:
+    node = shutil.which("node")
+    if node is None or not (ROOT / "node_modules/solc").is_dir():
+        pytest.skip("no solc: run npm ci --ignore-scripts")
+
+    compiled = subprocess.run(
+        [node, str(TOKEN / "compile.js")], capture_output=True, check=True, timeout=60
+    ).stdout
+
+    assert json.loads(compiled) == json.loads((TOKEN / "Token.json").read_text())

@@ -1,0 +1,138 @@
+"""What goes wrong around a node: tokens, PINs, disks. Each is said plainly and loses nothing."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from signer_nodes.api.client import Refused
+from tests.e2e.cluster import ETH, WITNESS, Cluster, Process, ScriptedCoordinator
+
+WEAK_KEY = """
+import sys, pkcs11
+from pkcs11 import Attribute
+token = pkcs11.lib(sys.argv[1]).get_token(token_label=sys.argv[2])
+with token.open(rw=True, user_pin=sys.stdin.read()) as session:
+    weak = {Attribute.EXTRACTABLE: True, Attribute.SENSITIVE: False}
+    key = session.generate_key(pkcs11.KeyType.AES, 256, label="seal/hot/7", store=True, template=weak)
+"""
+
+
+def run(command: list[str], **options: Any) -> None:
+    subprocess.run(command, check=True, capture_output=True, **options)
+
+
+def said_by(process: Process, before: int) -> str:
+    return (process.folder / "stderr.log").read_text()[before:]
+
+
+async def test_a_wrong_pin_is_tried_once_and_said_plainly(cluster: Cluster) -> None:
+    node = cluster.processes[WITNESS]
+    node.kill()
+    right, node.pin = node.pin, "0" * 32
+    before = len((node.folder / "stderr.log").read_text())
+
+    node.start()
+    assert node.popen is not None
+    code = node.popen.wait(timeout=20)
+    said = said_by(node, before)
+    node.pin = right
+    cluster.start(WITNESS)
+
+    assert code == 1
+    assert "PIN" in said and "Traceback" not in said and node.pin not in said
+
+
+async def test_a_missing_token_is_said_plainly(cluster: Cluster) -> None:
+    node = cluster.processes[WITNESS]
+    node.kill()
+    tokens = node.folder / "tokens"
+    tokens.rename(node.folder / "elsewhere")
+    tokens.mkdir()
+    before = len((node.folder / "stderr.log").read_text())
+
+    node.start()
+    assert node.popen is not None
+    code = node.popen.wait(timeout=20)
+    said = said_by(node, before)
+    tokens.rmdir()
+    (node.folder / "elsewhere").rename(tokens)
+    cluster.start(WITNESS)
+
+    assert code == 1
+    assert "token" in said and "Traceback" not in said
+
+
+async def test_a_full_disk_is_a_refusal_and_nothing_is_lost(
+    coordinator: ScriptedCoordinator, cluster: Cluster
+) -> None:
+    node = cluster.processes["node-c"]
+    node.kill()
+    small = node.folder / "small"
+    small.mkdir()
+    try:
+        run(["mount", "-t", "tmpfs", "-o", "size=2m,mode=0700", "tmpfs", str(small)])
+    except subprocess.CalledProcessError:
+        pytest.skip("mounting a small disk needs privileges that this run lacks")
+    try:
+        await _fill_and_free(coordinator, cluster, small)
+    finally:
+        node.kill()
+        run(["umount", str(small)])
+
+
+def test_a_node_does_not_start_on_a_token_that_gives_keys_away(cluster: Cluster) -> None:
+    node = cluster.processes[WITNESS]
+    node.kill()
+    before = len((node.folder / "stderr.log").read_text())
+    module = next(
+        line.split('"')[1]
+        for line in (node.folder / "config.toml").read_text().splitlines()
+        if line.startswith("module")
+    )
+    environment = {**os.environ, "SOFTHSM2_CONF": str(node.folder / "softhsm2.conf")}
+    make_weak = [sys.executable, "-c", WEAK_KEY, module, node.name]
+    run(make_weak, input=node.pin.encode(), env=environment)
+
+    node.start()
+    assert node.popen is not None
+    code = node.popen.wait(timeout=20)
+
+    assert code == 1
+    assert "seal/hot/7" in said_by(node, before)
+
+
+async def _fill_and_free(coordinator: ScriptedCoordinator, cluster: Cluster, small: Path) -> None:
+    node = cluster.processes["node-c"]
+    for path in node.folder.glob("node.db*"):
+        (small / path.name).write_bytes(path.read_bytes())
+        (small / path.name).chmod(0o600)
+    configuration = node.folder / "config.toml"
+    text = configuration.read_text()
+    configuration.write_text(text.replace('data_dir = "."', 'data_dir = "small"'))
+    cluster.start("node-c")
+    await coordinator.ready("node-c")
+    size = (await coordinator.clients["node-c"].head()).size
+    filler = small / "filler"
+    filler.write_bytes(bytes(_free_bytes(small)))
+    for number in range(40):
+        coordinator.request(amount=ETH // 1000 + number)
+    coordinator.checkpoint()
+
+    with pytest.raises(Refused, match="unavailable"):
+        await coordinator.append_to("node-c")
+    unchanged = (await coordinator.clients["node-c"].head()).size
+    filler.unlink()
+    await coordinator.commit()
+    after = (await coordinator.clients["node-c"].head()).size
+
+    assert unchanged == size
+    assert after == coordinator.frontier.size
+
+
+def _free_bytes(folder: Path) -> int:
+    status = os.statvfs(folder)
+    return status.f_bavail * status.f_frsize
