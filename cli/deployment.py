@@ -5,7 +5,7 @@
 
     deployment.json   who is enrolled, and where the nodes and chains are
     coordinator/      log.key, identity.key (the coordinator's alone), identity.pem (others pin it), nodes/
-    genesis.draft.json, genesis.json, client.json, coordinator/config.toml    made by ``genesis``
+    genesis.draft.json, genesis.json, client.json, trust.json, coordinator/config.toml: by ``genesis``
 """
 
 from argparse import Namespace

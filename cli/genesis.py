@@ -1,7 +1,7 @@
 """The first entry of the log: drawn up from the draft, signed by administrators, known by its fingerprint.
 
 Once the quorum has signed, ``genesis.json`` is the entry, ``client.json`` is what backends and operators
-need, and ``coordinator/config.toml`` runs the coordinator. The fingerprint is what the people of every
+need, ``trust.json`` what an auditor needs, and ``coordinator/config.toml`` runs the coordinator. The fingerprint is what the people of every
 node compare before they join.
 """
 
@@ -23,7 +23,7 @@ from policy.ledger import fold, initial
 from policy.log.merkle import leaf_hash
 from policy.roster import COORDINATOR, Roster, bound, parse_roster
 
-DRAFT, GENESIS, CLIENT = "genesis.draft.json", "genesis.json", "client.json"
+DRAFT, GENESIS, CLIENT, TRUST = "genesis.draft.json", "genesis.json", "client.json", "trust.json"
 
 
 def draft(arguments: Namespace) -> Result:
@@ -132,8 +132,21 @@ def _complete(folder: Path, document: dict[str, Any]) -> str:
     certificate = read_bytes(folder / COORDINATOR / "identity.pem", "the coordinator's certificate")
     write_bytes(folder / COORDINATOR / "config.toml", coordinator_config(deployment).encode())
     write_document(folder / CLIENT, client_document(deployment, certificate, policy=body["policy"]))
+    write_document(folder / TRUST, trust_document(body, entry))
     write_bytes(folder / GENESIS, entry)
     return leaf_hash(entry).hex()
+
+
+def trust_document(body: dict[str, Any], entry: bytes) -> dict[str, Json]:
+    """What an auditor is given to know whose log it is: ``audit verify --trust``."""
+    roster = body["roster"]
+    return {
+        "origin": body["origin"],
+        "log_key": roster["log_key"],
+        "genesis": leaf_hash(entry).hex(),
+        "cosigners": [{"name": one["name"], "key": one["key"]} for one in roster["cosigners"]],
+        "w": roster["w"],
+    }
 
 
 def _numbers(roster: Roster) -> dict[str, Any]:

@@ -78,6 +78,18 @@ def create(arguments: Namespace) -> Result:
     )
 
 
+def fingerprint(arguments: Namespace) -> Result:
+    """``identity fingerprint``: for the owner of a card to read out."""
+    data = read_bytes(Path(arguments.card), "the card")
+    try:
+        document = parse_canonical(data, bytes_max=CARD_BYTES_MAX)
+        name = Fields(document, "card").name("name")
+    except MalformedError as error:
+        raise OperationalError(f"{arguments.card} is no card: {error}; give the file card.json") from error
+    found = tagged_hash(CARD_TAG, data).hex()
+    return Result({"name": name, "fingerprint": found}, (found,))
+
+
 def load_identity(folder: Path) -> Identity:
     """The identity in a folder. Raises ``OperationalError``."""
     try:

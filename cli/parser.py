@@ -71,6 +71,14 @@ def _add_setup(commands: Commands) -> None:
     create.add_argument(
         "--rp-id", default="localhost", help="an operator's WebAuthn relying party (%(default)s)"
     )
+    fingerprint = _command(
+        identity,
+        "fingerprint",
+        "cli.identities:fingerprint",
+        "what the owner of a card reads to whoever enrols it",
+        "quorumkeep identity fingerprint people/alice/card.json",
+    )
+    fingerprint.add_argument("card", help="a card: a person's, a backend's or a node's")
 
 
 def _add_person(enroll: Commands, kind: str) -> None:
@@ -191,10 +199,12 @@ def _add_running(commands: Commands) -> None:
         "verify",
         "cli.programs:verify_log",
         "verify a published log and recompute every verdict; refused when anything differs",
-        "quorumkeep audit verify treasury/log --trust genesis.json",
+        "quorumkeep audit verify treasury/log --trust treasury/trust.json",
     )
     verify.add_argument("log", help="the folder with checkpoint and tile/")
-    verify.add_argument("--trust", default="", help="what you know from elsewhere")
+    verify.add_argument(
+        "--trust", default="", help="whose log it is, as you were told: the trust.json of genesis sign"
+    )
 
 
 def _add_payments(commands: Commands) -> None:

@@ -184,8 +184,11 @@ def _fee_ceiling(arguments: Namespace, connection: Connection) -> int:
 
 
 def _wait(views: "Iterator[RequestView]", view: "RequestView", timeout_s: float) -> "RequestView":
+    told = ""
     for view in views:
-        progress(f"{view.request.hex()[:16]} is {view.state}")
+        if view.state != told:
+            told = view.state
+            progress(f"{view.request.hex()[:16]} is {told}")
         if view.over:
             return view
     raise OperationalError(

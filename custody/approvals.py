@@ -6,7 +6,6 @@ and not logged. One that passes is durable before it is answered.
 
 import logging
 
-from custody.adapters.store import Store
 from custody.api.errors import CallRefused, Code
 from custody.candidates import Candidate
 from custody.parts import Parts
@@ -32,22 +31,22 @@ async def take_approval(parts: Parts, body: bytes, assertion: bytes) -> RequestR
     _check(parts, entry)
     approval = entry.approval
     pending = PendingApproval(approval.approval_id, approval.request, body, assertion)
-    await parts.database.call(Store.add_approval, pending)
+    await parts.database.add_approval(pending)
     reason = await _log(parts, pending)
     if reason:
         raise CallRefused(Code.APPROVAL_REFUSED, f"{reason}: fetch a new draft and approve again")
-    return await parts.database.call(Store.get, approval.request) or record
+    return await parts.database.get(approval.request) or record
 
 
 async def resume(parts: Parts) -> None:
     """Log what a crash kept from the log, and look again at every request that waits."""
-    for pending in await parts.database.call(Store.pending_approvals):
+    for pending in await parts.database.pending_approvals():
         reason = await _log(parts, pending)
         if reason:
             _LOG.info("approval %s: %s", pending.approval_id.hex(), reason)
     before = b""
     while True:
-        waiting = await parts.database.call(Store.requests, state=State.WAITING, before=before)
+        waiting = await parts.database.requests(state=State.WAITING, before=before)
         for record in waiting:
             await approve(parts, record.request)
         if not waiting:
@@ -58,7 +57,7 @@ async def resume(parts: Parts) -> None:
 async def drafts(parts: Parts, operator: str) -> list[bytes]:
     """The approvals an operator could give, as canonical bodies without id and operator."""
     state, now = parts.sequencer.state, parts.now_ms()
-    waiting = await parts.database.call(Store.requests, state=State.WAITING, limit=500)
+    waiting = await parts.database.requests(state=State.WAITING, limit=500)
     found = []
     for record in waiting:
         request = parse_request(request_body(record))
@@ -78,7 +77,7 @@ async def _log(parts: Parts, pending: PendingApproval) -> str:
     body = parse_canonical(pending.body, bytes_max=BODY_BYTES_MAX)
     assertion = parse_canonical(pending.assertion, bytes_max=BODY_BYTES_MAX)
     outcome = await parts.sequencer.log(Candidate("approval", body, {"assertion": assertion}))
-    await parts.database.call(Store.drop_approval, pending.approval_id)
+    await parts.database.drop_approval(pending.approval_id)
     known = parts.sequencer.state.approval_ids.get(pending.approval_id) == pending.request
     if not outcome.accepted and not known:
         return outcome.reason
@@ -87,7 +86,7 @@ async def _log(parts: Parts, pending: PendingApproval) -> str:
 
 
 async def _open_request(parts: Parts, entry: ApprovalEntry) -> RequestRecord:
-    record = await parts.database.call(Store.get, entry.approval.request)
+    record = await parts.database.get(entry.approval.request)
     if record is None:
         raise CallRefused(Code.UNKNOWN_REQUEST, f"there is no request {entry.approval.request.hex()}")
     if record.state is not State.WAITING:

@@ -39,11 +39,14 @@ class Branch:
 
 
 def read_head(head: Head, *, origin: str, log_key: bytes) -> Checkpoint:
-    """The checkpoint in a head's note, signed by the log's key for this origin."""
+    """The checkpoint in a head's note, signed by the log's key for this origin.
+
+    A cosigner that has just started may have folded more of the log than it has cosigned yet.
+    """
     note = parse_note(head.note, NOTE_BYTES_MAX)
     verify_log_signature(note, origin, log_key)
     checkpoint = parse_checkpoint(note.body)
-    if checkpoint.origin != origin or checkpoint.size != head.size:
+    if checkpoint.origin != origin or checkpoint.size > head.size:
         raise MalformedError(
             f"a head of size {head.size} with a note of {checkpoint.origin} {checkpoint.size}"
         )

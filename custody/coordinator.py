@@ -6,7 +6,6 @@ from collections.abc import Awaitable, Callable
 from functools import partial
 
 from custody import approvals, payments, settle
-from custody.adapters.store import Store
 from custody.branches import NOTE_BYTES_MAX, Branch, ask_heads, fetch, longest
 from custody.burns import Burns
 from custody.candidates import EMPTY, Folded, Tip, extend
@@ -43,14 +42,15 @@ async def start(parts: Parts, genesis: bytes) -> None:
         raise InvariantError(f"the database is of {tip.state.origin}, the genesis of {first.state.origin}")
     roster = tip.state.roster if tip.state.size else first.state.roster
     branches = await ask_heads(parts.nodes, origin=first.state.origin, roster=roster)
+    await _check_branches(parts, branches, spare=roster.c - roster.w)
     best = longest(branches)
     if best is not None and best.checkpoint.size > tip.state.size:
         tip, note = await _catch_up(parts, tip, best)
     if tip.state.size == 0:
         tip, note = await _begin(parts, genesis)
-    _wire(parts, tip, note, _best_quorum(branches, await parts.database.call(Store.quorum_note)))
+    _wire(parts, tip, note, _best_quorum(branches, await parts.database.quorum_note()))
     await parts.pools.load(tip.state)
-    parts.slots.load(await parts.database.call(Store.slots), tip.state)
+    parts.slots.load(await parts.database.slots(), tip.state)
 
 
 async def run(parts: Parts, publisher: Publisher | None) -> None:
@@ -72,10 +72,10 @@ async def run(parts: Parts, publisher: Publisher | None) -> None:
 
 async def _own_log(parts: Parts) -> tuple[Tip, bytes]:
     """What the database holds, folded and compared with its own newest checkpoint."""
-    size, note = await parts.database.call(Store.head)
+    size, note = await parts.database.head()
     tip = EMPTY
     while tip.frontier.size < size:
-        entries = await parts.database.call(Store.entries, tip.frontier.size, size)
+        entries = await parts.database.entries(tip.frontier.size, size)
         if not entries:
             raise InvariantError(f"the database lacks entry {tip.frontier.size}: move it away, start anew")
         for entry in entries:
@@ -83,6 +83,23 @@ async def _own_log(parts: Parts) -> tuple[Tip, bytes]:
     if size and tip.checkpoint() != parse_checkpoint(parse_note(note, NOTE_BYTES_MAX).body):
         raise InvariantError("the database's entries do not lead to its checkpoint: move it away, start anew")
     return tip, note
+
+
+async def _check_branches(parts: Parts, branches: tuple[Branch, ...], *, spare: int) -> None:
+    """Refuse to go on from a database whose log more cosigners contradict than can be done without."""
+    others = []
+    for branch in branches:
+        size = branch.checkpoint.size
+        ours = await parts.database.checkpoint_between(size - 1, size)
+        if ours is None or ours[0] != size:
+            continue
+        if parse_checkpoint(parse_note(ours[1], NOTE_BYTES_MAX).body) != branch.checkpoint:
+            others.append(branch.holder)
+    if len(others) > spare:
+        raise InvariantError(
+            f"{', '.join(others)} cosigned another branch than this database holds: "
+            "move the database away and start without one"
+        )
 
 
 async def _catch_up(parts: Parts, tip: Tip, best: Branch) -> tuple[Tip, bytes]:
@@ -101,8 +118,7 @@ async def _begin(parts: Parts, genesis: bytes) -> tuple[Tip, bytes]:
 
 
 async def _store(parts: Parts, start: int, folded: tuple[Folded, ...], note: bytes) -> None:
-    await parts.database.call(
-        Store.append,
+    await parts.database.append(
         start,
         [one.entry for one in folded],
         note=note,

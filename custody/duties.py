@@ -9,11 +9,10 @@ import logging
 from collections.abc import Awaitable, Callable, Mapping
 from typing import TypeAlias
 
-from custody.adapters.database import Database
-from custody.adapters.store import Applied, Store
 from custody.metrics import Metrics
-from custody.records import Change, Duty, RequestRecord
+from custody.records import Applied, Change, Duty, RequestRecord
 from custody.requests import START, TRANSITIONS, Effect, Event, State
+from custody.storage import Database
 from policy.errors import OperationalError, ProtocolError
 
 BACK_OFF_FIRST_MS, BACK_OFF_MAX_MS = 100, 5_000
@@ -60,7 +59,7 @@ class Duties:
         """Take up what is owed, then expire what is overdue, until cancelled."""
         self._failed = asyncio.get_running_loop().create_future()
         try:
-            for duty in await self._database.call(Store.duties):
+            for duty in await self._database.duties():
                 self._schedule(duty)
             while True:
                 await self._expire()
@@ -76,7 +75,7 @@ class Duties:
 
     async def apply(self, change: Change) -> RequestRecord | None:
         """Make an event durable and schedule what it asks for; None when it changed nothing."""
-        applied = await self._database.call(Store.apply, change, self._now_ms())
+        applied = await self._database.apply(change, self._now_ms())
         if applied is None:
             return None
         self.applied(applied)
@@ -130,7 +129,7 @@ class Duties:
 
     async def _try(self, duty: Duty) -> Duty | None:
         """Do it once; the duty as it is to be tried again, or None when it is done."""
-        record = await self._database.call(Store.get, duty.request)
+        record = await self._database.get(duty.request)
         if record is None or duty.effect not in _OWED[record.state]:
             return None
         try:
@@ -144,10 +143,10 @@ class Duties:
         return None
 
     async def _postpone(self, duty: Duty, due_ms: int, error: str) -> Duty:
-        await self._database.call(Store.postpone, duty, due_ms=due_ms, error=error)
+        await self._database.postpone(duty, due_ms=due_ms, error=error)
         return Duty(duty.request, duty.effect, duty.attempts + 1, due_ms)
 
     async def _expire(self) -> None:
-        for record in await self._database.call(Store.overdue, self._now_ms()):
+        for record in await self._database.overdue(self._now_ms()):
             error = f"expired at {record.expires_ms} in state {record.state}: ask anew"
             await self.apply(Change(record.request, Event.TIME_OVER, {"error": error}))

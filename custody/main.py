@@ -13,7 +13,7 @@ import uvloop
 
 from custody import coordinator
 from custody.adapters.api_server import CustodyServicer, ServerTls, start_server
-from custody.adapters.database import Database
+from custody.adapters.database import StoreThread
 from custody.adapters.identity import boot_credentials, load_identity
 from custody.adapters.node_link import NodeLink
 from custody.adapters.store import Store
@@ -82,7 +82,7 @@ async def serve(config: Config) -> None:
 def build(config: Config, credentials: Credentials) -> Parts:
     """Wire the adapters of a configuration; nothing is asked or sent yet."""
     metrics = Metrics()
-    database = Database(_open_store(config))
+    database = StoreThread(_open_store(config))
     nodes = {name: NodeLink(_client(config, name, credentials)) for name in config.nodes}
     signing = Signing(nodes, timeout_s=config.signing_timeout_ms / 1000)
     log_key = LogKey.load(config.log_key)

@@ -3,7 +3,6 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from custody.adapters.database import Database
 from custody.duties import Duties
 from custody.log_key import LogKey
 from custody.metrics import Metrics
@@ -13,6 +12,7 @@ from custody.replication import Replication
 from custody.sequencer import Sequencer
 from custody.signing import Signing
 from custody.slots import Slots
+from custody.storage import Database
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,6 @@ Settling is in ``settle.py``.
 import asyncio
 import time
 
-from custody.adapters.store import Store
 from custody.candidates import Candidate
 from custody.chains.evm_transaction import cancellation, payment, with_nonce
 from custody.duties import NotYet
@@ -59,7 +58,7 @@ async def plan(parts: Parts, record: RequestRecord, _: Duty) -> None:
     request, state = _request(record), parts.sequencer.state
     waits = needs_approval(state.policy, record.rule)
     chain = chain_of(parts, request.intent.chain)
-    waiting = await parts.database.call(Store.waiting_by_account, chain.name) if waits else {}
+    waiting = await parts.database.waiting_by_account(chain.name) if waits else {}
     gaps = parts.slots.gaps(state, chain.name) if waits else frozenset()
     account = choose_account(state, request.intent.wallet, waits=waits, waiting=waiting, gaps=gaps)
     if not parts.slots.knows(chain.name, account.address):
@@ -95,16 +94,16 @@ async def reserve(parts: Parts, record: RequestRecord, _: Duty) -> None:
 async def cancel(parts: Parts, record: RequestRecord, duty: Duty) -> None:
     """Use up the slot of a request that is over, once later ones wait behind it."""
     if record.nonce is None:
-        await parts.database.call(Store.drop_duty, record.request, duty.effect)
+        await parts.database.drop_duty(record.request, duty.effect)
         return
     state, now = parts.sequencer.state, parts.now_ms()
     known = state.requests.get(record.request)
     if known is None or known.anchor is None:  # nothing of the log names the slot: the next request takes it
-        await parts.database.call(Store.release_slot, record.request)
+        await parts.database.release_slot(record.request)
         parts.slots.release(record.request)
-        await parts.database.call(Store.drop_duty, record.request, duty.effect)
+        await parts.database.drop_duty(record.request, duty.effect)
         return
-    waited_for = await parts.database.call(Store.slot_is_waited_for, record.request)
+    waited_for = await parts.database.slot_is_waited_for(record.request)
     if not waited_for or now < record.expires_ms:
         raise NotYet(max(now + POLL_SLOT_MS, record.expires_ms if waited_for else 0), record.error)
     fees = await chain_of(parts, record.chain).cancel_fees(state.policy.cancel_fee_ceiling)
@@ -138,7 +137,7 @@ async def sign(parts: Parts, record: RequestRecord, _: Duty) -> None:
 
 async def approve(parts: Parts, request: bytes) -> None:
     """An approval is in the log: reserve the request if nothing is missing any more."""
-    record = await parts.database.call(Store.get, request)
+    record = await parts.database.get(request)
     if record is None or record.state is not State.WAITING or record.nonce is None:
         return
     verdict = verdict_on_plan(
@@ -159,6 +158,7 @@ async def _reserve(parts: Parts, record: RequestRecord, *, tx: bytes, purpose: s
     except OperationalError:
         await _wait(refilled, RETRY_MS / 1000)
         raise
+    parts.signing.promise(item.presignature, item.nonce_point)
 
     def body(before: LogState) -> Json:
         """The reservation at the slot that is free when its turn comes, unless the request has one."""
@@ -176,7 +176,7 @@ async def _reserve(parts: Parts, record: RequestRecord, *, tx: bytes, purpose: s
 
     outcome = await parts.sequencer.log(Candidate("reserve", body))
     if outcome.accepted:
-        await parts.database.call(Store.use_presignatures, [item.presignature])
+        await parts.database.use_presignatures([item.presignature])
     else:
         parts.pools.give_back(signers, item)
     return outcome
@@ -186,6 +186,8 @@ async def _not_reserved(parts: Parts, record: RequestRecord, verdict: Verdict) -
     if verdict.rule in RETRIED_RULES:
         raise OperationalError(f"{verdict.rule}: {verdict.reason}")
     event = Event.APPROVAL_MISSING if verdict.outcome is Answer.WAIT else Event.REFUSED
+    if verdict.rule == "request-expired":
+        event = Event.TIME_OVER
     fields = {"rule": verdict.rule, "error": verdict.reason[:1000]}
     await parts.duties.apply(Change(record.request, event, fields))
 

@@ -12,11 +12,10 @@ from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
-from custody.adapters.database import Database
-from custody.adapters.store import Store
 from custody.metrics import Metrics
-from custody.ports import Node
+from custody.ports import FreshPresignature, Node
 from custody.records import PooledPresignature
+from custody.storage import Database
 from policy.errors import OperationalError, ProtocolError
 from policy.state import KeyRecord, State
 
@@ -68,7 +67,7 @@ class Pools:
 
     async def load(self, state: State) -> None:
         """Take up the stock of the process before; what the log has named is used."""
-        for item in await self._database.call(Store.free_presignatures):
+        for item in await self._database.free_presignatures():
             if item.presignature not in state.presignatures:
                 self._of(_set_of(item)).append(item)
 
@@ -144,10 +143,12 @@ class Pools:
             raise ProtocolError("the nodes name different presignatures for one batch: it is dropped")
         await self._stock_up(group, answers[0], boots)
 
-    async def _stock_up(self, group: SigningSet, fresh: tuple[bytes, ...], boots: str) -> None:
+    async def _stock_up(self, group: SigningSet, fresh: tuple[FreshPresignature, ...], boots: str) -> None:
         signers = ",".join(group.signers)
-        items = [PooledPresignature(presignature, group.key, signers, boots) for presignature in fresh]
-        await self._database.call(Store.add_presignatures, items)
+        items = [
+            PooledPresignature(one.presignature, one.nonce_point, group.key, signers, boots) for one in fresh
+        ]
+        await self._database.add_presignatures(items)
         self._of(group).extend(items)
         self._show(group)
         refilled, self.refilled = self.refilled, asyncio.Event()

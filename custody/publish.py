@@ -3,10 +3,9 @@
 import os
 from pathlib import Path
 
-from custody.adapters.database import Database
-from custody.adapters.store import Store
 from custody.branches import NOTE_BYTES_MAX
 from custody.replication import Replication
+from custody.storage import Database
 from policy.errors import OperationalError
 from policy.log.checkpoint import parse_checkpoint, parse_note
 from policy.log.merkle import Frontier, frontier_at
@@ -39,7 +38,7 @@ class Publisher:
 
     async def _publish(self, size: int, note: bytes) -> None:
         while self._frontier.size < size:
-            entries = await self._database.call(Store.entries, self._frontier.size, size)
+            entries = await self._database.entries(self._frontier.size, size)
             for path, data in increment(self._read, self._frontier, entries):
                 self._write(path, data)
             self._frontier = frontier_at(

@@ -94,10 +94,26 @@ class PendingApproval:
 
 
 @dataclass(frozen=True, slots=True)
+class Applied:
+    """What became of a change: the request as it is now, and the effects it now owes."""
+
+    record: RequestRecord
+    effects: tuple[Effect, ...]
+
+
+class IdempotencyConflict(Exception):
+    """The initiator used this idempotency key for another request; nothing was stored."""
+
+
+@dataclass(frozen=True, slots=True)
 class PooledPresignature:
-    """A presignature some signing set holds: ``signers`` and ``boots`` are joined by commas, in one order."""
+    """A presignature some signing set holds, and its nonce point R.
+
+    ``signers`` and the ``boots`` they were at are joined by commas, in one order.
+    """
 
     presignature: bytes
+    nonce_point: bytes
     key: str
     signers: str
     boots: str

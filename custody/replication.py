@@ -10,11 +10,10 @@ import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from custody.adapters.database import Database
-from custody.adapters.store import Store
 from custody.branches import NOTE_BYTES_MAX, read_head
 from custody.metrics import Metrics
 from custody.ports import Appended, Head, Node
+from custody.storage import Database
 from policy.errors import InvariantError, OperationalError, ProtocolError
 from policy.log.checkpoint import (
     Checkpoint,
@@ -133,7 +132,7 @@ class Replication:
         note = self._cosigned.get(sent.size) or parse_note(sent.note, NOTE_BYTES_MAX)
         self._cosigned[sent.size] = note = note.with_signatures(line)
         if sent.size > self._quorum.size and len(verify_cosignatures(note, self._keys)) >= self._w:
-            await self._database.call(Store.set_quorum, sent.size, note.to_bytes())
+            await self._database.set_quorum(sent.size, note.to_bytes())
             self._quorum = max(self._quorum, Published(sent.size, note.to_bytes()), key=lambda p: p.size)
             self._metrics.quorum_size.set(self._quorum.size)
             self._wake()
@@ -210,15 +209,15 @@ class Follower:
             return 0
         theirs = self._replication.verified(head)
         newest = self._replication.newest.size
-        if theirs.size > newest:
+        if head.size > newest:
             raise InvariantError(
-                f"{self.node.name} has {theirs.size} entries, this coordinator {newest}: another one wrote, "
+                f"{self.node.name} has {head.size} entries, this coordinator {newest}: another one wrote, "
                 "or the database is old; restart to catch up"
             )
-        ours = await self._database.call(Store.checkpoint_between, theirs.size - 1, theirs.size)
+        ours = await self._database.checkpoint_between(theirs.size - 1, theirs.size)
         if ours is not None and ours[0] == theirs.size and _checkpoint(ours[1]) != theirs:
             raise Diverged(f"its head {theirs.size} {theirs.root.hex()} is on another branch: see doctor")
-        return theirs.size
+        return head.size
 
     async def _send(self, start: int) -> None:
         entries, sent = await self._increment(start)
@@ -232,12 +231,12 @@ class Follower:
         newest = self._replication.newest
         found = (newest.size, newest.note)
         if newest.size > at_most:
-            earlier = await self._database.call(Store.checkpoint_between, start, at_most)
+            earlier = await self._database.checkpoint_between(start, at_most)
             found = earlier if earlier is not None else found
         size, note = found
         entries: tuple[bytes, ...] = ()
         while start + len(entries) < size:
-            entries += await self._database.call(Store.entries, start + len(entries), size)
+            entries += await self._database.entries(start + len(entries), size)
         return entries, Published(size, note)
 
     async def _tell_quorum(self) -> None:

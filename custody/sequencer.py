@@ -11,13 +11,13 @@ import time
 from collections import deque
 from collections.abc import Callable
 
-from custody.adapters.database import Database
-from custody.adapters.store import Applied, Store
 from custody.candidates import BATCH_ENTRIES_MAX, Batch, Candidate, Folded, Tip, write_batch
 from custody.log_key import LogKey
 from custody.metrics import Metrics
 from custody.projection import changes
+from custody.records import Applied
 from custody.replication import Published, Replication
+from custody.storage import Database
 from policy.state import Outcome, State
 
 QUORUM_PATIENCE_S = 1.0
@@ -96,8 +96,7 @@ class Sequencer:
     async def _make_durable(self, batch: Batch) -> None:
         start = self.tip.frontier.size
         note = self._log_key.note(batch.tip.checkpoint()).to_bytes()
-        applied = await self._database.call(
-            Store.append,
+        applied = await self._database.append(
             start,
             [folded.entry for folded in batch.written],
             note=note,

@@ -4,12 +4,11 @@ import asyncio
 from collections.abc import AsyncIterator
 
 from custody import approvals
-from custody.adapters.store import IdempotencyConflict, Store
 from custody.api.errors import CallRefused, Code
 from custody.keys import create_key
 from custody.parts import Parts
 from custody.planning import Account, account_at, key_of
-from custody.records import REQUEST_BYTES_MAX, RequestRecord, new_request
+from custody.records import REQUEST_BYTES_MAX, IdempotencyConflict, RequestRecord, new_request
 from custody.requests import FINAL
 from policy.encoding import Json, canonical, parse_canonical
 from policy.errors import InvalidSignatureError, MalformedError, OperationalError
@@ -35,12 +34,12 @@ class Service:
             raise CallRefused(Code.MALFORMED, str(error)) from error
         new = new_request(document, signature)
         self._check_author(document, request, signature)
-        known = await self._parts.database.call(Store.get, new.request)
+        known = await self._parts.database.get(new.request)
         if known is not None:
             return known
         self._check_request(request)
         try:
-            record, is_new = await self._parts.database.call(Store.submit, new, self._parts.now_ms())
+            record, is_new = await self._parts.database.submit(new, self._parts.now_ms())
         except IdempotencyConflict as error:
             raise CallRefused(
                 Code.IDEMPOTENCY_CONFLICT,
@@ -52,7 +51,7 @@ class Service:
 
     async def get(self, request: bytes, initiator: str = "") -> RequestRecord:
         """One request; with ``initiator``, only one of its own."""
-        record = await self._parts.database.call(Store.get, request)
+        record = await self._parts.database.get(request)
         if record is None or initiator not in ("", record.initiator):
             raise CallRefused(Code.UNKNOWN_REQUEST, f"there is no request {request.hex()}: look at its id")
         return record
@@ -61,8 +60,8 @@ class Service:
         self, *, state: str, initiator: str, limit: int, before: bytes
     ) -> tuple[RequestRecord, ...]:
         """Requests, newest first."""
-        return await self._parts.database.call(
-            Store.requests, state=state, initiator=initiator, limit=limit or 100, before=before
+        return await self._parts.database.requests(
+            state=state, initiator=initiator, limit=limit or 100, before=before
         )
 
     async def watch(self, request: bytes, initiator: str = "") -> AsyncIterator[RequestRecord]:
@@ -120,7 +119,7 @@ class Service:
     async def status(self) -> Json:
         """Nodes, heads, pools and requests in numbers."""
         parts = self._parts
-        counts = await parts.database.call(Store.counts)
+        counts = await parts.database.counts()
         requests: dict[str, Json] = {**counts}
         nodes: list[Json] = [
             {

@@ -4,7 +4,6 @@ Raw transactions are kept, so that one a reorganisation dropped is sent again; o
 signed for a request at most one can confirm, and each of them is looked for.
 """
 
-from custody.adapters.store import Store
 from custody.candidates import Candidate
 from custody.duties import NotYet
 from custody.parts import Parts
@@ -23,7 +22,7 @@ POLL_MS_MAX = 10_000
 
 async def broadcast(parts: Parts, record: RequestRecord, _: Duty) -> None:
     """Send the newest signed transaction."""
-    for transaction in await parts.database.call(Store.transactions, record.request):
+    for transaction in await parts.database.transactions(record.request):
         if transaction.job == record.job:
             await _send(parts, record, transaction)
     await parts.duties.apply(Change(record.request, Event.SENT))
@@ -31,7 +30,7 @@ async def broadcast(parts: Parts, record: RequestRecord, _: Duty) -> None:
 
 async def watch(parts: Parts, record: RequestRecord, duty: Duty) -> None:
     """Look for a receipt deep enough, and log what it says."""
-    transactions = await parts.database.call(Store.transactions, record.request)
+    transactions = await parts.database.transactions(record.request)
     for transaction in transactions:
         receipt = await chain_of(parts, record.chain).receipt(transaction.tx_hash)
         if receipt is not None and receipt.confirmations >= parts.confirmations[record.chain]:

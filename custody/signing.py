@@ -31,7 +31,7 @@ class SigningFailed(OperationalError):
 class _Run:
     job: Job
     parties: Mapping[str, int]
-    nonce_points: set[bytes] = field(default_factory=set)
+    nonce_point: bytes
     rhos: dict[str, bytes] = field(default_factory=dict)
     partials: dict[str, bytes] = field(default_factory=dict)
     declined: dict[str, str] = field(default_factory=dict)
@@ -52,8 +52,13 @@ class Signing:
         self._nodes = nodes
         self._timeout_s = timeout_s
         self._runs: dict[bytes, _Run] = {}
+        self._points: dict[bytes, bytes] = {}
         self._ready: list[_Run] = []
         self._wake = asyncio.Event()
+
+    def promise(self, presignature: bytes, nonce_point: bytes) -> None:
+        """Remember R of a presignature that is about to be reserved."""
+        self._points[presignature] = nonce_point
 
     def written(self, folded: Folded) -> None:
         """Expect openings of a job; called before any cosigner is sent its reservation."""
@@ -61,7 +66,8 @@ class Signing:
             return
         job = folded.state.jobs[folded.outcome.subject]
         key = folded.state.keys[job.key]
-        self._runs[job.job_id] = _Run(job, {name: key.index_of(name) for name in job.signers})
+        parties = {name: key.index_of(name) for name in job.signers}
+        self._runs[job.job_id] = _Run(job, parties, self._points.pop(job.presignatures[0]))
 
     def knows(self, job: bytes) -> bool:
         """Whether the job began in this process and has not ended."""
@@ -73,7 +79,6 @@ class Signing:
             run = self._runs.get(opening.job)
             if run is not None and name in run.parties and opening.index == 0:
                 run.rhos.setdefault(name, opening.rho)
-                run.nonce_points.add(opening.nonce_point)
                 run.wake()
         for declined in answer.declined:
             self._decline(declined.job, name, declined.reason)
@@ -139,13 +144,11 @@ class Signing:
 
 def _combine(run: _Run) -> ecdsa.Signature:
     job = run.job
-    if len(run.nonce_points) != 1:
-        raise SigningFailed("the signers name different nonce points: one of them is faulty", frozenset())
     task = ecdsa.SigningTask(job.signing_hash, job.tweak, job.derived_key, job.job_id, 0)
     try:
         partials = {run.parties[name]: ecdsa.Partial.from_bytes(data) for name, data in run.partials.items()}
         rhos = {run.parties[name]: rho for name, rho in run.rhos.items()}
-        return ecdsa.combine(partials, R=next(iter(run.nonce_points)), rhos=rhos, task=task)
+        return ecdsa.combine(partials, R=run.nonce_point, rhos=rhos, task=task)
     except ProtocolError as error:
         raise SigningFailed(f"the partial signatures do not add up: {error}", frozenset()) from error
 

@@ -21,9 +21,9 @@ from custody.chains.evm_transaction import payment
 from custody.ports import Fees
 from policy import ledger
 from policy.approval import Approval
-from policy.encoding import Json
+from policy.encoding import Json, canonical, tagged_hash
 from policy.entries import job_id, make_entry
-from policy.errors import InvariantError, OperationalError
+from policy.errors import OperationalError
 from policy.log.checkpoint import (
     Checkpoint,
     Note,
@@ -31,13 +31,12 @@ from policy.log.checkpoint import (
     log_signature_message,
     parse_checkpoint,
     parse_note,
-    verify_cosignatures,
 )
 from policy.log.merkle import Frontier, leaf_hash
 from policy.roster import COORDINATOR
 from policy.state import State
 from signer_nodes.api import node_pb2 as pb
-from signer_nodes.api.client import NodeClient, PinnedIdentity, Service, Target
+from signer_nodes.api.client import NodeClient, PinnedIdentity, Refused, Service, Target
 
 T = TypeVar("T")
 BATCH = 4
@@ -72,20 +71,25 @@ class Plot:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What came of it: the nodes' verdict, what each signer answered, and anything they gave away."""
+    """What came of it.
+
+    ``lie_refused`` is what each cosigner said to a checkpoint that pretends the reservation was admitted;
+    ``declined`` what each signer said when asked to finish all the same. ``openings`` and ``partials``
+    count what the nodes gave away.
+    """
 
     rule: str
     reason: str
+    lie_refused: Mapping[str, str]
     declined: Mapping[str, str]
-    cosigned_by: tuple[str, ...]
     openings: int
     partials: int
     size: int
 
-    @property
-    def refused(self) -> bool:
-        """Whether the nodes gave nothing that helps to sign, and each signer said why."""
-        return self.openings == 0 and self.partials == 0 and len(self.declined) > 0
+    def refused_by(self, cosigners: int, signers: int) -> bool:
+        """Whether all of them refused, and nothing was given away that helps to sign."""
+        said = (len(self.lie_refused), len(self.declined)) == (cosigners, signers)
+        return said and self.openings == 0 and self.partials == 0
 
 
 def attack(loot: Loot, plot: Plot) -> Outcome:
@@ -97,35 +101,33 @@ async def _attack(loot: Loot, plot: Plot) -> Outcome:
     async with _connected(loot) as clients:
         tip = await _catch_up(clients)
         presignature = await _presignature(clients, plot)
-        entries = _entries(tip.state, plot, presignature)
-        before = tip.state.size
-        for entry in entries:
-            tip = tip.extended(entry)
-        note = _signed(
-            loot, Checkpoint(loot.origin, tip.frontier.size, tip.frontier.root(), tip.state.digest)
+        approved = tip.extended(_approval(tip.state, plot))
+        lie_refused = await _lie(loot, plot, clients, tips=(tip, approved), presignature=presignature)
+        body = _reserve_body(approved.state, plot, presignature)
+        time_ms = approved.state.time_ms
+        verdict = ledger.judge(approved.state, "reserve", body, time_ms=time_ms)
+        entry = make_entry("reserve", time_ms, body, verdict=verdict.to_json())
+        ended = approved.extended(entry)
+        note = _signed(loot, ended.checkpoint())
+        append = pb.Append(
+            start=tip.state.size, entries=[_approval(tip.state, plot), entry], checkpoint=note.to_bytes()
         )
-        append = pb.Append(start=before, entries=entries, checkpoint=note.to_bytes())
-        answers = dict(
-            zip(clients, await _all(client.append(append) for client in clients.values()), strict=True)
-        )
-        quorum = _cosigned(note, answers)
-        job = job_id(loot.origin, tip.state.size - 1, entries[-1])
-        finish = _finish(quorum, job, plot)
+        answers = dict(zip(clients, await _all(c.append(append) for c in clients.values()), strict=True))
+        job = job_id(loot.origin, approved.state.size, entry)
+        finish = _finish(_cosigned(note, answers), job, plot)
         finished = await _all(clients[name].finish(finish) for name in plot.signers)
-        if tip.verdict is None:
-            raise InvariantError("the fold gave no verdict on the reservation")
         return Outcome(
-            rule=tip.verdict[0],
-            reason=tip.verdict[1],
+            rule=verdict.rule,
+            reason=verdict.reason,
+            lie_refused=lie_refused,
             declined={
                 name: refused.reason
                 for name, answer in zip(plot.signers, finished, strict=True)
                 for refused in answer.declined
             },
-            cosigned_by=tuple(sorted(verify_cosignatures(quorum, tip.state.roster.cosigner_keys()))),
             openings=sum(len(answer.openings) for answer in answers.values()),
             partials=sum(len(answer.partials) for answer in finished),
-            size=tip.state.size,
+            size=ended.state.size,
         )
 
 
@@ -133,12 +135,47 @@ async def _attack(loot: Loot, plot: Plot) -> Outcome:
 class _Tip:
     state: State
     frontier: Frontier
-    verdict: tuple[str, str] | None = None
 
     def extended(self, entry: bytes) -> "_Tip":
-        state, outcome = ledger.fold(self.state, entry)
-        verdict = (outcome.verdict.rule, outcome.verdict.reason) if outcome.verdict else None
-        return _Tip(state, self.frontier.append(leaf_hash(entry)), verdict)
+        state, _ = ledger.fold(self.state, entry)
+        return _Tip(state, self.frontier.append(leaf_hash(entry)))
+
+    def checkpoint(self) -> Checkpoint:
+        return Checkpoint(self.state.origin, self.frontier.size, self.frontier.root(), self.state.digest)
+
+
+async def _lie(
+    loot: Loot, plot: Plot, clients: Mapping[str, NodeClient], *, tips: tuple[_Tip, _Tip], presignature: bytes
+) -> dict[str, str]:
+    """Claim that the policy allows the other bytes, in a checkpoint as if it did; who refused, and why."""
+    tip, approved = tips
+    body = _reserve_body(approved.state, plot, presignature)
+    claim: Json = {"outcome": "allow", "rule": plot.rule}
+    entry = make_entry("reserve", approved.state.time_ms, body, verdict=claim)
+    frontier = approved.frontier.append(leaf_hash(entry))
+    checkpoint = Checkpoint(
+        loot.origin, frontier.size, frontier.root(), _as_if_admitted(approved.state, entry, claim)
+    )
+    append = pb.Append(
+        start=tip.state.size,
+        entries=[_approval(tip.state, plot), entry],
+        checkpoint=_signed(loot, checkpoint).to_bytes(),
+    )
+    refused: dict[str, str] = {}
+    for name, client in clients.items():
+        try:
+            await client.append(append)
+        except Refused as refusal:
+            refused[name] = str(refusal)
+    return refused
+
+
+def _as_if_admitted(state: State, entry: bytes, claim: Json) -> bytes:
+    """The state's digest had every node's fold admitted the reservation."""
+    job = job_id(state.origin, state.size, entry)
+    outcome: Json = {"kind": "reserve", "accepted": True, "subject": job.hex(), "verdict": claim}
+    size = state.size.to_bytes(8, "big")
+    return tagged_hash("state", state.digest, size, leaf_hash(entry), canonical(outcome), state.policy_hash)
 
 
 @contextlib.asynccontextmanager
@@ -177,24 +214,24 @@ async def _presignature(clients: Mapping[str, NodeClient], plot: Plot) -> bytes:
     return bytes(answers[0].presignatures[0][:PRESIGNATURE_ID_BYTES])
 
 
-def _entries(state: State, plot: Plot, presignature: bytes) -> list[bytes]:
-    """The true approval, and the reservation of other bytes that claims the policy allows them."""
-    time_ms = max(state.time_ms, time.time_ns() // 1_000_000)
-    approval = make_entry("approval", time_ms, plot.approval.body(), assertion=plot.assertion)
+def _approval(state: State, plot: Plot) -> bytes:
+    """The entry of the true approval, which the thief has intercepted."""
+    return make_entry("approval", state.time_ms, plot.approval.body(), assertion=plot.assertion)
+
+
+def _reserve_body(state: State, plot: Plot, presignature: bytes) -> dict[str, Json]:
+    """A reservation of the same payment to another address."""
     intent = replace(plot.approval.intent, destination=plot.destination)
-    tx = payment(intent, contract=None, nonce=plot.approval.slot.nonce, fees=FEES)
-    body: Json = {
+    return {
         "request": plot.approval.request.hex(),
         "purpose": "payment",
-        "tx": tx.hex(),
+        "tx": payment(intent, contract=None, nonce=plot.approval.slot.nonce, fees=FEES).hex(),
         "key": plot.key,
         "epoch": state.keys[plot.key].epoch,
         "path": plot.path,
         "signers": list(plot.signers),
         "presignatures": [presignature.hex()],
     }
-    claim: Json = {"outcome": "allow", "rule": plot.rule}
-    return [approval, make_entry("reserve", time_ms, body, verdict=claim)]
 
 
 def _signed(loot: Loot, checkpoint: Checkpoint) -> Note:

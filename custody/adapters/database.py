@@ -1,30 +1,152 @@
 """The store for asyncio: every call runs on one thread of its own, in the order it was asked for."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Concatenate, ParamSpec, TypeVar
 
 from custody.adapters.store import Store
+from custody.records import (
+    Applied,
+    Change,
+    Duty,
+    NewRequest,
+    PendingApproval,
+    PooledPresignature,
+    RequestRecord,
+    SignedTransaction,
+)
+from custody.requests import Effect
+from custody.storage import ENTRIES_BYTES_MAX
+from policy.approval import Slot
 
 P = ParamSpec("P")
 R = TypeVar("R")
 
 
-class Database:
-    """One store behind one thread; ``call(Store.get, request)`` reads like the method it calls."""
+class StoreThread:
+    """Implements ``custody.storage.Database`` with one store behind one thread."""
 
     def __init__(self, store: Store) -> None:
         self._store = store
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="database")
 
-    async def call(self, method: Callable[Concatenate[Store, P], R], *args: P.args, **kwargs: P.kwargs) -> R:
-        """The method's result; what it raises is raised here."""
-        bound = partial(method, self._store, *args, **kwargs)
-        return await asyncio.get_running_loop().run_in_executor(self._thread, bound)
-
     def close(self) -> None:
         """Finish the calls under way and close the store."""
         self._thread.shutdown(wait=True)
         self._store.close()
+
+    async def _call(self, method: Callable[Concatenate[Store, P], R], *args: P.args, **kwargs: P.kwargs) -> R:
+        bound = partial(method, self._store, *args, **kwargs)
+        return await asyncio.get_running_loop().run_in_executor(self._thread, bound)
+
+    async def head(self) -> tuple[int, bytes]:
+        """Size and note of the newest checkpoint; (0, b"") for an empty log."""
+        return await self._call(Store.head)
+
+    async def quorum_note(self) -> bytes:
+        """The newest checkpoint's note with w cosignatures, or b"" when there is none yet."""
+        return await self._call(Store.quorum_note)
+
+    async def entries(
+        self, start: int, stop: int, *, bytes_max: int = ENTRIES_BYTES_MAX
+    ) -> tuple[bytes, ...]:
+        """Entries from ``start`` up to ``stop``, at least one if there is one, within ``bytes_max``."""
+        return await self._call(Store.entries, start, stop, bytes_max=bytes_max)
+
+    async def checkpoint_between(self, above: int, at_most: int) -> tuple[int, bytes] | None:
+        """The largest checkpoint with ``above < size <= at_most``; if none, the smallest above."""
+        return await self._call(Store.checkpoint_between, above, at_most)
+
+    async def append(
+        self, start: int, entries: Sequence[bytes], *, note: bytes, changes: Sequence[Change], now_ms: int
+    ) -> tuple[Applied, ...]:
+        """Make entries, their checkpoint and what they change durable, together."""
+        return await self._call(Store.append, start, entries, note=note, changes=changes, now_ms=now_ms)
+
+    async def set_quorum(self, size: int, note: bytes) -> None:
+        """Keep the note of the checkpoint of ``size`` with its w cosignatures."""
+        return await self._call(Store.set_quorum, size, note)
+
+    async def submit(self, new: NewRequest, now_ms: int) -> tuple[RequestRecord, bool]:
+        """Store a request once; the record and whether it is new."""
+        return await self._call(Store.submit, new, now_ms)
+
+    async def get(self, request: bytes) -> RequestRecord | None:
+        """One request, or None."""
+        return await self._call(Store.get, request)
+
+    async def requests(
+        self, *, state: str = "", initiator: str = "", limit: int = 100, before: bytes = b""
+    ) -> tuple[RequestRecord, ...]:
+        """Requests, newest first, continuing after ``before``."""
+        return await self._call(Store.requests, state=state, initiator=initiator, limit=limit, before=before)
+
+    async def counts(self) -> dict[str, int]:
+        """How many requests are in each state."""
+        return await self._call(Store.counts)
+
+    async def overdue(self, now_ms: int) -> tuple[RequestRecord, ...]:
+        """Requests past their expiry that still wait for something before their signature."""
+        return await self._call(Store.overdue, now_ms)
+
+    async def apply(self, change: Change, now_ms: int) -> Applied | None:
+        """Make one event durable; None when it changes nothing."""
+        return await self._call(Store.apply, change, now_ms)
+
+    async def duties(self) -> tuple[Duty, ...]:
+        """Everything still owed, oldest first: where a start goes on."""
+        return await self._call(Store.duties)
+
+    async def postpone(self, duty: Duty, *, due_ms: int, error: str) -> None:
+        """Try a duty again at ``due_ms``, and show why on its request."""
+        return await self._call(Store.postpone, duty, due_ms=due_ms, error=error)
+
+    async def drop_duty(self, request: bytes, effect: Effect) -> None:
+        """Nothing is owed by this effect any more."""
+        return await self._call(Store.drop_duty, request, effect)
+
+    async def slots(self) -> tuple[tuple[Slot, bytes], ...]:
+        """Every slot a request holds or held."""
+        return await self._call(Store.slots)
+
+    async def release_slot(self, request: bytes) -> None:
+        """Give back a slot that no transaction of the log ever named."""
+        return await self._call(Store.release_slot, request)
+
+    async def slot_is_waited_for(self, request: bytes) -> bool:
+        """Whether the account has a later slot, which cannot confirm before this one is used up."""
+        return await self._call(Store.slot_is_waited_for, request)
+
+    async def waiting_by_account(self, chain: str) -> dict[str, int]:
+        """How many requests wait for approvals on each account."""
+        return await self._call(Store.waiting_by_account, chain)
+
+    async def add_approval(self, approval: PendingApproval) -> None:
+        """Keep an approval until it is in the log; the same one twice is one."""
+        return await self._call(Store.add_approval, approval)
+
+    async def pending_approvals(self) -> tuple[PendingApproval, ...]:
+        """Approvals received and not logged."""
+        return await self._call(Store.pending_approvals)
+
+    async def drop_approval(self, approval_id: bytes) -> None:
+        """Forget an approval that is in the log, or that the log refused."""
+        return await self._call(Store.drop_approval, approval_id)
+
+    async def transactions(self, request: bytes) -> tuple[SignedTransaction, ...]:
+        """Every transaction ever signed for a request."""
+        return await self._call(Store.transactions, request)
+
+    async def add_presignatures(self, items: Iterable[PooledPresignature]) -> None:
+        """Put fresh presignatures into the pool."""
+        return await self._call(Store.add_presignatures, items)
+
+    async def free_presignatures(self) -> tuple[PooledPresignature, ...]:
+        """What is left in the pool."""
+        return await self._call(Store.free_presignatures)
+
+    async def use_presignatures(self, presignatures: Sequence[bytes]) -> None:
+        """Mark presignatures as used or gone."""
+        return await self._call(Store.use_presignatures, presignatures)

@@ -5,10 +5,12 @@ from custody.ports import (
     Declined,
     Finished,
     FinishJob,
+    FreshPresignature,
     Head,
     Opening,
     PartialSignature,
 )
+from policy.errors import MalformedError
 from signer_nodes.api import node_pb2 as pb
 from signer_nodes.api.client import NodeClient
 
@@ -50,7 +52,7 @@ class NodeLink:
         reply = await self._client.append(message, timeout_s=APPEND_TIMEOUT_S)
         return Appended(
             reply.cosignature,
-            tuple(Opening(one.job, one.index, one.rho, one.nonce_point) for one in reply.openings),
+            tuple(Opening(one.job, one.index, one.rho) for one in reply.openings),
             tuple(Declined(one.job, one.reason) for one in reply.declined),
         )
 
@@ -75,11 +77,14 @@ class NodeLink:
 
     async def presign(
         self, key: str, signers: tuple[str, ...], *, batch_id: int, batch: int
-    ) -> tuple[bytes, ...]:
+    ) -> tuple[FreshPresignature, ...]:
         """Take part in making presignatures."""
         message = pb.Presign(key_id=key, signers=signers, batch_id=batch_id, batch=batch)
         reply = await self._client.presign(message, timeout_s=PRESIGN_TIMEOUT_S)
-        return tuple(reply.presignatures)
+        if len(reply.presignatures) != len(reply.nonce_points):
+            raise MalformedError(f"{self.name} names {len(reply.nonce_points)} nonce points, not one each")
+        pairs = zip(reply.presignatures, reply.nonce_points, strict=True)
+        return tuple(FreshPresignature(presignature, point) for presignature, point in pairs)
 
     async def burn(self, job: bytes) -> bytes:
         """The node's signature that it never gives a partial signature for ``job``."""

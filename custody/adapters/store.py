@@ -6,7 +6,6 @@ are synchronous and safe from several threads; each is one transaction.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import (
@@ -36,8 +35,10 @@ from custody.adapters.tables import (
     TRANSACTIONS,
 )
 from custody.records import (
+    Applied,
     Change,
     Duty,
+    IdempotencyConflict,
     NewRequest,
     PendingApproval,
     PooledPresignature,
@@ -45,24 +46,12 @@ from custody.records import (
     SignedTransaction,
 )
 from custody.requests import START, Effect, State, advance
+from custody.storage import ENTRIES_BYTES_MAX
 from policy.approval import Slot
 from policy.errors import OperationalError
 
 LIST_MAX = 500
-ENTRIES_BYTES_MAX = 1024 * 1024
 _RECORD_FIELDS = tuple(RequestRecord.__dataclass_fields__)
-
-
-class IdempotencyConflict(Exception):
-    """The initiator used this idempotency key for another request; nothing was stored."""
-
-
-@dataclass(frozen=True, slots=True)
-class Applied:
-    """What became of a change: the request as it is now, and the effects it now owes."""
-
-    record: RequestRecord
-    effects: tuple[Effect, ...]
 
 
 class Store:
@@ -286,7 +275,9 @@ class Store:
         query = select(PRESIGNATURES).where(PRESIGNATURES.c.state == "free")
         with self._engine.connect() as db:
             rows = db.execute(query).all()
-        return tuple(PooledPresignature(r.presignature, r.key, r.signers, r.boots) for r in rows)
+        return tuple(
+            PooledPresignature(r.presignature, r.nonce_point, r.key, r.signers, r.boots) for r in rows
+        )
 
     def use_presignatures(self, presignatures: Sequence[bytes]) -> None:
         """Mark presignatures as used or gone."""

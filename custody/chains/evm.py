@@ -4,6 +4,7 @@ The chain is not trusted with anything but the coordinator's convenience: nodes 
 sign themselves. A fee that does not fit into the request's ceiling is an error that says by how much.
 """
 
+import time
 from collections.abc import Awaitable
 from typing import Any, TypeVar, cast
 
@@ -19,6 +20,7 @@ from policy.ids import evm_chain_id
 from policy.intent import Intent, transfer_calldata
 
 GAS_NATIVE = 21_000
+PRICES_KEPT_S = 1.0
 GAS_TOKEN_MAX = 200_000
 GAS_TOKEN_FALLBACK = 100_000
 BALANCE_OF = bytes.fromhex("70a08231")
@@ -34,6 +36,8 @@ class EvmChain:
         self._name = name
         self._url = url
         timeout = aiohttp.ClientTimeout(total=timeout_s)
+        self._checked = False
+        self._market: tuple[float, int, int] | None = None
         self._web3 = AsyncWeb3(AsyncHTTPProvider(url, request_kwargs={"timeout": timeout}))
 
     @property
@@ -46,13 +50,16 @@ class EvmChain:
         await self._web3.provider.disconnect()
 
     async def check(self) -> None:
-        """Compare the endpoint's chain id with the configured one."""
+        """Compare the endpoint's chain id with the configured one; also done before anything is built."""
         found = await self._ask("chain id", self._web3.eth.chain_id)
         if found != evm_chain_id(self._name):
             raise OperationalError(f"{self._url} is chain {found}, not {self._name}: correct its URL")
+        self._checked = True
 
     async def account_nonce(self, account: str) -> int:
         """How many transactions of the account are mined."""
+        if not self._checked:
+            await self.check()
         address = _checksum(account)
         return await self._ask("nonce", self._web3.eth.get_transaction_count(address, "latest"))
 
@@ -117,9 +124,7 @@ class EvmChain:
         return min(estimate * 4 // 3, GAS_TOKEN_MAX)
 
     async def _within(self, ceiling: int, gas: int) -> Fees:
-        block = await self._ask("base fee", self._web3.eth.get_block("latest"))
-        tip = await self._ask("priority fee", self._web3.eth.max_priority_fee)
-        base = int(block.get("baseFeePerGas", 0))
+        base, tip = await self._prices()
         affordable = ceiling // gas
         if affordable < base + 1:
             raise OperationalError(
@@ -128,6 +133,15 @@ class EvmChain:
             )
         fee = min(2 * base + tip, affordable)
         return Fees(fee_per_gas=fee, priority_per_gas=min(tip, fee), gas=gas)
+
+    async def _prices(self) -> tuple[int, int]:
+        """The base fee and the suggested tip, as of the last second."""
+        now = time.monotonic()
+        if self._market is None or now - self._market[0] > PRICES_KEPT_S:
+            block = await self._ask("base fee", self._web3.eth.get_block("latest"))
+            tip = await self._ask("priority fee", self._web3.eth.max_priority_fee)
+            self._market = (now, int(block.get("baseFeePerGas", 0)), tip)
+        return self._market[1], self._market[2]
 
     async def _ask(self, what: str, answer: Awaitable[T]) -> T:
         try:

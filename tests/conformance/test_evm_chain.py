@@ -212,7 +212,7 @@ async def test_a_chain_of_another_id_is_noticed(anvil: Anvil) -> None:
     chain = EvmChain("evm:1", anvil.url)
 
     with pytest.raises(OperationalError, match="is chain 31337, not evm:1"):
-        await chain.check()
+        await chain.account_nonce(FUNDED)
     await chain.close()
 
 

@@ -264,4 +264,3 @@ def most_in_a_window(amounts: list[tuple[int, int]], window_ms: int) -> int:
     return max(
         (sum(a for a, at in amounts if start <= at < start + window_ms) for _, start in amounts), default=0
     )
-

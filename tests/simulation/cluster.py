@@ -171,9 +171,7 @@ class SimNode:
     def abandon(self, branch: Branch) -> Statement:
         """State that it never cosigns a branch. Raises ``Refusal``."""
         self._check_open()
-        self.cosigner = abandon(
-            self.cosigner, branch, leaf_at=self._leaf_at, root_at=self._root_at
-        )
+        self.cosigner = abandon(self.cosigner, branch, leaf_at=self._leaf_at, root_at=self._root_at)
         body = branch.body(ORIGIN, self.name)
         return body, state_as("abandon", body, self.name)
 
@@ -262,7 +260,9 @@ class Coordinator:
         self.lines: dict[bytes, dict[str, NoteSignature]] = {}
 
     @classmethod
-    def recovered(cls, world: World, nodes: Mapping[str, SimNode], *, down: Iterable[str] = ()) -> "Coordinator":
+    def recovered(
+        cls, world: World, nodes: Mapping[str, SimNode], *, down: Iterable[str] = ()
+    ) -> "Coordinator":
         """One without a database: the longest branch that anyone cosigned, byte for byte."""
         up = [node for name, node in nodes.items() if name not in down and node.head]
         longest = max(up, key=lambda node: parse_checkpoint(parse_note(node.head, NOTE_BYTES_MAX).body).size)
@@ -312,4 +312,3 @@ def attempt(work: Callable[[], object]) -> bool:
     except ProtocolError:
         return False
     return True
-

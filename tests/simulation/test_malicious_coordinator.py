@@ -2,16 +2,19 @@
 
 import random
 from collections import Counter, defaultdict
+from collections.abc import Callable
 
 import pytest
 
 from policy.decode.evm import EvmTransfer, decode
+from policy.ledger import fold, initial
+from policy.limits_audit import LimitsAudit
 from signer_nodes.witness import Contradiction
 from tests.simulation.adversary import PAIRS, Adversary, Signed, most_in_a_window
-from tests.simulation.cluster import Clock, Coordinator, SimNode, cosign, cosigned, deal, note_of, started
+from tests.simulation.cluster import Clock, SimNode, cosign, cosigned, deal, note_of, started
 from tests.simulation.world import CUSTOMER, DAY_MS, LIMIT, SMALL_MAX, START_MS, World
 
-RUNS, STEPS = 40, 90
+RUNS, STEPS = 32, 90
 CORRUPT = ("node-1", "node-2", "node-3", "witness-1")
 
 
@@ -34,7 +37,9 @@ def check(run: Adversary) -> None:
     requests = by_request(signed)
     anchors = {request: {one.job.anchor for one in group} for request, group in requests.items()}
     assert all(len(found) == 1 for found in anchors.values()), "a request has two anchors"
-    assert len({a for found in anchors.values() for a in found}) == len(anchors), "two requests share an anchor"
+    assert len({a for found in anchors.values() for a in found}) == len(anchors), (
+        "two requests share an anchor"
+    )
     used = [p for one in signed for p in one.job.presignatures]
     assert len(set(used)) == len(used), "a presignature served twice"
     for one in signed:
@@ -62,6 +67,18 @@ def test_no_coordinator_gets_more_than_a_limit_signed(corrupt: str) -> None:
         assert met[what], f"the adversary never got to: {what} ({met})"
 
 
+def test_limits_added_up_anew_agree_on_every_branch_an_adversary_writes() -> None:
+    for number in range(6):
+        run = Adversary(random.Random(f"limits {number}"), corrupt=("witness-1",))
+        run.run(STEPS)
+        for book in run.books:
+            anew, state = LimitsAudit(), initial()
+            for entry in book.entries:
+                state, outcome = fold(state, entry)
+                if outcome.kind == "reserve" and outcome.accepted:
+                    assert anew.reserved(state, outcome.subject) == ""
+
+
 # The attack that separate counters do not withstand.
 
 
@@ -78,11 +95,11 @@ class NaiveNode:
         return True
 
 
-def rotate_quorums(sign: "callable[[tuple[str, str], int], bool]") -> int:  # type: ignore[valid-type]
+def rotate_quorums(sign: Callable[[tuple[str, str], int], bool]) -> int:
     """Ask every pair in turn for 100 as long as any of them signs; what was signed in all."""
     total, refusals, turn = 0, 0, 0
     while refusals < len(PAIRS):
-        signed = sign(PAIRS[turn % len(PAIRS)], 100)  # type: ignore[misc]
+        signed = sign(PAIRS[turn % len(PAIRS)], 100)
         total, refusals, turn = total + 100 * signed, 0 if signed else refusals + 1, turn + 1
     return total
 
@@ -167,4 +184,3 @@ def test_a_frozen_node_opens_and_signs_nothing() -> None:
 
     with pytest.raises(Exception, match="frozen"):
         nodes["node-1"].finish(note, job)
-    assert isinstance(coordinator, Coordinator)

@@ -140,7 +140,11 @@ class World:
                     "when": {"assets": ["eth"], "destinations": ["customers"], "amount_max": str(SMALL_MAX)},
                     "then": {"outcome": "allow"},
                 },
-                {"name": "large", "when": {"assets": ["eth"], "destinations": ["customers"]}, "then": treasury},
+                {
+                    "name": "large",
+                    "when": {"assets": ["eth"], "destinations": ["customers"]},
+                    "then": treasury,
+                },
                 {
                     "name": "tokens",
                     "when": {"assets": ["usdc"], "destinations": ["customers"]},
@@ -241,7 +245,13 @@ class Book:
 
     # What starts a log.
 
-    def genesis(self, *, roster: "Json | None" = None, policy: "Json | None" = None, by: Iterable[str] = ("ada", "adam")) -> Outcome:
+    def genesis(
+        self,
+        *,
+        roster: "Json | None" = None,
+        policy: "Json | None" = None,
+        by: Iterable[str] = ("ada", "adam"),
+    ) -> Outcome:
         """The genesis entry."""
         body: Json = {
             "origin": ORIGIN,
@@ -340,7 +350,9 @@ class Book:
         data = transfer_calldata(intent.destination, intent.amount)
         return unsigned(TOKEN, 0, nonce=nonce, fee=fee, data=data)
 
-    def reservation(self, request: bytes, *, nonce: int = 0, fee: int = 10, **changed: Any) -> dict[str, Json]:
+    def reservation(
+        self, request: bytes, *, nonce: int = 0, fee: int = 10, **changed: Any
+    ) -> dict[str, Json]:
         """The body of a reservation, by default with a new presignature."""
         purpose = changed.get("purpose", PAYMENT)
         tx = changed.pop("tx", None) or self.tx(request, nonce=nonce, fee=fee, purpose=purpose)

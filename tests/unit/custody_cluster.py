@@ -19,6 +19,7 @@ from custody.ports import (
     Declined,
     Finished,
     FinishJob,
+    FreshPresignature,
     Head,
     Opening,
     PartialSignature,
@@ -274,7 +275,7 @@ class FakeNode:
                     if presignature is None:
                         declined.append(Declined(job.job_id, "no such presignature"))
                     else:
-                        openings.append(Opening(job.job_id, 0, presignature.rho, presignature.R))
+                        openings.append(Opening(job.job_id, 0, presignature.rho))
         parsed = parse_note(note, 10_000)
         if parse_checkpoint(parsed.body) != tip.checkpoint():
             raise ProtocolError("the checkpoint is not over these entries")
@@ -303,12 +304,12 @@ class FakeNode:
 
     async def presign(
         self, key: str, signers: tuple[str, ...], *, batch_id: int, batch: int
-    ) -> tuple[bytes, ...]:
+    ) -> tuple[FreshPresignature, ...]:
         self._check_up()
         mine = [shares[self.name] for shares in self._dealer.deal(signers, batch_id, batch)]
         ids = [presignature_id(one.session, one.index) for one in mine]
         self._pool.update(zip(ids, mine, strict=True))
-        return tuple(ids)
+        return tuple(FreshPresignature(i, one.R) for i, one in zip(ids, mine, strict=True))
 
     async def burn(self, job: bytes) -> bytes:
         self._check_up()

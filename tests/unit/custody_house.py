@@ -10,7 +10,7 @@ import rlp
 from eth_account import Account
 
 from custody import coordinator
-from custody.adapters.database import Database
+from custody.adapters.database import StoreThread
 from custody.adapters.store import Store
 from custody.chains.evm_transaction import transaction_hash
 from custody.duties import Duties
@@ -104,7 +104,7 @@ class House:
         """A coordinator's parts over the present database."""
         nodes: Mapping[str, Node] = self.nodes
         metrics, key = Metrics(), log_key()
-        database = Database(Store(f"sqlite:///{self.folder / 'custody.db'}"))
+        database = StoreThread(Store(f"sqlite:///{self.folder / 'custody.db'}"))
         signing = Signing(nodes, timeout_s=0.5)
         replication = Replication(database, nodes, on_answer=signing.answered, metrics=metrics)
         return Parts(

@@ -12,6 +12,7 @@ from custody.planning import account_at, key_of
 from custody.requests import State
 from policy.encoding import Json, parse_canonical
 from policy.entries import parse_entry
+from policy.errors import InvariantError
 from policy.log.checkpoint import parse_checkpoint, parse_note, quorum
 from policy.log.tiles import audit_tiles
 from policy.state import JobStatus
@@ -21,7 +22,9 @@ from tests.unit.custody_cluster import (
     NODES,
     WALLET,
     complete_approval,
+    genesis_entry,
     make_request,
+    policy_document,
     public,
 )
 from tests.unit.custody_house import FakeChain, House, Running
@@ -357,6 +360,20 @@ async def test_what_one_cosigner_holds_survives_the_loss_of_the_database(house: 
         await running.until(request, "settled")
 
         assert mined(house) == 1
+
+
+async def test_a_database_of_another_branch_is_refused(house: House, tmp_path: Path) -> None:
+    async with house.with_key() as running:
+        await running.until(await submit(running, house, "one"), "settled")
+    (tmp_path / "other").mkdir()
+    other = House(tmp_path / "other")
+    other.genesis = genesis_entry(policy_document(), time_ms=2_000)
+    async with other.with_key() as running:
+        await running.until(await submit(running, other, "two"), "settled")
+    house.folder = other.folder
+
+    with pytest.raises(InvariantError, match=r"move (it|the database) away"):
+        await _start_once(house)
 
 
 async def test_a_start_waits_for_enough_cosigners(house: House) -> None:

@@ -77,7 +77,10 @@ def test_nothing_follows_a_genesis_entry_without_effect() -> None:
 @pytest.mark.parametrize(
     ("roster", "policy"),
     [
-        ({"initiators": [{**key_of("backend"), "people": []}]}, {"limits": [limit("l", "eth", 1, initiators=["desk"])]}),
+        (
+            {"initiators": [{**key_of("backend"), "people": []}]},
+            {"limits": [limit("l", "eth", 1, initiators=["desk"])]},
+        ),
         ({"operators": []}, {}),
         ({"cosigners": [cosigner_of(n, "witness") for n in WORLD.cosigners]}, {}),
     ],
@@ -240,7 +243,11 @@ def test_a_lower_limit_counts_what_was_used_before(book: Book) -> None:
 
 
 def test_a_policy_that_is_malformed_is_inert(book: Book) -> None:
-    for document in ({}, [], WORLD.policy(chains={"evm:9999999999999999": {"native": "eth", "fee_ceiling": "1"}})):
+    for document in (
+        {},
+        [],
+        WORLD.policy(chains={"evm:9999999999999999": {"native": "eth", "fee_ceiling": "1"}}),
+    ):
         book.change("policy", document)  # type: ignore[arg-type]
 
         assert not book.last.accepted

@@ -257,7 +257,9 @@ def test_an_approval_of_another_intent_is_inert(book: Book) -> None:
     request = book.request(700)
     other = book.asked(700, to=OTHER).intent
     for intent in (other, book.asked(701, to=CUSTOMER).intent):
-        book.approve(request, "alice", nonce=0, intent=intent, calldata_hash=intent.calldata_hash(native=True))
+        book.approve(
+            request, "alice", nonce=0, intent=intent, calldata_hash=intent.calldata_hash(native=True)
+        )
 
         assert not book.last.accepted
 

@@ -210,7 +210,14 @@ def test_a_signature_must_be_the_jobs_own(book: Book) -> None:
     foreign = WORLD.signature(book.state.jobs[second])
     own = WORLD.signature(book.state.jobs[first])
     high_s = own[:32] + (2**256 - 2**32 - int.from_bytes(own[32:64], "big")).to_bytes(32, "big") + own[64:]
-    for wrong in (foreign, own[:64] + b"\x04", own[:64] + bytes([own[64] ^ 1]), high_s, bytes(65), b"\xff" * 65):
+    for wrong in (
+        foreign,
+        own[:64] + b"\x04",
+        own[:64] + bytes([own[64] ^ 1]),
+        high_s,
+        bytes(65),
+        b"\xff" * 65,
+    ):
         book.write("signature", {"job": first.hex(), "index": 0, "signature": wrong.hex()})
 
         assert not book.last.accepted
@@ -244,7 +251,9 @@ def test_a_repeated_nonce_is_not_taken_in(book: Book) -> None:
 # Burns.
 
 
-@pytest.mark.parametrize("by", [[], ["node-1"], ["node-1", "node-3"], ["node-1", "node-2", "node-3"], ["ada"]])
+@pytest.mark.parametrize(
+    "by", [[], ["node-1"], ["node-1", "node-3"], ["node-1", "node-2", "node-3"], ["ada"]]
+)
 def test_a_job_is_released_only_by_the_word_of_all_its_signers(book: Book, by: list[str]) -> None:
     job = book.reserve(book.request(100))
     book.burn(job, by=by)

@@ -61,9 +61,7 @@ def test_a_window_is_what_adding_up_its_requests_gives(
                 window = window.without(request)
             case _:
                 window = window.expired(now_ms, window_ms=WINDOW_MS)
-    counted = {
-        r: amount for r, (amount, at) in model.items() if at is None or at > now_ms - WINDOW_MS
-    }
+    counted = {r: amount for r, (amount, at) in model.items() if at is None or at > now_ms - WINDOW_MS}
     shown = window.expired(now_ms, window_ms=WINDOW_MS)
 
     assert shown.total == sum(counted.values())

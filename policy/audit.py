@@ -1,0 +1,359 @@
+"""The whole check of a published log, from its files alone, by whoever wants to know.
+
+What is checked, in this order: every tile against the entries and the root against the checkpoint;
+every entry by folding it, which verifies its signatures and recomputes its verdict; limits, added up
+again by a method of its own; that no signature repeats a nonce; the checkpoint's state digest; the
+log's signature and w cosignatures under the roster in force, and under the pinned keys if there are any.
+
+Whoever writes the log can write nonsense into it: such an entry is inert, and a log that holds some is
+not bad for that. A claimed verdict that differs from the recomputed one is counted in ``mismatches``;
+the log fails only where ``allow`` was claimed, for that was an attempt, though the entry is inert too.
+
+Without pinned trust the keys are the directory's own: then the check shows that the log is
+consistent with itself, not whose it is.
+"""
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+
+from policy import ecdsa
+from policy.encoding import Json
+from policy.entries import RequestEntry, ReserveEntry, SignatureEntry, TimedEntry, parse_entry
+from policy.errors import CallerError, MalformedError, ProtocolError
+from policy.fields import Fields
+from policy.ledger import UnknownVersion, fold, initial
+from policy.limits_audit import LimitsAudit
+from policy.log.checkpoint import (
+    CHECKPOINT_BYTES_MAX,
+    Checkpoint,
+    Note,
+    parse_checkpoint,
+    parse_note,
+    verify_cosignatures,
+    verify_log_signature,
+)
+from policy.log.merkle import Frontier, leaf_hash
+from policy.log.tiles import TILE_WIDTH, Read, TilePath, audit_tiles, decode_bundle, read_entries
+from policy.roster import COSIGNERS_MAX, KEY_BYTES
+from policy.state import Outcome, State
+
+CHECKPOINT_PATH = "checkpoint"
+NOTE_BYTES_MAX = CHECKPOINT_BYTES_MAX + 64 * 1024
+PINNED, FROM_DIRECTORY = "pinned", "from_directory"
+PROGRESS_ENTRIES = 256
+
+
+@dataclass(frozen=True, slots=True)
+class Trust:
+    """What an auditor was told by someone else than the log: whose it is, and who must have cosigned it.
+
+    ``genesis`` is the leaf hash of the genesis entry.
+    """
+
+    origin: str
+    log_key: bytes
+    genesis: bytes
+    cosigners: Mapping[str, bytes]
+    w: int
+
+
+@dataclass(frozen=True, slots=True)
+class AuditReport:
+    """What the check came to.
+
+    ``first_bad`` names the first entry that is wrong and why; the index ``size`` means the checkpoint.
+    ``genesis_policy`` is the hash of the first policy; ``cosigners`` how many of those in force cosigned.
+    """
+
+    ok: bool
+    size: int
+    root: bytes
+    genesis_policy: bytes
+    cosigners: int
+    replayed_verdicts: int
+    mismatches: int
+    inert: int
+    first_bad: tuple[int, str] | None
+    trust: str
+
+
+class Bad(Exception):
+    """Ends the check at an entry; never leaves this module."""
+
+    def __init__(self, index: int, why: str) -> None:
+        super().__init__(why)
+        self.index = index
+        self.why = why
+
+
+class _Run:
+    """One check in progress."""
+
+    def __init__(self, read: Read, trust: Trust | None, progress: Callable[[int, int], None]) -> None:
+        self.read, self.trust, self.progress = read, trust, progress
+        self.size, self.root = 0, bytes(32)
+        self.state = initial()
+        self.genesis_policy = bytes(32)
+        self.cosigners = self.replayed = self.mismatches = self.inert = 0
+        self.first_bad: tuple[int, str] | None = None
+        self.limits = LimitsAudit()
+        self.nonces: dict[bytes, bytes] = {}
+
+    def report(self) -> AuditReport:
+        return AuditReport(
+            ok=self.first_bad is None,
+            size=self.size,
+            root=self.root,
+            genesis_policy=self.genesis_policy,
+            cosigners=self.cosigners,
+            replayed_verdicts=self.replayed,
+            mismatches=self.mismatches,
+            inert=self.inert,
+            first_bad=self.first_bad,
+            trust=PINNED if self.trust else FROM_DIRECTORY,
+        )
+
+
+def audit(read: Read, *, trust: Trust | None, progress: Callable[[int, int], None]) -> AuditReport:
+    """Check the log whose files ``read`` gives; total. ``progress`` hears of entries done and to do."""
+    run = _Run(read, trust, progress)
+    try:
+        note, checkpoint = _checkpoint(run)
+        _check_pinned(run, note, checkpoint)
+        _check_structure(run, checkpoint)
+        _fold(run, checkpoint)
+        _check_signatures(run, note, checkpoint)
+    except Bad as bad:
+        run.first_bad = run.first_bad or (bad.index, bad.why)
+    return run.report()
+
+
+def parse_trust(body: Json) -> Trust:
+    """Read pinned trust: origin, log key, genesis hash, cosigners (name and key) and w."""
+    fields = Fields(body, "trust")
+    pairs = fields.objects(
+        "cosigners", lambda f: (f.name("name"), f.hex("key", length=KEY_BYTES)), count_max=COSIGNERS_MAX
+    )
+    trust = Trust(
+        origin=fields.origin("origin"),
+        log_key=fields.hex("log_key", length=KEY_BYTES),
+        genesis=fields.hex("genesis", length=32),
+        cosigners=dict(pairs),
+        w=fields.integer("w", low=1, high=COSIGNERS_MAX),
+    )
+    fields.done()
+    if len(set(trust.cosigners.values())) != len(pairs) or trust.w > len(trust.cosigners):
+        raise MalformedError(f"trust: need {trust.w} of {len(pairs)} cosigners, all with keys of their own")
+    return trust
+
+
+# The files.
+
+
+def _checkpoint(run: _Run) -> tuple[Note, Checkpoint]:
+    data = run.read(CHECKPOINT_PATH)
+    if data is None:
+        raise Bad(0, "there is no checkpoint")
+    try:
+        note = parse_note(data, NOTE_BYTES_MAX)
+        checkpoint = parse_checkpoint(note.body)
+    except ProtocolError as error:
+        raise Bad(0, f"checkpoint: {error}") from error
+    run.size, run.root = checkpoint.size, checkpoint.root
+    if not checkpoint.size:
+        raise Bad(0, "the log is empty")
+    return note, checkpoint
+
+
+def _check_pinned(run: _Run, note: Note, checkpoint: Checkpoint) -> None:
+    """The pinned keys first: what they did not sign needs no further look."""
+    trust = run.trust
+    if trust is None:
+        return
+    if checkpoint.origin != trust.origin:
+        raise Bad(checkpoint.size, f"the checkpoint is of {checkpoint.origin}, not of {trust.origin}")
+    _check_log_signature(note, trust.origin, trust.log_key, size=checkpoint.size)
+    _count_cosigners(note, trust.cosigners, trust.w, size=checkpoint.size)
+
+
+def _check_structure(run: _Run, checkpoint: Checkpoint) -> None:
+    try:
+        if audit_tiles(run.read, checkpoint.size).root() == checkpoint.root:
+            return
+        why = "the root is not that of the entries: it belongs to another log or branch"
+    except ProtocolError as error:
+        why = str(error)
+    raise _blame(run.read, checkpoint, why)
+
+
+def _blame(read: Read, checkpoint: Checkpoint, why: str) -> Bad:
+    """The first entry that does not hash to its tile; which of both is wrong, the root decides."""
+    entries, tiles = Frontier(), Frontier()
+    first: int | None = None
+    try:
+        for index, (leaf, tiled) in enumerate(_leaves(read, checkpoint.size)):
+            if leaf != tiled and first is None:
+                first = index
+            entries, tiles = entries.append(leaf), tiles.append(tiled)
+    except Bad as bad:
+        return bad if first is None else Bad(first, "the entry does not hash to its tile")
+    if first is not None and tiles.root() == checkpoint.root:
+        return Bad(first, "the entry was changed: it does not hash to its tile, which the checkpoint covers")
+    if first is not None and entries.root() == checkpoint.root:
+        return Bad(first, "the entry's hash in its tile was changed: the checkpoint covers the entry")
+    if first is not None:
+        return Bad(first, "the entry does not hash to its tile, and the checkpoint covers neither")
+    return Bad(checkpoint.size, why)
+
+
+def _leaves(read: Read, size: int) -> Iterator[tuple[bytes, bytes]]:
+    """For each entry its own hash, and the hash that its level-0 tile has for it."""
+    for start in range(0, size, TILE_WIDTH):
+        width = min(TILE_WIDTH, size - start)
+        bundle, tile = (TilePath(level, start // TILE_WIDTH, width) for level in (None, 0))
+        entries, hashes = (_tile(read, path, start) for path in (bundle, tile))
+        try:
+            found = _decode_some(entries, width)
+        except MalformedError as error:
+            raise Bad(start, f"{bundle}: {error}") from error
+        for at, entry in enumerate(found):
+            yield leaf_hash(entry), hashes[32 * at : 32 * at + 32]
+        if len(found) < width:
+            raise Bad(start + len(found), f"{bundle} ends before this entry")
+
+
+def _decode_some(data: bytes, width: int) -> tuple[bytes, ...]:
+    """The entries of a bundle, as far as it goes; also of a full one in place of a partial one."""
+    found: list[bytes] = []
+    while len(found) < width and len(data) >= 2:
+        length = int.from_bytes(data[:2], "big")
+        if len(data) < 2 + length:
+            break
+        found += decode_bundle(data[: 2 + length], 1)
+        data = data[2 + length :]
+    return tuple(found)
+
+
+def _tile(read: Read, path: TilePath, start: int) -> bytes:
+    data = read(str(path))
+    if data is None:
+        data = read(str(TilePath(path.level, path.index)))
+    if data is None:
+        raise Bad(start, f"{path} is missing")
+    return data
+
+
+# The entries.
+
+
+def _fold(run: _Run, checkpoint: Checkpoint) -> None:
+    frontier = Frontier()
+    for index, data in enumerate(read_entries(run.read, checkpoint.size)):
+        if index % PROGRESS_ENTRIES == 0:
+            run.progress(index, checkpoint.size)
+        if index == 0 and run.trust and leaf_hash(data) != run.trust.genesis:
+            raise Bad(0, "this is not the genesis entry that is pinned")
+        frontier = frontier.append(leaf_hash(data))
+        _fold_one(run, index, data)
+    run.progress(checkpoint.size, checkpoint.size)
+    if frontier.root() != checkpoint.root:
+        raise Bad(checkpoint.size, "the files changed while they were read")
+    if run.state.digest != checkpoint.state:
+        raise Bad(checkpoint.size, "the checkpoint claims another state than its entries fold to")
+
+
+def _fold_one(run: _Run, index: int, data: bytes) -> None:
+    before = run.state
+    try:
+        run.state, outcome = fold(before, data)
+    except UnknownVersion as error:
+        raise Bad(index, str(error)) from error
+    run.inert += not outcome.accepted
+    if index == 0:
+        if not outcome.accepted:
+            raise Bad(0, f"the genesis entry has no effect: {outcome.reason}")
+        run.genesis_policy = run.state.policy_hash
+    timed = _parsed(data)
+    if timed is None:
+        return
+    _check_claim(run, index, timed, outcome)
+    if isinstance(timed.entry, SignatureEntry):
+        _check_nonce(run, index, timed.entry)
+    if isinstance(timed.entry, ReserveEntry) and outcome.accepted:
+        _check_limits(run, index, outcome.subject)
+
+
+def _parsed(data: bytes) -> TimedEntry | None:
+    try:
+        return parse_entry(data)
+    except (ProtocolError, CallerError):
+        return None
+
+
+def _check_claim(run: _Run, index: int, timed: TimedEntry, outcome: Outcome) -> None:
+    """Compare the coordinator's word with the verdict that the fold found."""
+    entry = timed.entry
+    if not isinstance(entry, RequestEntry | ReserveEntry) or outcome.verdict is None:
+        return
+    run.replayed += 1
+    found = (outcome.verdict.outcome.name.lower(), outcome.verdict.rule)
+    claimed = (entry.claim.outcome, entry.claim.rule)
+    if claimed == found:
+        return
+    run.mismatches += 1
+    if claimed[0] == "allow" and run.first_bad is None:
+        run.first_bad = (index, f"claims allow by {claimed[1]}, the verdict is {found[0]} by {found[1]}")
+
+
+def _check_limits(run: _Run, index: int, job: bytes) -> None:
+    if why := run.limits.reserved(run.state, job):
+        raise Bad(index, why)
+
+
+def _check_nonce(run: _Run, index: int, entry: SignatureEntry) -> None:
+    """Any two valid signatures with one nonce give the key away, whatever the fold made of the second."""
+    job = run.state.jobs.get(entry.job)
+    nonce = entry.signature[:32]
+    if job is None or not _valid(entry.signature, job.signing_hash, job.derived_key):
+        return
+    if run.nonces.setdefault(nonce, job.signing_hash) != job.signing_hash:
+        raise Bad(index, "the signature repeats a nonce: the key can be computed from both, retire it now")
+
+
+def _valid(data: bytes, message_hash: bytes, public_key: bytes) -> bool:
+    r, s = int.from_bytes(data[:32], "big"), int.from_bytes(data[32:64], "big")
+    try:
+        signature = ecdsa.Signature(r, s, data[64])
+    except CallerError:
+        return False
+    return ecdsa.verify(signature, message_hash, public_key=public_key)
+
+
+# The checkpoint's signatures.
+
+
+def _check_signatures(run: _Run, note: Note, checkpoint: Checkpoint) -> None:
+    state: State = run.state
+    if checkpoint.origin != state.origin:
+        raise Bad(checkpoint.size, f"the checkpoint is of {checkpoint.origin}, the log of {state.origin}")
+    roster = state.roster
+    _check_log_signature(note, state.origin, roster.log_key, size=checkpoint.size)
+    keys = roster.cosigner_keys()
+    run.cosigners = _count_cosigners(note, keys, roster.w, size=checkpoint.size)
+
+
+def _check_log_signature(note: Note, origin: str, key: bytes, *, size: int) -> None:
+    try:
+        verify_log_signature(note, origin, key)
+    except ProtocolError as error:
+        raise Bad(size, f"checkpoint: {error}") from error
+
+
+def _count_cosigners(note: Note, keys: Mapping[str, bytes], w: int, *, size: int) -> int:
+    try:
+        count = len(verify_cosignatures(note, keys))
+    except ProtocolError as error:
+        raise Bad(size, f"checkpoint: {error}") from error
+    if count < w:
+        raise Bad(size, f"checkpoint: need cosignatures of {w} of {len(keys)} cosigners, got {count}")
+    return count

@@ -1,0 +1,240 @@
+"""The coordinator's database: what is one transaction, what is once, what survives."""
+
+import sqlite3
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from custody.adapters.store import Store
+from custody.records import (
+    Change,
+    Duty,
+    IdempotencyConflict,
+    NewRequest,
+    PendingApproval,
+    PooledPresignature,
+    SignedTransaction,
+)
+from custody.requests import Effect, Event, State
+from policy.approval import Slot
+from policy.errors import OperationalError
+
+NEW = NewRequest(b"\x01" * 32, "shop", "key-1", b"{}", b"s" * 64, expires_ms=1_000)
+SLOT = Slot("evm:1", "0x" + "11" * 20, 4)
+
+
+@pytest.fixture
+def url(tmp_path: Path) -> str:
+    return f"sqlite:///{tmp_path / 'custody.db'}"
+
+
+@pytest.fixture
+def store(url: str) -> Iterator[Store]:
+    store = Store(url)
+    yield store
+    store.close()
+
+
+def test_the_database_writes_through(store: Store, tmp_path: Path) -> None:
+    store.submit(NEW, 5)
+
+    with sqlite3.connect(tmp_path / "custody.db") as other:
+        assert other.execute("PRAGMA journal_mode").fetchone() == ("wal",)
+        assert other.execute("SELECT count(*) FROM requests").fetchone() == (1,)
+
+
+def test_a_new_request_owes_its_entry(store: Store) -> None:
+    record, is_new = store.submit(NEW, 5)
+
+    assert (record.state, is_new) == (State.RECEIVED, True)
+    assert store.duties() == (Duty(NEW.request, Effect.LOG, 0, 5),)
+
+
+def test_the_same_request_is_stored_once(store: Store) -> None:
+    store.submit(NEW, 5)
+
+    record, is_new = store.submit(NEW, 6)
+
+    assert (record.request, is_new) == (NEW.request, False)
+    assert len(store.requests()) == 1
+
+
+def test_an_idempotency_key_belongs_to_one_body_of_one_initiator(store: Store) -> None:
+    store.submit(NEW, 5)
+
+    with pytest.raises(IdempotencyConflict):
+        store.submit(replace(NEW, request=b"\x02" * 32), 6)
+    _, is_new = store.submit(replace(NEW, request=b"\x03" * 32, initiator="desk"), 7)
+
+    assert is_new
+    assert store.get(b"\x02" * 32) is None
+
+
+def test_an_event_changes_state_and_what_is_owed_together(store: Store) -> None:
+    store.submit(NEW, 5)
+
+    applied = store.apply(Change(NEW.request, Event.ENTRY_ACCEPTED, {"rule": "small"}), 9)
+
+    assert applied is not None
+    assert (applied.record.state, applied.record.rule) == (State.LOGGED, "small")
+    assert applied.effects == (Effect.PLAN,)
+    assert store.duties() == (Duty(NEW.request, Effect.PLAN, 0, 9),)
+
+
+def test_an_event_that_comes_too_late_changes_nothing(store: Store) -> None:
+    store.submit(NEW, 5)
+    before = store.get(NEW.request)
+
+    applied = store.apply(Change(NEW.request, Event.SENT, {"rule": "other"}), 9)
+
+    assert applied is None
+    assert store.get(NEW.request) == before
+    assert [duty.effect for duty in store.duties()] == [Effect.LOG]
+
+
+def test_entries_checkpoint_and_changes_are_one_transaction(store: Store) -> None:
+    store.submit(NEW, 5)
+    store.append(0, [b"first"], note=b"note 1", changes=[], now_ms=6)
+
+    with pytest.raises(OperationalError):  # the second entry is there already
+        change = Change(NEW.request, Event.ENTRY_ACCEPTED)
+        store.append(0, [b"other"], note=b"note 2", changes=[change], now_ms=7)
+
+    record = store.get(NEW.request)
+    assert record is not None and record.state is State.RECEIVED
+    assert store.head() == (1, b"note 1")
+    assert store.entries(0, 10) == (b"first",)
+
+
+def test_entries_come_in_order_within_the_bound(store: Store) -> None:
+    store.append(0, [b"a" * 10, b"b" * 10, b"c" * 10], note=b"n", changes=[], now_ms=1)
+
+    assert store.entries(0, 3, bytes_max=20) == (b"a" * 10, b"b" * 10)
+    assert store.entries(2, 3, bytes_max=1) == (b"c" * 10,)
+    assert store.entries(3, 9) == ()
+
+
+def test_the_largest_checkpoint_that_fits_is_found(store: Store) -> None:
+    for start in range(0, 9, 3):
+        store.append(start, [b"x"] * 3, note=b"%d" % (start + 3), changes=[], now_ms=1)
+
+    assert store.checkpoint_between(0, 7) == (6, b"6")
+    assert store.checkpoint_between(3, 4) == (6, b"6")
+    assert store.checkpoint_between(9, 100) is None
+
+
+def test_a_quorum_note_is_kept_beside_its_checkpoint(store: Store) -> None:
+    store.append(0, [b"x"], note=b"plain", changes=[], now_ms=1)
+    before = store.quorum_note()
+
+    store.set_quorum(1, b"cosigned")
+
+    assert (before, store.quorum_note()) == (b"", b"cosigned")
+    assert store.head() == (1, b"plain")
+
+
+def test_a_missing_row_is_made_from_the_log(store: Store) -> None:
+    change = Change(NEW.request, Event.ENTRY_ACCEPTED, {"rule": "small"}, new=NEW, slot=SLOT)
+
+    (applied,) = store.append(0, [b"x"], note=b"n", changes=[change], now_ms=3)
+
+    assert applied.record.state is State.LOGGED
+    assert store.slots() == ((SLOT, NEW.request),)
+
+
+def test_a_postponed_duty_shows_why_and_keeps_its_place(url: str, store: Store) -> None:
+    store.submit(NEW, 5)
+    (duty,) = store.duties()
+
+    store.postpone(duty, due_ms=99, error="the chain is down")
+    store.close()
+    again = Store(url)
+    record = again.get(NEW.request)
+
+    assert record is not None and record.error == "the chain is down"
+    assert again.duties() == (Duty(NEW.request, Effect.LOG, 1, 99),)
+    again.close()
+
+
+def test_what_is_overdue_is_found_until_it_is_signed(store: Store) -> None:
+    store.submit(NEW, 5)
+    early = store.overdue(999)
+    late = store.overdue(1_000)
+
+    store.apply(Change(NEW.request, Event.TIME_OVER), 1_001)
+
+    assert (len(early), len(late)) == (0, 1)
+    assert store.overdue(2_000) == ()
+
+
+def test_a_waiting_account_is_counted(store: Store) -> None:
+    store.submit(NEW, 5)
+    fields = {"chain": "evm:1", "account": SLOT.account}
+    store.apply(Change(NEW.request, Event.ENTRY_ACCEPTED), 6)
+    store.apply(Change(NEW.request, Event.PLANNED_WAITING, fields, slot=SLOT), 7)
+
+    assert store.waiting_by_account("evm:1") == {SLOT.account: 1}
+    assert store.waiting_by_account("evm:2") == {}
+
+
+def test_a_slot_is_waited_for_when_a_later_one_is_taken(store: Store) -> None:
+    other = replace(NEW, request=b"\x02" * 32, idempotency_key="key-2")
+    store.submit(NEW, 5)
+    store.submit(other, 5)
+    store.apply(Change(NEW.request, None, slot=SLOT), 6)
+    alone = store.slot_is_waited_for(NEW.request)
+    store.apply(Change(other.request, None, slot=replace(SLOT, nonce=5)), 6)
+
+    assert not alone
+    assert store.slot_is_waited_for(NEW.request)
+    assert not store.slot_is_waited_for(other.request)
+
+
+def test_pending_approvals_last_until_they_are_logged(store: Store) -> None:
+    approval = PendingApproval(b"a" * 32, NEW.request, b"{}", b"{}")
+    store.add_approval(approval)
+    store.add_approval(approval)
+    kept = store.pending_approvals()
+
+    store.drop_approval(approval.approval_id)
+
+    assert kept == (approval,)
+    assert store.pending_approvals() == ()
+
+
+def test_signed_transactions_are_kept(store: Store) -> None:
+    store.submit(NEW, 5)
+    signed = SignedTransaction(b"j" * 32, NEW.request, "payment", b"h" * 32, b"raw")
+
+    store.apply(Change(NEW.request, None, transaction=signed), 6)
+    store.apply(Change(NEW.request, None, transaction=signed), 7)
+
+    assert store.transactions(NEW.request) == (signed,)
+
+
+def test_used_presignatures_leave_the_pool(store: Store) -> None:
+    pool = [PooledPresignature(bytes([i]) * 32, b"R" * 33, "hot", "a,b", "1,1") for i in range(3)]
+    store.add_presignatures(pool)
+
+    store.use_presignatures([pool[0].presignature])
+
+    assert store.free_presignatures() == tuple(pool[1:])
+
+
+def test_requests_are_listed_newest_first_in_pages(store: Store) -> None:
+    for i in range(5):
+        store.submit(replace(NEW, request=bytes([i]) * 32, idempotency_key=str(i)), i)
+
+    first = store.requests(limit=2)
+    rest = store.requests(before=first[-1].request)
+
+    assert [one.request[0] for one in (*first, *rest)] == [4, 3, 2, 1, 0]
+    assert store.counts() == {"received": 5}
+    assert store.requests(initiator="desk") == ()
+
+
+def test_a_database_that_cannot_be_opened_is_an_operational_error(tmp_path: Path) -> None:
+    with pytest.raises(OperationalError, match="check its URL"):
+        Store(f"sqlite:///{tmp_path / 'missing' / 'custody.db'}")

@@ -1,0 +1,136 @@
+"""The cluster of the other end-to-end tests, with each cosigner and its SoftHSM in a container of its own.
+
+It is the compose file that ships, provisioned as docs/containers.md says. A test cannot tell the two
+kinds of cluster apart: it kills and starts cosigners by name and calls them on loopback ports.
+"""
+
+import json
+import secrets
+import subprocess
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from policy.log.merkle import leaf_hash
+from signer_nodes.api.card import parse_card
+from tests.e2e.cluster import NODES, ORIGIN, WITNESS, Cluster, Process, free_port
+
+ROOT = Path(__file__).parents[3]
+COMPOSE_FILE = ROOT / "deploy/containers/compose.yaml"
+PORT = 7700
+INSIDE = "/var/lib/quorumkeep"
+PUBLIC = "/etc/quorumkeep"
+START_S = 30.0
+COMMAND_S = 240.0
+
+
+@dataclass(frozen=True, slots=True)
+class Compose:
+    """One compose project: the command that reaches it."""
+
+    command: tuple[str, ...]
+    project: str
+
+    def run(self, *arguments: str) -> str:
+        return ran(*self.command, "-f", str(COMPOSE_FILE), "-p", self.project, *arguments)
+
+
+def ran(*command: str) -> str:
+    """What the command printed; its complaint is in the error when it fails."""
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=COMMAND_S)
+    assert done.returncode == 0, f"{' '.join(command)}: {done.stdout[-1000:]}{done.stderr[-2000:]}"
+    return done.stdout
+
+
+@dataclass
+class ContainerProcess(Process):
+    """One cosigner in its container; ``port`` is the published one."""
+
+    compose: Compose | None = None
+    container: str = ""
+
+    def start(self) -> None:
+        ran("docker", "start", self.container)
+
+    def wait_listening(self) -> None:
+        """Wait for the line that this run of the container prints when it listens."""
+        assert self.compose is not None
+        self.container = self.container or self.compose.run("ps", "-q", self.name).strip()
+        deadline = time.monotonic() + START_S
+        while not self._has_said({"listening": PORT}):
+            assert self._state()["Running"], f"{self.name} ended: {self.logs()[-2000:]}"
+            assert time.monotonic() < deadline, f"{self.name} does not listen: {self.logs()[-2000:]}"
+            time.sleep(0.1)
+
+    def kill(self) -> None:
+        if self.container and self._state()["Running"]:
+            ran("docker", "kill", self.container)
+
+    def stop(self) -> int:
+        ran("docker", "stop", self.container)
+        return int(str(self._state()["ExitCode"]))
+
+    def logs(self, *options: str) -> str:
+        """What the container wrote to both of its streams, in all its runs."""
+        done = subprocess.run(
+            ["docker", "logs", *options, self.container],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            check=True,
+        )
+        return done.stdout.decode()
+
+    def _has_said(self, line: dict[str, int]) -> bool:
+        said = self.logs("--since", str(self._state()["StartedAt"]))
+        return json.dumps(line) in said.splitlines()
+
+    def _state(self) -> dict[str, object]:
+        state: dict[str, object] = json.loads(ran("docker", "inspect", self.container))[0]["State"]
+        return state
+
+
+class ContainerCluster(Cluster):
+    """Provisioned and joined, not yet started: ``up`` is the next thing to do with its project."""
+
+    def __init__(self, folder: Path, build: Path, command: tuple[str, ...]) -> None:
+        self.ports = {name: free_port() for name in (*NODES, WITNESS)}
+        self.public, self.pins = folder / "public", folder / "pins"
+        self.public.mkdir()
+        self.pins.mkdir(mode=0o700)  # guards the files: these are readable, as the node has another user id
+        variables = {"BUILD": build, "PUBLIC": self.public, "PINS": self.pins}
+        variables |= {f"{name.replace('-', '_').upper()}_PORT": port for name, port in self.ports.items()}
+        settings = folder / "compose.env"
+        settings.write_text("".join(f"QUORUMKEEP_{name}={value}\n" for name, value in variables.items()))
+        self.compose = Compose((*command, "--env-file", str(settings)), f"quorumkeep-{folder.name}".lower())
+        super().__init__(folder)
+
+    def down(self) -> None:
+        self.compose.run("down", "-v")
+
+    def _provision(self) -> None:
+        for name, port in self.ports.items():
+            process = ContainerProcess(name, self.folder, port, secrets.token_hex(16), compose=self.compose)
+            (self.pins / name).write_text(process.pin)
+            (self.pins / name).chmod(0o444)
+            self.processes[name] = process
+        self.compose.run("build")
+        for name in self.processes:
+            role = "witness" if name == WITNESS else "node"
+            arguments = ("--dir", INSIDE, "--name", name, "--role", role, "--origin", ORIGIN)
+            container = f"{self.compose.project}-provision-{name}"
+            self.compose.run("run", "-T", "--name", container, name, "provision", *arguments)
+            card = self.public / f"{name}.json"
+            ran("docker", "cp", f"{container}:{INSIDE}/card.json", str(card))
+            ran("docker", "rm", container)
+            self.cards[name] = parse_card(card.read_bytes())
+
+    def _join(self) -> None:
+        (self.public / "genesis.json").write_bytes(self.genesis)
+        (self.public / "coordinator.pem").write_bytes(self.coordinator_certificate)
+        fixed = ["--dir", INSIDE, "--genesis", f"{PUBLIC}/genesis.json"]
+        fixed += ["--fingerprint", leaf_hash(self.genesis).hex()]
+        fixed += ["--coordinator", f"{PUBLIC}/coordinator.pem", "--listen", f"0.0.0.0:{PORT}"]
+        for name in self.processes:
+            others = [other for other in self.processes if other != name]
+            peers = [f"--peer={other}={other}:{PORT}={PUBLIC}/{other}.json" for other in others]
+            self.compose.run("run", "-T", "--rm", name, "join", *fixed, *peers)

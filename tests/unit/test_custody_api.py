@@ -1,0 +1,167 @@
+"""The door: a real client and a real server over TLS, over a coordinator in memory."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import TypeVar
+
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import Encoding
+
+from custody.adapters.api_server import CustodyServicer, ServerTls, start_server
+from custody.adapters.identity import boot_credentials
+from custody.client import Caller, CallRefused, CustodyClient, Endpoint
+from policy.encoding import Json
+from tests.unit.custody_cluster import (
+    ETHER,
+    ORIGIN,
+    WALLET,
+    complete_approval,
+    identity,
+    make_request,
+)
+from tests.unit.custody_house import House, Running
+
+T = TypeVar("T")
+
+
+@dataclass
+class Door:
+    """A coordinator with its door open; clients run in threads, since they block."""
+
+    house: House
+    running: Running
+    endpoint: Endpoint
+
+    async def ask(self, name: str, ask: Callable[[CustodyClient], T], key: str = "") -> T:
+        def call() -> T:
+            with CustodyClient(self.endpoint, Caller(name, identity(key or name)), timeout_s=5) as client:
+                return ask(client)
+
+        return await asyncio.to_thread(call)
+
+    async def refusal(self, name: str, ask: Callable[[CustodyClient], object], key: str = "") -> str:
+        with pytest.raises(CallRefused) as refused:
+            await self.ask(name, ask, key)
+        assert refused.value.reason
+        return refused.value.code
+
+
+@pytest.fixture
+async def door(tmp_path: Path) -> AsyncIterator[Door]:
+    house = House(tmp_path)
+    authority = identity("coordinator")
+    mine = boot_credentials("coordinator", authority)
+    async with house.with_key() as running:
+        servicer = CustodyServicer(running.service, running.parts)
+        tls = ServerTls(mine.certificate_pem, mine.key_pem)
+        server, port = await start_server(servicer, "127.0.0.1:0", tls)
+        endpoint = Endpoint(f"127.0.0.1:{port}", identity_certificate(authority), ORIGIN)
+        yield Door(house, running, endpoint)
+        await server.stop(0)
+
+
+async def test_a_backend_pays_and_waits(door: Door) -> None:
+    request, _, _ = make_request("one", amount=5, now_ms=door.house.now_ms())
+
+    submitted = await door.ask("shop", lambda client: client.submit(request))
+    settled = await door.ask("shop", lambda client: client.wait(submitted.request, timeout_s=10))
+
+    assert settled.state == "settled"
+    assert settled.over
+    assert settled.tx_hash.startswith("0x") and len(settled.tx_hash) == 66
+    assert (await door.ask("shop", lambda client: client.get(submitted.request))) == settled
+
+
+async def test_an_operator_sees_approves_and_the_initiators_person_cannot(door: Door) -> None:
+    request, _, _ = make_request("large", amount=5 * ETHER, now_ms=door.house.now_ms())
+    submitted = await door.ask("shop", lambda client: client.submit(request))
+    await door.running.until(submitted.request, "waiting")
+    drafts: list[dict[str, Json]] = await door.ask("otto", lambda client: client.pending("otto"))
+    own = complete_approval(drafts[0], "olga")
+    other = complete_approval(drafts[0], "otto")
+
+    code = await door.refusal("olga", lambda client: client.approve(*own))
+    approved = await door.ask("otto", lambda client: client.approve(*other))
+    settled = await door.ask("otto", lambda client: client.wait(approved.request, timeout_s=10))
+
+    assert code == "initiator-cannot-approve"
+    assert settled.state == "settled"
+
+
+async def test_strangers_wrong_keys_and_other_origins_are_refused(door: Door) -> None:
+    stranger = await door.refusal("mallory", lambda client: client.status())
+    forged = await door.refusal("admin", lambda client: client.status(), key="mallory")
+    door.endpoint = Endpoint(door.endpoint.address, door.endpoint.certificate_pem, "log.example.com/other")
+    foreign = await door.refusal("admin", lambda client: client.status())
+
+    assert (stranger, forged, foreign) == ("unauthenticated",) * 3
+
+
+async def test_a_backend_sees_its_own_requests_and_only_administrators_make_keys(door: Door) -> None:
+    made = await door.refusal("shop", lambda client: client.create_key("hot"))
+    unknown = await door.refusal("shop", lambda client: client.get(b"\x07" * 32))
+    listed = await door.ask("shop", lambda client: client.requests())
+
+    assert (made, unknown, listed) == ("forbidden", "unknown-request", [])
+
+
+async def test_mistakes_have_codes_of_their_own(door: Door) -> None:
+    now = door.house.now_ms()
+    _, body, signature = make_request("one", amount=1, now_ms=now)
+    _, other, other_signature = make_request("one", amount=2, now_ms=now)
+    _, unknown, unknown_signature = make_request("asset", amount=1, now_ms=now, asset="doge")
+    _, old, old_signature = make_request("old", amount=1, now_ms=now - 10, expires_ms=now - 5)
+    await door.ask("shop", lambda client: client.submit_signed(body, signature))
+
+    codes = [
+        await door.refusal("shop", lambda client, b=b, s=s: client.submit_signed(b, s))  # type: ignore[misc]
+        for b, s in (
+            (b"{", signature),
+            (body, other_signature),
+            (other, other_signature),
+            (unknown, unknown_signature),
+            (old, old_signature),
+        )
+    ]
+
+    assert codes == ["malformed", "bad-signature", "idempotency-conflict", "unknown-asset", "request-expired"]
+
+
+async def test_people_can_ask_where_things_stand(door: Door) -> None:
+    status = await door.ask("admin", lambda client: client.status())
+    address = await door.ask("otto", lambda client: client.address(WALLET))
+    note = await door.ask("admin", lambda client: client.log_note())
+
+    assert status["keys"] == ["hot"]
+    assert (address.path, address.chain) == ("m/0/0", "evm:31337")
+    assert note.startswith(ORIGIN.encode())
+
+
+async def test_another_server_certificate_is_not_accepted(door: Door) -> None:
+    other = identity_certificate(identity("mallory"))
+    door.endpoint = Endpoint(door.endpoint.address, other, ORIGIN)
+
+    assert await door.refusal("admin", lambda client: client.status()) == "unavailable"
+
+
+def identity_certificate(key: Ed25519PrivateKey) -> bytes:
+    """The self-signed certificate clients pin."""
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "coordinator")])
+    now = datetime.now(UTC)
+    certificate = (
+        x509.CertificateBuilder()
+        .issuer_name(name)
+        .subject_name(name)
+        .public_key(key.public_key())
+        .serial_number(1)
+        .not_valid_before(now - timedelta(days=1))
+        .not_valid_after(now + timedelta(days=1))
+        .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
+        .sign(key, None)
+    )
+    return certificate.public_bytes(Encoding.PEM)

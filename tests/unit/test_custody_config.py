@@ -1,0 +1,64 @@
+"""The coordinator's configuration and its lease."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from custody import config
+from custody.config import load_config
+from custody.lease import take_lease
+from policy.errors import OperationalError
+
+
+def example() -> str:
+    """The file the module's documentation shows."""
+    found = re.search(r"```toml\n(.*?)```", config.__doc__ or "", re.DOTALL)
+    assert found is not None
+    return found[1]
+
+
+def test_the_documented_file_is_read_relative_to_its_folder(tmp_path: Path) -> None:
+    (tmp_path / "config.toml").write_text(example())
+
+    loaded = load_config(tmp_path / "config.toml")
+
+    assert loaded.genesis == tmp_path / "genesis.json"
+    assert loaded.nodes["node-a"].certificate == tmp_path / "node-a.pem"
+    assert loaded.chains["evm:1"].confirmations == 1
+    assert loaded.pool_batch == 32
+
+
+def test_what_may_be_left_out_has_safe_values(tmp_path: Path) -> None:
+    optional = ("database", "publish_dir", "listen_file", "metrics", "signing", "low", "batch", "[pools]")
+    kept = [line for line in example().splitlines() if not line.startswith(optional)]
+    (tmp_path / "config.toml").write_text("\n".join(kept))
+
+    loaded = load_config(tmp_path / "config.toml")
+
+    assert loaded.database == f"sqlite:///{tmp_path / 'data' / 'custody.db'}"
+    assert (loaded.metrics_port, loaded.publish_dir, loaded.pool_low) == (0, None, 16)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "named"),
+    [
+        ("batch = 32", "batch = 30", "pools.batch"),
+        ("confirmations = 1", "confirmations = 0", "confirmations"),
+        ('listen = "127.0.0.1:7600"', "", "listen"),
+        ("metrics_port = 0", "metrics_prot = 0", "metrics_prot"),
+        ("[pools]", "[pools", ""),
+    ],
+)
+def test_a_mistake_is_named(tmp_path: Path, old: str, new: str, named: str) -> None:
+    (tmp_path / "config.toml").write_text(example().replace(old, new, 1))
+
+    with pytest.raises(OperationalError, match=re.escape(named)):
+        load_config(tmp_path / "config.toml")
+
+
+def test_a_second_coordinator_does_not_get_the_lease(tmp_path: Path) -> None:
+    with take_lease(tmp_path), pytest.raises(OperationalError, match="another coordinator"):
+        take_lease(tmp_path)
+
+    take_lease(tmp_path).close()
