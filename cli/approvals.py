@@ -39,8 +39,8 @@ def approve(arguments: Namespace) -> Result:
                 f"the request waits for no approval of {identity.card.name}: they gave theirs, they stand "
                 "behind its initiator, or it is decided; look with quorumkeep request show"
             )
-        approval = checked(found[0], request, connection, operator=identity.card.name)
-        sentence = approval_text(approval, request, connection)
+        approval = checked(found[0], request, connection=connection, operator=identity.card.name)
+        sentence = approval_text(approval, request, connection=connection)
         if not _agreed(sentence, arguments):
             return Result({"approved": False, "request": identifier.hex()}, ("Not approved.",), REFUSED)
         assertion = authenticator.assert_(approval_digest(approval.body()))
@@ -49,7 +49,7 @@ def approve(arguments: Namespace) -> Result:
     return Result(document, (f"{identity.card.name} has approved; the request is {view.state}.",))
 
 
-def checked(draft: dict[str, Json], request: Request, connection: Connection, *, operator: str) -> Approval:
+def checked(draft: dict[str, Json], request: Request, *, connection: Connection, operator: str) -> Approval:
     """The approval to sign, made from what this operator knows. Raises ``OperationalError``."""
     try:
         given = parse_approval({**draft, "approval_id": secrets.token_hex(32), "operator": operator})
@@ -74,7 +74,7 @@ def checked(draft: dict[str, Json], request: Request, connection: Connection, *,
     return replace(own, fee_ceiling=min(given.fee_ceiling, request.fee_ceiling), expires_ms=expires_ms)
 
 
-def approval_text(approval: Approval, request: Request, connection: Connection) -> str:
+def approval_text(approval: Approval, request: Request, *, connection: Connection) -> str:
     """What will happen, in one sentence with every number that is signed."""
     chain = connection.policy.chains[approval.intent.chain]
     native = connection.asset(chain.native)

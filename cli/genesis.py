@@ -1,8 +1,8 @@
 """The first entry of the log: drawn up from the draft, signed by administrators, known by its fingerprint.
 
 Once the quorum has signed, ``genesis.json`` is the entry, ``client.json`` is what backends and operators
-need, ``trust.json`` what an auditor needs, and ``coordinator/config.toml`` runs the coordinator. The fingerprint is what the people of every
-node compare before they join.
+need, ``trust.json`` what an auditor needs, and ``coordinator/config.toml`` runs the coordinator. The
+fingerprint is what the people of every node compare before they join.
 """
 
 import time

@@ -19,6 +19,7 @@ def build_parser() -> ArgumentParser:
     _add_setup(commands)
     _add_genesis(commands)
     _add_running(commands)
+    _add_looking(commands)
     _add_payments(commands)
     _add_demo(commands)
     return parser
@@ -164,6 +165,9 @@ def _add_running(commands: Commands) -> None:
         command.set_defaults(action=action, rest=[])
         command.prefix_chars = "\0"  # whatever is given, also --json and --help, is the node program's
         command.add_argument("rest", nargs=argparse.REMAINDER)
+
+
+def _add_looking(commands: Commands) -> None:
     key = _group(commands, "key", "keys that the nodes share")
     create = _command(
         key,

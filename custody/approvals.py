@@ -24,7 +24,7 @@ BODY_BYTES_MAX = 16 * 1024
 _LOG = logging.getLogger(__name__)
 
 
-async def take_approval(parts: Parts, body: bytes, assertion: bytes) -> RequestRecord:
+async def take_approval(parts: Parts, body: bytes, *, assertion: bytes) -> RequestRecord:
     """Check an approval and put it into the log; its request as it is then. Raises ``CallRefused``."""
     entry = _read(body, assertion)
     record = await _open_request(parts, entry)
@@ -68,7 +68,7 @@ async def drafts(parts: Parts, operator: str) -> list[bytes]:
         if not any(
             a.operator == operator and a.policy == state.policy_hash and a.expires_ms > now for a in given
         ):
-            found.append(canonical(approval_draft(state, record, request, now_ms=now)))
+            found.append(canonical(approval_draft(state, record, request=request, now_ms=now)))
     return found
 
 

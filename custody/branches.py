@@ -83,7 +83,7 @@ async def ask_heads(nodes: Mapping[str, Node], *, origin: str, roster: Roster) -
     return tuple(branch for branch in answers.values() if branch is not None)
 
 
-async def fetch(node: Node, tip: Tip, branch: Branch) -> tuple[Tip, tuple[Folded, ...]]:
+async def fetch(node: Node, tip: Tip, *, branch: Branch) -> tuple[Tip, tuple[Folded, ...]]:
     """The entries of ``branch`` beyond ``tip``, folded and compared with its checkpoint."""
     folded: list[Folded] = []
     while tip.frontier.size < branch.checkpoint.size:

@@ -9,18 +9,17 @@ from custody import approvals, payments, settle
 from custody.branches import NOTE_BYTES_MAX, Branch, ask_heads, fetch, longest
 from custody.burns import Burns
 from custody.candidates import EMPTY, Folded, Tip, extend
-from custody.duties import Handler
+from custody.duties import Errand, Handler
 from custody.parts import Parts
 from custody.projection import changes
 from custody.publish import Publisher
-from custody.records import Duty, RequestRecord
 from custody.replication import Published
 from custody.requests import Effect
 from policy.errors import InvariantError
 from policy.log.checkpoint import parse_checkpoint, parse_note
 
 _LOG = logging.getLogger(__name__)
-Work = Callable[[Parts, RequestRecord, Duty], Awaitable[None]]
+Work = Callable[[Parts, Errand], Awaitable[None]]
 EFFECTS: dict[Effect, Work] = {
     Effect.LOG: payments.log_request,
     Effect.PLAN: payments.plan,
@@ -105,7 +104,7 @@ async def _check_branches(parts: Parts, branches: tuple[Branch, ...], *, spare: 
 async def _catch_up(parts: Parts, tip: Tip, best: Branch) -> tuple[Tip, bytes]:
     _LOG.info("fetching entries %d to %d of %s", tip.state.size, best.checkpoint.size, best.holder)
     start = tip.frontier.size
-    tip, folded = await fetch(parts.nodes[best.holder], tip, best)
+    tip, folded = await fetch(parts.nodes[best.holder], tip, branch=best)
     await _store(parts, start, folded, best.note)
     return tip, best.note
 

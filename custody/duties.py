@@ -7,6 +7,7 @@ of this process put it there or one before a crash.
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
 from typing import TypeAlias
 
 from custody.metrics import Metrics
@@ -18,7 +19,6 @@ from policy.errors import OperationalError, ProtocolError
 BACK_OFF_FIRST_MS, BACK_OFF_MAX_MS = 100, 5_000
 SWEEP_S = 1.0
 CONCURRENT_MAX = 256
-Handler: TypeAlias = Callable[[RequestRecord, Duty], Awaitable[None]]
 _LOG = logging.getLogger(__name__)
 _OWED: dict[State, frozenset[Effect]] = {
     state: frozenset(
@@ -26,6 +26,17 @@ _OWED: dict[State, frozenset[Effect]] = {
     )
     for state in State
 }
+
+
+@dataclass(frozen=True, slots=True)
+class Errand:
+    """A duty, and its request as it is now."""
+
+    record: RequestRecord
+    duty: Duty
+
+
+Handler: TypeAlias = Callable[[Errand], Awaitable[None]]
 
 
 class NotYet(Exception):
@@ -133,7 +144,7 @@ class Duties:
         if record is None or duty.effect not in _OWED[record.state]:
             return None
         try:
-            await self._handlers[duty.effect](record, duty)
+            await self._handlers[duty.effect](Errand(record, duty))
         except NotYet as wait:
             return await self._postpone(duty, wait.due_ms, str(wait))
         except (OperationalError, ProtocolError) as error:

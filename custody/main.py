@@ -89,11 +89,15 @@ def build(config: Config, credentials: Credentials) -> Parts:
     replication = Replication(database, nodes, on_answer=signing.answered, metrics=metrics)
     return Parts(
         database=database,
-        sequencer=Sequencer(database, replication, log_key, now_ms=now_ms, metrics=metrics),
+        sequencer=Sequencer(database, replication, log_key=log_key, now_ms=now_ms, metrics=metrics),
         replication=replication,
         duties=Duties(database, now_ms=now_ms, metrics=metrics),
         pools=Pools(
-            database, nodes, PoolSizes(config.pool_low, config.pool_batch), now_ms=now_ms, metrics=metrics
+            database,
+            nodes,
+            sizes=PoolSizes(config.pool_low, config.pool_batch),
+            now_ms=now_ms,
+            metrics=metrics,
         ),
         signing=signing,
         slots=Slots(),
@@ -120,7 +124,7 @@ async def _run(config: Config, parts: Parts, credentials: Credentials) -> None:
     parts.metrics.serve(config.metrics_port, config.metrics_address)
     servicer = CustodyServicer(Service(parts), parts)
     tls = ServerTls(credentials.certificate_pem, credentials.key_pem)
-    server, port = await start_server(servicer, config.listen, tls)
+    server, port = await start_server(servicer, config.listen, tls=tls)
     _announce(config, port)
     try:
         await coordinator.run(parts, publisher)

@@ -9,7 +9,7 @@ import time
 
 from custody.candidates import Candidate
 from custody.chains.evm_transaction import cancellation, payment, with_nonce
-from custody.duties import NotYet
+from custody.duties import Errand, NotYet
 from custody.parts import Parts
 from custody.planning import (
     RETRIED_RULES,
@@ -23,7 +23,7 @@ from custody.planning import (
     verdict_on_plan,
 )
 from custody.ports import Chain
-from custody.records import Change, Duty, RequestRecord, request_body
+from custody.records import Change, RequestRecord, request_body
 from custody.requests import Event, State
 from custody.signing import SigningFailed
 from policy.encoding import Json
@@ -40,8 +40,9 @@ SUSPECT_MS = 3_000
 QUORUM_S = 2.0
 
 
-async def log_request(parts: Parts, record: RequestRecord, _: Duty) -> None:
+async def log_request(parts: Parts, errand: Errand) -> None:
     """Put a received request into the log; its event comes with the entry."""
+    record = errand.record
     known = parts.sequencer.state.requests.get(record.request)
     if known is not None:  # a database was lost and the backend asked again
         change = Change(record.request, Event.ENTRY_ACCEPTED, {"rule": known.rule, "chain": _chain(record)})
@@ -53,8 +54,9 @@ async def log_request(parts: Parts, record: RequestRecord, _: Duty) -> None:
         await parts.duties.apply(Change(record.request, Event.REFUSED, {"error": outcome.reason[:1000]}))
 
 
-async def plan(parts: Parts, record: RequestRecord, _: Duty) -> None:
+async def plan(parts: Parts, errand: Errand) -> None:
     """Choose the account and build the transaction; take a slot only for what approvals must sign."""
+    record = errand.record
     request, state = _request(record), parts.sequencer.state
     waits = needs_approval(state.policy, record.rule)
     chain = chain_of(parts, request.intent.chain)
@@ -62,7 +64,7 @@ async def plan(parts: Parts, record: RequestRecord, _: Duty) -> None:
     gaps = parts.slots.gaps(state, chain.name) if waits else frozenset()
     account = choose_account(state, request.intent.wallet, waits=waits, waiting=waiting, gaps=gaps)
     if not parts.slots.knows(chain.name, account.address):
-        parts.slots.start(chain.name, account.address, await chain.account_nonce(account.address))
+        parts.slots.start(chain.name, account.address, nonce=await chain.account_nonce(account.address))
     tx = await _build(parts, request, account)
     fields: dict[str, object] = {
         "account": account.address,
@@ -73,26 +75,30 @@ async def plan(parts: Parts, record: RequestRecord, _: Duty) -> None:
     if not waits:
         await parts.duties.apply(Change(record.request, Event.PLANNED, fields))
         return
-    slot = parts.slots.plan(parts.sequencer.state, chain.name, account.address, request=record.request)
+    slot = parts.slots.plan(
+        parts.sequencer.state, chain=chain.name, account=account.address, request=record.request
+    )
     fields |= {"nonce": slot.nonce, "tx": with_nonce(tx, slot.nonce)}
     await parts.duties.apply(Change(record.request, Event.PLANNED_WAITING, fields, slot=slot))
 
 
-async def reserve(parts: Parts, record: RequestRecord, _: Duty) -> None:
+async def reserve(parts: Parts, errand: Errand) -> None:
     """Reserve the planned transaction with a presignature of live nodes."""
+    record = errand.record
     if record.job:  # a retry: without w cosigners it could only fail like the job before
         await parts.replication.wait_quorum(parts.replication.newest.size, QUORUM_S)
     if not parts.slots.knows(record.chain, record.account):  # planned before a restart
         nonce = await chain_of(parts, record.chain).account_nonce(record.account)
-        parts.slots.start(record.chain, record.account, nonce)
+        parts.slots.start(record.chain, record.account, nonce=nonce)
     outcome = await _reserve(parts, record, tx=record.tx, purpose=PAYMENT)
     if outcome.accepted or outcome.verdict is None:
         return
     await _not_reserved(parts, record, outcome.verdict)
 
 
-async def cancel(parts: Parts, record: RequestRecord, duty: Duty) -> None:
+async def cancel(parts: Parts, errand: Errand) -> None:
     """Use up the slot of a request that is over, once later ones wait behind it."""
+    record, duty = errand.record, errand.duty
     if record.nonce is None:
         await parts.database.drop_duty(record.request, duty.effect)
         return
@@ -113,8 +119,9 @@ async def cancel(parts: Parts, record: RequestRecord, duty: Duty) -> None:
         raise OperationalError(f"the slot cannot be cancelled yet: {outcome.reason}")
 
 
-async def sign(parts: Parts, record: RequestRecord, _: Duty) -> None:
+async def sign(parts: Parts, errand: Errand) -> None:
     """Bring the newest job of a request to its signature, or give it up for a new one."""
+    record = errand.record
     job = parts.sequencer.state.jobs.get(record.job)
     if job is None or job.status is not JobStatus.RESERVED:
         raise OperationalError(f"job {record.job.hex()} is not waiting for a signature: look at the log")
@@ -164,7 +171,7 @@ async def _reserve(parts: Parts, record: RequestRecord, *, tx: bytes, purpose: s
         """The reservation at the slot that is free when its turn comes, unless the request has one."""
         nonce = record.nonce
         if nonce is None:
-            nonce = parts.slots.first_free(before, record.chain, record.account)
+            nonce = parts.slots.first_free(before, chain=record.chain, account=record.account)
         return reserve_body(
             before,
             record,

@@ -105,7 +105,7 @@ def verdict_on_plan(state: State, record: RequestRecord, *, wallet: str, now_ms:
     return ledger.judge(without_bans, "reserve", body, time_ms=max(now_ms, state.time_ms))
 
 
-def approval_draft(state: State, record: RequestRecord, request: Request, *, now_ms: int) -> dict[str, Json]:
+def approval_draft(state: State, record: RequestRecord, *, request: Request, now_ms: int) -> dict[str, Json]:
     """An approval's body without its id and operator, for the operator to complete and sign."""
     if record.nonce is None:
         raise OperationalError(f"request {record.request.hex()} is not planned yet: ask again")

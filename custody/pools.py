@@ -48,8 +48,8 @@ class Pools:
         self,
         database: Database,
         nodes: Mapping[str, Node],
-        sizes: PoolSizes,
         *,
+        sizes: PoolSizes,
         now_ms: Callable[[], int],
         metrics: Metrics,
     ) -> None:

@@ -148,7 +148,7 @@ class Node(Protocol):
     async def entries(self, start: int, stop: int) -> tuple[bytes, ...]:
         """Entries from ``start``, possibly fewer than asked for."""
 
-    async def append(self, start: int, entries: tuple[bytes, ...], note: bytes) -> Appended:
+    async def append(self, start: int, entries: tuple[bytes, ...], *, note: bytes) -> Appended:
         """Round 1: entries from ``start`` and the checkpoint over them."""
 
     async def quorum(self, note: bytes) -> None:

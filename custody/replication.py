@@ -67,7 +67,7 @@ class Replication:
         self._quorum = Published(0, b"")
         self._cosigned: dict[int, Note] = {}
         self._changed = asyncio.Event()
-        self.followers = {name: Follower(node, self, database) for name, node in nodes.items()}
+        self.followers = {name: Follower(node, self, database=database) for name, node in nodes.items()}
 
     @property
     def newest(self) -> Published:
@@ -125,7 +125,7 @@ class Replication:
             for name, follower in self.followers.items():
                 group.create_task(follower.run(), name=f"follower {name}")
 
-    async def answered(self, name: str, sent: Published, answer: Appended) -> None:
+    async def answered(self, name: str, sent: Published, *, answer: Appended) -> None:
         """Take in one answer to round 1: its openings, then its cosignature."""
         line = self._verified(name, sent, answer.cosignature)
         self._on_answer(name, answer)
@@ -166,7 +166,7 @@ class Replication:
 class Follower:
     """Brings one cosigner up to date. ``size`` is None until the cosigner has said where it stands."""
 
-    def __init__(self, node: Node, replication: Replication, database: Database) -> None:
+    def __init__(self, node: Node, replication: Replication, *, database: Database) -> None:
         self.node = node
         self._replication = replication
         self._database = database
@@ -177,7 +177,7 @@ class Follower:
 
     @property
     def live(self) -> bool:
-        """Whether its last call was answered."""
+        """Whether it follows: its last call was answered and it was at the end of the log then."""
         return not self.problem
 
     async def run(self) -> None:
@@ -185,7 +185,8 @@ class Follower:
         while True:
             try:
                 await self._serve()
-                self.problem, self._back_off_s = "", BACK_OFF_FIRST_S
+                if self.size == self._replication.newest.size:  # a head alone is no progress
+                    self.problem, self._back_off_s = "", BACK_OFF_FIRST_S
             except (OperationalError, ProtocolError) as error:
                 if self.problem != str(error):
                     _LOG.warning("%s: %s", self.node.name, error)
@@ -221,8 +222,8 @@ class Follower:
 
     async def _send(self, start: int) -> None:
         entries, sent = await self._increment(start)
-        answer = await self.node.append(start, entries, sent.note)
-        await self._replication.answered(self.node.name, sent, answer)
+        answer = await self.node.append(start, entries, note=sent.note)
+        await self._replication.answered(self.node.name, sent, answer=answer)
         self.size = sent.size
 
     async def _increment(self, start: int) -> tuple[tuple[bytes, ...], Published]:

@@ -34,8 +34,8 @@ class Sequencer:
         self,
         database: Database,
         replication: Replication,
-        log_key: LogKey,
         *,
+        log_key: LogKey,
         now_ms: Callable[[], int],
         metrics: Metrics,
     ) -> None:

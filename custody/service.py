@@ -83,7 +83,7 @@ class Service:
 
     async def approve(self, body: bytes, assertion: bytes) -> RequestRecord:
         """Take in an operator's approval; in the log when this returns."""
-        return await approvals.take_approval(self._parts, body, assertion)
+        return await approvals.take_approval(self._parts, body, assertion=assertion)
 
     async def pending(self, operator: str) -> list[bytes]:
         """Drafts of the approvals ``operator`` could give."""

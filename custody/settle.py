@@ -5,11 +5,11 @@ signed for a request at most one can confirm, and each of them is looked for.
 """
 
 from custody.candidates import Candidate
-from custody.duties import NotYet
+from custody.duties import Errand, NotYet
 from custody.parts import Parts
 from custody.payments import chain_of
 from custody.ports import Receipt
-from custody.records import Change, Duty, RequestRecord, SignedTransaction
+from custody.records import Change, RequestRecord, SignedTransaction
 from custody.requests import Event
 from policy.encoding import Json
 from policy.entries import signature_list
@@ -20,16 +20,18 @@ SEND_AGAIN_EACH = 20
 POLL_MS_MAX = 10_000
 
 
-async def broadcast(parts: Parts, record: RequestRecord, _: Duty) -> None:
+async def broadcast(parts: Parts, errand: Errand) -> None:
     """Send the newest signed transaction."""
+    record = errand.record
     for transaction in await parts.database.transactions(record.request):
         if transaction.job == record.job:
             await _send(parts, record, transaction)
     await parts.duties.apply(Change(record.request, Event.SENT))
 
 
-async def watch(parts: Parts, record: RequestRecord, duty: Duty) -> None:
+async def watch(parts: Parts, errand: Errand) -> None:
     """Look for a receipt deep enough, and log what it says."""
+    record, duty = errand.record, errand.duty
     transactions = await parts.database.transactions(record.request)
     for transaction in transactions:
         receipt = await chain_of(parts, record.chain).receipt(transaction.tx_hash)

@@ -35,18 +35,18 @@ class Slots:
             account
             for (of_chain, account), highest in self._highest.items()
             if of_chain == chain and self.knows(chain, account)
-            if self.first_free(state, chain, account) < highest
+            if self.first_free(state, chain=chain, account=account) < highest
         )
 
     def knows(self, chain: str, account: str) -> bool:
         """Whether ``start`` was called for the account."""
         return (chain, account) in self._next
 
-    def start(self, chain: str, account: str, nonce: int) -> None:
+    def start(self, chain: str, account: str, *, nonce: int) -> None:
         """The account's next nonce on its chain, as mined."""
         self._next.setdefault((chain, account), nonce)
 
-    def first_free(self, state: State, chain: str, account: str) -> int:
+    def first_free(self, state: State, *, chain: str, account: str) -> int:
         """The lowest nonce that is neither mined, an anchor, nor planned."""
         nonce = self._next[chain, account]
         while (slot := Slot(chain, account, nonce)) in state.anchors or slot in self._planned:
@@ -55,12 +55,12 @@ class Slots:
                 self._next[chain, account] = nonce  # an anchor is for ever
         return nonce
 
-    def plan(self, state: State, chain: str, account: str, *, request: bytes) -> Slot:
+    def plan(self, state: State, *, chain: str, account: str, request: bytes) -> Slot:
         """The request's planned slot: the one it has, or the first free one."""
         for slot, holder in self._planned.items():
             if holder == request:
                 return slot
-        slot = Slot(chain, account, self.first_free(state, chain, account))
+        slot = Slot(chain, account, self.first_free(state, chain=chain, account=account))
         self._planned[slot] = request
         self._see(slot)
         return slot

@@ -80,14 +80,20 @@ def may_sign(state: State, job_id: bytes, *, node: Node) -> Job | Declined:
     return Declined(job_id, reason) if reason else job
 
 
-def may_burn(state: State, job_id: bytes, *, node: Node) -> Job | Declined:
-    """Decide on stating that this node never signs a job. Whether it has signed, the session knows."""
+def may_burn(state: State, job_id: bytes, *, node: Node) -> Declined | None:
+    """Decide on stating that this node never signs a job. Whether it has signed, the session knows.
+
+    A job that is not in this node's log may be burned too: it stands on a branch that this node is
+    not on, and is never signed here if it ever comes.
+    """
     job = state.jobs.get(job_id)
-    if job is None or node.name not in job.signers:
-        return Declined(job_id, "no admitted reservation with this id names this node")
+    if job is None:
+        return None
+    if node.name not in job.signers:
+        return Declined(job_id, "this node is not among the job's signers")
     if job.status is JobStatus.SIGNED:
         return Declined(job_id, "the job is signed")
-    return job
+    return None
 
 
 def _objection(state: State, job: Job, node: Node) -> str:
@@ -120,11 +126,12 @@ def _known(roster: Roster, job: Job) -> bool:
 
 def _unusable(job: Job, pool: PresignaturePool, taken: set[bytes]) -> str:
     """Why the job's presignatures cannot be bound; empty if they can."""
-    for presignature in job.presignatures:
+    for index, presignature in enumerate(job.presignatures):
         held = pool.find(presignature)
         if held is None:
             return "this node does not hold the presignature: it restarted or never made it"
-        if not pool.free(presignature) or presignature in taken:
+        mine = pool.bound_to(presignature, job.job_id, index)  # bound, but storing it failed: again
+        if not (mine or pool.free(presignature)) or presignature in taken:
             return "the presignature is bound already"
         if (held.key, held.epoch, held.signers) != (job.key, job.epoch, job.signers):
             return "the presignature was made for another key or signing set"

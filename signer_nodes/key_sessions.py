@@ -25,7 +25,7 @@ from signer_nodes.worker_wire import FileSealed, Job, KeygenJob, KeygenOutcome, 
 
 SUITE: Final = "dkls23-secp256k1"
 PROTOCOL_VERSION: Final = 1
-KEYGENS_MAX: Final = 8
+KEYGENS_MAX: Final = 64
 KEYGEN_TIMEOUT_S: Final = 60.0
 PRESIGN_TIMEOUT_S: Final = 30.0
 EARLY_BYTES_MAX: Final = 64 << 20
@@ -48,24 +48,24 @@ class _Session:
 
 @dataclass(slots=True)
 class _Early:
-    """Messages of sessions that this node has not been told to start yet, bounded."""
+    """One peer's messages of sessions that this node has not been told to start yet, bounded."""
 
-    messages: dict[bytes, list[tuple[str, bytes]]] = field(default_factory=dict)
+    messages: dict[bytes, list[bytes]] = field(default_factory=dict)
     size: int = 0
 
-    def put(self, session: bytes, sender: str, payload: bytes) -> None:
+    def put(self, session: bytes, payload: bytes) -> None:
         while self.messages and (
             self.size + len(payload) > EARLY_BYTES_MAX or len(self.messages) >= EARLY_SESSIONS_MAX
         ):
             if session in self.messages and len(self.messages) == 1:
                 break
             self.take(next(key for key in self.messages if key != session))
-        self.messages.setdefault(session, []).append((sender, payload))
+        self.messages.setdefault(session, []).append(payload)
         self.size += len(payload)
 
-    def take(self, session: bytes) -> list[tuple[str, bytes]]:
+    def take(self, session: bytes) -> list[bytes]:
         messages = self.messages.pop(session, [])
-        self.size -= sum(len(payload) for _, payload in messages)
+        self.size -= sum(len(payload) for payload in messages)
         return messages
 
 
@@ -82,7 +82,10 @@ class KeySessions:
     workers: Workers
     pool: PresignaturePool
     _running: dict[bytes, _Session] = field(default_factory=dict)
-    _early: _Early = field(default_factory=_Early)
+    _early: dict[str, _Early] = field(default_factory=dict)
+    _banned: set[tuple[str, str, int]] = field(default_factory=set)
+    _ban_documents: dict[Ban, Json] = field(default_factory=dict)
+    _settled: set[str] = field(default_factory=set)
     _batches: dict[tuple[str, tuple[str, ...]], int] = field(default_factory=dict)
 
     async def keygen(self, key_id: str, attempt: int) -> tuple[bytes, bytes]:
@@ -137,6 +140,7 @@ class KeySessions:
         if not isinstance(outcome, PresignOutcome):
             raise InvariantError("presigning ended in something else than presignatures")
         made = [Presignature.from_bytes(data) for data in outcome.presignatures]
+        self._check_banned(key_id, parties)
         self.pool.add(Held(item, key_id, key.epoch, names) for item in made)
         return tuple((item.presign_id, item.R) for item in made)
 
@@ -144,7 +148,7 @@ class KeySessions:
         """Take in a peer's protocol message; one that comes before its session starts is kept a while."""
         running = self._running.get(session)
         if running is None:
-            self._early.put(session, sender, payload)
+            self._early.setdefault(sender, _Early()).put(session, payload)
             return
         index = running.index_of(sender)
         if index is None:
@@ -160,11 +164,22 @@ class KeySessions:
 
     def ban_documents(self) -> list[Json]:
         """The signed bans of this node, for the log."""
-        found: list[Json] = []
         for ban in self.store.bans():
-            body = self._ban_body(ban)
-            found.append({"body": body, "signature": self.hsm.sign_statement(statement("ban", body)).hex()})
-        return found
+            if ban not in self._ban_documents:
+                body = self._ban_body(ban)
+                signature = self.hsm.sign_statement(statement("ban", body))
+                self._ban_documents[ban] = {"body": body, "signature": signature.hex()}
+        return list(self._ban_documents.values())
+
+    def settle(self) -> None:
+        """For each key that the log now has, drop the blobs of keygens that did not count."""
+        for key in self.state().keys.values():
+            if key.key not in self._settled:
+                self._settled.add(key.key)
+                kept = _prefix(key.key, key.epoch, key.group_key)
+                for name in self.store.sealed_names(f"{key.key}/{key.epoch}/"):
+                    if not name.startswith(kept):
+                        self.store.drop_sealed(name)
 
     def _check_keygen(self, key_id: str) -> tuple[tuple[str, ...], int]:
         state = self.state()
@@ -190,14 +205,22 @@ class KeySessions:
         names = tuple(sorted(set(signers)))
         if len(names) != key.min_signers or not set(names) <= set(key.participants) or self.name not in names:
             raise Refused("signers", f"need {key.min_signers} participants of {key_id}, this node among them")
-        banned = {ban.peer for ban in self.store.bans() if (ban.key_id, ban.epoch) == (key_id, key.epoch)}
-        if banned & set(names) or state.mutual_ban(key_id, key.epoch, names):
+        self._check_banned(key_id, dict(enumerate(names)))
+        if state.mutual_ban(key_id, key.epoch, names):
             raise Refused("banned", "two of these signers run no sessions together in this epoch")
         last = self._batches.get((key_id, names), -1)
         if batch_id <= last:
             raise Refused("batch", f"batch ids only rise: {batch_id} after {last}")
         self._batches[key_id, names] = batch_id
         return key, names
+
+    def _check_banned(self, key_id: str, parties: dict[int, str]) -> None:
+        """Refuse a session with a banned peer, also when the ban came after the session began."""
+        key = self.state().keys.get(key_id)
+        epoch = key.epoch if key else 0
+        banned = self._banned | {(ban.peer, ban.key_id, ban.epoch) for ban in self.store.bans()}
+        if any((name, key_id, epoch) in banned for name in parties.values()):
+            raise Refused("banned", "this node runs no session with one of these peers until a refresh")
 
     def _presign_job(self, key: KeyRecord, names: tuple[str, ...], session: bytes, batch: int) -> PresignJob:
         me = key.index_of(self.name)
@@ -248,10 +271,12 @@ class KeySessions:
         running = self._running[session] = _Session(run, parties)
         sending = asyncio.create_task(self._send_all(session, running))
         try:
-            for sender, payload in self._early.take(session):
+            self._check_banned(job.key_id if isinstance(job, KeygenJob) else job.context.key_id, parties)
+            for sender, early in self._early.items():
                 index = running.index_of(sender)
-                if index is not None:
-                    await run.deliver(index, payload)
+                for payload in early.take(session):
+                    if index is not None:
+                        await run.deliver(index, payload)
             return await run.result()
         finally:
             del self._running[session]
@@ -259,7 +284,7 @@ class KeySessions:
             await asyncio.gather(sending, return_exceptions=True)
 
     async def _start(self, job: Job, timeout_s: float) -> WorkerRun:
-        randomness = await asyncio.to_thread(self.hsm.random, RANDOMNESS_BYTES)
+        randomness = await asyncio.to_thread(self._randomness, job.session)
         match job:
             case KeygenJob():
                 return await self.workers.keygen(job, randomness=randomness, timeout_s=timeout_s)
@@ -267,6 +292,10 @@ class KeySessions:
                 return await self.workers.presign(job, randomness=randomness, timeout_s=timeout_s)
             case _:
                 assert_never(job)
+
+    def _randomness(self, session: bytes) -> bytes:
+        """Fresh and hedged: a weak generator alone, or a repeated session alone, repeats nothing."""
+        return self.hsm.prf("worker", session + self.hsm.random(RANDOMNESS_BYTES))
 
     async def _send_all(self, session: bytes, running: _Session) -> None:
         async for index, payload in running.run.outgoing():
@@ -287,6 +316,7 @@ class KeySessions:
         name = parties.get(int(error.participant))
         if not error.ban or name is None:
             return
+        self._banned.add((name, key.key, key.epoch))  # at once: nothing else may start meanwhile
         self._cancel_with(name)
         ban = Ban(name, key.key, key.epoch, error.reason[:200])
         await asyncio.to_thread(self.store.add_ban, ban)

@@ -214,12 +214,14 @@ async def _until_stopped(config: NodeConfig, server: NodeServer, runtime: NodeRu
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     ready = asyncio.create_task(runtime.become_ready())
     stopping = asyncio.create_task(stop.wait())
-    await asyncio.wait((stopping, server.invariant_broken), return_when=asyncio.FIRST_COMPLETED)
+    fatal = (server.invariant_broken, runtime.must_upgrade)
+    await asyncio.wait((stopping, *fatal), return_when=asyncio.FIRST_COMPLETED)
     ready.cancel()
     stopping.cancel()
     await asyncio.gather(ready, stopping, return_exceptions=True)
-    if server.invariant_broken.done():
-        raise server.invariant_broken.result()
+    for future in fatal:
+        if future.done():
+            raise future.result()
 
 
 def _boot(config: NodeConfig, hsm: Pkcs11Hsm, log: NodeLog) -> tuple[BootStatement, Credentials]:

@@ -7,15 +7,24 @@ back, and the node must be enrolled anew.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from hashlib import sha256
 from typing import Final, TypeVar
 
-from policy.encoding import Json, canonical, parse_canonical, statement
+from policy.encoding import INTEGER_MAX, Json, canonical, parse_canonical, statement
 from policy.errors import InvariantError, OperationalError
 from policy.fields import Fields
-from policy.log.checkpoint import Checkpoint, Note, cosignature, cosignature_message
+from policy.log.checkpoint import (
+    Checkpoint,
+    Note,
+    cosignature,
+    cosignature_message,
+    parse_checkpoint,
+    parse_note,
+)
 from policy.log.merkle import EMPTY_ROOT, frontier_at, leaf_hash, leaf_reader
 from signer_nodes.ports import Hsm, LogStore, Mark
 from signer_nodes.witness import (
+    NOTE_BYTES_MAX,
     Contradiction,
     Cosigner,
     Extension,
@@ -35,6 +44,7 @@ from signer_nodes.witness import (
 )
 
 T = TypeVar("T")
+CONTRADICTION: Final = "contradiction"
 HEAD_RECORD: Final = "head"
 FOLD_BATCH: Final = 1024
 _RENOUNCED: Final = "renounced"
@@ -98,13 +108,15 @@ class NodeLog:
         self._skew_ms = skew_ms
         self._leaves: list[bytes] = []
         self._key = hsm.identity_public_key()
+        self._bound = b""
         self.cosigner: Cosigner = new_cosigner(identity)
         self.ready = False
+        self.had_head = False
 
     @property
     def frozen(self) -> bool:
         """Whether this node holds evidence of two logs."""
-        return bool(self._store.evidence())
+        return any(kind == CONTRADICTION for kind, _ in self._store.evidence())
 
     @property
     def name(self) -> str:
@@ -114,18 +126,20 @@ class NodeLog:
     def load(self) -> None:
         """Fold what the disk has and compare it with what the token remembers.
 
-        Raises ``RolledBack`` when the disk is older.
+        Raises ``RolledBack`` when the disk is older. A disk that is ahead, as after a crash between
+        the two, is bound before anything else happens.
         """
-        self._fold_stored(self._store.size())
         self._restore_renounced()
+        self._finish_leaving()
+        self._fold_stored(self._store.size())
         self._restore_quorum()
         record = self._hsm.read_record(HEAD_RECORD)
-        if record is None:
-            if self._leaves or self._store.marks_head()[0]:
-                raise RolledBack(f"the token remembers no log but the disk has one: {RE_ENROL}")
-            self.bind_token()
-        else:
+        if record is not None:
+            self.had_head = True
             self._check_token(TokenHead.from_bytes(record[1]))
+        elif self._leaves or self._store.marks_head()[0]:
+            raise RolledBack(f"the token remembers no log but the disk has one: {RE_ENROL}")
+        self.bind_token()
 
     def extend(
         self,
@@ -140,7 +154,7 @@ class NodeLog:
 
         ``marks`` names what else must be durable before anything leaves, given the new state.
         """
-        self._check_open()
+        self.check_open()
         extension = self._guarded(
             lambda: extend(self.cosigner, start, entries, note=note, now_ms=now_ms, skew_ms=self._skew_ms)
         )
@@ -148,16 +162,19 @@ class NodeLog:
         line = self._cosign(extension.note, extension.checkpoint, now_ms)
         return extension, line
 
-    def follow(self, entries: Sequence[bytes], note: bytes, *, cosigned_by: str, now_ms: int) -> None:
-        """Fold a head that a peer has cosigned, as when starting; it is not cosigned by that."""
+    def follow(self, entries: Sequence[bytes], note: bytes, *, cosigned_by: str) -> None:
+        """Fold a head that a peer has cosigned, as when starting; it is not cosigned by that.
+
+        Entries already cosigned are folded as they are, whatever this clock says.
+        """
         extension = self._guarded(
             lambda: extend(
                 self.cosigner,
                 self.cosigner.size,
                 entries,
                 note=note,
-                now_ms=now_ms,
-                skew_ms=self._skew_ms,
+                now_ms=INTEGER_MAX,
+                skew_ms=0,
             )
         )
         if not check_cosigned(extension.cosigner, extension.note, cosigned_by):
@@ -167,8 +184,11 @@ class NodeLog:
     def learn_quorum(self, note: bytes, *, starting: bool = False) -> Checkpoint:
         """Take in a note with w cosignatures over a prefix of this log; its checkpoint."""
         if not starting:
-            self._check_open()
+            self.check_open()
         cosigner, checkpoint = self._guarded(lambda: note_quorum(self.cosigner, note, root_at=self.root_at))
+        stored = self._store.checkpoint_at(checkpoint.size)
+        if stored is not None and stored_checkpoint(stored).state != checkpoint.state:
+            raise Refusal("state", "a quorum folded the same entries to another state: compare versions")
         if cosigner is not self.cosigner:
             self._store.set_quorum(note, checkpoint.size)
             self.cosigner = cosigner
@@ -176,7 +196,7 @@ class NodeLog:
 
     def recosign(self, note: bytes, *, now_ms: int) -> bytes:
         """Cosign the very head this node is at once more, as when an answer was lost."""
-        self._check_open()
+        self.check_open()
         received, checkpoint = read_checkpoint(self.cosigner.identity, note)
         state = self.cosigner.state
         here = (self.cosigner.size, self.cosigner.frontier.root(), state.digest)
@@ -186,9 +206,17 @@ class NodeLog:
             raise Refusal("abandoned", f"only heads above {self.cosigner.floor} are cosigned")
         return self._cosign(received, checkpoint, now_ms)
 
+    def cosign_own_head(self, now_ms: int) -> None:
+        """Cosign the head this node is at, if it is not yet: after it followed peers, or a crash."""
+        note, cosigned = self._store.checkpoint_at(self.cosigner.size), self._store.latest_cosigned()
+        if note is None or (cosigned is not None and cosigned[0] == self.cosigner.size):
+            return
+        if self.cosigner.size > self.cosigner.floor:
+            self._cosign(parse_note(note, NOTE_BYTES_MAX), stored_checkpoint(note), now_ms)
+
     def state_abandoned(self, body: Json) -> bytes:
         """Sign that this node has not cosigned a branch and never will; durable before it is signed."""
-        self._check_open()
+        self.check_open()
         name, branch = parse_branch(body, self.cosigner.identity.origin)
         if name != self.name:
             raise Refusal("name", f"this cosigner is {self.name}, not {name}")
@@ -206,12 +234,16 @@ class NodeLog:
 
         ``marks`` gives the burns of everything bound on the branch, which starts at that size.
         """
-        self._check_open()
-        return self._go_back(check_leave(self.cosigner, statements, leaf_at=self.leaf_at), marks)
+        self.check_open()
+        size = check_leave(self.cosigner, statements, leaf_at=self.leaf_at)
+        for body, signature in statements:
+            document = canonical({"body": body, "signature": signature.hex()})
+            self._store.put_statement(f"abandon/{size}/{sha256(document).hexdigest()}", document)
+        return self._go_back(size, marks)
 
     def leave_by_fork(self, entry: bytes, *, marks: Callable[[int], Sequence[Mark]]) -> int:
         """Leave this node's branch for good, on the administrators' fork entry."""
-        self._check_open()
+        self.check_open()
         return self._go_back(check_fork(self.cosigner, entry, root_at=self.root_at), marks)
 
     def _go_back(self, size: int, marks: Callable[[int], Sequence[Mark]]) -> int:
@@ -228,7 +260,7 @@ class NodeLog:
         return size
 
     def bind_token(self) -> None:
-        """Bind the disk's head and marks to the token: nothing leaves before this has returned."""
+        """Bind the disk's head and marks to the token, if they changed: nothing leaves before this."""
         self._bind(self.cosigner)
 
     def _bind(self, cosigner: Cosigner) -> None:
@@ -241,7 +273,10 @@ class NodeLog:
             floor=cosigner.floor,
             renounced=_renounced_count(cosigner),
         )
-        self._hsm.write_record(HEAD_RECORD, head.to_bytes())
+        data = head.to_bytes()
+        if data != self._bound:
+            self._hsm.write_record(HEAD_RECORD, data)
+            self._bound = data
 
     def leaf_at(self, index: int) -> bytes:
         """The leaf hash of entry ``index``."""
@@ -253,10 +288,6 @@ class NodeLog:
             return self.cosigner.frontier.root()
         return frontier_at(leaf_reader(self._leaves), size).root() if size else EMPTY_ROOT
 
-    def freeze(self, kind: str, evidence: bytes) -> None:
-        """Stop signing for good, and keep why."""
-        self._store.keep_evidence(kind, evidence)
-
     def _take_in(self, extension: Extension, entries: Sequence[bytes], marks: Sequence[Mark]) -> None:
         self._store.append(self.cosigner.size, entries, checkpoint=extension.note.to_bytes())
         if marks:
@@ -266,13 +297,15 @@ class NodeLog:
         self.bind_token()
 
     def _cosign(self, note: Note, checkpoint: Checkpoint, now_ms: int) -> bytes:
+        self.bind_token()
         time_s = now_ms // 1000
         signature = self._hsm.sign_statement(cosignature_message(note.body, time_s=time_s))
         line = cosignature(self.name, self._key, time_s=time_s, signature=signature)
         self._store.set_cosigned(checkpoint.size, note.with_signatures(line).to_bytes())
         return Note(note.body).with_signatures(line).to_bytes()[len(note.body) + 1 :]
 
-    def _check_open(self) -> None:
+    def check_open(self) -> None:
+        """Refuse everything while this node is frozen or has not compared its head with its peers'."""
         if self.frozen:
             raise Refusal("frozen", "this node holds evidence of two logs; its operator must look at it")
         if not self.ready:
@@ -284,9 +317,8 @@ class NodeLog:
             return work()
         except Contradiction as contradiction:
             own = (self._store.quorum() or (0, b""))[1]
-            self.freeze(
-                "contradiction", canonical({"theirs": contradiction.evidence.hex(), "ours": own.hex()})
-            )
+            both = canonical({"theirs": contradiction.evidence.hex(), "ours": own.hex()})
+            self._store.keep_evidence(CONTRADICTION, both)
             raise Refusal("frozen", str(contradiction)) from contradiction
 
     def _fold_stored(self, size: int) -> None:
@@ -301,10 +333,16 @@ class NodeLog:
         known = self._store.quorum()
         if known is None:
             return
-        checkpoint = read_checkpoint(self.cosigner.identity, known[1])[1]
+        checkpoint = stored_checkpoint(known[1])
         if checkpoint.size > self.cosigner.size or self.root_at(checkpoint.size) != checkpoint.root:
             raise RolledBack(f"the disk lacks entries of a head it had stored: {RE_ENROL}")
         self.cosigner = replace(self.cosigner, quorum_head=checkpoint)
+
+    def _finish_leaving(self) -> None:
+        """Drop a branch that was left, when a crash came before its entries were dropped."""
+        for index, leaf in sorted(self.cosigner.left):
+            if any(leaf_hash(data) == leaf for data in self._store.entries(index, index + 1)):
+                self._store.truncate(index)
 
     def _restore_renounced(self) -> None:
         data = self._store.meta(_RENOUNCED)
@@ -328,6 +366,11 @@ class NodeLog:
             raise RolledBack(f"the disk lacks marks of signatures that the token remembers: {RE_ENROL}")
         if head.floor > self.cosigner.floor or head.renounced > _renounced_count(self.cosigner):
             raise RolledBack(f"the disk lacks a branch this node renounced: {RE_ENROL}")
+
+
+def stored_checkpoint(note: bytes) -> Checkpoint:
+    """The checkpoint of a note that this node stored after checking it."""
+    return parse_checkpoint(parse_note(note, NOTE_BYTES_MAX).body)
 
 
 def _renounced(cosigner: Cosigner) -> bytes:

@@ -52,6 +52,12 @@ class LogStore(Protocol):
     def append(self, start: int, entries: Sequence[bytes], *, checkpoint: bytes) -> None:
         """Store entries and the checkpoint they lead to, together."""
 
+    def checkpoint_at(self, size: int) -> bytes | None:
+        """The note of the checkpoint at exactly this size."""
+
+    def put_statement(self, name: str, data: bytes) -> None:
+        """Keep a statement that something was done on."""
+
     def set_cosigned(self, size: int, note: bytes) -> None:
         """Keep the note with this node's own cosignature."""
 
@@ -127,6 +133,9 @@ class SealingHsm(Hsm, Protocol):
 
     def random(self, count: int) -> bytes:
         """Fresh random bytes."""
+
+    def prf(self, label: str, data: bytes) -> bytes:
+        """32 bytes that only this token can compute from ``data``."""
 
     def create_sealing_key(self, key_id: str, epoch: int) -> bool:
         """Make the sealing key of an epoch; false when it is there already."""

@@ -45,8 +45,8 @@ class PresignaturePool:
         return identifier in self._held and identifier not in self._bound
 
     def bind(self, identifier: bytes, job: bytes, index: int) -> None:
-        """Give it to one (job, index) for good. Raises ``CallerError`` unless it is free."""
-        if not self.free(identifier):
+        """Give it to one (job, index) for good. Raises ``CallerError`` if it is another's or not here."""
+        if not self.free(identifier) and not self.bound_to(identifier, job, index):
             raise CallerError("only a free presignature can be bound")
         self._bound[identifier] = (job, index)
 

@@ -13,6 +13,7 @@ from typing import Final, TypeVar
 from policy.encoding import Json, canonical, parse_canonical
 from policy.errors import MalformedError, OperationalError, ProtocolError
 from policy.fields import Fields
+from policy.ledger import UnknownVersion
 from policy.roster import Roster
 from signer_nodes.api import node_pb2 as pb
 from signer_nodes.api.boot_statement import BootCheck, BootStatement, check_boot
@@ -20,12 +21,13 @@ from signer_nodes.api.errors import Refused
 from signer_nodes.api.handler import Caller, Role
 from signer_nodes.gate import Admitted, Declined
 from signer_nodes.key_sessions import KeySessions
-from signer_nodes.node_log import NodeLog
+from signer_nodes.node_log import NodeLog, stored_checkpoint
 from signer_nodes.ports import Mark, Peers, RuntimeStore
 from signer_nodes.signing import Opening, PartialBytes, Signer
 from signer_nodes.witness import Extension, Refusal
 
 T = TypeVar("T")
+CLONE: Final = "clone"
 ENTRIES_MAX: Final = 512
 ENTRIES_BYTES_MAX: Final = 1 << 20
 STATEMENTS_MAX: Final = 64
@@ -54,14 +56,17 @@ class NodeRuntime:
         self._parts = parts
         self._turn = asyncio.Lock()
         self._last: tuple[bytes, pb.AppendReply] | None = None
+        self.must_upgrade: asyncio.Future[UnknownVersion] = asyncio.get_running_loop().create_future()
 
     async def become_ready(self) -> None:
         """Compare heads with peers until enough have answered, then fold the highest and open.
 
         Enough is c - w + f others: with this node's own head, one more than a lost quorum could hide.
+        A node that never had a head waits for one more.
         """
-        roster = self._parts.log.cosigner.roster_at(self._parts.log.cosigner.size) or self._parts.roster
-        wanted = roster.leave_count - 1
+        log = self._parts.log
+        roster = log.cosigner.roster_at(log.cosigner.size) or self._parts.roster
+        wanted = min(roster.leave_count - int(log.had_head), len(self._parts.peers.names))
         answered: set[str] = set()
         while len(answered) < wanted:
             names = [name for name in self._parts.peers.names if name not in answered]
@@ -75,25 +80,32 @@ class NodeRuntime:
         )
 
     async def greeted(self, caller: Caller) -> None:
-        """Refuse an older boot of a peer and freeze on a clone's."""
+        """Refuse an older boot of a peer, and for good a peer of which two processes ran."""
         if caller.role is Role.PEER and caller.boot is not None:
             self.peer_booted(caller.name, caller.boot)
 
     def peer_booted(self, name: str, boot: BootStatement) -> None:
         """Take note of a peer's boot: what was made with an earlier one is gone from its memory."""
         store = self._parts.store
+        if any(kind == f"{CLONE}/{name}" for kind, _ in store.evidence()):
+            raise Refused("clone", f"two processes ran as {name}: it must be enrolled with a new identity")
         known = store.boot_of(name)
         match check_boot(known, boot):
             case BootCheck.REFUSE:
                 raise Refused("old-boot", f"{name} shows an older boot than it showed before")
             case BootCheck.FREEZE:
-                self._parts.log.freeze("clone", boot.to_bytes())
-                raise Refused("frozen", f"two processes run as {name}: this node is frozen")
+                store.keep_evidence(f"{CLONE}/{name}", boot.to_bytes())
+                self._forget(name)
+                raise Refused("clone", f"two processes run as {name}: nothing is done with it any more")
             case BootCheck.OK:
                 if known != (boot.boot_counter, boot.boot_id):
                     store.put_boot(name, boot.boot_counter, boot.boot_id)
-                    if self._parts.keys is not None:
-                        self._parts.keys.peer_restarted(name)
+                    self._forget(name)
+
+    def _forget(self, name: str) -> None:
+        """Drop what was made together with a peer whose memory is gone or not to be trusted."""
+        if self._parts.keys is not None:
+            self._parts.keys.peer_restarted(name)
 
     async def head(self, caller: Caller, call: pb.HeadQuery) -> pb.HeadReply:
         cosigned, quorum = self._parts.store.latest_cosigned(), self._parts.store.quorum()
@@ -118,8 +130,13 @@ class NodeRuntime:
         async with self._turn:
             if self._last is not None and self._last[0] == asked:
                 return self._last[1]
-            reply = await asyncio.to_thread(self._append, call)
+            try:
+                reply = await asyncio.to_thread(self._append, call)
+            except UnknownVersion as error:
+                self.must_upgrade.set_result(error)
+                raise
             self._last = (asked, reply)
+            self._settle_keys()
             return reply
 
     async def finish(self, caller: Caller, call: pb.Finish) -> pb.FinishReply:
@@ -168,10 +185,12 @@ class NodeRuntime:
         return pb.LeaveReply()
 
     async def keygen(self, caller: Caller, call: pb.Keygen) -> pb.KeygenReply:
+        self._check_open()
         body, signature = await self._keys().keygen(call.key_id, call.attempt)
         return pb.KeygenReply(body=body, signature=signature)
 
     async def presign(self, caller: Caller, call: pb.Presign) -> pb.PresignReply:
+        self._check_open()
         made = await self._keys().presign(
             call.key_id, tuple(call.signers), batch_id=call.batch_id, batch=call.batch
         )
@@ -201,6 +220,14 @@ class NodeRuntime:
             "bans": keys.ban_documents() if keys else [],
         }
         return pb.StatusReply(document=canonical(document))
+
+    def _check_open(self) -> None:
+        _refusing(self._parts.log.check_open)
+
+    def _settle_keys(self) -> None:
+        """Once the log says which keygen counts, drop what others left behind."""
+        if self._parts.keys is not None:
+            self._parts.keys.settle()
 
     def _keys(self) -> KeySessions:
         if self._parts.keys is None:
@@ -241,6 +268,9 @@ class NodeRuntime:
             reply = await self._parts.peers.head(name)
             async with self._turn:
                 await self._follow(name, reply)
+        except UnknownVersion as error:
+            self.must_upgrade.set_result(error)
+            raise
         except OperationalError as error:
             _LOG.debug("head of %s: %s", name, error)
             return False
@@ -250,11 +280,10 @@ class NodeRuntime:
 
     async def _follow(self, name: str, reply: pb.HeadReply) -> None:
         log = self._parts.log
-        if reply.size > log.cosigner.size and reply.head:
-            entries = await self._parts.peers.entries(name, log.cosigner.size, reply.size)
-            await asyncio.to_thread(
-                log.follow, entries, reply.head, cosigned_by=name, now_ms=self._parts.clock_ms()
-            )
+        size = stored_checkpoint(reply.head).size if reply.head else 0
+        if size > log.cosigner.size:
+            entries = await self._parts.peers.entries(name, log.cosigner.size, size)
+            await asyncio.to_thread(log.follow, entries, reply.head, cosigned_by=name)
         if reply.quorum:
             await asyncio.to_thread(log.learn_quorum, reply.quorum, starting=True)
 

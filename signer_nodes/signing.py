@@ -19,6 +19,7 @@ from signer_nodes.presignatures import PresignaturePool
 from signer_nodes.session import Event, Impossible, Phase, advance, phase_of
 from signer_nodes.witness import Extension, Refusal
 
+JOB_ID_BYTES = 32
 INDEX = 0  # an EVM transaction has one signature
 
 
@@ -53,7 +54,8 @@ class Signer:
     def decide(self, extension: Extension, now_ms: int) -> tuple[Admitted | Declined, ...]:
         """What the gate says of the jobs that an extension of the log has admitted."""
         jobs = [o.subject for o in extension.outcomes if o.kind == "reserve" and o.accepted]
-        return admit(extension.cosigner.state, jobs, node=self._node(now_ms), pool=self.pool)
+        fresh = [job for job in jobs if self._phase(job) is Phase.NEW]
+        return admit(extension.cosigner.state, fresh, node=self._node(now_ms), pool=self.pool)
 
     def bind(self, decisions: Sequence[Admitted | Declined]) -> tuple[Mark, ...]:
         """Bind what was admitted; the marks to store before any opening leaves."""
@@ -99,23 +101,27 @@ class Signer:
                 marks.append(answer)
         if marks:
             self.store.add_marks(marks)
-            self.log.bind_token()
+        self.log.bind_token()
         return tuple(partials), tuple(declined)
 
     def burn(self, job_id: bytes, now_ms: int) -> bytes:
         """Sign that this node never signs a job. Raises ``Refusal`` when it has, or may have."""
-        job = may_burn(self._state, job_id, node=self._node(now_ms))
-        if isinstance(job, Declined):
-            raise Refusal("burn", job.reason)
+        self.log.check_open()
+        if len(job_id) != JOB_ID_BYTES:
+            raise Refusal("burn", f"a job id has {JOB_ID_BYTES} bytes, got {len(job_id)}")
+        objection = may_burn(self._state, job_id, node=self._node(now_ms))
+        if objection is not None:
+            raise Refusal("burn", objection.reason)
         phase = self._phase(job_id)
         try:
             advance(phase, Event.BURN)
         except Impossible as error:
             raise Refusal("burn", str(error)) from error
-        self.pool.drop(job.presignatures)
+        if job_id in self._state.jobs:
+            self.pool.drop(self._state.jobs[job_id].presignatures)
         if phase is not Phase.BURNED:
             self.store.add_marks([Mark("burned", job_id, INDEX)])
-            self.log.bind_token()
+        self.log.bind_token()
         body: Json = {"origin": self._state.origin, "job": job_id.hex()}
         return self.hsm.sign_statement(statement("burn", body))
 

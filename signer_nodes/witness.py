@@ -55,7 +55,7 @@ class Contradiction(ProtocolError):
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """What a cosigner was told when it was set up: who it is and which log it serves."""
+    """Who a cosigner is and which log it serves, as it was set up; ``log_key`` follows the roster."""
 
     name: str
     origin: str
@@ -127,7 +127,8 @@ def new_cosigner(identity: Identity) -> Cosigner:
 
 def fold_entries(cosigner: Cosigner, entries: Sequence[bytes]) -> tuple[Cosigner, tuple[Outcome, ...]]:
     """Fold entries that are known to belong to the log, as at start-up."""
-    state, frontier, rosters = cosigner.state, cosigner.frontier, cosigner.rosters
+    identity, state = cosigner.identity, cosigner.state
+    frontier, rosters = cosigner.frontier, cosigner.rosters
     outcomes = []
     for data in entries:
         if frontier.size == 0 and leaf_hash(data) != cosigner.identity.genesis:
@@ -137,7 +138,8 @@ def fold_entries(cosigner: Cosigner, entries: Sequence[bytes]) -> tuple[Cosigner
         outcomes.append(outcome)
         if state.roster_or_none and (not rosters or rosters[-1][1] is not state.roster_or_none):
             rosters = (*rosters, (frontier.size, state.roster_or_none))
-    return replace(cosigner, state=state, frontier=frontier, rosters=rosters), tuple(outcomes)
+    folded = replace(cosigner, identity=identity, state=state, frontier=frontier, rosters=rosters)
+    return folded, tuple(outcomes)
 
 
 def extend(

@@ -6,6 +6,7 @@ has a twin that runs on local SoftHSM. The image is assembled from this machine,
 A test module asks for these fixtures by ``pytest_plugins = ("tests.fixtures_docker",)``.
 """
 
+import asyncio
 import os
 import shlex
 import shutil
@@ -17,13 +18,13 @@ from pathlib import Path
 import pytest
 
 from tests.e2e.cluster import scratch_folder
-from tests.e2e.containers.cluster import COMPOSE_FILE, ROOT, ContainerCluster, ran
+from tests.e2e.containers.cluster import COMPOSE_FILE, ROOT, Compose, ContainerCluster, found, ran
 
 ANSWER_S = 5.0
 TWIN = "the same tests run on local SoftHSM"
 
 
-class NoEngine(Exception):  # noqa: N818 - not an error: the reason of a skip
+class NoEngine(Exception):
     """Why no container can be started here, as one plain sentence."""
 
 
@@ -70,18 +71,24 @@ def image_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def container_cluster(
-    compose_command: tuple[str, ...], image_folder: Path
-) -> Iterator[ContainerCluster]:
+def container_cluster(compose_command: tuple[str, ...], image_folder: Path) -> Iterator[ContainerCluster]:
     """Three nodes and a witness, provisioned in containers; ``docker_services`` starts them."""
     folder = scratch_folder()
-    cluster = ContainerCluster(folder, image_folder, compose_command)
+    compose = Compose.project_in(folder, image_folder, compose_command)
     try:
-        cluster.prepare()
-        yield cluster
+        yield ContainerCluster(compose)
     finally:
-        cluster.down()
+        compose.down()
         shutil.rmtree(folder)
+
+
+@pytest.fixture(scope="session")
+def running_containers(container_cluster: ContainerCluster, docker_services: object) -> ContainerCluster:
+    """The cluster, which ``docker_services`` has brought up, with its genesis entry and key."""
+    for process in container_cluster.processes.values():
+        process.wait_listening()
+    asyncio.run(found(container_cluster))
+    return container_cluster
 
 
 # What pytest-docker asks for.
@@ -109,4 +116,4 @@ def docker_setup() -> list[str]:
 
 @pytest.fixture(scope="session")
 def docker_cleanup() -> list[str]:
-    return ["down -v"]
+    return []  # container_cluster removes it, also when its own half of the set-up has failed

@@ -29,7 +29,7 @@ def wait_published(log: Path, size: int, *, timeout_s: float) -> None:
         time.sleep(POLL_S)
 
 
-def signers_of(log: Path, origin: str, request: bytes) -> tuple[str, ...]:
+def signers_of(log: Path, request: bytes, *, origin: str) -> tuple[str, ...]:
     """The nodes whose partial signatures made the newest signature of a request; empty before."""
     signers: dict[bytes, tuple[str, ...]] = {}
     signed: tuple[str, ...] = ()

@@ -27,7 +27,7 @@ class Report:
         """A line about what is being done, with the seconds since the start."""
         print(f"{time.monotonic() - self.started:6.1f} s  {text}", file=sys.stderr, flush=True)
 
-    def scene(self, scene: Scene, seen: Seen, seconds: float) -> None:
+    def scene(self, scene: Scene, seen: Seen, *, seconds: float) -> None:
         """Take in what a scene saw."""
         self.rows.append(
             {

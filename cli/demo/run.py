@@ -30,7 +30,7 @@ def demo(arguments: Namespace) -> Result:
     with _folder(arguments) as folder, Supervisor() as supervisor:
         report = Report()
         report.say(f"all files are under {folder}")
-        deployment = scenario.prepare(folder, supervisor, report.say)
+        deployment = scenario.prepare(folder, supervisor, say=report.say)
         _play(deployment, report)
         result = report.result(nodes=len(names.NODES), min_signers=names.MIN_SIGNERS)
         if not arguments.serve:
@@ -56,7 +56,7 @@ def _play(deployment: scenario.Deployment, report: Report) -> None:
         report.say(f"{scene.name}: {scene.what}")
         started = time.monotonic()
         seen = _seen(scene, stage)
-        report.scene(scene, seen, time.monotonic() - started)
+        report.scene(scene, seen, seconds=time.monotonic() - started)
     report.say("verifying the log in a process of its own: structure, cosigners, signatures, every verdict")
     report.log = _audit(deployment)
 

@@ -91,7 +91,7 @@ class Deployment:
         )
 
 
-def prepare(folder: Path, supervisor: Supervisor, say: Say) -> Deployment:
+def prepare(folder: Path, supervisor: Supervisor, *, say: Say) -> Deployment:
     """A deployment of nothing yet, with ports of its own and fresh PINs."""
     order = (ANVIL, *COSIGNERS, COORDINATOR_NAME)
     ports = dict(zip(order, free_ports(len(order)), strict=True))

@@ -80,7 +80,7 @@ class Stage:
         """Who signed a settled request, as the published log has it."""
         log = self.deployment.folder / "log"
         wait_published(log, int(self.deployment.status()["size"]), timeout_s=PUBLISH_S)
-        return signers_of(log, self.deployment.connection().origin, bytes.fromhex(request))
+        return signers_of(log, bytes.fromhex(request), origin=self.deployment.connection().origin)
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,8 +172,14 @@ def tampered_bytes(stage: Stage) -> Seen:
     stolen = deployment.chain.balance(names.STRANGER) - before
     refused = outcome.refused_by(len(COSIGNERS), len(plot.signers)) and stolen == 0
     status = REFUSED_BY_NODES if refused else FAILED
-    answers = {**outcome.lie_refused, **outcome.declined}
-    said = "; ".join(f"{name}: {reason}" for name, reason in sorted(answers.items()))
+    said = "; ".join(
+        f"{name} {did}: {reason}"
+        for did, answers in (
+            ("did not cosign a lie", outcome.lie_refused),
+            ("did not sign", outcome.declined),
+        )
+        for name, reason in sorted(answers.items())
+    )
     return Seen(status, rule=outcome.rule, reason=f"{outcome.reason}; {said}")
 
 
@@ -243,7 +249,7 @@ def _approval(stage: Stage, request: str, *, operator: str, draft_of: str) -> tu
     with connection.open(identity) as client:
         asked = request_of(client.get(bytes.fromhex(request)))
         draft = next(draft for draft in client.pending(draft_of) if draft["request"] == request)
-    approval = checked(draft, asked, connection, operator=operator)
+    approval = checked(draft, asked, connection=connection, operator=operator)
     return approval, identity.authenticator().assert_(approval_digest(approval.body())).body()
 
 

@@ -148,14 +148,16 @@ class CustodyServicer(custody_pb2_grpc.CustodyServicer):
         return authenticate(
             method,
             call,
-            context.invocation_metadata() or (),
+            metadata=context.invocation_metadata() or (),
             roster=state.roster,
             origin=state.origin,
             now_ms=self._parts.now_ms(),
         )
 
 
-async def start_server(servicer: CustodyServicer, listen: str, tls: ServerTls) -> tuple[grpc.aio.Server, int]:
+async def start_server(
+    servicer: CustodyServicer, listen: str, *, tls: ServerTls
+) -> tuple[grpc.aio.Server, int]:
     """A server on ``listen`` (``host:port``, port 0 for any), and the port it got."""
     server = grpc.aio.server(
         options=(("grpc.max_receive_message_length", MESSAGE_BYTES_MAX), ("grpc.so_reuseport", 0))

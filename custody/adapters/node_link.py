@@ -46,7 +46,7 @@ class NodeLink:
         """Entries from ``start``, possibly fewer than asked for."""
         return await self._client.entries(start, stop)
 
-    async def append(self, start: int, entries: tuple[bytes, ...], note: bytes) -> Appended:
+    async def append(self, start: int, entries: tuple[bytes, ...], *, note: bytes) -> Appended:
         """Round 1."""
         message = pb.Append(start=start, entries=entries, checkpoint=note)
         reply = await self._client.append(message, timeout_s=APPEND_TIMEOUT_S)

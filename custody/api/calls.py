@@ -45,8 +45,8 @@ def sign_call(
 def authenticate(
     method: str,
     message: Message,
-    metadata: Sequence[tuple[str, str | bytes]],
     *,
+    metadata: Sequence[tuple[str, str | bytes]],
     roster: Roster,
     origin: str,
     now_ms: int,

@@ -48,8 +48,10 @@ DATA: Final = PurePosixPath("/var/lib/quorumkeep")
 SOFTHSM_UTIL: Final = "softhsm2-util"
 SOFTHSM_MODULE: Final = PurePosixPath("/usr/lib/softhsm/libsofthsm2.so")
 NEVER: Final = frozenset(
-    ("__pycache__", "dist-packages", "ensurepip", "idlelib", "lib2to3", "site-packages", "SelfTest")
-    + ("test", "tests", "tkinter", "turtledemo", f"_tkinter.{sysconfig.get_config_var('SOABI')}.so")
+    (
+        *("__pycache__", "dist-packages", "ensurepip", "idlelib", "lib2to3", "site-packages", "SelfTest"),
+        *("test", "tests", "tkinter", "turtledemo", f"_tkinter.{sysconfig.get_config_var('SOABI')}.so"),
+    )
 )
 NEVER_SUFFIXES: Final = frozenset((".a", ".c", ".h", ".pth", ".pxd", ".pyx"))
 MERGED: Final = ("bin", "lib", "lib64", "sbin")
@@ -222,9 +224,8 @@ def _softhsm(image: Image) -> None:
 
 def _libraries(image: Image) -> None:
     """What the dynamic loader would load for the binaries so far, all of it where a loader looks first."""
-    answer = subprocess.run(
-        ["ldd", *map(str, image.binaries)], capture_output=True, text=True, check=False
-    ).stdout
+    command = [shutil.which("ldd") or "ldd", *map(str, image.binaries)]
+    answer = subprocess.run(command, capture_output=True, text=True, check=False).stdout
     missing = sorted(set(MISSING.findall(answer)))
     if missing:
         raise AssemblyError(f"libraries are missing on this machine: {', '.join(missing)}")

@@ -211,7 +211,7 @@ async def test_malformed_calls_stop_no_node(coordinator: ScriptedCoordinator) ->
         client.append(pb.Append(start=0, entries=[b"\xff" * 70_000], checkpoint=b"garbage")),
         client.append(pb.Append(start=2**63, entries=[b"{}"], checkpoint=coordinator.note)),
         client.finish(pb.Finish(note=b"", jobs=[pb.FinishJob(job=b"short")])),
-        client.burn(b"\x00" * 32),
+        client.burn(b"short"),
         client.quorum(b"\x00" * 5000),
         client.abandon(b"{}"),
         client.leave((b"[]",)),

@@ -10,6 +10,7 @@ from collections import Counter
 from dataclasses import dataclass
 from functools import partial
 
+from policy.encoding import Json
 from policy.log.checkpoint import NoteSignature
 from policy.state import CANCEL, PAYMENT, Job
 from signer_nodes.witness import Branch
@@ -38,7 +39,7 @@ from tests.simulation.world import (
 )
 
 PAIRS = (("node-1", "node-2"), ("node-1", "node-3"), ("node-2", "node-3"))
-ALLOWED = {"outcome": "allow", "rule": "small"}
+ALLOWED: Json = {"outcome": "allow", "rule": "small"}
 BOOKS_MAX = 4
 
 
@@ -158,7 +159,9 @@ class Adversary:
             if job_id in book.state.jobs:
                 body = {"origin": ORIGIN, "job": job_id.hex()}
                 signers = [n for n in book.state.jobs[job_id].signers if n in burns or n in self.corrupt]
-                proof = [{"name": n, "signature": state_as("burn", body, n).hex()} for n in signers]
+                proof: list[Json] = [
+                    {"name": n, "signature": state_as("burn", body, n).hex()} for n in signers
+                ]
                 book.write("burn", body, signatures=proof)
                 self.met["burned"] += book.last.accepted
 

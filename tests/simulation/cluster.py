@@ -4,9 +4,10 @@ A ``SimNode`` keeps what a disk would keep (entries, marks, notes) apart from wh
 pool). Its partial signatures are fake; what matters is whether it would give one, and when.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from typing import Any
 
 from policy.encoding import Json
 from policy.errors import ProtocolError
@@ -137,7 +138,7 @@ class SimNode:
         return self._give(job_id, self.learn(note).size)
 
     def finish_all(self, note: bytes) -> int:
-        """Round 2 for every job it knows; how many partial signatures are out. Raises ``Refusal`` for the note."""
+        """Round 2 for every job it knows; how many partial signatures are out. May refuse the note."""
         size = self.learn(note).size
         for job_id, job in self.cosigner.state.jobs.items():
             if job.status is JobStatus.RESERVED:
@@ -260,11 +261,9 @@ class Coordinator:
         self.lines: dict[bytes, dict[str, NoteSignature]] = {}
 
     @classmethod
-    def recovered(
-        cls, world: World, nodes: Mapping[str, SimNode], *, down: Iterable[str] = ()
-    ) -> "Coordinator":
+    def recovered(cls, world: World, nodes: Mapping[str, SimNode]) -> "Coordinator":
         """One without a database: the longest branch that anyone cosigned, byte for byte."""
-        up = [node for name, node in nodes.items() if name not in down and node.head]
+        up = [node for node in nodes.values() if node.head]
         longest = max(up, key=lambda node: parse_checkpoint(parse_note(node.head, NOTE_BYTES_MAX).body).size)
         book = Book(world, start=False)
         for entry in longest.entries:
@@ -281,7 +280,7 @@ class Coordinator:
             lines[name] = node.append(node.size, self.book.entries[node.size :], note)
         return cosigned(note, *lines.values())
 
-    def pay(self, amount: int, *, nonce: int, presignature: bytes, **changed: object) -> bytes:
+    def pay(self, amount: int, *, nonce: int, presignature: bytes, **changed: Any) -> bytes:
         """Log a request and a reservation for it; the job."""
         request = self.book.request(amount)
         return self.book.reserve(request, nonce=nonce, presignatures=[presignature.hex()], **changed)

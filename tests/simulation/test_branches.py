@@ -1,4 +1,4 @@
-"""What cosigners do when the log splits, and what must keep working with four cosigners, three needed, f = 1."""
+"""What cosigners do when the log splits, and what must keep working: c = 4, w = 3, f = 1."""
 
 from typing import Any
 
@@ -46,6 +46,10 @@ def refusal(work: Any, *arguments: Any) -> str:
     with pytest.raises(Refusal) as caught:
         work(*arguments)
     return caught.value.code
+
+
+def sign_with(nodes: dict[str, SimNode], names: tuple[str, ...], note: bytes, job: bytes) -> bool:
+    return {nodes[name].finish(note, job).job.job_id for name in names} == {job}
 
 
 def statements(nodes: dict[str, SimNode], branch: Branch, *names: str) -> list[Statement]:
@@ -116,7 +120,7 @@ def test_a_log_with_another_genesis_is_refused() -> None:
 
 
 def test_the_same_head_can_be_cosigned_again() -> None:
-    coordinator, nodes = started(WORLD, Clock(START_MS))
+    coordinator, _ = started(WORLD, Clock(START_MS))
     first = coordinator.send("node-1")
 
     assert coordinator.send("node-1") == first
@@ -135,7 +139,7 @@ def test_a_node_gives_no_partial_without_w_cosignatures_over_its_own_log() -> No
 
     three = coordinator.send("witness-1")
 
-    assert nodes["node-1"].finish(three, job)
+    assert nodes["node-1"].finish(three, job).job.job_id == job
     assert refusal(nodes["node-3"].finish, three, job) == "behind"
 
 
@@ -181,9 +185,7 @@ def test_a_quorum_head_that_contradicts_ones_own_is_evidence() -> None:
     coordinator.book.idle()
     other.order("veto", b"\x01" * 32)
     nodes["node-1"].learn(coordinator.send())
-    theirs = cosigned(
-        note_of(other), *(cosign(name, note_of(other)) for name in ("node-2", "node-3", "witness-1"))
-    )
+    theirs = cosigned(note_of(other), *(cosign(name, note_of(other)) for name in THE_OTHERS))
 
     with pytest.raises(Contradiction) as caught:
         nodes["node-1"].learn(theirs)
@@ -207,7 +209,7 @@ def test_two_branches_never_both_get_w_honest_cosignatures() -> None:
 
 
 def test_a_branch_below_quorum_is_left_on_the_word_of_enough_others() -> None:
-    coordinator, _, nodes, job = split()
+    _, _, nodes, job = split()
     node = nodes["node-1"]
     branch = branch_of(node)
     said = statements(nodes, branch, "node-2", "node-3", "witness-1")
@@ -221,9 +223,9 @@ def test_a_branch_below_quorum_is_left_on_the_word_of_enough_others() -> None:
 
 
 def test_who_left_cosigns_only_sizes_above_the_head_it_left() -> None:
-    coordinator, other, nodes, _ = split()
+    coordinator, _, nodes, _ = split()
     node, floor = nodes["node-1"], nodes["node-1"].size
-    node.leave(statements(nodes, branch_of(node), "node-2", "node-3", "witness-1"))
+    node.leave(statements(nodes, branch_of(node), *THE_OTHERS))
     while len(coordinator.book.entries) < floor:
         coordinator.book.idle()
     assert refusal(coordinator.send, "node-1") == "abandoned"
@@ -237,7 +239,7 @@ def test_who_left_never_goes_back_nor_denies_that_it_was_there() -> None:
     _, other, nodes, _ = split()
     node = nodes["node-1"]
     branch = branch_of(node)
-    node.leave(statements(nodes, branch, "node-2", "node-3", "witness-1"))
+    node.leave(statements(nodes, branch, *THE_OTHERS))
     other.idle()
     node.restart()
 
@@ -303,7 +305,7 @@ def test_a_split_before_the_first_quorum_is_left_too() -> None:
     first.book.idle()
     first.send("node-1")
     branch = branch_of(nodes["node-1"])
-    nodes["node-1"].leave(statements(nodes, branch, "node-2", "node-3", "witness-1"))
+    nodes["node-1"].leave(statements(nodes, branch, *THE_OTHERS))
     second.book.key()
     second.book.idle()
     second.send()
@@ -354,13 +356,13 @@ def test_signing_goes_on_with_one_node_down_and_it_catches_up_while_another_is()
     presignatures = {pair: deal(nodes, pair, 1) for pair in (PAIR, PAIR_23)}
     job = coordinator.pay(100, nonce=0, presignature=presignatures[PAIR][0])
     note = coordinator.send("node-1", "node-2", "witness-1")
-    assert all([nodes[name].finish(note, job) for name in PAIR])
+    assert sign_with(nodes, PAIR, note, job)
     coordinator.book.sign(job)
 
     job = coordinator.pay(100, nonce=1, presignature=presignatures[PAIR_23][0], signers=list(PAIR_23))
     note = coordinator.send("node-2", "node-3", "witness-1")
 
-    assert all([nodes[name].finish(note, job) for name in PAIR_23])
+    assert sign_with(nodes, PAIR_23, note, job)
     assert nodes["node-3"].cosigner.state.digest == coordinator.book.state.digest
 
 
@@ -377,7 +379,7 @@ def test_a_node_that_restarts_signs_again_with_new_presignatures() -> None:
     again = coordinator.book.reserve(request, presignatures=[fresh.hex()])
     note = coordinator.send()
 
-    assert all([nodes[name].finish(note, again) for name in PAIR])
+    assert sign_with(nodes, PAIR, note, again)
     assert refusal(nodes["node-2"].finish, note, job) == "declined"
     assert coordinator.book.used() == 110
 
@@ -422,7 +424,7 @@ def signs(coordinator: Coordinator, nodes: dict[str, SimNode]) -> bool:
     presignature = deal(nodes, PAIR, 9)[0]
     job = coordinator.pay(50, nonce=8, presignature=presignature)
     note = coordinator.send()
-    return all([nodes[name].finish(note, job).job.job_id == job for name in PAIR])
+    return sign_with(nodes, PAIR, note, job)
 
 
 def test_the_same_partial_comes_out_again_and_excludes_the_burn() -> None:

@@ -47,12 +47,12 @@ def public_key(name: str) -> bytes:
     return identity_key(name).public_key().public_bytes_raw()
 
 
-def state_as(tag: str, body: Json, name: str) -> bytes:
+def state_as(tag: str, body: Any, name: str) -> bytes:
     """The signature of ``name`` over a statement."""
     return identity_key(name).sign(statement(tag, body))
 
 
-def signatures(tag: str, body: Json, names: Iterable[str]) -> list[Json]:
+def signatures(tag: str, body: Any, names: Iterable[str]) -> list[Json]:
     """The signature list of an entry."""
     return [{"name": name, "signature": state_as(tag, body, name).hex()} for name in sorted(names)]
 
@@ -105,7 +105,7 @@ class World:
                     },
                 }
             )
-        document: dict[str, Json] = {
+        document: dict[str, Any] = {
             "cosigners": [cosigner_of(n, "node") for n in self.nodes]
             + [cosigner_of(n, "witness") for n in self.witnesses],
             "w": self.w,
@@ -117,7 +117,7 @@ class World:
             "observers": [key_of(n) for n in OBSERVERS],
             "policy_delay_ms": DAY_MS,
         }
-        return {**document, **changed}
+        return cast("dict[str, Json]", {**document, **changed})
 
     def policy(self, **changed: Any) -> dict[str, Json]:
         """The policy document, with some fields changed."""
@@ -235,7 +235,7 @@ class Book:
         self.outcomes.append(outcome)
         return outcome
 
-    def write(self, kind: str, body: Json, **proof: Json) -> Outcome:
+    def write(self, kind: str, body: Any, **proof: Any) -> Outcome:
         """Put an entry into the log."""
         return self.append(make_entry(kind, self.now_ms, body, **proof))
 
@@ -248,8 +248,8 @@ class Book:
     def genesis(
         self,
         *,
-        roster: "Json | None" = None,
-        policy: "Json | None" = None,
+        roster: Any = None,
+        policy: Any = None,
         by: Iterable[str] = ("ada", "adam"),
     ) -> Outcome:
         """The genesis entry."""
@@ -302,7 +302,7 @@ class Book:
         self.log_request(request)
         return request_id(request.body())
 
-    def log_request(self, request: Request, *, claim: "Json | None" = None, by: str = "") -> Outcome:
+    def log_request(self, request: Request, *, claim: Any = None, by: str = "") -> Outcome:
         """Log a request; ``claim`` is a verdict to claim instead of the true one, ``by`` another signer."""
         body = request.body()
         verdict = claim or ledger.claim_verdict(self.state, "request", body, time_ms=self.now_ms)
@@ -350,9 +350,7 @@ class Book:
         data = transfer_calldata(intent.destination, intent.amount)
         return unsigned(TOKEN, 0, nonce=nonce, fee=fee, data=data)
 
-    def reservation(
-        self, request: bytes, *, nonce: int = 0, fee: int = 10, **changed: Any
-    ) -> dict[str, Json]:
+    def reservation(self, request: bytes, *, nonce: int = 0, fee: int = 10, **changed: Any) -> dict[str, Any]:
         """The body of a reservation, by default with a new presignature."""
         purpose = changed.get("purpose", PAYMENT)
         tx = changed.pop("tx", None) or self.tx(request, nonce=nonce, fee=fee, purpose=purpose)
@@ -372,7 +370,7 @@ class Book:
         """Log a reservation with the true verdict; the id of its job, if it is admitted."""
         return self.log_reservation(self.reservation(request, nonce=nonce, fee=fee, **changed))
 
-    def log_reservation(self, body: Json, *, claim: "Json | None" = None) -> bytes:
+    def log_reservation(self, body: Any, *, claim: Any = None) -> bytes:
         """Log a reservation; ``claim`` is a verdict to claim instead of the true one."""
         verdict = claim or ledger.claim_verdict(self.state, "reserve", body, time_ms=self.now_ms)
         entry = make_entry("reserve", self.now_ms, body, verdict=verdict)
@@ -418,7 +416,7 @@ class Book:
         body: Json = {"origin": ORIGIN, "key": KEY, "epoch": 0, "by": by, "against": against, "reason": "ot"}
         return self.write("ban", body, signatures=signatures("ban", body, [signer or by]))
 
-    def change(self, kind: str, document: Json, *, by: Iterable[str] = ("ada", "adam")) -> bytes:
+    def change(self, kind: str, document: Any, *, by: Iterable[str] = ("ada", "adam")) -> bytes:
         """Log a new policy or roster; the hash of its document."""
         previous = self.state.policy_hash if kind == "policy" else self.state.roster_hash
         body: Json = {"origin": ORIGIN, kind: document, "previous": previous.hex()}

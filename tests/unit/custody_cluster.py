@@ -259,7 +259,7 @@ class FakeNode:
         self._check_up()
         return tuple(self.log[start : min(stop, start + 3)])
 
-    async def append(self, start: int, entries: tuple[bytes, ...], note: bytes) -> Appended:
+    async def append(self, start: int, entries: tuple[bytes, ...], *, note: bytes) -> Appended:
         self._check_up()
         self.before_append()
         self.appends.append((start, entries, note))

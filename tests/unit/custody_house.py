@@ -109,10 +109,10 @@ class House:
         replication = Replication(database, nodes, on_answer=signing.answered, metrics=metrics)
         return Parts(
             database=database,
-            sequencer=Sequencer(database, replication, key, now_ms=self.now_ms, metrics=metrics),
+            sequencer=Sequencer(database, replication, log_key=key, now_ms=self.now_ms, metrics=metrics),
             replication=replication,
             duties=Duties(database, now_ms=self.now_ms, metrics=metrics),
-            pools=Pools(database, nodes, PoolSizes(4, 8), now_ms=self.now_ms, metrics=metrics),
+            pools=Pools(database, nodes, sizes=PoolSizes(4, 8), now_ms=self.now_ms, metrics=metrics),
             signing=signing,
             slots=Slots(),
             nodes=nodes,

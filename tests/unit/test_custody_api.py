@@ -59,7 +59,7 @@ async def door(tmp_path: Path) -> AsyncIterator[Door]:
     async with house.with_key() as running:
         servicer = CustodyServicer(running.service, running.parts)
         tls = ServerTls(mine.certificate_pem, mine.key_pem)
-        server, port = await start_server(servicer, "127.0.0.1:0", tls)
+        server, port = await start_server(servicer, "127.0.0.1:0", tls=tls)
         endpoint = Endpoint(f"127.0.0.1:{port}", identity_certificate(authority), ORIGIN)
         yield Door(house, running, endpoint)
         await server.stop(0)

@@ -84,7 +84,7 @@ def test_anything_but_one_canonical_entry_is_malformed(data: bytes) -> None:
 
 
 def test_an_entry_is_bounded() -> None:
-    body = {"padding": "x" * ENTRY_BYTES_MAX}
+    body: Any = {"padding": "x" * ENTRY_BYTES_MAX}
 
     with pytest.raises(MalformedError, match="at most 65535"):
         parse_entry(make_entry("veto", 1, body))

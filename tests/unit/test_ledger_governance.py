@@ -75,22 +75,23 @@ def test_nothing_follows_a_genesis_entry_without_effect() -> None:
 
 
 @pytest.mark.parametrize(
-    ("roster", "policy"),
+    ("roster", "policy", "why"),
     [
         (
             {"initiators": [{**key_of("backend"), "people": []}]},
             {"limits": [limit("l", "eth", 1, initiators=["desk"])]},
+            "no initiator desk",
         ),
-        ({"operators": []}, {}),
-        ({"cosigners": [cosigner_of(n, "witness") for n in WORLD.cosigners]}, {}),
+        ({"initiators": [], "operators": []}, {}, "has 0 members"),
+        ({"cosigners": [cosigner_of(n, "witness") for n in WORLD.cosigners]}, {}, "no node of the roster"),
     ],
 )
-def test_a_policy_its_roster_cannot_carry_out_is_refused(roster: Any, policy: Any) -> None:
+def test_a_policy_its_roster_cannot_carry_out_is_refused(roster: Any, policy: Any, why: str) -> None:
     book = Book(WORLD, start=False)
-    roster.setdefault("initiators", [])
     book.genesis(roster=WORLD.roster(**roster), policy=WORLD.policy(**policy))
 
     assert not book.last.accepted
+    assert why in book.last.reason
 
 
 # Policies.
@@ -243,12 +244,10 @@ def test_a_lower_limit_counts_what_was_used_before(book: Book) -> None:
 
 
 def test_a_policy_that_is_malformed_is_inert(book: Book) -> None:
-    for document in (
-        {},
-        [],
-        WORLD.policy(chains={"evm:9999999999999999": {"native": "eth", "fee_ceiling": "1"}}),
-    ):
-        book.change("policy", document)  # type: ignore[arg-type]
+    chains = {"evm:9999999999999999": {"native": "eth", "fee_ceiling": "1"}}
+    documents: list[Any] = [{}, [], WORLD.policy(chains=chains)]
+    for document in documents:
+        book.change("policy", document)
 
         assert not book.last.accepted
 
@@ -427,7 +426,7 @@ def test_a_log_that_starts_under_an_unknown_version_is_not_folded() -> None:
         fold(initial(), entry)
 
 
-def test_a_genesis_entry_is_refused_for_what_it_says(book: Book) -> None:
+def test_a_body_that_cannot_be_read_has_no_verdict(book: Book) -> None:
     with pytest.raises(MalformedError):
         judge(book.state, "request", {"to": CUSTOMER}, time_ms=book.now_ms)
 

@@ -1,4 +1,4 @@
-"""Limits: per request, the largest of its live jobs, fees included, from reservation until the window has passed."""
+"""Limits: each request counts its largest live job, fees included, until a window after it is signed."""
 
 from typing import Any
 

@@ -1,9 +1,10 @@
 """A roster says who exists; numbers under which two quorums might share no honest cosigner are refused."""
 
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
+from policy.encoding import Json
 from policy.errors import InvalidSignatureError, MalformedError
 from policy.roster import bound, parse_roster, verified_signers
 from tests.simulation.world import World, cosigner_of, key_of, public_key, state_as
@@ -82,7 +83,7 @@ def test_an_initiator_names_people_who_exist() -> None:
 
 
 def test_a_strangers_or_wrong_signature_refuses_the_whole_document() -> None:
-    keys, body = {"ada": public_key("ada")}, {"a": 1}
+    keys, body = {"ada": public_key("ada")}, cast("Json", {"a": 1})
     good = state_as("veto", body, "ada")
 
     assert verified_signers("veto", body, {"ada": good}, keys=keys) == {"ada"}

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from policy.log.merkle import leaf_hash
 from signer_nodes.api.card import parse_card
-from tests.e2e.cluster import NODES, ORIGIN, WITNESS, Cluster, Process, free_port
+from tests.e2e.cluster import NODES, ORIGIN, WITNESS, Cluster, Process, ScriptedCoordinator, free_port
 
 ROOT = Path(__file__).parents[3]
 COMPOSE_FILE = ROOT / "deploy/containers/compose.yaml"
@@ -26,13 +26,30 @@ COMMAND_S = 240.0
 
 @dataclass(frozen=True, slots=True)
 class Compose:
-    """One compose project: the command that reaches it."""
+    """One compose project: the command that reaches it, its folder, and the loopback ports it publishes."""
 
     command: tuple[str, ...]
     project: str
+    folder: Path
+    ports: dict[str, int]
+
+    @classmethod
+    def project_in(cls, folder: Path, build: Path, command: tuple[str, ...]) -> "Compose":
+        """Write the variables of a new project into ``folder``; nothing is started."""
+        ports = {name: free_port() for name in (*NODES, WITNESS)}
+        variables = {"BUILD": str(build), "PUBLIC": str(folder / "public"), "PINS": str(folder / "pins")}
+        variables |= {f"{name.replace('-', '_').upper()}_PORT": str(port) for name, port in ports.items()}
+        settings = folder / "compose.env"
+        settings.write_text("".join(f"QUORUMKEEP_{name}={value}\n" for name, value in variables.items()))
+        project = "".join(letter for letter in folder.name.lower() if letter.isalnum())
+        return cls((*command, "--env-file", str(settings)), project, folder, ports)
 
     def run(self, *arguments: str) -> str:
         return ran(*self.command, "-f", str(COMPOSE_FILE), "-p", self.project, *arguments)
+
+    def down(self) -> None:
+        """Remove all containers, volumes and the network of the project."""
+        self.run("down", "-v", "--remove-orphans")
 
 
 def ran(*command: str) -> str:
@@ -92,23 +109,15 @@ class ContainerProcess(Process):
 class ContainerCluster(Cluster):
     """Provisioned and joined, not yet started: ``up`` is the next thing to do with its project."""
 
-    def __init__(self, folder: Path, build: Path, command: tuple[str, ...]) -> None:
-        self.ports = {name: free_port() for name in (*NODES, WITNESS)}
-        self.public, self.pins = folder / "public", folder / "pins"
+    def __init__(self, compose: Compose) -> None:
+        self.compose = compose
+        self.public, self.pins = compose.folder / "public", compose.folder / "pins"
         self.public.mkdir()
         self.pins.mkdir(mode=0o700)  # guards the files: these are readable, as the node has another user id
-        variables = {"BUILD": build, "PUBLIC": self.public, "PINS": self.pins}
-        variables |= {f"{name.replace('-', '_').upper()}_PORT": port for name, port in self.ports.items()}
-        settings = folder / "compose.env"
-        settings.write_text("".join(f"QUORUMKEEP_{name}={value}\n" for name, value in variables.items()))
-        self.compose = Compose((*command, "--env-file", str(settings)), f"quorumkeep-{folder.name}".lower())
-        super().__init__(folder)
-
-    def down(self) -> None:
-        self.compose.run("down", "-v")
+        super().__init__(compose.folder)
 
     def _provision(self) -> None:
-        for name, port in self.ports.items():
+        for name, port in self.compose.ports.items():
             process = ContainerProcess(name, self.folder, port, secrets.token_hex(16), compose=self.compose)
             (self.pins / name).write_text(process.pin)
             (self.pins / name).chmod(0o444)
@@ -134,3 +143,14 @@ class ContainerCluster(Cluster):
             others = [other for other in self.processes if other != name]
             peers = [f"--peer={other}={other}:{PORT}={PUBLIC}/{other}.json" for other in others]
             self.compose.run("run", "-T", "--rm", name, "join", *fixed, *peers)
+
+
+async def found(cluster: Cluster) -> None:
+    """The genesis entry and the key of a cluster that was just started."""
+    coordinator = ScriptedCoordinator(cluster)
+    await coordinator.ready()
+    assert coordinator.add(cluster.genesis).accepted
+    await coordinator.commit()
+    assert (await coordinator.create_key()).accepted
+    await coordinator.commit()
+    await coordinator.close()

@@ -1,0 +1,290 @@
+"""The demo, as a user runs it: real processes, real tokens, a real chain.
+
+What it claims is checked against the chain and by libraries that are not ours: eth_account and eth_keys
+recover who signed, ecdsa derives the account and verifies the signatures in the log.
+"""
+
+import contextlib
+import hashlib
+import hmac
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import ecdsa
+import pytest
+import rlp
+from eth_account import Account
+from eth_keys.datatypes import PublicKey, Signature
+from eth_utils.crypto import keccak
+
+from cli.demo.chain import DemoChain
+from cli.demo.policy import CUSTOMER, STRANGER
+from policy.log.tiles import read_entries
+from tests.e2e.processes import none_left, running_with
+
+PROGRAM = Path(sys.executable).parent / "quorumkeep"
+EXPECTED = {
+    "small_withdrawal": "settled",
+    "large_withdrawal": "settled",
+    "erc20_withdrawal": "settled",
+    "unknown_destination": "denied",
+    "over_daily_limit": "denied",
+    "self_approval": "denied",
+    "tampered_bytes": "refused_by_nodes",
+    "node_down": "settled",
+    "node_restart": "settled",
+    "replayed_request": "settled",
+}
+ROW_KEYS = {"name", "expected", "status", "tx_hash", "block", "rule", "seconds"}
+ETHER = 10**18
+SERVED_S, STOPPED_S = 90, 15
+
+
+@dataclass(frozen=True, slots=True)
+class Demo:
+    """A demo that has played and is kept running."""
+
+    folder: Path
+    document: dict[str, Any]
+    process: "subprocess.Popen[str]"
+
+    @property
+    def chain(self) -> DemoChain:
+        deployment = json.loads((self.folder / "deployment.json").read_text())
+        return DemoChain(int(deployment["chains"]["evm:31337"].rpartition(":")[2]))
+
+    def scene(self, name: str) -> dict[str, Any]:
+        return next(row for row in self.document["scenes"] if row["name"] == name)
+
+    def raw(self, name: str) -> bytes:
+        """The raw transaction of a scene, as the chain has it."""
+        found = self.chain.call("eth_getRawTransactionByHash", self.scene(name)["tx_hash"])
+        return bytes.fromhex(found[2:])
+
+    def entries(self) -> list[dict[str, Any]]:
+        """The published log's entries."""
+        log = self.folder / "log"
+        size = int((log / "checkpoint").read_text().splitlines()[1])
+
+        def read(path: str) -> bytes | None:
+            with contextlib.suppress(FileNotFoundError):
+                return (log / path).read_bytes()
+            return None
+
+        return [json.loads(entry) for entry in read_entries(read, size)]
+
+    def ask(self, who: str, *arguments: str) -> "subprocess.CompletedProcess[str]":
+        """Run a command as somebody of the deployment."""
+        command = [str(PROGRAM), *arguments, "--as", str(self.folder / "people" / who)]
+        environment = {**os.environ, "QUORUMKEEP_CLIENT": str(self.folder / "client.json")}
+        return subprocess.run(
+            command, capture_output=True, text=True, env=environment, timeout=60, check=False
+        )
+
+
+@pytest.fixture(scope="module")
+def demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Demo]:
+    folder = tmp_path_factory.mktemp("demo") / "deployment"
+    errors = folder.with_name("stderr")
+    with errors.open("w") as stderr:
+        process = subprocess.Popen(
+            [str(PROGRAM), "demo", "--json", "--serve", "--dir", str(folder)],
+            stdout=subprocess.PIPE,
+            stderr=stderr,
+            text=True,
+        )
+    try:
+        assert process.stdout is not None
+        line = process.stdout.readline()
+        assert line, errors.read_text()[-3000:]
+        yield Demo(folder, json.loads(line), process)
+    finally:
+        process.send_signal(signal.SIGTERM)
+        process.wait(STOPPED_S)
+        assert not none_left(str(folder)), "the demo left processes behind"
+
+
+def test_every_scene_comes_out_as_it_should(demo: Demo) -> None:
+    seen = {row["name"]: row["status"] for row in demo.document["scenes"]}
+
+    assert seen == EXPECTED
+    assert demo.document["ok"] is True
+    assert all(row.keys() >= ROW_KEYS and row["expected"] == row["status"] for row in demo.document["scenes"])
+
+
+def test_what_is_denied_or_refused_has_no_transaction(demo: Demo) -> None:
+    refused = [row for row in demo.document["scenes"] if row["status"] != "settled"]
+
+    assert len(refused) == 4
+    assert all(row["tx_hash"] is None and row["block"] is None for row in refused)
+
+
+def test_the_document_says_what_ran_and_what_the_audit_found(demo: Demo) -> None:
+    document, log = demo.document, demo.document["log"]
+
+    assert (document["nodes"], document["min_signers"]) == (3, 2)
+    assert "SoftHSM" in document["hsm"] and "anvil" in document["chain"]
+    assert (log["verified"], log["mismatches"]) == (True, 0)
+    assert log["cosigners"] >= 3 and log["replayed_verdicts"] >= 10 and len(log["root"]) == 64
+
+
+def test_the_chain_has_each_payment_from_the_wallet_by_another_librarys_word(demo: Demo) -> None:
+    wallet = derived_accounts(demo)
+    sent = {name: demo.raw(name) for name, status in EXPECTED.items() if status == "settled"}
+
+    senders = {name: Account.recover_transaction(raw).lower() for name, raw in sent.items()}
+    assert set(senders.values()) <= set(wallet)
+    assert senders["small_withdrawal"] == wallet[0] == demo.document["key"]["address"]
+    assert senders["large_withdrawal"] in wallet[1:]
+
+
+@pytest.mark.parametrize(
+    ("scene", "amount"),
+    [("small_withdrawal", ETHER // 2), ("large_withdrawal", 40 * ETHER), ("node_down", ETHER // 5)],
+)
+def test_a_payment_moves_what_was_asked_for_to_whom_it_was_asked(demo: Demo, scene: str, amount: int) -> None:
+    fields = rlp.decode(demo.raw(scene)[1:])
+    receipt = demo.chain.call("eth_getTransactionReceipt", demo.scene(scene)["tx_hash"])
+
+    assert ("0x" + fields[5].hex(), int.from_bytes(fields[6], "big")) == (CUSTOMER, amount)
+    assert (int(receipt["status"], 16), int(receipt["blockNumber"], 16)) == (1, demo.scene(scene)["block"])
+
+
+def test_nobody_else_got_anything(demo: Demo) -> None:
+    assert demo.chain.balance(STRANGER) == 0
+
+
+def test_a_replayed_request_is_the_same_payment(demo: Demo) -> None:
+    first, again = demo.scene("small_withdrawal"), demo.scene("replayed_request")
+
+    assert (first["tx_hash"], first["block"]) == (again["tx_hash"], again["block"])
+
+
+def test_every_signature_of_the_log_verifies_under_ecdsa_and_eth_keys(demo: Demo) -> None:
+    accounts = {point_address(key): key for key in derived_keys(demo)}
+    reserved = [entry["body"] for entry in demo.entries() if entry["kind"] == "reserve"]
+    signatures = [entry["body"]["signature"] for entry in demo.entries() if entry["kind"] == "signature"]
+
+    messages = {keccak(bytes.fromhex(body["tx"])) for body in reserved}
+    assert len(signatures) >= 6
+    for signature in map(bytes.fromhex, signatures):
+        signers = {
+            message: Signature(signature).recover_public_key_from_msg_hash(message).to_address()
+            for message in messages
+        }
+        message, address = next((m, a) for m, a in signers.items() if a in accounts)
+        key = ecdsa.VerifyingKey.from_string(accounts[address], curve=ecdsa.SECP256k1)
+        assert key.verify_digest(signature[:64], message)
+
+
+def test_a_signature_by_another_key_is_seen(demo: Demo) -> None:
+    accounts = {point_address(key) for key in derived_keys(demo)}
+    other = Account.create().sign_transaction(
+        {"to": "0x" + "11" * 20, "value": 1, "gas": 21000, "gasPrice": 1, "nonce": 0, "chainId": 31337}
+    )
+
+    assert Account.recover_transaction(other.raw_transaction).lower() not in accounts
+
+
+def test_the_node_that_came_back_is_among_the_signers(demo: Demo) -> None:
+    reserved = [entry["body"] for entry in demo.entries() if entry["kind"] == "reserve"]
+
+    assert "node-a" in demo.scene("node_restart")["reason"]
+    assert "node-a" not in demo.scene("node_down")["reason"]
+    assert any("node-a" in body["signers"] for body in reserved[-4:])
+
+
+def test_the_audit_fails_on_a_log_with_one_byte_changed(demo: Demo, tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    shutil.copytree(demo.folder / "log", log)
+    size = int((log / "checkpoint").read_text().splitlines()[1])
+    bundle = log / "tile" / "entries" / "000.p" / str(size)
+    data = bytearray(bundle.read_bytes())
+    data[len(data) // 2] ^= 1
+
+    audits = [audit(log, demo.folder / "trust.json")]
+    bundle.write_bytes(bytes(data))
+    audits.append(audit(log, demo.folder / "trust.json"))
+    assert [ran.returncode for ran in audits] == [0, 1]
+
+
+def test_a_killed_coordinator_is_started_again_and_the_request_it_had_settles(demo: Demo) -> None:
+    arguments = ("--wallet", "hot", "--asset", "eth", "--amount", "0.01 eth", "--to", CUSTOMER)
+    coordinator = next(iter(running_with(f"custody.main --config {demo.folder}")))
+    sent = demo.ask("payments", "request", "send", *arguments, "--idempotency-key", "killed", "--json")
+    os.kill(coordinator, signal.SIGKILL)
+    request = json.loads(sent.stdout)["request"]
+
+    deadline = time.monotonic() + 30
+    while (ended := demo.ask("payments", "request", "wait", request, "--json")).returncode:
+        assert time.monotonic() < deadline, ended
+    again = demo.ask("payments", "request", "send", *arguments, "--idempotency-key", "killed", "--json")
+    assert json.loads(again.stdout)["tx_hash"] == json.loads(ended.stdout)["tx_hash"] is not None
+
+
+def test_ctrl_c_in_the_middle_stops_everything_and_removes_what_it_made(tmp_path: Path) -> None:
+    environment = {**os.environ, "TMPDIR": str(tmp_path)}
+    process = subprocess.Popen(
+        [str(PROGRAM), "demo"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment
+    )
+    assert process.stderr is not None
+    for line in process.stderr:
+        if "starting the nodes" in line:
+            break
+    deadline = time.monotonic() + 20
+    while not running_with(f"signer_nodes.main run --config {tmp_path}") and time.monotonic() < deadline:
+        time.sleep(0.02)
+    process.send_signal(signal.SIGINT)
+    code = process.wait(STOPPED_S)
+
+    assert code == 1
+    assert not none_left(str(tmp_path))
+    assert not list(tmp_path.iterdir())
+
+
+def audit(log: Path, trust: Path) -> "subprocess.CompletedProcess[str]":
+    command = [str(PROGRAM), "audit", "verify", str(log), "--trust", str(trust), "--json"]
+    return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+
+
+def derived_accounts(demo: Demo) -> list[str]:
+    """The wallet's addresses in the order of its paths."""
+    return [point_address(key) for key in derived_keys(demo)]
+
+
+def derived_keys(demo: Demo) -> list[bytes]:
+    """The wallet's public keys, derived from the logged group key by BIP 32 as ``ecdsa`` computes it."""
+    genesis, key = (
+        next(e["body"] for e in demo.entries() if e["kind"] == kind) for kind in ("genesis", "key")
+    )
+    assert key["group_key"] == demo.document["key"]["group_key"]
+    derived = []
+    for path in genesis["policy"]["wallets"]["hot"]["paths"]:
+        point, chain_code = bytes.fromhex(key["group_key"]), bytes.fromhex(key["chain_code"])
+        for step in path.split("/")[1:]:
+            point, chain_code = child(point, chain_code, int(step))
+        uncompressed = ecdsa.VerifyingKey.from_string(point, curve=ecdsa.SECP256k1).to_string("uncompressed")
+        derived.append(uncompressed[1:])
+    return derived
+
+
+def child(point: bytes, chain_code: bytes, index: int) -> tuple[bytes, bytes]:
+    digest = hmac.new(chain_code, point + index.to_bytes(4, "big"), hashlib.sha512).digest()
+    curve = ecdsa.SECP256k1
+    parent = ecdsa.VerifyingKey.from_string(point, curve=curve).pubkey.point
+    shifted = parent + curve.generator * int.from_bytes(digest[:32], "big")
+    made = ecdsa.VerifyingKey.from_public_point(shifted, curve=curve)
+    return made.to_string("compressed"), digest[32:]
+
+
+def point_address(key: bytes) -> str:
+    return str(PublicKey(key).to_address())
