@@ -89,7 +89,7 @@ class Bad(Exception):
 class _Run:
     """One check in progress."""
 
-    def __init__(self, read: Read, trust: Trust | None, progress: Callable[[int, int], None]) -> None:
+    def __init__(self, read: Read, *, trust: Trust | None, progress: Callable[[int, int], None]) -> None:
         self.read, self.trust, self.progress = read, trust, progress
         self.size, self.root = 0, bytes(32)
         self.state = initial()
@@ -116,7 +116,7 @@ class _Run:
 
 def audit(read: Read, *, trust: Trust | None, progress: Callable[[int, int], None]) -> AuditReport:
     """Check the log whose files ``read`` gives; total. ``progress`` hears of entries done and to do."""
-    run = _Run(read, trust, progress)
+    run = _Run(read, trust=trust, progress=progress)
     try:
         note, checkpoint = _checkpoint(run)
         _check_pinned(run, note, checkpoint)

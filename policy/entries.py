@@ -220,7 +220,7 @@ def job_id(origin: str, index: int, data: bytes) -> bytes:
     return tagged_hash("job", origin.encode(), index.to_bytes(8, "big"), leaf_hash(data))
 
 
-def freeze_id(origin: str, index: int, body: Json) -> bytes:
+def freeze_id(origin: str, index: int, *, body: Json) -> bytes:
     """The id of the freeze that the entry at log index ``index`` makes: what an unfreeze names."""
     return tagged_hash("freeze", origin.encode(), index.to_bytes(8, "big"), canonical(body))
 

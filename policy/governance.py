@@ -110,7 +110,7 @@ def admit_order(state: State, entry: e.OrderEntry) -> tuple[State, bytes]:
                 raise Inert("no pending change has this hash")
             return replace(state, pending=rest), entry.target
         case "freeze":
-            identifier = e.freeze_id(state.origin, state.size, entry.body)
+            identifier = e.freeze_id(state.origin, state.size, body=entry.body)
             return replace(state, frozen=True, freeze=identifier), identifier
         case _:
             _check_quorum(entry.kind, entry.body, entry.signatures, roster=state.roster)

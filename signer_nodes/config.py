@@ -72,7 +72,11 @@ class PeerConfig:
 
 @dataclass(frozen=True, slots=True)
 class NodeConfig:
-    """Everything a node is told from outside; paths are absolute."""
+    """Everything a node is told from outside; paths are absolute.
+
+    ``roster`` is a roster document newer than the genesis entry's, for a node that joins later or
+    meets one that did; without it the fingerprint is empty.
+    """
 
     name: str
     role: Role
@@ -82,6 +86,8 @@ class NodeConfig:
     data_dir: Path
     genesis: Path
     genesis_fingerprint: bytes
+    roster: Path | None
+    roster_fingerprint: bytes
     coordinator_certificate: Path
     clock_skew_ms: int
     hsm: HsmConfig
@@ -126,6 +132,8 @@ def _read(table: "_Table") -> NodeConfig:
         data_dir=table.path("data_dir"),
         genesis=table.path("genesis"),
         genesis_fingerprint=table.fingerprint("genesis_fingerprint"),
+        roster=table.optional_path("roster"),
+        roster_fingerprint=table.fingerprint("roster_fingerprint") if "roster" in table.values else b"",
         coordinator_certificate=table.path("coordinator_certificate"),
         clock_skew_ms=table.integer(
             "clock_skew_ms", default=CLOCK_SKEW_MS_DEFAULT, low=0, high=CLOCK_SKEW_MS_MAX

@@ -17,9 +17,12 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
-from policy.errors import OperationalError, QuorumkeepError
+from policy.encoding import parse_canonical, statement
+from policy.entries import ENTRY_BYTES_MAX
+from policy.errors import InvariantError, OperationalError, QuorumkeepError
+from policy.ledger import UnknownVersion
 from policy.roster import COORDINATOR, Roster, bound, parse_roster
 from signer_nodes.adapters.boot import make_boot_certificate, make_identity_certificate
 from signer_nodes.adapters.hardening import harden_process
@@ -28,9 +31,10 @@ from signer_nodes.adapters.server import NodeServer
 from signer_nodes.adapters.store import NodeStore
 from signer_nodes.adapters.worker import WorkerTemplate, start_template
 from signer_nodes.api.boot_statement import BootStatement
+from signer_nodes.api.card import parse_card
 from signer_nodes.api.certificates import Credentials, PinnedIdentity, read_certificate, tls_key_hash
 from signer_nodes.api.client import Target
-from signer_nodes.config import NodeConfig, load_config
+from signer_nodes.config import HsmConfig, NodeConfig, load_config
 from signer_nodes.hsm.device import Pkcs11Hsm
 from signer_nodes.hsm.doctor import refuse_if_open
 from signer_nodes.hsm.pins import pin_from_credential, pin_from_descriptor
@@ -38,7 +42,15 @@ from signer_nodes.hsm.seal import SealProfile
 from signer_nodes.key_sessions import KeySessions
 from signer_nodes.node_log import NodeLog
 from signer_nodes.presignatures import PresignaturePool
-from signer_nodes.provisioning import PeerAddress, default_module, join, provision_node, read_genesis
+from signer_nodes.provisioning import (
+    PeerAddress,
+    Pinned,
+    default_module,
+    join,
+    provision_node,
+    read_genesis,
+    read_roster,
+)
 from signer_nodes.runtime import NodeRuntime, Parts
 from signer_nodes.signing import Signer
 from signer_nodes.witness import Identity
@@ -79,19 +91,27 @@ def _parser() -> argparse.ArgumentParser:
     joining.add_argument("--dir", type=Path, required=True)
     joining.add_argument("--genesis", type=Path, required=True, help="the signed genesis entry")
     joining.add_argument("--fingerprint", required=True, help="the genesis fingerprint, compared by voice")
+    joining.add_argument("--roster", type=Path, help="the roster document, if a newer one is in force")
+    joining.add_argument("--roster-fingerprint", default="", help="its fingerprint, compared by voice")
     joining.add_argument("--coordinator", type=Path, required=True, help="its identity certificate (PEM)")
     joining.add_argument("--listen", required=True, help="host:port to listen on")
     joining.add_argument("--peer", action="append", default=[], metavar="NAME=HOST:PORT=CARD")
     joining.set_defaults(command=_join)
     run = commands.add_parser("run", help="run until SIGTERM; prints one JSON line when it listens")
     run.set_defaults(command=_run)
+    accept = commands.add_parser("accept", help="sign that this cosigner accepts a roster or a version")
+    accept.add_argument("kind", choices=("roster", "ready"))
+    accept.add_argument("--dir", type=Path, required=True, help="the folder it was provisioned in")
+    accept.add_argument("--module", help="the PKCS#11 module; SoftHSM's where Debian puts it if not given")
+    accept.add_argument("--body", type=Path, required=True, help="the entry's body, canonical JSON")
+    accept.set_defaults(command=_accept)
     doctor = commands.add_parser("doctor", help="attempt on the token what must be impossible")
     doctor.set_defaults(command=_doctor)
     for command in (run, doctor):
         command.add_argument("--config", type=Path, required=True)
-    for command in (provision, run, doctor):
+    for command in (provision, run, accept, doctor):
         command.add_argument("--pin-fd", type=int, help="descriptor to read the PIN from")
-    for command in (provision, joining, doctor):
+    for command in (provision, joining, accept, doctor):
         command.add_argument("--json", action="store_true", help="print one JSON object")
     return parser
 
@@ -113,8 +133,8 @@ def _join(options: argparse.Namespace) -> int:
     peers = [_peer(text) for text in options.peer]
     sentence = join(
         options.dir,
-        genesis=options.genesis,
-        fingerprint=options.fingerprint,
+        genesis=Pinned(options.genesis, options.fingerprint),
+        roster=Pinned(options.roster, options.roster_fingerprint) if options.roster else None,
         coordinator=options.coordinator,
         listen=options.listen,
         peers=peers,
@@ -123,9 +143,23 @@ def _join(options: argparse.Namespace) -> int:
     return OK
 
 
+def _accept(options: argparse.Namespace) -> int:
+    """For a change of cosigners and for new rules, which need w of them; its operator has read the body."""
+    card = parse_card((options.dir / "card.json").read_bytes())
+    body = parse_canonical(options.body.read_bytes(), bytes_max=ENTRY_BYTES_MAX)
+    module = Path(options.module or default_module())
+    hsm = _open_hsm(HsmConfig(module, card.name, options.dir.resolve() / "softhsm2.conf"), _pin(options))
+    try:
+        signature = hsm.sign_statement(statement(options.kind, body)).hex()
+    finally:
+        hsm.close()
+    _print(options, {"name": card.name, "signature": signature}, f"{card.name} {signature}")
+    return OK
+
+
 def _doctor(options: argparse.Namespace) -> int:
     config = load_config(options.config)
-    hsm = _open_hsm(config, _pin(options))
+    hsm = _open_hsm(config.hsm, _pin(options))
     try:
         findings, notices = hsm.doctor(), hsm.notices()
     finally:
@@ -145,7 +179,7 @@ def _run(options: argparse.Namespace) -> int:
         _LOG.warning("%s", complaint)
     template = start_template() if config.role == "node" else None
     try:
-        hsm = _open_hsm(config, pin)
+        hsm = _open_hsm(config.hsm, pin)
         refuse_if_open(hsm.doctor())
         for notice in hsm.notices():
             _LOG.warning("%s", notice)
@@ -160,6 +194,8 @@ async def _serve(config: NodeConfig, hsm: Pkcs11Hsm, template: WorkerTemplate | 
     genesis = config.genesis.read_bytes()
     entry = read_genesis(genesis, config.genesis_fingerprint)
     roster = parse_roster(entry.roster)
+    if config.roster is not None:
+        roster = read_roster(config.roster.read_bytes(), config.roster_fingerprint)
     _LOG.info("%s", bound(roster))
     store = NodeStore(config.data_dir / "node.db")
     identity = Identity(config.name, config.origin, config.genesis_fingerprint, roster.log_key)
@@ -214,14 +250,25 @@ async def _until_stopped(config: NodeConfig, server: NodeServer, runtime: NodeRu
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     ready = asyncio.create_task(runtime.become_ready())
     stopping = asyncio.create_task(stop.wait())
-    fatal = (server.invariant_broken, runtime.must_upgrade)
-    await asyncio.wait((stopping, *fatal), return_when=asyncio.FIRST_COMPLETED)
+    await _first_end(stopping, ready, server.invariant_broken, runtime.must_upgrade)
+
+
+async def _first_end(
+    stopping: "asyncio.Task[bool]",
+    ready: "asyncio.Task[None]",
+    *fatal: "asyncio.Future[InvariantError] | asyncio.Future[UnknownVersion]",
+) -> None:
+    """Wait for the signal to stop, or for what must stop the node; raise that."""
+    waiting: set[asyncio.Future[Any]] = {stopping, ready, *fatal}
+    while not stopping.done():
+        done, waiting = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+        if ready in done:
+            ready.result()
+        for future in fatal:
+            if future.done():
+                raise future.result()
     ready.cancel()
-    stopping.cancel()
-    await asyncio.gather(ready, stopping, return_exceptions=True)
-    for future in fatal:
-        if future.done():
-            raise future.result()
+    await asyncio.gather(ready, return_exceptions=True)
 
 
 def _boot(config: NodeConfig, hsm: Pkcs11Hsm, log: NodeLog) -> tuple[BootStatement, Credentials]:
@@ -256,10 +303,10 @@ def _pinned(name: str, certificate: Path, roster: Roster) -> PinnedIdentity:
     return pinned
 
 
-def _open_hsm(config: NodeConfig, pin: Callable[[], str]) -> Pkcs11Hsm:
-    if config.hsm.softhsm2_conf is not None:
-        os.environ["SOFTHSM2_CONF"] = str(config.hsm.softhsm2_conf)
-    return Pkcs11Hsm.open(str(config.hsm.module), config.hsm.token_label, pin=pin, profile=SealProfile.GCM)
+def _open_hsm(config: HsmConfig, pin: Callable[[], str]) -> Pkcs11Hsm:
+    if config.softhsm2_conf is not None and config.softhsm2_conf.exists():
+        os.environ["SOFTHSM2_CONF"] = str(config.softhsm2_conf)
+    return Pkcs11Hsm.open(str(config.module), config.token_label, pin=pin, profile=SealProfile.GCM)
 
 
 def _pin(options: argparse.Namespace) -> Callable[[], str]:

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, TypeAlias
 
-from policy.encoding import parse_canonical
+from policy.encoding import document_hash, parse_canonical
 from policy.entries import ENTRY_BYTES_MAX, GenesisEntry, parse_entry
-from policy.errors import CallerError, OperationalError
+from policy.errors import OperationalError
 from policy.log.merkle import leaf_hash
-from policy.roster import bound, parse_roster
+from policy.roster import Roster, bound, parse_roster
 from signer_nodes.api.card import Card, parse_card
 from signer_nodes.hsm.device import Pkcs11Hsm
 from signer_nodes.hsm.doctor import refuse_if_open
@@ -75,6 +75,14 @@ def provision_node(
 
 
 @dataclass(frozen=True, slots=True)
+class Pinned:
+    """A file, and the fingerprint of its content that people have compared."""
+
+    path: Path
+    fingerprint: str
+
+
+@dataclass(frozen=True, slots=True)
 class PeerAddress:
     """Where a peer listens, and the file of its card."""
 
@@ -86,40 +94,52 @@ class PeerAddress:
 def join(
     folder: Path,
     *,
-    genesis: Path,
-    fingerprint: str,
+    genesis: Pinned,
+    roster: Pinned | None,
     coordinator: Path,
     listen: str,
     peers: Sequence[PeerAddress],
 ) -> str:
     """Write the node's configuration for a deployment; one sentence on what its cosigners give.
 
-    The genesis entry is copied into the folder, once its fingerprint is what people compared.
+    ``roster`` is the roster document in force when it is not the genesis entry's any more. What is
+    pinned is copied into the folder. Joining again, as when a peer is replaced, keeps log and token.
     """
     card = parse_card((folder / "card.json").read_bytes())
-    data = genesis.read_bytes()
-    if leaf_hash(data).hex() != fingerprint:
-        raise OperationalError(f"{genesis} has another fingerprint: get it again and compare it by voice")
-    entry = parse_entry(data).entry
-    if not isinstance(entry, GenesisEntry) or entry.origin != card.origin:
-        raise OperationalError(f"{genesis} is not the genesis entry of {card.origin}")
-    roster = parse_roster(entry.roster)
-    mine = roster.cosigners.get(card.name)
+    data = genesis.path.read_bytes()
+    entry = read_genesis(data, _digest(genesis))
+    if entry.origin != card.origin:
+        raise OperationalError(f"{genesis.path} is of {entry.origin}, this node is for {card.origin}")
+    newer = roster.path.read_bytes() if roster is not None else b""
+    in_force = parse_roster(entry.roster) if roster is None else read_roster(newer, _digest(roster))
+    mine = in_force.cosigners.get(card.name)
     if mine is None or (mine.key, mine.role) != (card.key, card.role):
         raise OperationalError(f"the roster does not name this {card.role} {card.name} with its key")
-    missing = sorted(set(roster.cosigners) - {card.name} - {peer.name for peer in peers})
+    missing = sorted(set(in_force.cosigners) - {card.name} - {peer.name for peer in peers})
     if missing:
         raise OperationalError(f"name every other cosigner with --peer; {', '.join(missing)} is missing")
     (folder / "genesis.json").write_bytes(data)
     (folder / "coordinator.pem").write_bytes(coordinator.read_bytes())
-    sections = [_peer_section(folder, peer, roster.cosigners[peer.name].key) for peer in peers]
-    (folder / "config.toml").write_text(_configuration(card, listen, fingerprint) + "".join(sections))
-    return bound(roster)
+    text = _configuration(card, listen, genesis.fingerprint)
+    if roster is not None:
+        (folder / "roster.json").write_bytes(newer)
+        text = f'roster = "roster.json"\nroster_fingerprint = "{roster.fingerprint}"\n' + text
+    sections = [_peer_section(folder, peer, in_force) for peer in peers]
+    (folder / "config.toml").write_text(text + "".join(sections))
+    return bound(in_force)
 
 
-def _peer_section(folder: Path, peer: PeerAddress, key: bytes) -> str:
+def _digest(pinned: Pinned) -> bytes:
+    try:
+        return bytes.fromhex(pinned.fingerprint)
+    except ValueError as error:
+        raise OperationalError(f"the fingerprint of {pinned.path} is not hexadecimal") from error
+
+
+def _peer_section(folder: Path, peer: PeerAddress, roster: Roster) -> str:
     card = parse_card(peer.card.read_bytes())
-    if card.name != peer.name or card.key != key:
+    known = roster.cosigners.get(peer.name)
+    if known is None or (card.name, card.key) != (peer.name, known.key):
         raise OperationalError(f"{peer.card} is not the card of {peer.name} that the roster names")
     pinned = folder / f"peer-{peer.name}.pem"
     pinned.write_bytes(card.certificate)
@@ -145,11 +165,18 @@ softhsm2_conf = "softhsm2.conf"
 
 
 def read_genesis(data: bytes, fingerprint: bytes) -> GenesisEntry:
-    """The pinned genesis entry. Raises ``CallerError`` when the bytes are another entry."""
+    """The pinned genesis entry. Raises ``OperationalError`` when the bytes are another."""
     if leaf_hash(data) != fingerprint:
-        raise CallerError("the genesis file does not have the configured fingerprint")
-    parse_canonical(data, bytes_max=ENTRY_BYTES_MAX)
+        raise OperationalError("the genesis entry has another fingerprint: get it again, compare it by voice")
     entry = parse_entry(data).entry
     if not isinstance(entry, GenesisEntry):
-        raise CallerError("the genesis file holds another kind of entry")
+        raise OperationalError("the genesis file holds another kind of entry")
     return entry
+
+
+def read_roster(data: bytes, fingerprint: bytes) -> Roster:
+    """The pinned roster document. Raises ``OperationalError`` when the bytes are another."""
+    body = parse_canonical(data, bytes_max=ENTRY_BYTES_MAX)
+    if document_hash("roster", body) != fingerprint:
+        raise OperationalError("the roster has another fingerprint: get it again and compare it by voice")
+    return parse_roster(body)

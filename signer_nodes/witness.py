@@ -149,7 +149,7 @@ def extend(
 
     Raises ``Refusal`` (nothing changed), ``Contradiction`` (freeze) or ``UnknownVersion`` (stop).
     """
-    received, checkpoint = read_checkpoint(cosigner.identity, note)
+    received, checkpoint = _read_note(cosigner.identity, note)
     if start != cosigner.size or checkpoint.size != start + len(entries):
         raise Refusal("head", f"this cosigner has {cosigner.size} entries; send what follows them")
     if checkpoint.size <= cosigner.floor:
@@ -160,6 +160,8 @@ def extend(
             raise Refusal("abandoned", f"entry {start + offset} is on a branch this cosigner has renounced")
         _check_time(data, start + offset, latest_ms=now_ms + skew_ms)
     extended, outcomes = fold_entries(cosigner, entries)
+    in_force = [folded.roster_at(folded.size) for folded in (cosigner, extended)]
+    _check_log_key(received, extended.identity.origin, [roster.log_key for roster in in_force if roster])
     if extended.state.digest != checkpoint.state:
         raise Refusal(
             "state",
@@ -169,18 +171,32 @@ def extend(
 
 
 def read_checkpoint(identity: Identity, data: bytes) -> tuple[Note, Checkpoint]:
-    """A note with a checkpoint of this log, signed by its coordinator. Raises ``Refusal``."""
+    """A note with a checkpoint of this log, signed by its coordinator of now or then. Raises ``Refusal``."""
+    note, checkpoint = _read_note(identity, data)
+    _check_log_key(note, identity.origin, [identity.log_key, *identity.later_log_keys])
+    return note, checkpoint
+
+
+def _read_note(identity: Identity, data: bytes) -> tuple[Note, Checkpoint]:
     try:
         note = parse_note(data, NOTE_BYTES_MAX)
         checkpoint = parse_checkpoint(note.body)
-        if checkpoint.origin != identity.origin:
-            raise Refusal("origin", f"this cosigner serves {identity.origin}, not {checkpoint.origin}")
-        verify_log_signature(note, identity.origin, identity.log_key)
-    except Refusal:
-        raise
     except ProtocolError as error:
         raise Refusal("checkpoint", str(error)) from error
+    if checkpoint.origin != identity.origin:
+        raise Refusal("origin", f"this cosigner serves {identity.origin}, not {checkpoint.origin}")
     return note, checkpoint
+
+
+def _check_log_key(note: Note, origin: str, keys: Sequence[bytes]) -> None:
+    """One of ``keys`` must have signed; for an extension those in force before it and after it."""
+    reasons = []
+    for key in keys:
+        try:
+            return verify_log_signature(note, origin, key)
+        except ProtocolError as error:
+            reasons.append(str(error))
+    raise Refusal("checkpoint", reasons[-1] if reasons else "the log has no key yet")
 
 
 def note_quorum(

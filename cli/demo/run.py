@@ -21,7 +21,7 @@ from cli.programs import ITSELF, program
 from cli.results import Document, Misuse, Result, show
 from policy.errors import OperationalError, QuorumkeepError
 
-AUDIT_S, PUBLISH_S = 60.0, 10.0
+AUDIT_S, PUBLISH_S = 120.0, 30.0
 RERUN_NAMES = ("deployment.json", "log")
 
 

@@ -22,7 +22,7 @@ from signer_nodes.api.card import Card, parse_card
 
 ORIGIN = "demo.example.com/treasury"
 COORDINATOR_NAME, ANVIL = "coordinator", "anvil"
-START_S, KEYGEN_S = 30.0, 60.0
+START_S, KEYGEN_S = 90.0, 90.0
 ETH_FUNDED, TOKEN_FUNDED = 10 * 10**18, 5 * names.TOKEN_MAX
 COSIGNERS = (*names.NODES, names.WITNESS)
 Say = Callable[[str], None]

@@ -24,7 +24,7 @@ from policy.errors import OperationalError
 from signer_nodes.api.client import PinnedIdentity
 
 SETTLED, DENIED, REFUSED_BY_NODES, FAILED = "settled", "denied", "refused_by_nodes", "failed"
-SETTLE_S, WAITING_S, PUBLISH_S, RESTOCK_S = 30.0, 10.0, 10.0, 20.0
+SETTLE_S, WAITING_S, PUBLISH_S, RESTOCK_S = 60.0, 30.0, 30.0, 20.0
 POLL_S = 0.05
 SIGNING_TRIES_MAX = 6
 

@@ -41,7 +41,7 @@ from signer_nodes.api import node_pb2 as pb
 from signer_nodes.api.card import Card, parse_card
 from signer_nodes.api.certificates import Credentials, PinnedIdentity
 from signer_nodes.api.client import NodeClient, Service, Target, Unreachable
-from signer_nodes.provisioning import PeerAddress, join
+from signer_nodes.provisioning import PeerAddress, Pinned, join
 
 ORIGIN = "log.example.com/test"
 CHAIN = "evm:31337"
@@ -115,6 +115,7 @@ class Process:
     folder: Path
     port: int
     pin: str = field(repr=False)
+    role: str
     popen: "subprocess.Popen[bytes] | None" = None
 
     def start(self) -> None:
@@ -176,10 +177,10 @@ class Cluster:
         }
         self.processes: dict[str, Process] = {}
         self.cards: dict[str, Card] = {}
-        self._provision()
+        self.provision(node_a="node", node_b="node", node_c="node", witness_1="witness")
         self.genesis = self._genesis(policy or policy_document())
         self._identity()
-        self._join()
+        self.join_all()
 
     def start(self, *names: str) -> None:
         chosen = [self.processes[name] for name in names or self.processes]
@@ -202,10 +203,12 @@ class Cluster:
             for name, process in self.processes.items()
         }
 
-    def _provision(self) -> None:
+    def provision(self, **roles: str) -> None:
+        """Make cosigners, by name with ``_`` for ``-``, all at once."""
         running = []
-        for name in (*NODES, WITNESS):
-            process = Process(name, self.folder / name, free_port(), secrets.token_hex(16))
+        for key, role in roles.items():
+            name = key.replace("_", "-")
+            process = Process(name, self.folder / name, free_port(), secrets.token_hex(16), role)
             self.processes[name] = process
             running.append(self._provision_one(process))
         assert [popen.wait(timeout=60) for popen in running] == [0] * len(running)
@@ -216,11 +219,18 @@ class Cluster:
         read, write = os.pipe()
         os.write(write, process.pin.encode())
         os.close(write)
-        role = "witness" if process.name == WITNESS else "node"
         try:
             return subprocess.Popen(
                 node_command(
-                    *("provision", "--dir", str(process.folder), "--name", process.name, "--role", role),
+                    *(
+                        "provision",
+                        "--dir",
+                        str(process.folder),
+                        "--name",
+                        process.name,
+                        "--role",
+                        process.role,
+                    ),
                     *("--origin", ORIGIN, "--pin-fd", str(read)),
                 ),
                 pass_fds=(read,),
@@ -271,15 +281,16 @@ class Cluster:
         )
         self.credentials = Credentials("coordinator", key_pem, certificate)
 
-    def _join(self) -> None:
+    def join_all(self, roster: Pinned | None = None) -> None:
+        """Configure every cosigner for the deployment, or for a newer roster of it."""
         genesis = self.folder / "genesis.json"
         genesis.write_bytes(self.genesis)
         for process in self.processes.values():
             others = [other for other in self.processes.values() if other is not process]
             join(
                 process.folder,
-                genesis=genesis,
-                fingerprint=leaf_hash(self.genesis).hex(),
+                genesis=Pinned(genesis, leaf_hash(self.genesis).hex()),
+                roster=roster,
                 coordinator=self.folder / "coordinator.pem",
                 listen=f"127.0.0.1:{process.port}",
                 peers=[

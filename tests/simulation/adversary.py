@@ -83,6 +83,8 @@ class Adversary:
             (self.finish, 4),
             (self.pay, 8),
             (self.fork, wild),
+            (self.split, wild),
+            (self.mend, 2 * wild),
             (self.ask_abandon, 2),
             (self.ask_leave, 2),
             (self.restart, wild),
@@ -204,6 +206,22 @@ class Adversary:
         for move in (self.write_request, self.write_reservation, self.write_reservation, self.publish):
             move()
         self.finish()
+
+    def split(self) -> None:
+        """Show one node another branch than everybody else."""
+        self.fork()
+        lone, book = self.node(), self.books[-1]
+        book.append(self.source.randbytes(8))
+        note = note_of(book)
+        attempt(partial(self._append, lone, book, note))
+        self.lines.setdefault(note, {}).update({name: cosign(name, note) for name in self.corrupt})
+        self.publish()
+
+    def mend(self) -> None:
+        """Have somebody leave its branch, if enough others state that they are not on it."""
+        for _ in range(2):
+            self.ask_abandon()
+            self.ask_leave()
 
     def ask_burn(self) -> None:
         node = self.node()

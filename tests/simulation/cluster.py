@@ -162,11 +162,12 @@ class SimNode:
 
     def burn(self, job_id: bytes) -> bytes:
         """State that it never signs a job. Raises ``ProtocolError``."""
-        job = may_burn(self.cosigner.state, job_id, node=self._node())
-        if isinstance(job, Declined):
-            raise Refusal("burn", job.reason)
+        objection = may_burn(self.cosigner.state, job_id, node=self._node())
+        if objection is not None:
+            raise Refusal("burn", objection.reason)
         self.phases[job_id] = advance(self.phases.get(job_id, Phase.NEW), Event.BURN)
-        self.pool.drop(job.presignatures)
+        if job_id in self.cosigner.state.jobs:
+            self.pool.drop(self.cosigner.state.jobs[job_id].presignatures)
         return state_as("burn", {"origin": ORIGIN, "job": job_id.hex()}, self.name)
 
     def abandon(self, branch: Branch) -> Statement:
@@ -208,7 +209,8 @@ class SimNode:
 
     def _bind(self, extension: Extension) -> None:
         jobs = [o.subject for o in extension.outcomes if o.kind == "reserve" and o.accepted]
-        for decision in admit(extension.cosigner.state, jobs, node=self._node(), pool=self.pool):
+        fresh = [job for job in jobs if self.phases.get(job, Phase.NEW) is Phase.NEW]
+        for decision in admit(extension.cosigner.state, fresh, node=self._node(), pool=self.pool):
             if isinstance(decision, Admitted):
                 job_id = decision.job.job_id
                 self.phases[job_id] = advance(self.phases.get(job_id, Phase.NEW), Event.BIND)

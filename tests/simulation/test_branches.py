@@ -438,6 +438,18 @@ def test_the_same_partial_comes_out_again_and_excludes_the_burn() -> None:
         nodes["node-1"].burn(job)
 
 
+def test_a_job_burned_before_it_was_logged_is_not_bound_when_it_is() -> None:
+    coordinator, nodes = started(WORLD, Clock(START_MS))
+    ahead = Coordinator(coordinator.book.fork(), nodes)
+    job = ahead.pay(100, nonce=0, presignature=deal(nodes, PAIR, 1)[0])
+    nodes["node-1"].burn(job)
+    note = ahead.send()
+
+    assert nodes["node-1"].phases[job] is Phase.BURNED
+    with pytest.raises(Exception, match="it is burned"):
+        nodes["node-1"].finish(note, job)
+
+
 def test_who_burned_never_signs() -> None:
     coordinator, nodes = started(WORLD, Clock(START_MS))
     job = coordinator.pay(100, nonce=0, presignature=deal(nodes, PAIR, 1)[0])

@@ -112,4 +112,6 @@ def test_a_job_id_binds_log_place_and_entry() -> None:
 
 
 def test_a_freeze_id_binds_the_place_in_the_log() -> None:
-    assert len({freeze_id(ORIGIN, index, {"by": name}) for index in (1, 2) for name in ADMINISTRATORS}) == 6
+    assert (
+        len({freeze_id(ORIGIN, index, body={"by": name}) for index in (1, 2) for name in ADMINISTRATORS}) == 6
+    )

@@ -8,11 +8,13 @@ import json
 import secrets
 import subprocess
 import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from policy.log.merkle import leaf_hash
-from signer_nodes.api.card import parse_card
+from signer_nodes.api.card import Card, parse_card
 from tests.e2e.cluster import NODES, ORIGIN, WITNESS, Cluster, Process, ScriptedCoordinator, free_port
 
 ROOT = Path(__file__).parents[3]
@@ -22,6 +24,7 @@ INSIDE = "/var/lib/quorumkeep"
 PUBLIC = "/etc/quorumkeep"
 START_S = 30.0
 COMMAND_S = 240.0
+BOTH_CORES = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,35 +78,47 @@ class ContainerProcess(Process):
         self.container = self.container or self.compose.run("ps", "-q", self.name).strip()
         deadline = time.monotonic() + START_S
         while not self._has_said({"listening": PORT}):
-            assert self._state()["Running"], f"{self.name} ended: {self.logs()[-2000:]}"
+            assert self._is_running(), f"{self.name} ended: {self.logs()[-2000:]}"
             assert time.monotonic() < deadline, f"{self.name} does not listen: {self.logs()[-2000:]}"
             time.sleep(0.1)
 
     def kill(self) -> None:
-        if self.container and self._state()["Running"]:
+        if self.container and self._is_running():
             ran("docker", "kill", self.container)
 
     def stop(self) -> int:
         ran("docker", "stop", self.container)
-        return int(str(self._state()["ExitCode"]))
+        return self.wait_ended()
+
+    def wait_ended(self) -> int:
+        """The exit code, once the container has ended by itself."""
+        return int(ran("docker", "wait", self.container))
+
+    def hand_over(self, pin: str) -> None:
+        """Write the PIN into the file that the container has as its credential, keeping the file itself."""
+        path = self.folder / "pins" / self.name
+        path.touch(mode=0o444)
+        path.chmod(0o644)
+        path.write_text(pin)
+        path.chmod(0o444)
 
     def logs(self, *options: str) -> str:
         """What the container wrote to both of its streams, in all its runs."""
-        done = subprocess.run(
-            ["docker", "logs", *options, self.container],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            check=True,
-        )
+        command = ["docker", "logs", *options, self.container]
+        done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=True)
         return done.stdout.decode()
 
+    def described(self) -> dict[str, Any]:
+        """What the engine tells everybody who may ask it about the container."""
+        description: dict[str, Any] = json.loads(ran("docker", "inspect", self.container))[0]
+        return description
+
     def _has_said(self, line: dict[str, int]) -> bool:
-        said = self.logs("--since", str(self._state()["StartedAt"]))
+        said = self.logs("--since", self.described()["State"]["StartedAt"])
         return json.dumps(line) in said.splitlines()
 
-    def _state(self) -> dict[str, object]:
-        state: dict[str, object] = json.loads(ran("docker", "inspect", self.container))[0]["State"]
-        return state
+    def _is_running(self) -> bool:
+        return bool(self.described()["State"]["Running"])
 
 
 class ContainerCluster(Cluster):
@@ -112,26 +127,29 @@ class ContainerCluster(Cluster):
     def __init__(self, compose: Compose) -> None:
         self.compose = compose
         self.public, self.pins = compose.folder / "public", compose.folder / "pins"
-        self.public.mkdir()
+        self.public.mkdir(mode=0o755)
         self.pins.mkdir(mode=0o700)  # guards the files: these are readable, as the node has another user id
         super().__init__(compose.folder)
 
     def _provision(self) -> None:
         for name, port in self.compose.ports.items():
             process = ContainerProcess(name, self.folder, port, secrets.token_hex(16), compose=self.compose)
-            (self.pins / name).write_text(process.pin)
-            (self.pins / name).chmod(0o444)
+            process.hand_over(process.pin)
             self.processes[name] = process
-        self.compose.run("build")
-        for name in self.processes:
-            role = "witness" if name == WITNESS else "node"
-            arguments = ("--dir", INSIDE, "--name", name, "--role", role, "--origin", ORIGIN)
-            container = f"{self.compose.project}-provision-{name}"
-            self.compose.run("run", "-T", "--name", container, name, "provision", *arguments)
-            card = self.public / f"{name}.json"
-            ran("docker", "cp", f"{container}:{INSIDE}/card.json", str(card))
-            ran("docker", "rm", container)
-            self.cards[name] = parse_card(card.read_bytes())
+        self.compose.run("up", "--build", "--no-start")  # the network and volumes, once, before all else
+        with ThreadPoolExecutor(BOTH_CORES) as together:
+            cards = list(together.map(self._provision_in_container, self.processes))
+        self.cards = {card.name: card for card in cards}
+
+    def _provision_in_container(self, name: str) -> Card:
+        role = "witness" if name == WITNESS else "node"
+        arguments = ("--dir", INSIDE, "--name", name, "--role", role, "--origin", ORIGIN)
+        container = f"{self.compose.project}-provision-{name}"
+        self.compose.run("run", "-T", "--name", container, name, "provision", *arguments)
+        card = self.public / f"{name}.json"
+        ran("docker", "cp", f"{container}:{INSIDE}/card.json", str(card))
+        ran("docker", "rm", container)
+        return parse_card(card.read_bytes())
 
     def _join(self) -> None:
         (self.public / "genesis.json").write_bytes(self.genesis)
@@ -139,10 +157,13 @@ class ContainerCluster(Cluster):
         fixed = ["--dir", INSIDE, "--genesis", f"{PUBLIC}/genesis.json"]
         fixed += ["--fingerprint", leaf_hash(self.genesis).hex()]
         fixed += ["--coordinator", f"{PUBLIC}/coordinator.pem", "--listen", f"0.0.0.0:{PORT}"]
-        for name in self.processes:
-            others = [other for other in self.processes if other != name]
-            peers = [f"--peer={other}={other}:{PORT}={PUBLIC}/{other}.json" for other in others]
-            self.compose.run("run", "-T", "--rm", name, "join", *fixed, *peers)
+        with ThreadPoolExecutor(BOTH_CORES) as together:
+            list(together.map(lambda name: self._join_in_container(name, fixed), self.processes))
+
+    def _join_in_container(self, name: str, fixed: list[str]) -> None:
+        others = [other for other in self.processes if other != name]
+        peers = [f"--peer={other}={other}:{PORT}={PUBLIC}/{other}.json" for other in others]
+        self.compose.run("run", "-T", "--rm", name, "join", *fixed, *peers)
 
 
 async def found(cluster: Cluster) -> None:

@@ -1,0 +1,222 @@
+"""From nothing to a genesis entry: fingerprints decide who is enrolled, the quorum decides what begins."""
+
+import json
+import stat
+from pathlib import Path
+from typing import Any
+
+import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+from cli.certificates import identity_certificate, tls_credentials
+from cli.connection import read_connection
+from cli.demo.policy import ADMINISTRATORS, KEY, NODES, OPERATORS, WALLET, WITNESS, demo_policy
+from cli.files import load_key
+from cli.main import invoke
+from cli.results import Misuse
+from policy.audit import parse_trust
+from policy.errors import OperationalError
+from policy.ledger import fold, initial
+from policy.log.merkle import leaf_hash
+from signer_nodes.api.card import Card
+from signer_nodes.api.certificates import PinnedIdentity, read_certificate
+
+ORIGIN = "log.example.com/test"
+
+
+class Place:
+    """A deployment under construction in one folder, by the commands themselves."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def run(self, *argv: str) -> dict[str, Any]:
+        return invoke(*argv, "--dir", str(self.folder / "deployment")).document
+
+    def init(self) -> None:
+        self.run("init", "--origin", ORIGIN, "--chain", "evm:31337=http://127.0.0.1:8545")
+
+    def node(self, name: str, role: str = "node") -> tuple[Path, str]:
+        key = Ed25519PrivateKey.generate()
+        certificate = identity_certificate(name, key)
+        card = Card(name, role, ORIGIN, key.public_key().public_bytes_raw(), certificate)
+        path = self.folder / f"{name}.json"
+        path.write_bytes(card.to_bytes())
+        return path, card.fingerprint
+
+    def enroll_node(self, name: str, role: str = "node") -> None:
+        path, said = self.node(name, role)
+        self.run("enroll", "node", str(path), "--fingerprint", said, "--address", "127.0.0.1:7701")
+
+    def person(self, kind: str, name: str, *more: str) -> None:
+        made = invoke("identity", "create", kind, name, "--dir", str(self.folder / name)).document
+        self.run("enroll", kind, made["card"], "--fingerprint", made["fingerprint"], *more)
+
+    def enroll_all(self) -> None:
+        self.init()
+        for name in NODES:
+            self.enroll_node(name)
+        self.enroll_node(WITNESS, "witness")
+        for name in ADMINISTRATORS:
+            self.person("administrator", name)
+        for name in OPERATORS:
+            self.person("operator", name, "--groups", "treasury")
+        self.person("backend", "payments")
+        self.person("backend", "desk", "--people", "alice")
+
+    def draft(self, w: int = 3, f: int = 1) -> dict[str, Any]:
+        path = self.folder / "policy.json"
+        path.write_text(json.dumps(demo_policy("0x" + "11" * 20)))
+        numbers = ("--w", str(w), "--f", str(f), "--quorum", "2")
+        return self.run("genesis", "draft", "--policy", str(path), *numbers)
+
+    def sign(self, name: str) -> dict[str, Any]:
+        return self.run("genesis", "sign", "--key", str(self.folder / name / "key.pem"))
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Place:
+    return Place(tmp_path)
+
+
+def test_the_quorums_signatures_make_an_entry_that_every_node_takes(place: Place) -> None:
+    place.enroll_all()
+    drafted = place.draft()
+    first, second = place.sign("anna"), place.sign("berta")
+
+    entry = (place.folder / "deployment" / "genesis.json").read_bytes()
+    state, outcome = fold(initial(), entry)
+    assert outcome.accepted and state.origin == ORIGIN
+    assert (first["missing"], second["missing"]) == (1, 0)
+    assert (
+        second["fingerprint"] == leaf_hash(entry).hex() == place.run("genesis", "fingerprint")["fingerprint"]
+    )
+    assert "limits are exact while at most 1" in drafted["cosigners"]
+
+
+def test_clients_and_auditors_get_what_the_administrators_signed(place: Place) -> None:
+    place.enroll_all()
+    place.draft()
+    place.sign("anna")
+    place.sign("berta")
+
+    folder = place.folder / "deployment"
+    connection = read_connection(folder / "client.json")
+    trust = parse_trust(json.loads((folder / "trust.json").read_text()))
+    state, _ = fold(initial(), (folder / "genesis.json").read_bytes())
+    assert connection.policy_hash == state.policy_hash
+    assert WALLET in connection.policy.wallets and KEY in connection.policy.keys
+    assert (trust.genesis, trust.w) == (leaf_hash((folder / "genesis.json").read_bytes()), 3)
+
+
+def test_one_signature_below_the_quorum_begins_nothing(place: Place) -> None:
+    place.enroll_all()
+    place.draft()
+    place.sign("anna")
+    again = place.sign("anna")
+
+    assert again["missing"] == 1
+    assert not (place.folder / "deployment" / "genesis.json").exists()
+
+
+def test_a_card_with_another_fingerprint_is_not_enrolled(place: Place) -> None:
+    place.init()
+    path, _ = place.node("node-a")
+    before = (place.folder / "deployment" / "deployment.json").read_bytes()
+
+    with pytest.raises(OperationalError, match="do not enrol it"):
+        place.run("enroll", "node", str(path), "--fingerprint", "0" * 64, "--address", "127.0.0.1:7701")
+    assert (place.folder / "deployment" / "deployment.json").read_bytes() == before
+
+
+def test_a_fingerprint_is_the_same_in_capitals_and_groups(place: Place) -> None:
+    place.init()
+    path, said = place.node("node-a")
+    spoken = " ".join(said.upper()[at : at + 4] for at in range(0, 64, 4))
+
+    enrolled = place.run("enroll", "node", str(path), "--fingerprint", spoken, "--address", "127.0.0.1:7701")
+    assert enrolled["enrolled"] is True
+
+
+@pytest.mark.parametrize("said", ["", "abc", "x" * 64])
+def test_half_a_fingerprint_is_misuse(place: Place, said: str) -> None:
+    place.init()
+    path, _ = place.node("node-a")
+
+    with pytest.raises(Misuse, match="fingerprint"):
+        place.run("enroll", "node", str(path), "--fingerprint", said, "--address", "127.0.0.1:7701")
+
+
+def test_a_node_of_another_deployment_is_not_enrolled(place: Place) -> None:
+    place.run("init", "--origin", "log.example.com/other", "--chain", "evm:1=http://127.0.0.1:8545")
+    path, said = place.node("node-a")
+
+    with pytest.raises(OperationalError, match="provisioned for"):
+        place.run("enroll", "node", str(path), "--fingerprint", said, "--address", "127.0.0.1:7701")
+
+
+def test_a_name_is_taken_once(place: Place) -> None:
+    place.init()
+    place.person("backend", "alice")
+
+    path, said = place.node("alice")
+    with pytest.raises(OperationalError, match="taken"):
+        place.run("enroll", "node", str(path), "--fingerprint", said, "--address", "127.0.0.1:7701")
+
+
+def test_numbers_that_make_limits_inexact_are_refused_with_the_bound(place: Place) -> None:
+    place.enroll_all()
+
+    with pytest.raises(OperationalError, match="2w - c must be above f"):
+        place.draft(w=2, f=1)
+
+
+def test_a_policy_that_the_roster_cannot_carry_out_is_refused(place: Place) -> None:
+    place.init()
+    for name in NODES:
+        place.enroll_node(name)
+    for name in ADMINISTRATORS:
+        place.person("administrator", name)
+
+    with pytest.raises(OperationalError, match="enrol who is missing"):
+        place.draft(w=3, f=1)
+
+
+def test_a_strangers_key_does_not_sign_the_genesis(place: Place) -> None:
+    place.enroll_all()
+    place.draft()
+
+    with pytest.raises(OperationalError, match="no administrator"):
+        place.sign("alice")
+
+
+def test_secret_files_are_their_owners_alone_and_are_refused_otherwise(place: Place) -> None:
+    place.init()
+    invoke("identity", "create", "operator", "alice", "--dir", str(place.folder / "alice"))
+    secrets = [
+        place.folder / "deployment" / "coordinator" / "log.key",
+        place.folder / "deployment" / "coordinator" / "identity.key",
+        place.folder / "alice" / "key.pem",
+        place.folder / "alice" / "passkey",
+    ]
+
+    assert {stat.S_IMODE(path.stat().st_mode) for path in secrets} == {0o600}
+    secrets[0].chmod(0o644)
+    with pytest.raises(OperationalError, match="chmod 600"):
+        load_key(secrets[0])
+
+
+def test_nothing_is_made_over_what_is_there(place: Place) -> None:
+    place.init()
+
+    with pytest.raises(OperationalError, match="exists already"):
+        place.init()
+
+
+def test_the_coordinators_tls_credentials_are_certified_by_the_identity_others_pin() -> None:
+    key = Ed25519PrivateKey.generate()
+    pinned = PinnedIdentity.of("coordinator", identity_certificate("coordinator", key))
+
+    credentials = tls_credentials("coordinator", key)
+    pinned.certifies(read_certificate(credentials.certificate_pem, "TLS certificate"))
+    assert b"PRIVATE" not in repr(credentials).encode()

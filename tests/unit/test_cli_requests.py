@@ -1,0 +1,99 @@
+"""A request is kept before it is sent: the same idempotency key sends the same bytes, or nothing."""
+
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from cli.connection import client_document
+from cli.demo.policy import CUSTOMER, demo_policy
+from cli.files import write_document
+from cli.main import invoke
+from cli.requests import read_request_id
+from cli.results import Misuse
+from custody.client import CallRefused
+from policy.errors import OperationalError, QuorumkeepError
+
+ORDER = ("--wallet", "hot", "--asset", "eth", "--to", CUSTOMER, "--idempotency-key", "order-1")
+
+
+class Backend:
+    """A backend whose coordinator does not answer."""
+
+    def __init__(self, folder: Path, port: int) -> None:
+        self.folder = folder
+        deployment = {"origin": "log.example.com/test", "address": f"127.0.0.1:{port}"}
+        write_document(
+            folder / "client.json", client_document(deployment, b"", policy=demo_policy("0x" + "11" * 20))
+        )
+        invoke("identity", "create", "backend", "payments", "--dir", str(folder / "payments"))
+
+    def send(self, amount: str, *order: str) -> None:
+        who = ("--as", str(self.folder / "payments"), "--client", str(self.folder / "client.json"))
+        invoke("request", "send", "--amount", amount, *(order or ORDER), *who)
+
+    def kept(self) -> dict[str, bytes]:
+        return {path.name: path.read_bytes() for path in (self.folder / "payments" / "requests").iterdir()}
+
+
+@pytest.fixture
+def backend(tmp_path: Path) -> Iterator[Backend]:
+    with socket.socket() as unanswered:  # bound, but nobody listens
+        unanswered.bind(("127.0.0.1", 0))
+        yield Backend(tmp_path, unanswered.getsockname()[1])
+
+
+def test_a_request_whose_answer_was_lost_is_sent_again_byte_for_byte(backend: Backend) -> None:
+    with pytest.raises(CallRefused, match="unavailable"):
+        backend.send("1 eth")
+    first = backend.kept()
+    with pytest.raises(CallRefused, match="unavailable"):
+        backend.send("1 eth")
+
+    assert len(first) == 1
+    assert backend.kept() == first
+
+
+@pytest.mark.parametrize("amount", ["2 eth", "1"])
+def test_a_used_key_is_refused_for_another_payment(backend: Backend, amount: str) -> None:
+    with pytest.raises(CallRefused):
+        backend.send("1 eth")
+
+    with pytest.raises(OperationalError, match="use a new key"):
+        backend.send(amount)
+    assert len(backend.kept()) == 1
+
+
+@pytest.mark.parametrize(
+    "order",
+    [
+        ("--wallet", "cold", "--asset", "eth", "--to", CUSTOMER, "--idempotency-key", "k"),
+        ("--wallet", "hot", "--asset", "btc", "--to", CUSTOMER, "--idempotency-key", "k"),
+        ("--wallet", "hot", "--asset", "eth", "--to", CUSTOMER[:-1], "--idempotency-key", "k"),
+        # one letter's case is wrong: the checksum of EIP-55 fails
+        (*ORDER[:4], "--to", "0x8ba1f109551Bd432803012645Ac136ddd64DBA72", "--idempotency-key", "k"),
+        ("--wallet", "hot", "--asset", "eth", "--to", CUSTOMER, "--idempotency-key", ""),
+        ("--wallet", "hot", "--asset", "eth", "--to", CUSTOMER, "--idempotency-key", "k" * 65),
+    ],
+    ids=["wallet", "asset", "address", "checksum", "no key", "long key"],
+)
+def test_misuse_keeps_and_sends_nothing(backend: Backend, order: tuple[str, ...]) -> None:
+    with pytest.raises(Misuse):
+        backend.send("1 eth", *order)
+
+    assert not (backend.folder / "payments" / "requests").exists()
+
+
+def test_only_a_backend_asks(backend: Backend) -> None:
+    invoke("identity", "create", "operator", "alice", "--dir", str(backend.folder / "alice"))
+    who = ("--as", str(backend.folder / "alice"), "--client", str(backend.folder / "client.json"))
+
+    with pytest.raises(QuorumkeepError, match="no backend"):
+        invoke("request", "send", "--amount", "1 eth", *ORDER, *who)
+
+
+@pytest.mark.parametrize("text", ["", "ab", "G" * 64, "A" * 64])
+def test_what_is_no_request_id_is_misuse(text: str) -> None:
+    with pytest.raises(Misuse):
+        read_request_id(text)
