@@ -54,8 +54,8 @@ def read_head(head: Head, *, origin: str, log_key: bytes) -> Checkpoint:
 
 
 def read_branch(name: str, head: Head, *, origin: str, roster: Roster) -> Branch | None:
-    """What cosigner ``name`` holds, verified; None for an empty log. Raises ``ProtocolError``."""
-    if head.size == 0:
+    """What cosigner ``name`` has cosigned, verified; None for nothing yet. Raises ``ProtocolError``."""
+    if not head.note:
         return None
     checkpoint = read_head(head, origin=origin, log_key=roster.log_key)
     note = parse_note(head.note, NOTE_BYTES_MAX)

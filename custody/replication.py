@@ -206,15 +206,15 @@ class Follower:
     async def _position(self) -> int:
         """Where the cosigner stands, after comparing its head with our checkpoint of that size."""
         head = await self.node.head()
-        if head.size == 0:
-            return 0
-        theirs = self._replication.verified(head)
         newest = self._replication.newest.size
         if head.size > newest:
             raise InvariantError(
                 f"{self.node.name} has {head.size} entries, this coordinator {newest}: another one wrote, "
                 "or the database is old; restart to catch up"
             )
+        if not head.note:  # it has folded what a peer cosigned, if anything, and cosigned nothing itself
+            return head.size
+        theirs = self._replication.verified(head)
         ours = await self._database.checkpoint_between(theirs.size - 1, theirs.size)
         if ours is not None and ours[0] == theirs.size and _checkpoint(ours[1]) != theirs:
             raise Diverged(f"its head {theirs.size} {theirs.root.hex()} is on another branch: see doctor")

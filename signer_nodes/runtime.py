@@ -74,10 +74,10 @@ class NodeRuntime:
             answered |= {name for name, done in zip(names, results, strict=True) if done}
             if len(answered) < wanted:
                 await asyncio.sleep(HEADS_PAUSE_S)
-        self._parts.log.ready = True
-        _LOG.info(
-            "ready at %d entries; heads of %s compared", self._parts.log.cosigner.size, sorted(answered)
-        )
+        async with self._turn:
+            await asyncio.to_thread(log.cosign_own_head, self._parts.clock_ms())
+        log.ready = True
+        _LOG.info("ready at %d entries; heads of %s compared", log.cosigner.size, sorted(answered))
 
     async def greeted(self, caller: Caller) -> None:
         """Refuse an older boot of a peer, and for good a peer of which two processes ran."""
@@ -101,6 +101,10 @@ class NodeRuntime:
                 if known != (boot.boot_counter, boot.boot_id):
                     store.put_boot(name, boot.boot_counter, boot.boot_id)
                     self._forget(name)
+
+    def _stop_to_upgrade(self, error: UnknownVersion) -> None:
+        if not self.must_upgrade.done():
+            self.must_upgrade.set_result(error)
 
     def _forget(self, name: str) -> None:
         """Drop what was made together with a peer whose memory is gone or not to be trusted."""
@@ -133,7 +137,7 @@ class NodeRuntime:
             try:
                 reply = await asyncio.to_thread(self._append, call)
             except UnknownVersion as error:
-                self.must_upgrade.set_result(error)
+                self._stop_to_upgrade(error)
                 raise
             self._last = (asked, reply)
             self._settle_keys()
@@ -269,7 +273,7 @@ class NodeRuntime:
             async with self._turn:
                 await self._follow(name, reply)
         except UnknownVersion as error:
-            self.must_upgrade.set_result(error)
+            self._stop_to_upgrade(error)
             raise
         except OperationalError as error:
             _LOG.debug("head of %s: %s", name, error)

@@ -55,12 +55,22 @@ class Contradiction(ProtocolError):
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """Who a cosigner is and which log it serves, as it was set up; ``log_key`` follows the roster."""
+    """Who a cosigner is and which log it serves, as it was set up.
+
+    ``later_log_keys`` it learnt since: those that rosters of the log have brought into force.
+    """
 
     name: str
     origin: str
     genesis: bytes
     log_key: bytes
+    later_log_keys: tuple[bytes, ...] = ()
+
+    def knowing(self, log_key: bytes) -> "Identity":
+        """This identity with one more key of the log."""
+        if log_key in (self.log_key, *self.later_log_keys):
+            return self
+        return replace(self, later_log_keys=(*self.later_log_keys, log_key))
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,6 +148,7 @@ def fold_entries(cosigner: Cosigner, entries: Sequence[bytes]) -> tuple[Cosigner
         outcomes.append(outcome)
         if state.roster_or_none and (not rosters or rosters[-1][1] is not state.roster_or_none):
             rosters = (*rosters, (frontier.size, state.roster_or_none))
+            identity = identity.knowing(state.roster_or_none.log_key)
     folded = replace(cosigner, identity=identity, state=state, frontier=frontier, rosters=rosters)
     return folded, tuple(outcomes)
 

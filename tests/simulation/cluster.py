@@ -9,6 +9,8 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
+import pytest
+
 from policy.encoding import Json
 from policy.errors import ProtocolError
 from policy.log.checkpoint import (
@@ -22,7 +24,7 @@ from policy.log.checkpoint import (
     parse_checkpoint,
     parse_note,
 )
-from policy.log.merkle import Frontier, frontier_at, leaf_hash, leaf_reader
+from policy.log.merkle import frontier_at, leaf_hash, leaf_reader
 from policy.roster import COORDINATOR
 from policy.state import Job, JobStatus
 from signer_nodes.gate import Admitted, Declined, Node, admit, may_burn, may_sign
@@ -67,19 +69,11 @@ class Given:
     log_ms: int
 
 
-def head_of(entries: Sequence[bytes], book: Book) -> Checkpoint:
-    """The checkpoint of a book."""
-    frontier = Frontier()
-    for entry in entries:
-        frontier = frontier.append(leaf_hash(entry))
-    return Checkpoint(ORIGIN, len(entries), frontier.root(), book.state.digest)
-
-
-def note_of(book: Book) -> bytes:
-    """A book's checkpoint, signed by the log's key."""
-    body = head_of(book.entries, book).body()
-    signature = identity_key(COORDINATOR).sign(log_signature_message(body))
-    return Note(body, (log_signature(ORIGIN, public_key(COORDINATOR), signature),)).to_bytes()
+def note_of(book: Book, *, by: str = COORDINATOR) -> bytes:
+    """A book's checkpoint, signed by the log's key; ``by`` is whose key that is."""
+    body = Checkpoint(ORIGIN, book.frontier.size, book.frontier.root(), book.state.digest).body()
+    signature = identity_key(by).sign(log_signature_message(body))
+    return Note(body, (log_signature(ORIGIN, public_key(by), signature),)).to_bytes()
 
 
 def cosign(name: str, note: bytes, time_s: int = 1) -> NoteSignature:
@@ -227,6 +221,8 @@ class SimNode:
         return leaf_hash(self.entries[index])
 
     def _root_at(self, size: int) -> bytes:
+        if size == self.size:
+            return self.cosigner.frontier.root()
         return frontier_at(leaf_reader([leaf_hash(entry) for entry in self.entries]), size).root()
 
 
@@ -313,3 +309,15 @@ def attempt(work: Callable[[], object]) -> bool:
     except ProtocolError:
         return False
     return True
+
+
+def refusal(work: Callable[..., object], *arguments: Any) -> str:
+    """The code by which a call is refused; fails the test when it is not."""
+    with pytest.raises(Refusal) as caught:
+        work(*arguments)
+    return caught.value.code
+
+
+def sign_with(nodes: dict[str, SimNode], names: tuple[str, ...], note: bytes, job: bytes) -> bool:
+    """Whether all of these nodes give their partial signature for a job."""
+    return {nodes[name].finish(note, job).job.job_id for name in names} == {job}

@@ -1,6 +1,6 @@
-"""What cosigners do when the log splits, and what must keep working: c = 4, w = 3, f = 1."""
+"""What cosigners do when the log splits: whom they follow, what they refuse, and how they come back."""
 
-from typing import Any
+from dataclasses import replace
 
 import pytest
 
@@ -9,7 +9,7 @@ from policy.entries import make_entry
 from policy.log.merkle import leaf_hash
 from policy.state import JobStatus
 from signer_nodes.session import Phase
-from signer_nodes.witness import Branch, Contradiction, Refusal, last_quorum
+from signer_nodes.witness import Branch, Contradiction, last_quorum
 from tests.simulation.cluster import (
     SKEW_MS,
     Clock,
@@ -21,9 +21,20 @@ from tests.simulation.cluster import (
     cosigned,
     deal,
     note_of,
+    refusal,
     started,
 )
-from tests.simulation.world import ORIGIN, PAIR, START_MS, Book, World, signatures, state_as
+from tests.simulation.world import (
+    DAY_MS,
+    ORIGIN,
+    PAIR,
+    START_MS,
+    Book,
+    World,
+    public_key,
+    signatures,
+    state_as,
+)
 
 WORLD = World()
 PAIR_23 = ("node-2", "node-3")
@@ -40,16 +51,6 @@ def split(*, alone: tuple[str, ...] = ("node-1",)) -> tuple[Coordinator, Book, d
         other.send(*alone)
     coordinator.book.idle()
     return coordinator, other.book, nodes, job
-
-
-def refusal(work: Any, *arguments: Any) -> str:
-    with pytest.raises(Refusal) as caught:
-        work(*arguments)
-    return caught.value.code
-
-
-def sign_with(nodes: dict[str, SimNode], names: tuple[str, ...], note: bytes, job: bytes) -> bool:
-    return {nodes[name].finish(note, job).job.job_id for name in names} == {job}
 
 
 def statements(nodes: dict[str, SimNode], branch: Branch, *names: str) -> list[Statement]:
@@ -96,8 +97,7 @@ def test_another_state_than_the_fold_gives_is_not_cosigned() -> None:
     node, book = nodes["node-1"], coordinator.book
     book.idle()
     liar = book.fork()
-    liar.append(b"one more")
-    liar.entries = list(book.entries)
+    liar.state = replace(liar.state, digest=bytes(32))
 
     assert refusal(node.append, node.size, book.entries[node.size :], note_of(liar)) == "state"
 
@@ -110,6 +110,25 @@ def test_a_checkpoint_is_the_logs_own() -> None:
 
     for wrong in (b"", b"garbage", note[:-1], forged):
         assert refusal(node.append, node.size, [], wrong) == "checkpoint"
+
+
+def test_the_logs_key_follows_the_roster() -> None:
+    coordinator, nodes = started(WORLD, Clock(START_MS))
+    node, book = nodes["node-1"], coordinator.book
+    log_key = public_key("new log key").hex()
+    book.change("roster", WORLD.roster(log_key=log_key), by=["ada", "adam", *WORLD.nodes])
+    before = coordinator.send()
+    book.advance(DAY_MS)
+    node.clock.now_ms = book.now_ms
+    book.idle()
+    assert book.state.roster.log_key.hex() == log_key
+    node.append(node.size, book.entries[node.size :], note_of(book, by="new log key"))
+    book.idle()
+
+    assert refusal(node.append, node.size, book.entries[node.size :], note_of(book)) == "checkpoint"
+    node.append(node.size, book.entries[node.size :], note_of(book, by="new log key"))
+    node.restart()
+    assert node.learn(before).size < node.size
 
 
 def test_a_log_with_another_genesis_is_refused() -> None:
@@ -346,149 +365,3 @@ def test_an_unresolved_split_ends_by_the_administrators_word_and_burns() -> None
     assert node.phases[job] is Phase.BURNED
     assert {n.cosigner.state.digest for n in nodes.values()} == {coordinator.book.state.digest}
     assert other.state.jobs[job].status is JobStatus.RESERVED
-
-
-# What must keep working.
-
-
-def test_signing_goes_on_with_one_node_down_and_it_catches_up_while_another_is() -> None:
-    coordinator, nodes = started(WORLD, Clock(START_MS))
-    presignatures = {pair: deal(nodes, pair, 1) for pair in (PAIR, PAIR_23)}
-    job = coordinator.pay(100, nonce=0, presignature=presignatures[PAIR][0])
-    note = coordinator.send("node-1", "node-2", "witness-1")
-    assert sign_with(nodes, PAIR, note, job)
-    coordinator.book.sign(job)
-
-    job = coordinator.pay(100, nonce=1, presignature=presignatures[PAIR_23][0], signers=list(PAIR_23))
-    note = coordinator.send("node-2", "node-3", "witness-1")
-
-    assert sign_with(nodes, PAIR_23, note, job)
-    assert nodes["node-3"].cosigner.state.digest == coordinator.book.state.digest
-
-
-def test_a_node_that_restarts_signs_again_with_new_presignatures() -> None:
-    coordinator, nodes = started(WORLD, Clock(START_MS))
-    lost = deal(nodes, PAIR, 1)[0]
-    job = coordinator.pay(100, nonce=0, presignature=lost)
-    note = coordinator.send()
-    nodes["node-1"].restart()
-    assert refusal(nodes["node-1"].finish, note, job) == "declined"
-
-    request = coordinator.book.state.jobs[job].request_id
-    (fresh, *_) = deal(nodes, PAIR, 2)
-    again = coordinator.book.reserve(request, presignatures=[fresh.hex()])
-    note = coordinator.send()
-
-    assert sign_with(nodes, PAIR, note, again)
-    assert refusal(nodes["node-2"].finish, note, job) == "declined"
-    assert coordinator.book.used() == 110
-
-
-@pytest.mark.parametrize("hours", [0, 1, 100])
-@pytest.mark.parametrize("told", [("node-1",), ("witness-1",), ("node-2", "node-3"), ()])
-def test_a_coordinator_killed_while_sending_goes_on_with_its_database(
-    told: tuple[str, ...], hours: int
-) -> None:
-    coordinator, nodes = started(WORLD, Clock(START_MS))
-    coordinator.pay(100, nonce=0, presignature=deal(nodes, PAIR, 1)[0])
-    if told:
-        coordinator.send(*told)
-    clock = nodes["node-1"].clock
-    clock.now_ms += hours * 3_600_000
-    restarted = Coordinator(coordinator.book.fork(), nodes)
-    restarted.send()
-
-    assert signs(restarted, nodes)
-
-
-@pytest.mark.parametrize("hours", [0, 1, 100])
-@pytest.mark.parametrize("told", [("node-1",), ("witness-1",), ("node-2", "node-3"), ()])
-@pytest.mark.parametrize("down", ["node-2", "node-3"])
-def test_a_coordinator_killed_while_sending_goes_on_without_its_database(
-    told: tuple[str, ...], hours: int, down: str
-) -> None:
-    coordinator, nodes = started(WORLD, Clock(START_MS))
-    coordinator.pay(100, nonce=0, presignature=deal(nodes, PAIR, 1)[0])
-    if told:
-        coordinator.send(*told)
-    nodes["node-1"].clock.now_ms += hours * 3_600_000
-    restarted = Coordinator.recovered(WORLD, nodes)
-    restarted.send(*(name for name in nodes if name != down))
-
-    assert signs(restarted, nodes)
-
-
-def signs(coordinator: Coordinator, nodes: dict[str, SimNode]) -> bool:
-    """Whether a new payment goes through with every cosigner."""
-    coordinator.book.now_ms = nodes["node-1"].clock.now_ms
-    presignature = deal(nodes, PAIR, 9)[0]
-    job = coordinator.pay(50, nonce=8, presignature=presignature)
-    note = coordinator.send()
-    return sign_with(nodes, PAIR, note, job)
-
-
-def test_the_same_partial_comes_out_again_and_excludes_the_burn() -> None:
-    coordinator, nodes = started(WORLD, Clock(START_MS))
-    job = coordinator.pay(100, nonce=0, presignature=deal(nodes, PAIR, 1)[0])
-    note = coordinator.send()
-    given = nodes["node-1"].finish(note, job)
-
-    assert nodes["node-1"].finish(note, job) is given
-    with pytest.raises(Exception, match="partial signature is out already"):
-        nodes["node-1"].burn(job)
-
-
-def test_a_job_burned_before_it_was_logged_is_not_bound_when_it_is() -> None:
-    coordinator, nodes = started(WORLD, Clock(START_MS))
-    ahead = Coordinator(coordinator.book.fork(), nodes)
-    job = ahead.pay(100, nonce=0, presignature=deal(nodes, PAIR, 1)[0])
-    nodes["node-1"].burn(job)
-    note = ahead.send()
-
-    assert nodes["node-1"].phases[job] is Phase.BURNED
-    with pytest.raises(Exception, match="it is burned"):
-        nodes["node-1"].finish(note, job)
-
-
-def test_who_burned_never_signs() -> None:
-    coordinator, nodes = started(WORLD, Clock(START_MS))
-    job = coordinator.pay(100, nonce=0, presignature=deal(nodes, PAIR, 1)[0])
-    note = coordinator.send()
-    nodes["node-2"].burn(job)
-
-    with pytest.raises(Exception, match="it is burned"):
-        nodes["node-2"].finish(note, job)
-
-
-@pytest.mark.parametrize("event", ["freeze", "policy", "settled", "ban", "retry", "old"])
-def test_a_node_looks_again_at_its_latest_head_before_the_partial(event: str) -> None:
-    coordinator, nodes = started(WORLD, Clock(START_MS))
-    book, clock = coordinator.book, nodes["node-1"].clock
-    first, second, *_ = deal(nodes, PAIR, 1)
-    if event == "policy":
-        book.change("policy", WORLD.policy(name="second"))
-        book.advance(86_400_000 - 1)
-        clock.now_ms = book.now_ms
-    job = coordinator.pay(100, nonce=0, presignature=first)
-    note = coordinator.send()
-    match event:
-        case "freeze":
-            book.order("freeze", bytes(32))
-        case "policy":
-            book.advance(1)
-            book.idle()
-        case "settled":
-            request = book.state.jobs[job].request_id
-            book.sign(job)
-            job = book.reserve(request, presignatures=[second.hex()])
-            book.settle(book.state.requests[request].jobs[0])
-        case "ban":
-            book.ban("node-2", "node-1")
-        case "retry":
-            book.reserve(book.state.jobs[job].request_id, presignatures=[second.hex()])
-        case _:
-            clock.now_ms += 11 * 60_000
-    note = coordinator.send()
-    clock.now_ms = max(clock.now_ms, book.now_ms)
-
-    assert refusal(nodes["node-1"].finish, note, job) == "declined"

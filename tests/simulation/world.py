@@ -19,6 +19,7 @@ from policy.approval import Approval, Slot, approval_digest
 from policy.encoding import Json, document_hash, statement, tagged_hash
 from policy.entries import job_id, make_entry
 from policy.intent import Intent, Request, request_id, request_message, transfer_calldata
+from policy.log.merkle import Frontier, leaf_hash
 from policy.roster import COORDINATOR
 from policy.state import CANCEL, PAYMENT, Job, Outcome, State
 
@@ -210,6 +211,7 @@ class Book:
         self.world = world
         self.state: State = ledger.initial()
         self.entries: list[bytes] = []
+        self.frontier = Frontier()
         self.outcomes: list[Outcome] = []
         self.now_ms = START_MS
         if start:
@@ -224,7 +226,7 @@ class Book:
     def fork(self) -> "Book":
         """Another branch that begins like this one."""
         other = Book(self.world, start=False)
-        other.state, other.now_ms = self.state, self.now_ms
+        other.state, other.frontier, other.now_ms = self.state, self.frontier, self.now_ms
         other.entries, other.outcomes = list(self.entries), list(self.outcomes)
         return other
 
@@ -232,6 +234,7 @@ class Book:
         """Put any bytes into the log."""
         self.state, outcome = ledger.fold(self.state, entry)
         self.entries.append(entry)
+        self.frontier = self.frontier.append(leaf_hash(entry))
         self.outcomes.append(outcome)
         return outcome
 

@@ -6,6 +6,7 @@ kinds of cluster apart: it kills and starts cosigners by name and calls them on 
 
 import json
 import secrets
+import shutil
 import subprocess
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -15,6 +16,7 @@ from typing import Any
 
 from policy.log.merkle import leaf_hash
 from signer_nodes.api.card import Card, parse_card
+from signer_nodes.provisioning import Pinned
 from tests.e2e.cluster import NODES, ORIGIN, WITNESS, Cluster, Process, ScriptedCoordinator, free_port
 
 ROOT = Path(__file__).parents[3]
@@ -131,10 +133,12 @@ class ContainerCluster(Cluster):
         self.pins.mkdir(mode=0o700)  # guards the files: these are readable, as the node has another user id
         super().__init__(compose.folder)
 
-    def _provision(self) -> None:
-        for name, port in self.compose.ports.items():
-            process = ContainerProcess(name, self.folder, port, secrets.token_hex(16), compose=self.compose)
-            process.hand_over(process.pin)
+    def provision(self, **roles: str) -> None:
+        for key, role in roles.items():
+            name, pin = key.replace("_", "-"), secrets.token_hex(16)
+            port = self.compose.ports[name]
+            process = ContainerProcess(name, self.folder, port, pin, role, compose=self.compose)
+            process.hand_over(pin)
             self.processes[name] = process
         self.compose.run("up", "--build", "--no-start")  # the network and volumes, once, before all else
         with ThreadPoolExecutor(BOTH_CORES) as together:
@@ -142,7 +146,7 @@ class ContainerCluster(Cluster):
         self.cards = {card.name: card for card in cards}
 
     def _provision_in_container(self, name: str) -> Card:
-        role = "witness" if name == WITNESS else "node"
+        role = self.processes[name].role
         arguments = ("--dir", INSIDE, "--name", name, "--role", role, "--origin", ORIGIN)
         container = f"{self.compose.project}-provision-{name}"
         self.compose.run("run", "-T", "--name", container, name, "provision", *arguments)
@@ -151,12 +155,15 @@ class ContainerCluster(Cluster):
         ran("docker", "rm", container)
         return parse_card(card.read_bytes())
 
-    def _join(self) -> None:
+    def join_all(self, roster: Pinned | None = None) -> None:
         (self.public / "genesis.json").write_bytes(self.genesis)
         (self.public / "coordinator.pem").write_bytes(self.coordinator_certificate)
         fixed = ["--dir", INSIDE, "--genesis", f"{PUBLIC}/genesis.json"]
         fixed += ["--fingerprint", leaf_hash(self.genesis).hex()]
         fixed += ["--coordinator", f"{PUBLIC}/coordinator.pem", "--listen", f"0.0.0.0:{PORT}"]
+        if roster is not None:
+            shutil.copyfile(roster.path, self.public / "roster.json")
+            fixed += ["--roster", f"{PUBLIC}/roster.json", "--roster-fingerprint", roster.fingerprint]
         with ThreadPoolExecutor(BOTH_CORES) as together:
             list(together.map(lambda name: self._join_in_container(name, fixed), self.processes))
 
