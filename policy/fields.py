@@ -13,6 +13,7 @@ NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,62}")
 AMOUNT_DIGITS_MAX = len(str(AMOUNT_MAX))
 T = TypeVar("T")
 _HEX = re.compile(r"(?:[0-9a-f]{2})*")
+_UNSEEN = re.compile("[\x00-\x1f\x7f-\xa0\xad\u200b-\u200f\u2028-\u202f\u2060-\u206f\ufeff\ud800-\udfff\ufff0-\uffff]")
 _AMOUNT = re.compile(r"0|[1-9][0-9]*")
 
 
@@ -51,12 +52,15 @@ class Fields:
         return self._rest.pop(name)
 
     def text(self, name: str, *, length_max: int) -> str:
-        """A string of 1 to ``length_max`` printable characters."""
+        """A string of 1 to ``length_max`` characters, none of them control, invisible or direction marks.
+
+        The set is written out here: the interpreter's own tables differ between its versions.
+        """
         value = self.raw(name)
         if not isinstance(value, str) or not 1 <= len(value) <= length_max:
             raise self._bad(name, f"a string of 1 to {length_max} characters")
-        if not value.isprintable():
-            raise self._bad(name, "printable characters only")
+        if _UNSEEN.search(value):
+            raise self._bad(name, "visible characters and spaces only")
         return value
 
     def name(self, name: str) -> str:

@@ -143,7 +143,7 @@ def admit_fork(state: State, entry: e.ForkEntry) -> tuple[State, bytes]:
     _check_quorum("fork", entry.body, entry.signatures, roster=state.roster)
     if set(entry.burns) != set(entry.abandoned):
         raise Inert("every abandoned reservation needs its burn statements, and no other")
-    keys = state.roster.cosigner_keys()
+    keys = state.identities
     for job, signatures in entry.burns.items():
         body: Json = {"origin": state.origin, "job": job.hex()}
         if len(verified_signers("burn", body, signatures, keys=keys)) < 2:

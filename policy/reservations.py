@@ -122,8 +122,7 @@ def admit_burn(state: State, entry: e.BurnEntry) -> tuple[State, bytes]:
     job = state.jobs.get(entry.job)
     if job is None or job.status is not JobStatus.RESERVED:
         raise Inert("no reserved job is released by this burn")
-    keys = state.roster.cosigner_keys()
-    signers = verified_signers("burn", entry.body, entry.signatures, keys=keys)
+    signers = verified_signers("burn", entry.body, entry.signatures, keys=state.identities)
     if signers != frozenset(job.signers):
         raise Inert(f"need burn statements of {', '.join(job.signers)}, got {', '.join(sorted(signers))}")
     burned = replace(job, status=JobStatus.BURNED)
@@ -181,6 +180,8 @@ def _check_signers(state: State, entry: e.ReserveEntry, key: KeyRecord) -> None:
     signers = entry.signers
     if tuple(sorted(signers)) != signers or not set(signers) <= set(key.participants):
         raise Denied("signers-invalid", "signers must be participants of the key, in order of name")
+    if not set(signers) <= set(state.roster.cosigners):
+        raise Denied("signers-invalid", "a signer is not in the roster any more")
     if len(signers) != key.min_signers:
         raise Denied("signers-invalid", f"need {key.min_signers} signers, got {len(signers)}")
     if banned := state.mutual_ban(entry.key, entry.epoch, signers):

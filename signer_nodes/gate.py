@@ -69,11 +69,16 @@ def admit(
     return tuple(decisions)
 
 
-def may_sign(state: State, job_id: bytes, *, node: Node) -> Job | Declined:
-    """Decide on giving a partial signature for a job, on the latest state this node has folded."""
+def may_sign(state: State, job_id: bytes, *, node: Node, quorum_size: int) -> Job | Declined:
+    """Decide on giving a partial signature for a job, on the latest state this node has folded.
+
+    ``quorum_size`` is the size of a prefix of this node's log that w cosigners have cosigned.
+    """
     job = state.jobs.get(job_id)
     if job is None:
         return Declined(job_id, "no admitted reservation has this id")
+    if job.index >= quorum_size:
+        return Declined(job_id, "the checkpoint does not include the reservation")
     if node.name not in job.signers:
         return Declined(job_id, "this node is not among the job's signers")
     reason = _objection(state, job, node)

@@ -151,11 +151,9 @@ class Signer:
         sent = [mark for mark in self.store.marks_for(job_id) if mark.kind == Phase.SENT.value]
         if sent:
             return sent[0]
-        job = may_sign(self._state, job_id, node=self._node(now_ms))
+        job = may_sign(self._state, job_id, node=self._node(now_ms), quorum_size=quorum_size)
         if isinstance(job, Declined):
             return job
-        if job.index >= quorum_size:
-            return Declined(job_id, "the checkpoint does not include the reservation")
         try:
             advance(self._phase(job_id), Event.SEND)
             return Mark("sent", job_id, INDEX, self._partial(job, rhos))

@@ -11,7 +11,7 @@ Nodes and witnesses both run this; a witness runs only this. Rules held here, fr
   cosigned below quorum, or what it was sent just now, is refused.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from policy.encoding import Json
@@ -334,14 +334,14 @@ def check_fork(cosigner: Cosigner, data: bytes, *, root_at: Callable[[int], byte
         raise Refusal("fork", f"need {roster.administrators_quorum} administrators, got {len(signers)}")
     for job in cosigner.state.jobs.values():
         if job.index >= size:
-            _check_burned(job, entry, roster)
+            _check_burned(job, entry, cosigner.state.identities)
     return size
 
 
-def _check_burned(job: Job, entry: ForkEntry, roster: Roster) -> None:
+def _check_burned(job: Job, entry: ForkEntry, keys: Mapping[str, bytes]) -> None:
     body: Json = {"origin": entry.origin, "job": job.job_id.hex()}
     burns = entry.burns.get(job.job_id, {})
-    signers = verified_signers("burn", body, burns, keys=roster.cosigner_keys())
+    signers = verified_signers("burn", body, burns, keys=keys)
     if signers != frozenset(job.signers):
         raise Refusal("fork", f"job {job.job_id.hex()} needs burn statements of {', '.join(job.signers)}")
 

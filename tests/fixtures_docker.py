@@ -78,7 +78,8 @@ def docker_compose_project_name(container_cluster: ContainerCluster) -> str:
 
 @pytest.fixture(scope="session")
 def docker_setup() -> list[str]:
-    return ["up --build -d"]  # with --wait, compose 1.29 ends well and starts nothing
+    """The image is built by then. With --wait, compose 1.29 would end well and start nothing."""
+    return ["up -d"]
 
 
 @pytest.fixture(scope="session")

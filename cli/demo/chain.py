@@ -52,6 +52,10 @@ class DemoChain:
         except OperationalError:
             return False
 
+    def version(self) -> str:
+        """What it is, such as ``anvil/v1.7.1``."""
+        return str(self.call("web3_clientVersion"))
+
     def first_account(self) -> str:
         """Anvil's first account, which it signs for by itself."""
         return str(self.call("eth_accounts")[0]).lower()

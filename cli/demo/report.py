@@ -21,7 +21,7 @@ class Report:
     key: Document = field(default_factory=dict)
     log: Document = field(default_factory=dict)
     hsm: str = "SoftHSM 2, one token for each process (a stand-in: its keys are files)"
-    chain: str = "anvil, evm:31337"
+    chain: str = ""
 
     def say(self, text: str) -> None:
         """A line about what is being done, with the seconds since the start."""

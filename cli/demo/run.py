@@ -13,6 +13,7 @@ from pathlib import Path
 
 from cli.demo import policy as names
 from cli.demo import scenario
+from cli.demo.chain import CHAIN
 from cli.demo.published import wait_published
 from cli.demo.report import Report
 from cli.demo.scenes import FAILED, SCENES, Scene, Seen, Stage
@@ -43,6 +44,7 @@ def demo(arguments: Namespace) -> Result:
 
 def _play(deployment: scenario.Deployment, report: Report) -> None:
     scenario.set_up(deployment)
+    report.chain = f"{deployment.chain.version()}, {CHAIN}"
     report.say(
         f"making a key that exists in no one place: any {names.MIN_SIGNERS} of {len(names.NODES)} sign"
     )

@@ -176,6 +176,7 @@ def _start_chain(deployment: Deployment) -> None:
         str(anvil_program(Path(__file__).resolve())),
         *("--host", "127.0.0.1", "--port", str(deployment.ports[ANVIL])),
         *("--chain-id", CHAIN.removeprefix("evm:"), "--accounts", "1"),
+        *("--state", str(deployment.folder / "chain.json"), "--state-interval", "1"),
     ]
     log = deployment.folder / "logs" / "anvil.log"
     deployment.supervisor.start(Program(ANVIL, command, log))

@@ -207,7 +207,7 @@ def machine(folder: Path, **programs: str) -> dict[str, str]:
 
 
 def test_no_client_is_said_plainly(tmp_path: Path) -> None:
-    with pytest.raises(NoEngine, match="docker is not installed; the same tests run on local SoftHSM"):
+    with pytest.raises(NoEngine, match="docker is not installed; the core tests run on local SoftHSM"):
         find_compose(machine(tmp_path))
 
 

@@ -217,18 +217,31 @@ def test_the_audit_fails_on_a_log_with_one_byte_changed(demo: Demo, tmp_path: Pa
     assert [ran.returncode for ran in audits] == [0, 1]
 
 
-def test_a_killed_coordinator_is_started_again_and_the_request_it_had_settles(demo: Demo) -> None:
-    arguments = ("--wallet", "hot", "--asset", "eth", "--amount", "0.01 eth", "--to", CUSTOMER)
-    coordinator = next(iter(running_with(f"custody.main --config {demo.folder}")))
-    sent = demo.ask("payments", "request", "send", *arguments, "--idempotency-key", "killed", "--json")
-    os.kill(coordinator, signal.SIGKILL)
-    request = json.loads(sent.stdout)["request"]
+KILLED = {
+    "coordinator": "custody.main --config {folder}/coordinator/",
+    "node": "signer_nodes.main run --config {folder}/nodes/node-b/",
+    "witness": "signer_nodes.main run --config {folder}/nodes/witness/",
+    "chain": "--state {folder}/chain.json",
+}
 
-    deadline = time.monotonic() + 30
+
+@pytest.mark.parametrize("victim", KILLED)
+def test_a_request_survives_kill_9_of_any_process_and_is_paid_once(demo: Demo, victim: str) -> None:
+    arguments = ("--wallet", "hot", "--asset", "eth", "--amount", "0.01 eth", "--to", CUSTOMER)
+    order = ("request", "send", *arguments, "--idempotency-key", f"killed-{victim}", "--json")
+    process = min(running_with(KILLED[victim].format(folder=demo.folder)))
+    time.sleep(1.5 if victim == "chain" else 0)  # anvil writes its state down every second
+    before = demo.chain.balance(CUSTOMER)
+    request = json.loads(demo.ask("payments", *order).stdout)["request"]
+    os.kill(process, signal.SIGKILL)
+
+    deadline = time.monotonic() + 40
     while (ended := demo.ask("payments", "request", "wait", request, "--json")).returncode:
         assert time.monotonic() < deadline, ended
-    again = demo.ask("payments", "request", "send", *arguments, "--idempotency-key", "killed", "--json")
+    again = demo.ask("payments", *order)
     assert json.loads(again.stdout)["tx_hash"] == json.loads(ended.stdout)["tx_hash"] is not None
+    assert demo.chain.balance(CUSTOMER) - before == ETHER // 100
+    assert process not in running_with(KILLED[victim].format(folder=demo.folder))
 
 
 def test_ctrl_c_in_the_middle_stops_everything_and_removes_what_it_made(tmp_path: Path) -> None:

@@ -142,11 +142,9 @@ class SimNode:
     def _give(self, job_id: bytes, size: int) -> Given:
         if job_id in self.given:
             return self.given[job_id]
-        job = may_sign(self.cosigner.state, job_id, node=self._node())
+        job = may_sign(self.cosigner.state, job_id, node=self._node(), quorum_size=size)
         if isinstance(job, Declined):
             raise Refusal("declined", job.reason)
-        if job.index >= size:
-            raise Refusal("declined", "not under the quorum")
         self.phases[job_id] = advance(self.phases.get(job_id, Phase.NEW), Event.SEND)
         if not self.pool.bound_to(job.presignatures[0], job_id, 0):
             raise Refusal("declined", "the presignature is gone")

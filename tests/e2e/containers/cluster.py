@@ -140,7 +140,8 @@ class ContainerCluster(Cluster):
             process = ContainerProcess(name, self.folder, port, pin, role, compose=self.compose)
             process.hand_over(pin)
             self.processes[name] = process
-        self.compose.run("up", "--build", "--no-start")  # the network and volumes, once, before all else
+        self.compose.run("build", NODES[0])  # one image for all
+        self.compose.run("up", "--no-start")  # the network and volumes, before two commands race for them
         with ThreadPoolExecutor(BOTH_CORES) as together:
             cards = list(together.map(self._provision_in_container, self.processes))
         self.cards = {card.name: card for card in cards}

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Mapping
 
 ANSWER_S = 5.0
-TWIN = "the same tests run on local SoftHSM"
+TWIN = "the core tests run on local SoftHSM all the same"
 
 
 class NoEngine(Exception):
