@@ -8,11 +8,11 @@
     genesis.draft.json, genesis.json, client.json, trust.json, coordinator/config.toml: by ``genesis``
 """
 
+import json
 from argparse import Namespace
 from pathlib import Path
 from typing import Any
 
-from cli.certificates import identity_certificate
 from cli.files import (
     new_folder,
     new_key,
@@ -30,6 +30,7 @@ from policy.fields import NAME
 from policy.ids import ORIGIN, evm_chain_id
 from policy.roster import COORDINATOR
 from signer_nodes.api.card import parse_card
+from signer_nodes.api.issuing import make_identity_certificate
 
 DRAFT = "deployment.json"
 LISTS = {"operator": "operators", "backend": "initiators", "administrator": "administrators"}
@@ -48,7 +49,9 @@ def init(arguments: Namespace) -> Result:
     coordinator = folder / COORDINATOR
     new_folder(coordinator, holds="log.key")
     log_key = new_key(coordinator / "log.key")
-    certificate = identity_certificate(COORDINATOR, new_key(coordinator / "identity.key"))
+    identity = new_key(coordinator / "identity.key")
+    public_key = identity.public_key().public_bytes_raw()
+    certificate = make_identity_certificate(COORDINATOR, public_key, sign=identity.sign)
     write_bytes(coordinator / "identity.pem", certificate)
     draft: dict[str, Json] = {
         "origin": arguments.origin,
@@ -131,21 +134,27 @@ def coordinator_config(draft: dict[str, Any]) -> str:
     """The coordinator's configuration file for the draft."""
     lines = [
         "# Made by quorumkeep genesis sign. Relative paths start at this file's folder.",
-        f'origin = "{draft["origin"]}"',
-        f'listen = "{draft["listen"]}"',
+        f"origin = {_toml(draft['origin'])}",
+        f"listen = {_toml(draft['listen'])}",
         'listen_file = "port"',
         'data_dir = "data"',
-        f'publish_dir = "{Path("..") / draft["log_dir"]}"',
+        f"publish_dir = {_toml(str(Path('..') / draft['log_dir']))}",
         'genesis = "../genesis.json"',
         'identity_key = "identity.key"',
         'log_key = "log.key"',
     ]
     for node in draft["nodes"]:
-        lines += [f'\n[nodes."{node["name"]}"]', f'address = "{node["address"]}"']
-        lines += [f'certificate = "nodes/{node["name"]}.pem"']
+        lines += [f"\n[nodes.{_toml(node['name'])}]", f"address = {_toml(node['address'])}"]
+        lines.append(f"certificate = {_toml('nodes/' + node['name'] + '.pem')}")
     for chain, url in draft["chains"].items():
-        lines += [f'\n[chains."{chain}"]', f'url = "{url}"', f"confirmations = {draft['confirmations']}"]
+        lines += [f"\n[chains.{_toml(chain)}]", f"url = {_toml(url)}"]
+        lines.append(f"confirmations = {draft['confirmations']}")
     return "\n".join(lines) + "\n"
+
+
+def _toml(text: str) -> str:
+    """A TOML basic string: what JSON escapes, TOML reads alike."""
+    return json.dumps(text)
 
 
 def _add(folder: Path, draft: dict[str, Any], *, place: str, member: dict[str, Any]) -> None:
@@ -168,14 +177,14 @@ def _chain(text: str) -> tuple[str, str]:
         evm_chain_id(name)
     except CallerError as error:
         raise Misuse(f"--chain {text[:80]!r}: {error}; write evm:ID=URL") from error
-    if not equals or not url.startswith(("http://", "https://")) or not url.isprintable() or '"' in url:
+    if not equals or not url.startswith(("http://", "https://")) or not url.isprintable():
         raise Misuse(f"--chain {text[:80]!r} has no URL: write evm:ID=http://HOST:PORT")
     return name, url
 
 
 def _check_address(text: str) -> None:
     host, colon, port = text.rpartition(":")
-    if not colon or not host or not port.isdecimal() or not 1 <= int(port) <= 65535 or '"' in text:
+    if not colon or not host or not port.isdecimal() or not 1 <= int(port) <= 65535:
         raise Misuse(f"{text[:80]!r} is no HOST:PORT: say where others connect to")
 
 

@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable
 from functools import partial
 
 from custody import approvals, payments, settle
+from custody.bans import Bans
 from custody.branches import NOTE_BYTES_MAX, Branch, ask_heads, fetch, longest
 from custody.burns import Burns
 from custody.candidates import EMPTY, Folded, Tip, extend
@@ -64,6 +65,7 @@ async def run(parts: Parts, publisher: Publisher | None) -> None:
         group.create_task(parts.pools.run(lambda: parts.sequencer.state), name="pools")
         group.create_task(parts.duties.run(), name="duties")
         group.create_task(burns.run(parts), name="burns")
+        group.create_task(Bans().run(parts), name="bans")
         group.create_task(approvals.resume(parts), name="approvals")
         if publisher is not None:
             group.create_task(publisher.run(parts.replication), name="publisher")

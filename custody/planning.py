@@ -7,8 +7,8 @@ person must not hold up what needs none.
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
-from custody.pools import SigningSet
 from custody.records import RequestRecord
+from custody.signing_sets import SigningSet, set_without
 from policy import bip32, ledger
 from policy.approval import Approval, Slot
 from policy.document import Allow, Policy
@@ -97,11 +97,13 @@ def reserve_body(
 def verdict_on_plan(state: State, record: RequestRecord, *, wallet: str, now_ms: int) -> Verdict:
     """What the log would say of the planned transaction now, whoever signs it."""
     key = key_of(state, wallet)
-    signers = SigningSet(key.key, tuple(sorted(key.participants)[: key.min_signers]))
+    without_bans = replace(state, bans=frozenset())
+    signers = set_without(without_bans, key, ())
+    if signers is None:
+        raise OperationalError(f"the roster has fewer than {key.min_signers} nodes of key {key.key}")
     body = reserve_body(
         state, record, tx=record.tx, purpose="payment", signers=signers, presignature=record.request
     )
-    without_bans = replace(state, bans=frozenset())
     return ledger.judge(without_bans, "reserve", body, time_ms=max(now_ms, state.time_ms))
 
 

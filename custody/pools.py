@@ -1,4 +1,4 @@
-"""Stocks of presignatures, one a signing set, so that any t live nodes can sign at once.
+"""Stocks of presignatures, one a signing set of a small family, and one on demand for nodes beyond it.
 
 Rules: (1) a presignature is used by one reservation, which the log enforces too; (2) a member that
 started anew has forgotten its half: the stock of its sets is dropped; (3) batch ids rise strictly, from
@@ -6,20 +6,19 @@ the clock, so that none repeats within a boot of a node whatever this process fo
 """
 
 import asyncio
-import itertools
 import logging
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
 from custody.metrics import Metrics
 from custody.ports import FreshPresignature, Node
 from custody.records import PooledPresignature
+from custody.signing_sets import SigningSet, family, set_without, usable
 from custody.storage import Database
 from policy.errors import OperationalError, ProtocolError
 from policy.state import KeyRecord, State
 
-SETS_MAX = 10
 IDLE_S = 0.2
 RETRY_MS = 1000
 _LOG = logging.getLogger(__name__)
@@ -31,14 +30,6 @@ class PoolSizes:
 
     low: int
     batch: int
-
-
-@dataclass(frozen=True, slots=True)
-class SigningSet:
-    """A key and t of its participants, in order of name."""
-
-    key: str
-    signers: tuple[str, ...]
 
 
 class Pools:
@@ -61,6 +52,8 @@ class Pools:
         self._stock: dict[SigningSet, deque[PooledPresignature]] = {}
         self._suspect_until_ms: dict[str, int] = {}
         self._not_before_ms: dict[SigningSet, int] = {}
+        self._families: dict[tuple[object, ...], tuple[SigningSet, ...]] = {}
+        self._demanded: dict[str, SigningSet] = {}
         self._last_batch = 0
         self._wanted = asyncio.Event()
         self.refilled = asyncio.Event()
@@ -79,11 +72,14 @@ class Pools:
     def take(self, state: State, key: KeyRecord) -> tuple[SigningSet, PooledPresignature]:
         """A presignature of the fullest stock among live, unsuspected signers.
 
-        Raises ``OperationalError`` when there is none.
+        Raises ``OperationalError`` when there is none; then a batch is ordered for nodes that are up.
         """
         self._wanted.set()
-        sets = [group for group in signing_sets(state, key) if self._fresh(group)]
-        trusted = [group for group in sets if not any(self._suspected(name) for name in group.signers)]
+        stocked = [group for group in self._stock if group.key == key.key and usable(state, key, group)]
+        sets = [group for group in stocked if self._fresh(group)]
+        trusted = [group for group in sets if self._trusted(group)]
+        if not trusted:
+            self._demand(state, key)
         for candidates in (trusted, sets):
             if candidates:
                 best = max(candidates, key=lambda group: len(self._stock[group]))
@@ -122,12 +118,37 @@ class Pools:
         now = self._now_ms()
         needy = [
             (len(self._of(group)), group.signers, group)
-            for key in state.keys.values()
-            for group in signing_sets(state, key)
+            for group in self._wanted_sets(state)
             if self._boots(group) and self._not_before_ms.get(group, 0) <= now
             if self._drop_stale(group) < self._sizes.low
         ]
         return min(needy, key=lambda need: need[:2])[2] if needy else None
+
+    def _wanted_sets(self, state: State) -> Iterable[SigningSet]:
+        """The families of all keys, and what was demanded beyond them until a family can sign again."""
+        for key in state.keys.values():
+            kept = self._family(state, key)
+            yield from kept
+            demanded = self._demanded.get(key.key)
+            if demanded in kept or any(self._trusted(group) and self._fresh(group) for group in kept):
+                self._demanded.pop(key.key, None)
+            elif demanded is not None and usable(state, key, demanded):
+                yield demanded
+
+    def _family(self, state: State, key: KeyRecord) -> tuple[SigningSet, ...]:
+        kept = (key.key, key.epoch, state.bans, state.roster_hash)
+        if kept not in self._families:
+            self._families = {old: sets for old, sets in self._families.items() if old[0] != key.key}
+            self._families[kept] = family(state, key)
+        return self._families[kept]
+
+    def _demand(self, state: State, key: KeyRecord) -> None:
+        """Want a set of nodes that are up and answer; of any that are up when those are too few."""
+        down = {name for name in key.participants if not self._boot(name)}
+        slow = {name for name in key.participants if self._suspected(name)}
+        group = set_without(state, key, down | slow) or set_without(state, key, down)
+        if group is not None:
+            self._demanded[key.key] = group
 
     async def _order(self, group: SigningSet) -> None:
         boots = self._boots(group)
@@ -166,8 +187,14 @@ class Pools:
 
     def _boots(self, group: SigningSet) -> str:
         """The boot ids of the set's nodes; empty unless all are up."""
-        boots = [self._nodes[name].boot if name in self._nodes else "" for name in group.signers]
+        boots = [self._boot(name) for name in group.signers]
         return ",".join(boots) if all(boots) else ""
+
+    def _boot(self, name: str) -> str:
+        return self._nodes[name].boot if name in self._nodes else ""
+
+    def _trusted(self, group: SigningSet) -> bool:
+        return not any(self._suspected(name) for name in group.signers)
 
     def _suspected(self, name: str) -> bool:
         return self._suspect_until_ms.get(name, 0) > self._now_ms()
@@ -178,14 +205,6 @@ class Pools:
     def _show(self, group: SigningSet) -> None:
         labels = {"key": group.key, "signers": ",".join(group.signers)}
         self._metrics.presignatures.labels(**labels).set(len(self._of(group)))
-
-
-def signing_sets(state: State, key: KeyRecord) -> Iterator[SigningSet]:
-    """The first sets of t participants of a key that have no ban among them."""
-    names = sorted(key.participants)
-    combinations = itertools.combinations(names, key.min_signers)
-    usable = (group for group in combinations if state.mutual_ban(key.key, key.epoch, group) is None)
-    return (SigningSet(key.key, group) for group in itertools.islice(usable, SETS_MAX))
 
 
 def _set_of(item: PooledPresignature) -> SigningSet:

@@ -13,7 +13,10 @@ NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,62}")
 AMOUNT_DIGITS_MAX = len(str(AMOUNT_MAX))
 T = TypeVar("T")
 _HEX = re.compile(r"(?:[0-9a-f]{2})*")
-_UNSEEN = re.compile("[\x00-\x1f\x7f-\xa0\xad\u200b-\u200f\u2028-\u202f\u2060-\u206f\ufeff\ud800-\udfff\ufff0-\uffff]")
+_UNSEEN = re.compile(
+    "[\x00-\x1f\x7f-\xa0\xad\u200b-\u200f\u2028-\u202f\u2060-\u206f"  # controls, spaces, marks
+    "\ud800-\udfff\ufeff\ufff0-\uffff]"
+)
 _AMOUNT = re.compile(r"0|[1-9][0-9]*")
 
 

@@ -140,6 +140,8 @@ def _draft(state: State, entry: e.ReserveEntry, *, time_ms: int) -> Draft:
     tx = _decoded(state, entry, account)
     anchor = Slot(tx.chain, account, tx.nonce)
     _check_anchor(state, request, anchor)
+    if entry.purpose == CANCEL:
+        _check_cancelled_slot(request, anchor)
     if isinstance(tx, EvmTransfer):
         _check_intent(state, request.request, tx)
     return Draft(request, key, derived, anchor, tx.max_fee_total, tx.signing_hash)
@@ -154,8 +156,6 @@ def _open_request(state: State, entry: e.ReserveEntry, *, time_ms: int) -> Reque
     expired = request.request.expires_ms <= time_ms
     if entry.purpose == CANCEL and not expired:
         raise Denied("cancel-too-early", f"the request can be paid until {request.request.expires_ms}")
-    if entry.purpose == CANCEL and request.anchor is None:
-        raise Denied("cancel-without-anchor", "no transaction was ever reserved for the request")
     if entry.purpose != CANCEL and expired:
         raise Denied("request-expired", f"the request expired at {request.request.expires_ms}")
     if entry.purpose != CANCEL and any(state.jobs[job].purpose == CANCEL for job in request.jobs):
@@ -213,6 +213,19 @@ def _check_anchor(state: State, request: RequestState, anchor: Slot) -> None:
     owner = state.anchors.get(anchor)
     if owner not in (None, request.request_id):
         raise Denied("anchor-taken", f"nonce {anchor.nonce} belongs to request {owner.hex()}")
+
+
+def _check_cancelled_slot(request: RequestState, anchor: Slot) -> None:
+    """A cancellation uses up the request's anchor, or else a slot that an operator approved for it.
+
+    Without either the coordinator alone would say which nonces are used up.
+    """
+    named = request.anchor == anchor or any(approval.slot == anchor for approval in request.approvals)
+    if not named:
+        raise Denied(
+            "cancel-without-anchor",
+            f"neither a transaction nor an approval of the request names nonce {anchor.nonce}",
+        )
 
 
 def _check_intent(state: State, request: Request, tx: EvmTransfer) -> None:

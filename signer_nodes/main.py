@@ -24,7 +24,6 @@ from policy.entries import ENTRY_BYTES_MAX
 from policy.errors import InvariantError, OperationalError, QuorumkeepError
 from policy.ledger import UnknownVersion
 from policy.roster import COORDINATOR, Roster, bound, parse_roster
-from signer_nodes.adapters.boot import make_boot_certificate, make_identity_certificate
 from signer_nodes.adapters.hardening import harden_process
 from signer_nodes.adapters.links import PeerLinks
 from signer_nodes.adapters.server import NodeServer
@@ -34,6 +33,7 @@ from signer_nodes.api.boot_statement import BootStatement
 from signer_nodes.api.card import parse_card
 from signer_nodes.api.certificates import Credentials, PinnedIdentity, read_certificate, tls_key_hash
 from signer_nodes.api.client import Target
+from signer_nodes.api.issuing import make_boot_certificate
 from signer_nodes.config import HsmConfig, NodeConfig, load_config
 from signer_nodes.hsm.device import Pkcs11Hsm
 from signer_nodes.hsm.doctor import refuse_if_open
@@ -122,7 +122,6 @@ def _provision(options: argparse.Namespace) -> int:
         (options.name, options.role, options.origin),
         module=options.module or default_module(),
         pin=_pin(options),
-        make_certificate=lambda name, key, sign: make_identity_certificate(name, key, sign=sign),
     )
     result = {"name": card.name, "card": str(options.dir / "card.json"), "fingerprint": card.fingerprint}
     _print(options, result, f"{card.role} {card.name} is ready; its card's fingerprint:\n{card.fingerprint}")

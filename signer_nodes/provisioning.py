@@ -5,7 +5,7 @@ import secrets
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, TypeAlias
+from typing import Final
 
 from policy.encoding import document_hash, parse_canonical
 from policy.entries import ENTRY_BYTES_MAX, GenesisEntry, parse_entry
@@ -13,6 +13,7 @@ from policy.errors import OperationalError
 from policy.log.merkle import leaf_hash
 from policy.roster import Roster, bound, parse_roster
 from signer_nodes.api.card import Card, parse_card
+from signer_nodes.api.issuing import make_identity_certificate
 from signer_nodes.hsm.device import Pkcs11Hsm
 from signer_nodes.hsm.doctor import refuse_if_open
 from signer_nodes.hsm.provisioning import provision
@@ -33,16 +34,12 @@ def default_module() -> str:
     return found
 
 
-MakeCertificate: TypeAlias = Callable[[str, bytes, Callable[[bytes], bytes]], bytes]
-
-
 def provision_node(
     folder: Path,
     card_of: tuple[str, str, str],
     *,
     module: str,
     pin: Callable[[], str],
-    make_certificate: MakeCertificate,
 ) -> Card:
     """Make the folder, the token and its keys, examine them, and write the card.
 
@@ -66,7 +63,7 @@ def provision_node(
         hsm.make_identity_keys()
         refuse_if_open(hsm.doctor_live())
         key = hsm.identity_public_key()
-        certificate = make_certificate(name, key, hsm.sign_statement)
+        certificate = make_identity_certificate(name, key, sign=hsm.sign_statement)
     finally:
         hsm.close()
     card = Card(name, role, origin, key, certificate)

@@ -8,6 +8,7 @@ import asyncio
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import Final, TypeVar
 
 from policy.encoding import Json, canonical, parse_canonical
@@ -56,6 +57,7 @@ class NodeRuntime:
         self._parts = parts
         self._turn = asyncio.Lock()
         self._last: tuple[bytes, pb.AppendReply] | None = None
+        self._comparing: list[asyncio.Task[None]] = []
         self.must_upgrade: asyncio.Future[UnknownVersion] = asyncio.get_running_loop().create_future()
 
     async def become_ready(self) -> None:
@@ -66,18 +68,22 @@ class NodeRuntime:
         """
         log = self._parts.log
         roster = log.cosigner.roster_at(log.cosigner.size) or self._parts.roster
-        wanted = min(roster.leave_count - int(log.had_head), len(self._parts.peers.names))
-        answered: set[str] = set()
-        while len(answered) < wanted:
-            names = [name for name in self._parts.peers.names if name not in answered]
-            results = await asyncio.gather(*(self._compare(name) for name in names))
-            answered |= {name for name, done in zip(names, results, strict=True) if done}
-            if len(answered) < wanted:
-                await asyncio.sleep(HEADS_PAUSE_S)
+        names = self._parts.peers.names
+        wanted = min(roster.leave_count - int(log.had_head), len(names))
+        self._comparing = [asyncio.create_task(self._compare_until_ready(name)) for name in names]
+        for comparing in islice(asyncio.as_completed(self._comparing), wanted):
+            await comparing
         async with self._turn:
             await asyncio.to_thread(log.cosign_own_head, self._parts.clock_ms())
         log.ready = True
-        _LOG.info("ready at %d entries; heads of %s compared", log.cosigner.size, sorted(answered))
+        _LOG.info("ready at %d entries, compared with %d peers", log.cosigner.size, wanted)
+
+    async def _compare_until_ready(self, name: str) -> None:
+        """Compare heads with one peer as soon as it can be reached, unless enough others could."""
+        while True:
+            if await self._compare(name) or self._parts.log.ready:
+                return
+            await asyncio.sleep(HEADS_PAUSE_S)
 
     async def greeted(self, caller: Caller) -> None:
         """Refuse an older boot of a peer, and for good a peer of which two processes ran."""

@@ -16,8 +16,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.cluster import scratch_folder
-from tests.e2e.containers.cluster import COMPOSE_FILE, ROOT, Compose, ContainerCluster, found, ran
+from tests.e2e.cluster import found, scratch_folder
+from tests.e2e.containers.cluster import COMPOSE_FILE, ROOT, Compose, ContainerCluster, ran
 from tests.e2e.containers.engine import NoEngine, find_compose
 
 

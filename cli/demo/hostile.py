@@ -12,11 +12,11 @@ import secrets
 import time
 from collections.abc import AsyncIterator, Awaitable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
 from typing import TypeVar
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from cli.certificates import tls_credentials
 from custody.chains.evm_transaction import payment
 from custody.ports import Fees
 from policy import ledger
@@ -37,6 +37,7 @@ from policy.roster import COORDINATOR
 from policy.state import State
 from signer_nodes.api import node_pb2 as pb
 from signer_nodes.api.client import NodeClient, PinnedIdentity, Refused, Service, Target
+from signer_nodes.api.issuing import issue_credentials
 
 T = TypeVar("T")
 BATCH = 4
@@ -180,7 +181,9 @@ def _as_if_admitted(state: State, entry: bytes, claim: Json) -> bytes:
 
 @contextlib.asynccontextmanager
 async def _connected(loot: Loot) -> AsyncIterator[dict[str, NodeClient]]:
-    credentials = tls_credentials(COORDINATOR, loot.identity)
+    credentials = issue_credentials(
+        COORDINATOR, loot.identity, not_before=datetime.now(UTC), serial=secrets.randbits(158) + 1
+    )
     clients = {
         name: NodeClient(Target(address, identity, loot.origin), credentials, service=Service.COORDINATE)
         for name, (address, identity) in loot.cosigners.items()

@@ -248,8 +248,10 @@ def _approval(stage: Stage, request: str, *, operator: str, draft_of: str) -> tu
     connection, identity = stage.deployment.connection(), stage.deployment.identity(operator)
     with connection.open(identity) as client:
         asked = request_of(client.get(bytes.fromhex(request)))
-        draft = next(draft for draft in client.pending(draft_of) if draft["request"] == request)
-    approval = checked(draft, asked, connection=connection, operator=operator)
+        drafts = [draft for draft in client.pending(draft_of) if draft["request"] == request]
+    if not drafts:
+        raise OperationalError(f"{draft_of} is shown no draft of an approval to give")
+    approval = checked(drafts[0], asked, connection=connection, operator=operator)
     return approval, identity.authenticator().assert_(approval_digest(approval.body())).body()
 
 

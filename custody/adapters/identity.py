@@ -4,23 +4,15 @@ Nodes and clients pin its self-signed certificate; each start certifies one fres
 """
 
 import secrets
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from pathlib import Path
 
-from cryptography import x509
-from cryptography.hazmat.primitives.asymmetric.ec import SECP256R1, generate_private_key
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from cryptography.hazmat.primitives.serialization import (
-    Encoding,
-    NoEncryption,
-    PrivateFormat,
-    load_pem_private_key,
-)
+from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
 from policy.errors import OperationalError
 from signer_nodes.api.certificates import Credentials
-
-BOOT_CERTIFICATE_DAYS = 825
+from signer_nodes.api.issuing import issue_credentials
 
 
 def load_identity(path: Path) -> Ed25519PrivateKey:
@@ -36,21 +28,5 @@ def load_identity(path: Path) -> Ed25519PrivateKey:
 
 def boot_credentials(name: str, identity: Ed25519PrivateKey) -> Credentials:
     """A fresh TLS key and its certificate by the identity, for this process only."""
-    key = generate_private_key(SECP256R1())
-    now = datetime.now(UTC)
-    common_name = x509.NameAttribute(x509.NameOID.COMMON_NAME, name)
-    organisation = x509.NameAttribute(x509.NameOID.ORGANIZATION_NAME, "quorumkeep boot")
-    certificate = (
-        x509.CertificateBuilder()
-        .issuer_name(x509.Name([common_name]))
-        .subject_name(x509.Name([organisation, common_name]))
-        .public_key(key.public_key())
-        .serial_number(secrets.randbits(158) + 1)
-        .not_valid_before(now - timedelta(hours=1))
-        .not_valid_after(now + timedelta(days=BOOT_CERTIFICATE_DAYS))
-        .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
-        .add_extension(x509.SubjectAlternativeName([x509.DNSName(name)]), critical=False)
-        .sign(identity, None)
-    )
-    key_pem = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
-    return Credentials(name, key_pem, certificate.public_bytes(Encoding.PEM))
+    serial = secrets.randbits(158) + 1
+    return issue_credentials(name, identity, not_before=datetime.now(UTC), serial=serial)

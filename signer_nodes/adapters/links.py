@@ -11,7 +11,7 @@ from signer_nodes.api.client import CALL_TIMEOUT_S, NodeClient, OnBoot, Service,
 from signer_nodes.api.envelope import ReplyT, What
 from signer_nodes.api.errors import Unreachable
 
-HEAD_TIMEOUT_S = 3.0
+HEAD_TIMEOUT_S = 1.0
 OnPeerBoot = Callable[[str, BootStatement], None]
 
 

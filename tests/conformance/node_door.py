@@ -21,7 +21,6 @@ from policy.errors import (
     InvariantError,
     OperationalError,
 )
-from signer_nodes.adapters.boot import make_boot_certificate, make_identity_certificate
 from signer_nodes.adapters.server import NodeServer
 from signer_nodes.api import node_pb2 as pb
 from signer_nodes.api.boot_statement import BootStatement
@@ -37,6 +36,7 @@ from signer_nodes.api.client import (
 )
 from signer_nodes.api.envelope import MESSAGE_BYTES_MAX, SERVICE, envelope
 from signer_nodes.api.handler import Caller
+from signer_nodes.api.issuing import make_boot_certificate, make_identity_certificate
 
 ORIGIN = "log.example.com/test"
 ENTRIES_AT_ONCE = 3

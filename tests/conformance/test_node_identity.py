@@ -1,7 +1,5 @@
 """Certificates, boot statements and identity files: who is who, and which boot of it."""
 
-from pathlib import Path
-
 import pytest
 from cryptography import x509
 
@@ -9,14 +7,13 @@ from policy.errors import (
     CallerError,
     InvalidSignatureError,
     MalformedError,
-    OperationalError,
 )
-from signer_nodes.adapters.boot import file_identity, make_boot_certificate, make_identity_certificate
 from signer_nodes.api.boot_statement import BootCheck, check_boot, parse_boot, verify_boot
 from signer_nodes.api.certificates import read_certificate
 from signer_nodes.api.client import (
     PinnedIdentity,
 )
+from signer_nodes.api.issuing import make_boot_certificate, make_identity_certificate
 from tests.conformance.node_door import NOW, ORIGIN, A, B, Identity
 
 
@@ -85,19 +82,3 @@ def test_boot_certificate_is_no_authority() -> None:
     certificate = x509.load_pem_x509_certificate(A.certificate()[1])
 
     assert not certificate.extensions.get_extension_for_class(x509.BasicConstraints).value.ca
-
-
-def test_file_identity_is_kept_and_closed_to_others(tmp_path: Path) -> None:
-    path = tmp_path / "coordinator.key"
-    public_key, sign = file_identity(path)
-
-    assert file_identity(path)[0] == public_key
-    assert sign(b"x") == file_identity(path)[1](b"x")
-    assert path.stat().st_mode & 0o777 == 0o600
-    path.chmod(0o640)
-    with pytest.raises(OperationalError, match="chmod 600"):
-        file_identity(path)
-    path.chmod(0o600)
-    path.write_bytes(b"nonsense")
-    with pytest.raises(OperationalError):
-        file_identity(path)

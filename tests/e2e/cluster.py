@@ -36,22 +36,13 @@ from policy.log.checkpoint import (
 )
 from policy.log.merkle import Frontier, leaf_hash
 from policy.state import Job, Outcome, State
-from signer_nodes.adapters.boot import file_identity, make_boot_certificate, make_identity_certificate
 from signer_nodes.api import node_pb2 as pb
 from signer_nodes.api.card import Card, parse_card
-from signer_nodes.api.certificates import Credentials, PinnedIdentity
+from signer_nodes.api.certificates import PinnedIdentity
 from signer_nodes.api.client import NodeClient, Service, Target, Unreachable
+from signer_nodes.api.issuing import issue_credentials, make_identity_certificate
 from signer_nodes.provisioning import PeerAddress, Pinned, join
-
-ORIGIN = "log.example.com/test"
-CHAIN = "evm:31337"
-NODES = ("node-a", "node-b", "node-c")
-WITNESS = "witness-1"
-CUSTOMER = "0x" + "c5" * 20
-STRANGER = "0x" + "5a" * 20
-ETH = 10**18
-GWEI = 10**9
-DAY_MS = 24 * 3600 * 1000
+from tests.e2e.deployment import CHAIN, CUSTOMER, ETH, NODES, ORIGIN, policy_document
 
 
 def now_ms() -> int:
@@ -70,41 +61,6 @@ def free_port() -> int:
 
 def node_command(*arguments: str) -> list[str]:
     return [sys.executable, "-m", "signer_nodes.main", *arguments]
-
-
-def policy_document(*, daily_eth: int = 10) -> Json:
-    return {
-        "version": 1,
-        "name": "test",
-        "chains": {CHAIN: {"native": "eth", "fee_ceiling": str(ETH // 10)}},
-        "assets": {"eth": {"chain": CHAIN, "kind": "native", "decimals": 18}},
-        "keys": {"hot": {"curve": "secp256k1", "min_signers": 2, "participants": list(NODES)}},
-        "wallets": {"hot": {"tier": "hot", "key": "hot", "chain": CHAIN, "paths": ["m/0/0", "m/0/1"]}},
-        "lists": {"customers": [CUSTOMER]},
-        "forbids": [],
-        "rules": [
-            {
-                "name": "small",
-                "when": {"assets": ["eth"], "destinations": ["customers"], "amount_max": str(ETH)},
-                "then": {"outcome": "allow"},
-            },
-            {
-                "name": "large",
-                "when": {"assets": ["eth"], "destinations": ["customers"]},
-                "then": {"outcome": "approve", "approvals": [{"group": "treasury", "count": 2}]},
-            },
-        ],
-        "limits": [
-            {
-                "name": "daily-eth",
-                "asset": "eth",
-                "window_ms": DAY_MS,
-                "amount_max": str(daily_eth * ETH),
-                "per": ["wallet"],
-            }
-        ],
-        "cancel": {"fee_ceiling": str(ETH // 100)},
-    }
 
 
 @dataclass
@@ -273,13 +229,12 @@ class Cluster:
         return make_entry("genesis", now_ms(), body, signatures=signature_list({"admin": signature}))
 
     def _identity(self) -> None:
-        key, sign = file_identity(self.folder / "coordinator.key")
-        self.coordinator_certificate = make_identity_certificate("coordinator", key, sign=sign)
-        (self.folder / "coordinator.pem").write_bytes(self.coordinator_certificate)
-        key_pem, certificate = make_boot_certificate(
-            "coordinator", key, sign=sign, not_before=datetime.now(UTC), serial=secrets.randbits(100) + 1
+        key = Ed25519PrivateKey.generate()
+        certificate = make_identity_certificate("coordinator", raw_public(key), sign=key.sign)
+        (self.folder / "coordinator.pem").write_bytes(certificate)
+        self.credentials = issue_credentials(
+            "coordinator", key, not_before=datetime.now(UTC), serial=secrets.randbits(100) + 1
         )
-        self.credentials = Credentials("coordinator", key_pem, certificate)
 
     def join_all(self, roster: Pinned | None = None) -> None:
         """Configure every cosigner for the deployment, or for a newer roster of it."""
@@ -481,6 +436,17 @@ class ScriptedCoordinator:
         body: Json = {"origin": ORIGIN, "job": job_id.hex()}
         time_ms = max(now_ms(), self.state.time_ms)
         return self.add(make_entry("burn", time_ms, body, signatures=signature_list(signatures)))
+
+
+async def found(cluster: Cluster) -> None:
+    """The genesis entry and the key, so that the deployment can sign."""
+    coordinator = ScriptedCoordinator(cluster)
+    await coordinator.ready()
+    assert coordinator.add(cluster.genesis).accepted
+    await coordinator.commit()
+    assert (await coordinator.create_key()).accepted
+    await coordinator.commit()
+    await coordinator.close()
 
 
 def scratch_folder() -> Path:

@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from tests.e2e.cluster import Cluster, ScriptedCoordinator, scratch_folder
+from tests.e2e.cluster import Cluster, ScriptedCoordinator, found, scratch_folder
 
 
 @pytest.fixture(scope="module")
@@ -15,7 +15,7 @@ async def cluster() -> AsyncIterator[Cluster]:
     made = Cluster(folder)
     try:
         made.start()
-        await _found(made)
+        await found(made)
         yield made
     finally:
         made.kill_all()
@@ -30,13 +30,3 @@ async def coordinator(cluster: Cluster) -> AsyncIterator[ScriptedCoordinator]:
     await made.recover()
     yield made
     await made.close()
-
-
-async def _found(cluster: Cluster) -> None:
-    coordinator = ScriptedCoordinator(cluster)
-    await coordinator.ready()
-    assert coordinator.add(cluster.genesis).accepted
-    await coordinator.commit()
-    assert (await coordinator.create_key()).accepted
-    await coordinator.commit()
-    await coordinator.close()

@@ -20,9 +20,10 @@ import pytest
 from deploy.containers.assemble import NODE_DISTRIBUTIONS, PROJECT_PACKAGES, VENV, closure, is_wanted
 from signer_nodes.api.card import parse_card
 from tests.e2e import test_nodes as nodes
-from tests.e2e.cluster import ORIGIN, WITNESS, Cluster, ScriptedCoordinator
+from tests.e2e.cluster import Cluster, ScriptedCoordinator
 from tests.e2e.containers.cluster import COMPOSE_FILE, INSIDE, ROOT, ContainerCluster, ContainerProcess, ran
 from tests.e2e.containers.engine import NoEngine, find_compose
+from tests.e2e.deployment import ORIGIN, WITNESS
 
 pytest_plugins = ("tests.fixtures_docker",)
 BUILD_S = 600

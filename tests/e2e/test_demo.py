@@ -31,6 +31,7 @@ from cli.demo.policy import CUSTOMER, STRANGER
 from policy.log.tiles import read_entries
 from tests.e2e.processes import none_left, running_with
 
+pytestmark = pytest.mark.timeout(300)  # the fixture plays the whole demo; a busy machine is slower
 PROGRAM = Path(sys.executable).parent / "quorumkeep"
 EXPECTED = {
     "small_withdrawal": "settled",
@@ -46,7 +47,7 @@ EXPECTED = {
 }
 ROW_KEYS = {"name", "expected", "status", "tx_hash", "block", "rule", "seconds"}
 ETHER = 10**18
-SERVED_S, STOPPED_S = 90, 15
+STOPPED_S = 15
 
 
 @dataclass(frozen=True, slots=True)
@@ -236,7 +237,7 @@ def test_a_request_survives_kill_9_of_any_process_and_is_paid_once(demo: Demo, v
     os.kill(process, signal.SIGKILL)
 
     deadline = time.monotonic() + 40
-    while (ended := demo.ask("payments", "request", "wait", request, "--json")).returncode:
+    while (ended := demo.ask("payments", "request", "wait", request, "--timeout", "20", "--json")).returncode:
         assert time.monotonic() < deadline, ended
     again = demo.ask("payments", *order)
     assert json.loads(again.stdout)["tx_hash"] == json.loads(ended.stdout)["tx_hash"] is not None

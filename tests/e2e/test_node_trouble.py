@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from signer_nodes.api.client import Refused
-from tests.e2e.cluster import ETH, WITNESS, Cluster, Process, ScriptedCoordinator
+from tests.e2e.cluster import Cluster, Process, ScriptedCoordinator
+from tests.e2e.deployment import ETH, WITNESS
 
 WEAK_KEY = """
 import sys, pkcs11

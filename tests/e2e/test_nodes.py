@@ -10,15 +10,8 @@ from policy.log.note import verify_ed25519
 from signer_nodes.api import node_pb2 as pb
 from signer_nodes.api.client import Refused
 from signer_nodes.witness import Branch
-from tests.e2e.cluster import (
-    CUSTOMER,
-    ETH,
-    ORIGIN,
-    STRANGER,
-    WITNESS,
-    Cluster,
-    ScriptedCoordinator,
-)
+from tests.e2e.cluster import Cluster, ScriptedCoordinator
+from tests.e2e.deployment import CUSTOMER, ETH, ORIGIN, STRANGER, WITNESS
 from tests.e2e.transactions import unsigned_transfer
 
 

@@ -12,16 +12,8 @@ from policy.encoding import Json, canonical, document_hash, statement
 from policy.entries import make_entry, signature_list
 from signer_nodes.api.client import Refused
 from signer_nodes.provisioning import Pinned
-from tests.e2e.cluster import (
-    NODES,
-    ORIGIN,
-    WITNESS,
-    Cluster,
-    Process,
-    ScriptedCoordinator,
-    node_command,
-    now_ms,
-)
+from tests.e2e.cluster import Cluster, Process, ScriptedCoordinator, node_command, now_ms
+from tests.e2e.deployment import NODES, ORIGIN, WITNESS
 
 NEWCOMER = "witness-2"
 

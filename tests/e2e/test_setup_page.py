@@ -15,11 +15,12 @@ import pytest
 from cli.demo.supervisor import free_ports
 from tests.e2e.processes import running_with, secrets_shown
 
+pytestmark = pytest.mark.timeout(300)  # the fixture runs the whole page; a busy machine is slower
 REPOSITORY = Path(__file__).resolve().parents[2]
 PAGE = REPOSITORY / "docs" / "setup.md"
 BLOCK = re.compile(r"^```sh\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 PORT = re.compile(r"(?<=127\.0\.0\.1:)\d+|(?<=--port )\d+")
-PAGE_S = 100
+PAGE_S = 240
 
 
 @dataclass(frozen=True, slots=True)

@@ -236,6 +236,7 @@ class FakeNode:
         self.boots = 1
         self.down = False
         self.mute = False
+        self.bans: list[Json] = []
         self.tip: Tip = EMPTY
         self.log: list[bytes] = []
         self.note: Note | None = None
@@ -306,6 +307,8 @@ class FakeNode:
         self, key: str, signers: tuple[str, ...], *, batch_id: int, batch: int
     ) -> tuple[FreshPresignature, ...]:
         self._check_up()
+        if {str(ban["body"]["against"]) for ban in self.bans} & set(signers):  # type: ignore[index, call-overload]
+            raise ProtocolError(f"{self.name} runs no session with one of {signers}")
         mine = [shares[self.name] for shares in self._dealer.deal(signers, batch_id, batch)]
         ids = [presignature_id(one.session, one.index) for one in mine]
         self._pool.update(zip(ids, mine, strict=True))
@@ -319,7 +322,21 @@ class FakeNode:
         return identity(self.name).sign(statement("burn", {"origin": ORIGIN, "job": job.hex()}))
 
     async def status(self) -> bytes:
-        return b"{}"
+        self._check_up()
+        return canonical({"bans": self.bans})
+
+    def ban(self, against: str) -> None:
+        """Run no sessions with a peer any more, and say so in the status document."""
+        body: Json = {
+            "origin": ORIGIN,
+            "key": KEY,
+            "epoch": 0,
+            "by": self.name,
+            "against": against,
+            "reason": "cheated",
+        }
+        signature = identity(self.name).sign(statement("ban", body))
+        self.bans.append({"body": body, "signature": signature.hex()})
 
     async def close(self) -> None:
         return

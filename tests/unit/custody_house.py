@@ -25,6 +25,7 @@ from custody.sequencer import Sequencer
 from custody.service import Service
 from custody.signing import Signing
 from custody.slots import Slots
+from custody.storage import Database
 from policy.encoding import Json
 from policy.errors import OperationalError
 from policy.intent import Intent
@@ -38,6 +39,13 @@ from tests.unit.custody_cluster import (
     log_key,
     policy_document,
 )
+
+
+async def until(holds: Callable[[], bool], timeout_s: float = 5.0) -> None:
+    """Wait for something nobody tells of."""
+    async with asyncio.timeout(timeout_s):
+        while not holds():  # noqa: ASYNC110 - the nodes of the tests have no events
+            await asyncio.sleep(0.01)
 
 
 class FakeChain:
@@ -99,12 +107,14 @@ class House:
         self.chain: Chain = FakeChain()
         self.genesis = genesis_entry(policy if policy is not None else policy_document())
         self.now_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000
+        self.around_database: Callable[[Database], Database] = lambda database: database
 
     def build(self) -> Parts:
         """A coordinator's parts over the present database."""
         nodes: Mapping[str, Node] = self.nodes
         metrics, key = Metrics(), log_key()
-        database = StoreThread(Store(f"sqlite:///{self.folder / 'custody.db'}"))
+        store = Store(f"sqlite:///{self.folder / 'custody.db'}")
+        database = self.around_database(StoreThread(store))
         signing = Signing(nodes, timeout_s=0.5)
         replication = Replication(database, nodes, on_answer=signing.answered, metrics=metrics)
         return Parts(

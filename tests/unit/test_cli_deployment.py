@@ -8,20 +8,25 @@ from typing import Any
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from cli.certificates import identity_certificate, tls_credentials
 from cli.connection import read_connection
 from cli.demo.policy import ADMINISTRATORS, KEY, NODES, OPERATORS, WALLET, WITNESS, demo_policy
+from cli.deployment import coordinator_config, load_draft
 from cli.files import load_key
 from cli.main import invoke
 from cli.results import Misuse
+from custody.config import load_config
 from policy.audit import parse_trust
 from policy.errors import OperationalError
 from policy.ledger import fold, initial
 from policy.log.merkle import leaf_hash
 from signer_nodes.api.card import Card
-from signer_nodes.api.certificates import PinnedIdentity, read_certificate
+from signer_nodes.api.issuing import make_identity_certificate
 
 ORIGIN = "log.example.com/test"
+
+
+def identity_certificate(name: str, key: Ed25519PrivateKey) -> bytes:
+    return make_identity_certificate(name, key.public_key().public_bytes_raw(), sign=key.sign)
 
 
 class Place:
@@ -107,6 +112,21 @@ def test_clients_and_auditors_get_what_the_administrators_signed(place: Place) -
     assert connection.policy_hash == state.policy_hash
     assert WALLET in connection.policy.wallets and KEY in connection.policy.keys
     assert (trust.genesis, trust.w) == (leaf_hash((folder / "genesis.json").read_bytes()), 3)
+
+
+def test_the_coordinators_configuration_says_what_was_enrolled(place: Place) -> None:
+    chain = "evm:1=http://127.0.0.1:1/?a='b'\"c\""
+    place.run("init", "--origin", ORIGIN, "--chain", chain, "--log-dir", 'a "log"')
+    place.enroll_node("node-a")
+    deployment = place.folder / "deployment"
+    (deployment / "coordinator" / "config.toml").write_text(coordinator_config(load_draft(deployment)))
+
+    config = load_config(deployment / "coordinator" / "config.toml")
+    assert config.chains["evm:1"].url == chain.partition("=")[2]
+    assert config.publish_dir == deployment / "coordinator" / ".." / 'a "log"'
+    assert config.chains["evm:1"].confirmations == 12
+    assert config.nodes["node-a"].address == "127.0.0.1:7701"
+    assert config.nodes["node-a"].certificate.exists()
 
 
 def test_one_signature_below_the_quorum_begins_nothing(place: Place) -> None:
@@ -211,12 +231,3 @@ def test_nothing_is_made_over_what_is_there(place: Place) -> None:
 
     with pytest.raises(OperationalError, match="exists already"):
         place.init()
-
-
-def test_the_coordinators_tls_credentials_are_certified_by_the_identity_others_pin() -> None:
-    key = Ed25519PrivateKey.generate()
-    pinned = PinnedIdentity.of("coordinator", identity_certificate("coordinator", key))
-
-    credentials = tls_credentials("coordinator", key)
-    pinned.certifies(read_certificate(credentials.certificate_pem, "TLS certificate"))
-    assert b"PRIVATE" not in repr(credentials).encode()

@@ -2,7 +2,6 @@
 
 import asyncio
 import random
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -27,19 +26,12 @@ from tests.unit.custody_cluster import (
     policy_document,
     public,
 )
-from tests.unit.custody_house import FakeChain, House, Running
+from tests.unit.custody_house import FakeChain, House, Running, until
 
 
 @pytest.fixture
 def house(tmp_path: Path) -> House:
     return House(tmp_path)
-
-
-async def until(holds: Callable[[], bool], timeout_s: float = 5.0) -> None:
-    """Wait for something nobody tells of."""
-    async with asyncio.timeout(timeout_s):
-        while not holds():  # noqa: ASYNC110 - the nodes of the test have no events
-            await asyncio.sleep(0.01)
 
 
 async def submit(

@@ -365,13 +365,34 @@ def test_an_expired_request_is_not_paid(book: Book) -> None:
     assert rule_of(book) == "request-expired"
 
 
-def test_what_never_had_a_transaction_has_nothing_to_cancel(book: Book) -> None:
+def test_what_has_neither_a_transaction_nor_an_approval_has_nothing_to_cancel(book: Book) -> None:
     waiting = book.request(700)
     book.advance(DAY_MS)
     book.reserve(waiting, purpose=CANCEL, nonce=9)
 
     assert rule_of(book) == "cancel-without-anchor"
     assert WORLD.slot(9) not in book.state.anchors
+
+
+def test_a_slot_that_an_approval_of_the_request_names_can_be_cancelled(book: Book) -> None:
+    waiting = book.request(700)
+    book.approve(waiting, "bob", nonce=9)
+    book.advance(DAY_MS)
+    cancel = book.reserve(waiting, purpose=CANCEL, nonce=9)
+
+    assert rule_of(book) == "cancel"
+    assert book.state.jobs[cancel].anchor == WORLD.slot(9)
+
+
+def test_an_approval_lets_no_other_slot_be_cancelled(book: Book) -> None:
+    waiting, other = book.request(700), book.request(701)
+    book.approve(waiting, "bob", nonce=9)
+    book.approve(other, "bob", nonce=10)
+    book.advance(DAY_MS)
+    book.reserve(waiting, purpose=CANCEL, nonce=10)
+
+    assert rule_of(book) == "cancel-without-anchor"
+    assert WORLD.slot(10) not in book.state.anchors
 
 
 def test_a_cancellation_uses_the_requests_own_anchor(book: Book) -> None:

@@ -17,7 +17,8 @@ from typing import Any
 from policy.log.merkle import leaf_hash
 from signer_nodes.api.card import Card, parse_card
 from signer_nodes.provisioning import Pinned
-from tests.e2e.cluster import NODES, ORIGIN, WITNESS, Cluster, Process, ScriptedCoordinator, free_port
+from tests.e2e.cluster import Cluster, Process, free_port
+from tests.e2e.deployment import NODES, ORIGIN, WITNESS
 
 ROOT = Path(__file__).parents[3]
 COMPOSE_FILE = ROOT / "deploy/containers/compose.yaml"
@@ -158,7 +159,7 @@ class ContainerCluster(Cluster):
 
     def join_all(self, roster: Pinned | None = None) -> None:
         (self.public / "genesis.json").write_bytes(self.genesis)
-        (self.public / "coordinator.pem").write_bytes(self.coordinator_certificate)
+        (self.public / "coordinator.pem").write_bytes((self.folder / "coordinator.pem").read_bytes())
         fixed = ["--dir", INSIDE, "--genesis", f"{PUBLIC}/genesis.json"]
         fixed += ["--fingerprint", leaf_hash(self.genesis).hex()]
         fixed += ["--coordinator", f"{PUBLIC}/coordinator.pem", "--listen", f"0.0.0.0:{PORT}"]
@@ -172,14 +173,3 @@ class ContainerCluster(Cluster):
         others = [other for other in self.processes if other != name]
         peers = [f"--peer={other}={other}:{PORT}={PUBLIC}/{other}.json" for other in others]
         self.compose.run("run", "-T", "--rm", name, "join", *fixed, *peers)
-
-
-async def found(cluster: Cluster) -> None:
-    """The genesis entry and the key of a cluster that was just started."""
-    coordinator = ScriptedCoordinator(cluster)
-    await coordinator.ready()
-    assert coordinator.add(cluster.genesis).accepted
-    await coordinator.commit()
-    assert (await coordinator.create_key()).accepted
-    await coordinator.commit()
-    await coordinator.close()

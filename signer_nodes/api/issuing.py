@@ -1,14 +1,13 @@
-"""Certificates of an identity whose private key never leaves its HSM.
+"""Making certificates: an identity's own, and the one it gives a process for its TLS key.
 
-``cryptography`` wants to sign what it builds, so a certificate is built and signed with a throwaway key
-of the same kind; only the part to be signed is kept, and the HSM's signature put under it.
+An identity's private key may be in an HSM, but ``cryptography`` wants to sign what it builds. So a
+certificate is built and signed with a throwaway key of the same kind; only the part to be signed is
+kept, and the identity's signature put under it.
 """
 
 import ipaddress
-import os
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature
@@ -22,13 +21,11 @@ from cryptography.hazmat.primitives.serialization import (
     Encoding,
     NoEncryption,
     PrivateFormat,
-    PublicFormat,
-    load_pem_private_key,
 )
 
-from policy.errors import CallerError, InvariantError, OperationalError, ProtocolError
+from policy.errors import CallerError, InvariantError, ProtocolError
 from policy.fields import NAME
-from signer_nodes.api.certificates import PinnedIdentity
+from signer_nodes.api.certificates import Credentials, PinnedIdentity
 
 IDENTITY_FROM = datetime(2000, 1, 1, tzinfo=UTC)
 NEVER_EXPIRES = datetime(9999, 12, 31, 23, 59, 59, tzinfo=UTC)
@@ -81,36 +78,15 @@ def make_boot_certificate(
     return key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()), certificate
 
 
-def file_identity(path: Path) -> tuple[bytes, Sign]:
-    """The Ed25519 identity of a process without an HSM (the coordinator): public key and ``sign``.
-
-    A missing file is created with a new key and mode 0600. Raises ``OperationalError`` for a file that
-    others may read or that holds something else.
-    """
-    try:
-        if not path.exists():
-            _create_identity(path)
-        if path.stat().st_mode & 0o077:
-            raise OperationalError(f"identity file {path} is open to others: chmod 600 it, or make a new one")
-        key = load_pem_private_key(path.read_bytes(), password=None)
-    except (OSError, ValueError, TypeError) as error:
-        raise OperationalError(f"identity file {path} cannot be used: {type(error).__name__}") from error
-    if not isinstance(key, Ed25519PrivateKey):
-        raise OperationalError(f"identity file {path} holds no Ed25519 key: put the right one there")
-    return key.public_key().public_bytes(Encoding.Raw, PublicFormat.Raw), key.sign
-
-
-def _create_identity(path: Path) -> None:
-    pem = Ed25519PrivateKey.generate().private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
-    partial = path.with_name(f"{path.name}.new")  # a crash leaves this name, never half a key in `path`
-    partial.unlink(missing_ok=True)
-    descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with os.fdopen(descriptor, "wb") as file:
-        file.write(pem)
-        file.flush()
-        os.fsync(file.fileno())
-    os.link(partial, path)  # fails if another process was first: its key stays
-    partial.unlink()
+def issue_credentials(
+    name: str, identity: Ed25519PrivateKey, *, not_before: datetime, serial: int
+) -> Credentials:
+    """A fresh TLS key for one process of an identity without an HSM, such as the coordinator."""
+    public_key = identity.public_key().public_bytes_raw()
+    key_pem, certificate = make_boot_certificate(
+        name, public_key, sign=identity.sign, not_before=not_before, serial=serial
+    )
+    return Credentials(name, key_pem, certificate)
 
 
 def _builder(

@@ -1,0 +1,93 @@
+"""kill -9 of any one process at any time: nothing signed twice, no request lost, and everything resumes."""
+
+import os
+import random
+import shutil
+import signal
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from cli.demo.scenario import COORDINATOR_NAME, COSIGNERS, Deployment, wait_live
+from tests.e2e.payment_stream import SMALLEST, Stream, check_everything, running_deployment
+
+VICTIMS = (COORDINATOR_NAME, *COSIGNERS)
+BETWEEN_S = 2.0
+EVERY_S = 0.25
+SETTLE_S = 60.0
+
+
+@pytest.fixture(scope="module")
+def deployment() -> Iterator[Deployment]:
+    with running_deployment() as made:
+        yield made
+
+
+@pytest.fixture(scope="module")
+def paid() -> dict[str, int]:
+    """Every payment of this module, which all share one chain."""
+    return {}
+
+
+def kill(deployment: Deployment, name: str) -> None:
+    """kill -9, and wait until the supervisor has brought it back and it follows the log again."""
+    process = deployment.supervisor.process_ids()[name]
+    os.kill(process, signal.SIGKILL)
+    deadline = time.monotonic() + 10
+    while deployment.supervisor.process_ids()[name] == process:
+        assert time.monotonic() < deadline, f"nobody has started {name} again"
+        time.sleep(0.02)
+
+
+def kill_in_turns(deployment: Deployment, source: random.Random, *, rounds: int) -> None:
+    """Every process once a round, in seeded order, each at a seeded moment once all are well again."""
+    for _ in range(rounds):
+        for name in source.sample(VICTIMS, len(VICTIMS)):
+            time.sleep(source.random() * BETWEEN_S)
+            kill(deployment, name)
+            wait_live(deployment, COSIGNERS)
+
+
+@pytest.mark.parametrize("seed", [1])
+def test_each_request_is_paid_once_while_every_process_is_killed_in_turn(
+    deployment: Deployment, paid: dict[str, int], seed: int
+) -> None:
+    with Stream(deployment, f"turns-{seed}", SMALLEST * (seed + 1), EVERY_S).flowing() as stream:
+        kill_in_turns(deployment, random.Random(seed), rounds=1)
+    stream.settle(SETTLE_S)
+    paid.update(stream.accepted)
+
+    assert len(stream.accepted) > len(VICTIMS)
+    check_everything(deployment, paid)
+
+
+def test_each_request_is_paid_once_when_the_coordinator_loses_its_database(
+    deployment: Deployment, paid: dict[str, int]
+) -> None:
+    with Stream(deployment, "database", SMALLEST, EVERY_S).flowing() as stream:
+        time.sleep(2.0)
+        deployment.supervisor.kill(COORDINATOR_NAME)
+        shutil.rmtree(deployment.folder / "coordinator" / "data")
+        deployment.supervisor.revive(COORDINATOR_NAME)
+        wait_live(deployment, COSIGNERS)
+    stream.ask_again()  # what no cosigner was told of yet was in the database alone
+    stream.settle(SETTLE_S)
+    paid.update(stream.accepted)
+
+    assert len(stream.accepted) > 4
+    check_everything(deployment, paid)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("seed", range(10, 13))
+def test_each_request_is_paid_once_through_many_rounds_of_kills(
+    deployment: Deployment, paid: dict[str, int], seed: int
+) -> None:
+    with Stream(deployment, f"rounds-{seed}", SMALLEST * (seed + 1), EVERY_S).flowing() as stream:
+        kill_in_turns(deployment, random.Random(seed), rounds=4)
+    stream.settle(2 * SETTLE_S)
+    paid.update(stream.accepted)
+
+    check_everything(deployment, paid)

@@ -1,0 +1,188 @@
+"""Each outside call of the coordinator fails once as "not done" and once as "done, not told", and the
+coordinator is killed at that point: every request is paid all the same, and once.
+"""
+
+import asyncio
+from collections import Counter
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from custody.requests import State
+from policy import ledger
+from policy.entries import ReserveEntry, SignatureEntry, parse_entry
+from policy.errors import OperationalError
+from policy.state import JobStatus
+from tests.simulation.custody_faults import Fault, Faults, FaultyHouse, Player, Way, kinds, protocols
+from tests.unit.custody_cluster import COSIGNERS, ETHER, NODES
+
+SHORT_MS = 900
+NUMBERS = (1, 2)
+AT_ONCE = 8
+
+
+async def nothing(house: FaultyHouse) -> None:
+    return
+
+
+async def pay(player: Player) -> None:
+    """Two small payments, and a large one that an operator approves."""
+    await player.key()
+    small = [await player.submit(f"small {amount}", amount) for amount in (1, 2)]
+    large = await player.submit("large", 5 * ETHER)
+    await player.approve(large)
+    for request in small:
+        await player.reach(request, State.SETTLED)
+    await player.patiently(player.service.status)
+
+
+async def lose_the_database(house: FaultyHouse) -> None:
+    """Pay, and then lose everything that the coordinator had on its disk."""
+    await Player(house).live(pay)
+    for file in house.folder.glob("custody.db*"):
+        file.unlink()
+
+
+async def rebuild(player: Player) -> None:
+    """The same requests again, and one more."""
+    await pay(player)
+    await player.reach(await player.submit("after", 3), State.SETTLED)
+
+
+async def expire(player: Player) -> None:
+    """A reserved payment and a waiting one expire; the slot of the first is cancelled, one behind is paid."""
+    await player.key()
+    mute(player, True)
+    stuck = await player.submit("stuck", 11, SHORT_MS)
+    unapproved = await player.submit("unapproved", 5 * ETHER + 1, SHORT_MS)
+    await player.reach(stuck, State.EXPIRED, State.CANCELLED)
+    await player.reach(unapproved, State.EXPIRED)
+    mute(player, False)
+    await player.reach(await player.submit("behind", 12), State.SETTLED)
+    if player.service_state().requests[stuck].anchor is not None:
+        await player.reach(stuck, State.CANCELLED)
+    while any(job.status is JobStatus.RESERVED for job in player.service_state().jobs.values()):
+        await asyncio.sleep(0.02)
+
+
+def mute(player: Player, on: bool) -> None:
+    for name in NODES:
+        player.house.nodes[name].mute = on
+
+
+@dataclass(frozen=True)
+class Case:
+    """A story, how the house comes to its beginning, and what is paid by its end."""
+
+    name: str
+    prepare: Callable[[FaultyHouse], Awaitable[None]]
+    story: Callable[[Player], Awaitable[None]]
+    paid: tuple[int, ...]
+
+
+CASES = (
+    Case("pay", nothing, pay, (1, 2, 5 * ETHER)),
+    Case("rebuild", lose_the_database, rebuild, (1, 2, 3, 5 * ETHER)),
+    Case("expire", nothing, expire, (12,)),
+)
+UNUSED = {
+    "Chain.balance": "for people who look; nothing is decided by it",
+    "Chain.check": "before the coordinator starts",
+    "Node.close": "at the end of the process",
+}
+CASE_OF = {
+    **dict.fromkeys(("Database.checkpoint_between", "Node.entries"), CASES[1]),
+    **dict.fromkeys(
+        (
+            "Chain.cancel_fees",
+            "Database.drop_duty",
+            "Database.postpone",
+            "Database.release_slot",
+            "Database.slot_is_waited_for",
+            "Node.burn",
+            "Node.quorum",
+        ),
+        CASES[2],
+    ),
+}
+"""The story in which a call is made, when it is not the first."""
+
+
+async def played(case: Case, folder: Path, fault: Fault | None, *, down: bool = False) -> FaultyHouse:
+    """Play a case with one fault, and perhaps without the witness; check all that must hold."""
+    house = FaultyHouse(folder, Faults())
+    house.nodes["witness"].down = down
+    await case.prepare(house)
+    house.faults = Faults(fault)
+    player = Player(house)
+    await player.live(case.story)
+    assert all(isinstance(error, OperationalError) for error in player.ends), player.ends
+    check(case, house)
+    return house
+
+
+def check(case: Case, house: FaultyHouse) -> None:
+    """Each request is paid once, by one anchor; nothing is used twice; all cosigners agree."""
+    assert Counter(amount for amount in house.watched.paid() if amount) == Counter(case.paid)
+    logs = sorted((house.nodes[name].log for name in COSIGNERS), key=len)
+    assert all(log == logs[-1][: len(log)] for log in logs)
+    state = ledger.initial()
+    for entry in logs[-1]:
+        state, _ = ledger.fold(state, entry)
+    assert all(node.tip.state.digest == state.digest for node in house.nodes.values() if node.log == logs[-1])
+    anchors = Counter(
+        anchor
+        for request in state.requests.values()
+        for anchor in {state.jobs[j].anchor for j in request.jobs}
+    )
+    assert set(anchors.values()) <= {1}
+    assert all(len({state.jobs[j].anchor for j in one.jobs}) <= 1 for one in state.requests.values())
+    entries = [parse_entry(entry).entry for entry in logs[-1]]
+    reserved = [p for entry in entries if isinstance(entry, ReserveEntry) for p in entry.presignatures]
+    signed = [entry for entry in entries if isinstance(entry, SignatureEntry)]
+    assert len(reserved) == len(set(reserved))
+    assert len(signed) == len({entry.job for entry in signed})
+    assert len(signed) == len({entry.signature[:32] for entry in signed})
+
+
+async def all_of(*cases: Awaitable[object]) -> None:
+    """Run several at once: they wait more than they work."""
+    gate = asyncio.Semaphore(AT_ONCE)
+
+    async def one(case: Awaitable[object]) -> None:
+        async with gate:
+            await case
+
+    async with asyncio.TaskGroup() as group:
+        for case in cases:
+            group.create_task(one(case))
+
+
+def test_every_port_of_the_coordinator_has_faults_around_it() -> None:
+    assert set(protocols()) == {"Chain", "Database", "Node"}
+    assert set(UNUSED) | set(CASE_OF) <= set(kinds())
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+async def test_the_stories_end_well_without_a_fault(case: Case, tmp_path: Path) -> None:
+    house = await played(case, tmp_path, None)
+
+    print({kind: house.faults.calls[kind] for kind in kinds()})  # noqa: T201
+
+
+@pytest.mark.parametrize("kind", [kind for kind in kinds() if kind not in UNUSED])
+async def test_a_call_that_goes_wrong_loses_no_request_and_pays_none_twice(kind: str, tmp_path: Path) -> None:
+    case = CASE_OF.get(kind, CASES[0])
+    faults = [Fault(kind, number, way) for number in NUMBERS for way in Way]
+
+    async def one(number: int, fault: Fault) -> None:
+        (folder := tmp_path / str(number)).mkdir()
+        try:
+            house = await played(case, folder, fault, down=number % 2 == 0)
+        except BaseException as e:
+            raise AssertionError(f"{fault} {number} {e!r}") from e
+        assert house.faults.happened or fault.number > house.faults.calls[kind] > 0, f"{kind} is not called"
+
+    await all_of(*(one(number, fault) for number, fault in enumerate(faults + faults[1:]+faults[:1])))

@@ -1,0 +1,115 @@
+"""The pools: what is in stock serves whoever is up, and what is not foreseen is made on demand."""
+
+import asyncio
+import contextlib
+import time
+from collections.abc import AsyncIterator
+from itertools import combinations
+from pathlib import Path
+from typing import cast
+
+import pytest
+
+from custody.adapters.database import StoreThread
+from custody.adapters.store import Store
+from custody.metrics import Metrics
+from custody.pools import Pools, PoolSizes
+from custody.ports import FreshPresignature, Node
+from custody.signing_sets import family
+from policy.errors import OperationalError
+from policy.state import KeyRecord, State
+from tests.unit.custody_house import until
+from tests.unit.test_custody_signing_sets import world
+
+
+class Maker:
+    """A node as far as a pool asks it: it is up or not, and makes presignatures."""
+
+    def __init__(self) -> None:
+        self.boot = "1"
+
+    async def presign(
+        self, key: str, signers: tuple[str, ...], *, batch_id: int, batch: int
+    ) -> tuple[FreshPresignature, ...]:
+        tag = f"{signers} {batch_id}".encode()
+        return tuple(FreshPresignature((tag + bytes([i]))[-32:].rjust(32), bytes(33)) for i in range(batch))
+
+
+@contextlib.asynccontextmanager
+async def pools(folder: Path, state: State, nodes: dict[str, Maker]) -> AsyncIterator[Pools]:
+    store = Store(f"sqlite:///{folder / 'custody.db'}")
+    database = StoreThread(store)
+    made = Pools(
+        database,
+        cast("dict[str, Node]", nodes),
+        sizes=PoolSizes(2, 4),
+        now_ms=lambda: time.time_ns() // 1_000_000,
+        metrics=Metrics(),
+    )
+    task = asyncio.create_task(made.run(lambda: state))
+    yield made
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+    database.close()
+
+
+def stock_of(made: Pools, signers: tuple[str, ...]) -> int:
+    return sum(stock for group, stock in made.report() if group.signers == signers)
+
+
+async def taken(made: Pools, state: State, key: KeyRecord) -> tuple[str, ...]:
+    async with asyncio.timeout(5):
+        while True:
+            try:
+                return made.take(state, key)[0].signers
+            except OperationalError:
+                await asyncio.sleep(0.02)
+
+
+async def test_whichever_two_of_six_are_down_the_stock_serves(tmp_path: Path) -> None:
+    state, key = world(3, 6)
+    nodes = {name: Maker() for name in key.participants}
+    async with pools(tmp_path, state, nodes) as made:
+        await until(lambda: sum(stock >= 2 for _, stock in made.report()) >= len(family(state, key)))
+
+        for down in combinations(key.participants, 2):
+            for name, node in nodes.items():
+                node.boot = "" if name in down else "1"
+            group, item = made.take(state, key)
+            made.give_back(group, item)
+            assert not set(down) & set(group.signers)
+
+
+async def test_a_set_nobody_foresaw_is_made_on_demand_and_dropped_again(tmp_path: Path) -> None:
+    state, key = world(3, 6)
+    nodes = {name: Maker() for name in key.participants}
+    kept = {group.signers for group in family(state, key)}
+    alone = next(names for names in combinations(key.participants, 3) if names not in kept)
+    for name, node in nodes.items():
+        node.boot = "1" if name in alone else ""
+    async with pools(tmp_path, state, nodes) as made:
+        with pytest.raises(OperationalError, match="3 of them are up"):
+            made.take(state, key)
+        assert await taken(made, state, key) == alone
+        for node in nodes.values():
+            node.boot = "1"
+        await until(lambda: sum(stock >= 2 for _, stock in made.report()) > len(kept))
+        left = stock_of(made, alone)
+        for _ in range(left):
+            made.take(state, key)
+        await asyncio.sleep(0.3)
+
+        assert stock_of(made, alone) <= left
+
+
+async def test_nodes_that_answer_slowly_get_a_set_without_them(tmp_path: Path) -> None:
+    state, key = world(2, 4)
+    nodes = {name: Maker() for name in key.participants}
+    async with pools(tmp_path, state, nodes) as made:
+        await taken(made, state, key)
+        made.suspect(frozenset(key.participants[:2]), for_ms=60_000)
+
+        await taken(made, state, key)
+        await until(lambda: stock_of(made, key.participants[2:]) > 0)
+
+        assert await taken(made, state, key) == key.participants[2:]
