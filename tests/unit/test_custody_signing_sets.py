@@ -23,7 +23,8 @@ def world(t: int, n: int, *bans: tuple[int, int]) -> tuple[State, KeyRecord]:
     state, _ = ledger.fold(ledger.initial(), genesis_entry(policy_document()))
     cosigners = {name: Cosigner(name, bytes(32), "node") for name in names}
     banned = frozenset((KEY, 0, names[a], names[b]) for a, b in bans)
-    return replace(state, roster_or_none=replace(state.roster, cosigners=cosigners), bans=banned), key
+    roster = replace(state.roster, cosigners=cosigners)
+    return replace(state, roster_or_none=roster, bans=banned, keys=state.keys.set(KEY, key)), key
 
 
 @pytest.mark.parametrize(("t", "n"), SHAPES)
