@@ -120,7 +120,7 @@ def _complete(folder: Path, document: dict[str, Any]) -> str:
     """Write what the deployment runs by; the fingerprint of the genesis entry."""
     body, signatures = document["body"], document["signatures"]
     proof = signature_list({name: bytes.fromhex(signature) for name, signature in signatures.items()})
-    entry = make_entry("genesis", document["time_ms"], body, signatures=proof)
+    entry = make_entry("genesis", document["time_ms"], body=body, signatures=proof)
     if len(entry) > ENTRY_BYTES_MAX:
         raise OperationalError(
             f"the genesis entry has {len(entry)} bytes, {ENTRY_BYTES_MAX} fit: shorten a list"

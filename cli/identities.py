@@ -135,7 +135,7 @@ def _read_credential(fields: Fields) -> dict[str, Json]:
         id=fields.hex("id", length_max=1023),
         public_key=fields.hex("public_key", length=65),
         rp_id=fields.text("rp_id", length_max=253),
-        origins=fields.items("origins", _read_origin, 8),
+        origins=fields.items("origins", _read_origin, count_max=8),
     )
     fields.done()
     return _credential_body(credential)

@@ -4,23 +4,25 @@ An approval is checked here first as a courtesy: what the log would not take in 
 and not logged. One that passes is durable before it is answered.
 """
 
+import asyncio
 import logging
 
 from custody.api.errors import CallRefused, Code
 from custody.candidates import Candidate
 from custody.parts import Parts
 from custody.payments import approve
-from custody.planning import approval_draft
+from custody.planning import approval_draft, groups_wanted
 from custody.records import PendingApproval, RequestRecord, request_body
 from custody.requests import State
 from policy.admission import check_approval
 from policy.approval import parse_approval, parse_assertion
 from policy.encoding import Json, canonical, parse_canonical
 from policy.entries import ApprovalEntry
-from policy.errors import InvalidSignatureError, MalformedError, ProtocolError
+from policy.errors import InvalidSignatureError, MalformedError, OperationalError, ProtocolError
 from policy.intent import parse_request
 
 BODY_BYTES_MAX = 16 * 1024
+SWEEP_S = 2.0
 _LOG = logging.getLogger(__name__)
 
 
@@ -38,24 +40,24 @@ async def take_approval(parts: Parts, body: bytes, *, assertion: bytes) -> Reque
     return await parts.database.get(approval.request) or record
 
 
-async def resume(parts: Parts) -> None:
-    """Log what a crash kept from the log, and look again at every request that waits."""
-    for pending in await parts.database.pending_approvals():
-        reason = await _log(parts, pending)
-        if reason:
-            _LOG.info("approval %s: %s", pending.approval_id.hex(), reason)
-    before = b""
+async def run(parts: Parts) -> None:
+    """Look at every request that waits, then log what a crash or a failure kept from it, until cancelled."""
+    await _log_pending(parts)
+    await _look_at_waiting(parts)
     while True:
-        waiting = await parts.database.requests(state=State.WAITING, before=before)
-        for record in waiting:
-            await approve(parts, record.request)
-        if not waiting:
-            return
-        before = waiting[-1].request
+        await asyncio.sleep(SWEEP_S)
+        try:
+            await _log_pending(parts)
+        except OperationalError as error:
+            _LOG.warning("approvals wait: %s", error)
 
 
 async def drafts(parts: Parts, operator: str) -> list[bytes]:
-    """The approvals an operator could give, as canonical bodies without id and operator."""
+    """The approvals an operator could give, as canonical bodies without id and operator.
+
+    Those are of requests that wait for a group the operator is in, for initiators the operator does not
+    stand behind.
+    """
     state, now = parts.sequencer.state, parts.now_ms()
     waiting = await parts.database.requests(state=State.WAITING, limit=500)
     found = []
@@ -63,6 +65,8 @@ async def drafts(parts: Parts, operator: str) -> list[bytes]:
         request = parse_request(request_body(record))
         initiator = state.roster.initiators.get(request.initiator)
         if initiator is None or operator in initiator.people or record.nonce is None:
+            continue
+        if not groups_wanted(state.policy, record.rule) & state.roster.operators[operator].groups:
             continue
         given = state.requests[record.request].approvals
         if not any(
@@ -72,17 +76,31 @@ async def drafts(parts: Parts, operator: str) -> list[bytes]:
     return found
 
 
+async def _log_pending(parts: Parts) -> None:
+    for pending in await parts.database.pending_approvals():
+        reason = await _log(parts, pending)
+        if reason:
+            _LOG.info("approval %s: %s", pending.approval_id.hex(), reason)
+
+
+async def _look_at_waiting(parts: Parts) -> None:
+    before = b""
+    while waiting := await parts.database.requests(state=State.WAITING, before=before):
+        for record in waiting:
+            await approve(parts, record.request)
+        before = waiting[-1].request
+
+
 async def _log(parts: Parts, pending: PendingApproval) -> str:
     """Put a durable approval into the log; why it is not in, or nothing."""
     body = parse_canonical(pending.body, bytes_max=BODY_BYTES_MAX)
     assertion = parse_canonical(pending.assertion, bytes_max=BODY_BYTES_MAX)
     outcome = await parts.sequencer.log(Candidate("approval", body, {"assertion": assertion}))
-    await parts.database.drop_approval(pending.approval_id)
     known = parts.sequencer.state.approval_ids.get(pending.approval_id) == pending.request
-    if not outcome.accepted and not known:
-        return outcome.reason
-    await approve(parts, pending.request)
-    return ""
+    if outcome.accepted or known:
+        await approve(parts, pending.request)
+    await parts.database.drop_approval(pending.approval_id)  # last: until then it is looked at again
+    return "" if outcome.accepted or known else outcome.reason
 
 
 async def _open_request(parts: Parts, entry: ApprovalEntry) -> RequestRecord:

@@ -1,12 +1,12 @@
-"""Starting: which branch of the log to go on with, and catching up with it.
+"""What the cosigners hold of the log, and fetching it.
 
-A coordinator that starts asks the cosigners first, and goes on with the longest branch that any of them
-cosigned. Enough of them must answer (more than c - w + f) that no head under w cosignatures is missed.
+A coordinator that starts asks them first; ``starting.py`` chooses. Enough of them must answer (more than
+c - w + f) that no head under w cosignatures is missed.
 """
 
 import asyncio
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from custody.candidates import Folded, Tip, extend
@@ -44,7 +44,7 @@ def read_head(head: Head, *, origin: str, log_key: bytes) -> Checkpoint:
     A cosigner that has just started may have folded more of the log than it has cosigned yet.
     """
     note = parse_note(head.note, NOTE_BYTES_MAX)
-    verify_log_signature(note, origin, log_key)
+    verify_log_signature(note, origin, public_key=log_key)
     checkpoint = parse_checkpoint(note.body)
     if checkpoint.origin != origin or checkpoint.size > head.size:
         raise MalformedError(
@@ -63,11 +63,6 @@ def read_branch(name: str, head: Head, *, origin: str, roster: Roster) -> Branch
         raise MalformedError(f"{name} names a head it did not cosign")
     quorum = head.quorum if head.quorum and _has_quorum(head.quorum, roster) else b""
     return Branch(name, checkpoint, _log_line_only(note, origin), quorum)
-
-
-def longest(branches: Sequence[Branch]) -> Branch | None:
-    """The branch to go on with; the first of the longest by name, so that every start chooses alike."""
-    return min(branches, key=lambda branch: (-branch.checkpoint.size, branch.holder), default=None)
 
 
 async def ask_heads(nodes: Mapping[str, Node], *, origin: str, roster: Roster) -> tuple[Branch, ...]:
@@ -97,8 +92,7 @@ async def fetch(node: Node, tip: Tip, *, branch: Branch) -> tuple[Tip, tuple[Fol
     if found != (branch.checkpoint.root, branch.checkpoint.state):
         raise InvariantError(
             f"the entries of {node.name} up to {branch.checkpoint.size} do not lead to the head it cosigned "
-            f"({branch.checkpoint.root.hex()}), but to {found[0].hex()}: if this database is an old copy, "
-            "move it away and start without one"
+            f"({branch.checkpoint.root.hex()}), but to {found[0].hex()}"
         )
     return tip, tuple(folded)
 

@@ -100,11 +100,11 @@ def _write(state: State, candidate: Candidate, time_ms: int) -> bytes | Outcome:
     body = candidate.body(state) if callable(candidate.body) else candidate.body
     try:
         if candidate.kind in JUDGED:
-            verdict = ledger.judge(state, candidate.kind, body, time_ms=time_ms)
+            verdict = ledger.judge(state, candidate.kind, body=body, time_ms=time_ms)
             if candidate.kind == "reserve" and verdict.outcome is not Answer.ALLOW:
                 return Outcome("reserve", False, verdict.reason, b"", verdict)
             proof["verdict"] = verdict.to_json()
-        entry = make_entry(candidate.kind, time_ms, body, **proof)
+        entry = make_entry(candidate.kind, time_ms, body=body, **proof)
     except MalformedError as error:
         return Outcome(candidate.kind, False, str(error))
     if len(entry) > ENTRY_BYTES_MAX:

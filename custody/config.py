@@ -27,6 +27,8 @@ certificate = "node-a.pem"
 url = "http://127.0.0.1:8545"
 confirmations = 1
 poll_ms = 500
+replace_after_ms = 180000             # a transaction that waits longer is made dearer; 0: never
+replacements_max = 3
 ```
 """
 
@@ -54,11 +56,13 @@ class NodeConfig:
 
 @dataclass(frozen=True, slots=True)
 class ChainConfig:
-    """The endpoint of a chain, and when a transaction on it is settled."""
+    """The endpoint of a chain, when a transaction on it is settled, and when it is stuck."""
 
     url: str
     confirmations: int
     poll_ms: int
+    replace_after_ms: int
+    replacements_max: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,6 +145,8 @@ def _chain(fields: Fields) -> ChainConfig:
         url=fields.text("url", length_max=TEXT_MAX),
         confirmations=_integer(fields, "confirmations", 1, low=1, high=10_000),
         poll_ms=_integer(fields, "poll_ms", 500, low=10, high=600_000),
+        replace_after_ms=_integer(fields, "replace_after_ms", 180_000, high=86_400_000),
+        replacements_max=_integer(fields, "replacements_max", 3, high=20),
     )
     fields.done()
     return chain

@@ -59,7 +59,7 @@ class Duties:
         self._again: set[tuple[bytes, Effect]] = set()
         self._slots = asyncio.Semaphore(CONCURRENT_MAX)
         self._failed: asyncio.Future[None] | None = None
-        self._stopped = False
+        self._stopped = self._unsure = False
         self.on_changed: list[Callable[[RequestRecord], None]] = []
 
     def use(self, handlers: Mapping[Effect, Handler]) -> None:
@@ -70,9 +70,10 @@ class Duties:
         """Take up what is owed, then expire what is overdue, until cancelled."""
         self._failed = asyncio.get_running_loop().create_future()
         try:
-            for duty in await self._database.duties():
-                self._schedule(duty)
+            await self._take_up()
             while True:
+                if self._unsure:
+                    await self._take_up()
                 await self._expire()
                 await asyncio.wait([self._failed], timeout=SWEEP_S)
                 if self._failed.done():
@@ -86,7 +87,11 @@ class Duties:
 
     async def apply(self, change: Change) -> RequestRecord | None:
         """Make an event durable and schedule what it asks for; None when it changed nothing."""
-        applied = await self._database.apply(change, self._now_ms())
+        try:
+            applied = await self._database.apply(change, self._now_ms())
+        except OperationalError:
+            self.look_again()
+            raise
         if applied is None:
             return None
         self.applied(applied)
@@ -103,6 +108,17 @@ class Duties:
     def submitted(self, record: RequestRecord) -> None:
         """A new request is durable."""
         self.applied(Applied(record, START.effects))
+
+    def look_again(self) -> None:
+        """A write failed that may be done all the same: take up soon what the database says is owed."""
+        self._unsure = True
+
+    async def _take_up(self) -> None:
+        """Schedule what is owed and not under way."""
+        self._unsure = False
+        for duty in await self._database.duties():
+            if (duty.request, duty.effect) not in self._running:
+                self._schedule(duty)
 
     def _schedule(self, duty: Duty) -> None:
         key = (duty.request, duty.effect)

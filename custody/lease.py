@@ -1,11 +1,28 @@
-"""Exactly one coordinator writes: an exclusive lock on a file, held as long as the process lives."""
+"""Exactly one coordinator writes: a lock on its folder, and a lease in its database.
 
+The lock keeps a second process from starting on the same folder. The lease keeps one elsewhere from the
+same database: it has a number that rises with every writer, each transaction checks that it still has
+the newest, and while its holder says that it lives no other can take it. What it promises rests on the
+number alone; clocks only say when a silent holder may be replaced.
+"""
+
+import asyncio
+import contextlib
 import fcntl
+import logging
 import os
+import secrets
+from collections.abc import Callable
 from pathlib import Path
 from typing import IO
 
+from custody.storage import Database
 from policy.errors import OperationalError
+
+LEASE_MS = 15_000
+RENEW_S = 3.0
+HOLDER_BYTES = 16
+_LOG = logging.getLogger(__name__)
 
 
 def take_lease(folder: Path) -> IO[str]:
@@ -25,3 +42,31 @@ def take_lease(folder: Path) -> IO[str]:
     file.write(f"{os.getpid()}\n")
     file.flush()
     return file
+
+
+def holder_of(folder: Path) -> str:
+    """The name under which this folder's coordinator holds the lease; made once, kept beside the lock."""
+    file = folder / "lease-holder"
+    try:
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        if not file.exists():
+            partial = folder / ".lease-holder.new"
+            partial.write_text(secrets.token_hex(HOLDER_BYTES))
+            partial.replace(file)
+        return file.read_text().strip()
+    except OSError as error:
+        raise OperationalError(f"cannot keep {file}: {error}; check its disk and rights") from error
+
+
+async def keep_lease(database: Database, now_ms: Callable[[], int]) -> None:
+    """Renew the lease until cancelled, and give it up then. Raises ``InvariantError`` once it is lost."""
+    try:
+        while True:
+            try:
+                await database.renew_lease(now_ms(), LEASE_MS)
+            except OperationalError as error:
+                _LOG.warning("the lease is not renewed: %s", error)
+            await asyncio.sleep(RENEW_S)
+    finally:
+        with contextlib.suppress(OperationalError):
+            await database.renew_lease(now_ms(), 0)

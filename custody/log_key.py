@@ -32,7 +32,9 @@ class LogKey:
         """The note of a checkpoint, signed. Ed25519 is deterministic: the same head, the same bytes."""
         body = checkpoint.body()
         signature = self._key.sign(log_signature_message(body))
-        return Note(body).with_signatures(log_signature(checkpoint.origin, self.public_key, signature))
+        return Note(body).with_signatures(
+            log_signature(checkpoint.origin, self.public_key, signature=signature)
+        )
 
     def state(self, tag: str, body: Json) -> bytes:
         """A signature over ``statement(tag, body)``."""

@@ -20,10 +20,10 @@ from custody.adapters.store import Store
 from custody.chains.evm import EvmChain
 from custody.config import Config, load_config
 from custody.duties import Duties
-from custody.lease import take_lease
+from custody.lease import holder_of, take_lease
 from custody.log_key import LogKey
 from custody.metrics import Metrics
-from custody.parts import Parts
+from custody.parts import Parts, Patience
 from custody.pools import Pools, PoolSizes
 from custody.publish import Publisher
 from custody.replication import Replication
@@ -108,6 +108,10 @@ def build(config: Config, credentials: Credentials) -> Parts:
         now_ms=now_ms,
         confirmations={name: chain.confirmations for name, chain in config.chains.items()},
         poll_ms={name: chain.poll_ms for name, chain in config.chains.items()},
+        patience={
+            name: Patience(chain.replace_after_ms, chain.replacements_max)
+            for name, chain in config.chains.items()
+        },
     )
 
 
@@ -141,7 +145,7 @@ def _client(config: Config, name: str, credentials: Credentials) -> NodeClient:
 
 def _open_store(config: Config) -> Store:
     config.data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
-    return Store(config.database)
+    return Store(config.database, holder=holder_of(config.data_dir))
 
 
 def _announce(config: Config, port: int) -> None:

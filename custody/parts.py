@@ -1,7 +1,7 @@
 """The parts of a running coordinator, wired once in ``main.py`` and handed to what uses them."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from custody.duties import Duties
 from custody.log_key import LogKey
@@ -16,8 +16,19 @@ from custody.storage import Database
 
 
 @dataclass(frozen=True, slots=True)
+class Patience:
+    """Replace what is not mined ``after_ms`` after its job, at most ``replacements_max`` times; 0 is never.
+
+    Cancellations after the expiry are counted by themselves.
+    """
+
+    after_ms: int
+    replacements_max: int
+
+
+@dataclass(frozen=True, slots=True)
 class Parts:
-    """One coordinator. ``confirmations`` and ``poll_ms`` are by chain."""
+    """One coordinator. ``confirmations``, ``poll_ms`` and ``patience`` are by chain."""
 
     database: Database
     sequencer: Sequencer
@@ -33,3 +44,4 @@ class Parts:
     now_ms: Callable[[], int]
     confirmations: Mapping[str, int]
     poll_ms: Mapping[str, int]
+    patience: Mapping[str, Patience] = field(default_factory=dict)

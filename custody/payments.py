@@ -26,11 +26,12 @@ from custody.ports import Chain
 from custody.records import Change, RequestRecord, request_body
 from custody.requests import Event, State
 from custody.signing import SigningFailed
+from policy.approval import Slot
 from policy.encoding import Json
-from policy.errors import OperationalError
+from policy.errors import InvalidSignatureError, OperationalError
 from policy.evaluate import Outcome as Answer
 from policy.evaluate import Verdict
-from policy.intent import Request, parse_request
+from policy.intent import Request, parse_request, verify_request
 from policy.state import CANCEL, PAYMENT, JobStatus, Outcome
 from policy.state import State as LogState
 
@@ -48,20 +49,28 @@ async def log_request(parts: Parts, errand: Errand) -> None:
         change = Change(record.request, Event.ENTRY_ACCEPTED, {"rule": known.rule, "chain": _chain(record)})
         await parts.duties.apply(change)
         return
-    proof = {"signature": record.signature.hex()}
-    outcome = await parts.sequencer.log(Candidate("request", request_body(record), proof))
-    if not outcome.accepted:
-        await parts.duties.apply(Change(record.request, Event.REFUSED, {"error": outcome.reason[:1000]}))
+    if record.expires_ms <= parts.now_ms():  # not worth a line of the log
+        await parts.duties.apply(Change(record.request, Event.TIME_OVER, {"error": "expired: ask anew"}))
+        return
+    reason = _unsigned(parts.sequencer.state, record)
+    if not reason:
+        proof = {"signature": record.signature.hex()}
+        outcome = await parts.sequencer.log(Candidate("request", request_body(record), proof))
+        reason = "" if outcome.accepted else outcome.reason
+    if reason:
+        await parts.duties.apply(Change(record.request, Event.REFUSED, {"error": reason[:1000]}))
 
 
 async def plan(parts: Parts, errand: Errand) -> None:
-    """Choose the account and build the transaction; take a slot only for what approvals must sign."""
+    """Choose the account and build the transaction; take a slot for what approvals must sign, or a gap."""
     record = errand.record
     request, state = _request(record), parts.sequencer.state
     waits = needs_approval(state.policy, record.rule)
     chain = chain_of(parts, request.intent.chain)
     waiting = await parts.database.waiting_by_account(chain.name) if waits else {}
-    gaps = parts.slots.gaps(state, chain.name) if waits else frozenset()
+    for known in parts.slots.unknown(chain.name):
+        parts.slots.start(chain.name, known, nonce=await chain.account_nonce(known))
+    gaps = parts.slots.gaps(state, chain.name)
     account = choose_account(state, request.intent.wallet, waits=waits, waiting=waiting, gaps=gaps)
     if not parts.slots.knows(chain.name, account.address):
         parts.slots.start(chain.name, account.address, nonce=await chain.account_nonce(account.address))
@@ -72,14 +81,16 @@ async def plan(parts: Parts, errand: Errand) -> None:
         "chain": chain.name,
         "tx": tx,
     }
-    if not waits:
+    state = parts.sequencer.state
+    if not waits and account.address not in parts.slots.gaps(state, chain.name):
+        if account.address in gaps:
+            raise OperationalError("another request filled the gap in the account: it is planned anew")
         await parts.duties.apply(Change(record.request, Event.PLANNED, fields))
         return
-    slot = parts.slots.plan(
-        parts.sequencer.state, chain=chain.name, account=account.address, request=record.request
-    )
+    slot = parts.slots.plan(state, chain=chain.name, account=account.address, request=record.request)
     fields |= {"nonce": slot.nonce, "tx": with_nonce(tx, slot.nonce)}
-    await parts.duties.apply(Change(record.request, Event.PLANNED_WAITING, fields, slot=slot))
+    event = Event.PLANNED_WAITING if waits else Event.PLANNED
+    await parts.duties.apply(Change(record.request, event, fields, slot=slot))
 
 
 async def reserve(parts: Parts, errand: Errand) -> None:
@@ -90,7 +101,7 @@ async def reserve(parts: Parts, errand: Errand) -> None:
     if not parts.slots.knows(record.chain, record.account):  # planned before a restart
         nonce = await chain_of(parts, record.chain).account_nonce(record.account)
         parts.slots.start(record.chain, record.account, nonce=nonce)
-    outcome = await _reserve(parts, record, tx=record.tx, purpose=PAYMENT)
+    outcome = await reserve_job(parts, record, tx=record.tx, purpose=PAYMENT)
     if outcome.accepted or outcome.verdict is None:
         return
     await _not_reserved(parts, record, outcome.verdict)
@@ -104,17 +115,20 @@ async def cancel(parts: Parts, errand: Errand) -> None:
         return
     state, now = parts.sequencer.state, parts.now_ms()
     known = state.requests.get(record.request)
-    if known is None or known.anchor is None:  # nothing of the log names the slot: the next request takes it
+    slot = Slot(record.chain, record.account, record.nonce)
+    waited_for = await parts.database.slot_is_waited_for(record.request)
+    anchored = known is not None and known.anchor is not None
+    approved = known is not None and any(approval.slot == slot for approval in known.approvals)
+    if not anchored and not (approved and waited_for):  # the next request of the wallet takes the slot
         await parts.database.release_slot(record.request)
         parts.slots.release(record.request)
         await parts.database.drop_duty(record.request, duty.effect)
         return
-    waited_for = await parts.database.slot_is_waited_for(record.request)
     if not waited_for or now < record.expires_ms:
         raise NotYet(max(now + POLL_SLOT_MS, record.expires_ms if waited_for else 0), record.error)
     fees = await chain_of(parts, record.chain).cancel_fees(state.policy.cancel_fee_ceiling)
     tx = cancellation(record.chain, account=record.account, nonce=record.nonce, fees=fees)
-    outcome = await _reserve(parts, record, tx=tx, purpose=CANCEL)
+    outcome = await reserve_job(parts, record, tx=tx, purpose=CANCEL)
     if not outcome.accepted:
         raise OperationalError(f"the slot cannot be cancelled yet: {outcome.reason}")
 
@@ -123,8 +137,11 @@ async def sign(parts: Parts, errand: Errand) -> None:
     """Bring the newest job of a request to its signature, or give it up for a new one."""
     record = errand.record
     job = parts.sequencer.state.jobs.get(record.job)
-    if job is None or job.status is not JobStatus.RESERVED:
+    if job is None or job.status is JobStatus.SIGNED:
         raise OperationalError(f"job {record.job.hex()} is not waiting for a signature: look at the log")
+    if job.status is JobStatus.BURNED:
+        await _give_up(parts, record, "its signers burned it", frozenset())
+        return
     started = time.monotonic()
     try:
         if not parts.signing.knows(record.job):
@@ -156,7 +173,8 @@ async def approve(parts: Parts, request: bytes) -> None:
         await parts.duties.apply(Change(request, None, {"error": verdict.reason[:1000]}))
 
 
-async def _reserve(parts: Parts, record: RequestRecord, *, tx: bytes, purpose: str) -> Outcome:
+async def reserve_job(parts: Parts, record: RequestRecord, *, tx: bytes, purpose: str) -> Outcome:
+    """Reserve ``tx`` with a presignature of live nodes, at the request's slot or the first free one."""
     state = parts.sequencer.state
     key = key_of(state, _request(record).intent.wallet)
     refilled = parts.pools.refilled
@@ -224,6 +242,18 @@ def chain_of(parts: Parts, name: str) -> Chain:
     if chain is None:
         raise OperationalError(f"no endpoint of chain {name} is configured: add one under [chains]")
     return chain
+
+
+def _unsigned(state: LogState, record: RequestRecord) -> str:
+    """Why a request is not its initiator's, or nothing: the roster may have changed since the door."""
+    initiator = state.roster.initiators.get(record.initiator)
+    if initiator is None:
+        return f"the roster has no initiator {record.initiator} any more"
+    try:
+        verify_request(request_body(record), record.signature, key=initiator.key)
+    except InvalidSignatureError as error:
+        return f"{error}: the initiator's key changed, ask anew"
+    return ""
 
 
 def _request(record: RequestRecord) -> Request:

@@ -11,7 +11,7 @@ from custody.records import RequestRecord
 from custody.signing_sets import SigningSet, set_without
 from policy import bip32, ledger
 from policy.approval import Approval, Slot
-from policy.document import Allow, Policy
+from policy.document import Allow, Approve, Policy
 from policy.encoding import Json
 from policy.errors import InvariantError, OperationalError
 from policy.evaluate import Verdict
@@ -44,7 +44,7 @@ def key_of(state: State, wallet: str) -> KeyRecord:
 
 def account_at(key: KeyRecord, path: str) -> Account:
     """The account at ``path``."""
-    derived = bip32.derive(key.group_key, key.chain_code, bip32.parse_path(path))
+    derived = bip32.derive(key.group_key, key.chain_code, path=bip32.parse_path(path))
     return Account(path, bip32.ethereum_address(derived.public_key))
 
 
@@ -53,19 +53,29 @@ def needs_approval(policy: Policy, rule: str) -> bool:
     return not any(one.name == rule and isinstance(one.then, Allow) for one in policy.rules)
 
 
+def groups_wanted(policy: Policy, rule: str) -> frozenset[str]:
+    """The groups whose approvals ``rule`` asks for; every group for a rule that is gone."""
+    for one in policy.rules:
+        if one.name == rule:
+            wanted = one.then.approvals if isinstance(one.then, Approve) else ()
+            return frozenset(requirement.group for requirement in wanted)
+    return policy.groups_named()
+
+
 def choose_account(
     state: State, wallet: str, *, waits: bool, waiting: Mapping[str, int], gaps: frozenset[str]
 ) -> Account:
     """The paying account: the first path for what needs no approval, another one for what waits.
 
-    Of the others, one with a gap comes first, because later slots wait for it; then the one on which
-    the fewest wait.
+    Of those, one with a gap comes first, because later slots wait for it, also for what needs no approval;
+    then the one on which the fewest wait.
     """
     key = key_of(state, wallet)
     first, *others = (account_at(key, path) for path in state.policy.wallets[wallet].paths)
-    if not waits or not others:
-        return first
-    return min(others, key=lambda one: (one.address not in gaps, waiting.get(one.address, 0)))
+    blocked = [account for account in others if account.address in gaps]
+    if blocked or not waits or not others:
+        return (*blocked, first)[0]
+    return min(others, key=lambda one: waiting.get(one.address, 0))
 
 
 def contract_of(policy: Policy, asset: str) -> str | None:
@@ -104,7 +114,7 @@ def verdict_on_plan(state: State, record: RequestRecord, *, wallet: str, now_ms:
     body = reserve_body(
         state, record, tx=record.tx, purpose="payment", signers=signers, presignature=record.request
     )
-    return ledger.judge(without_bans, "reserve", body, time_ms=max(now_ms, state.time_ms))
+    return ledger.judge(without_bans, "reserve", body=body, time_ms=max(now_ms, state.time_ms))
 
 
 def approval_draft(state: State, record: RequestRecord, *, request: Request, now_ms: int) -> dict[str, Json]:

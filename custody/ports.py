@@ -168,6 +168,12 @@ class Node(Protocol):
     async def burn(self, job: bytes) -> bytes:
         """The node's signature that it never gives a partial signature for ``job``."""
 
+    async def abandon(self, body: bytes) -> bytes:
+        """Its signature that it never cosigns the branch in ``body``, a canonical statement in its name."""
+
+    async def leave(self, statements: tuple[bytes, ...]) -> None:
+        """Have it leave its branch on signed statements of the others."""
+
     async def status(self) -> bytes:
         """Its canonical status document."""
 

@@ -39,7 +39,7 @@ class Publisher:
     async def _publish(self, size: int, note: bytes) -> None:
         while self._frontier.size < size:
             entries = await self._database.entries(self._frontier.size, size)
-            for path, data in increment(self._read, self._frontier, entries):
+            for path, data in increment(self._read, self._frontier, entries=entries):
                 self._write(path, data)
             self._frontier = frontier_at(
                 tile_hash_reader(self._read, self._frontier.size + len(entries)),

@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from custody.branches import NOTE_BYTES_MAX, read_head
+from custody.divergence import Others, bring_back, first_difference
 from custody.metrics import Metrics
 from custody.ports import Appended, Head, Node
 from custody.storage import Database
@@ -23,6 +24,7 @@ from policy.log.checkpoint import (
     verify_cosignatures,
 )
 from policy.log.note import NoteSignature
+from policy.roster import Roster
 from policy.state import State
 
 ENTRIES_EACH_MAX = 512
@@ -38,10 +40,6 @@ class Published:
 
     size: int
     note: bytes
-
-
-class Diverged(ProtocolError):
-    """A cosigner's head is not on this log: it is left alone, with both heads in the message."""
 
 
 class Replication:
@@ -63,6 +61,7 @@ class Replication:
         self._metrics = metrics
         self._keys: dict[str, bytes] = {}
         self._origin, self._log_key, self._w = "", b"", 1
+        self._roster: Roster | None = None
         self._newest = Published(0, b"")
         self._quorum = Published(0, b"")
         self._cosigned: dict[int, Note] = {}
@@ -86,7 +85,7 @@ class Replication:
 
     def use_roster(self, state: State) -> None:
         """Whose cosignatures count from now on."""
-        roster = state.roster
+        self._roster = roster = state.roster
         self._origin, self._log_key = state.origin, roster.log_key
         self._keys, self._w = roster.cosigner_keys(), roster.w
 
@@ -132,10 +131,17 @@ class Replication:
         note = self._cosigned.get(sent.size) or parse_note(sent.note, NOTE_BYTES_MAX)
         self._cosigned[sent.size] = note = note.with_signatures(line)
         if sent.size > self._quorum.size and len(verify_cosignatures(note, self._keys)) >= self._w:
+            self._quorum = Published(sent.size, note.to_bytes())
+            self._metrics.quorum_size.set(sent.size)
+            self._wake()  # before the disk: should that fail, nobody would send this cosignature again
             await self._database.set_quorum(sent.size, note.to_bytes())
-            self._quorum = max(self._quorum, Published(sent.size, note.to_bytes()), key=lambda p: p.size)
-            self._metrics.quorum_size.set(self._quorum.size)
-            self._wake()
+
+    def others(self) -> Others:
+        """The cosigners that are known to follow this log, and the roster."""
+        if self._roster is None:
+            raise InvariantError("replication was not started")
+        known = {name: one.node for name, one in self.followers.items() if one.size is not None}
+        return Others(known, self._origin, self._roster)
 
     def verified(self, head: Head) -> Checkpoint:
         """The checkpoint of a head, which the log's key must have signed."""
@@ -173,6 +179,7 @@ class Follower:
         self.size: int | None = None
         self.problem = "not asked yet"
         self._told = 0
+        self._floor = 0
         self._back_off_s = BACK_OFF_FIRST_S
 
     @property
@@ -185,7 +192,7 @@ class Follower:
         while True:
             try:
                 await self._serve()
-                if self.size == self._replication.newest.size:  # a head alone is no progress
+                if self.size == self._replication.newest.size > self._floor:  # a head alone is no progress
                     self.problem, self._back_off_s = "", BACK_OFF_FIRST_S
             except (OperationalError, ProtocolError) as error:
                 if self.problem != str(error):
@@ -198,27 +205,41 @@ class Follower:
         if self.size is None:
             self.size = await self._position()
             return
+        if self._replication.newest.size <= self._floor:
+            self.problem = f"left another branch: follows once the log has more than {self._floor} entries"
+            await self._replication.wait_newest(self._floor, IDLE_S)
+            return
         if self._replication.newest.size > self.size or self._replication.lacks(self.node.name, self.size):
             await self._send(self.size)
         elif not await self._replication.wait_newest(self.size, IDLE_S):
             await self._tell_quorum()
 
     async def _position(self) -> int:
-        """Where the cosigner stands, after comparing its head with our checkpoint of that size."""
+        """Where the cosigner stands on our log, after bringing it back from another branch."""
         head = await self.node.head()
         newest = self._replication.newest.size
+        if await self._at_our_checkpoint(head):
+            return head.size
+        shorter = min(head.size, newest)
+        differs = await first_difference(self.node, self._database, shorter=shorter)
+        if differs < shorter:
+            others = self._replication.others()
+            back = await bring_back(self.node, head, database=self._database, others=others, differs=differs)
+            self._floor, self._told = head.size, 0
+            return back
         if head.size > newest:
             raise InvariantError(
                 f"{self.node.name} has {head.size} entries, this coordinator {newest}: another one wrote, "
                 "or the database is old; restart to catch up"
             )
+        return head.size
+
+    async def _at_our_checkpoint(self, head: Head) -> bool:
         if not head.note:  # it has folded what a peer cosigned, if anything, and cosigned nothing itself
-            return head.size
+            return head.size == 0
         theirs = self._replication.verified(head)
         ours = await self._database.checkpoint_between(theirs.size - 1, theirs.size)
-        if ours is not None and ours[0] == theirs.size and _checkpoint(ours[1]) != theirs:
-            raise Diverged(f"its head {theirs.size} {theirs.root.hex()} is on another branch: see doctor")
-        return head.size
+        return theirs.size == head.size and ours is not None and _checkpoint(ours[1]) == theirs
 
     async def _send(self, start: int) -> None:
         entries, sent = await self._increment(start)
@@ -228,7 +249,7 @@ class Follower:
 
     async def _increment(self, start: int) -> tuple[tuple[bytes, ...], Published]:
         """Entries from ``start`` and the largest checkpoint over them that fits into one message."""
-        at_most = start + ENTRIES_EACH_MAX
+        at_most = max(start, self._floor) + ENTRIES_EACH_MAX
         newest = self._replication.newest
         found = (newest.size, newest.note)
         if newest.size > at_most:

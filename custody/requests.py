@@ -4,6 +4,14 @@ Rules: (1) the effects of a request's last transition are all it still owes the 
 them beside the state, in one transaction, and repeats them until the next event arrives; (2) an event
 without a transition came too late (or twice) and changes nothing; (3) no state here is authority: the
 nodes decide by the log, and every row can be rebuilt from it.
+
+A signature has no expiry: whoever holds the signed transaction can send it. So time runs out only before
+one is reserved or between two tries to sign; a request that is ``reserved`` first learns whether this try
+gives a signature, and one that is signed is broadcast and watched to its end, however late. An account
+that it holds up while it is stuck is freed by a dearer transaction on the same anchor (``replacing``): the
+payment again while the request lasts, a cancellation afterwards; at most one of them can confirm, and all
+of them are looked for. Should the log bring the signature of a request that was told to be over, the log
+is right: it is broadcast like any other.
 """
 
 from dataclasses import dataclass
@@ -21,6 +29,7 @@ class State(StrEnum):
     RESERVED = "reserved"
     SIGNED = "signed"
     BROADCAST = "broadcast"
+    REPLACING = "replacing"
     SETTLED = "settled"
     FAILED = "failed"
     DENIED = "denied"
@@ -42,6 +51,7 @@ class Event(StrEnum):
     SIGNERS_FAILED = "signers-failed"
     SIGNATURE_LOGGED = "signature-logged"
     SENT = "sent"
+    STUCK = "stuck"
     MINED = "mined"
     REVERTED = "reverted"
     TIME_OVER = "time-over"
@@ -60,6 +70,7 @@ class Effect(StrEnum):
     SIGN = "sign"
     BROADCAST = "broadcast"
     WATCH = "watch"
+    REPLACE = "replace"
     CANCEL = "cancel"
 
 
@@ -93,8 +104,20 @@ _PAYMENT: Table = {
     (State.READY, Event.REFUSED): Step(State.DENIED, (Effect.CANCEL,)),
     (State.READY, Event.TIME_OVER): Step(State.EXPIRED, (Effect.CANCEL,)),
     (State.RESERVED, Event.SIGNERS_FAILED): Step(State.READY, (Effect.RESERVE,)),
-    (State.RESERVED, Event.TIME_OVER): Step(State.EXPIRED, (Effect.CANCEL,)),
     (State.SIGNED, Event.SENT): Step(State.BROADCAST, (Effect.WATCH,)),
+}
+
+# What is sent and does not confirm is replaced on its anchor, and watched all the time.
+_REPLACEMENT: Table = {
+    (State.BROADCAST, Event.STUCK): Step(State.REPLACING, (Effect.REPLACE, Effect.WATCH)),
+    (State.REPLACING, Event.RESERVATION_LOGGED): Step(State.REPLACING, (Effect.SIGN, Effect.WATCH)),
+    (State.REPLACING, Event.CANCEL_LOGGED): Step(State.REPLACING, (Effect.SIGN, Effect.WATCH)),
+    (State.REPLACING, Event.SIGNERS_FAILED): Step(State.BROADCAST, (Effect.WATCH,)),
+    **{
+        (signed, event): Step(State.SIGNED, (Effect.BROADCAST,))
+        for signed in (State.REPLACING, State.SIGNED)
+        for event in (Event.SIGNATURE_LOGGED, Event.CANCEL_SIGNED)
+    },
 }
 
 # A request that is over may hold a slot that later ones wait behind: a cancellation uses it up.
@@ -106,7 +129,7 @@ _CANCELLATION: Table = {
         (over, Event.CANCEL_FAILED): Step(over, (Effect.CANCEL,)),
         (over, Event.CANCEL_SIGNED): Step(over, (Effect.BROADCAST,)),
         (over, Event.SENT): Step(over, (Effect.WATCH,)),
-        (over, Event.CANCEL_MINED): Step(State.CANCELLED),
+        (over, Event.SIGNATURE_LOGGED): Step(State.SIGNED, (Effect.BROADCAST,)),
     }.items()
 }
 
@@ -121,16 +144,26 @@ _LOGGED: Table = {
     }.items()
 }
 
+_ANCHORED = (
+    State.READY,
+    State.RESERVED,
+    State.SIGNED,
+    State.BROADCAST,
+    State.REPLACING,
+    State.EXPIRED,
+    State.DENIED,
+)
 _MINED: Table = {
     transition: step
-    for alive in (State.RESERVED, State.READY, State.SIGNED, State.BROADCAST, State.EXPIRED, State.DENIED)
+    for alive in _ANCHORED
     for transition, step in {
         (alive, Event.MINED): Step(State.SETTLED),
         (alive, Event.REVERTED): Step(State.FAILED),
+        (alive, Event.CANCEL_MINED): Step(State.CANCELLED),
     }.items()
 }
 
-TRANSITIONS: Table = {**_PAYMENT, **_CANCELLATION, **_LOGGED, **_MINED}
+TRANSITIONS: Table = {**_PAYMENT, **_REPLACEMENT, **_CANCELLATION, **_LOGGED, **_MINED}
 
 
 def advance(state: State, event: Event) -> Step | None:

@@ -45,6 +45,9 @@ class Service:
                 Code.IDEMPOTENCY_CONFLICT,
                 f"key {request.idempotency_key!r} names another request: use a new key",
             ) from error
+        except OperationalError:
+            self._parts.duties.look_again()
+            raise
         if is_new:
             self._parts.duties.submitted(record)
         return record
@@ -87,6 +90,8 @@ class Service:
 
     async def pending(self, operator: str) -> list[bytes]:
         """Drafts of the approvals ``operator`` could give."""
+        if operator not in self._parts.sequencer.state.roster.operators:
+            raise CallRefused(Code.FORBIDDEN, f"{operator[:64]!r} is no operator: they approve")
         return await approvals.drafts(self._parts, operator)
 
     def address(self, wallet: str, path: str) -> tuple[Account, str, bytes]:
@@ -116,10 +121,10 @@ class Service:
         """The newest checkpoint with w cosignatures."""
         return self._parts.replication.quorum.note
 
-    async def status(self) -> Json:
-        """Nodes, heads, pools and requests in numbers."""
+    async def status(self, initiator: str = "") -> Json:
+        """Nodes, heads, pools and requests in numbers; with ``initiator``, of its own requests only."""
         parts = self._parts
-        counts = await parts.database.counts()
+        counts = await parts.database.counts(initiator)
         requests: dict[str, Json] = {**counts}
         nodes: list[Json] = [
             {
@@ -158,7 +163,7 @@ class Service:
         if initiator is None:
             raise CallRefused(Code.UNKNOWN_INITIATOR, f"the roster has no initiator {request.initiator}")
         try:
-            verify_request(document, signature, initiator.key)
+            verify_request(document, signature, key=initiator.key)
         except InvalidSignatureError as error:
             raise CallRefused(Code.BAD_SIGNATURE, f"{error}: sign statement('request', body)") from error
 

@@ -4,13 +4,16 @@ Raw transactions are kept, so that one a reorganisation dropped is sent again; o
 signed for a request at most one can confirm, and each of them is looked for.
 """
 
+from collections.abc import Sequence
+
 from custody.candidates import Candidate
 from custody.duties import Errand, NotYet
 from custody.parts import Parts
 from custody.payments import chain_of
 from custody.ports import Receipt
 from custody.records import Change, RequestRecord, SignedTransaction
-from custody.requests import Event
+from custody.replacing import is_stuck
+from custody.requests import Event, State
 from policy.encoding import Json
 from policy.entries import signature_list
 from policy.errors import OperationalError
@@ -21,29 +24,52 @@ POLL_MS_MAX = 10_000
 
 
 async def broadcast(parts: Parts, errand: Errand) -> None:
-    """Send the newest signed transaction."""
+    """Send the newest signed transaction, unless one of the request is mined already."""
     record = errand.record
-    for transaction in await parts.database.transactions(record.request):
-        if transaction.job == record.job:
-            await _send(parts, record, transaction)
+    transactions = await parts.database.transactions(record.request)
+    try:
+        await _send_newest(parts, record, transactions)
+    except OperationalError:
+        if await _mined(parts, record, transactions) is None:
+            raise
     await parts.duties.apply(Change(record.request, Event.SENT))
 
 
 async def watch(parts: Parts, errand: Errand) -> None:
-    """Look for a receipt deep enough, and log what it says."""
+    """Look for a receipt deep enough, and log what it says; say so when it takes too long."""
     record, duty = errand.record, errand.duty
     transactions = await parts.database.transactions(record.request)
-    for transaction in transactions:
-        receipt = await chain_of(parts, record.chain).receipt(transaction.tx_hash)
-        if receipt is not None and receipt.confirmations >= parts.confirmations[record.chain]:
-            await _observe(parts, transaction, receipt)
-            return
+    mined = await _mined(parts, record, transactions)
+    if mined is not None and mined[1].confirmations >= parts.confirmations[record.chain]:
+        await _observe(parts, *mined)
+        return
+    if mined is None and record.state is State.BROADCAST and is_stuck(parts, record):
+        await parts.duties.apply(Change(record.request, Event.STUCK))
+        return
     if duty.attempts % SEND_AGAIN_EACH == SEND_AGAIN_EACH - 1:
-        for transaction in transactions:
-            if transaction.job == record.job:
-                await _send(parts, record, transaction)
+        await _send_newest(parts, record, transactions)
     poll_ms = parts.poll_ms[record.chain] * (1 + duty.attempts // 10)
     raise NotYet(parts.now_ms() + min(poll_ms, POLL_MS_MAX))
+
+
+async def _mined(
+    parts: Parts, record: RequestRecord, transactions: Sequence[SignedTransaction]
+) -> tuple[SignedTransaction, Receipt] | None:
+    """The transaction of a request that is in a block, if one is."""
+    for transaction in transactions:
+        receipt = await chain_of(parts, record.chain).receipt(transaction.tx_hash)
+        if receipt is not None:
+            return transaction, receipt
+    return None
+
+
+async def _send_newest(
+    parts: Parts, record: RequestRecord, transactions: Sequence[SignedTransaction]
+) -> None:
+    jobs = parts.sequencer.state.jobs
+    if transactions:
+        newest = max(transactions, key=lambda one: jobs[one.job].index if one.job in jobs else -1)
+        await chain_of(parts, record.chain).broadcast(newest.raw)
 
 
 async def _observe(parts: Parts, transaction: SignedTransaction, receipt: Receipt) -> None:
@@ -61,7 +87,3 @@ async def _observe(parts: Parts, transaction: SignedTransaction, receipt: Receip
     outcome = await parts.sequencer.log(Candidate("observation", body, proof))
     if not outcome.accepted and not parts.sequencer.state.requests[transaction.request].closed:
         raise OperationalError(f"the log refuses the observation: {outcome.reason}")
-
-
-async def _send(parts: Parts, record: RequestRecord, transaction: SignedTransaction) -> None:
-    await chain_of(parts, record.chain).broadcast(transaction.raw)

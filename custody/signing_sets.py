@@ -42,7 +42,7 @@ def set_without(state: State, key: KeyRecord, absent: Iterable[str]) -> SigningS
 def usable(state: State, key: KeyRecord, group: SigningSet) -> bool:
     """Whether the log lets these sign together: all in the roster, and no ban among them."""
     present = set(group.signers) <= set(state.roster.cosigners)
-    return present and state.mutual_ban(key.key, key.epoch, group.signers) is None
+    return present and state.mutual_ban(key.key, key.epoch, signers=group.signers) is None
 
 
 def _cover(state: State, key: KeyRecord, targets: Sequence[frozenset[str]]) -> tuple[SigningSet, ...]:

@@ -38,6 +38,14 @@ class Slots:
             if self.first_free(state, chain=chain, account=account) < highest
         )
 
+    def unknown(self, chain: str) -> list[str]:
+        """Accounts with slots of before a restart for which ``start`` was not called yet."""
+        return [
+            account
+            for of_chain, account in self._highest
+            if of_chain == chain and not self.knows(chain, account)
+        ]
+
     def knows(self, chain: str, account: str) -> bool:
         """Whether ``start`` was called for the account."""
         return (chain, account) in self._next

@@ -25,6 +25,16 @@ ENTRIES_BYTES_MAX = 1024 * 1024
 class Database(Protocol):
     """What ``custody.adapters.store.Store`` does, for asyncio."""
 
+    async def take_lease(self, now_ms: int, lease_ms: int) -> int:
+        """Become the one writer of the database; the fencing number.
+
+        Raises ``OperationalError`` while another one is. Everything else that writes raises
+        ``InvariantError`` before this, and once another writer has taken over.
+        """
+
+    async def renew_lease(self, now_ms: int, lease_ms: int) -> None:
+        """Say that this writer lives; with 0 that it ended."""
+
     async def head(self) -> tuple[int, bytes]:
         """Size and note of the newest checkpoint; (0, b"") for an empty log."""
 
@@ -38,6 +48,15 @@ class Database(Protocol):
 
     async def checkpoint_between(self, above: int, at_most: int) -> tuple[int, bytes] | None:
         """The largest checkpoint with ``above < size <= at_most``; if none, the smallest above."""
+
+    async def quorum_between(self, above: int, at_most: int) -> tuple[int, bytes] | None:
+        """The largest note with w cosignatures and ``above < size <= at_most``."""
+
+    async def set_aside_log(self, now_ms: int) -> None:
+        """Forget the log and what it says of requests, which are owed anew; another branch takes its place.
+
+        What was received and what was signed is kept.
+        """
 
     async def append(
         self, start: int, entries: Sequence[bytes], *, note: bytes, changes: Sequence[Change], now_ms: int
@@ -61,11 +80,11 @@ class Database(Protocol):
     ) -> tuple[RequestRecord, ...]:
         """Requests, newest first, continuing after ``before``."""
 
-    async def counts(self) -> dict[str, int]:
-        """How many requests are in each state."""
+    async def counts(self, initiator: str = "") -> dict[str, int]:
+        """How many requests, of one initiator or of all, are in each state."""
 
     async def overdue(self, now_ms: int) -> tuple[RequestRecord, ...]:
-        """Requests past their expiry that still wait for something before their signature."""
+        """Requests past their expiry that wait for something and are not being signed."""
 
     async def apply(self, change: Change, now_ms: int) -> Applied | None:
         """Make one event durable; None when it changes nothing."""

@@ -32,7 +32,7 @@ def denied(rule: str, reason: str) -> Verdict:
     return Verdict(Answer.DENY, rule, reason)
 
 
-def judge_request(state: State, request: Request, identifier: bytes, *, time_ms: int) -> Verdict:
+def judge_request(state: State, request: Request, *, identifier: bytes, time_ms: int) -> Verdict:
     """What the policy says of a request before any approval, at the request's own fee ceiling."""
     initiator = state.roster.initiators.get(request.initiator)
     if initiator is None:
@@ -52,18 +52,18 @@ def judge_request(state: State, request: Request, identifier: bytes, *, time_ms:
         fee_max=request.fee_ceiling,
         approvals=(),
         initiator_people=initiator.people,
-        usage=usage_without(state, identifier, time_ms),
+        usage=usage_without(state, identifier, time_ms=time_ms),
     )
     return evaluate(state.policy, facts)
 
 
-def admit_request(state: State, entry: e.RequestEntry, verdict: Verdict) -> tuple[State, bytes]:
+def admit_request(state: State, entry: e.RequestEntry, *, verdict: Verdict) -> tuple[State, bytes]:
     """Take in a request that the policy does not deny. A denied one is inert and takes no key."""
     request, identifier = entry.request, request_id(entry.body)
     initiator = state.roster.initiators.get(request.initiator)
     if initiator is None:
         raise Inert(verdict.reason)
-    verify_request(entry.body, entry.signature, initiator.key)
+    verify_request(entry.body, entry.signature, key=initiator.key)
     if verdict.outcome not in (Answer.ALLOW, Answer.WAIT):
         raise Inert(verdict.reason)
     record = RequestState(identifier, request, verdict.rule, state.time_ms)
@@ -143,7 +143,7 @@ def admit_key(state: State, entry: e.KeyEntry) -> tuple[State, bytes]:
     if len(entry.public_shares) != len(entry.participants):
         raise Inert(f"{len(entry.participants)} participants, but {len(entry.public_shares)} public shares")
     keys = state.roster.cosigner_keys()
-    signers = verified_signers("keygen", entry.body, entry.signatures, keys=keys)
+    signers = verified_signers("keygen", entry.body, signatures=entry.signatures, keys=keys)
     if signers != frozenset(entry.participants):
         raise Inert(f"{len(signers)} of {len(entry.participants)} participants signed for key {entry.key}")
     record = KeyRecord(
@@ -165,7 +165,7 @@ def admit_observation(state: State, entry: e.ObservationEntry) -> tuple[State, b
     """
     check_origin(state, entry.origin)
     keys = {**state.roster.observers, COORDINATOR: state.roster.log_key}
-    if not verified_signers("observation", entry.body, entry.signatures, keys=keys):
+    if not verified_signers("observation", entry.body, signatures=entry.signatures, keys=keys):
         raise Inert("nobody signed the observation")
     job = state.jobs.get(entry.job)
     if job is None or job.request_id != entry.request or job.status is not JobStatus.SIGNED:
@@ -186,7 +186,7 @@ def admit_ban(state: State, entry: e.BanEntry) -> tuple[State, bytes]:
     if not {entry.by, entry.against} <= set(key.participants) or entry.by == entry.against:
         raise Inert("a ban is between two participants of the key")
     keys = state.roster.cosigner_keys()
-    if verified_signers("ban", entry.body, entry.signatures, keys=keys) != {entry.by}:
+    if verified_signers("ban", entry.body, signatures=entry.signatures, keys=keys) != {entry.by}:
         raise Inert(f"the ban is not signed by {entry.by} alone")
     ban = (entry.key, entry.epoch, entry.by, entry.against)
     return replace(state, bans=state.bans | {ban}), entry.key.encode()

@@ -344,7 +344,7 @@ def _check_signatures(run: _Run, note: Note, checkpoint: Checkpoint) -> None:
 
 def _check_log_signature(note: Note, origin: str, key: bytes, *, size: int) -> None:
     try:
-        verify_log_signature(note, origin, key)
+        verify_log_signature(note, origin, public_key=key)
     except ProtocolError as error:
         raise Bad(size, f"checkpoint: {error}") from error
 

@@ -51,7 +51,7 @@ def path_text(path: tuple[int, ...]) -> str:
     return "/".join(("m", *(str(step) for step in path)))
 
 
-def derive(group_key: bytes, chain_code: bytes, path: tuple[int, ...]) -> Derived:
+def derive(group_key: bytes, chain_code: bytes, *, path: tuple[int, ...]) -> Derived:
     """The key at ``path`` (from ``parse_path``) under a compressed group key; remembers the last 4096.
 
     Raises ``MalformedError`` when ``group_key`` is not a point, or (for one path in 2**127) when the

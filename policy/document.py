@@ -297,7 +297,7 @@ def _read_key(name: str, fields: Fields) -> Key:
 
 def _read_wallet(name: str, fields: Fields) -> Wallet:
     where = fields.path("paths")
-    paths = fields.words("paths", _PATH, "an unhardened path such as 'm/0/0'", count_max=PATHS_MAX)
+    paths = fields.words("paths", _PATH, expected="an unhardened path such as 'm/0/0'", count_max=PATHS_MAX)
     for index, path in enumerate(paths):
         with _at(f"{where}[{index}]"):
             parse_path(path)

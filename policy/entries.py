@@ -215,7 +215,7 @@ def parse_entry(data: bytes) -> TimedEntry:
     return TimedEntry(kind, time_ms, entry)
 
 
-def job_id(origin: str, index: int, data: bytes) -> bytes:
+def job_id(origin: str, index: int, *, data: bytes) -> bytes:
     """The id of the job that the reserve entry ``data`` at log index ``index`` makes."""
     return tagged_hash("job", origin.encode(), index.to_bytes(8, "big"), leaf_hash(data))
 
@@ -225,7 +225,7 @@ def freeze_id(origin: str, index: int, *, body: Json) -> bytes:
     return tagged_hash("freeze", origin.encode(), index.to_bytes(8, "big"), canonical(body))
 
 
-def make_entry(kind: str, time_ms: int, body: Json, **proof: Json) -> bytes:
+def make_entry(kind: str, time_ms: int, *, body: Json, **proof: Json) -> bytes:
     """The bytes of an entry. ``proof`` is ``signature``, ``signatures``, ``assertion`` or ``verdict``."""
     return canonical({"kind": kind, "time_ms": time_ms, "body": body, **proof})
 
@@ -284,7 +284,7 @@ def _read_key(fields: Fields) -> KeyEntry:
         participants=inner.names("participants", count_min=2, count_max=SIGNERS_MAX),
         group_key=inner.hex("group_key", length=POINT_BYTES),
         chain_code=inner.hex("chain_code", length=32),
-        public_shares=inner.items("public_shares", _read_point, SIGNERS_MAX),
+        public_shares=inner.items("public_shares", _read_point, count_max=SIGNERS_MAX),
         signatures=_read_signatures(fields),
     )
     inner.done()
@@ -328,7 +328,7 @@ def _reserve_of(inner: Fields, claim: Claim) -> ReserveEntry:
         epoch=inner.integer("epoch", high=2**31),
         path=inner.text("path", length_max=128),
         signers=inner.names("signers", count_min=2, count_max=SIGNERS_MAX),
-        presignatures=inner.items("presignatures", _read_id, JOB_SIGNATURES_MAX),
+        presignatures=inner.items("presignatures", _read_id, count_max=JOB_SIGNATURES_MAX),
         claim=claim,
     )
     inner.done()
@@ -429,7 +429,7 @@ def _read_fork(fields: Fields) -> ForkEntry:
         origin=inner.origin("origin"),
         size=inner.integer("size"),
         root=inner.hex("root", length=ID_BYTES),
-        abandoned=inner.items("abandoned", _read_id, 64),
+        abandoned=inner.items("abandoned", _read_id, count_max=64),
         signatures=_read_signatures(fields),
         burns=dict(burns),
     )

@@ -108,13 +108,13 @@ def _evaluate(policy: Policy, facts: Facts) -> Verdict:
         return Verdict(Outcome.DENY, "error", problem)
     trace: list[TraceLine] = []
     for forbid in policy.forbids:
-        trace.append(TraceLine(forbid.name, first_unmet(forbid.when, facts, policy)))
+        trace.append(TraceLine(forbid.name, first_unmet(forbid.when, facts, policy=policy)))
         if not trace[-1].unmet:
             return Verdict(Outcome.DENY, forbid.name, f"forbidden by {forbid.name!r}", tuple(trace))
     if reason := _fee_excess(policy, facts):
         return Verdict(Outcome.DENY, "fee-ceiling", reason, tuple(trace))
     for rule in policy.rules:
-        trace.append(TraceLine(rule.name, first_unmet(rule.when, facts, policy)))
+        trace.append(TraceLine(rule.name, first_unmet(rule.when, facts, policy=policy)))
         if not trace[-1].unmet:
             return _decide(policy, facts, rule=rule, trace=tuple(trace))
     return Verdict(Outcome.DENY, "no-rule-matches", "no rule matches, and no rule means no", tuple(trace))

@@ -95,7 +95,7 @@ class Fields:
         value = self._list(name, 0, count_max)
         return self._distinct(name, value, ADDRESS, "'0x' and 40 lower-case hex digits")
 
-    def words(self, name: str, pattern: re.Pattern[str], expected: str, *, count_max: int) -> tuple[str, ...]:
+    def words(self, name: str, pattern: re.Pattern[str], *, expected: str, count_max: int) -> tuple[str, ...]:
         """A list of 1 to ``count_max`` distinct strings that match ``pattern``, called ``expected``."""
         return self._distinct(name, self._list(name, 1, count_max), pattern, expected)
 
@@ -139,7 +139,7 @@ class Fields:
             raise self._bad(name, f"lower-case hex of exactly {length} bytes")
         return bytes.fromhex(value)
 
-    def items(self, name: str, read: Callable[[Json], T], count_max: int) -> tuple[T, ...]:
+    def items(self, name: str, read: Callable[[Json], T], *, count_max: int) -> tuple[T, ...]:
         """A list of at most ``count_max`` items, each read by ``read``."""
         value = self.raw(name)
         if not isinstance(value, list) or len(value) > count_max:

@@ -100,7 +100,9 @@ def admit_order(state: State, entry: e.OrderEntry) -> tuple[State, bytes]:
     An unfreeze names the freeze it ends, so that an old one, sent again, ends no later freeze.
     """
     check_origin(state, entry.origin)
-    signers = verified_signers(entry.kind, entry.body, entry.signatures, keys=state.roster.administrators)
+    signers = verified_signers(
+        entry.kind, entry.body, signatures=entry.signatures, keys=state.roster.administrators
+    )
     if not signers:
         raise Inert(f"nobody signed the {entry.kind}")
     match entry.kind:
@@ -125,7 +127,7 @@ def admit_version(state: State, entry: e.VersionEntry) -> tuple[State, bytes]:
     if entry.rules != state.rules + 1:
         raise Inert(f"version {entry.rules} does not follow {state.rules}")
     keys = state.roster.cosigner_keys()
-    ready = verified_signers("ready", entry.body, entry.signatures, keys=keys)
+    ready = verified_signers("ready", entry.body, signatures=entry.signatures, keys=keys)
     if len(ready) < state.roster.w:
         raise Inert(f"need readiness of {state.roster.w} cosigners, got {len(ready)}")
     for key in state.keys.values():
@@ -146,7 +148,7 @@ def admit_fork(state: State, entry: e.ForkEntry) -> tuple[State, bytes]:
     keys = state.identities
     for job, signatures in entry.burns.items():
         body: Json = {"origin": state.origin, "job": job.hex()}
-        if len(verified_signers("burn", body, signatures, keys=keys)) < 2:
+        if len(verified_signers("burn", body, signatures=signatures, keys=keys)) < 2:
             raise Inert(f"abandoned job {job.hex()} lacks burn statements of its signers")
     return state, entry.root
 
@@ -214,7 +216,7 @@ def _check_identities(state: State, new: Roster) -> None:
 
 
 def _check_quorum(tag: str, body: Json, signatures: Mapping[str, bytes], *, roster: Roster) -> None:
-    signers = verified_signers(tag, body, signatures, keys=roster.administrators)
+    signers = verified_signers(tag, body, signatures=signatures, keys=roster.administrators)
     if len(signers) < roster.administrators_quorum:
         raise Inert(f"need {roster.administrators_quorum} administrators, got {len(signers)}")
 
@@ -223,7 +225,7 @@ def _check_roster_signatures(old: Roster, new: Roster, entry: e.ChangeEntry) -> 
     """The administrators' quorum; and w of the old and w of the new cosigners where these change."""
     cosigners = {**new.cosigner_keys(), **old.cosigner_keys()}
     signers = verified_signers(
-        "roster", entry.body, entry.signatures, keys={**cosigners, **old.administrators}
+        "roster", entry.body, signatures=entry.signatures, keys={**cosigners, **old.administrators}
     )
     count = len(signers & set(old.administrators))
     if count < old.administrators_quorum:

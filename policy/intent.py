@@ -131,7 +131,7 @@ def request_message(body: Json) -> bytes:
     return statement("request", body)
 
 
-def verify_request(body: Json, signature: bytes, key: bytes) -> None:
+def verify_request(body: Json, signature: bytes, *, key: bytes) -> None:
     """Check the initiator's Ed25519 signature over ``body`` under the 32-byte ``key`` from the roster.
 
     Raises ``InvalidSignatureError``. Says nothing about whether the request is well-formed, fresh

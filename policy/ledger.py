@@ -49,22 +49,22 @@ def fold(state: State, data: bytes) -> tuple[State, Outcome]:
     return replace(folded, size=state.size + 1, digest=digest), outcome
 
 
-def judge(state: State, kind: str, body: Json, *, time_ms: int) -> Verdict:
+def judge(state: State, kind: str, *, body: Json, time_ms: int) -> Verdict:
     """The verdict on a request or reservation, were it the next entry of the log at ``time_ms``.
 
     Raises ``MalformedError`` for a body that cannot be read.
     """
     state = _at(state, time_ms)
     if kind == "request":
-        return a.judge_request(state, parse_request(body), request_id(body), time_ms=time_ms)
+        return a.judge_request(state, parse_request(body), identifier=request_id(body), time_ms=time_ms)
     if kind != "reserve":
         raise CallerError(f"a {kind} entry has no verdict")
     return r.judge_reservation(state, e.parse_reserve(body), time_ms=time_ms)[0]
 
 
-def claim_verdict(state: State, kind: str, body: Json, *, time_ms: int) -> dict[str, Json]:
+def claim_verdict(state: State, kind: str, *, body: Json, time_ms: int) -> dict[str, Json]:
     """What the coordinator must claim in a request or reserve entry for it to be taken in."""
-    return judge(state, kind, body, time_ms=time_ms).to_json()
+    return judge(state, kind, body=body, time_ms=time_ms).to_json()
 
 
 def _check_version(index: int, rules: int) -> None:
@@ -142,24 +142,24 @@ def _apply(state: State, timed: e.TimedEntry, data: bytes) -> tuple[State, Outco
 
 def _apply_request(state: State, entry: e.RequestEntry) -> tuple[State, Outcome]:
     identifier = request_id(entry.body)
-    verdict = a.judge_request(state, entry.request, identifier, time_ms=state.time_ms)
+    verdict = a.judge_request(state, entry.request, identifier=identifier, time_ms=state.time_ms)
     if mismatch := _mismatch(entry.claim, verdict):
         return state, Outcome("request", False, mismatch, identifier, verdict)
     try:
-        state, subject = a.admit_request(state, entry, verdict)
+        state, subject = a.admit_request(state, entry, verdict=verdict)
     except ProtocolError as error:
         return state, Outcome("request", False, str(error), identifier, verdict)
     return state, Outcome("request", True, verdict.reason, subject, verdict)
 
 
 def _apply_reserve(state: State, entry: e.ReserveEntry, data: bytes) -> tuple[State, Outcome]:
-    identifier = e.job_id(state.origin, state.size, data)
+    identifier = e.job_id(state.origin, state.size, data=data)
     verdict, draft = r.judge_reservation(state, entry, time_ms=state.time_ms)
     if mismatch := _mismatch(entry.claim, verdict):
         return state, Outcome("reserve", False, mismatch, identifier, verdict)
     if draft is None:
         return state, Outcome("reserve", False, verdict.reason, identifier, verdict)
-    state = r.reserve(state, entry, draft, job_id=identifier)
+    state = r.reserve(state, entry, draft=draft, job_id=identifier)
     return state, Outcome("reserve", True, verdict.reason, identifier, verdict)
 
 

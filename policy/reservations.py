@@ -63,7 +63,7 @@ def judge_reservation(state: State, entry: e.ReserveEntry, *, time_ms: int) -> t
     return verdict, draft if verdict.outcome is Answer.ALLOW else None
 
 
-def reserve(state: State, entry: e.ReserveEntry, draft: Draft, *, job_id: bytes) -> State:
+def reserve(state: State, entry: e.ReserveEntry, *, draft: Draft, job_id: bytes) -> State:
     """Make the job: it takes its presignatures and its anchor, and counts into the limits."""
     job = Job(
         job_id=job_id,
@@ -122,7 +122,7 @@ def admit_burn(state: State, entry: e.BurnEntry) -> tuple[State, bytes]:
     job = state.jobs.get(entry.job)
     if job is None or job.status is not JobStatus.RESERVED:
         raise Inert("no reserved job is released by this burn")
-    signers = verified_signers("burn", entry.body, entry.signatures, keys=state.identities)
+    signers = verified_signers("burn", entry.body, signatures=entry.signatures, keys=state.identities)
     if signers != frozenset(job.signers):
         raise Inert(f"need burn statements of {', '.join(job.signers)}, got {', '.join(sorted(signers))}")
     burned = replace(job, status=JobStatus.BURNED)
@@ -171,7 +171,7 @@ def _source(state: State, entry: e.ReserveEntry, request: Request) -> tuple[KeyR
     if key is None or key.epoch != entry.epoch:
         raise Denied("key-unknown", f"the log has no key {entry.key} in epoch {entry.epoch}")
     try:
-        return key, bip32.derive(key.group_key, key.chain_code, bip32.parse_path(entry.path))
+        return key, bip32.derive(key.group_key, key.chain_code, path=bip32.parse_path(entry.path))
     except MalformedError as error:
         raise Denied("path-invalid", str(error)) from error
 
@@ -184,7 +184,7 @@ def _check_signers(state: State, entry: e.ReserveEntry, key: KeyRecord) -> None:
         raise Denied("signers-invalid", "a signer is not in the roster any more")
     if len(signers) != key.min_signers:
         raise Denied("signers-invalid", f"need {key.min_signers} signers, got {len(signers)}")
-    if banned := state.mutual_ban(entry.key, entry.epoch, signers):
+    if banned := state.mutual_ban(entry.key, entry.epoch, signers=signers):
         raise Denied("signers-banned", f"{banned[0]} runs no session with {banned[1]}")
     if len(entry.presignatures) != SIGNATURES_PER_EVM_JOB:
         raise Denied("presignatures-invalid", f"need 1 presignature, got {len(entry.presignatures)}")
@@ -253,7 +253,7 @@ def _judge(state: State, entry: e.ReserveEntry, draft: Draft, *, time_ms: int) -
         fee_max=draft.fee_max,
         approvals=_approvals(state, draft, time_ms=time_ms),
         initiator_people=initiator.people,
-        usage=usage_without(state, entry.request, time_ms),
+        usage=usage_without(state, entry.request, time_ms=time_ms),
     )
     return evaluate(state.policy, facts)
 
@@ -277,7 +277,7 @@ def _judge_cancel(state: State, draft: Draft, *, time_ms: int) -> Verdict:
     if draft.fee_max > ceiling:
         return denied("fee-ceiling", f"a cancellation may cost {ceiling}, this one up to {draft.fee_max}")
     request_id = draft.request.request_id
-    usage = usage_without(state, request_id, time_ms)
+    usage = usage_without(state, request_id, time_ms=time_ms)
     facts = job_facts(state, draft.request.request, purpose=CANCEL, fee_max=draft.fee_max, usage=usage)
     for limit, scope, amount in limit_scopes(state.policy, facts):
         used = usage(limit.name, scope) if callable(usage) else usage.get((limit.name, scope), 0)

@@ -135,7 +135,7 @@ def verify_statement(tag: str, body: Json, *, key: bytes, signature: bytes, sign
 
 
 def verified_signers(
-    tag: str, body: Json, signatures: Mapping[str, bytes], *, keys: Mapping[str, bytes]
+    tag: str, body: Json, *, signatures: Mapping[str, bytes], keys: Mapping[str, bytes]
 ) -> frozenset[str]:
     """The names whose signatures over the statement verify.
 
@@ -233,7 +233,7 @@ def _read_credential(fields: Fields) -> Credential:
         id=fields.hex("id", length_max=1023),
         public_key=fields.hex("public_key", length=65),
         rp_id=fields.text("rp_id", length_max=253),
-        origins=fields.items("origins", _read_origin, 8),
+        origins=fields.items("origins", _read_origin, count_max=8),
     )
     fields.done()
     return credential

@@ -63,7 +63,7 @@ class Facts:
         )
 
 
-def first_unmet(when: When, facts: Facts, policy: Policy) -> str:
+def first_unmet(when: When, facts: Facts, *, policy: Policy) -> str:
     """The first condition of ``when`` that does not hold, in words; empty when all hold."""
     checks = (
         _named("initiators", facts.initiator, when.initiators),

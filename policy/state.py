@@ -172,7 +172,7 @@ class State:
         jobs = (self.jobs[job] for job in self.requests[request_id].jobs)
         return tuple(job for job in jobs if job.status is not JobStatus.BURNED)
 
-    def mutual_ban(self, key: str, epoch: int, signers: tuple[str, ...]) -> tuple[str, str] | None:
+    def mutual_ban(self, key: str, epoch: int, *, signers: tuple[str, ...]) -> tuple[str, str] | None:
         """Two of ``signers`` who may not run a session with one another, if there are any."""
         for a in signers:
             for b in signers:
@@ -181,7 +181,7 @@ class State:
         return None
 
 
-def usage_without(state: State, request_id: bytes, time_ms: int) -> Usage:
+def usage_without(state: State, request_id: bytes, *, time_ms: int) -> Usage:
     """How much of each limit others use at ``time_ms``."""
     windows_ms = {limit.name: limit.window_ms for limit in state.policy.limits}
 

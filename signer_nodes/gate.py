@@ -120,7 +120,7 @@ def _objection(state: State, job: Job, node: Node) -> str:
         return f"the reservation is {node.now_ms - job.time_ms} ms old: reserve again"
     if job.policy != state.policy_hash:
         return "the policy has changed since the reservation: reserve again under the one in force"
-    if banned := state.mutual_ban(job.key, job.epoch, job.signers):
+    if banned := state.mutual_ban(job.key, job.epoch, signers=job.signers):
         return f"{banned[0]} runs no session with {banned[1]}"
     return "" if _known(state.roster, job) else "a signer is not in the roster any more"
 
@@ -135,7 +135,7 @@ def _unusable(job: Job, pool: PresignaturePool, taken: set[bytes]) -> str:
         held = pool.find(presignature)
         if held is None:
             return "this node does not hold the presignature: it restarted or never made it"
-        mine = pool.bound_to(presignature, job.job_id, index)  # bound, but storing it failed: again
+        mine = pool.bound_to(presignature, job.job_id, index=index)  # bound, but storing it failed: again
         if not (mine or pool.free(presignature)) or presignature in taken:
             return "the presignature is bound already"
         if (held.key, held.epoch, held.signers) != (job.key, job.epoch, job.signers):

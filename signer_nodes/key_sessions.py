@@ -144,7 +144,7 @@ class KeySessions:
         self.pool.add(Held(item, key_id, key.epoch, names) for item in made)
         return tuple((item.presign_id, item.R) for item in made)
 
-    async def deliver(self, sender: str, session: bytes, payload: bytes) -> None:
+    async def deliver(self, sender: str, session: bytes, *, payload: bytes) -> None:
         """Take in a peer's protocol message; one that comes before its session starts is kept a while."""
         running = self._running.get(session)
         if running is None:
@@ -206,7 +206,7 @@ class KeySessions:
         if len(names) != key.min_signers or not set(names) <= set(key.participants) or self.name not in names:
             raise Refused("signers", f"need {key.min_signers} participants of {key_id}, this node among them")
         self._check_banned(key_id, dict(enumerate(names)))
-        if state.mutual_ban(key_id, key.epoch, names):
+        if state.mutual_ban(key_id, key.epoch, signers=names):
             raise Refused("banned", "two of these signers run no sessions together in this epoch")
         last = self._batches.get((key_id, names), -1)
         if batch_id <= last:
@@ -301,7 +301,7 @@ class KeySessions:
         async for index, payload in running.run.outgoing():
             name = running.names[index]
             try:
-                await self.peers.send_protocol(name, session, payload)
+                await self.peers.send_protocol(name, session, payload=payload)
             except (OperationalError, Refused) as error:
                 _LOG.warning("a protocol message to %s was not taken: %s", name, error)
                 return

@@ -198,7 +198,7 @@ async def _serve(config: NodeConfig, hsm: Pkcs11Hsm, template: WorkerTemplate | 
     _LOG.info("%s", bound(roster))
     store = NodeStore(config.data_dir / "node.db")
     identity = Identity(config.name, config.origin, config.genesis_fingerprint, roster.log_key)
-    log = NodeLog(identity, hsm, store, skew_ms=config.clock_skew_ms)
+    log = NodeLog(identity, hsm, store=store, skew_ms=config.clock_skew_ms)
     log.load()
     boot, credentials = _boot(config, hsm, log)
     peers = [_pinned(name, peer.certificate, roster) for name, peer in config.peers.items()]

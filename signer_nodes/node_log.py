@@ -102,7 +102,7 @@ class TokenHead:
 class NodeLog:
     """One cosigner's log. Not safe for concurrent calls: its owner serialises them."""
 
-    def __init__(self, identity: Identity, hsm: Hsm, store: LogStore, *, skew_ms: int) -> None:
+    def __init__(self, identity: Identity, hsm: Hsm, *, store: LogStore, skew_ms: int) -> None:
         self._hsm = hsm
         self._store = store
         self._skew_ms = skew_ms
@@ -112,6 +112,7 @@ class NodeLog:
         self.cosigner: Cosigner = new_cosigner(identity)
         self.ready = False
         self.had_head = False
+        self._leaving = False
 
     @property
     def frozen(self) -> bool:
@@ -130,7 +131,6 @@ class NodeLog:
         the two, is bound before anything else happens.
         """
         self._restore_renounced()
-        self._finish_leaving()
         self._fold_stored(self._store.size())
         self._restore_quorum()
         record = self._hsm.read_record(HEAD_RECORD)
@@ -139,6 +139,7 @@ class NodeLog:
             self._check_token(TokenHead.from_bytes(record[1]))
         elif self._leaves or self._store.marks_head()[0]:
             raise RolledBack(f"the token remembers no log but the disk has one: {RE_ENROL}")
+        self._finish_leaving()
         self.bind_token()
 
     def extend(
@@ -156,7 +157,9 @@ class NodeLog:
         """
         self.check_open()
         extension = self._guarded(
-            lambda: extend(self.cosigner, start, entries, note=note, now_ms=now_ms, skew_ms=self._skew_ms)
+            lambda: extend(
+                self.cosigner, start, entries=entries, note=note, now_ms=now_ms, skew_ms=self._skew_ms
+            )
         )
         self._take_in(extension, entries, marks(extension))
         line = self._cosign(extension.note, extension.checkpoint, now_ms)
@@ -171,13 +174,13 @@ class NodeLog:
             lambda: extend(
                 self.cosigner,
                 self.cosigner.size,
-                entries,
+                entries=entries,
                 note=note,
                 now_ms=INTEGER_MAX,
                 skew_ms=0,
             )
         )
-        if not check_cosigned(extension.cosigner, extension.note, cosigned_by):
+        if not check_cosigned(extension.cosigner, extension.note, by=cosigned_by):
             raise Refusal("checkpoint", f"{cosigned_by} has not cosigned the head it sent")
         self._take_in(extension, entries, ())
 
@@ -220,8 +223,9 @@ class NodeLog:
         name, branch = parse_branch(body, self.cosigner.identity.origin)
         if name != self.name:
             raise Refusal("name", f"this cosigner is {self.name}, not {name}")
-        self.cosigner = abandon(self.cosigner, branch, leaf_at=self.leaf_at, root_at=self.root_at)
-        self._store.put_meta(_RENOUNCED, _renounced(self.cosigner))
+        after = abandon(self.cosigner, branch, leaf_at=self.leaf_at, root_at=self.root_at)
+        self._store.put_meta(_RENOUNCED, _renounced(after))
+        self.cosigner = after  # not before the disk has it, or the token could come to know more
         self.bind_token()
         return self._hsm.sign_statement(
             statement("abandon", branch.body(self.cosigner.identity.origin, name))
@@ -234,7 +238,7 @@ class NodeLog:
 
         ``marks`` gives the burns of everything bound on the branch, which starts at that size.
         """
-        self.check_open()
+        self._check_open()
         size = check_leave(self.cosigner, statements, leaf_at=self.leaf_at)
         for body, signature in statements:
             document = canonical({"body": body, "signature": signature.hex()})
@@ -243,21 +247,27 @@ class NodeLog:
 
     def leave_by_fork(self, entry: bytes, *, marks: Callable[[int], Sequence[Mark]]) -> int:
         """Leave this node's branch for good, on the administrators' fork entry."""
-        self.check_open()
+        self._check_open()
         return self._go_back(check_fork(self.cosigner, entry, root_at=self.root_at), marks)
 
     def _go_back(self, size: int, marks: Callable[[int], Sequence[Mark]]) -> int:
-        """Burn, renounce, bind, then drop the branch; after a crash before that it is left again."""
-        refolded, _ = fold_entries(new_cosigner(self.cosigner.identity), self._store.entries(0, size))
-        after = after_leaving(self.cosigner, refolded, left=self.leaf_at(size))
+        """Burn, then go back; once the disk may say so, nothing but going back is done on this branch."""
         burns = marks(size)
         if burns:
             self._store.add_marks(burns)
+        self._leaving = True
+        self._drop_branch(size)
+        self._leaving = False
+        return size
+
+    def _drop_branch(self, size: int) -> None:
+        """Renounce, bind, then drop the entries from ``size`` on; a crash within is made good by a start."""
+        refolded, _ = fold_entries(new_cosigner(self.cosigner.identity), self._store.entries(0, size))
+        after = after_leaving(self.cosigner, refolded, left=self.leaf_at(size))
         self._store.put_meta(_RENOUNCED, _renounced(after))
         self._bind(after)
         self._store.truncate(size)
         self.cosigner, self._leaves = after, self._leaves[:size]
-        return size
 
     def bind_token(self) -> None:
         """Bind the disk's head and marks to the token, if they changed: nothing leaves before this."""
@@ -305,7 +315,12 @@ class NodeLog:
         return Note(note.body).with_signatures(line).to_bytes()[len(note.body) + 1 :]
 
     def check_open(self) -> None:
-        """Refuse everything while this node is frozen or has not compared its head with its peers'."""
+        """Refuse everything while this node is frozen, leaves a branch, or has not compared its head."""
+        self._check_open()
+        if self._leaving:
+            raise Refusal("leaving", "this node is leaving its branch: ask it once more to leave")
+
+    def _check_open(self) -> None:
         if self.frozen:
             raise Refusal("frozen", "this node holds evidence of two logs; its operator must look at it")
         if not self.ready:
@@ -339,10 +354,10 @@ class NodeLog:
         self.cosigner = replace(self.cosigner, quorum_head=checkpoint)
 
     def _finish_leaving(self) -> None:
-        """Drop a branch that was left, when a crash came before its entries were dropped."""
+        """Go back from a branch that was left, when a crash came before its entries were dropped."""
         for index, leaf in sorted(self.cosigner.left):
-            if any(leaf_hash(data) == leaf for data in self._store.entries(index, index + 1)):
-                self._store.truncate(index)
+            if index < self.cosigner.size and self.leaf_at(index) == leaf:
+                self._drop_branch(index)
 
     def _restore_renounced(self) -> None:
         data = self._store.meta(_RENOUNCED)

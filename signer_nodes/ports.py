@@ -104,7 +104,7 @@ class RuntimeStore(LogStore, Protocol):
     def boot_of(self, peer: str) -> tuple[int, bytes] | None:
         """The highest boot counter a peer has shown, and its boot id."""
 
-    def put_boot(self, peer: str, counter: int, boot_id: bytes) -> None:
+    def put_boot(self, peer: str, counter: int, *, boot_id: bytes) -> None:
         """Keep a peer's newest boot."""
 
 
@@ -118,10 +118,10 @@ class Peers(Protocol):
     async def head(self, peer: str) -> pb.HeadReply:
         """A peer's head."""
 
-    async def entries(self, peer: str, start: int, stop: int) -> list[bytes]:
+    async def entries(self, peer: str, start: int, *, stop: int) -> list[bytes]:
         """All entries of [start, stop) from a peer."""
 
-    async def send_protocol(self, peer: str, session: bytes, payload: bytes) -> None:
+    async def send_protocol(self, peer: str, session: bytes, *, payload: bytes) -> None:
         """Bring a protocol message to a peer, once."""
 
     async def boot_id(self, peer: str) -> bytes:

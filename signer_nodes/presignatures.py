@@ -44,19 +44,19 @@ class PresignaturePool:
         """Whether it is here and bound to nothing."""
         return identifier in self._held and identifier not in self._bound
 
-    def bind(self, identifier: bytes, job: bytes, index: int) -> None:
+    def bind(self, identifier: bytes, job: bytes, *, index: int) -> None:
         """Give it to one (job, index) for good. Raises ``CallerError`` if it is another's or not here."""
-        if not self.free(identifier) and not self.bound_to(identifier, job, index):
+        if not self.free(identifier) and not self.bound_to(identifier, job, index=index):
             raise CallerError("only a free presignature can be bound")
         self._bound[identifier] = (job, index)
 
-    def bound_to(self, identifier: bytes, job: bytes, index: int) -> bool:
+    def bound_to(self, identifier: bytes, job: bytes, *, index: int) -> bool:
         """Whether it is here and was bound to exactly this."""
         return self._bound.get(identifier) == (job, index) and identifier in self._held
 
-    def take(self, identifier: bytes, job: bytes, index: int) -> Held:
+    def take(self, identifier: bytes, job: bytes, *, index: int) -> Held:
         """Remove it for its one use. Raises ``CallerError`` unless it is bound to exactly this."""
-        if not self.bound_to(identifier, job, index):
+        if not self.bound_to(identifier, job, index=index):
             raise CallerError("the presignature is not bound to this signature")
         del self._bound[identifier]
         return self._held.pop(identifier)

@@ -105,7 +105,7 @@ class NodeRuntime:
                 raise Refused("clone", f"two processes run as {name}: nothing is done with it any more")
             case BootCheck.OK:
                 if known != (boot.boot_counter, boot.boot_id):
-                    store.put_boot(name, boot.boot_counter, boot.boot_id)
+                    store.put_boot(name, boot.boot_counter, boot_id=boot.boot_id)
                     self._forget(name)
 
     def _stop_to_upgrade(self, error: UnknownVersion) -> None:
@@ -209,7 +209,7 @@ class NodeRuntime:
         )
 
     async def protocol(self, caller: Caller, call: pb.Protocol) -> pb.ProtocolReply:
-        await self._keys().deliver(caller.name, call.session, call.payload)
+        await self._keys().deliver(caller.name, call.session, payload=call.payload)
         return pb.ProtocolReply()
 
     async def status(self, caller: Caller, call: pb.Status) -> pb.StatusReply:
@@ -292,7 +292,7 @@ class NodeRuntime:
         log = self._parts.log
         size = stored_checkpoint(reply.head).size if reply.head else 0
         if size > log.cosigner.size:
-            entries = await self._parts.peers.entries(name, log.cosigner.size, size)
+            entries = await self._parts.peers.entries(name, log.cosigner.size, stop=size)
             await asyncio.to_thread(log.follow, entries, reply.head, cosigned_by=name)
         if reply.quorum:
             await asyncio.to_thread(log.learn_quorum, reply.quorum, starting=True)

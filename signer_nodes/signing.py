@@ -65,7 +65,7 @@ class Signer:
                 job = decision.job.job_id
                 advance(self._phase(job), Event.BIND)
                 for index, presignature in enumerate(decision.presignatures):
-                    self.pool.bind(presignature, job, index)
+                    self.pool.bind(presignature, job, index=index)
                     marks.append(Mark("bound", job, index))
         return tuple(marks)
 
@@ -76,7 +76,7 @@ class Signer:
             if isinstance(decision, Admitted):
                 for index, identifier in enumerate(decision.presignatures):
                     held = self.pool.find(identifier)
-                    if held is not None and self.pool.bound_to(identifier, decision.job.job_id, index):
+                    if held is not None and self.pool.bound_to(identifier, decision.job.job_id, index=index):
                         found.append(Opening(decision.job.job_id, index, held.presignature.rho))
         return tuple(found)
 
@@ -169,9 +169,9 @@ class Signer:
         if set(rhos) != set(job.signers):
             raise Refusal("openings", f"need the openings of {', '.join(job.signers)}")
         identifier = job.presignatures[INDEX]
-        if not self.pool.bound_to(identifier, job.job_id, INDEX):
+        if not self.pool.bound_to(identifier, job.job_id, index=INDEX):
             raise Refusal("presignature", "this node does not hold the job's presignature any more")
-        held = self.pool.take(identifier, job.job_id, INDEX)
+        held = self.pool.take(identifier, job.job_id, index=INDEX)
         task = SigningTask(job.signing_hash, job.tweak, job.derived_key, job.job_id, INDEX)
         by_index = {key.index_of(signer): rho for signer, rho in rhos.items()}
         return partial_signature(held.presignature, rhos=by_index, task=task).to_bytes()

@@ -154,7 +154,7 @@ def fold_entries(cosigner: Cosigner, entries: Sequence[bytes]) -> tuple[Cosigner
 
 
 def extend(
-    cosigner: Cosigner, start: int, entries: Sequence[bytes], *, note: bytes, now_ms: int, skew_ms: int
+    cosigner: Cosigner, start: int, *, entries: Sequence[bytes], note: bytes, now_ms: int, skew_ms: int
 ) -> Extension:
     """Check and fold a proposed extension; the caller makes it durable before it cosigns.
 
@@ -204,7 +204,7 @@ def _check_log_key(note: Note, origin: str, keys: Sequence[bytes]) -> None:
     reasons = []
     for key in keys:
         try:
-            return verify_log_signature(note, origin, key)
+            return verify_log_signature(note, origin, public_key=key)
         except ProtocolError as error:
             reasons.append(str(error))
     raise Refusal("checkpoint", reasons[-1] if reasons else "the log has no key yet")
@@ -222,7 +222,7 @@ def note_quorum(
     note, checkpoint = read_checkpoint(cosigner.identity, data)
     if checkpoint.size > cosigner.size:
         raise Refusal("behind", f"the checkpoint has {checkpoint.size} entries, here are {cosigner.size}")
-    if not has_quorum(cosigner, note, checkpoint.size):
+    if not has_quorum(cosigner, note, size=checkpoint.size):
         raise Refusal("quorum", "the checkpoint lacks the cosignatures of a quorum")
     known = cosigner.quorum_head
     if root_at(checkpoint.size) != checkpoint.root:
@@ -235,11 +235,11 @@ def note_quorum(
     return cosigner, checkpoint
 
 
-def has_quorum(cosigner: Cosigner, note: Note, size: int) -> bool:
+def has_quorum(cosigner: Cosigner, note: Note, *, size: int) -> bool:
     """Whether w cosigners of the roster in force at ``size`` have cosigned the note."""
     roster = cosigner.roster_at(size)
     try:
-        return roster is not None and quorum(note, roster.cosigner_keys(), roster.w)
+        return roster is not None and quorum(note, roster.cosigner_keys(), w=roster.w)
     except ProtocolError:
         return False
 
@@ -250,7 +250,7 @@ def last_quorum(cosigner: Cosigner) -> tuple[int, bytes]:
     return (head.size, head.root) if head else (1, cosigner.identity.genesis)
 
 
-def check_cosigned(cosigner: Cosigner, note: Note, by: str) -> bool:
+def check_cosigned(cosigner: Cosigner, note: Note, *, by: str) -> bool:
     """Whether ``by`` has cosigned the note, under the roster in force now."""
     roster = cosigner.roster_at(cosigner.size)
     keys = roster.cosigner_keys() if roster else {}
@@ -329,7 +329,7 @@ def check_fork(cosigner: Cosigner, data: bytes, *, root_at: Callable[[int], byte
         raise Refusal("fork", "this is no fork entry of this log")
     if not size < entry.size <= cosigner.size or root_at(entry.size) == entry.root:
         raise Refusal("fork", f"the entry names no other branch between {size} and {cosigner.size} entries")
-    signers = verified_signers("fork", entry.body, entry.signatures, keys=roster.administrators)
+    signers = verified_signers("fork", entry.body, signatures=entry.signatures, keys=roster.administrators)
     if len(signers) < roster.administrators_quorum:
         raise Refusal("fork", f"need {roster.administrators_quorum} administrators, got {len(signers)}")
     for job in cosigner.state.jobs.values():
@@ -341,7 +341,7 @@ def check_fork(cosigner: Cosigner, data: bytes, *, root_at: Callable[[int], byte
 def _check_burned(job: Job, entry: ForkEntry, keys: Mapping[str, bytes]) -> None:
     body: Json = {"origin": entry.origin, "job": job.job_id.hex()}
     burns = entry.burns.get(job.job_id, {})
-    signers = verified_signers("burn", body, burns, keys=keys)
+    signers = verified_signers("burn", body, signatures=burns, keys=keys)
     if signers != frozenset(job.signers):
         raise Refusal("fork", f"job {job.job_id.hex()} needs burn statements of {', '.join(job.signers)}")
 
@@ -370,7 +370,7 @@ def _check_root(cosigner: Cosigner, entries: Sequence[bytes], *, note: Note, che
     # Entries that do not belong to a checkpoint prove nothing against it: anyone can send others.
     known = cosigner.quorum_head
     at_quorum = known is not None and known.size == checkpoint.size
-    if at_quorum and has_quorum(cosigner, note, checkpoint.size):
+    if at_quorum and has_quorum(cosigner, note, size=checkpoint.size):
         raise Contradiction(f"a quorum cosigned another head of {checkpoint.size} entries", note.to_bytes())
     raise Refusal("root", "the entries do not lead to the checkpoint's root")
 

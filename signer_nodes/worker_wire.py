@@ -275,7 +275,7 @@ def _sealed(peers: tuple[int, ...], parts: Sequence[bytes]) -> tuple[FileSealed,
 
 
 def _indices(fields: Fields, name: str) -> tuple[int, ...]:
-    values = fields.items(name, lambda value: value if isinstance(value, int) else 0, PARTIES_MAX)
+    values = fields.items(name, lambda value: value if isinstance(value, int) else 0, count_max=PARTIES_MAX)
     if any(not 1 <= value <= PARTIES_MAX for value in values) or len(set(values)) != len(values):
         raise MalformedError(f"{name} are distinct indices from 1 to {PARTIES_MAX}")
     return values

@@ -106,15 +106,15 @@ async def _attack(loot: Loot, plot: Plot) -> Outcome:
         lie_refused = await _lie(loot, plot, clients, tips=(tip, approved), presignature=presignature)
         body = _reserve_body(approved.state, plot, presignature)
         time_ms = approved.state.time_ms
-        verdict = ledger.judge(approved.state, "reserve", body, time_ms=time_ms)
-        entry = make_entry("reserve", time_ms, body, verdict=verdict.to_json())
+        verdict = ledger.judge(approved.state, "reserve", body=body, time_ms=time_ms)
+        entry = make_entry("reserve", time_ms, body=body, verdict=verdict.to_json())
         ended = approved.extended(entry)
         note = _signed(loot, ended.checkpoint())
         append = pb.Append(
             start=tip.state.size, entries=[_approval(tip.state, plot), entry], checkpoint=note.to_bytes()
         )
         answers = dict(zip(clients, await _all(c.append(append) for c in clients.values()), strict=True))
-        job = job_id(loot.origin, approved.state.size, entry)
+        job = job_id(loot.origin, approved.state.size, data=entry)
         finish = _finish(_cosigned(note, answers), job, plot)
         finished = await _all(clients[name].finish(finish) for name in plot.signers)
         return Outcome(
@@ -152,7 +152,7 @@ async def _lie(
     tip, approved = tips
     body = _reserve_body(approved.state, plot, presignature)
     claim: Json = {"outcome": "allow", "rule": plot.rule}
-    entry = make_entry("reserve", approved.state.time_ms, body, verdict=claim)
+    entry = make_entry("reserve", approved.state.time_ms, body=body, verdict=claim)
     frontier = approved.frontier.append(leaf_hash(entry))
     checkpoint = Checkpoint(
         loot.origin, frontier.size, frontier.root(), _as_if_admitted(approved.state, entry, claim)
@@ -173,7 +173,7 @@ async def _lie(
 
 def _as_if_admitted(state: State, entry: bytes, claim: Json) -> bytes:
     """The state's digest had every node's fold admitted the reservation."""
-    job = job_id(state.origin, state.size, entry)
+    job = job_id(state.origin, state.size, data=entry)
     outcome: Json = {"kind": "reserve", "accepted": True, "subject": job.hex(), "verdict": claim}
     size = state.size.to_bytes(8, "big")
     return tagged_hash("state", state.digest, size, leaf_hash(entry), canonical(outcome), state.policy_hash)
@@ -219,7 +219,7 @@ async def _presignature(clients: Mapping[str, NodeClient], plot: Plot) -> bytes:
 
 def _approval(state: State, plot: Plot) -> bytes:
     """The entry of the true approval, which the thief has intercepted."""
-    return make_entry("approval", state.time_ms, plot.approval.body(), assertion=plot.assertion)
+    return make_entry("approval", state.time_ms, body=plot.approval.body(), assertion=plot.assertion)
 
 
 def _reserve_body(state: State, plot: Plot, presignature: bytes) -> dict[str, Json]:
@@ -241,7 +241,7 @@ def _signed(loot: Loot, checkpoint: Checkpoint) -> Note:
     body = checkpoint.body()
     signature = loot.log_key.sign(log_signature_message(body))
     public_key = loot.log_key.public_key().public_bytes_raw()
-    return Note(body).with_signatures(log_signature(loot.origin, public_key, signature))
+    return Note(body).with_signatures(log_signature(loot.origin, public_key, signature=signature))
 
 
 def _cosigned(note: Note, answers: Mapping[str, pb.AppendReply]) -> Note:

@@ -39,7 +39,7 @@ def signers_of(log: Path, request: bytes, *, origin: str) -> tuple[str, ...]:
         except MalformedError:
             continue  # inert, and so of no request
         if isinstance(entry, ReserveEntry) and entry.request == request:
-            signers[job_id(origin, index, data)] = entry.signers
+            signers[job_id(origin, index, data=data)] = entry.signers
         if isinstance(entry, SignatureEntry):
             signed = signers.get(entry.job, signed)
     return signed

@@ -111,8 +111,10 @@ class CustodyServicer(custody_pb2_grpc.CustodyServicer):
 
     @_refusals
     async def Pending(self, call: pb.PendingCall, context: _Context) -> pb.PendingReply:
-        self._caller("Pending", call, context)
-        return pb.PendingReply(drafts=await self._service.pending(call.operator))
+        caller = self._caller("Pending", call, context)
+        if caller != call.operator:
+            raise CallRefused(Code.FORBIDDEN, f"{caller} sees no drafts of others: ask for your own")
+        return pb.PendingReply(drafts=await self._service.pending(caller))
 
     @_refusals
     async def Approve(self, call: pb.ApproveCall, context: _Context) -> pb.ApproveReply:
@@ -126,8 +128,8 @@ class CustodyServicer(custody_pb2_grpc.CustodyServicer):
 
     @_refusals
     async def Status(self, call: pb.StatusCall, context: _Context) -> pb.StatusReply:
-        self._caller("Status", call, context)
-        return pb.StatusReply(document=canonical(await self._service.status()))
+        caller = self._own_only(self._caller("Status", call, context))
+        return pb.StatusReply(document=canonical(await self._service.status(caller)))
 
     @_refusals
     async def CreateKey(self, call: pb.CreateKeyCall, context: _Context) -> pb.CreateKeyReply:

@@ -41,6 +41,14 @@ class StoreThread:
         bound = partial(method, self._store, *args, **kwargs)
         return await asyncio.get_running_loop().run_in_executor(self._thread, bound)
 
+    async def take_lease(self, now_ms: int, lease_ms: int) -> int:
+        """Become the one writer of the database; the fencing number."""
+        return await self._call(Store.take_lease, now_ms, lease_ms)
+
+    async def renew_lease(self, now_ms: int, lease_ms: int) -> None:
+        """Say that this writer lives; with 0 that it ended."""
+        return await self._call(Store.renew_lease, now_ms, lease_ms)
+
     async def head(self) -> tuple[int, bytes]:
         """Size and note of the newest checkpoint; (0, b"") for an empty log."""
         return await self._call(Store.head)
@@ -58,6 +66,14 @@ class StoreThread:
     async def checkpoint_between(self, above: int, at_most: int) -> tuple[int, bytes] | None:
         """The largest checkpoint with ``above < size <= at_most``; if none, the smallest above."""
         return await self._call(Store.checkpoint_between, above, at_most)
+
+    async def quorum_between(self, above: int, at_most: int) -> tuple[int, bytes] | None:
+        """The largest note with w cosignatures and ``above < size <= at_most``."""
+        return await self._call(Store.quorum_between, above, at_most)
+
+    async def set_aside_log(self, now_ms: int) -> None:
+        """Forget the log and what it says of requests, which are owed anew."""
+        return await self._call(Store.set_aside_log, now_ms)
 
     async def append(
         self, start: int, entries: Sequence[bytes], *, note: bytes, changes: Sequence[Change], now_ms: int
@@ -83,12 +99,12 @@ class StoreThread:
         """Requests, newest first, continuing after ``before``."""
         return await self._call(Store.requests, state=state, initiator=initiator, limit=limit, before=before)
 
-    async def counts(self) -> dict[str, int]:
-        """How many requests are in each state."""
-        return await self._call(Store.counts)
+    async def counts(self, initiator: str = "") -> dict[str, int]:
+        """How many requests, of one initiator or of all, are in each state."""
+        return await self._call(Store.counts, initiator)
 
     async def overdue(self, now_ms: int) -> tuple[RequestRecord, ...]:
-        """Requests past their expiry that still wait for something before their signature."""
+        """Requests past their expiry that wait for something and are not being signed."""
         return await self._call(Store.overdue, now_ms)
 
     async def apply(self, change: Change, now_ms: int) -> Applied | None:

@@ -90,6 +90,14 @@ class NodeLink:
         """The node's signature that it never gives a partial signature for ``job``."""
         return await self._client.burn(job)
 
+    async def abandon(self, body: bytes) -> bytes:
+        """Its signature that it never cosigns the branch in ``body``."""
+        return await self._client.abandon(body)
+
+    async def leave(self, statements: tuple[bytes, ...]) -> None:
+        """Have it leave its branch on signed statements of the others."""
+        await self._client.leave(statements)
+
     async def status(self) -> bytes:
         """Its canonical status document."""
         return await self._client.status()

@@ -2,10 +2,12 @@
 
 Rules: (1) a request's state and what it owes (the outbox) change in one transaction; (2) entries and
 their checkpoint are durable, with every projection of them, before anybody is sent them; (3) methods
-are synchronous and safe from several threads; each is one transaction.
+are synchronous and safe from several threads; each is one transaction; (4) every transaction that writes
+first checks, and locks, that the lease still has the number this store took.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+import contextlib
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from sqlalchemy import (
@@ -27,6 +29,7 @@ from custody.adapters.tables import (
     APPROVALS,
     CHECKPOINTS,
     ENTRIES,
+    LEASE,
     METADATA,
     OUTBOX,
     PRESIGNATURES,
@@ -48,17 +51,30 @@ from custody.records import (
 from custody.requests import START, Effect, State, advance
 from custody.storage import ENTRIES_BYTES_MAX
 from policy.approval import Slot
-from policy.errors import OperationalError
+from policy.errors import InvariantError, OperationalError
 
 LIST_MAX = 500
+_UNPLANNED: dict[str, Any] = {
+    **dict.fromkeys(("rule", "chain", "account", "path", "error"), ""),
+    **dict.fromkeys(("tx", "job", "tx_hash"), b""),
+    "nonce": None,
+    "block": 0,
+    "approvals": 0,
+}
 _RECORD_FIELDS = tuple(RequestRecord.__dataclass_fields__)
 
 
 class Store:
-    """One database. Raises ``OperationalError`` when it cannot be reached or written."""
+    """One database, for one writer: ``holder`` names it, as the same one after a restart.
 
-    def __init__(self, url: str) -> None:
+    Raises ``OperationalError`` when it cannot be reached or written, ``InvariantError`` once another
+    writer has taken the lease.
+    """
+
+    def __init__(self, url: str, *, holder: str = "coordinator") -> None:
         self._engine = _engine(url)
+        self._holder = holder
+        self._fence = 0
         try:
             METADATA.create_all(self._engine)
         except SQLAlchemyError as error:
@@ -67,6 +83,31 @@ class Store:
     def close(self) -> None:
         """Close every connection."""
         self._engine.dispose()
+
+    # The lease.
+
+    def take_lease(self, now_ms: int, lease_ms: int) -> int:
+        """Become the one writer; the fencing number. Raises ``OperationalError`` while another one is."""
+        with _Transaction(self._engine) as db:
+            row = db.execute(select(LEASE).with_for_update()).first()
+            if row is None:
+                db.execute(insert(LEASE).values(place=0, fence=0, holder=self._holder, until_ms=0))
+            elif row.holder != self._holder and row.until_ms > now_ms:
+                raise OperationalError(
+                    f"coordinator {row.holder} writes this database (lease {row.fence}): stop it, or wait "
+                    f"{row.until_ms - now_ms} ms after it ended"
+                )
+            fence = (row.fence if row else 0) + 1
+            taken = {"fence": fence, "holder": self._holder, "until_ms": now_ms + lease_ms}
+            if db.execute(update(LEASE).where(LEASE.c.fence == fence - 1).values(taken)).rowcount != 1:
+                raise OperationalError("another coordinator took the lease at the same time: try again")
+        self._fence = fence
+        return fence
+
+    def renew_lease(self, now_ms: int, lease_ms: int) -> None:
+        """Say that this writer lives; with 0 that it ended."""
+        with self._transaction() as db:
+            db.execute(update(LEASE).values(until_ms=now_ms + lease_ms if lease_ms else 0))
 
     # The log.
 
@@ -108,6 +149,26 @@ class Store:
                 db.execute(largest).first() or db.execute(sizes.order_by(CHECKPOINTS.c.size).limit(1)).first()
             )
             return (row.size, row.note) if row else None
+
+    def quorum_between(self, above: int, at_most: int) -> tuple[int, bytes] | None:
+        """The largest note with w cosignatures and ``above < size <= at_most``."""
+        inside = (CHECKPOINTS.c.size > above) & (CHECKPOINTS.c.size <= at_most)
+        query = select(CHECKPOINTS.c.size, CHECKPOINTS.c.quorum).where(CHECKPOINTS.c.quorum.is_not(None))
+        with self._engine.connect() as db:
+            row = db.execute(query.where(inside).order_by(CHECKPOINTS.c.size.desc()).limit(1)).first()
+            return (row.size, row.quorum) if row else None
+
+    def set_aside_log(self, now_ms: int) -> None:
+        """Forget the log and what it says of requests, which are owed anew; another branch takes its place.
+
+        What was received and what was signed is kept.
+        """
+        with self._transaction() as db:
+            for table in (ENTRIES, CHECKPOINTS, SLOTS, OUTBOX):
+                db.execute(delete(table))
+            db.execute(update(REQUESTS).values(state=START.state, updated_ms=now_ms, **_UNPLANNED))
+            for row in db.execute(select(REQUESTS.c.request)).all():
+                _owe(db, row.request, START.effects, now_ms)
 
     def append(
         self, start: int, entries: Sequence[bytes], *, note: bytes, changes: Sequence[Change], now_ms: int
@@ -164,15 +225,17 @@ class Store:
         with self._engine.connect() as db:
             return tuple(_record(row) for row in db.execute(query))
 
-    def counts(self) -> dict[str, int]:
-        """How many requests are in each state."""
+    def counts(self, initiator: str = "") -> dict[str, int]:
+        """How many requests, of one initiator or of all, are in each state."""
+        query = select(REQUESTS.c.state, func.count()).group_by(REQUESTS.c.state)
+        if initiator:
+            query = query.where(REQUESTS.c.initiator == initiator)
         with self._engine.connect() as db:
-            query = select(REQUESTS.c.state, func.count()).group_by(REQUESTS.c.state)
             return {row[0]: row[1] for row in db.execute(query)}
 
     def overdue(self, now_ms: int) -> tuple[RequestRecord, ...]:
-        """Requests past their expiry that still wait for something before their signature."""
-        open_states = [State.RECEIVED, State.LOGGED, State.WAITING, State.READY, State.RESERVED]
+        """Requests past their expiry that wait for something and are not being signed."""
+        open_states = [State.RECEIVED, State.LOGGED, State.WAITING, State.READY]
         query = select(REQUESTS).where(REQUESTS.c.expires_ms <= now_ms, REQUESTS.c.state.in_(open_states))
         with self._engine.connect() as db:
             return tuple(_record(row) for row in db.execute(query))
@@ -285,8 +348,17 @@ class Store:
             chosen = PRESIGNATURES.c.presignature.in_(presignatures)
             db.execute(update(PRESIGNATURES).where(chosen).values(state="used"))
 
-    def _transaction(self) -> "_Transaction":
-        return _Transaction(self._engine)
+    @contextlib.contextmanager
+    def _transaction(self) -> Iterator[Connection]:
+        """A transaction of the one writer. The update locks the lease's row until it ends."""
+        with _Transaction(self._engine) as db:
+            same = LEASE.c.fence == self._fence
+            if db.execute(update(LEASE).where(same).values(fence=self._fence)).rowcount != 1:
+                raise InvariantError(
+                    f"the lease on the database is not number {self._fence} any more: another coordinator "
+                    "writes it; this one stops"
+                )
+            yield db
 
 
 class _Transaction:

@@ -14,6 +14,15 @@ from sqlalchemy import (
 
 METADATA = MetaData()
 
+LEASE = Table(  # one row: whose number ``fence`` is may write, and until when nobody may take over
+    "lease",
+    METADATA,
+    Column("place", Integer, primary_key=True, autoincrement=False),
+    Column("fence", BigInteger, nullable=False),
+    Column("holder", String(128), nullable=False),
+    Column("until_ms", BigInteger, nullable=False),
+)
+
 ENTRIES = Table(
     "entries",
     METADATA,

@@ -33,6 +33,19 @@ def with_nonce(tx: bytes, nonce: int) -> bytes:
     return TYPE_EIP1559 + cast("bytes", rlp.encode([fields[0], nonce, *fields[2:]]))
 
 
+def fees_of(tx: bytes) -> Fees:
+    """What an unsigned transaction offers."""
+    priority, fee, gas = (int.from_bytes(cast("bytes", field), "big") for field in _fields(tx)[2:5])
+    return Fees(fee_per_gas=fee, priority_per_gas=priority, gas=gas)
+
+
+def with_fees(tx: bytes, fees: Fees) -> bytes:
+    """The same unsigned transaction at other fees."""
+    fields = _fields(tx)
+    offer = [fees.priority_per_gas, fees.fee_per_gas, fees.gas]
+    return TYPE_EIP1559 + cast("bytes", rlp.encode([*fields[:2], *offer, *fields[5:]]))
+
+
 def attach_signature(tx: bytes, *, r: int, s: int, recovery_id: int) -> bytes:
     """``tx`` with its signature. Raises ``MalformedError`` unless it is unsigned EIP-1559."""
     if recovery_id not in (0, 1):

@@ -179,8 +179,8 @@ class Log:
         """Append an entry; the subject of its outcome. An entry that is inert must say so."""
         self.time_ms += 1000
         if kind in ("request", "reserve"):
-            proof["verdict"] = claim_verdict(self.state, kind, body, time_ms=self.time_ms)
-        entry = make_entry(kind, self.time_ms, body, **proof)
+            proof["verdict"] = claim_verdict(self.state, kind, body=body, time_ms=self.time_ms)
+        entry = make_entry(kind, self.time_ms, body=body, **proof)
         self.state, outcome = fold(self.state, entry)
         if outcome.accepted == inert:
             raise ValueError(f"example {name}: {outcome.reason or 'it was taken in'}")
@@ -246,14 +246,14 @@ class Log:
         """The address at ``path``."""
         key = self.state.keys["hot"]
         return bip32.ethereum_address(
-            bip32.derive(key.group_key, key.chain_code, bip32.parse_path(path)).public_key
+            bip32.derive(key.group_key, key.chain_code, path=bip32.parse_path(path)).public_key
         )
 
     def checkpoint(self) -> Note:
         """The head as the log signed it and nodes a, b and the witness cosigned it."""
         body = Checkpoint(ORIGIN, self.frontier.size, self.frontier.root(), self.state.digest).body()
         note = Note(body).with_signatures(
-            log_signature(ORIGIN, public("log"), identity("log").sign(log_signature_message(body)))
+            log_signature(ORIGIN, public("log"), signature=identity("log").sign(log_signature_message(body)))
         )
         time_s = self.time_ms // 1000 + 1
         message = cosignature_message(body, time_s=time_s)

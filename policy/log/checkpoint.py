@@ -115,20 +115,20 @@ def log_signature_message(body: bytes) -> bytes:
     return body
 
 
-def log_signature(name: str, public_key: bytes, signature: bytes) -> NoteSignature:
+def log_signature(name: str, public_key: bytes, *, signature: bytes) -> NoteSignature:
     """The note line for a signature over ``log_signature_message``; does not verify it."""
     _check_signature(signature)
     check_public_key(public_key)
-    return NoteSignature(name, key_id(name, TYPE_ED25519, public_key), signature)
+    return NoteSignature(name, key_id(name, TYPE_ED25519, public_key=public_key), signature)
 
 
-def verify_log_signature(note: Note, name: str, public_key: bytes) -> None:
+def verify_log_signature(note: Note, name: str, *, public_key: bytes) -> None:
     """Check that the log's key signed ``note``.
 
     Raises ``InvalidSignatureError`` when its signature is missing or does not verify.
     """
     check_public_key(public_key)
-    line = _line_of(note, name, key_id(name, TYPE_ED25519, public_key))
+    line = _line_of(note, name, key_id(name, TYPE_ED25519, public_key=public_key))
     if line is None:
         raise InvalidSignatureError(
             f"the note carries no signature of log {name!r} under the key it is known by"
@@ -149,7 +149,7 @@ def cosignature(name: str, public_key: bytes, *, time_s: int, signature: bytes) 
     _check_signature(signature)
     check_public_key(public_key)
     payload = time_s.to_bytes(_TIME_BYTES, "big") + signature
-    return NoteSignature(name, key_id(name, TYPE_COSIGNATURE, public_key), payload)
+    return NoteSignature(name, key_id(name, TYPE_COSIGNATURE, public_key=public_key), payload)
 
 
 def verify_cosignatures(note: Note, keys: Mapping[str, bytes]) -> dict[str, int]:
@@ -165,13 +165,13 @@ def verify_cosignatures(note: Note, keys: Mapping[str, bytes]) -> dict[str, int]
     times: dict[str, int] = {}
     for name, public_key in keys.items():
         check_public_key(public_key)
-        line = _line_of(note, name, key_id(name, TYPE_COSIGNATURE, public_key))
+        line = _line_of(note, name, key_id(name, TYPE_COSIGNATURE, public_key=public_key))
         if line is not None:
             times[name] = _verify_cosignature(note.body, line, public_key)
     return times
 
 
-def quorum(note: Note, keys: Mapping[str, bytes], w: int) -> bool:
+def quorum(note: Note, keys: Mapping[str, bytes], *, w: int) -> bool:
     """Whether at least ``w`` of the cosigners in ``keys`` cosigned ``note``; errors as in the above."""
     if w < 1:
         raise CallerError(f"a quorum of {w} cosigners proves nothing: ask for at least 1")

@@ -101,7 +101,7 @@ def frontier_at(read: HashReader, size: int) -> Frontier:
     return Frontier(size, tuple(read(level, index) for level, index in _complete_nodes(0, size)))
 
 
-def prove_inclusion(read: HashReader, index: int, size: int) -> tuple[bytes, ...]:
+def prove_inclusion(read: HashReader, index: int, *, size: int) -> tuple[bytes, ...]:
     """The audit path of leaf ``index`` (from 0) in the tree of ``size`` leaves, lowest sibling first."""
     if not 0 <= index < size <= SIZE_MAX:
         raise CallerError(f"leaf {index} is not in a tree of {size} leaves")
@@ -118,7 +118,7 @@ def prove_inclusion(read: HashReader, index: int, size: int) -> tuple[bytes, ...
     return tuple(reversed(path))
 
 
-def prove_consistency(read: HashReader, old_size: int, new_size: int) -> tuple[bytes, ...]:
+def prove_consistency(read: HashReader, old_size: int, *, new_size: int) -> tuple[bytes, ...]:
     """The proof that the tree of ``new_size`` leaves begins with the one of ``old_size``.
 
     Empty when the sizes are equal or the old tree is empty: then the roots alone decide.
@@ -164,7 +164,7 @@ def verify_inclusion(leaf: bytes, index: int, *, size: int, root: bytes, proof: 
     return last == 0 and hmac.compare_digest(digest, root)
 
 
-def verify_consistency(old: tuple[int, bytes], new: tuple[int, bytes], proof: Sequence[bytes]) -> bool:
+def verify_consistency(old: tuple[int, bytes], new: tuple[int, bytes], *, proof: Sequence[bytes]) -> bool:
     """Whether ``proof`` shows that the head ``new`` extends the head ``old``; a head is ``(size, root)``.
 
     Total, like ``verify_inclusion``. Every head extends the empty one, whose root must be ``EMPTY_ROOT``.

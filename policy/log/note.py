@@ -102,17 +102,17 @@ def parse_note(data: bytes, bytes_max: int) -> Note:
     return note
 
 
-def key_id(name: str, key_type: int, public_key: bytes) -> bytes:
+def key_id(name: str, key_type: int, *, public_key: bytes) -> bytes:
     """The four bytes that, with the name, say which key made a signature line."""
     return hashlib.sha256(name.encode() + b"\n" + bytes([key_type]) + public_key).digest()[:KEY_ID_BYTES]
 
 
-def encode_vkey(name: str, key_type: int, public_key: bytes) -> str:
+def encode_vkey(name: str, key_type: int, *, public_key: bytes) -> str:
     """The verifier key as text, ``name+id+base64(type || key)``."""
     check_name(name)
     check_public_key(public_key)
     material = base64.b64encode(bytes([key_type]) + public_key).decode()
-    return f"{name}+{key_id(name, key_type, public_key).hex()}+{material}"
+    return f"{name}+{key_id(name, key_type, public_key=public_key).hex()}+{material}"
 
 
 def parse_vkey(text: str) -> VerifierKey:
@@ -125,7 +125,7 @@ def parse_vkey(text: str) -> VerifierKey:
     if len(material) != 1 + PUBLIC_KEY_BYTES or material[0] not in (TYPE_ED25519, TYPE_COSIGNATURE):
         raise MalformedError("verifier key is not an Ed25519 key of type 1 (log) or 4 (cosigner)")
     key = VerifierKey(name, material[0], material[1:])
-    if not _NAME.fullmatch(name) or encode_vkey(key.name, key.key_type, key.public_key) != text:
+    if not _NAME.fullmatch(name) or encode_vkey(key.name, key.key_type, public_key=key.public_key) != text:
         raise MalformedError("verifier key has a wrong name or an id that does not fit its key")
     return key
 

@@ -99,7 +99,7 @@ def check_entry(entry: bytes) -> None:
         raise CallerError(f"entry has {len(entry)} bytes, at most {ENTRY_BYTES_MAX} fit into the log")
 
 
-def increment(read: Read, frontier: Frontier, entries: Sequence[bytes]) -> Iterator[tuple[str, bytes]]:
+def increment(read: Read, frontier: Frontier, *, entries: Sequence[bytes]) -> Iterator[tuple[str, bytes]]:
     """Paths and bytes to write so that ``entries`` follow the tree of ``frontier``, already published.
 
     Costs O(entries) and at most one old tile a level, however long the log is. Raises, before the first

@@ -54,7 +54,7 @@ class PeerLinks:
         return await self.client(peer).call(message, kind, timeout_s=timeout_s)
 
     async def send_protocol(
-        self, peer: str, session: bytes, payload: bytes, *, timeout_s: float = CALL_TIMEOUT_S
+        self, peer: str, session: bytes, *, payload: bytes, timeout_s: float = CALL_TIMEOUT_S
     ) -> None:
         """Bring a protocol message to ``peer``, waiting for a link that is down.
 
@@ -72,7 +72,7 @@ class PeerLinks:
         await client.wait_connected(HEAD_TIMEOUT_S)
         return await client.head()
 
-    async def entries(self, peer: str, start: int, stop: int) -> list[bytes]:
+    async def entries(self, peer: str, start: int, *, stop: int) -> list[bytes]:
         """All entries of [start, stop) from ``peer``. Raises ``MalformedError`` when it has fewer."""
         found: list[bytes] = []
         while start + len(found) < stop:

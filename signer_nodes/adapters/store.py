@@ -226,7 +226,7 @@ class NodeStore:
             str(row[0]): bytes(row[1]) for row in self._all("SELECT name, data FROM statements ORDER BY name")
         }
 
-    def put_boot(self, peer: str, counter: int, boot_id: bytes) -> None:
+    def put_boot(self, peer: str, counter: int, *, boot_id: bytes) -> None:
         """Keep the highest boot of ``peer``; a lower one, or an equal one with another id, is an error."""
         with self._writing() as connection:
             known = connection.execute(

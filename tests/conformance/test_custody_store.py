@@ -33,6 +33,7 @@ def url(tmp_path: Path) -> str:
 @pytest.fixture
 def store(url: str) -> Iterator[Store]:
     store = Store(url)
+    store.take_lease(0, 1_000)
     yield store
     store.close()
 

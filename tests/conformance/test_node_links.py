@@ -36,8 +36,8 @@ def as_port(links: PeerLinks) -> Peers:
 async def test_links_fetch_heads_entries_and_boots(door: Door) -> None:
     links = PeerLinks([door.target()], B.boot())
 
-    entries = await links.entries("node-a", 3, 7)
-    none = await links.entries("node-a", 3, 3)
+    entries = await links.entries("node-a", 3, stop=7)
+    none = await links.entries("node-a", 3, stop=3)
 
     assert (entries, none) == ([b"3", b"4", b"5", b"6"], [])
     assert (await links.head("node-a")).size == len("node-b")
@@ -51,7 +51,7 @@ async def test_links_dial_lazily_and_carry_protocol_messages(door: Door) -> None
         [door.target()], B.boot(), on_boot=lambda name, boot: boots.append((name, boot.boot_counter))
     )
     before = links.boot_of("node-a")
-    await links.send_protocol("node-a", bytes(32), b"payload")
+    await links.send_protocol("node-a", bytes(32), payload=b"payload")
 
     reply = await links.call("node-a", pb.HeadQuery(), kind=pb.HeadReply)
 
@@ -59,5 +59,5 @@ async def test_links_dial_lazily_and_carry_protocol_messages(door: Door) -> None
     assert boots == [("node-a", 1)]
     assert reply.size == len("node-b")
     with pytest.raises(CallerError):
-        await links.send_protocol("nobody", b"", b"")
+        await links.send_protocol("nobody", b"", payload=b"")
     await links.close()

@@ -253,13 +253,13 @@ def test_bans_evidence_and_statements_stay(store: NodeStore, path: Path) -> None
 
 
 def test_boots_only_rise(store: NodeStore) -> None:
-    store.put_boot("node-b", 4, b"x" * 32)
-    store.put_boot("node-b", 4, b"x" * 32)
-    store.put_boot("node-b", 6, b"y" * 32)
+    store.put_boot("node-b", 4, boot_id=b"x" * 32)
+    store.put_boot("node-b", 4, boot_id=b"x" * 32)
+    store.put_boot("node-b", 6, boot_id=b"y" * 32)
 
     for counter, boot_id in ((5, b"x" * 32), (6, b"z" * 32)):
         with pytest.raises(InvariantError):
-            store.put_boot("node-b", counter, boot_id)
+            store.put_boot("node-b", counter, boot_id=boot_id)
     assert store.boot_of("node-b") == (6, b"y" * 32)
 
 

@@ -226,7 +226,7 @@ class Cluster:
         }
         body: Json = {"origin": ORIGIN, "rules": 1, "roster": roster, "policy": policy}
         signature = self.admin.sign(statement("genesis", body))
-        return make_entry("genesis", now_ms(), body, signatures=signature_list({"admin": signature}))
+        return make_entry("genesis", now_ms(), body=body, signatures=signature_list({"admin": signature}))
 
     def _identity(self) -> None:
         key = Ed25519PrivateKey.generate()
@@ -285,15 +285,15 @@ class ScriptedCoordinator:
     def add_judged(self, kind: str, body: Json, **proof: Json) -> Outcome:
         """Append a request or reservation with the verdict that the fold will find."""
         time_ms = max(now_ms(), self.state.time_ms)
-        verdict = claim_verdict(self.state, kind, body, time_ms=time_ms)
-        return self.add(make_entry(kind, time_ms, body, verdict=verdict, **proof))
+        verdict = claim_verdict(self.state, kind, body=body, time_ms=time_ms)
+        return self.add(make_entry(kind, time_ms, body=body, verdict=verdict, **proof))
 
     def checkpoint(self) -> bytes:
         """Sign a checkpoint over everything added so far."""
         checkpoint = Checkpoint(ORIGIN, self.frontier.size, self.frontier.root(), self.state.digest)
         body = checkpoint.body()
         key = self.cluster.log_key
-        line = log_signature(ORIGIN, raw_public(key), key.sign(log_signature_message(body)))
+        line = log_signature(ORIGIN, raw_public(key), signature=key.sign(log_signature_message(body)))
         self.note = Note(body).with_signatures(line).to_bytes()
         return self.note
 
@@ -338,7 +338,9 @@ class ScriptedCoordinator:
         signatures = {name: reply.signature for name, reply in zip(NODES, replies, strict=True)}
         time_ms = max(now_ms(), self.state.time_ms)
         return self.add(
-            make_entry("key", time_ms, json.loads(replies[0].body), signatures=signature_list(signatures))
+            make_entry(
+                "key", time_ms, body=json.loads(replies[0].body), signatures=signature_list(signatures)
+            )
         )
 
     async def presign(self, *signers: str, batch: int = 4) -> list[bytes]:
@@ -375,7 +377,7 @@ class ScriptedCoordinator:
         """A reservation whose claimed verdict is this coordinator's invention."""
         body = _reservation(request, tx, presignature, signers)
         time_ms = max(now_ms(), self.state.time_ms)
-        return self.add(make_entry("reserve", time_ms, body, verdict={"outcome": outcome, "rule": rule}))
+        return self.add(make_entry("reserve", time_ms, body=body, verdict={"outcome": outcome, "rule": rule}))
 
     async def recover(self) -> None:
         """Take the longest branch that any cosigner has cosigned, as a coordinator does that starts."""
@@ -430,12 +432,12 @@ class ScriptedCoordinator:
 
     def sign_entry(self, job_id: bytes, signature: bytes) -> Outcome:
         body: Json = {"job": job_id.hex(), "index": 0, "signature": signature.hex()}
-        return self.add(make_entry("signature", max(now_ms(), self.state.time_ms), body))
+        return self.add(make_entry("signature", max(now_ms(), self.state.time_ms), body=body))
 
     def burn_entry(self, job_id: bytes, signatures: dict[str, bytes]) -> Outcome:
         body: Json = {"origin": ORIGIN, "job": job_id.hex()}
         time_ms = max(now_ms(), self.state.time_ms)
-        return self.add(make_entry("burn", time_ms, body, signatures=signature_list(signatures)))
+        return self.add(make_entry("burn", time_ms, body=body, signatures=signature_list(signatures)))
 
 
 async def found(cluster: Cluster) -> None:

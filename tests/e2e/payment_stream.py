@@ -27,7 +27,7 @@ from policy.errors import MalformedError, QuorumkeepError
 from policy.log.tiles import read_entries
 from tests.e2e.cluster import scratch_folder
 
-SMALLEST = 10**15
+SMALLEST = 10**13
 SETTLED = "settled"
 PAUSE_S = 0.1
 
@@ -149,7 +149,7 @@ class Published:
                 continue
             if isinstance(entry, ReserveEntry):
                 nonce = int.from_bytes(rlp.decode(entry.tx[1:])[1], "big")
-                job = job_id(origin, index, data)
+                job = job_id(origin, index, data=data)
                 reservations.append(
                     Reservation(job, entry.request, (entry.path, nonce), tuple(entry.presignatures))
                 )

@@ -53,7 +53,7 @@ def kill_in_turns(deployment: Deployment, source: random.Random, *, rounds: int)
 def test_each_request_is_paid_once_while_every_process_is_killed_in_turn(
     deployment: Deployment, paid: dict[str, int], seed: int
 ) -> None:
-    with Stream(deployment, f"turns-{seed}", SMALLEST * (seed + 1), EVERY_S).flowing() as stream:
+    with Stream(deployment, f"turns-{seed}", SMALLEST + seed * 10**6, EVERY_S).flowing() as stream:
         kill_in_turns(deployment, random.Random(seed), rounds=1)
     stream.settle(SETTLE_S)
     paid.update(stream.accepted)
@@ -85,7 +85,7 @@ def test_each_request_is_paid_once_when_the_coordinator_loses_its_database(
 def test_each_request_is_paid_once_through_many_rounds_of_kills(
     deployment: Deployment, paid: dict[str, int], seed: int
 ) -> None:
-    with Stream(deployment, f"rounds-{seed}", SMALLEST * (seed + 1), EVERY_S).flowing() as stream:
+    with Stream(deployment, f"rounds-{seed}", SMALLEST + seed * 10**6, EVERY_S).flowing() as stream:
         kill_in_turns(deployment, random.Random(seed), rounds=4)
     stream.settle(2 * SETTLE_S)
     paid.update(stream.accepted)

@@ -77,7 +77,7 @@ def _change(
     signatures = {name: _accepted(cluster.processes[name], file) for name in signers}
     signatures["admin"] = cluster.admin.sign(statement("roster", body))
     time_ms = max(now_ms(), coordinator.state.time_ms)
-    entry = make_entry("roster", time_ms, body, signatures=signature_list(signatures))
+    entry = make_entry("roster", time_ms, body=body, signatures=signature_list(signatures))
     return coordinator.add(entry).accepted
 
 

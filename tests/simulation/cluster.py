@@ -73,7 +73,7 @@ def note_of(book: Book, *, by: str = COORDINATOR) -> bytes:
     """A book's checkpoint, signed by the log's key; ``by`` is whose key that is."""
     body = Checkpoint(ORIGIN, book.frontier.size, book.frontier.root(), book.state.digest).body()
     signature = identity_key(by).sign(log_signature_message(body))
-    return Note(body, (log_signature(ORIGIN, public_key(by), signature),)).to_bytes()
+    return Note(body, (log_signature(ORIGIN, public_key(by), signature=signature),)).to_bytes()
 
 
 def cosign(name: str, note: bytes, time_s: int = 1) -> NoteSignature:
@@ -111,7 +111,7 @@ class SimNode:
         """Round 1: fold, keep, bind what the gate admits, cosign. Raises ``Refusal``."""
         self._check_open()
         extension = extend(
-            self.cosigner, start, entries, note=note, now_ms=self.clock.now_ms, skew_ms=SKEW_MS
+            self.cosigner, start, entries=entries, note=note, now_ms=self.clock.now_ms, skew_ms=SKEW_MS
         )
         self._bind(extension)
         self.cosigner = extension.cosigner
@@ -146,9 +146,9 @@ class SimNode:
         if isinstance(job, Declined):
             raise Refusal("declined", job.reason)
         self.phases[job_id] = advance(self.phases.get(job_id, Phase.NEW), Event.SEND)
-        if not self.pool.bound_to(job.presignatures[0], job_id, 0):
+        if not self.pool.bound_to(job.presignatures[0], job_id, index=0):
             raise Refusal("declined", "the presignature is gone")
-        self.pool.take(job.presignatures[0], job_id, 0)
+        self.pool.take(job.presignatures[0], job_id, index=0)
         self.given[job_id] = Given(job, self.cosigner.state.time_ms)
         return self.given[job_id]
 
@@ -206,7 +206,7 @@ class SimNode:
             if isinstance(decision, Admitted):
                 job_id = decision.job.job_id
                 self.phases[job_id] = advance(self.phases.get(job_id, Phase.NEW), Event.BIND)
-                self.pool.bind(decision.presignatures[0], job_id, 0)
+                self.pool.bind(decision.presignatures[0], job_id, index=0)
 
     def _node(self) -> Node:
         return Node(self.name, self.clock.now_ms, self.frozen)

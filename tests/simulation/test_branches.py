@@ -349,7 +349,7 @@ def test_an_unresolved_split_ends_by_the_administrators_word_and_burns() -> None
         burn: Json = {"origin": ORIGIN, "job": job.hex()}
         burns: list[Json] = [{"job": job.hex(), "signatures": signatures("burn", burn, burners)}]
         signed = signatures("fork", body, administrators)
-        return make_entry("fork", START_MS, body, signatures=signed, burns=burns)
+        return make_entry("fork", START_MS, body=body, signatures=signed, burns=burns)
 
     node = nodes["node-1"]
     assert refusal(node.leave_by_fork, fork_entry(PAIR, ("ada",))) == "fork"

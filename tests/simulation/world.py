@@ -179,7 +179,7 @@ class World:
         return signature.to_bytes() + bytes([signature.recovery_id])
 
     def _derived(self, path: str) -> bip32.Derived:
-        return bip32.derive(self.group_key, self.chain_code, bip32.parse_path(path))
+        return bip32.derive(self.group_key, self.chain_code, path=bip32.parse_path(path))
 
 
 def key_of(name: str) -> dict[str, Json]:
@@ -240,7 +240,7 @@ class Book:
 
     def write(self, kind: str, body: Any, **proof: Any) -> Outcome:
         """Put an entry into the log."""
-        return self.append(make_entry(kind, self.now_ms, body, **proof))
+        return self.append(make_entry(kind, self.now_ms, body=body, **proof))
 
     def advance(self, milliseconds: int) -> None:
         """Let time pass."""
@@ -308,7 +308,7 @@ class Book:
     def log_request(self, request: Request, *, claim: Any = None, by: str = "") -> Outcome:
         """Log a request; ``claim`` is a verdict to claim instead of the true one, ``by`` another signer."""
         body = request.body()
-        verdict = claim or ledger.claim_verdict(self.state, "request", body, time_ms=self.now_ms)
+        verdict = claim or ledger.claim_verdict(self.state, "request", body=body, time_ms=self.now_ms)
         signature = identity_key(by or request.initiator).sign(request_message(body))
         return self.write("request", body, signature=signature.hex(), verdict=verdict)
 
@@ -375,9 +375,9 @@ class Book:
 
     def log_reservation(self, body: Any, *, claim: Any = None) -> bytes:
         """Log a reservation; ``claim`` is a verdict to claim instead of the true one."""
-        verdict = claim or ledger.claim_verdict(self.state, "reserve", body, time_ms=self.now_ms)
-        entry = make_entry("reserve", self.now_ms, body, verdict=verdict)
-        identifier = job_id(ORIGIN, self.state.size, entry)
+        verdict = claim or ledger.claim_verdict(self.state, "reserve", body=body, time_ms=self.now_ms)
+        entry = make_entry("reserve", self.now_ms, body=body, verdict=verdict)
+        identifier = job_id(ORIGIN, self.state.size, data=entry)
         self.append(entry)
         return identifier
 

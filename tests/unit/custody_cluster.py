@@ -26,16 +26,19 @@ from custody.ports import (
 )
 from policy.approval import approval_digest
 from policy.ecdsa import SigningTask
-from policy.encoding import Json, canonical, statement
+from policy.encoding import Json, canonical, parse_canonical, statement
 from policy.entries import make_entry, parse_entry, signature_list
 from policy.errors import OperationalError, ProtocolError
 from policy.intent import Intent, Request
 from policy.log.checkpoint import cosignature, cosignature_message, parse_checkpoint, parse_note
+from policy.log.merkle import frontier_at, leaf_hash, leaf_reader
 from policy.log.note import Note
+from policy.roster import verify_statement
 from policy.state import Job, JobStatus
 from signer_nodes.mpc.curve import Q, base_mul
 from signer_nodes.mpc.ecdsa import partial_signature
 from signer_nodes.mpc.presignature import Presignature, presignature_id, rho_commitment
+from signer_nodes.witness import Branch, parse_branch
 
 ORIGIN = "log.example.com/test"
 NODES = ("node-a", "node-b", "node-c")
@@ -73,8 +76,11 @@ def roster_document() -> dict[str, Json]:
         "f": 1,
         "log_key": public("log").hex(),
         "administrators": {"quorum": 1, "members": [{"name": "admin", "key": public("admin").hex()}]},
-        "initiators": [{"name": "shop", "key": public("shop").hex(), "people": ["olga"]}],
-        "operators": [_operator("olga"), _operator("otto")],
+        "initiators": [
+            {"name": "shop", "key": public("shop").hex(), "people": ["olga"]},
+            {"name": "desk", "key": public("desk").hex(), "people": []},
+        ],
+        "operators": [_operator("olga"), _operator("otto"), _operator("clerk", group="office")],
         "observers": [],
         "policy_delay_ms": 0,
     }
@@ -127,7 +133,7 @@ def genesis_entry(policy: Json, *, time_ms: int = 1_000) -> bytes:
     """The first entry, signed by the administrator."""
     body: Json = {"origin": ORIGIN, "rules": 1, "roster": roster_document(), "policy": policy}
     signature = identity("admin").sign(statement("genesis", body))
-    return make_entry("genesis", time_ms, body, signatures=signature_list({"admin": signature}))
+    return make_entry("genesis", time_ms, body=body, signatures=signature_list({"admin": signature}))
 
 
 def make_request(
@@ -229,14 +235,18 @@ class Dealer:
 
 
 class FakeNode:
-    """One cosigner. ``down`` and ``mute`` are for tests: no answer at all, or no partial signatures."""
+    """One cosigner. For tests: ``down`` (no answer), ``mute`` (no partials), ``idle`` (no presignatures)."""
 
     def __init__(self, name: str, dealer: Dealer) -> None:
         self.name = name
         self.boots = 1
         self.down = False
         self.mute = False
+        self.idle = False
         self.bans: list[Json] = []
+        self.quorum_note = b""
+        self.stated: list[Branch] = []
+        self.floor = 0
         self.tip: Tip = EMPTY
         self.log: list[bytes] = []
         self.note: Note | None = None
@@ -254,7 +264,7 @@ class FakeNode:
     async def head(self) -> Head:
         self._check_up()
         note = self.note.to_bytes() if self.note else b""
-        return Head(len(self.log), note, b"")
+        return Head(len(self.log), note, self.quorum_note)
 
     async def entries(self, start: int, stop: int) -> tuple[bytes, ...]:
         self._check_up()
@@ -280,6 +290,8 @@ class FakeNode:
         parsed = parse_note(note, 10_000)
         if parse_checkpoint(parsed.body) != tip.checkpoint():
             raise ProtocolError("the checkpoint is not over these entries")
+        if len(self.log) + len(entries) <= self.floor:
+            raise ProtocolError(f"only heads above {self.floor} are cosigned")
         self.tip = tip
         self.log += entries
         signature = identity(self.name).sign(cosignature_message(parsed.body, time_s=1))
@@ -290,6 +302,7 @@ class FakeNode:
 
     async def quorum(self, note: bytes) -> None:
         self._check_up()
+        self.quorum_note = note
 
     async def finish(self, note: bytes, jobs: tuple[FinishJob, ...]) -> Finished:
         self._check_up()
@@ -307,6 +320,8 @@ class FakeNode:
         self, key: str, signers: tuple[str, ...], *, batch_id: int, batch: int
     ) -> tuple[FreshPresignature, ...]:
         self._check_up()
+        if self.idle:
+            raise OperationalError(f"{self.name} makes no presignatures")
         if {str(ban["body"]["against"]) for ban in self.bans} & set(signers):  # type: ignore[index, call-overload]
             raise ProtocolError(f"{self.name} runs no session with one of {signers}")
         mine = [shares[self.name] for shares in self._dealer.deal(signers, batch_id, batch)]
@@ -320,6 +335,37 @@ class FakeNode:
             raise ProtocolError("a partial signature is out")
         self._burned.add(job)
         return identity(self.name).sign(statement("burn", {"origin": ORIGIN, "job": job.hex()}))
+
+    async def abandon(self, body: bytes) -> bytes:
+        self._check_up()
+        statement_body = parse_canonical(body, bytes_max=4096)
+        name, branch = parse_branch(statement_body, ORIGIN)
+        leaves = [leaf_hash(entry) for entry in self.log]
+        assert name == self.name
+        if branch.q_size > len(leaves) or _root(leaves, branch.q_size) != branch.q_root:
+            raise ProtocolError("that head is not known here")
+        if leaves[branch.q_size : branch.q_size + 1] == [branch.entry]:
+            raise ProtocolError("this cosigner is on that branch")
+        self.stated.append(branch)
+        return identity(self.name).sign(statement("abandon", statement_body))
+
+    async def leave(self, statements: tuple[bytes, ...]) -> None:
+        self._check_up()
+        names = set()
+        for data in statements:
+            document = parse_canonical(data, bytes_max=8192)
+            assert isinstance(document, dict)
+            body, signature = document["body"], bytes.fromhex(str(document["signature"]))
+            name, branch = parse_branch(body, ORIGIN)
+            verify_statement("abandon", body, key=public(name), signature=signature, signer=name)
+            names.add(name)
+        leaves = [leaf_hash(entry) for entry in self.log]
+        if len(names - {self.name}) < 3 or branch.entry != leaves[branch.q_size]:
+            raise ProtocolError("too few statements, or of another branch")
+        self.floor = len(self.log)
+        self.log, self.tip, self.note = self.log[: branch.q_size], EMPTY, None
+        for entry in self.log:
+            self.tip, _ = extend(self.tip, entry)
 
     async def status(self) -> bytes:
         self._check_up()
@@ -366,12 +412,16 @@ class FakeNode:
             raise OperationalError(f"{self.name} is down")
 
 
-def _operator(name: str) -> Json:
+def _root(leaves: list[bytes], size: int) -> bytes:
+    return frontier_at(leaf_reader(leaves), size).root()
+
+
+def _operator(name: str, *, group: str = "desk") -> Json:
     credential = authenticator(name).credential()
     return {
         "name": name,
         "key": public(name).hex(),
-        "groups": ["desk"],
+        "groups": [group],
         "credential": {
             "id": credential.id.hex(),
             "public_key": credential.public_key.hex(),

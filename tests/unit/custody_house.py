@@ -15,7 +15,7 @@ from custody.adapters.store import Store
 from custody.chains.evm_transaction import transaction_hash
 from custody.duties import Duties
 from custody.metrics import Metrics
-from custody.parts import Parts
+from custody.parts import Parts, Patience
 from custody.pools import Pools, PoolSizes
 from custody.ports import Chain, Fees, Node, Receipt
 from custody.publish import Publisher
@@ -57,6 +57,9 @@ class FakeChain:
         self.waiting: dict[tuple[str, int], bytes] = {}
         self.nonces: dict[str, int] = {}
         self.down = False
+        self.held = False
+        self.refuses = False
+        self.price = 10**9
 
     async def check(self) -> None:
         self._check_up()
@@ -70,18 +73,27 @@ class FakeChain:
 
     async def fees(self, intent: Intent, *, account: str, contract: str | None, ceiling: int) -> Fees:
         self._check_up()
-        return Fees(fee_per_gas=min(10**9, ceiling // 21_000), priority_per_gas=1, gas=21_000)
+        return Fees(fee_per_gas=min(self.price, ceiling // 21_000), priority_per_gas=1, gas=21_000)
 
     async def cancel_fees(self, ceiling: int) -> Fees:
-        return Fees(fee_per_gas=10**9, priority_per_gas=1, gas=21_000)
+        return Fees(fee_per_gas=self.price, priority_per_gas=1, gas=21_000)
 
     async def broadcast(self, raw: bytes) -> None:
         self._check_up()
+        if self.refuses:
+            raise OperationalError("the chain takes no transactions")
         if transaction_hash(raw) in self.mined:
             return
         sender = Account.recover_transaction(raw).lower()
         nonce = int.from_bytes(rlp.decode(raw[1:])[1], "big")
+        if nonce < self.nonces.get(sender, 0):
+            raise OperationalError("nonce too low")
         self.waiting[sender, nonce] = raw
+        if not self.held:
+            self.mine(sender)
+
+    def mine(self, sender: str) -> None:
+        """Put what is in line into blocks."""
         while (sender, self.nonces.get(sender, 0)) in self.waiting:
             nonce = self.nonces.get(sender, 0)
             mined = transaction_hash(self.waiting.pop((sender, nonce)))
@@ -106,6 +118,7 @@ class House:
         self.nodes = {name: FakeNode(name, self.dealer) for name in COSIGNERS}
         self.chain: Chain = FakeChain()
         self.genesis = genesis_entry(policy if policy is not None else policy_document())
+        self.patience = Patience(0, 0)
         self.now_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000
         self.around_database: Callable[[Database], Database] = lambda database: database
 
@@ -132,6 +145,7 @@ class House:
             now_ms=self.now_ms,
             confirmations={ANVIL_CHAIN: 1},
             poll_ms={ANVIL_CHAIN: 20},
+            patience={ANVIL_CHAIN: self.patience},
         )
 
     @contextlib.asynccontextmanager
@@ -143,7 +157,7 @@ class House:
             await coordinator.start(parts, self.genesis)
             publisher = Publisher(self.folder / "log", parts.database) if publish else None
             running = Running(parts, Service(parts))
-            task = asyncio.create_task(coordinator.run(parts, publisher))
+            running.task = task = asyncio.create_task(coordinator.run(parts, publisher))
             yield running
             if task.done():
                 task.result()
@@ -168,6 +182,7 @@ class Running:
     def __init__(self, parts: Parts, service: Service) -> None:
         self.parts = parts
         self.service = service
+        self.task: asyncio.Task[None]
 
     async def until(self, request: bytes, *states: str, timeout_s: float = 5.0) -> RequestRecord:
         """The request once it is in one of the states."""

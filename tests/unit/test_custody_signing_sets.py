@@ -65,7 +65,7 @@ def test_sets_on_demand_are_found_exactly_when_there_are_any(
     found = set_without(state, key, gone)
 
     rest = [name for name in key.participants if name not in gone]
-    possible = [c for c in combinations(rest, t) if state.mutual_ban(KEY, 0, c) is None]
+    possible = [c for c in combinations(rest, t) if state.mutual_ban(KEY, 0, signers=c) is None]
     assert (found is not None) == bool(possible)
     assert found is None or found.signers in possible
 

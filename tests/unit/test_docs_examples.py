@@ -89,7 +89,7 @@ def test_the_example_checkpoint_has_a_quorum_of_its_roster() -> None:
     note = parse_note((SPEC / "examples" / "checkpoint.txt").read_bytes(), 65536)
     roster = parse_roster(example("roster.json")["body"]["roster"])
 
-    assert quorum(note, roster.cosigner_keys(), roster.w)
+    assert quorum(note, roster.cosigner_keys(), w=roster.w)
     assert parse_checkpoint(note.body).origin == MAKER.ORIGIN
 
 

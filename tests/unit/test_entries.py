@@ -87,7 +87,7 @@ def test_an_entry_is_bounded() -> None:
     body: Any = {"padding": "x" * ENTRY_BYTES_MAX}
 
     with pytest.raises(MalformedError, match="at most 65535"):
-        parse_entry(make_entry("veto", 1, body))
+        parse_entry(make_entry("veto", 1, body=body))
 
 
 def test_nobody_signs_twice() -> None:
@@ -101,14 +101,14 @@ def test_nobody_signs_twice() -> None:
 def test_a_job_id_binds_log_place_and_entry() -> None:
     entry = ENTRIES["reserve"]
     ids = {
-        job_id(ORIGIN, 5, entry),
-        job_id("log.example.com/other", 5, entry),
-        job_id(ORIGIN, 6, entry),
-        job_id(ORIGIN, 5, entry + b" "),
+        job_id(ORIGIN, 5, data=entry),
+        job_id("log.example.com/other", 5, data=entry),
+        job_id(ORIGIN, 6, data=entry),
+        job_id(ORIGIN, 5, data=entry + b" "),
     }
 
     assert len(ids) == 4
-    assert job_id(ORIGIN, 5, entry) in ids
+    assert job_id(ORIGIN, 5, data=entry) in ids
 
 
 def test_a_freeze_id_binds_the_place_in_the_log() -> None:

@@ -94,11 +94,11 @@ def test_every_field_is_under_the_signature_and_in_the_id(name: str) -> None:
     body = body_of()
     signature = KEY.sign(request_message(body))
     changed = body_of(**{name: 7})
-    verify_request(body, signature, PUBLIC)
+    verify_request(body, signature, key=PUBLIC)
 
     assert request_id(changed) != request_id(body)
     with pytest.raises(InvalidSignatureError, match="does not verify"):
-        verify_request(changed, signature, PUBLIC)
+        verify_request(changed, signature, key=PUBLIC)
 
 
 def test_another_key_did_not_sign_the_request() -> None:
@@ -106,18 +106,18 @@ def test_another_key_did_not_sign_the_request() -> None:
     other = Ed25519PrivateKey.from_private_bytes(bytes(32)).public_key().public_bytes_raw()
 
     with pytest.raises(InvalidSignatureError):
-        verify_request(body, KEY.sign(request_message(body)), other)
+        verify_request(body, KEY.sign(request_message(body)), key=other)
 
 
 @pytest.mark.parametrize("length", [0, 63, 65])
 def test_a_signature_of_another_length_is_refused(length: int) -> None:
     with pytest.raises(InvalidSignatureError, match=f"{length} bytes"):
-        verify_request(body_of(), bytes(length), PUBLIC)
+        verify_request(body_of(), bytes(length), key=PUBLIC)
 
 
 def test_a_key_of_another_length_is_the_callers_mistake() -> None:
     with pytest.raises(CallerError, match="31 bytes"):
-        verify_request(body_of(), bytes(64), PUBLIC[:31])
+        verify_request(body_of(), bytes(64), key=PUBLIC[:31])
 
 
 @settings(max_examples=50)

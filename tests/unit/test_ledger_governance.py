@@ -113,10 +113,10 @@ def test_a_verdict_asked_for_later_sees_what_will_be_in_force(book: Book) -> Non
     body = book.asked(100).body()
     book.change("policy", WORLD.policy(rules=[]))
 
-    assert judge(book.state, "request", body, time_ms=book.now_ms).outcome is Answer.ALLOW
-    assert judge(book.state, "request", body, time_ms=book.now_ms + DAY_MS).rule == "request-expired"
+    assert judge(book.state, "request", body=body, time_ms=book.now_ms).outcome is Answer.ALLOW
+    assert judge(book.state, "request", body=body, time_ms=book.now_ms + DAY_MS).rule == "request-expired"
     later = book.asked(100, expires_ms=book.now_ms + 2 * DAY_MS).body()
-    assert judge(book.state, "request", later, time_ms=book.now_ms + DAY_MS).rule == "no-rule-matches"
+    assert judge(book.state, "request", body=later, time_ms=book.now_ms + DAY_MS).rule == "no-rule-matches"
 
 
 @pytest.mark.parametrize("kind", ["policy", "roster"])
@@ -428,7 +428,7 @@ def test_a_log_that_starts_under_an_unknown_version_is_not_folded() -> None:
 
 def test_a_body_that_cannot_be_read_has_no_verdict(book: Book) -> None:
     with pytest.raises(MalformedError):
-        judge(book.state, "request", {"to": CUSTOMER}, time_ms=book.now_ms)
+        judge(book.state, "request", body={"to": CUSTOMER}, time_ms=book.now_ms)
 
 
 # Forks.

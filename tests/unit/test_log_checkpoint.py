@@ -59,7 +59,9 @@ def _cosign(name: str, *, body: bytes = BODY, time_s: int = TIME_S) -> NoteSigna
 
 
 def _log_sign(body: bytes = BODY) -> NoteSignature:
-    return log_signature(ORIGIN, _public(ORIGIN), _private(ORIGIN).sign(log_signature_message(body)))
+    return log_signature(
+        ORIGIN, _public(ORIGIN), signature=_private(ORIGIN).sign(log_signature_message(body))
+    )
 
 
 KEYS = {name: _public(name) for name in COSIGNERS}
@@ -71,12 +73,14 @@ def test_the_example_of_the_specification_verifies() -> None:
     key = parse_vkey(SPEC["vkey"])
     note = parse_note(SPEC["note"].encode(), 1000)
 
-    verify_log_signature(note, key.name, key.public_key)
+    verify_log_signature(note, key.name, public_key=key.public_key)
 
     assert note.to_bytes().decode() == SPEC["note"]
-    assert encode_vkey(key.name, key.key_type, key.public_key) == SPEC["vkey"]
+    assert encode_vkey(key.name, key.key_type, public_key=key.public_key) == SPEC["vkey"]
     with pytest.raises(InvalidSignatureError):
-        verify_log_signature(replace(note, body=b"This is another message.\n"), key.name, key.public_key)
+        verify_log_signature(
+            replace(note, body=b"This is another message.\n"), key.name, public_key=key.public_key
+        )
 
 
 def test_the_bytes_that_are_signed_are_those_of_the_specifications() -> None:
@@ -163,7 +167,7 @@ def test_a_changed_checkpoint_is_refused_or_another_checkpoint(at: int, flip: in
 def test_a_note_survives_its_encoding_and_its_signatures_verify() -> None:
     note = parse_note(DATA, len(DATA))
 
-    verify_log_signature(note, ORIGIN, _public(ORIGIN))
+    verify_log_signature(note, ORIGIN, public_key=_public(ORIGIN))
 
     assert note == NOTE
     assert verify_cosignatures(note, KEYS) == dict.fromkeys(COSIGNERS, TIME_S)
@@ -174,7 +178,7 @@ def test_the_text_of_a_note_may_have_empty_lines() -> None:
         note = Note(body, (_cosign(COSIGNERS[0], body=body),))
 
         assert parse_note(note.to_bytes(), 1000) == note
-        assert quorum(note, KEYS, 1)
+        assert quorum(note, KEYS, w=1)
 
 
 LINE = DATA.decode().split("\n")[6].encode()
@@ -235,8 +239,8 @@ def test_a_changed_note_never_keeps_its_quorum(at: int, flip: int) -> None:
 
     try:
         note = parse_note(changed, len(changed))
-        verify_log_signature(note, ORIGIN, _public(ORIGIN))
-        whole = quorum(note, KEYS, len(KEYS))
+        verify_log_signature(note, ORIGIN, public_key=_public(ORIGIN))
+        whole = quorum(note, KEYS, w=len(KEYS))
     except (MalformedError, InvalidSignatureError):
         whole = False
 
@@ -261,18 +265,18 @@ def test_a_quorum_needs_w_different_known_cosigners() -> None:
     stranger = _cosign("example.com/stranger")
     note = Note(BODY, (_log_sign(), _cosign(COSIGNERS[0]), stranger, _cosign(COSIGNERS[1])))
 
-    assert quorum(note, KEYS, 2)
-    assert not quorum(note, KEYS, 3)
-    assert not quorum(note, {}, 1)
+    assert quorum(note, KEYS, w=2)
+    assert not quorum(note, KEYS, w=3)
+    assert not quorum(note, {}, w=1)
     with pytest.raises(CallerError):
-        quorum(note, KEYS, 0)
+        quorum(note, KEYS, w=0)
 
 
 def test_one_key_under_two_names_does_not_count_twice() -> None:
     keys = {**KEYS, "example.com/alias": KEYS[COSIGNERS[0]]}
 
     with pytest.raises(CallerError, match="share one public key"):
-        quorum(NOTE, keys, 3)
+        quorum(NOTE, keys, w=3)
 
 
 def test_lines_that_share_only_a_name_or_only_an_id_with_a_known_key_are_ignored() -> None:
@@ -310,12 +314,12 @@ def test_a_false_cosignature_of_a_known_cosigner_refuses_the_note_and_names_it(l
 
 def test_a_cosignature_is_no_log_signature_and_a_log_signature_no_cosignature() -> None:
     name, public_key = COSIGNERS[0], KEYS[COSIGNERS[0]]
-    as_log = log_signature(name, public_key, _cosign(name).payload[8:])
+    as_log = log_signature(name, public_key, signature=_cosign(name).payload[8:])
 
     with pytest.raises(InvalidSignatureError, match="does not verify"):
-        verify_log_signature(Note(BODY, (as_log,)), name, public_key)
+        verify_log_signature(Note(BODY, (as_log,)), name, public_key=public_key)
     with pytest.raises(InvalidSignatureError, match="carries no signature"):
-        verify_log_signature(Note(BODY, (_cosign(name),)), name, public_key)
+        verify_log_signature(Note(BODY, (_cosign(name),)), name, public_key=public_key)
     assert verify_cosignatures(Note(BODY, (as_log,)), KEYS) == {}
 
 
@@ -340,13 +344,15 @@ def test_base64_has_one_text_for_each_value() -> None:
 
 @pytest.mark.parametrize("key_type", [TYPE_ED25519, TYPE_COSIGNATURE])
 def test_a_verifier_key_survives_its_encoding(key_type: int) -> None:
-    key = parse_vkey(encode_vkey(ORIGIN, key_type, _public(ORIGIN)))
+    key = parse_vkey(encode_vkey(ORIGIN, key_type, public_key=_public(ORIGIN)))
 
     assert (key.name, key.key_type, key.public_key) == (ORIGIN, key_type, _public(ORIGIN))
-    assert key_id(ORIGIN, key_type, _public(ORIGIN)).hex() in encode_vkey(ORIGIN, key_type, _public(ORIGIN))
+    assert key_id(ORIGIN, key_type, public_key=_public(ORIGIN)).hex() in encode_vkey(
+        ORIGIN, key_type, public_key=_public(ORIGIN)
+    )
 
 
-VKEY = encode_vkey(ORIGIN, TYPE_COSIGNATURE, _public(ORIGIN))
+VKEY = encode_vkey(ORIGIN, TYPE_COSIGNATURE, public_key=_public(ORIGIN))
 
 
 @pytest.mark.parametrize(
@@ -362,7 +368,7 @@ VKEY = encode_vkey(ORIGIN, TYPE_COSIGNATURE, _public(ORIGIN))
         VKEY + "\n",
         VKEY[:-4],
         VKEY.replace("+", "+0", 1),
-        encode_vkey(ORIGIN, 2, _public(ORIGIN)),
+        encode_vkey(ORIGIN, 2, public_key=_public(ORIGIN)),
         VKEY.replace("o", "ö", 1),
     ],
 )

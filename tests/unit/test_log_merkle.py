@@ -129,7 +129,7 @@ def _rfc_subproof(old: int, leaves: list[bytes], known: bool) -> list[bytes]:
 def test_consistency_proofs_follow_the_definition_of_the_rfc() -> None:
     for new in range(1, 34):
         for old in range(1, new + 1):
-            assert list(prove_consistency(READ, old, new)) == _rfc_subproof(old, LEAVES[:new], True)
+            assert list(prove_consistency(READ, old, new_size=new)) == _rfc_subproof(old, LEAVES[:new], True)
 
 
 def test_another_implementation_has_the_same_roots_and_inclusion_proofs() -> None:
@@ -140,7 +140,7 @@ def test_another_implementation_has_the_same_roots_and_inclusion_proofs() -> Non
         assert ROOTS[size] == tree.get_root(size)
         for index in range(size):
             theirs = tuple(tree.prove_inclusion(index + 1, size).path)
-            assert (LEAVES[index], *prove_inclusion(READ, index, size)) == theirs
+            assert (LEAVES[index], *prove_inclusion(READ, index, size=size)) == theirs
 
 
 def test_another_implementation_proves_the_same_heads_consistent() -> None:
@@ -157,7 +157,7 @@ def test_another_implementation_proves_the_same_heads_consistent() -> None:
 def test_every_leaf_is_proven_in_every_tree() -> None:
     for size in range(1, 70):
         for index in range(size):
-            proof = prove_inclusion(READ, index, size)
+            proof = prove_inclusion(READ, index, size=size)
 
             assert verify_inclusion(LEAVES[index], index, size=size, root=ROOTS[size], proof=proof)
 
@@ -165,16 +165,16 @@ def test_every_leaf_is_proven_in_every_tree() -> None:
 def test_every_tree_is_proven_to_extend_every_earlier_one() -> None:
     for new in range(70):
         for old in range(new + 1):
-            proof = prove_consistency(READ, old, new)
+            proof = prove_consistency(READ, old, new_size=new)
 
-            assert verify_consistency((old, ROOTS[old]), (new, ROOTS[new]), proof)
+            assert verify_consistency((old, ROOTS[old]), (new, ROOTS[new]), proof=proof)
 
 
 @settings(max_examples=400)
 @given(sizes, st.data())
 def test_a_proof_of_inclusion_proves_nothing_else(size: int, data: st.DataObject) -> None:
     index = data.draw(st.integers(0, size - 1))
-    proof = prove_inclusion(READ, index, size)
+    proof = prove_inclusion(READ, index, size=size)
     other_index, other_size = data.draw(st.integers(-1, 140)), data.draw(st.integers(-1, 140))
     other_leaf = data.draw(st.sampled_from([LEAVES[index], LEAVES[index - 1], ROOTS[size], b"", bytes(31)]))
     other_proof = data.draw(_mutations(proof))
@@ -193,12 +193,12 @@ def test_a_proof_of_inclusion_proves_nothing_else(size: int, data: st.DataObject
 @given(sizes, st.data())
 def test_a_proof_of_consistency_proves_nothing_else(new: int, data: st.DataObject) -> None:
     old = data.draw(st.integers(1, new))
-    proof = prove_consistency(READ, old, new)
+    proof = prove_consistency(READ, old, new_size=new)
     other_root = data.draw(st.sampled_from([ROOTS[old], ROOTS[old - 1], ROOTS[new], EMPTY_ROOT, bytes(32)]))
     other_proof = data.draw(_mutations(proof))
     true = other_root == ROOTS[old] and other_proof == proof
 
-    accepted = verify_consistency((old, other_root), (new, ROOTS[new]), other_proof)
+    accepted = verify_consistency((old, other_root), (new, ROOTS[new]), proof=other_proof)
 
     assert accepted == true
 
@@ -213,12 +213,12 @@ def _mutations(proof: tuple[bytes, ...]) -> st.SearchStrategy[tuple[bytes, ...]]
 def test_a_proof_is_refused_for_a_size_at_which_it_would_have_another_length() -> None:
     for size in range(1, 40):
         for claimed in range(size + 1, 100):
-            proof = prove_inclusion(READ, 0, size)
-            if len(prove_inclusion(READ, 0, claimed)) != len(proof):
+            proof = prove_inclusion(READ, 0, size=size)
+            if len(prove_inclusion(READ, 0, size=claimed)) != len(proof):
                 assert not verify_inclusion(LEAVES[0], 0, size=claimed, root=ROOTS[size], proof=proof)
-            extension = prove_consistency(READ, 1, size)
-            if size > 1 and len(prove_consistency(READ, 1, claimed)) != len(extension):
-                assert not verify_consistency((1, ROOTS[1]), (claimed, ROOTS[size]), extension)
+            extension = prove_consistency(READ, 1, new_size=size)
+            if size > 1 and len(prove_consistency(READ, 1, new_size=claimed)) != len(extension):
+                assert not verify_consistency((1, ROOTS[1]), (claimed, ROOTS[size]), proof=extension)
 
 
 def test_a_rewritten_history_has_no_proof() -> None:
@@ -226,17 +226,20 @@ def test_a_rewritten_history_has_no_proof() -> None:
     for old, new in pairwise(range(1, 40)):
         forged_root = frontier_at(forged, new).root()
 
-        for proof in (prove_consistency(forged, old, new), prove_consistency(READ, old, new)):
-            assert not verify_consistency((old, ROOTS[old]), (new, forged_root), proof)
+        for proof in (
+            prove_consistency(forged, old, new_size=new),
+            prove_consistency(READ, old, new_size=new),
+        ):
+            assert not verify_consistency((old, ROOTS[old]), (new, forged_root), proof=proof)
 
 
 def test_only_the_empty_root_stands_for_the_empty_log() -> None:
-    assert verify_consistency((0, EMPTY_ROOT), (5, ROOTS[5]), ())
-    assert verify_consistency((0, EMPTY_ROOT), (0, EMPTY_ROOT), ())
-    assert not verify_consistency((0, ROOTS[1]), (5, ROOTS[5]), ())
-    assert not verify_consistency((0, ROOTS[1]), (0, ROOTS[1]), ())
-    assert not verify_consistency((0, EMPTY_ROOT), (5, ROOTS[5]), (bytes(32),))
-    assert not verify_consistency((5, ROOTS[5]), (4, ROOTS[4]), ())
+    assert verify_consistency((0, EMPTY_ROOT), (5, ROOTS[5]), proof=())
+    assert verify_consistency((0, EMPTY_ROOT), (0, EMPTY_ROOT), proof=())
+    assert not verify_consistency((0, ROOTS[1]), (5, ROOTS[5]), proof=())
+    assert not verify_consistency((0, ROOTS[1]), (0, ROOTS[1]), proof=())
+    assert not verify_consistency((0, EMPTY_ROOT), (5, ROOTS[5]), proof=(bytes(32),))
+    assert not verify_consistency((5, ROOTS[5]), (4, ROOTS[4]), proof=())
 
 
 def test_a_leaf_cannot_pass_for_a_node() -> None:
@@ -255,8 +258,8 @@ def test_a_reader_asks_only_for_complete_nodes_of_the_tree() -> None:
     for size in range(1, 60):
         for index in range(size):
             asked.clear()
-            prove_inclusion(read, index, size)
-            prove_consistency(read, index, size)
+            prove_inclusion(read, index, size=size)
+            prove_consistency(read, index, new_size=size)
             assert all((at + 1) << level <= size for level, at in asked)
             assert len(asked) <= 4 * size.bit_length()
 
@@ -264,9 +267,9 @@ def test_a_reader_asks_only_for_complete_nodes_of_the_tree() -> None:
 def test_impossible_proofs_are_the_callers_mistake() -> None:
     for index, size in [(-1, 3), (3, 3), (0, 0), (0, SIZE_MAX + 1)]:
         with pytest.raises(CallerError):
-            prove_inclusion(READ, index, size)
+            prove_inclusion(READ, index, size=size)
     for old, new in [(-1, 3), (4, 3)]:
         with pytest.raises(CallerError):
-            prove_consistency(READ, old, new)
+            prove_consistency(READ, old, new_size=new)
     with pytest.raises(CallerError):
         READ(1, len(LEAVES))

@@ -39,14 +39,16 @@ def _published(*sizes: int) -> dict[str, bytes]:
     store: dict[str, bytes] = {}
     done = 0
     for size in sizes:
-        store.update(increment(store.get, frontier_at(leaf_reader(LEAVES), done), ENTRIES[done:size]))
+        store.update(increment(store.get, frontier_at(leaf_reader(LEAVES), done), entries=ENTRIES[done:size]))
         done = size
     return store
 
 
 @pytest.fixture(scope="module")
 def big() -> dict[str, bytes]:
-    return dict(increment(EMPTY.get, Frontier(), [number.to_bytes(3, "big") for number in range(BIG)]))
+    return dict(
+        increment(EMPTY.get, Frontier(), entries=[number.to_bytes(3, "big") for number in range(BIG)])
+    )
 
 
 def test_paths_are_those_of_the_specification() -> None:
@@ -125,7 +127,7 @@ def test_an_entry_fits_up_to_its_limit() -> None:
     with pytest.raises(CallerError):
         encode_bundle([longest + b"\x00"])
     with pytest.raises(CallerError):
-        list(increment(EMPTY.get, Frontier(), [longest + b"\x00"]))
+        list(increment(EMPTY.get, Frontier(), entries=[longest + b"\x00"]))
 
 
 @settings(max_examples=40, deadline=None)
@@ -167,7 +169,7 @@ def test_an_increment_costs_what_it_adds(big: dict[str, bytes]) -> None:
         read.append(path)
         return big.get(path)
 
-    written = dict(increment(counting, frontier, [b"one more"]))
+    written = dict(increment(counting, frontier, entries=[b"one more"]))
 
     assert len(read) == 4  # one partial tile a level, and one bundle
     assert [parse_tile_path(path).level for path in written] == [None, 0]
@@ -176,11 +178,11 @@ def test_an_increment_costs_what_it_adds(big: dict[str, bytes]) -> None:
 def test_an_increment_written_twice_is_written_the_same() -> None:
     store = _published(300)
     frontier = frontier_at(leaf_reader(LEAVES), 300)
-    first = dict(increment(store.get, frontier, ENTRIES[300:700]))
+    first = dict(increment(store.get, frontier, entries=ENTRIES[300:700]))
 
     store.update(first)
 
-    assert dict(increment(store.get, frontier, ENTRIES[300:700])) == first
+    assert dict(increment(store.get, frontier, entries=ENTRIES[300:700])) == first
 
 
 def test_nothing_is_published_on_tiles_that_are_not_those_of_the_frontier() -> None:
@@ -189,14 +191,14 @@ def test_nothing_is_published_on_tiles_that_are_not_those_of_the_frontier() -> N
         store[path] = store[path][:-1] + bytes([store[path][-1] ^ 1])
 
         with pytest.raises(InvariantError):
-            next(increment(store.get, frontier_at(leaf_reader(LEAVES), 600), [b"new"]))
+            next(increment(store.get, frontier_at(leaf_reader(LEAVES), 600), entries=[b"new"]))
     with pytest.raises(MalformedError, match="missing"):
-        next(increment(_published(500).get, frontier_at(leaf_reader(LEAVES), 600), [b"new"]))
+        next(increment(_published(500).get, frontier_at(leaf_reader(LEAVES), 600), entries=[b"new"]))
 
 
 def test_no_entries_need_no_tiles() -> None:
-    assert list(increment(EMPTY.get, Frontier(), [])) == []
-    assert list(increment(_published(300).get, frontier_at(leaf_reader(LEAVES), 300), [])) == []
+    assert list(increment(EMPTY.get, Frontier(), entries=[])) == []
+    assert list(increment(_published(300).get, frontier_at(leaf_reader(LEAVES), 300), entries=[])) == []
     assert audit_tiles(EMPTY.get, 0) == Frontier()
 
 
@@ -234,8 +236,12 @@ def test_proofs_out_of_tiles_are_those_out_of_the_leaves() -> None:
         from_tiles, from_leaves = tile_hash_reader(store.get, size), leaf_reader(LEAVES)
 
         for index in (0, 17, 255, 256, size - 1):
-            assert prove_inclusion(from_tiles, index, size) == prove_inclusion(from_leaves, index, size)
-        assert prove_consistency(from_tiles, 257, size) == prove_consistency(from_leaves, 257, size)
+            assert prove_inclusion(from_tiles, index, size=size) == prove_inclusion(
+                from_leaves, index, size=size
+            )
+        assert prove_consistency(from_tiles, 257, new_size=size) == prove_consistency(
+            from_leaves, 257, new_size=size
+        )
 
 
 def test_a_tile_reader_knows_only_the_nodes_of_its_tree() -> None:

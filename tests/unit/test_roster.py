@@ -86,11 +86,11 @@ def test_a_strangers_or_wrong_signature_refuses_the_whole_document() -> None:
     keys, body = {"ada": public_key("ada")}, cast("Json", {"a": 1})
     good = state_as("veto", body, "ada")
 
-    assert verified_signers("veto", body, {"ada": good}, keys=keys) == {"ada"}
+    assert verified_signers("veto", body, signatures={"ada": good}, keys=keys) == {"ada"}
     for signatures in (
         {"ada": good, "eve": good},
         {"ada": state_as("freeze", body, "ada")},
         {"ada": bytes(64)},
     ):
         with pytest.raises(InvalidSignatureError):
-            verified_signers("veto", body, signatures, keys=keys)
+            verified_signers("veto", body, signatures=signatures, keys=keys)

@@ -1,0 +1,151 @@
+"""Which log a coordinator goes on with when it starts: its own, or a branch that cosigners hold.
+
+Rules: (1) a branch that contains the highest head with w cosignatures comes before every other; (2) of
+those the longest that anybody cosigned; (3) the own log is kept where that is a part of it, continued
+where it is a part of that, and else set aside: what nobody cosigned binds nobody.
+"""
+
+import logging
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from custody.branches import NOTE_BYTES_MAX, Branch, fetch
+from custody.candidates import EMPTY, Folded, Tip, extend
+from custody.parts import Parts
+from custody.ports import Node
+from custody.projection import changes
+from custody.replication import Published
+from policy.errors import InvariantError, OperationalError, ProtocolError
+from policy.log.checkpoint import Checkpoint, parse_checkpoint, parse_note
+from policy.log.merkle import frontier_at, leaf_hash, leaf_reader
+
+_LOG = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class OwnLog:
+    """What the database holds: its end, the newest checkpoint's note, and the hash of every entry."""
+
+    tip: Tip
+    note: bytes
+    leaves: tuple[bytes, ...]
+
+    @property
+    def size(self) -> int:
+        """How many entries."""
+        return len(self.leaves)
+
+
+@dataclass(frozen=True, slots=True)
+class Way:
+    """How to get to a branch: ``folded`` follows entry ``start``; nothing where the own log has it all."""
+
+    start: int
+    tip: Tip
+    note: bytes
+    folded: tuple[Folded, ...]
+
+
+async def own_log(parts: Parts) -> OwnLog:
+    """What the database holds, folded and compared with its own newest checkpoint."""
+    size, note = await parts.database.head()
+    tip, leaves = EMPTY, []
+    while tip.frontier.size < size:
+        entries = await parts.database.entries(tip.frontier.size, size)
+        if not entries:
+            raise InvariantError(f"the database lacks entry {tip.frontier.size}: move it away, start anew")
+        for entry in entries:
+            tip, _ = extend(tip, entry)
+            leaves.append(leaf_hash(entry))
+    if size and tip.checkpoint() != _checkpoint(note):
+        raise InvariantError("the database's entries do not lead to its checkpoint: move it away, start anew")
+    return OwnLog(tip, note, tuple(leaves))
+
+
+async def settle_on(
+    parts: Parts, own: OwnLog, *, branches: Sequence[Branch], quorum: Published
+) -> tuple[Tip, bytes]:
+    """Go on with the right branch, durably: its end, and the note there."""
+    way = await _choose(parts.nodes, own, branches, quorum=quorum)
+    if way.start == 0 < own.size and way.folded:
+        _LOG.warning("setting aside %d entries of a branch that is not the cosigners'", own.size)
+        await parts.database.set_aside_log(parts.now_ms())
+    if way.folded:
+        _LOG.info("fetched entries %d to %d", way.start, way.tip.state.size)
+        await store(parts, way.start, way.folded, note=way.note)
+    return way.tip, way.note
+
+
+async def store(parts: Parts, start: int, folded: tuple[Folded, ...], *, note: bytes) -> None:
+    """Make entries and what they say of requests durable."""
+    await parts.database.append(
+        start,
+        [one.entry for one in folded],
+        note=note,
+        changes=[change for one in folded for change in changes(one)],
+        now_ms=parts.now_ms(),
+    )
+
+
+def best_quorum(branches: Iterable[Branch], own: bytes) -> Published:
+    """The highest note with w cosignatures that the cosigners or this database know."""
+    notes = [note for note in (own, *(branch.quorum for branch in branches)) if note]
+    known = [Published(_checkpoint(note).size, note) for note in notes]
+    best = max(known, key=lambda one: one.size, default=Published(0, b""))
+    roots = {_checkpoint(one.note).root for one in known if one.size == best.size}
+    if len(roots) > 1:
+        raise InvariantError(f"two heads of {best.size} entries have w cosignatures: read the evidence")
+    return best
+
+
+async def _choose(
+    nodes: Mapping[str, Node], own: OwnLog, branches: Sequence[Branch], *, quorum: Published
+) -> Way:
+    keep = Way(own.size, own.tip, own.note, ())
+    ordered = sorted(branches, key=lambda b: (-b.checkpoint.size, not _covers(own, b.checkpoint), b.holder))
+    for branch in ordered:
+        try:
+            way = keep if _covers(own, branch.checkpoint) else await _way(nodes[branch.holder], own, branch)
+        except (OperationalError, ProtocolError, InvariantError) as error:
+            _LOG.warning("the branch of %s cannot be followed: %s", branch.holder, error)
+            continue
+        if _contains(own, way, quorum):
+            return way
+    if not branches or (quorum.size and _contains(own, keep, quorum)):
+        return keep
+    raise OperationalError(
+        f"nobody who answers shows a log with the head of {quorum.size} entries that a quorum cosigned: "
+        "start more cosigners"
+    )
+
+
+async def _way(node: Node, own: OwnLog, branch: Branch) -> Way:
+    """The entries to ``branch``: after the own log where it is a part of that, and all of them otherwise."""
+    if branch.checkpoint.size > own.size > 0:
+        try:
+            tip, folded = await fetch(node, own.tip, branch=branch)
+            return Way(own.size, tip, branch.note, folded)
+        except InvariantError as error:
+            _LOG.info("the own log is no part of the branch of %s: %s", node.name, error)
+    tip, folded = await fetch(node, EMPTY, branch=branch)
+    return Way(0, tip, branch.note, folded)
+
+
+def _covers(own: OwnLog, head: Checkpoint) -> bool:
+    return head.size <= own.size and _root(own.leaves, head.size) == head.root
+
+
+def _contains(own: OwnLog, way: Way, quorum: Published) -> bool:
+    """Whether the log at the end of ``way`` has the quorum's head in it."""
+    if not quorum.size:
+        return True
+    leaves = (*own.leaves[: way.start], *(leaf_hash(one.entry) for one in way.folded))
+    return quorum.size <= len(leaves) and _root(leaves, quorum.size) == _checkpoint(quorum.note).root
+
+
+def _root(leaves: Sequence[bytes], size: int) -> bytes:
+    return frontier_at(leaf_reader(leaves), size).root()
+
+
+def _checkpoint(note: bytes) -> Checkpoint:
+    return parse_checkpoint(parse_note(note, NOTE_BYTES_MAX).body)

@@ -1,0 +1,116 @@
+"""Slots of requests that came to nothing: filled by whatever comes next, or cancelled where nobody comes."""
+
+import asyncio
+from pathlib import Path
+
+import pytest
+
+from custody.records import new_request
+from policy.encoding import Json, parse_canonical
+from policy.state import CANCEL
+from tests.unit.custody_cluster import ETHER, complete_approval, make_request
+from tests.unit.custody_house import FakeChain, House, Running
+
+
+@pytest.fixture
+def house(tmp_path: Path) -> House:
+    return House(tmp_path)
+
+
+async def submit(running: Running, house: House, name: str, *, amount: int, life_ms: int = 600_000) -> bytes:
+    now = house.now_ms()
+    _, body, signature = make_request(name, amount=amount, now_ms=now, expires_ms=now + life_ms)
+    return (await running.service.submit(body, signature)).request
+
+
+async def approve(running: Running, request: bytes) -> None:
+    for draft in await running.service.pending("otto"):
+        body: Json = parse_canonical(draft, bytes_max=10_000)
+        if isinstance(body, dict) and body["request"] == request.hex():
+            await running.service.approve(*complete_approval(body, "otto"))
+
+
+async def blocked(running: Running, house: House) -> bytes:
+    """A request that is approved, and reserved behind the slots of two that expire."""
+    ahead = [await submit(running, house, f"w{i}", amount=(2 + i) * ETHER, life_ms=900) for i in range(2)]
+    for request in ahead:
+        await running.until(request, "waiting")
+    behind = await submit(running, house, "behind", amount=4 * ETHER)
+    held = await running.until(behind, "waiting")
+    assert held.nonce == 1
+    await approve(running, behind)
+    for request in ahead:
+        await running.until(request, "expired")
+    await asyncio.sleep(0.1)
+    return behind
+
+
+async def test_a_small_request_fills_the_gap_others_wait_behind(house: House) -> None:
+    async with house.with_key() as running:
+        behind = await blocked(running, house)
+
+        small = [await submit(running, house, f"small {i}", amount=1) for i in range(3)]
+        filled = [await running.until(request, "settled") for request in small]
+        freed = await running.until(behind, "settled")
+
+        assert [record.nonce for record in filled if record.account == freed.account] == [0]
+        assert {record.path for record in filled if record.account != freed.account} == {"m/0/0"}
+
+
+async def test_a_gap_survives_a_restart_and_is_filled_then(house: House) -> None:
+    async with house.with_key() as running:
+        behind = await blocked(running, house)
+
+    async with house.running() as running:
+        await submit(running, house, "small", amount=1)
+        await running.until(behind, "settled")
+
+
+async def test_a_slot_that_an_approval_names_is_cancelled_when_others_wait_behind_it(house: House) -> None:
+    assert isinstance(house.chain, FakeChain)
+    async with house.with_key() as running:
+        ahead = [await submit(running, house, f"w{i}", amount=2 * ETHER, life_ms=1_500) for i in range(2)]
+        first = await running.until(ahead[0], "waiting")
+        await running.until(ahead[1], "waiting")
+        behind = await submit(running, house, "behind", amount=3 * ETHER)
+        await running.until(behind, "waiting")
+        for node in house.nodes.values():
+            node.mute = True
+            node.restart()
+        house.chain.down = True  # the approval is logged, and no transaction is reserved before the end
+        for name in ("node-a", "node-b", "node-c"):
+            house.nodes[name].idle = True
+        await approve(running, ahead[0])
+        await running.until(ahead[0], "expired")
+        house.chain.down = False
+        for node in house.nodes.values():
+            node.mute = node.idle = False
+        await approve(running, behind)
+
+        await running.until(behind, "settled", timeout_s=10)
+        cancelled = await running.until(ahead[0], "cancelled")
+
+        jobs = running.parts.sequencer.state.requests[ahead[0]].jobs
+        assert cancelled.nonce == first.nonce
+        assert {running.parts.sequencer.state.jobs[job].purpose for job in jobs} == {CANCEL}
+
+
+async def test_a_request_whose_signature_is_bad_is_not_logged_even_from_the_database(house: House) -> None:
+    async with house.with_key() as running:
+        _, body, _ = make_request("huge", amount=50 * ETHER, now_ms=house.now_ms())
+        forged = new_request(parse_canonical(body, bytes_max=10_000), bytes(64))
+        size = running.parts.sequencer.state.size
+        record, _ = await running.parts.database.submit(forged, house.now_ms())
+
+        running.parts.duties.submitted(record)
+        await running.until(record.request, "denied")
+
+        assert running.parts.sequencer.state.size == size
+
+
+async def test_a_denied_request_without_a_slot_owes_nothing(house: House) -> None:
+    async with house.with_key() as running:
+        denied = await submit(running, house, "huge", amount=50 * ETHER)
+        await running.until(denied, "denied")
+
+        assert await running.parts.database.duties() == ()
