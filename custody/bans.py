@@ -36,7 +36,7 @@ class Bans:
 
     async def _take_in(self, parts: Parts, node: Node) -> None:
         try:
-            for candidate in unlogged(parts.sequencer.state, node.name, await node.status()):
+            for candidate in unlogged(parts.sequencer.state, node.name, status=await node.status()):
                 outcome = await parts.sequencer.log(candidate)
                 self._note(node.name, "" if outcome.accepted else outcome.reason)
         except (OperationalError, ProtocolError) as error:
@@ -49,7 +49,7 @@ class Bans:
         self._refused[name] = refused
 
 
-def unlogged(state: State, name: str, status: bytes) -> list[Candidate]:
+def unlogged(state: State, name: str, *, status: bytes) -> list[Candidate]:
     """The bans in a cosigner's status document that it gave and the log lacks.
 
     Raises ``MalformedError``. Whether one is signed the log decides.

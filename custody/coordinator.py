@@ -76,7 +76,7 @@ async def run(parts: Parts, publisher: Publisher | None) -> None:
 async def _begin(parts: Parts, genesis: bytes) -> tuple[Tip, bytes]:
     tip, folded = extend(EMPTY, genesis)
     note = parts.log_key.note(tip.checkpoint()).to_bytes()
-    await store(parts, 0, (folded,), note=note)
+    await store(parts, 0, folded=(folded,), note=note)
     return tip, note
 
 

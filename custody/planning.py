@@ -108,7 +108,7 @@ def verdict_on_plan(state: State, record: RequestRecord, *, wallet: str, now_ms:
     """What the log would say of the planned transaction now, whoever signs it."""
     key = key_of(state, wallet)
     without_bans = replace(state, bans=frozenset())
-    signers = set_without(without_bans, key, ())
+    signers = set_without(without_bans, key, absent=())
     if signers is None:
         raise OperationalError(f"the roster has fewer than {key.min_signers} nodes of key {key.key}")
     body = reserve_body(

@@ -75,7 +75,7 @@ class Pools:
         Raises ``OperationalError`` when there is none; then a batch is ordered for nodes that are up.
         """
         self._wanted.set()
-        stocked = [group for group in self._stock if group.key == key.key and usable(state, key, group)]
+        stocked = [group for group in self._stock if group.key == key.key and usable(state, key, group=group)]
         sets = [group for group in stocked if self._fresh(group)]
         trusted = [group for group in sets if self._trusted(group)]
         if not trusted:
@@ -132,7 +132,7 @@ class Pools:
             demanded = self._demanded.get(key.key)
             if demanded in kept or any(self._trusted(group) and self._fresh(group) for group in kept):
                 self._demanded.pop(key.key, None)
-            elif demanded is not None and usable(state, key, demanded):
+            elif demanded is not None and usable(state, key, group=demanded):
                 yield demanded
 
     def _family(self, state: State, key: KeyRecord) -> tuple[SigningSet, ...]:
@@ -146,7 +146,7 @@ class Pools:
         """Want a set of nodes that are up and answer; of any that are up when those are too few."""
         down = {name for name in key.participants if not self._boot(name)}
         slow = {name for name in key.participants if self._suspected(name)}
-        group = set_without(state, key, down | slow) or set_without(state, key, down)
+        group = set_without(state, key, absent=down | slow) or set_without(state, key, absent=down)
         if group is not None:
             self._demanded[key.key] = group
 

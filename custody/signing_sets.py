@@ -34,12 +34,12 @@ def family(state: State, key: KeyRecord) -> tuple[SigningSet, ...]:
     return chosen
 
 
-def set_without(state: State, key: KeyRecord, absent: Iterable[str]) -> SigningSet | None:
+def set_without(state: State, key: KeyRecord, *, absent: Iterable[str]) -> SigningSet | None:
     """A set of present participants that lacks everybody in ``absent``; None when fewer than t are left."""
     return _set_lacking(state, key, frozenset(absent), wished=())
 
 
-def usable(state: State, key: KeyRecord, group: SigningSet) -> bool:
+def usable(state: State, key: KeyRecord, *, group: SigningSet) -> bool:
     """Whether the log lets these sign together: all in the roster, and no ban among them."""
     present = set(group.signers) <= set(state.roster.cosigners)
     return present and state.mutual_ban(key.key, key.epoch, signers=group.signers) is None

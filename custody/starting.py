@@ -72,11 +72,11 @@ async def settle_on(
         await parts.database.set_aside_log(parts.now_ms())
     if way.folded:
         _LOG.info("fetched entries %d to %d", way.start, way.tip.state.size)
-        await store(parts, way.start, way.folded, note=way.note)
+        await store(parts, way.start, folded=way.folded, note=way.note)
     return way.tip, way.note
 
 
-async def store(parts: Parts, start: int, folded: tuple[Folded, ...], *, note: bytes) -> None:
+async def store(parts: Parts, start: int, *, folded: tuple[Folded, ...], note: bytes) -> None:
     """Make entries and what they say of requests durable."""
     await parts.database.append(
         start,

@@ -246,7 +246,7 @@ def _seen(shown: Document, reason: str = "") -> Seen:
 def _approval(stage: Stage, request: str, *, operator: str, draft_of: str) -> tuple[Approval, Json]:
     """An operator's signed approval, without handing it in."""
     connection, identity = stage.deployment.connection(), stage.deployment.identity(operator)
-    with connection.open(identity) as client:
+    with connection.open(stage.deployment.identity(draft_of)) as client:
         asked = request_of(client.get(bytes.fromhex(request)))
         drafts = [draft for draft in client.pending(draft_of) if draft["request"] == request]
     if not drafts:

@@ -239,3 +239,29 @@ def test_requests_are_listed_newest_first_in_pages(store: Store) -> None:
 def test_a_database_that_cannot_be_opened_is_an_operational_error(tmp_path: Path) -> None:
     with pytest.raises(OperationalError, match="check its URL"):
         Store(f"sqlite:///{tmp_path / 'missing' / 'custody.db'}")
+
+
+def test_a_log_that_is_set_aside_leaves_what_was_received_and_what_was_signed(store: Store) -> None:
+    signed = SignedTransaction(b"j" * 32, NEW.request, "payment", b"h" * 32, b"raw")
+    store.submit(NEW, 5)
+    store.append(0, [b"{}"], note=b"note", changes=[], now_ms=5)
+    store.apply(Change(NEW.request, Event.ENTRY_ACCEPTED, {"rule": "small"}), 5)
+    store.apply(Change(NEW.request, Event.PLANNED, {"nonce": 4}, transaction=signed, slot=SLOT), 5)
+
+    store.set_aside_log(9)
+    record = store.get(NEW.request)
+
+    assert record is not None and (record.state, record.rule, record.nonce) == (State.RECEIVED, "", None)
+    assert store.duties() == (Duty(NEW.request, Effect.LOG, 0, 9),)
+    assert (store.head(), store.slots(), store.transactions(NEW.request)) == ((0, b""), (), (signed,))
+
+
+def test_the_largest_quorum_note_of_a_range_is_found(store: Store) -> None:
+    for size in range(4):
+        store.append(size, [b"{}"], note=b"note", changes=[], now_ms=5)
+    store.set_quorum(2, b"two")
+    store.set_quorum(3, b"three")
+
+    assert store.quorum_between(1, 4) == (3, b"three")
+    assert store.quorum_between(1, 2) == (2, b"two")
+    assert store.quorum_between(3, 4) is None

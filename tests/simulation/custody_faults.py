@@ -7,6 +7,7 @@ coordinator is killed at one of these two points, and another one starts on what
 import asyncio
 import contextlib
 import inspect
+import time
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from dataclasses import dataclass, field
@@ -31,6 +32,7 @@ T = TypeVar("T")
 LIVES_MAX = 4
 STORY_S = 20.0
 AGAIN_S = 0.02
+LIFE_MS = 600_000
 
 
 class Way(Enum):
@@ -78,6 +80,8 @@ class Faults:
 
     async def around(self, kind: str, call: Callable[[], Awaitable[T]]) -> T:
         """Make a call, or have it go wrong."""
+        if self.killed.is_set():  # a dead process does nothing any more, not even to tidy up
+            raise asyncio.CancelledError
         self.calls[kind] += 1
         fault = self.fault
         if fault is None or (fault.kind, fault.number) != (kind, self.calls[kind]):
@@ -128,10 +132,13 @@ class FaultyHouse(House):
     """A house whose coordinators reach the world through ports that can fail."""
 
     def __init__(self, folder: Path, faults: Faults) -> None:
+        folder.mkdir(exist_ok=True)
         super().__init__(folder)
         self.chain = self.watched = WatchedChain()
         self.faults = faults
         self.asked: dict[str, tuple[bytes, bytes]] = {}
+        self.later_ms = 0
+        self.now_ms = lambda: time.time_ns() // 1_000_000 + self.later_ms
 
     def build(self) -> Parts:
         nodes, chain = self.nodes, self.chain
@@ -143,11 +150,15 @@ class FaultyHouse(House):
         finally:
             self.nodes, self.chain = nodes, chain
 
-    def request(self, name: str, amount: int, life_ms: int = 600_000) -> tuple[bytes, bytes]:
+    def jump(self, milliseconds: int) -> None:
+        """Let that much time be gone, for everybody."""
+        self.later_ms += milliseconds
+
+    def request(self, name: str, amount: int) -> tuple[bytes, bytes]:
         """A request of the shop and its signature: the same bytes whenever it is asked for."""
         if name not in self.asked:
             now = self.now_ms()
-            _, body, signature = make_request(name, amount=amount, now_ms=now, expires_ms=now + life_ms)
+            _, body, signature = make_request(name, amount=amount, now_ms=now, expires_ms=now + LIFE_MS)
             self.asked[name] = (body, signature)
         return self.asked[name]
 
@@ -196,10 +207,10 @@ class Player:
             assert killed.done(), f"the story hangs: {await self._states()}"
             return False
         finally:
-            self.house.faults.killed.clear()
             for task in (life, killed):
                 task.cancel()
             await asyncio.gather(life, killed, return_exceptions=True)
+            self.house.faults.killed.clear()
 
     async def _live(self, story: Story) -> bool:
         """Whether the story ended; False when this coordinator did before, as its supervisor sees it."""
@@ -243,14 +254,19 @@ class Player:
         assert self.running is not None
         return self.running.parts.sequencer.state
 
-    async def submit(self, name: str, amount: int, life_ms: int = 600_000) -> bytes:
+    async def submit(self, name: str, amount: int) -> bytes:
         """Hand a request in until it is taken."""
-        body, signature = self.house.request(name, amount, life_ms)
+        body, signature = self.house.request(name, amount)
         return (await self.patiently(lambda: self.service.submit(body, signature))).request
 
     async def reach(self, request: bytes, *states: State) -> None:
         """Wait until a request is in one of these states."""
-        while (await self.patiently(lambda: self.service.get(request))).state not in states:
+        while (await self.patiently(lambda: self.service.get(request))).state not in states:  # noqa: ASYNC110
+            await asyncio.sleep(AGAIN_S)
+
+    async def until(self, holds: Callable[[], bool]) -> None:
+        """Wait for something that nobody tells of."""
+        while not holds():  # noqa: ASYNC110 - the nodes of the test have no events
             await asyncio.sleep(AGAIN_S)
 
     async def approve(self, request: bytes) -> None:

@@ -16,10 +16,9 @@ from policy import ledger
 from policy.entries import ReserveEntry, SignatureEntry, parse_entry
 from policy.errors import OperationalError
 from policy.state import JobStatus
-from tests.simulation.custody_faults import Fault, Faults, FaultyHouse, Player, Way, kinds, protocols
+from tests.simulation.custody_faults import LIFE_MS, Fault, Faults, FaultyHouse, Player, Way, kinds, protocols
 from tests.unit.custody_cluster import COSIGNERS, ETHER, NODES
 
-SHORT_MS = 900
 NUMBERS = (1, 1, 2, 3)
 AT_ONCE = 8
 OVER = (State.EXPIRED, State.CANCELLED, State.DENIED)
@@ -53,6 +52,43 @@ async def lose_the_database(house: FaultyHouse) -> None:
         file.unlink()
 
 
+async def split(house: FaultyHouse) -> None:
+    """The coordinator's log is a branch that only node-c is on; a quorum is on another one."""
+    player, files = Player(house), house.folder.glob
+    await player.live(Player.key)
+    up(house, "node-c")
+    await player.live(write_a_tail)
+    tail = {file: file.read_bytes() for file in files("custody.db*")}
+    for file in files("custody.db*"):
+        file.unlink()
+    up(house, "node-a", "node-b", "witness")
+    await player.live(pay_alone)
+    for file in files("custody.db*"):
+        file.unlink()
+    for file, data in tail.items():
+        file.write_bytes(data)
+    up(house, *COSIGNERS)
+
+
+def up(house: FaultyHouse, *names: str) -> None:
+    for name, node in house.nodes.items():
+        node.down = name not in names
+
+
+async def write_a_tail(player: Player) -> None:
+    """A request that reaches one cosigner."""
+    request = await player.submit("tail", 21)
+    await player.until(lambda: request in player.house.nodes["node-c"].tip.state.requests)
+
+
+async def heal(player: Player) -> None:
+    """The backend asks for everything again, and all cosigners come to the same log."""
+    for name, amount in (("tail", 21), ("alone", 1), ("healed", 22)):
+        await player.reach(await player.submit(name, amount), State.SETTLED)
+    nodes = player.house.nodes
+    await player.until(lambda: all(node.log == nodes["node-a"].log for node in nodes.values()))
+
+
 async def rebuild(player: Player) -> None:
     """The same requests again, and one more."""
     await pay(player)
@@ -63,16 +99,27 @@ async def expire(player: Player) -> None:
     """A reserved payment and a waiting one expire; the slot of the first is cancelled, one behind is paid."""
     await player.key()
     mute(player, True)
-    stuck = await player.submit("stuck", 11, SHORT_MS)
-    unapproved = await player.submit("unapproved", 5 * ETHER + 1, SHORT_MS)
+    stuck = await player.submit("stuck", 11)
+    unapproved = await player.submit("unapproved", 5 * ETHER + 1)
+    await player.until(lambda: is_reserved(player, stuck))
+    await player.reach(unapproved, State.WAITING, *OVER)
+    if not player.house.later_ms:
+        player.house.jump(LIFE_MS)
     await player.reach(stuck, *OVER)
     await player.reach(unapproved, *OVER)
     mute(player, False)
     await player.reach(await player.submit("behind", 12), State.SETTLED)
-    if player.service_state().requests[stuck].anchor is not None:
-        await player.reach(stuck, State.CANCELLED)
-    while any(job.status is JobStatus.RESERVED for job in player.service_state().jobs.values()):
-        await asyncio.sleep(0.02)
+    await player.reach(stuck, State.CANCELLED)
+    await player.until(lambda: no_job_is_open(player))
+
+
+def is_reserved(player: Player, request: bytes) -> bool:
+    known = player.service_state().requests.get(request)
+    return known is not None and known.anchor is not None
+
+
+def no_job_is_open(player: Player) -> bool:
+    return all(job.status is not JobStatus.RESERVED for job in player.service_state().jobs.values())
 
 
 def mute(player: Player, on: bool) -> None:
@@ -88,12 +135,14 @@ class Case:
     prepare: Callable[[FaultyHouse], Awaitable[None]]
     story: Callable[[Player], Awaitable[None]]
     paid: tuple[int, ...]
+    one_to_spare: bool = True
 
 
 CASES = (
     Case("pay", nothing, pay, (1, 2, 5 * ETHER)),
     Case("rebuild", lose_the_database, rebuild, (1, 2, 3, 5 * ETHER)),
     Case("expire", nothing, expire, (12,)),
+    Case("split", split, heal, (1, 21, 22), one_to_spare=False),
 )
 ALONE = Case("alone", nothing, pay_alone, (1,))
 UNUSED = {
@@ -102,6 +151,9 @@ UNUSED = {
     "Node.close": "at the end of the process",
 }
 CASE_OF = {
+    **dict.fromkeys(
+        ("Database.quorum_between", "Database.set_aside_log", "Node.abandon", "Node.leave"), CASES[3]
+    ),
     **dict.fromkeys(("Database.checkpoint_between", "Node.entries"), CASES[1]),
     **dict.fromkeys(
         (
@@ -122,7 +174,7 @@ CASE_OF = {
 async def played(case: Case, folder: Path, fault: Fault | None, *, down: bool = False) -> FaultyHouse:
     """Play a case with one fault, and perhaps without the witness; check all that must hold."""
     house = FaultyHouse(folder, Faults())
-    house.nodes["witness"].down = down
+    house.nodes["witness"].down = down and case.one_to_spare
     await case.prepare(house)
     house.faults = Faults(fault)
     player = Player(house)
@@ -183,7 +235,6 @@ async def test_the_stories_end_well_without_a_fault(case: Case, tmp_path: Path) 
 
 async def with_fault(fault: Fault, folder: Path, *, down: bool) -> None:
     """Play the story in which the call is made, and see that it was."""
-    folder.mkdir()
     house = await played(CASE_OF.get(fault.kind, CASES[0]), folder, fault, down=down)
     assert house.faults.calls[fault.kind], f"{fault.kind} is not called by its story: give it one"
     assert house.faults.happened or fault.number > 1

@@ -13,7 +13,7 @@ from policy.log.merkle import leaf_hash
 from signer_nodes.api import node_pb2 as pb
 from signer_nodes.node_log import NodeLog
 from signer_nodes.runtime import NodeRuntime
-from signer_nodes.witness import Branch
+from signer_nodes.witness import Branch, Cosigner
 from tests.simulation.cluster import cosign, cosigned, note_of
 from tests.simulation.node_faults import (
     CALLER,

@@ -64,11 +64,11 @@ def test_a_node_speaks_only_for_itself() -> None:
     }
     status = canonical({"bans": [{"body": body, "signature": "00" * 64}]})
 
-    assert unlogged(ledger.initial(), NODES[0], status) == []
-    assert len(unlogged(ledger.initial(), NODES[1], status)) == 1
+    assert unlogged(ledger.initial(), NODES[0], status=status) == []
+    assert len(unlogged(ledger.initial(), NODES[1], status=status)) == 1
 
 
 @pytest.mark.parametrize("status", [b"[", b'{"bans":7}', b'{"bans":[{}]}', b'{"bans":[7]}'])
 def test_a_malformed_status_is_an_error_and_no_ban(status: bytes) -> None:
     with pytest.raises(ProtocolError):
-        unlogged(ledger.initial(), NODES[0], status)
+        unlogged(ledger.initial(), NODES[0], status=status)

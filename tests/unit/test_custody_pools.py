@@ -38,6 +38,7 @@ class Maker:
 @contextlib.asynccontextmanager
 async def pools(folder: Path, state: State, nodes: dict[str, Maker]) -> AsyncIterator[Pools]:
     store = Store(f"sqlite:///{folder / 'custody.db'}")
+    store.take_lease(0, 1)
     database = StoreThread(store)
     made = Pools(
         database,

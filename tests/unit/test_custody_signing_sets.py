@@ -62,7 +62,7 @@ def test_sets_on_demand_are_found_exactly_when_there_are_any(
     state, key = world(t, n, *[(a, b) for a, b in bans if max(a, b) < n])
     gone = {key.participants[i] for i in absent if i < n}
 
-    found = set_without(state, key, gone)
+    found = set_without(state, key, absent=gone)
 
     rest = [name for name in key.participants if name not in gone]
     possible = [c for c in combinations(rest, t) if state.mutual_ban(KEY, 0, signers=c) is None]
@@ -79,7 +79,7 @@ def test_a_banned_pair_is_in_no_set_and_the_others_still_sign(shape: tuple[int, 
 
     sets = family(state, key)
 
-    assert all(usable(state, key, group) for group in sets)
+    assert all(usable(state, key, group=group) for group in sets)
     assert bool(sets) == (n > t)
 
 
