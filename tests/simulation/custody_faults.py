@@ -77,13 +77,14 @@ class Faults:
     calls: Counter[str] = field(default_factory=Counter)
     killed: asyncio.Event = field(default_factory=asyncio.Event)
     happened: bool = False
+    stopping: bool = False
 
     async def around(self, kind: str, call: Callable[[], Awaitable[T]]) -> T:
         """Make a call, or have it go wrong."""
         if self.killed.is_set():  # a dead process does nothing any more, not even to tidy up
             raise asyncio.CancelledError
         self.calls[kind] += 1
-        fault = self.fault
+        fault = None if self.stopping else self.fault
         if fault is None or (fault.kind, fault.number) != (kind, self.calls[kind]):
             return await call()
         self.happened = True
@@ -166,6 +167,7 @@ class FaultyHouse(House):
     async def life(self) -> AsyncIterator[tuple[Running, "asyncio.Task[None]"]]:
         """One coordinator from its start to its sudden end."""
         parts = self.build()
+        self.faults.stopping = False
         task: asyncio.Task[None] | None = None
         try:
             await coordinator.start(parts, self.genesis)
@@ -173,6 +175,7 @@ class FaultyHouse(House):
             task = asyncio.create_task(coordinator.run(parts, None))
             yield Running(parts, service), task
         finally:
+            self.faults.stopping = True
             if task is not None:
                 task.cancel()
                 await asyncio.gather(task, return_exceptions=True)
