@@ -212,7 +212,7 @@ class NodeLog:
     def cosign_own_head(self, now_ms: int) -> None:
         """Cosign the head this node is at, if it is not yet: after it followed peers, or a crash."""
         note, cosigned = self._store.checkpoint_at(self.cosigner.size), self._store.latest_cosigned()
-        if note is None or (cosigned is not None and cosigned[0] == self.cosigner.size):
+        if note is None or self.frozen or (cosigned is not None and cosigned[0] == self.cosigner.size):
             return
         if self.cosigner.size > self.cosigner.floor:
             self._cosign(parse_note(note, NOTE_BYTES_MAX), stored_checkpoint(note), now_ms)

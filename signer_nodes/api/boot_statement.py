@@ -2,7 +2,7 @@
 
 The identity key (``cosign``, in the HSM) signs the statement under the tag ``boot``; it names the TLS
 key, which lives only in that process's memory. Peers keep the highest boot counter of each node, refuse
-a lower one, and freeze on the same counter with another boot id: that is a clone. It detects clones,
+a lower one, and bar the node on the same counter with another boot id: a clone. It detects clones,
 it does not prevent them.
 """
 

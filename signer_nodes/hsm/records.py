@@ -2,7 +2,7 @@
 
 ``head`` holds the last log head that this node cosigned, ``boot`` counts its starts. Both only rise.
 A record detects a rollback of the disk; it does not prevent one, and a clone of the whole token
-carries it along: then peers see the same boot counter twice and freeze.
+carries it along: then peers see the same boot counter twice and bar it for good.
 """
 
 from typing import Final

@@ -11,7 +11,7 @@ from policy.encoding import canonical
 from policy.errors import QuorumkeepError
 from policy.log.merkle import leaf_hash
 from signer_nodes.api import node_pb2 as pb
-from signer_nodes.node_log import NodeLog
+from signer_nodes.node_log import CONTRADICTION, NodeLog
 from signer_nodes.runtime import NodeRuntime
 from signer_nodes.witness import Branch, Cosigner
 from tests.simulation.cluster import cosign, cosigned, note_of
@@ -253,6 +253,28 @@ async def test_a_node_that_does_not_tell_its_token_is_seen(tmp_path: Path) -> No
         await played(tmp_path / "node", None, log_type=Forgetful)
 
 
+async def test_a_frozen_node_cosigns_nothing_when_it_starts(tmp_path: Path) -> None:
+    machine = Machine(tmp_path, Book(WORLD))
+    await machine.send(machine.book)
+    size = machine.book.frontier.size
+    machine.book.request(7)
+    call = pb.Append(start=size, entries=machine.book.entries[size:], checkpoint=note_of(machine.book))
+    signing = "Hsm.sign_statement"
+    machine.faults.fault = Fault(signing, machine.faults.calls[signing] + 1, Way.NOT_DONE)
+    unsigned = await machine.ask(lambda runtime: runtime.append(CALLER, call))
+    assert machine.store is not None
+    machine.store.keep_evidence(CONTRADICTION, b"two logs")
+    signed = len(machine.token.signed)
+    machine.down()
+
+    runtime = await machine.up()
+
+    assert unsigned is None
+    assert (await runtime.head(CALLER, pb.HeadQuery())).size == size + 1
+    assert len(machine.token.signed) == signed
+    machine.down()
+
+
 async def test_a_branch_it_could_not_write_down_is_not_in_the_token_either(tmp_path: Path) -> None:
     machine = Machine(tmp_path, Book(WORLD))
     await machine.quorum(await machine.send(machine.book))
@@ -296,7 +318,9 @@ async def test_a_branch_half_left_is_not_gone_on_with(kind: str, way: Way, tmp_p
 
     runtime = await machine.up()
 
-    assert machine.faults.happened and left is None and gone_on is None
+    assert machine.faults.happened
+    assert left is None
+    assert gone_on is None
     assert len(machine.token.signed) == signed
     assert "leaving" in machine.seen.refusals
     assert (await runtime.head(CALLER, pb.HeadQuery())).size in (size, mine.frontier.size - 1)
