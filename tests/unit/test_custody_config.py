@@ -47,7 +47,7 @@ def test_what_may_be_left_out_has_safe_values(tmp_path: Path) -> None:
         ("confirmations = 1", "confirmations = 0", "confirmations"),
         ('listen = "127.0.0.1:7600"', "", "listen"),
         ("metrics_port = 0", "metrics_prot = 0", "metrics_prot"),
-        ("[pools]", "[pools", "TOML"),
+        ("[pools]", "[pools", "table declaration"),
     ],
 )
 def test_a_mistake_is_named(tmp_path: Path, old: str, new: str, named: str) -> None:
