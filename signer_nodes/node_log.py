@@ -45,6 +45,9 @@ from signer_nodes.witness import (
 
 T = TypeVar("T")
 CONTRADICTION: Final = "contradiction"
+MISFIT: Final = "misfit"
+MISFITS_MAX: Final = 64
+_MISFITS: Final = frozenset({"branch", "root", "state"})
 HEAD_RECORD: Final = "head"
 FOLD_BATCH: Final = 1024
 _RENOUNCED: Final = "renounced"
@@ -157,9 +160,10 @@ class NodeLog:
         """
         self.check_open()
         extension = self._guarded(
+            note,
             lambda: extend(
                 self.cosigner, start, entries=entries, note=note, now_ms=now_ms, skew_ms=self._skew_ms
-            )
+            ),
         )
         self._take_in(extension, entries, marks(extension))
         line = self._cosign(extension.note, extension.checkpoint, now_ms)
@@ -171,6 +175,7 @@ class NodeLog:
         Entries already cosigned are folded as they are, whatever this clock says.
         """
         extension = self._guarded(
+            note,
             lambda: extend(
                 self.cosigner,
                 self.cosigner.size,
@@ -178,7 +183,7 @@ class NodeLog:
                 note=note,
                 now_ms=INTEGER_MAX,
                 skew_ms=0,
-            )
+            ),
         )
         if not check_cosigned(extension.cosigner, extension.note, by=cosigned_by):
             raise Refusal("checkpoint", f"{cosigned_by} has not cosigned the head it sent")
@@ -188,7 +193,9 @@ class NodeLog:
         """Take in a note with w cosignatures over a prefix of this log; its checkpoint."""
         if not starting:
             self.check_open()
-        cosigner, checkpoint = self._guarded(lambda: note_quorum(self.cosigner, note, root_at=self.root_at))
+        cosigner, checkpoint = self._guarded(
+            note, lambda: note_quorum(self.cosigner, note, root_at=self.root_at)
+        )
         stored = self._store.checkpoint_at(checkpoint.size)
         if stored is not None and stored_checkpoint(stored).state != checkpoint.state:
             raise Refusal("state", "a quorum folded the same entries to another state: compare versions")
@@ -326,15 +333,27 @@ class NodeLog:
         if not self.ready:
             raise Refusal("starting", "this node is still comparing its head with its peers'")
 
-    def _guarded(self, work: Callable[[], T]) -> T:
-        """Run a check; a proven contradiction freezes this node before it is refused."""
+    def _guarded(self, note: bytes, work: Callable[[], T]) -> T:
+        """Run a check of ``note``; a proven contradiction freezes this node before it is refused.
+
+        A signed checkpoint that does not fit below quorum freezes nothing, but it is kept.
+        """
         try:
             return work()
+        except Refusal as refusal:
+            if refusal.code in _MISFITS:
+                self._keep_misfit(refusal.code, note)
+            raise
         except Contradiction as contradiction:
             own = (self._store.quorum() or (0, b""))[1]
             both = canonical({"theirs": contradiction.evidence.hex(), "ours": own.hex()})
             self._store.keep_evidence(CONTRADICTION, both)
             raise Refusal("frozen", str(contradiction)) from contradiction
+
+    def _keep_misfit(self, code: str, note: bytes) -> None:
+        kept = [data for kind, data in self._store.evidence() if kind.startswith(MISFIT)]
+        if note not in kept and len(kept) < MISFITS_MAX:
+            self._store.keep_evidence(f"{MISFIT}/{code}", note)
 
     def _fold_stored(self, size: int) -> None:
         for start in range(0, size, FOLD_BATCH):

@@ -275,6 +275,27 @@ async def test_a_frozen_node_cosigns_nothing_when_it_starts(tmp_path: Path) -> N
     machine.down()
 
 
+async def test_a_checkpoint_that_does_not_fit_below_quorum_is_kept_and_freezes_nothing(
+    tmp_path: Path,
+) -> None:
+    machine = Machine(tmp_path, Book(WORLD))
+    await machine.send(machine.book)
+    size = machine.book.frontier.size
+    other = machine.book.fork()
+    machine.book.request(7)
+    other.request(8)
+    misfit = pb.Append(start=size, entries=machine.book.entries[size:], checkpoint=note_of(other))
+
+    refused = [await machine.ask(lambda runtime: runtime.append(CALLER, misfit)) for _ in range(2)]
+    assert machine.store is not None
+    kept = machine.store.evidence()
+    await machine.send(machine.book)
+
+    assert refused == [None, None]
+    assert kept == [("misfit/root", misfit.checkpoint)]
+    machine.down()
+
+
 async def test_a_branch_it_could_not_write_down_is_not_in_the_token_either(tmp_path: Path) -> None:
     machine = Machine(tmp_path, Book(WORLD))
     await machine.quorum(await machine.send(machine.book))
