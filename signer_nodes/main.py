@@ -45,6 +45,7 @@ from signer_nodes.presignatures import PresignaturePool
 from signer_nodes.provisioning import (
     PeerAddress,
     Pinned,
+    acceptable,
     default_module,
     join,
     provision_node,
@@ -146,13 +147,15 @@ def _accept(options: argparse.Namespace) -> int:
     """For a change of cosigners and for new rules, which need w of them; its operator has read the body."""
     card = parse_card((options.dir / "card.json").read_bytes())
     body = parse_canonical(options.body.read_bytes(), bytes_max=ENTRY_BYTES_MAX)
+    sentence = acceptable(options.kind, body, origin=card.origin)
     module = Path(options.module or default_module())
     hsm = _open_hsm(HsmConfig(module, card.name, options.dir.resolve() / "softhsm2.conf"), _pin(options))
     try:
         signature = hsm.sign_statement(statement(options.kind, body)).hex()
     finally:
         hsm.close()
-    _print(options, {"name": card.name, "signature": signature}, f"{card.name} {signature}")
+    result = {"name": card.name, "accepts": sentence, "signature": signature}
+    _print(options, result, f"accepted: {sentence}\n{card.name} {signature}")
     return OK
 
 

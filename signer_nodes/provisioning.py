@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from policy.encoding import document_hash, parse_canonical
+from policy.encoding import Json, document_hash, parse_canonical
 from policy.entries import ENTRY_BYTES_MAX, GenesisEntry, parse_entry
 from policy.errors import OperationalError
+from policy.fields import Fields
 from policy.log.merkle import leaf_hash
 from policy.roster import Roster, bound, parse_roster
 from signer_nodes.api.card import Card, parse_card
@@ -177,3 +178,23 @@ def read_roster(data: bytes, fingerprint: bytes) -> Roster:
     if document_hash("roster", body) != fingerprint:
         raise OperationalError("the roster has another fingerprint: get it again and compare it by voice")
     return parse_roster(body)
+
+
+def acceptable(kind: str, body: Json, *, origin: str) -> str:
+    """What a cosigner would accept by signing ``body``, in one sentence.
+
+    Raises ``MalformedError`` for what is no change of its kind, and ``OperationalError`` for one of
+    another log.
+    """
+    fields = Fields(body, kind)
+    found = fields.origin("origin")
+    if found != origin:
+        raise OperationalError(f"the {kind} is for {found}, this cosigner serves {origin}")
+    if kind == "ready":
+        sentence = f"rules {fields.integer('rules', low=1)}"
+    else:
+        roster = parse_roster(fields.raw("roster"))
+        fields.hex("previous", length=32)
+        sentence = f"{', '.join(sorted(roster.cosigners))}: {bound(roster)}"
+    fields.done()
+    return sentence

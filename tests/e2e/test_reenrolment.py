@@ -10,8 +10,9 @@ import pytest
 
 from policy.encoding import Json, canonical, document_hash, statement
 from policy.entries import make_entry, signature_list
+from policy.errors import MalformedError, OperationalError
 from signer_nodes.api.client import Refused
-from signer_nodes.provisioning import Pinned
+from signer_nodes.provisioning import Pinned, acceptable
 from tests.e2e.cluster import Cluster, Process, ScriptedCoordinator, node_command, now_ms
 from tests.e2e.deployment import NODES, ORIGIN, WITNESS
 
@@ -96,3 +97,16 @@ def _accepted(process: Process, body: Path) -> bytes:
     )
     os.close(read)
     return bytes.fromhex(json.loads(made.stdout)["signature"])
+
+
+@pytest.mark.parametrize(
+    ("kind", "body"),
+    [
+        ("roster", {"origin": "log.example.com/other", "roster": {}, "previous": "00" * 32}),
+        ("roster", {"origin": ORIGIN, "roster": {}, "previous": "00" * 32}),
+        ("ready", {"origin": ORIGIN, "rules": 2, "more": 1}),
+    ],
+)
+def test_a_cosigner_accepts_only_a_change_of_its_own_log(kind: str, body: Json) -> None:
+    with pytest.raises((OperationalError, MalformedError)):
+        acceptable(kind, body, origin=ORIGIN)
