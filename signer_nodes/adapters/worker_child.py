@@ -28,7 +28,8 @@ from signer_nodes import worker_wire as wire
 from signer_nodes.adapters.hardening import harden_process
 from signer_nodes.hsm.context import SealContext
 from signer_nodes.hsm.envelope import FILE_KEY_BYTES, NONCE_BYTES, open_blob, seal_blob
-from signer_nodes.mpc.keygen import KeygenParameters, KeygenResult, start_keygen
+from signer_nodes.mpc.dkg import KeygenParameters, KeygenResult
+from signer_nodes.mpc.keygen import start_keygen
 from signer_nodes.mpc.keyshare import KeyShare, PairState
 from signer_nodes.mpc.presign import PresignParameters, PresignResult, start_presign
 from signer_nodes.mpc.rounds import Progress, Rounds
@@ -112,7 +113,7 @@ def _machine(job: Job, seed: bytes) -> Rounds:
     match job:
         case KeygenJob():
             parameters = KeygenParameters(
-                job.session, job.key_id, job.min_signers, job.participants, job.index, job.epoch
+                job.session, job.suite, job.key_id, job.min_signers, job.participants, job.index, job.epoch
             )
             return start_keygen(parameters, seed)
         case PresignJob():

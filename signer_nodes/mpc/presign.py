@@ -21,9 +21,11 @@ from functools import partial
 
 from policy.encoding import tagged_hash
 from policy.errors import CallerError, FaultyParticipant, UnknownFault
+from policy.suites import DKLS23_SECP256K1
 from signer_nodes.mpc import vole
 from signer_nodes.mpc.curve import PointAtInfinity, Q, add, base_mul, mul_secret
-from signer_nodes.mpc.keyshare import KeyShare, PairState, lagrange
+from signer_nodes.mpc.groups import lagrange
+from signer_nodes.mpc.keyshare import KeyShare, PairState
 from signer_nodes.mpc.ot.extension import Direction, ReceiverRows, check_batch, extend_receiver, extend_sender
 from signer_nodes.mpc.presign_messages import (
     Commit,
@@ -191,7 +193,7 @@ def start_presign(
         gadget=vole.gadget(params.session),
     )
     first = partial(
-        _commit, party, lagrange(share.index, members) * share.share % Q, RandomStream(randomness)
+        _commit, party, lagrange(share.index, members, order=Q) * share.share % Q, RandomStream(randomness)
     )
     limit = round_bytes_max(party.incoming(peers[0]))
     return Rounds(share.index, peers, first=first, body_bytes_max=limit)
@@ -199,6 +201,8 @@ def start_presign(
 
 def _check_set(share: KeyShare, signers: tuple[int, ...], pairs: Mapping[int, PairState]) -> None:
     count = len(share.participants)
+    if share.suite != DKLS23_SECP256K1:
+        raise CallerError(f"presignatures are for {DKLS23_SECP256K1}, the key is for {share.suite}")
     if len(set(signers)) != share.min_signers or len(signers) != share.min_signers:
         raise CallerError(f"need {share.min_signers} distinct signers, got {signers}")
     if share.index not in signers or not 1 <= signers[0] <= signers[-1] <= count:
