@@ -73,6 +73,10 @@ class PresignaturePool:
         self.drop(gone)
         return len(gone)
 
+    def drop_epochs_before(self, key: str, epoch: int) -> None:
+        """Destroy everything made of earlier epochs of a key, bound or not."""
+        self.drop([i for i, held in self._held.items() if held.key == key and held.epoch < epoch])
+
     def stock(self) -> dict[tuple[str, tuple[str, ...]], int]:
         """How many free ones there are by key and signers."""
         stock: dict[tuple[str, tuple[str, ...]], int] = {}

@@ -22,16 +22,16 @@ from signer_nodes import worker_wire as wire
 from signer_nodes.worker_wire import (
     FileSealed,
     Job,
-    KeygenJob,
-    KeygenOutcome,
+    KeyJob,
+    KeyOutcome,
     PresignJob,
     PresignOutcome,
 )
 
 __all__ = [
     "FileSealed",
-    "KeygenJob",
-    "KeygenOutcome",
+    "KeyJob",
+    "KeyOutcome",
     "PresignJob",
     "PresignOutcome",
     "WorkerSession",
@@ -151,16 +151,16 @@ class WorkerTemplate:
         self._control = control
         self._lock = threading.Lock()
 
-    async def keygen(
-        self, job: KeygenJob, *, randomness: bytes, timeout_s: float
-    ) -> WorkerSession[KeygenOutcome]:
-        """Start a key generation. ``randomness``: 32 fresh bytes of the HSM; the worker adds its own."""
-        return await self._start(job, wire.parse_keygen_outcome, randomness=randomness, timeout_s=timeout_s)
+    async def change_key(
+        self, job: KeyJob, *, randomness: bytes, timeout_s: float
+    ) -> WorkerSession[KeyOutcome]:
+        """Start a run that begins a key's epoch. ``randomness``: 32 fresh bytes of the HSM; the worker adds its own."""
+        return await self._start(job, wire.parse_key_outcome, randomness=randomness, timeout_s=timeout_s)
 
     async def presign(
         self, job: PresignJob, *, randomness: bytes, timeout_s: float
     ) -> WorkerSession[PresignOutcome]:
-        """Start a batch of presigning. ``randomness`` as in ``keygen``."""
+        """Start a batch of presigning. ``randomness`` as in ``change_key``."""
         return await self._start(job, _presignatures, randomness=randomness, timeout_s=timeout_s)
 
     async def _start(

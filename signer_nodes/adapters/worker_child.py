@@ -26,21 +26,12 @@ from policy.errors import (
 )
 from signer_nodes import worker_wire as wire
 from signer_nodes.adapters.hardening import harden_process
-from signer_nodes.hsm.context import SealContext
-from signer_nodes.hsm.envelope import FILE_KEY_BYTES, NONCE_BYTES, open_blob, seal_blob
-from signer_nodes.mpc.dkg import KeygenParameters, KeygenResult
-from signer_nodes.mpc.keygen import start_keygen
+from signer_nodes.adapters.worker_keys import open_share, sealed_outcome, start_change
+from signer_nodes.hsm.envelope import open_blob
 from signer_nodes.mpc.keyshare import KeyShare, PairState
 from signer_nodes.mpc.presign import PresignParameters, PresignResult, start_presign
 from signer_nodes.mpc.rounds import Progress, Rounds
-from signer_nodes.worker_wire import (
-    FileSealed,
-    Job,
-    KeygenJob,
-    KeygenOutcome,
-    PresignJob,
-    PresignOutcome,
-)
+from signer_nodes.worker_wire import Holding, Job, KeyJob, PresignJob, PresignOutcome
 
 FORBIDDEN_MODULES: Final = ("pkcs11", "grpc", "google", "sqlite3", "asyncio")
 RANDOMNESS_BYTES: Final = 32
@@ -111,31 +102,27 @@ def _outcome(link: Link) -> list[bytes]:
 
 def _machine(job: Job, seed: bytes) -> Rounds:
     match job:
-        case KeygenJob():
-            parameters = KeygenParameters(
-                job.session, job.suite, job.key_id, job.min_signers, job.participants, job.index, job.epoch
-            )
-            return start_keygen(parameters, seed)
+        case KeyJob():
+            return start_change(job, seed)
         case PresignJob():
             share, pairs = _open(job)
-            parameters_of_batch = PresignParameters(job.session, job.batch)
             return start_presign(
-                parameters_of_batch, share, pairs=pairs, signers=job.signers, randomness=seed
+                PresignParameters(job.session, job.batch),
+                share,
+                pairs=pairs,
+                signers=job.signers,
+                randomness=seed,
             )
         case _:
             assert_never(job)
 
 
 def _open(job: PresignJob) -> tuple[KeyShare, dict[int, PairState]]:
-    context = job.context
-    share = KeyShare.from_bytes(open_blob(job.share.file_key, job.share.blob, context=context))
-    facts = (share.key_id, share.epoch, share.group_key, share.min_signers, len(share.participants))
-    stated = (context.key_id, context.epoch, context.group_key, context.min_signers, context.participants)
-    if facts != stated or share.index != job.index or share.participants[job.index - 1] != context.node:
-        raise CallerError("the sealed share is not the one that its context names")
-    share.check()
+    share = open_share(Holding(job.context, job.share))
+    if share.index != job.index:
+        raise CallerError(f"the sealed share is party {share.index}'s, the job is for {job.index}")
     pairs = {
-        peer: PairState.from_bytes(open_blob(sealed.file_key, sealed.blob, context=context))
+        peer: PairState.from_bytes(open_blob(sealed.file_key, sealed.blob, context=job.context))
         for peer, sealed in job.pairs.items()
     }
     return share, pairs
@@ -159,36 +146,12 @@ def _sent(link: Link, progress: Progress) -> Progress:
 
 def _parts_of(job: Job, result: object) -> list[bytes]:
     match job, result:
-        case KeygenJob(), KeygenResult():
-            return _seal(job, result).to_parts()
+        case KeyJob(), _:
+            return sealed_outcome(job, result).to_parts()
         case PresignJob(), PresignResult():
             return PresignOutcome(tuple(item.to_bytes() for item in result.presignatures)).to_parts()
         case _:
             raise InvariantError(f"a {type(job).__name__} ended in a {type(result).__name__}")
-
-
-def _seal(job: KeygenJob, result: KeygenResult) -> KeygenOutcome:
-    share = result.share
-    share.check()
-    context = SealContext(
-        suite=job.suite,
-        key_id=share.key_id,
-        group_key=share.group_key,
-        node=share.participants[share.index - 1],
-        min_signers=share.min_signers,
-        participants=len(share.participants),
-        epoch=share.epoch,
-    )
-    pairs = {pair.peer: _sealed(pair.to_bytes(), context) for pair in result.pairs}
-    sealed = _sealed(share.to_bytes(), context)
-    return KeygenOutcome(context, share.public_shares, share.chain_code, result.transcript, sealed, pairs)
-
-
-def _sealed(plaintext: bytes, context: SealContext) -> FileSealed:
-    file_key = os.urandom(FILE_KEY_BYTES)
-    return FileSealed(
-        file_key, seal_blob(file_key, plaintext, context=context, nonce=os.urandom(NONCE_BYTES))
-    )
 
 
 def serve_template(control: socket.socket) -> None:

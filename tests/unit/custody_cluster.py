@@ -109,7 +109,7 @@ def policy_document(token: str | None = None) -> dict[str, Json]:
         "name": "test",
         "chains": {ANVIL_CHAIN: {"native": "eth", "fee_ceiling": str(FEE_CEILING)}},
         "assets": assets,
-        "keys": {KEY: {"curve": "secp256k1", "min_signers": 2, "participants": list(NODES)}},
+        "keys": {KEY: {"suite": "dkls23-secp256k1", "min_signers": 2, "participants": list(NODES)}},
         "wallets": {
             WALLET: {"tier": "hot", "key": KEY, "chain": ANVIL_CHAIN, "paths": ["m/0/0", "m/0/1", "m/0/2"]}
         },
@@ -185,7 +185,9 @@ class Dealer:
             "origin": ORIGIN,
             "key": KEY,
             "epoch": 0,
-            "curve": "secp256k1",
+            "suite": "dkls23-secp256k1",
+            "change": "generate",
+            "dealers": list(NODES),
             "min_signers": 2,
             "participants": list(NODES),
             "group_key": point.hex(),
