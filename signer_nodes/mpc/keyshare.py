@@ -44,6 +44,20 @@ def check_key_id(key_id: str, epoch: int) -> None:
         raise CallerError(f"key id {key_id[:64]!r} or epoch {epoch} is out of bounds")
 
 
+def check_public_shares(
+    group: Group, min_signers: int, *, public_shares: Sequence[bytes], group_key: bytes
+) -> None:
+    """Raise ``InvariantError`` unless all public shares lie on one polynomial that gives the group key.
+
+    Its degree is ``min_signers - 1``; the shares are in the order of their indices.
+    """
+    for last in range(min_signers, len(public_shares) + 1):
+        indices = (*range(1, min_signers), last)
+        points = {index: public_shares[index - 1] for index in indices}
+        if interpolate_points(group, points) != group_key:
+            raise InvariantError(f"public shares {indices} give another group key than {group_key.hex()}")
+
+
 @dataclass(frozen=True, slots=True)
 class KeyShare:
     """Party ``index``'s share of one key in one epoch. ``participants[i - 1]`` names party i.
@@ -87,12 +101,9 @@ class KeyShare:
         """
         if self.group.base_mul(self.share) != self.public_shares[self.index - 1]:
             raise InvariantError(f"share {self.index} of key {self.key_id} is not behind its public share")
-        t = self.min_signers
-        for last in range(t, len(self.participants) + 1):
-            indices = (*range(1, t), last)
-            points = {i: self.public_shares[i - 1] for i in indices}
-            if interpolate_points(self.group, points) != self.group_key:
-                raise InvariantError(f"public shares {indices} of key {self.key_id} give another group key")
+        check_public_shares(
+            self.group, self.min_signers, public_shares=self.public_shares, group_key=self.group_key
+        )
 
     def to_bytes(self) -> bytes:
         """The one encoding. SECRET: it contains the share."""
