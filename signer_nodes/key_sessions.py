@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from policy.encoding import Json, canonical, statement, tagged_hash
-from policy.errors import FaultyParticipant, InvariantError, OperationalError
+from policy.errors import FaultyParticipant, InvariantError
 from policy.state import KeyRecord, State
 from signer_nodes.api.errors import Refused
 from signer_nodes.key_changes import Order, Plan, plan

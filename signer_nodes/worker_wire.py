@@ -74,9 +74,9 @@ class DealtEnvelope:
 class KeyJob:
     """Begin an epoch of key ``key_id``: ``change`` is one of ``policy.entries.KEY_CHANGES``.
 
-    ``parties[party - 1]`` is this node; ``participants`` hold a share afterwards, ``dealers`` deal. ``session``
-    is 32 bytes that no run has used. ``holding`` is there where this node deals from a share, ``old`` in a
-    resharing, ``dealt`` in an import.
+    ``parties[party - 1]`` is this node; ``participants`` hold a share afterwards, ``dealers`` deal.
+    ``session`` is 32 bytes that no run has used. ``holding`` is there where this node deals from a share,
+    ``old`` in a refresh or resharing, ``dealt`` in an import.
     """
 
     session: bytes

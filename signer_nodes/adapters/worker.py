@@ -154,7 +154,10 @@ class WorkerTemplate:
     async def change_key(
         self, job: KeyJob, *, randomness: bytes, timeout_s: float
     ) -> WorkerSession[KeyOutcome]:
-        """Start a run that begins a key's epoch. ``randomness``: 32 fresh bytes of the HSM; the worker adds its own."""
+        """Start a run that begins a key's epoch.
+
+        ``randomness``: 32 fresh bytes of the HSM; the worker adds its own.
+        """
         return await self._start(job, wire.parse_key_outcome, randomness=randomness, timeout_s=timeout_s)
 
     async def presign(

@@ -16,8 +16,8 @@ from policy.errors import CallerError, FaultyParticipant, MalformedError, Operat
 from signer_nodes import worker_wire as wire
 from signer_nodes.adapters.worker import (
     FileSealed,
-    KeygenJob,
-    KeygenOutcome,
+    KeyJob,
+    KeyOutcome,
     PresignJob,
     PresignOutcome,
     WorkerSession,
@@ -41,13 +41,29 @@ async def template() -> AsyncIterator[WorkerTemplate]:
     template.close()
 
 
-def keygen_job(index: int, *, session: bytes = b"k" * 32) -> KeygenJob:
-    return KeygenJob(session, "dkls23-secp256k1", "key-1", 2, NAMES, index)
+def keygen_job(index: int, *, session: bytes = b"k" * 32) -> KeyJob:
+    return KeyJob(
+        session=session,
+        change="generate",
+        suite="dkls23-secp256k1",
+        key_id="key-1",
+        epoch=0,
+        min_signers=2,
+        participants=NAMES,
+        parties=NAMES,
+        party=index,
+        dealers=NAMES,
+    )
 
 
-def presign_job(outcome: KeygenOutcome, index: int, *, signers: tuple[int, ...] = (1, 3)) -> PresignJob:
+def share_of(outcome: KeyOutcome) -> FileSealed:
+    assert outcome.share is not None
+    return outcome.share
+
+
+def presign_job(outcome: KeyOutcome, index: int, *, signers: tuple[int, ...] = (1, 3)) -> PresignJob:
     pairs = {peer: outcome.pairs[peer] for peer in signers if peer != index}
-    return PresignJob(b"p" * 32, 4, index, signers, outcome.context, outcome.share, pairs)
+    return PresignJob(b"p" * 32, 4, index, signers, outcome.context, share_of(outcome), pairs)
 
 
 def as_port(template: WorkerTemplate) -> Workers:
@@ -81,9 +97,9 @@ async def carry(sessions: Mapping[int, WorkerSession[Any]], alter: Alter = as_se
     return list(results)
 
 
-async def generate(template: WorkerTemplate) -> list[KeygenOutcome]:
+async def generate(template: WorkerTemplate) -> list[KeyOutcome]:
     sessions = {
-        index: await template.keygen(keygen_job(index), randomness=bytes(32), timeout_s=30)
+        index: await template.change_key(keygen_job(index), randomness=bytes(32), timeout_s=30)
         for index in (1, 2, 3)
     }
     return await carry(sessions)
@@ -114,13 +130,13 @@ async def test_share_leaves_the_worker_sealed_only(template: WorkerTemplate) -> 
     outcome = (await generate(template))[1]
 
     share = KeyShare.from_bytes(
-        open_blob(outcome.share.file_key, outcome.share.blob, context=outcome.context)
+        open_blob(share_of(outcome).file_key, share_of(outcome).blob, context=outcome.context)
     )
 
     secret = share.share.to_bytes(32, "big")
     assert (share.group_key, share.index) == (outcome.group_key, 2)
     assert all(secret not in part for part in outcome.to_parts())
-    keys = [outcome.share.file_key, *(pair.file_key for pair in outcome.pairs.values())]
+    keys = [share_of(outcome).file_key, *(pair.file_key for pair in outcome.pairs.values())]
     assert len(set(keys)) == 3
     assert all(repr(key)[2:-1] not in repr(outcome) for key in keys)
 
@@ -189,8 +205,8 @@ async def test_wrong_file_key_and_swapped_blobs_do_not_open(template: WorkerTemp
 
 
 async def test_cancelled_killed_and_silent_runs_end_as_operational_errors(template: WorkerTemplate) -> None:
-    cancelled = await template.keygen(keygen_job(1), randomness=bytes(32), timeout_s=30)
-    silent = await template.keygen(keygen_job(1), randomness=bytes(32), timeout_s=0.3)
+    cancelled = await template.change_key(keygen_job(1), randomness=bytes(32), timeout_s=30)
+    silent = await template.change_key(keygen_job(1), randomness=bytes(32), timeout_s=0.3)
     cancelled.cancel()
 
     with pytest.raises(OperationalError, match="without a result"):
@@ -203,20 +219,20 @@ async def test_cancelled_killed_and_silent_runs_end_as_operational_errors(templa
 
 
 async def test_nonsense_ends_its_own_run_only(template: WorkerTemplate) -> None:
-    session = await template.keygen(
+    session = await template.change_key(
         replace(keygen_job(1), key_id="NOT A KEY"), randomness=bytes(32), timeout_s=10
     )
 
     with pytest.raises(OperationalError):
         await session.result()
     with pytest.raises(CallerError):
-        await template.keygen(keygen_job(1), randomness=b"", timeout_s=10)
+        await template.change_key(keygen_job(1), randomness=b"", timeout_s=10)
     assert len(await generate(template)) == 3
 
 
 async def test_workers_do_not_outlive_the_template() -> None:
     template = start_template()
-    session = await template.keygen(keygen_job(1), randomness=bytes(32), timeout_s=30)
+    session = await template.change_key(keygen_job(1), randomness=bytes(32), timeout_s=30)
     await anext(session.outgoing())
 
     template.close()
@@ -224,7 +240,7 @@ async def test_workers_do_not_outlive_the_template() -> None:
     with pytest.raises(OperationalError):
         await asyncio.wait_for(session.result(), 5)
     with pytest.raises(OperationalError, match="restart the node"):
-        await template.keygen(keygen_job(1), randomness=bytes(32), timeout_s=5)
+        await template.change_key(keygen_job(1), randomness=bytes(32), timeout_s=5)
 
 
 def probe(*imports: str) -> "subprocess.CompletedProcess[str]":
@@ -261,11 +277,11 @@ def test_jobs_and_outcomes_survive_the_pipe() -> None:
         b'"node":"node-a","participants":3,"suite":"dkls23"}'
     )
     job = PresignJob(b"s" * 32, 8, 1, (1, 2), context, sealed, {2: sealed})
-    outcome = KeygenOutcome(context, (b"\x02" * 33,), b"c" * 32, b"t" * 32, sealed, {2: sealed, 3: sealed})
+    outcome = KeyOutcome(context, (b"\x02" * 33,), b"c" * 32, b"t" * 32, sealed, {2: sealed, 3: sealed})
 
     assert wire.parse_job(job.to_parts()) == job
     assert wire.parse_job(keygen_job(2).to_parts()) == keygen_job(2)
-    assert wire.parse_keygen_outcome(outcome.to_parts()) == outcome
+    assert wire.parse_key_outcome(outcome.to_parts()) == outcome
     assert "b'f" not in repr(job)
 
 
