@@ -1,4 +1,4 @@
-"""FROST against numbers that others published: RFC 9591, BIP 340, BIP 341, BIP 86, strict Ed25519."""
+"""FROST against numbers that others published: RFC 9591, BIP 340, BIP 341, BIP 86, Wycheproof."""
 
 import json
 from pathlib import Path
@@ -176,6 +176,15 @@ def test_ed25519_verification_is_strict(case: int) -> None:
     signature, message, key = (bytes.fromhex(vector[name]) for name in ("signature", "message", "pub_key"))
 
     assert not verify(FROST_ED25519, signature, message=message, public_key=key)
+
+
+@pytest.mark.parametrize(
+    "vector", load("ed25519_wycheproof.json")["vectors"], ids=lambda vector: vector["id"]
+)
+def test_ed25519_signatures_are_valid_or_not(vector: Any) -> None:
+    signature, message, key = (bytes.fromhex(vector[name]) for name in ("signature", "message", "public_key"))
+
+    assert verify(FROST_ED25519, signature, message=message, public_key=key) is vector["valid"]
 
 
 def test_libsodium_alone_would_take_a_key_of_mixed_order() -> None:
