@@ -170,8 +170,9 @@ def collect(
     for peer, body in bodies.items():
         if body[SCALAR_BYTES:] != opened.transcript:
             raise UnknownFault(
-                f"parties {parameters.index} and {peer} saw different public messages: compare the "
-                "commitments and openings that each received, by their channel signatures"
+                f"parties {parameters.index} and {peer} saw different public messages, transcripts "
+                f"{opened.transcript.hex()} and {body[SCALAR_BYTES:].hex()}: compare the commitments and "
+                "openings that each received, by their channel signatures"
             )
     share = (dealing.polynomial.at(parameters.index) + sum(received.values())) % Q
     return DkgResult(_key_share(parameters, opened, share), opened.transcript)
@@ -245,7 +246,10 @@ def _key_share(parameters: KeygenParameters, opened: Opened, share: int) -> KeyS
         summed = add_commitments([opened.coefficients[dealer] for dealer in parameters.indices])
         public_shares = tuple(evaluate_commitments(summed, index) for index in parameters.indices)
     except PointAtInfinity as error:
-        raise UnknownFault("the dealt polynomials cancel out: start again with a new session id") from error
+        raise UnknownFault(
+            f"the dealt polynomials of transcript {opened.transcript.hex()} cancel out: compare it at every "
+            "party, and start again with a new session id"
+        ) from error
     key_share = KeyShare(
         parameters.key_id,
         parameters.epoch,
