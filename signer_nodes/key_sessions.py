@@ -1,9 +1,13 @@
 """Sessions between nodes: keygen and presigning, each run in a worker, fed by the peer links.
 
 The worker alone sees a share. This part gives it sealed blobs and file keys, carries its messages,
-keeps what it returns, and enforces what must outlive it: a batch id is used once a boot, a failed
-secret check bans the pair before anything is answered, and every keygen's blobs are kept until the
+keeps what it returns, and enforces what must outlive it: a batch id and an attempt are used once a boot, a
+failed secret check bans the pair before anything is answered, and every keygen's blobs are kept until the
 log says which one counts.
+
+The ban is made in the moment in which the worker's word is read: between that and the durable ban the node
+does nothing else, and what other sessions with that peer had to say is not said. So the peer learns that
+its guess was wrong, and nothing that was found out later. It cannot put that off by not taking a message.
 """
 
 import asyncio
@@ -40,6 +44,12 @@ class _Session:
 
     run: WorkerRun
     names: dict[int, str]
+    stopped: bool = False
+
+    def stop(self) -> None:
+        """End it, and send nothing more of it: what its worker has said already included."""
+        self.stopped = True
+        self.run.cancel()
 
     def index_of(self, name: str) -> int | None:
         """The party number of a peer in this session."""
@@ -84,16 +94,18 @@ class KeySessions:
     _running: dict[bytes, _Session] = field(default_factory=dict)
     _early: dict[str, _Early] = field(default_factory=dict)
     _banned: set[tuple[str, str, int]] = field(default_factory=set)
+    _unwritten: dict[Ban, str] = field(default_factory=dict)
     _ban_documents: dict[Ban, Json] = field(default_factory=dict)
     _settled: set[str] = field(default_factory=set)
     _batches: dict[tuple[str, tuple[str, ...]], int] = field(default_factory=dict)
+    _attempts: dict[str, int] = field(default_factory=dict)
 
     async def keygen(self, key_id: str, attempt: int) -> tuple[bytes, bytes]:
         """Make a key with the participants that the policy names; its entry's body and our signature.
 
         The key counts once the log holds all participants' signatures over the same body.
         """
-        names, min_signers = self._check_keygen(key_id)
+        names, min_signers = self._check_keygen(key_id, attempt)
         boots = await self._boot_ids(names)
         parts = [part for name in names for part in (name.encode(), boots[name])]
         origin = self.state().origin
@@ -132,11 +144,7 @@ class KeySessions:
         )
         job = await asyncio.to_thread(self._presign_job, key, names, session, batch)
         parties = {key.index_of(name): name for name in names}
-        try:
-            outcome = await self._run(session, job, parties, timeout_s=PRESIGN_TIMEOUT_S)
-        except FaultyParticipant as error:
-            await self._faulty(key, parties, error)
-            raise
+        outcome = await self._run(session, job, parties, timeout_s=PRESIGN_TIMEOUT_S)
         if not isinstance(outcome, PresignOutcome):
             raise InvariantError("presigning ended in something else than presignatures")
         made = [Presignature.from_bytes(data) for data in outcome.presignatures]
@@ -164,6 +172,7 @@ class KeySessions:
 
     def ban_documents(self) -> list[Json]:
         """The signed bans of this node, for the log."""
+        self._write_bans()
         for ban in self.store.bans():
             if ban not in self._ban_documents:
                 body = self._ban_body(ban)
@@ -181,7 +190,7 @@ class KeySessions:
                     if not name.startswith(kept):
                         self.store.drop_sealed(name)
 
-    def _check_keygen(self, key_id: str) -> tuple[tuple[str, ...], int]:
+    def _check_keygen(self, key_id: str, attempt: int) -> tuple[tuple[str, ...], int]:
         state = self.state()
         if state.policy_or_none is None:
             raise Refused("empty-log", "the log has no genesis entry yet: start the coordinator first")
@@ -193,6 +202,10 @@ class KeySessions:
         made = {name.split("/")[2] for name in self.store.sealed_names(f"{key_id}/0/")}
         if len(made) >= KEYGENS_MAX:
             raise Refused("keygens", f"{len(made)} keygens of {key_id} wait for their entry already")
+        last = self._attempts.get(key_id, -1)
+        if attempt <= last:
+            raise Refused("attempt", f"attempts only rise: {attempt} after {last}")
+        self._attempts[key_id] = attempt
         return wanted.participants, wanted.min_signers
 
     def _check_presign(
@@ -216,6 +229,7 @@ class KeySessions:
 
     def _check_banned(self, key_id: str, parties: dict[int, str]) -> None:
         """Refuse a session with a banned peer, also when the ban came after the session began."""
+        self._write_bans()
         key = self.state().keys.get(key_id)
         epoch = key.epoch if key else 0
         banned = self._banned | {(ban.peer, ban.key_id, ban.epoch) for ban in self.store.bans()}
@@ -269,18 +283,28 @@ class KeySessions:
             raise Refused("session", "this session runs already")
         run = await self._start(job, timeout_s)
         running = self._running[session] = _Session(run, parties)
-        sending = asyncio.create_task(self._send_all(session, running))
+        run.on_fault(lambda error: self._fault(job, parties, error))
         try:
             self._check_banned(job.key_id if isinstance(job, KeygenJob) else job.context.key_id, parties)
+            return await self._carry(session, running)
+        finally:
+            del self._running[session]
+            run.cancel()
+
+    async def _carry(self, session: bytes, running: _Session) -> KeygenOutcome | PresignOutcome:
+        """Carry a run's messages both ways until it ends."""
+        sending = asyncio.create_task(self._send_all(session, running))
+        try:
             for sender, early in self._early.items():
                 index = running.index_of(sender)
                 for payload in early.take(session):
                     if index is not None:
-                        await run.deliver(index, payload)
-            return await run.result()
+                        await running.run.deliver(index, payload)
+            return await running.run.result()
         finally:
-            del self._running[session]
-            run.cancel()
+            running.run.cancel()
+            if running.stopped:
+                sending.cancel()
             await asyncio.gather(sending, return_exceptions=True)
 
     async def _start(self, job: Job, timeout_s: float) -> WorkerRun:
@@ -300,6 +324,8 @@ class KeySessions:
     async def _send_all(self, session: bytes, running: _Session) -> None:
         async for index, payload in running.run.outgoing():
             name = running.names[index]
+            if running.stopped:
+                return
             try:
                 await self.peers.send_protocol(name, session, payload=payload)
             except (OperationalError, Refused) as error:
@@ -311,24 +337,37 @@ class KeySessions:
         found = await asyncio.gather(*(self.peers.boot_id(name) for name in others))
         return {self.name: self.boot_id, **dict(zip(others, found, strict=True))}
 
-    async def _faulty(self, key: KeyRecord, parties: dict[int, str], error: FaultyParticipant) -> None:
-        """Ban a peer whose secret check failed, durably, before this node answers anything."""
+    def _fault(self, job: Job, parties: dict[int, str], error: FaultyParticipant) -> None:
+        """Ban a peer whose secret check failed. Called as soon as the worker's word is read."""
         name = parties.get(int(error.participant))
-        if not error.ban or name is None:
+        if not error.ban or name is None or isinstance(job, KeygenJob):
             return
-        self._banned.add((name, key.key, key.epoch))  # at once: nothing else may start meanwhile
+        context, index = job.context, int(error.participant)
+        self._banned.add((name, context.key_id, context.epoch))
         self._cancel_with(name)
-        ban = Ban(name, key.key, key.epoch, error.reason[:200])
-        await asyncio.to_thread(self.store.add_ban, ban)
-        pair = f"{_prefix(key.key, key.epoch, key.group_key)}pair-{key.index_of(name)}"
-        await asyncio.to_thread(self.store.drop_sealed, pair)
         self.pool.drop_peer(name)
-        _LOG.error("banned %s on key %s until a refresh: %s", name, key.key, error.reason)
+        ban = Ban(name, context.key_id, context.epoch, error.reason[:200])
+        self._unwritten[ban] = f"{_prefix(context.key_id, context.epoch, context.group_key)}pair-{index}"
+        self._write_bans()
+        _LOG.error("banned %s on key %s until a refresh: %s", name, context.key_id, error.reason)
+
+    def _write_bans(self) -> None:
+        """Make every ban durable and destroy the OT state; what the disk refuses is tried again later.
+
+        Until then this process keeps to the ban by itself; a node that stopped instead would forget it.
+        """
+        for ban, pair in tuple(self._unwritten.items()):
+            try:
+                self.store.add_ban(ban)
+                self.store.drop_sealed(pair)
+                del self._unwritten[ban]
+            except OperationalError as error:
+                _LOG.critical("the ban of %s is not on the disk, do not restart: %s", ban.peer, error)
 
     def _cancel_with(self, name: str) -> None:
         for running in self._running.values():
             if running.index_of(name) is not None:
-                running.run.cancel()
+                running.stop()
 
     def _ban_body(self, ban: Ban) -> Json:
         return {
