@@ -156,7 +156,12 @@ class Outcome:
     results: dict[int, object] = field(default_factory=dict)
     errors: dict[int, ProtocolError] = field(default_factory=dict)
     victims: set[int] = field(default_factory=set)
-    malformed: bool = False
+    malformed: set[int] = field(default_factory=set)
+
+    def held_up(self, party: int, attacker: int) -> bool:
+        """Whether a party waits for an honest one that has given up."""
+        run = self.runs[party]
+        return any(peer in self.errors for peer in run.missing if peer != attacker)
 
 
 @cache
@@ -194,14 +199,14 @@ def attack_by_cheat(protocol: Protocol, attacker: int, cheat: Cheat) -> Outcome:
     return outcome
 
 
-def expected(protocol: Protocol, strike: Strike, outcome: Outcome) -> frozenset[Verdict]:
-    """How a victim of the strike may end."""
+def expected(protocol: Protocol, strike: Strike, *, malformed: bool) -> frozenset[Verdict]:
+    """How a victim of the strike may end; ``malformed`` says what the field that it got is."""
     last = strike.number == protocol.last
     match strike.act:
         case Change():
             assert strike.target is not None
             verdict = protocol.table[strike.number, strike.target.field.use]
-            return frozenset({Verdict.NAMED if outcome.malformed else verdict})
+            return frozenset({Verdict.NAMED if malformed else verdict})
         case Trick.REPEAT | Trick.LATE:
             return frozenset({Verdict.HARMLESS})
         case Trick.DROP:
@@ -221,8 +226,10 @@ def expected(protocol: Protocol, strike: Strike, outcome: Outcome) -> frozenset[
 def judge(protocol: Protocol, strike: Strike, outcome: Outcome) -> None:
     """Raise ``AssertionError`` unless every party ended as the rules say."""
     ends = judge_common(protocol, strike.attacker, outcome)
-    allowed = expected(protocol, strike, outcome)
     for victim in outcome.victims:
+        if ends[victim] is Verdict.WAITS and outcome.held_up(victim, strike.attacker):
+            continue
+        allowed = expected(protocol, strike, malformed=victim in outcome.malformed)
         assert ends[victim] in allowed, f"{strike}: party {victim} {ends[victim].value}: {outcome.errors}"
 
 
@@ -416,7 +423,8 @@ class _Hand:
         start = 1 + target.offset + element * item.length
         old = payload[start : start + item.length]
         new = self._value(to, old, change)
-        self._outcome.malformed |= not item.well_formed(new)
+        if not item.well_formed(new):
+            self._outcome.malformed.add(to)
         return payload[:start] + new + payload[start + item.length :]
 
     def _value(self, to: int, old: bytes, change: Change) -> bytes:

@@ -249,6 +249,7 @@ def test_many_strikes_end_well(struck: tuple[Protocol, Strike]) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 @pytest.mark.parametrize("protocol", LARGE, ids=named)
 def test_every_party_on_inputs_of_its_own_ends_well(protocol: Protocol) -> None:
     for attacker in protocol.parties:
