@@ -1,9 +1,13 @@
 """Keys, addresses, and how the deployment is doing."""
 
+import json
+import subprocess
+import tempfile
 from argparse import Namespace
 from typing import Any
 
 from cli.connection import caller, load_connection
+from cli.programs import NODE, program
 from cli.results import Result, Table
 from policy.bip32 import checksum_address
 from policy.encoding import parse_canonical
@@ -16,6 +20,39 @@ def change(arguments: Namespace) -> Result:
     connection, identity = load_connection(arguments), caller(arguments)
     with connection.open(identity) as client:
         answer = client.change_key(arguments.key, arguments.change, timeout_s=arguments.timeout)
+    return _shown(answer)
+
+
+def import_key(arguments: Namespace) -> Result:
+    """``key import``: split an existing private key for the nodes, by a program that forgets it."""
+    connection, identity = load_connection(arguments), caller(arguments)
+    with connection.open(identity) as client:
+        attempt, offers = client.import_offers(arguments.key)
+        envelopes = _split(arguments, offers)
+        answer = client.import_key(
+            arguments.key, attempt=attempt, envelopes=envelopes, timeout_s=arguments.timeout
+        )
+    return _shown(answer)
+
+
+def _split(arguments: Namespace, offers: bytes) -> dict[str, bytes]:
+    """Have ``quorumkeep-node split`` read the private key from the descriptor: it never comes here."""
+    with tempfile.NamedTemporaryFile(prefix="quorumkeep-offers-") as file:
+        file.write(offers)
+        file.flush()
+        more = ["--seed"] if arguments.seed else []
+        more += ["--chain-code", arguments.chain_code] if arguments.chain_code else []
+        command = program(
+            *(NODE, "split", "--offers", file.name, "--trust", arguments.trust),
+            *("--secret-fd", str(arguments.secret_fd), *more),
+        )
+        done = subprocess.run(command, check=False, pass_fds=(arguments.secret_fd,), capture_output=True)
+    if done.returncode:
+        raise OperationalError(done.stderr.decode(errors="replace").strip()[-1000:])
+    return {node: bytes.fromhex(sealed) for node, sealed in json.loads(done.stdout).items()}
+
+
+def _shown(answer: bytes) -> Result:
     body = parse_canonical(answer, bytes_max=ENTRY_BYTES_MAX)
     if not isinstance(body, dict):
         raise OperationalError("the coordinator answered with no key: look at its log")

@@ -19,6 +19,7 @@ def build_parser() -> ArgumentParser:
     _add_setup(commands)
     _add_genesis(commands)
     _add_running(commands)
+    _add_keys(commands)
     _add_looking(commands)
     _add_payments(commands)
     _add_demo(commands)
@@ -167,7 +168,7 @@ def _add_running(commands: Commands) -> None:
         command.add_argument("rest", nargs=argparse.REMAINDER)
 
 
-def _add_looking(commands: Commands) -> None:
+def _add_keys(commands: Commands) -> None:
     key = _group(commands, "key", "keys that the nodes share")
     for verb, change, what in (
         ("create", "generate", "have the nodes make a key of the policy"),
@@ -187,6 +188,23 @@ def _add_looking(commands: Commands) -> None:
         command.add_argument("key", help="its name in the policy")
         command.add_argument("--timeout", type=float, default=120.0, help="seconds (%(default)s)")
         _as(command, "an administrator")
+    importing = _command(
+        key,
+        "import",
+        "cli.keys:import_key",
+        "split an existing private key for the nodes; it is marked as imported for ever",
+        "quorumkeep key import old --as people/anna --trust treasury/trust.json --secret-fd 3 3<secret.hex",
+    )
+    importing.add_argument("key", help="its name in the policy, which says that it is imported")
+    importing.add_argument("--trust", required=True, help="the trust.json of genesis sign: whose nodes")
+    importing.add_argument("--secret-fd", required=True, type=int, help="descriptor with 64 hex digits")
+    importing.add_argument("--seed", action="store_true", help="they are an Ed25519 seed, not a scalar")
+    importing.add_argument("--chain-code", default="", help="the wallet's BIP 32 one, to keep addresses")
+    importing.add_argument("--timeout", type=float, default=120.0, help="seconds (%(default)s)")
+    _as(importing, "an administrator")
+
+
+def _add_looking(commands: Commands) -> None:
     address = _command(
         commands,
         "address",

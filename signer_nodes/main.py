@@ -19,6 +19,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 
+from policy.audit import parse_trust
 from policy.encoding import parse_canonical, statement
 from policy.entries import ENTRY_BYTES_MAX
 from policy.errors import InvariantError, OperationalError, QuorumkeepError
@@ -39,6 +40,13 @@ from signer_nodes.hsm.device import Pkcs11Hsm
 from signer_nodes.hsm.doctor import refuse_if_open
 from signer_nodes.hsm.pins import pin_from_credential, pin_from_descriptor
 from signer_nodes.hsm.seal import SealProfile
+from signer_nodes.imports import (
+    SECRET_LINE_BYTES_MAX,
+    dealt_envelopes,
+    read_chain_code,
+    read_private_key,
+    verified_offers,
+)
 from signer_nodes.key_sessions import KeySessions
 from signer_nodes.node_log import NodeLog
 from signer_nodes.presignatures import PresignaturePool
@@ -108,6 +116,13 @@ def _parser() -> argparse.ArgumentParser:
     accept.set_defaults(command=_accept)
     doctor = commands.add_parser("doctor", help="attempt on the token what must be impossible")
     doctor.set_defaults(command=_doctor)
+    splitting = commands.add_parser("split", help="split a private key for the nodes that offered to")
+    splitting.add_argument("--offers", type=Path, required=True, help="the nodes' offers")
+    splitting.add_argument("--trust", type=Path, required=True, help="the trust.json of the deployment")
+    splitting.add_argument("--secret-fd", type=int, required=True, help="descriptor with 64 hex digits")
+    splitting.add_argument("--seed", action="store_true", help="they are an Ed25519 seed, not a scalar")
+    splitting.add_argument("--chain-code", default="", help="the wallet's BIP 32 chain code (64 hex digits)")
+    splitting.set_defaults(command=_split)
     for command in (run, doctor):
         command.add_argument("--config", type=Path, required=True)
     for command in (provision, run, accept, doctor):
@@ -171,6 +186,25 @@ def _doctor(options: argparse.Namespace) -> int:
     rows = [asdict(finding) for finding in findings]
     _print(options, {"ok": ok, "findings": rows, "notices": list(notices)}, "\n".join(lines))
     return OK if ok else FAILED
+
+
+def _split(options: argparse.Namespace) -> int:
+    """The dealer of an import; it prints envelopes that only the nodes can open."""
+    harden_process()
+    trust = parse_trust(parse_canonical(options.trust.read_bytes(), bytes_max=ENTRY_BYTES_MAX))
+    offers = verified_offers(options.offers.read_bytes(), trust)
+    with os.fdopen(options.secret_fd, "rb") as source:
+        private_key = read_private_key(source.read(SECRET_LINE_BYTES_MAX))
+    chain_code = read_chain_code(options.chain_code) if options.chain_code else None
+    envelopes = dealt_envelopes(
+        offers,
+        private_key,
+        chain_code=chain_code,
+        randomness=secrets.token_bytes(32),
+        is_seed=options.seed,
+    )
+    print(json.dumps({node: envelope.hex() for node, envelope in envelopes.items()}))
+    return OK
 
 
 def _run(options: argparse.Namespace) -> int:

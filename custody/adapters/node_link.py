@@ -73,10 +73,18 @@ class NodeLink:
     async def change_key(self, order: KeyOrder) -> tuple[bytes, bytes]:
         """Take part in beginning a key's next epoch."""
         message = pb.ChangeKey(
-            key_id=order.key, attempt=order.attempt, change=order.change, dealers=order.dealers
+            key_id=order.key,
+            attempt=order.attempt,
+            change=order.change,
+            dealers=order.dealers,
+            envelope=order.envelope_for(self.name),
         )
         reply = await self._client.change_key(message, timeout_s=CHANGE_TIMEOUT_S)
         return reply.body, reply.signature
+
+    async def import_offer(self, key: str, attempt: int) -> bytes:
+        """Its signed one-time key for an import."""
+        return await self._client.import_offer(key, attempt)
 
     async def presign(
         self, key: str, signers: tuple[str, ...], *, batch_id: int, batch: int

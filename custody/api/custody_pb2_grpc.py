@@ -79,6 +79,11 @@ class CustodyStub:
                 request_serializer=custody_dot_api_dot_custody__pb2.ChangeKeyCall.SerializeToString,
                 response_deserializer=custody_dot_api_dot_custody__pb2.ChangeKeyReply.FromString,
                 _registered_method=True)
+        self.ImportOffers = channel.unary_unary(
+                '/quorumkeep.custody.v1.Custody/ImportOffers',
+                request_serializer=custody_dot_api_dot_custody__pb2.ImportOffersCall.SerializeToString,
+                response_deserializer=custody_dot_api_dot_custody__pb2.ImportOffersReply.FromString,
+                _registered_method=True)
         self.Log = channel.unary_unary(
                 '/quorumkeep.custody.v1.Custody/Log',
                 request_serializer=custody_dot_api_dot_custody__pb2.LogCall.SerializeToString,
@@ -143,6 +148,12 @@ class CustodyServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ImportOffers(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def Log(self, request, context):
         """Missing associated documentation comment in .proto file."""
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -196,6 +207,11 @@ def add_CustodyServicer_to_server(servicer, server):
                     servicer.ChangeKey,
                     request_deserializer=custody_dot_api_dot_custody__pb2.ChangeKeyCall.FromString,
                     response_serializer=custody_dot_api_dot_custody__pb2.ChangeKeyReply.SerializeToString,
+            ),
+            'ImportOffers': grpc.unary_unary_rpc_method_handler(
+                    servicer.ImportOffers,
+                    request_deserializer=custody_dot_api_dot_custody__pb2.ImportOffersCall.FromString,
+                    response_serializer=custody_dot_api_dot_custody__pb2.ImportOffersReply.SerializeToString,
             ),
             'Log': grpc.unary_unary_rpc_method_handler(
                     servicer.Log,
@@ -446,6 +462,33 @@ class Custody:
             '/quorumkeep.custody.v1.Custody/ChangeKey',
             custody_dot_api_dot_custody__pb2.ChangeKeyCall.SerializeToString,
             custody_dot_api_dot_custody__pb2.ChangeKeyReply.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ImportOffers(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/quorumkeep.custody.v1.Custody/ImportOffers',
+            custody_dot_api_dot_custody__pb2.ImportOffersCall.SerializeToString,
+            custody_dot_api_dot_custody__pb2.ImportOffersReply.FromString,
             options,
             channel_credentials,
             insecure,

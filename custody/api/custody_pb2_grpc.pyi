@@ -50,6 +50,7 @@ class CustodyStub:
     Address: _grpc.UnaryUnaryMultiCallable[_custody_pb2.AddressCall, _custody_pb2.AddressReply]
     Status: _grpc.UnaryUnaryMultiCallable[_custody_pb2.StatusCall, _custody_pb2.StatusReply]
     ChangeKey: _grpc.UnaryUnaryMultiCallable[_custody_pb2.ChangeKeyCall, _custody_pb2.ChangeKeyReply]
+    ImportOffers: _grpc.UnaryUnaryMultiCallable[_custody_pb2.ImportOffersCall, _custody_pb2.ImportOffersReply]
     Log: _grpc.UnaryUnaryMultiCallable[_custody_pb2.LogCall, _custody_pb2.LogReply]
 
 @_typing.type_check_only
@@ -64,6 +65,7 @@ class CustodyAsyncStub(CustodyStub):
     Address: _aio.UnaryUnaryMultiCallable[_custody_pb2.AddressCall, _custody_pb2.AddressReply]  # type: ignore[assignment]
     Status: _aio.UnaryUnaryMultiCallable[_custody_pb2.StatusCall, _custody_pb2.StatusReply]  # type: ignore[assignment]
     ChangeKey: _aio.UnaryUnaryMultiCallable[_custody_pb2.ChangeKeyCall, _custody_pb2.ChangeKeyReply]  # type: ignore[assignment]
+    ImportOffers: _aio.UnaryUnaryMultiCallable[_custody_pb2.ImportOffersCall, _custody_pb2.ImportOffersReply]  # type: ignore[assignment]
     Log: _aio.UnaryUnaryMultiCallable[_custody_pb2.LogCall, _custody_pb2.LogReply]  # type: ignore[assignment]
 
 class CustodyServicer(metaclass=_abc_1.ABCMeta):
@@ -129,6 +131,13 @@ class CustodyServicer(metaclass=_abc_1.ABCMeta):
         request: _custody_pb2.ChangeKeyCall,
         context: _ServicerContext,
     ) -> _typing.Union[_custody_pb2.ChangeKeyReply, _abc.Awaitable[_custody_pb2.ChangeKeyReply]]: ...
+
+    @_abc_1.abstractmethod
+    def ImportOffers(
+        self,
+        request: _custody_pb2.ImportOffersCall,
+        context: _ServicerContext,
+    ) -> _typing.Union[_custody_pb2.ImportOffersReply, _abc.Awaitable[_custody_pb2.ImportOffersReply]]: ...
 
     @_abc_1.abstractmethod
     def Log(

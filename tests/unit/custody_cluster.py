@@ -319,6 +319,9 @@ class FakeNode:
         body = self._dealer.key_body()
         return canonical(body), identity(self.name).sign(statement("keygen", body))
 
+    async def import_offer(self, key: str, attempt: int) -> bytes:
+        raise ProtocolError(f"{self.name} takes in no key from outside")
+
     async def presign(
         self, key: str, signers: tuple[str, ...], *, batch_id: int, batch: int
     ) -> tuple[FreshPresignature, ...]:
