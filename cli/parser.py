@@ -169,16 +169,24 @@ def _add_running(commands: Commands) -> None:
 
 def _add_looking(commands: Commands) -> None:
     key = _group(commands, "key", "keys that the nodes share")
-    create = _command(
-        key,
-        "create",
-        "cli.keys:create",
-        "have the nodes make a key of the policy",
-        "quorumkeep key create main --as people/anna",
-    )
-    create.add_argument("key", help="its name in the policy")
-    create.add_argument("--timeout", type=float, default=120.0, help="seconds (%(default)s)")
-    _as(create, "an administrator")
+    for verb, change, what in (
+        ("create", "generate", "have the nodes make a key of the policy"),
+        (
+            "refresh",
+            "refresh",
+            "new shares for the same nodes; fewer than min_signers old ones are worthless then",
+        ),
+        (
+            "reshare",
+            "reshare",
+            "new shares for the nodes that the policy names now; replaces a lost one",
+        ),
+    ):
+        command = _command(key, verb, "cli.keys:change", what, f"quorumkeep key {verb} main --as people/anna")
+        command.set_defaults(change=change)
+        command.add_argument("key", help="its name in the policy")
+        command.add_argument("--timeout", type=float, default=120.0, help="seconds (%(default)s)")
+        _as(command, "an administrator")
     address = _command(
         commands,
         "address",

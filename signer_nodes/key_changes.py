@@ -25,7 +25,7 @@ class Order:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """Who takes part in what: ``parties`` in order of their numbers from 1; ``before`` is the epoch that ends."""
+    """Who takes part: ``parties`` in order of their numbers from 1; ``before`` is the epoch that ends."""
 
     change: str
     key_id: str
@@ -53,7 +53,9 @@ def plan(state: State, order: Order, *, name: str) -> Plan:
         case "reshare":
             found = _reshared(order, wanted, _existing(order, before))
         case other:
-            raise Refused("change", f"a key is generated, imported, refreshed or reshared, not {other[:32]!r}")
+            raise Refused(
+                "change", f"a key is generated, imported, refreshed or reshared, not {other[:32]!r}"
+            )
     if name not in found.parties:
         raise Refused("key", f"this node has no part in that change of key {order.key_id}")
     return found

@@ -7,20 +7,30 @@ what every run made is kept until the log says which one counts.
 
 import asyncio
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
 from policy.encoding import Json, canonical, statement, tagged_hash
-from policy.errors import FaultyParticipant, InvariantError, OperationalError
+from policy.errors import FaultyParticipant, InvariantError
 from policy.state import KeyRecord, State
+from policy.suites import suite_named
 from signer_nodes.api.errors import Refused
 from signer_nodes.key_changes import Order, Plan, plan
+from signer_nodes.mpc.nonces import NoncePair, nonce_session
 from signer_nodes.mpc.presign import presign_session
 from signer_nodes.mpc.presignature import Presignature
 from signer_nodes.ports import Ban, Peers, SealingHsm, SecretStore, Workers
-from signer_nodes.presignatures import Held, PresignaturePool
+from signer_nodes.presignatures import Held, PresignaturePool, nonce_point
 from signer_nodes.protocol_runs import ProtocolRuns
+from signer_nodes.schnorr_wire import (
+    FinishItem,
+    FinishJob,
+    FinishOutcome,
+    NonceJob,
+    NonceOutcome,
+    Unsigned,
+)
 from signer_nodes.sealed_keys import SealedKeys
 from signer_nodes.worker_wire import KeyJob, KeyOutcome, OldKey, PresignJob, PresignOutcome
 
@@ -28,6 +38,7 @@ PROTOCOL_VERSION: Final = 1
 RUNS_KEPT_MAX: Final = 64
 CHANGE_TIMEOUT_S: Final = 60.0
 PRESIGN_TIMEOUT_S: Final = 30.0
+FINISH_TIMEOUT_S: Final = 10.0
 _LOG: Final = logging.getLogger(__name__)
 
 
@@ -81,36 +92,33 @@ class KeySessions:
     async def presign(
         self, key_id: str, signers: Sequence[str], *, batch_id: int, batch: int
     ) -> tuple[tuple[bytes, bytes], ...]:
-        """Make a batch of presignatures with ``signers``; (id, nonce point) of each. They go to the pool."""
+        """Make a batch of presignatures with ``signers``: (id, nonce point) of each; they go to the pool.
+
+        For threshold Schnorr these are this node's nonce pairs, and the nonce points are empty.
+        """
         key, names = self._check_presign(key_id, tuple(signers), batch_id)
         boots = await self._boot_ids(names)
-        session = presign_session(
-            version=PROTOCOL_VERSION,
-            key_id=key_id,
-            epoch=key.epoch,
-            signers=names,
-            batch_id=batch_id,
-            boot_ids=boots,
-        )
-        job = await asyncio.to_thread(self._presign_job, key, names, session, batch)
-        parties = {key.index_of(name): name for name in names}
-
-        def check() -> None:
-            self._check_banned(key_id, key.epoch, names)
-
-        try:
-            outcome = await self._runs.run(job, parties, timeout_s=PRESIGN_TIMEOUT_S, check=check)
-        except FaultyParticipant as error:
-            await self._faulty(key, parties, error)
-            raise
-        if not isinstance(outcome, PresignOutcome):
-            raise InvariantError("presigning ended in something else than presignatures")
-        made = [Presignature.from_bytes(data) for data in outcome.presignatures]
-        check()
+        made: Sequence[Presignature | NoncePair]
+        if suite_named(key.suite).pairwise:
+            made = await self._presign_together(key, boots, batch_id=batch_id, batch=batch)
+        else:
+            made = await self._make_nonces(key, boots, batch_id=batch_id, batch=batch)
+        self._check_banned(key_id, key.epoch, names)
         if self.state().keys[key_id].epoch != key.epoch:
             raise Refused("epoch", f"key {key_id} is in another epoch by now: make new ones")
         self.pool.add(Held(item, key_id, key.epoch, names) for item in made)
-        return tuple((item.presign_id, item.R) for item in made)
+        return tuple((item.presign_id, nonce_point(item)) for item in made)
+
+    async def schnorr_partials(
+        self, key: KeyRecord, items: Sequence[FinishItem]
+    ) -> tuple[bytes | Unsigned, ...]:
+        """Partial signatures under a key, in a worker that holds the share for just that."""
+        holding = await asyncio.to_thread(self._sealed.holding, key)
+        job = FinishJob(items[0].task.job_id, holding, tuple(items))
+        outcome = await self._runs.alone(job, timeout_s=FINISH_TIMEOUT_S)
+        if not isinstance(outcome, FinishOutcome) or len(outcome.answers) != len(items):
+            raise InvariantError("a worker gave other answers than it was asked for")
+        return outcome.answers
 
     async def deliver(self, sender: str, session: bytes, *, payload: bytes) -> None:
         """Take in a peer's protocol message."""
@@ -195,19 +203,62 @@ class KeySessions:
             holding=self._sealed.holding(before) if before is not None and deals else None,
         )
 
+    async def _presign_together(
+        self, key: KeyRecord, boots: Mapping[str, bytes], *, batch_id: int, batch: int
+    ) -> list[Presignature]:
+        names = tuple(sorted(boots))
+        session = presign_session(
+            version=PROTOCOL_VERSION,
+            key_id=key.key,
+            epoch=key.epoch,
+            signers=names,
+            batch_id=batch_id,
+            boot_ids=boots,
+        )
+        job = await asyncio.to_thread(self._presign_job, key, names, session, batch)
+        parties = {key.index_of(name): name for name in names}
+
+        def check() -> None:
+            self._check_banned(key.key, key.epoch, names)
+
+        try:
+            outcome = await self._runs.run(job, parties, timeout_s=PRESIGN_TIMEOUT_S, check=check)
+        except FaultyParticipant as error:
+            await self._faulty(key, parties, error)
+            raise
+        if not isinstance(outcome, PresignOutcome):
+            raise InvariantError("presigning ended in something else than presignatures")
+        return [Presignature.from_bytes(data) for data in outcome.presignatures]
+
     def _presign_job(self, key: KeyRecord, names: tuple[str, ...], session: bytes, batch: int) -> PresignJob:
-        me = key.index_of(self.name)
-        signers = tuple(sorted(key.index_of(name) for name in names))
-        holding = self._sealed.holding(key)
+        me, signers = key.index_of(self.name), _indices(key, names)
         return PresignJob(
             session=session,
             batch=batch,
             index=me,
             signers=signers,
-            context=holding.context,
-            share=holding.share,
+            holding=self._sealed.holding(key),
             pairs=self._sealed.pairs(key, [peer for peer in signers if peer != me]),
         )
+
+    async def _make_nonces(
+        self, key: KeyRecord, boots: Mapping[str, bytes], *, batch_id: int, batch: int
+    ) -> list[NoncePair]:
+        """This node's nonce pairs. The others make theirs alone; the ids are the same."""
+        session = nonce_session(
+            key.suite,
+            version=PROTOCOL_VERSION,
+            key_id=key.key,
+            epoch=key.epoch,
+            batch_id=batch_id,
+            boot_ids=boots,
+        )
+        holding = await asyncio.to_thread(self._sealed.holding, key)
+        job = NonceJob(session, batch, key.index_of(self.name), _indices(key, boots), holding)
+        outcome = await self._runs.alone(job, timeout_s=PRESIGN_TIMEOUT_S)
+        if not isinstance(outcome, NonceOutcome):
+            raise InvariantError("making nonces ended in something else")
+        return [NoncePair.from_bytes(data) for data in outcome.nonces]
 
     async def _boot_ids(self, names: Sequence[str]) -> dict[str, bytes]:
         others = [name for name in names if name != self.name]
@@ -244,6 +295,10 @@ class KeySessions:
             "against": ban.peer,
             "reason": ban.reason or "a secret check failed",
         }
+
+
+def _indices(key: KeyRecord, names: Iterable[str]) -> tuple[int, ...]:
+    return tuple(sorted(key.index_of(name) for name in names))
 
 
 def _old(key: KeyRecord) -> OldKey:

@@ -9,7 +9,7 @@ from typing import Literal, Protocol, TypeAlias
 
 from signer_nodes.api import node_pb2 as pb
 from signer_nodes.hsm.context import SealContext
-from signer_nodes.worker_wire import KeyJob, KeyOutcome, PresignJob, PresignOutcome
+from signer_nodes.worker_wire import Job, Outcome
 
 MarkKind: TypeAlias = Literal["bound", "sent", "burned"]
 
@@ -208,7 +208,7 @@ class WorkerRun(Protocol):
     async def deliver(self, sender: int, payload: bytes) -> None:
         """Hand over what a party sent."""
 
-    async def result(self) -> KeyOutcome | PresignOutcome:
+    async def result(self) -> Outcome:
         """Wait for the outcome, or raise what ended the run."""
 
     def cancel(self) -> None:
@@ -218,8 +218,5 @@ class WorkerRun(Protocol):
 class Workers(Protocol):
     """Where runs that open a share happen."""
 
-    async def change_key(self, job: KeyJob, *, randomness: bytes, timeout_s: float) -> WorkerRun:
-        """Start a run that begins a key's epoch."""
-
-    async def presign(self, job: PresignJob, *, randomness: bytes, timeout_s: float) -> WorkerRun:
-        """Start a batch of presigning."""
+    async def start(self, job: Job, *, randomness: bytes, timeout_s: float) -> WorkerRun:
+        """Start a run."""

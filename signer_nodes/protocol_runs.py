@@ -8,12 +8,12 @@ import asyncio
 import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Final, assert_never
+from typing import Final
 
 from policy.errors import OperationalError
 from signer_nodes.api.errors import Refused
 from signer_nodes.ports import Peers, SealingHsm, WorkerRun, Workers
-from signer_nodes.worker_wire import Job, KeyJob, KeyOutcome, PresignJob, PresignOutcome
+from signer_nodes.worker_wire import Job, Outcome
 
 EARLY_BYTES_MAX: Final = 64 << 20
 EARLY_SESSIONS_MAX: Final = 64
@@ -68,7 +68,7 @@ class ProtocolRuns:
 
     async def run(
         self, job: Job, names: Mapping[int, str], *, timeout_s: float, check: Callable[[], None]
-    ) -> KeyOutcome | PresignOutcome:
+    ) -> Outcome:
         """Run a worker to its end. ``check`` runs once the run can be cancelled, and may refuse it."""
         if job.session in self._running:
             raise Refused("session", "this session runs already")
@@ -105,15 +105,17 @@ class ProtocolRuns:
             if running.number_of(name) is not None:
                 running.worker.cancel()
 
+    async def alone(self, job: Job, *, timeout_s: float) -> Outcome:
+        """Run a worker that needs no peer."""
+        worker = await self._start(job, timeout_s)
+        try:
+            return await worker.result()
+        finally:
+            worker.cancel()
+
     async def _start(self, job: Job, timeout_s: float) -> WorkerRun:
         randomness = await asyncio.to_thread(self._randomness, job.session)
-        match job:
-            case KeyJob():
-                return await self.workers.change_key(job, randomness=randomness, timeout_s=timeout_s)
-            case PresignJob():
-                return await self.workers.presign(job, randomness=randomness, timeout_s=timeout_s)
-            case _:
-                assert_never(job)
+        return await self.workers.start(job, randomness=randomness, timeout_s=timeout_s)
 
     def _randomness(self, session: bytes) -> bytes:
         """Fresh and hedged: a weak generator alone, or a repeated session alone, repeats nothing."""

@@ -15,7 +15,8 @@ from policy.errors import OperationalError
 from policy.state import KeyRecord
 from signer_nodes.hsm.context import SealContext
 from signer_nodes.ports import SealedSecret, SealingHsm, SecretStore
-from signer_nodes.worker_wire import FileSealed, Holding, KeyOutcome
+from signer_nodes.worker_frames import FileSealed, Holding
+from signer_nodes.worker_wire import KeyOutcome
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,7 +16,9 @@ from coincurve import PrivateKey
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 HERE = Path(__file__).resolve().parent
-sys.path.insert(0, str(HERE.parents[1]))
+sys.path[:0] = [str(HERE.parents[1]), str(HERE)]
+
+from frost_example import frost_signature  # noqa: E402
 
 from cli.authenticator import SoftwareAuthenticator  # noqa: E402 - the path to the house comes first
 from custody.chains.evm_transaction import cancellation, payment  # noqa: E402
@@ -442,6 +444,7 @@ def files() -> dict[str, str]:
         "roster_at_genesis": document_hash("roster", roster(OPERATORS)).hex(),
     }
     made |= statements(log)
+    made["frost"] = frost_signature(seed)
     texts = {
         f"{name}.json": json.dumps(document, indent=2, ensure_ascii=False) + "\n"
         for name, document in made.items()

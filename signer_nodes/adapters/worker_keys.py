@@ -15,7 +15,8 @@ from signer_nodes.mpc.redeal import OldCommittee
 from signer_nodes.mpc.refresh import start_refresh
 from signer_nodes.mpc.reshare import ReshareParameters, ReshareResult, start_reshare
 from signer_nodes.mpc.rounds import Rounds
-from signer_nodes.worker_wire import FileSealed, Holding, KeyJob, KeyOutcome, OldKey
+from signer_nodes.worker_frames import FileSealed, Holding
+from signer_nodes.worker_wire import KeyJob, KeyOutcome, OldKey
 
 
 def open_share(holding: Holding) -> KeyShare:

@@ -146,6 +146,15 @@ class KeyShare:
             raise MalformedError(f"stored key share: {error}") from error
 
 
+def check_signers(share: KeyShare, signers: Sequence[int]) -> None:
+    """Refuse what is no signing set of this share: min_signers distinct parties, this one among them."""
+    count = len(share.participants)
+    if len(set(signers)) != share.min_signers or len(signers) != share.min_signers:
+        raise CallerError(f"need {share.min_signers} distinct signers, got {tuple(signers)}")
+    if share.index not in signers or not 1 <= min(signers) <= max(signers) <= count:
+        raise CallerError(f"party {share.index} cannot sign with {tuple(signers)} out of {count}")
+
+
 @dataclass(frozen=True, slots=True)
 class PairState:
     """Party ``me``'s oblivious-transfer state toward ``peer``, for one key and epoch. All secret.

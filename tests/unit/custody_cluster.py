@@ -21,6 +21,7 @@ from custody.ports import (
     FinishJob,
     FreshPresignature,
     Head,
+    KeyOrder,
     Opening,
     PartialSignature,
 )
@@ -313,7 +314,7 @@ class FakeNode:
         partials = [self._partial(self.tip.state.jobs[job.job], dict(job.rhos)) for job in jobs]
         return Finished(tuple(partials), ())
 
-    async def keygen(self, key: str, attempt: int) -> tuple[bytes, bytes]:
+    async def change_key(self, order: KeyOrder) -> tuple[bytes, bytes]:
         self._check_up()
         body = self._dealer.key_body()
         return canonical(body), identity(self.name).sign(statement("keygen", body))

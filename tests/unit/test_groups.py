@@ -27,15 +27,19 @@ def test_products_add_up_as_their_scalars_do(group: Group, data: st.DataObject) 
 
     assert group.mul_public(point, b) == group.mul_secret(point, b) == group.base_mul(a * b % group.order)
     if (a + b) % group.order:
-        assert group.add([point, group.base_mul(b)]) == group.base_mul((a + b) % group.order)
+        terms = [point, group.base_mul(b)]
+        assert group.add(terms) == group.add_checked(terms) == group.base_mul((a + b) % group.order)
 
 
 @in_either_group
 def test_the_neutral_element_is_nowhere(group: Group) -> None:
     point, opposite = group.base_mul(7), group.base_mul(group.order - 7)
 
-    with pytest.raises(PointAtInfinity):
-        group.add([point, opposite])
+    for add in (group.add, group.add_checked):
+        with pytest.raises(PointAtInfinity):
+            add([point, opposite])
+        with pytest.raises(CallerError):
+            add([])
     for factor in (0, group.order):
         with pytest.raises(CallerError):
             group.base_mul(factor)
@@ -74,6 +78,8 @@ def test_a_point_off_the_subgroup_is_refused() -> None:
 
     with pytest.raises(MalformedError):
         ED25519_GROUP.point_of(mixed)
+    with pytest.raises(MalformedError):
+        ED25519_GROUP.mul_public(mixed, 3)
 
 
 def test_a_non_canonical_point_is_refused() -> None:
@@ -81,6 +87,8 @@ def test_a_non_canonical_point_is_refused() -> None:
 
     with pytest.raises(MalformedError):
         ED25519_GROUP.point_of(y_above_p)
+    with pytest.raises(MalformedError):
+        ED25519_GROUP.mul_public(y_above_p, 3)
 
 
 def test_the_generator_is_that_of_rfc_8032() -> None:

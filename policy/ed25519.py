@@ -1,10 +1,12 @@
 """The prime-order group of Ed25519 at the borders of the protocols: integers in, 32-byte points out.
 
 Scalars are ``int`` in ``[0, L)``, points are their 32-byte canonical encoding (RFC 8032). All products go
-through libsodium, whose multiplications are constant-time. A received point is refused unless it is
-canonical, on the curve, in the prime-order subgroup and not the neutral element, so cofactors play no part.
+through libsodium, whose multiplications are constant-time: their scalar may be secret. A received point is
+refused unless it is canonical, on the curve, in the prime-order subgroup and not the neutral element, so
+cofactors play no part.
 """
 
+import functools
 from collections.abc import Sequence
 from typing import Final
 
@@ -12,7 +14,7 @@ from nacl import bindings
 from nacl.exceptions import RuntimeError as SodiumError
 
 from policy.errors import CallerError, MalformedError
-from signer_nodes.mpc.curve import PointAtInfinity
+from policy.secp256k1 import PointAtInfinity
 
 L: Final = 2**252 + 27742317777372353535851937790883648493
 SCALAR_BYTES: Final = 32
@@ -57,20 +59,31 @@ def base_mul(x: int) -> bytes:
 
 
 def mul(point: bytes, x: int) -> bytes:
-    """``x·point`` in constant time, for ``x`` in ``[1, L)``. Raises ``MalformedError`` for no point."""
+    """``x·point`` in constant time, for ``x`` in ``[1, L)``. Raises ``MalformedError`` for no point.
+
+    libsodium itself refuses what ``point_of`` refuses.
+    """
+    if len(point) != POINT_BYTES:
+        raise MalformedError(f"a point has {POINT_BYTES} bytes, got {len(point)}")
     try:
-        return bindings.crypto_scalarmult_ed25519_noclamp(_factor(x), point_of(point))
+        return bindings.crypto_scalarmult_ed25519_noclamp(_factor(x), bytes(point))
     except SodiumError as error:
-        raise MalformedError("libsodium refused to multiply a point of Ed25519") from error
+        raise MalformedError("32 bytes are not a point of the prime-order group of Ed25519") from error
 
 
 def add(points: Sequence[bytes]) -> bytes:
     """The sum of one or more points. Raises ``PointAtInfinity`` when it is the neutral element."""
+    return add_checked([point_of(point) for point in points])
+
+
+def add_checked(points: Sequence[bytes]) -> bytes:
+    """The same sum, of points that ``point_of`` has accepted or a product or sum has given: no second check.
+
+    The check of one point costs three additions.
+    """
     if not points:
         raise CallerError("a sum of no points is the neutral element, which is refused everywhere")
-    total = point_of(points[0])
-    for point in points[1:]:
-        total = bindings.crypto_core_ed25519_add(total, point_of(point))
+    total = functools.reduce(bindings.crypto_core_ed25519_add, points)
     if total == _NEUTRAL:
         raise PointAtInfinity(f"the sum of {len(points)} points is the neutral element")
     return total
