@@ -6,6 +6,8 @@ Part of the worker program: it opens shares, so it is imported by no process tha
 import os
 
 from policy.errors import CallerError, InvariantError
+from signer_nodes.backup import make_backup
+from signer_nodes.backup_wire import BackupJob, BackupOutcome
 from signer_nodes.hsm.context import SealContext
 from signer_nodes.hsm.envelope import FILE_KEY_BYTES, NONCE_BYTES, open_blob, seal_blob
 from signer_nodes.mpc.dkg import KeygenParameters, KeygenResult
@@ -30,6 +32,12 @@ def open_share(holding: Holding) -> KeyShare:
         raise CallerError("the sealed share is not the one that its context names")
     share.check()
     return share
+
+
+def backed_up(job: BackupJob, seed: bytes) -> BackupOutcome:
+    """The backup of the share that the job brings."""
+    share = open_share(job.holding)
+    return BackupOutcome(make_backup(share, job.officers, quorum=job.quorum, randomness=seed))
 
 
 def start_change(job: KeyJob, seed: bytes) -> Rounds:
