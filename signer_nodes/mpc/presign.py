@@ -329,8 +329,9 @@ def _check_public(
     ]
     if others:
         raise UnknownFault(
-            f"signers {others} report other commitments than signer {party.me} saw: they or a third sent "
-            "different commitments to different signers; compare everyone's signed round-1 messages"
+            f"signers {others} report other commitments than signer {party.me} saw, transcript "
+            f"{sent.view.hex()}: they or a third sent different commitments to different signers; compare "
+            "everyone's signed round-1 messages"
         )
     nonces = []
     for b, own_instance in enumerate(own.instances):
@@ -339,11 +340,14 @@ def _check_public(
             key = add([own_instance.pk, *(opening.pk for opening in openings)])
             nonces.append(add([own_instance.R, *(opening.R for opening in openings)]))
         except PointAtInfinity as error:
-            raise UnknownFault(f"Σ pk or Σ R of instance {b} is infinity: drop the batch") from error
+            raise UnknownFault(
+                f"Σ pk or Σ R of instance {b}, transcript {sent.view.hex()}, is infinity: compare the R and "
+                "pk that each signer received"
+            ) from error
         if not hmac.compare_digest(key, party.group_key):
             raise UnknownFault(
-                f"Σ pk of instance {b} is not the group key: some signer of {party.signers} used another "
-                "share or another zero share; compare epochs and public shares"
+                f"Σ pk of instance {b}, transcript {sent.view.hex()}, is not the group key: some signer of "
+                f"{party.signers} used another share or another zero share; compare epochs and public shares"
             )
     return tuple(nonces)
 
