@@ -155,17 +155,7 @@ def _add_running(commands: Commands) -> None:
         ("join", "join a deployment by the genesis fingerprint"),
         ("run", "run it until SIGTERM"),
     ):
-        command = _command(
-            node,
-            action,
-            "cli.programs:run_node",
-            what,
-            f"quorumkeep node {action} --help    (all arguments go to quorumkeep-node {action})",
-            add_help=False,
-        )
-        command.set_defaults(action=action, rest=[])
-        command.prefix_chars = "\0"  # whatever is given, also --json and --help, is the node program's
-        command.add_argument("rest", nargs=argparse.REMAINDER)
+        _passed_on(node, action, what, example=f"quorumkeep node {action} --help")
 
 
 def _add_keys(commands: Commands) -> None:
@@ -202,6 +192,11 @@ def _add_keys(commands: Commands) -> None:
     importing.add_argument("--chain-code", default="", help="the wallet's BIP 32 one, to keep addresses")
     importing.add_argument("--timeout", type=float, default=120.0, help="seconds (%(default)s)")
     _as(importing, "an administrator")
+    for action, what in (
+        ("backup", "back a node's share up to recovery officers"),
+        ("recover", "rebuild a private key from backups, off line"),
+    ):
+        _passed_on(key, action, what, example=f"quorumkeep key {action} --help")
 
 
 def _add_looking(commands: Commands) -> None:
@@ -317,6 +312,21 @@ def _command(
     if add_help:
         command.add_argument("--json", action="store_true", help="print one JSON object on standard output")
     return command
+
+
+def _passed_on(commands: Commands, action: str, what: str, *, example: str) -> None:
+    """A command that becomes ``quorumkeep-node`` with all its arguments."""
+    command = _command(
+        commands,
+        action,
+        "cli.programs:run_node",
+        what,
+        f"{example}    (all arguments go to quorumkeep-node {action})",
+        add_help=False,
+    )
+    command.set_defaults(action=action, rest=[])
+    command.prefix_chars = "\0"  # whatever is given, also --json and --help, is the node program's
+    command.add_argument("rest", nargs=argparse.REMAINDER)
 
 
 def _group(commands: Commands, name: str, what: str) -> Commands:

@@ -8,6 +8,8 @@ import os
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 
 from policy.errors import CallerError, InvariantError, OperationalError, ProtocolError
+from signer_nodes.backup import make_backup
+from signer_nodes.backup_wire import BackupJob, BackupOutcome
 from signer_nodes.envelopes import import_info, open_envelope
 from signer_nodes.hsm.context import SealContext
 from signer_nodes.hsm.envelope import FILE_KEY_BYTES, NONCE_BYTES, open_blob, seal_blob
@@ -34,6 +36,12 @@ def open_share(holding: Holding) -> KeyShare:
         raise CallerError("the sealed share is not the one that its context names")
     share.check()
     return share
+
+
+def backed_up(job: BackupJob, seed: bytes) -> BackupOutcome:
+    """The backup of the share that the job brings."""
+    share = open_share(job.holding)
+    return BackupOutcome(make_backup(share, job.officers, quorum=job.quorum, randomness=seed))
 
 
 def start_change(job: KeyJob, seed: bytes) -> Rounds:
