@@ -5,7 +5,7 @@ import logging
 from collections.abc import Awaitable, Callable
 from functools import partial
 
-from custody import approvals, payments, replacing, settle
+from custody import approvals, enacting, payments, replacing, settle
 from custody.bans import Bans
 from custody.branches import ask_heads
 from custody.burns import Burns
@@ -69,6 +69,7 @@ async def run(parts: Parts, publisher: Publisher | None) -> None:
         group.create_task(Bans().run(parts), name="bans")
         group.create_task(keep_lease(parts.database, parts.now_ms), name="lease")
         group.create_task(approvals.run(parts), name="approvals")
+        group.create_task(enacting.run(parts), name="enacting")
         if publisher is not None:
             group.create_task(publisher.run(parts.replication), name="publisher")
 

@@ -39,6 +39,7 @@ def admit_genesis(state: State, entry: e.GenesisEntry) -> tuple[State, bytes]:
             roster_hash=document_hash("roster", entry.roster),
             roster_or_none=roster,
             identities=_identities(state, roster),
+            policy_document=entry.policy,
             policy_or_none=policy,
             policy_hash=digest,
         ),
@@ -170,7 +171,12 @@ def _activate(state: State, change: PendingChange) -> State:
         if change.kind == "policy":
             policy = parse_policy(change.document)
             check_coherent(state.roster, policy)
-            changed = replace(state, policy_or_none=policy, policy_hash=change.document_hash)
+            changed = replace(
+                state,
+                policy_document=change.document,
+                policy_or_none=policy,
+                policy_hash=change.document_hash,
+            )
             return recount_all(_without_approvals(changed, frozenset()))
         roster = parse_roster(change.document)
         check_coherent(roster, state.policy)
