@@ -47,12 +47,12 @@ async def run(parts: Parts) -> None:
     They are looked at when this starts, and again when another policy or roster or the end of a freeze lets
     the approvals they have do.
     """
-    looked_at: tuple[bytes, bytes, bool] | None = None
+    looked_at: tuple[bytes, bytes, bytes, bool] | None = None
     while True:
         try:
             await _log_pending(parts)
             state = parts.sequencer.state
-            in_force = (state.policy_hash, state.roster_hash, state.frozen)
+            in_force = (state.policy_hash, state.roster_hash, state.freeze, state.frozen)
             if in_force != looked_at:
                 await _look_at_waiting(parts)
                 looked_at = in_force

@@ -126,8 +126,8 @@ def _done(state: State, entry: _Enacted) -> bytes | None:
             taken = document_hash(f"{entry.kind}-change", entry.body) in state.changes
             return digest if taken and digest in here else None
         case e.OrderEntry():
-            ended = entry.kind == "unfreeze" and not state.frozen and entry.target == state.freeze
-            return entry.target if ended else None
+            ended = entry.kind == "unfreeze" and not state.frozen and state.freeze != bytes(32)
+            return entry.target if ended and entry.target == state.freeze else None
         case e.VersionEntry():
             return str(entry.rules).encode() if entry.rules == state.rules else None
         case e.ForkEntry():

@@ -33,7 +33,7 @@ from policy.intent import Intent, Request
 from policy.log.checkpoint import cosignature, cosignature_message, parse_checkpoint, parse_note
 from policy.log.merkle import frontier_at, leaf_hash, leaf_reader
 from policy.log.note import Note
-from policy.roster import verify_statement
+from policy.roster import parse_roster, verify_statement
 from policy.state import Job, JobStatus
 from signer_nodes.mpc.curve import Q, base_mul
 from signer_nodes.mpc.ecdsa import partial_signature
@@ -134,10 +134,12 @@ def policy_document(token: str | None = None) -> dict[str, Json]:
 
 
 def genesis_entry(policy: Json, *, time_ms: int = 1_000, roster: Json | None = None) -> bytes:
-    """The first entry, signed by the administrator."""
-    body: Json = {"origin": ORIGIN, "rules": 1, "roster": roster or roster_document(), "policy": policy}
-    signature = identity("admin").sign(statement("genesis", body))
-    return make_entry("genesis", time_ms, body=body, signatures=signature_list({"admin": signature}))
+    """The first entry, signed by every administrator of its roster."""
+    document = roster or roster_document()
+    body: Json = {"origin": ORIGIN, "rules": 1, "roster": document, "policy": policy}
+    message = statement("genesis", body)
+    signed = {name: identity(name).sign(message) for name in parse_roster(document).administrators}
+    return make_entry("genesis", time_ms, body=body, signatures=signature_list(signed))
 
 
 def make_request(
