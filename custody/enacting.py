@@ -17,7 +17,7 @@ from policy import entries as e
 from policy.encoding import Json, document_hash, parse_canonical
 from policy.errors import CallerError, MalformedError
 from policy.fields import Fields
-from policy.governance import RULES_SUPPORTED
+from policy.governance import RULES_SUPPORTED, change_hash
 from policy.roster import parse_roster
 from policy.state import State
 
@@ -123,7 +123,7 @@ def _done(state: State, entry: _Enacted) -> bytes | None:
         case e.ChangeEntry():
             digest = document_hash(entry.kind, entry.document)
             here = {change.document_hash for change in state.pending} | {state.policy_hash, state.roster_hash}
-            taken = document_hash(f"{entry.kind}-change", entry.body) in state.changes
+            taken = change_hash(entry.kind, entry.body) in state.changes
             return digest if taken and digest in here else None
         case e.OrderEntry():
             ended = entry.kind == "unfreeze" and not state.frozen and state.freeze != bytes(32)

@@ -68,6 +68,11 @@ def check_coherent(roster: Roster, policy: Policy) -> None:
                     )
 
 
+def change_hash(kind: str, body: Json) -> bytes:
+    """What people compare before they sign a change of this kind: it covers everything that is signed."""
+    return document_hash(f"{kind}-change", body)
+
+
 def admit_change(state: State, entry: e.ChangeEntry) -> tuple[State, bytes]:
     """Take in a signed policy or roster, once; it takes effect after the delay unless vetoed.
 
@@ -78,7 +83,7 @@ def admit_change(state: State, entry: e.ChangeEntry) -> tuple[State, bytes]:
         raise Inert(f"the {entry.kind} was drawn up against another version than the one in force")
     if len(state.pending) >= PENDING_MAX:
         raise Inert(f"{PENDING_MAX} changes are pending already; veto some first")
-    signed = document_hash(f"{entry.kind}-change", entry.body)
+    signed = change_hash(entry.kind, entry.body)
     if signed in state.changes:
         raise Inert(f"this very {entry.kind} was taken in before: signatures serve once, change its text")
     if entry.kind == "policy":
