@@ -11,7 +11,7 @@ from cli.files import read_bytes, write_document
 from cli.results import Misuse
 from policy import entries as e
 from policy.document import parse_policy
-from policy.encoding import Json, document_hash, parse_canonical
+from policy.encoding import INTEGER_MAX, Json, document_hash, parse_canonical
 from policy.errors import CallerError, MalformedError, OperationalError
 from policy.fields import Fields
 from policy.governance import change_hash
@@ -63,12 +63,7 @@ class Change:
         )
 
     def write(self, path: Path) -> None:
-        """Write the file. Raises ``OperationalError`` for a change that fits into no entry."""
-        size = len(e.make_entry(self.kind, 2**53 - 1, body=self.body, **self.proof()))
-        if size > e.ENTRY_BYTES_MAX:
-            raise OperationalError(
-                f"the entry has {size} bytes, {e.ENTRY_BYTES_MAX} fit: shorten a list of the {self.kind}"
-            )
+        """Write the file. Raises ``OperationalError``."""
         document: dict[str, Json] = {"kind": self.kind, "body": self.body, **self.proof()}
         write_document(path, {**document, "replaces": self.replaces} if self.replaces else document)
 
@@ -81,10 +76,10 @@ def make_change(
     burns: Json = "",
     replaces: Json = "",
 ) -> Change:
-    """A change, read as strictly as the log reads it. Raises ``MalformedError``."""
+    """A change, read as strictly as the log reads its entry at any time. Raises ``MalformedError``."""
     given = signatures or {}
     try:
-        entry = e.parse_entry(e.make_entry(kind, 0, body=body, **_proof(kind, given, burns))).entry
+        entry = e.parse_entry(e.make_entry(kind, INTEGER_MAX, body=body, **_proof(kind, given, burns))).entry
     except CallerError as error:
         raise MalformedError(str(error)) from error
     if isinstance(entry, e.ChangeEntry):
