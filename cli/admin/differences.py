@@ -3,12 +3,12 @@
 import json
 from typing import cast
 
-from policy.encoding import Json
+from policy.encoding import Json, canonical
 
 
 def differences(old: Json, new: Json, *, path: str = "") -> list[str]:
     """One line for each place that differs; items of a list are told apart by name, if each has one."""
-    if old == new:
+    if canonical(old) == canonical(new):  # Python holds true to be 1
         return []
     if isinstance(old, dict) and isinstance(new, dict):
         return _of_objects(old, new, path)
@@ -45,8 +45,9 @@ def _of_named(old: dict[str, Json], new: dict[str, Json], path: str) -> list[str
 
 
 def _of_values(old: list[Json], new: list[Json], path: str) -> list[str]:
-    lines = [f"{path}: {_text(item)} taken out" for item in old if item not in new]
-    lines += [f"{path}: {_text(item)} added" for item in new if item not in old]
+    before, after = [_text(item) for item in old], [_text(item) for item in new]
+    lines = [f"{path}: {item} taken out" for item in before if item not in after]
+    lines += [f"{path}: {item} added" for item in after if item not in before]
     return lines or [f"{path}: {_text(old)} becomes {_text(new)}"]
 
 
