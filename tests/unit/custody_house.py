@@ -135,7 +135,7 @@ class House:
             sequencer=Sequencer(database, replication, log_key=key, now_ms=self.now_ms, metrics=metrics),
             replication=replication,
             duties=Duties(database, now_ms=self.now_ms, metrics=metrics),
-            pools=Pools(database, nodes, sizes=PoolSizes(4, 8), now_ms=self.now_ms, metrics=metrics),
+            pools=Pools(database, nodes, sizes=PoolSizes(4, 8, 8, 2), now_ms=self.now_ms, metrics=metrics),
             signing=signing,
             slots=Slots(),
             nodes=nodes,
