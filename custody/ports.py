@@ -1,6 +1,6 @@
 """What the coordinator needs from outside: chains and cosigners. Adapters implement these."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from policy.intent import Intent
@@ -135,6 +135,11 @@ class KeyOrder:
     change: str
     attempt: int
     dealers: tuple[str, ...] = ()
+    envelopes: tuple[tuple[str, bytes], ...] = field(default=(), repr=False)
+
+    def envelope_for(self, name: str) -> bytes:
+        """What an import's dealer sealed to a node; empty in other changes."""
+        return dict(self.envelopes).get(name, b"")
 
 
 class Node(Protocol):
@@ -170,6 +175,9 @@ class Node(Protocol):
     async def change_key(self, order: KeyOrder) -> tuple[bytes, bytes]:
         """Take part in beginning a key's next epoch: its body, and the node's signature over it."""
 
+    async def import_offer(self, key: str, attempt: int) -> bytes:
+        """Its signed one-time key for an import, canonical {"body","signature"}."""
+
     async def presign(
         self, key: str, signers: tuple[str, ...], *, batch_id: int, batch: int
     ) -> tuple[FreshPresignature, ...]:
@@ -183,6 +191,9 @@ class Node(Protocol):
 
     async def leave(self, statements: tuple[bytes, ...]) -> None:
         """Have it leave its branch on signed statements of the others."""
+
+    async def leave_by_fork(self, entry: bytes) -> None:
+        """Have it leave its branch on the administrators' fork entry."""
 
     async def status(self) -> bytes:
         """Its canonical status document."""

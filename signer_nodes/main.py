@@ -20,6 +20,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 
+from policy.audit import parse_trust
 from policy.encoding import parse_canonical, statement
 from policy.entries import ENTRY_BYTES_MAX
 from policy.errors import InvariantError, OperationalError, QuorumkeepError
@@ -40,6 +41,13 @@ from signer_nodes.hsm.device import Pkcs11Hsm
 from signer_nodes.hsm.doctor import refuse_if_open
 from signer_nodes.hsm.pins import pin_from_credential, pin_from_descriptor
 from signer_nodes.hsm.seal import SealProfile
+from signer_nodes.imports import (
+    SECRET_LINE_BYTES_MAX,
+    dealt_envelopes,
+    read_chain_code,
+    read_private_key,
+    verified_offers,
+)
 from signer_nodes.key_sessions import KeySessions
 from signer_nodes.node_log import NodeLog
 from signer_nodes.officers import check_officers
@@ -119,10 +127,18 @@ def _parser() -> argparse.ArgumentParser:
     accept.add_argument("kind", choices=("roster", "ready"))
     accept.add_argument("--dir", type=Path, required=True, help="the folder it was provisioned in")
     accept.add_argument("--module", help="the PKCS#11 module; SoftHSM's where Debian puts it if not given")
-    accept.add_argument("--body", type=Path, required=True, help="the entry's body, canonical JSON")
+    accept.add_argument("--change", type=Path, required=True, help="the file of quorumkeep admin draft")
+    accept.add_argument("--fingerprint", required=True, help="the change's, as the administrators said it")
     accept.set_defaults(command=_accept)
     doctor = commands.add_parser("doctor", help="attempt on the token what must be impossible")
     doctor.set_defaults(command=_doctor)
+    splitting = commands.add_parser("split", help="split a private key for the nodes that offered to")
+    splitting.add_argument("--offers", type=Path, required=True, help="the nodes' offers")
+    splitting.add_argument("--trust", type=Path, required=True, help="the trust.json of the deployment")
+    splitting.add_argument("--secret-fd", type=int, required=True, help="descriptor with 64 hex digits")
+    splitting.add_argument("--seed", action="store_true", help="they are an Ed25519 seed, not a scalar")
+    splitting.add_argument("--chain-code", default="", help="the wallet's BIP 32 chain code (64 hex digits)")
+    splitting.set_defaults(command=_split)
     officer, backup, recovering = add_recovery(commands)
     officer.set_defaults(command=_create_officer)
     backup.set_defaults(command=_backup)
@@ -163,17 +179,22 @@ def _join(options: argparse.Namespace) -> int:
 
 
 def _accept(options: argparse.Namespace) -> int:
-    """For a change of cosigners and for new rules, which need w of them; its operator has read the body."""
+    """For a change of cosigners and for new rules, which need w of them; its operator has read the change."""
     card = parse_card((options.dir / "card.json").read_bytes())
-    body = parse_canonical(options.body.read_bytes(), bytes_max=ENTRY_BYTES_MAX)
-    sentence = acceptable(options.kind, body, origin=card.origin)
+    change = Pinned(options.change, options.fingerprint)
+    body, sentence = acceptable(options.kind, change, origin=card.origin)
     module = Path(options.module or default_module())
     hsm = _open_hsm(HsmConfig(module, card.name, options.dir.resolve() / "softhsm2.conf"), _pin(options))
     try:
         signature = hsm.sign_statement(statement(options.kind, body)).hex()
     finally:
         hsm.close()
-    result = {"name": card.name, "accepts": sentence, "signature": signature}
+    result = {
+        "name": card.name,
+        "accepts": sentence,
+        "fingerprint": bytes.fromhex(change.fingerprint).hex(),
+        "signature": signature,
+    }
     _print(options, result, f"accepted: {sentence}\n{card.name} {signature}")
     return OK
 
@@ -190,6 +211,25 @@ def _doctor(options: argparse.Namespace) -> int:
     rows = [asdict(finding) for finding in findings]
     _print(options, {"ok": ok, "findings": rows, "notices": list(notices)}, "\n".join(lines))
     return OK if ok else FAILED
+
+
+def _split(options: argparse.Namespace) -> int:
+    """The dealer of an import; it prints envelopes that only the nodes can open."""
+    harden_process()
+    trust = parse_trust(parse_canonical(options.trust.read_bytes(), bytes_max=ENTRY_BYTES_MAX))
+    offers = verified_offers(options.offers.read_bytes(), trust)
+    with os.fdopen(options.secret_fd, "rb") as source:
+        private_key = read_private_key(source.read(SECRET_LINE_BYTES_MAX))
+    chain_code = read_chain_code(options.chain_code) if options.chain_code else None
+    envelopes = dealt_envelopes(
+        offers,
+        private_key,
+        chain_code=chain_code,
+        randomness=secrets.token_bytes(32),
+        is_seed=options.seed,
+    )
+    print(json.dumps({node: envelope.hex() for node, envelope in envelopes.items()}))
+    return OK
 
 
 def _create_officer(options: argparse.Namespace) -> int:

@@ -198,9 +198,13 @@ class NodeRuntime:
 
     async def change_key(self, caller: Caller, call: pb.ChangeKey) -> pb.ChangeKeyReply:
         self._check_open()
-        order = Order(call.key_id, call.change, call.attempt, tuple(call.dealers))
+        order = Order(call.key_id, call.change, call.attempt, tuple(call.dealers), call.envelope)
         body, signature = await self._keys().change_key(order)
         return pb.ChangeKeyReply(body=body, signature=signature)
+
+    async def import_offer(self, caller: Caller, call: pb.ImportOffer) -> pb.ImportOfferReply:
+        self._check_open()
+        return pb.ImportOfferReply(offer=await self._keys().import_offer(call.key_id, call.attempt))
 
     async def presign(self, caller: Caller, call: pb.Presign) -> pb.PresignReply:
         self._check_open()
