@@ -19,6 +19,7 @@ HERE = Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE.parents[1]), str(HERE)]
 
 from frost_example import frost_signature  # noqa: E402
+from resharing_example import backup_public, resharing  # noqa: E402
 
 from cli.authenticator import SoftwareAuthenticator  # noqa: E402 - the path to the house comes first
 from custody.chains.evm_transaction import cancellation, payment  # noqa: E402
@@ -445,6 +446,7 @@ def files() -> dict[str, str]:
     }
     made |= statements(log)
     made["frost"] = frost_signature(seed)
+    made["resharing"], made["backup-public"] = resharing(seed), backup_public(seed)
     texts = {
         f"{name}.json": json.dumps(document, indent=2, ensure_ascii=False) + "\n"
         for name, document in made.items()
