@@ -26,6 +26,7 @@ from custody.ports import Chain
 from custody.records import Change, RequestRecord, request_body
 from custody.requests import Event, State
 from custody.signing import SigningFailed
+from policy.admission import denied
 from policy.approval import Slot
 from policy.encoding import Json
 from policy.errors import InvalidSignatureError, OperationalError
@@ -96,6 +97,11 @@ async def plan(parts: Parts, errand: Errand) -> None:
 async def reserve(parts: Parts, errand: Errand) -> None:
     """Reserve the planned transaction with a presignature of live nodes."""
     record = errand.record
+    wallet = _request(record).intent.wallet
+    if wallet not in parts.sequencer.state.policy.wallets:
+        gone = denied("source-foreign", f"the policy in force has no wallet {wallet} any more: ask anew")
+        await _not_reserved(parts, record, gone)
+        return
     if record.job:  # a retry: without w cosigners it could only fail like the job before
         await parts.replication.wait_quorum(parts.replication.newest.size, QUORUM_S)
     if not parts.slots.knows(record.chain, record.account):  # planned before a restart

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -86,7 +87,7 @@ async def pay(running: Running, name: str, *, amount: int = 5) -> bytes:
 
 async def until_said(running: Running, request: bytes, word: str) -> RequestRecord:
     """The request once its error has ``word`` in it."""
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(15):
         while True:
             record = await running.service.get(request)
             if word in record.error:
@@ -282,6 +283,29 @@ async def test_before_it_is_in_the_roster_a_configured_cosigner_is_sent_nothing(
 
         assert early == []
         assert newcomer.log == house.nodes["node-a"].log
+
+
+async def test_a_lost_signer_leaves_the_policy_first_then_the_roster_and_the_others_sign(
+    tmp_path: Path,
+) -> None:
+    house = house_with(tmp_path)
+    async with house.with_key() as running:
+        house.nodes["node-c"].down = True
+        shorter: Any = policy_document()
+        shorter["keys"]["hot"]["participants"] = list(NODES[:2])
+        new = roster_of("node-a", "node-b", "node-d", "witness")
+        acceptances = ("node-a", "node-b", "witness")
+        early = await refusal(running, change(running, "roster", new, *BOTH, *acceptances))
+        await enact(running.parts, change(running, "policy", shorter, *BOTH))
+        await until(lambda: not running.parts.sequencer.state.pending)
+        await enact(running.parts, change(running, "roster", new, *BOTH, *acceptances))
+        await until(lambda: "node-d" in running.parts.sequencer.state.roster.cosigners)
+        request = await pay(running, "after")
+        record = await running.until(request, "settled", timeout_s=15)
+        signers = running.parts.sequencer.state.jobs[record.job].signers
+
+    assert "node-c is no node of the roster" in early.reason
+    assert signers == ("node-a", "node-b")
 
 
 async def test_a_change_of_cosigners_needs_w_of_the_old_and_of_the_new_ones(running: Running) -> None:
