@@ -5,11 +5,12 @@ person must not hold up what needs none.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from custody.records import RequestRecord
 from custody.signing_sets import SigningSet, set_without
-from policy import bip32, ledger
+from policy import ledger
+from policy.accounts import Account, account_at
 from policy.approval import Approval, Slot
 from policy.document import Allow, Approve, Policy
 from policy.encoding import Json
@@ -25,14 +26,6 @@ RETRIED_RULES = frozenset(
 APPROVAL_MS = 15 * 60 * 1000
 
 
-@dataclass(frozen=True, slots=True)
-class Account:
-    """An account of a wallet: its path, and the address there."""
-
-    path: str
-    address: str
-
-
 def key_of(state: State, wallet: str) -> KeyRecord:
     """The key of a wallet. Raises ``OperationalError`` while it is not made yet."""
     named = state.policy.wallets[wallet].key
@@ -40,12 +33,6 @@ def key_of(state: State, wallet: str) -> KeyRecord:
     if key is None:
         raise OperationalError(f"key {named} of wallet {wallet} is not made yet: create it")
     return key
-
-
-def account_at(key: KeyRecord, path: str) -> Account:
-    """The account at ``path``."""
-    derived = bip32.derive(key.group_key, key.chain_code, path=bip32.parse_path(path))
-    return Account(path, bip32.ethereum_address(derived.public_key))
 
 
 def needs_approval(policy: Policy, rule: str) -> bool:
@@ -71,7 +58,8 @@ def choose_account(
     then the one on which the fewest wait.
     """
     key = key_of(state, wallet)
-    first, *others = (account_at(key, path) for path in state.policy.wallets[wallet].paths)
+    known = state.policy.wallets[wallet]
+    first, *others = (account_at(key, path, chain=known.chain) for path in known.paths)
     blocked = [account for account in others if account.address in gaps]
     if blocked or not waits or not others:
         return (*blocked, first)[0]
@@ -98,7 +86,7 @@ def reserve_body(
         "tx": tx.hex(),
         "key": signers.key,
         "epoch": state.keys[signers.key].epoch,
-        "path": record.path,
+        "paths": [record.path],
         "signers": list(signers.signers),
         "presignatures": [presignature.hex()],
     }

@@ -172,7 +172,8 @@ class Signer:
         if not self.pool.bound_to(identifier, job.job_id, index=INDEX):
             raise Refusal("presignature", "this node does not hold the job's presignature any more")
         held = self.pool.take(identifier, job.job_id, index=INDEX)
-        task = SigningTask(job.signing_hash, job.tweak, job.derived_key, job.job_id, INDEX)
+        signing = job.signings[INDEX]
+        task = SigningTask(signing.message, signing.tweak, signing.public_key, job.job_id, INDEX)
         by_index = {key.index_of(signer): rho for signer, rho in rhos.items()}
         return partial_signature(held.presignature, rhos=by_index, task=task).to_bytes()
 
