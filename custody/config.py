@@ -43,7 +43,7 @@ from custody.pools import PoolSizes
 from policy.encoding import Json
 from policy.errors import MalformedError, OperationalError
 from policy.fields import NAME, Fields
-from policy.ids import CHAIN
+from policy.ids import EVM_CHAIN
 
 NODES_MAX, CHAINS_MAX = 64, 64
 TEXT_MAX = 1000
@@ -123,7 +123,7 @@ def _read(fields: Fields, folder: Path) -> Config:
         },
         chains={
             name: _chain(Fields(value, f"chains.{name}"))
-            for name, value in fields.mapping("chains", count_max=CHAINS_MAX, keys=CHAIN).items()
+            for name, value in fields.mapping("chains", count_max=CHAINS_MAX, keys=EVM_CHAIN).items()
         },
     )
     pools.done()

@@ -26,6 +26,7 @@ from policy.entries import ENTRY_BYTES_MAX
 from policy.errors import InvariantError, OperationalError, QuorumkeepError
 from policy.ledger import UnknownVersion
 from policy.roster import COORDINATOR, Roster, bound, parse_roster
+from policy.state import KeyRecord
 from signer_nodes.adapters.hardening import harden_process
 from signer_nodes.adapters.links import PeerLinks
 from signer_nodes.adapters.server import NodeServer
@@ -75,8 +76,9 @@ from signer_nodes.recovery import (
     write_new,
 )
 from signer_nodes.runtime import NodeRuntime, Parts
+from signer_nodes.schnorr_wire import FinishItem, Unsigned
 from signer_nodes.sealed_keys import SealedKeys
-from signer_nodes.signing import Signer
+from signer_nodes.signing import SchnorrPartials, Signer
 from signer_nodes.witness import Identity
 
 OK, FAILED, MISUSE = 0, 1, 2
@@ -309,8 +311,7 @@ async def _serve(config: NodeConfig, hsm: Pkcs11Hsm, template: WorkerTemplate | 
         on_boot=on_boot,
     )
     pool = PresignaturePool()
-    signer = Signer(config.name, log, hsm, store, pool)
-    keys = None
+    keys: KeySessions | None = None
     if template is not None:
         keys = KeySessions(
             name=config.name,
@@ -322,6 +323,7 @@ async def _serve(config: NodeConfig, hsm: Pkcs11Hsm, template: WorkerTemplate | 
             workers=template,
             pool=pool,
         )
+    signer = Signer(config.name, log, hsm, store, pool, _schnorr(keys))
     runtime = NodeRuntime(Parts(log, signer, store, links, keys, boot, roster, _clock_ms))
     coordinator = PinnedIdentity.of(COORDINATOR, config.coordinator_certificate.read_bytes())
     server = NodeServer(credentials, runtime, origin=config.origin, coordinator=coordinator, peers=peers)
@@ -332,6 +334,18 @@ async def _serve(config: NodeConfig, hsm: Pkcs11Hsm, template: WorkerTemplate | 
         await links.close()
         store.close()
         hsm.close()
+
+
+def _schnorr(keys: KeySessions | None) -> SchnorrPartials:
+    """The sessions' partial signatures for the signer, whose calls run in threads beside this loop."""
+    loop = asyncio.get_running_loop()
+
+    def partials(key: KeyRecord, items: Sequence[FinishItem]) -> Sequence[bytes | Unsigned]:
+        if keys is None:
+            raise OperationalError("a witness holds no share")
+        return asyncio.run_coroutine_threadsafe(keys.schnorr_partials(key, items), loop).result()
+
+    return partials
 
 
 async def _until_stopped(config: NodeConfig, server: NodeServer, runtime: NodeRuntime) -> None:

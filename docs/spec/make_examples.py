@@ -239,7 +239,7 @@ class Log:
             "tx": tx.hex(),
             "key": "hot",
             "epoch": 0,
-            "path": path,
+            "paths": [path],
             "signers": ["node-a", "node-b"],
             "presignatures": [seed(f"presignature {name}").hex()],
         }
@@ -320,9 +320,9 @@ def pay(log: Log) -> None:
     """A small payment from its request to the chain."""
     request = log.request("request", 5 * 10**17, CUSTOMER)
     job = log.reserve("reserve", request, path="m/0/0")
-    reserved = log.state.jobs[job]
-    key = PrivateKey(((secret() + reserved.tweak) % Q).to_bytes(32, "big"))
-    signature = key.sign_recoverable(reserved.signing_hash, hasher=None)
+    (signing,) = log.state.jobs[job].signings
+    key = PrivateKey(((secret() + signing.tweak) % Q).to_bytes(32, "big"))
+    signature = key.sign_recoverable(signing.message, hasher=None)
     log.write("signature", "signature", {"job": job.hex(), "index": 0, "signature": signature.hex()})
     body: Json = {
         "origin": ORIGIN,

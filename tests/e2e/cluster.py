@@ -427,7 +427,8 @@ class ScriptedCoordinator:
             key.index_of(name): Partial.from_bytes(reply.partials[0].partial)
             for name, reply in finished.items()
         }
-        task = SigningTask(job.signing_hash, job.tweak, job.derived_key, job_id, 0)
+        (signing,) = job.signings
+        task = SigningTask(signing.message, signing.tweak, signing.public_key, job_id, 0)
         signature = combine(partials, R=self.points[job.presignatures[0]], rhos=rhos, task=task)
         return signature.to_bytes() + bytes([signature.recovery_id])
 
@@ -467,7 +468,7 @@ def _reservation(
         "tx": tx.hex(),
         "key": "hot",
         "epoch": epoch,
-        "path": "m/0/0",
+        "paths": ["m/0/0"],
         "signers": [*sorted(signers)],
         "presignatures": [presignature.hex()],
     }
