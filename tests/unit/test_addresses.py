@@ -152,7 +152,8 @@ def test_a_cluster_is_a_hash_or_a_name(chain: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "chain", ["solana:", "solana:a b", "solana:" + "a" * 33, "bitcoin:main", "bitcoin:", "btc:mainnet", "evm:0"]
+    "chain",
+    ["solana:", "solana:a b", "solana:" + "a" * 33, "bitcoin:main", "bitcoin:", "btc:mainnet", "evm:0"],
 )
 def test_other_words_are_no_chain(chain: str) -> None:
     with pytest.raises(CallerError):

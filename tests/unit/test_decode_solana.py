@@ -94,7 +94,10 @@ def test_a_payment_of_another_library_is_read_as_it_means(
     payer: bytes, nonce_account: bytes, to: bytes, nonce: bytes, lamports: int
 ) -> None:
     source = Source(CHAIN, (Account("m", solana_address(payer), payer, 0, None),), lambda _: False)
-    instructions = (advance(nonce=nonce_account, authority=payer), pay(to=to, lamports=lamports, sender=payer))
+    instructions = (
+        advance(nonce=nonce_account, authority=payer),
+        pay(to=to, lamports=lamports, sender=payer),
+    )
     tx = message(*instructions, payer=payer, nonce=nonce)
     result = decode(tx, source)
 
@@ -169,9 +172,7 @@ def test_a_transfer_has_one_message(order: tuple[int, ...]) -> None:
         ),
         message(
             advance(),
-            Instruction(
-                Pubkey(OTHER), b"", [AccountMeta(Pubkey(PAYER), is_signer=True, is_writable=True)]
-            ),
+            Instruction(Pubkey(OTHER), b"", [AccountMeta(Pubkey(PAYER), is_signer=True, is_writable=True)]),
         ),
         message(
             advance(),
