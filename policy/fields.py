@@ -107,9 +107,7 @@ class Fields:
     def addresses(self, name: str, *, count_max: int) -> tuple[str, ...]:
         """A list of distinct addresses, each in the canonical form of some chain."""
         value = self._list(name, 0, count_max)
-        return self._distinct(
-            name, value, is_address_somewhere, "an address of a chain, in its canonical form"
-        )
+        return self._distinct(name, value, is_address_somewhere, "an address in canonical form")
 
     def words(self, name: str, pattern: re.Pattern[str], *, expected: str, count_max: int) -> tuple[str, ...]:
         """A list of 1 to ``count_max`` distinct strings that match ``pattern``, called ``expected``."""

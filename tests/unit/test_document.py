@@ -257,6 +257,79 @@ def test_one_path_may_be_a_wallet_on_each_chain() -> None:
     assert set(parse_policy(document).wallets) == {"hot", "main"}
 
 
+SUITES = {"dkls": "dkls23-secp256k1", "tap": "frost-secp256k1-taproot", "ed": "frost-ed25519-sha512"}
+
+
+def with_wallets(*wallets: tuple[str, str, list[str]]) -> dict[str, Any]:
+    """The document with more keys, and with these wallets: chain, key and paths."""
+    document = cast("dict[str, Any]", changed("name", "more"))
+    for name, suite in SUITES.items():
+        document["keys"][name] = {**document["keys"]["hot"], "suite": suite}
+    for index, (chain, key, paths) in enumerate(wallets):
+        native = chain.replace(":", "-").lower()
+        document["chains"][chain] = {"native": native, "fee_ceiling": "1"}
+        document["assets"][native] = {"chain": chain, "kind": "native", "decimals": 9}
+        document["wallets"][f"w{index}"] = {"tier": "hot", "key": key, "chain": chain, "paths": paths}
+    return document
+
+
+@pytest.mark.parametrize(
+    ("chain", "key", "paths"),
+    [
+        ("evm:1", "dkls", ["m/0/0"]),
+        ("solana:localnet", "ed", ["m"]),
+        ("bitcoin:signet", "tap", ["m/0/0", "m/1/0"]),
+    ],
+)
+def test_each_chain_takes_keys_of_its_own_suite(chain: str, key: str, paths: list[str]) -> None:
+    assert parse_policy(with_wallets((chain, key, paths))).wallets["w0"].paths == tuple(paths)
+    for other in SUITES:
+        if other != key:
+            assert f"needs a key of {SUITES[key]}" in refusal(with_wallets((chain, other, paths)))
+
+
+@pytest.mark.parametrize("paths", [["m/0"], ["m", "m/0"]])
+def test_an_ed25519_key_is_one_account(paths: list[str]) -> None:
+    assert "its only path is 'm'" in refusal(with_wallets(("solana:localnet", "ed", paths)))
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "key", "path"),
+    [
+        ("solana:devnet", "solana:mainnet", "ed", "m"),
+        ("bitcoin:testnet", "bitcoin:mainnet", "tap", "m/0/0"),
+    ],
+)
+def test_an_account_whose_signatures_name_no_network_is_on_one_network(
+    first: str, second: str, key: str, path: str
+) -> None:
+    """What a lax wallet of a test network signs would be valid on the other one."""
+    document = with_wallets((first, key, [path]), (second, key, [path]))
+
+    assert "is already at wallets.w0.paths[0]" in refusal(document)
+
+
+def test_tokens_are_an_evm_matter() -> None:
+    document = with_wallets(("solana:localnet", "ed", ["m"]))
+    document["assets"]["usdt"] = {
+        "chain": "solana:localnet",
+        "kind": "erc20",
+        "contract": TOKEN,
+        "decimals": 6,
+    }
+
+    assert refusal(document) == "assets.usdt: field 'kind' must be one of native"
+
+
+def test_a_list_may_mix_chains() -> None:
+    document = with_wallets()
+    addresses = [CUSTOMER, "1" * 32, "bcrt1q5aqjmfmvfqqhz048gn2ypdhgwxammx4wnvedvq"]
+    document["lists"]["customers"] = addresses
+
+    assert parse_policy(document).lists["customers"] == frozenset(addresses)
+    assert normalise_document(document) == document
+
+
 def test_an_outer_door_lower_cases_addresses_with_a_correct_checksum() -> None:
     document = cast("dict[str, Any]", changed("assets/usdc/contract", checksum_address(TOKEN)))
     document["lists"]["customers"] = [checksum_address(CUSTOMER)]
