@@ -6,6 +6,7 @@
 import time
 import tracemalloc
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
@@ -30,6 +31,7 @@ INTERESTING = (
     b"[",
 )
 MEGABYTE = 1 << 20
+FOUND = Path(__file__).parent / "found"
 LARGE: dict[str, Callable[[bytes], bytes]] = {
     "zeros": lambda _seed: bytes(MEGABYTE),
     "ones": lambda _seed: b"\xff" * MEGABYTE,
@@ -100,6 +102,12 @@ def test_large_input_takes_little_time_and_memory(target: Target) -> None:
     finally:
         tracemalloc.stop()
     assert peak < MEMORY_BYTES_MAX
+
+
+@pytest.mark.parametrize("path", sorted(FOUND.iterdir()), ids=lambda path: path.name)
+def test_what_fuzzing_found_once_is_not_found_again(path: Path) -> None:
+    """Each file is an input that made the target of its name leak an error of no documented kind."""
+    TARGETS[path.stem](path.read_bytes())
 
 
 def test_every_valid_input_is_accepted_by_its_bytes() -> None:
