@@ -111,6 +111,12 @@ def edited_document(document: bytes, data: bytes) -> bytes:
         return document
 
 
+def _value(edit: Edit) -> Json:
+    """One of the values, new: what is put into a document is changed there."""
+    found: Json = json.loads(json.dumps(VALUES[edit.value % len(VALUES)]))
+    return found
+
+
 def _edit_value(root: Json, edit: Edit) -> Json:
     """Change one of all the values in a document, the root included."""
     spots: list[tuple[dict[str, Json] | list[Json], str | int]] = []
@@ -127,10 +133,9 @@ def _edit_value(root: Json, edit: Edit) -> Json:
 
     walk(root)
     if not spots:
-        return VALUES[edit.value % len(VALUES)]
+        return _value(edit)
     box, key = spots[edit.place % len(spots)]
-    new = VALUES[edit.value % len(VALUES)]
-    old = box[key]  # type: ignore[index]
+    new, old = _value(edit), json.loads(json.dumps(box[key]))  # type: ignore[index]
     match edit.kind:
         case 0 | 1:
             box[key] = new  # type: ignore[index]
