@@ -13,7 +13,7 @@ SECONDS ?= 60
 TARGETS ?=
 
 help: ## print this list
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "make %-10s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "make %-11s %s\n", $$1, $$2}'
 
 setup: ## install what is missing: Debian packages, .venv, node_modules (quick when nothing is)
 	@deploy/setup.sh
