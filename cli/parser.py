@@ -19,6 +19,7 @@ def build_parser() -> ArgumentParser:
     _add_setup(commands)
     _add_genesis(commands)
     _add_running(commands)
+    _add_keys(commands)
     _add_looking(commands)
     _add_payments(commands)
     _add_demo(commands)
@@ -154,31 +155,51 @@ def _add_running(commands: Commands) -> None:
         ("join", "join a deployment by the genesis fingerprint"),
         ("run", "run it until SIGTERM"),
     ):
-        command = _command(
-            node,
-            action,
-            "cli.programs:run_node",
-            what,
-            f"quorumkeep node {action} --help    (all arguments go to quorumkeep-node {action})",
-            add_help=False,
-        )
-        command.set_defaults(action=action, rest=[])
-        command.prefix_chars = "\0"  # whatever is given, also --json and --help, is the node program's
-        command.add_argument("rest", nargs=argparse.REMAINDER)
+        _passed_on(node, action, what, example=f"quorumkeep node {action} --help")
+
+
+def _add_keys(commands: Commands) -> None:
+    key = _group(commands, "key", "keys that the nodes share")
+    for verb, change, what in (
+        ("create", "generate", "have the nodes make a key of the policy"),
+        (
+            "refresh",
+            "refresh",
+            "new shares for the same nodes; fewer than min_signers old ones are worthless then",
+        ),
+        (
+            "reshare",
+            "reshare",
+            "new shares for the nodes that the policy names now; replaces a lost one",
+        ),
+    ):
+        command = _command(key, verb, "cli.keys:change", what, f"quorumkeep key {verb} main --as people/anna")
+        command.set_defaults(change=change)
+        command.add_argument("key", help="its name in the policy")
+        command.add_argument("--timeout", type=float, default=120.0, help="seconds (%(default)s)")
+        _as(command, "an administrator")
+    importing = _command(
+        key,
+        "import",
+        "cli.keys:import_key",
+        "split an existing private key for the nodes; it is marked as imported for ever",
+        "quorumkeep key import old --as people/anna --trust treasury/trust.json --secret-fd 3 3<secret.hex",
+    )
+    importing.add_argument("key", help="its name in the policy, which says that it is imported")
+    importing.add_argument("--trust", required=True, help="the trust.json of genesis sign: whose nodes")
+    importing.add_argument("--secret-fd", required=True, type=int, help="descriptor with 64 hex digits")
+    importing.add_argument("--seed", action="store_true", help="they are an Ed25519 seed, not a scalar")
+    importing.add_argument("--chain-code", default="", help="the wallet's BIP 32 one, to keep addresses")
+    importing.add_argument("--timeout", type=float, default=120.0, help="seconds (%(default)s)")
+    _as(importing, "an administrator")
+    for action, what in (
+        ("backup", "back a node's share up to recovery officers"),
+        ("recover", "rebuild a private key from backups, off line"),
+    ):
+        _passed_on(key, action, what, example=f"quorumkeep key {action} --help")
 
 
 def _add_looking(commands: Commands) -> None:
-    key = _group(commands, "key", "keys that the nodes share")
-    create = _command(
-        key,
-        "create",
-        "cli.keys:create",
-        "have the nodes make a key of the policy",
-        "quorumkeep key create main --as people/anna",
-    )
-    create.add_argument("key", help="its name in the policy")
-    create.add_argument("--timeout", type=float, default=120.0, help="seconds (%(default)s)")
-    _as(create, "an administrator")
     address = _command(
         commands,
         "address",
@@ -291,6 +312,21 @@ def _command(
     if add_help:
         command.add_argument("--json", action="store_true", help="print one JSON object on standard output")
     return command
+
+
+def _passed_on(commands: Commands, action: str, what: str, *, example: str) -> None:
+    """A command that becomes ``quorumkeep-node`` with all its arguments."""
+    command = _command(
+        commands,
+        action,
+        "cli.programs:run_node",
+        what,
+        f"{example}    (all arguments go to quorumkeep-node {action})",
+        add_help=False,
+    )
+    command.set_defaults(action=action, rest=[])
+    command.prefix_chars = "\0"  # whatever is given, also --json and --help, is the node program's
+    command.add_argument("rest", nargs=argparse.REMAINDER)
 
 
 def _group(commands: Commands, name: str, what: str) -> Commands:

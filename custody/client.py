@@ -6,7 +6,7 @@ accepted once, whatever is repeated.
 """
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TypeVar
 
@@ -159,10 +159,24 @@ class CustodyClient:
         document = parse_canonical(reply.document, bytes_max=STATUS_BYTES_MAX)
         return document if isinstance(document, dict) else {}
 
-    def create_key(self, key: str, *, timeout_s: float = 120.0) -> bytes:
+    def import_offers(self, key: str) -> tuple[int, bytes]:
+        """Have the nodes offer one-time keys for an import: the attempt, and the signed offers."""
+        call = pb.ImportOffersCall(key=key)
+        reply = self._ask("ImportOffers", call, self._stub.ImportOffers)
+        return reply.attempt, reply.offers
+
+    def import_key(
+        self, key: str, *, attempt: int, envelopes: Mapping[str, bytes], timeout_s: float = 120.0
+    ) -> bytes:
+        """Bring a dealer's envelopes to the nodes that made the offers; the key's entry."""
+        sealed = [pb.Envelope(node=node, sealed=data) for node, data in sorted(envelopes.items())]
+        call = pb.ChangeKeyCall(key=key, change="import", attempt=attempt, envelopes=sealed)
+        return self._ask("ChangeKey", call, self._stub.ChangeKey, timeout_s=timeout_s).body
+
+    def change_key(self, key: str, change: str, *, timeout_s: float = 120.0) -> bytes:
         """Have the nodes make a key (as an administrator); the canonical body of its entry."""
-        call = pb.CreateKeyCall(key=key)
-        return self._ask("CreateKey", call, self._stub.CreateKey, timeout_s=timeout_s).body
+        call = pb.ChangeKeyCall(key=key, change=change)
+        return self._ask("ChangeKey", call, self._stub.ChangeKey, timeout_s=timeout_s).body
 
     def log_note(self) -> bytes:
         """The newest checkpoint with w cosignatures."""

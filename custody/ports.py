@@ -1,6 +1,6 @@
 """What the coordinator needs from outside: chains and cosigners. Adapters implement these."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from policy.intent import Intent
@@ -127,6 +127,21 @@ class FreshPresignature:
     nonce_point: bytes
 
 
+@dataclass(frozen=True, slots=True)
+class KeyOrder:
+    """A run that begins an epoch of a key: how, and by whom in a resharing. ``attempt`` tells runs apart."""
+
+    key: str
+    change: str
+    attempt: int
+    dealers: tuple[str, ...] = ()
+    envelopes: tuple[tuple[str, bytes], ...] = field(default=(), repr=False)
+
+    def envelope_for(self, name: str) -> bytes:
+        """What an import's dealer sealed to a node; empty in other changes."""
+        return dict(self.envelopes).get(name, b"")
+
+
 class Node(Protocol):
     """A cosigner: a node or a witness. Calls may be repeated.
 
@@ -157,8 +172,11 @@ class Node(Protocol):
     async def finish(self, note: bytes, jobs: tuple[FinishJob, ...]) -> Finished:
         """Round 2: a note with w cosignatures, and the openings."""
 
-    async def keygen(self, key: str, attempt: int) -> tuple[bytes, bytes]:
-        """Take part in making a key: its body, and the node's signature over it."""
+    async def change_key(self, order: KeyOrder) -> tuple[bytes, bytes]:
+        """Take part in beginning a key's next epoch: its body, and the node's signature over it."""
+
+    async def import_offer(self, key: str, attempt: int) -> bytes:
+        """Its signed one-time key for an import, canonical {"body","signature"}."""
 
     async def presign(
         self, key: str, signers: tuple[str, ...], *, batch_id: int, batch: int

@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator
 
 from custody import approvals
 from custody.api.errors import CallRefused, Code
-from custody.keys import create_key
+from custody.keys import Import, change_key, import_offers, key_report
 from custody.parts import Parts
 from custody.planning import Account, account_at, key_of
 from custody.records import REQUEST_BYTES_MAX, IdempotencyConflict, RequestRecord, new_request
@@ -15,6 +15,7 @@ from policy.errors import InvalidSignatureError, MalformedError, OperationalErro
 from policy.intent import Request, parse_request, verify_request
 
 WATCHERS_QUEUE_MAX = 1000
+OFFER_BYTES_MAX = 4096
 
 
 class Service:
@@ -108,14 +109,27 @@ class Service:
             raise CallRefused(Code.UNKNOWN_KEY, str(error)) from error
         return account_at(key, path or known.paths[0]), known.chain, key.group_key
 
-    async def create_key(self, caller: str, key: str) -> bytes:
-        """Have the nodes make a key; for administrators."""
-        if caller not in self._parts.sequencer.state.roster.administrators:
-            raise CallRefused(Code.FORBIDDEN, f"{caller} is no administrator: they have keys made")
+    async def change_key(self, caller: str, key: str, *, change: str, dealt: Import | None = None) -> bytes:
+        """Have the nodes begin a key's next epoch; for administrators."""
+        self._check_administrator(caller)
         try:
-            return canonical(await create_key(self._parts, key))
+            return canonical(await change_key(self._parts, key, change=change, dealt=dealt))
         except OperationalError as error:
             raise CallRefused(Code.UNAVAILABLE, str(error)) from error
+
+    async def import_offers(self, caller: str, key: str) -> tuple[int, bytes]:
+        """Have the nodes offer one-time keys for an import; for administrators."""
+        self._check_administrator(caller)
+        try:
+            attempt, offers = await import_offers(self._parts, key)
+            listed = [parse_canonical(offer, bytes_max=OFFER_BYTES_MAX) for offer in offers]
+        except (OperationalError, MalformedError) as error:
+            raise CallRefused(Code.UNAVAILABLE, str(error)) from error
+        return attempt, canonical(listed)
+
+    def _check_administrator(self, caller: str) -> None:
+        if caller not in self._parts.sequencer.state.roster.administrators:
+            raise CallRefused(Code.FORBIDDEN, f"{caller} is no administrator: they have keys changed")
 
     def log_note(self) -> bytes:
         """The newest checkpoint with w cosignatures."""
@@ -147,7 +161,7 @@ class Service:
             "quorum_size": parts.replication.quorum.size,
             "frozen": state.frozen,
             "policy": state.policy_hash.hex(),
-            "keys": [*sorted(state.keys)],
+            "keys": [key_report(state, key) for _, key in sorted(state.keys.items())],
             "nodes": nodes,
             "pools": pools,
             "requests": requests,

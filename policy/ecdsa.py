@@ -146,7 +146,7 @@ def combine(
     denominator = sum(partial.u for partial in partials.values()) % Q
     if numerator == 0 or denominator == 0:
         raise UnknownFault(
-            f"Σw or Σu of signers {sorted(partials)} is zero: burn the presignature; compare δ = {factor:064x}"
+            f"Σw or Σu of signers {sorted(partials)} is zero: burn the presignature, compare δ {factor:064x}"
         )
     signature = low_s(r, numerator * pow(denominator, -1, Q) % Q, recovery_id=recovery_id)
     if not verify(signature, task.message_hash, public_key=task.derived_key):

@@ -14,11 +14,13 @@ import signal
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 
+from policy.audit import parse_trust
 from policy.encoding import parse_canonical, statement
 from policy.entries import ENTRY_BYTES_MAX
 from policy.errors import InvariantError, OperationalError, QuorumkeepError
@@ -39,8 +41,16 @@ from signer_nodes.hsm.device import Pkcs11Hsm
 from signer_nodes.hsm.doctor import refuse_if_open
 from signer_nodes.hsm.pins import pin_from_credential, pin_from_descriptor
 from signer_nodes.hsm.seal import SealProfile
+from signer_nodes.imports import (
+    SECRET_LINE_BYTES_MAX,
+    dealt_envelopes,
+    read_chain_code,
+    read_private_key,
+    verified_offers,
+)
 from signer_nodes.key_sessions import KeySessions
 from signer_nodes.node_log import NodeLog
+from signer_nodes.officers import check_officers
 from signer_nodes.presignatures import PresignaturePool
 from signer_nodes.provisioning import (
     PeerAddress,
@@ -52,7 +62,20 @@ from signer_nodes.provisioning import (
     read_genesis,
     read_roster,
 )
+from signer_nodes.recovery import (
+    RETIRE,
+    Answer,
+    add_recovery,
+    back_up,
+    backup_answer,
+    create_officer,
+    key_in_log,
+    read_officers,
+    recover_key,
+    write_new,
+)
 from signer_nodes.runtime import NodeRuntime, Parts
+from signer_nodes.sealed_keys import SealedKeys
 from signer_nodes.signing import Signer
 from signer_nodes.witness import Identity
 
@@ -108,11 +131,22 @@ def _parser() -> argparse.ArgumentParser:
     accept.set_defaults(command=_accept)
     doctor = commands.add_parser("doctor", help="attempt on the token what must be impossible")
     doctor.set_defaults(command=_doctor)
+    splitting = commands.add_parser("split", help="split a private key for the nodes that offered to")
+    splitting.add_argument("--offers", type=Path, required=True, help="the nodes' offers")
+    splitting.add_argument("--trust", type=Path, required=True, help="the trust.json of the deployment")
+    splitting.add_argument("--secret-fd", type=int, required=True, help="descriptor with 64 hex digits")
+    splitting.add_argument("--seed", action="store_true", help="they are an Ed25519 seed, not a scalar")
+    splitting.add_argument("--chain-code", default="", help="the wallet's BIP 32 chain code (64 hex digits)")
+    splitting.set_defaults(command=_split)
+    officer, backup, recovering = add_recovery(commands)
+    officer.set_defaults(command=_create_officer)
+    backup.set_defaults(command=_backup)
+    recovering.set_defaults(command=_recover)
     for command in (run, doctor):
         command.add_argument("--config", type=Path, required=True)
-    for command in (provision, run, accept, doctor):
+    for command in (provision, run, accept, doctor, backup):
         command.add_argument("--pin-fd", type=int, help="descriptor to read the PIN from")
-    for command in (provision, joining, accept, doctor):
+    for command in (provision, joining, accept, doctor, officer, backup, recovering):
         command.add_argument("--json", action="store_true", help="print one JSON object")
     return parser
 
@@ -171,6 +205,58 @@ def _doctor(options: argparse.Namespace) -> int:
     rows = [asdict(finding) for finding in findings]
     _print(options, {"ok": ok, "findings": rows, "notices": list(notices)}, "\n".join(lines))
     return OK if ok else FAILED
+
+
+def _split(options: argparse.Namespace) -> int:
+    """The dealer of an import; it prints envelopes that only the nodes can open."""
+    harden_process()
+    trust = parse_trust(parse_canonical(options.trust.read_bytes(), bytes_max=ENTRY_BYTES_MAX))
+    offers = verified_offers(options.offers.read_bytes(), trust)
+    with os.fdopen(options.secret_fd, "rb") as source:
+        private_key = read_private_key(source.read(SECRET_LINE_BYTES_MAX))
+    chain_code = read_chain_code(options.chain_code) if options.chain_code else None
+    envelopes = dealt_envelopes(
+        offers,
+        private_key,
+        chain_code=chain_code,
+        randomness=secrets.token_bytes(32),
+        is_seed=options.seed,
+    )
+    print(json.dumps({node: envelope.hex() for node, envelope in envelopes.items()}))
+    return OK
+
+
+def _create_officer(options: argparse.Namespace) -> int:
+    return _answer(options, create_officer(options.dir, options.name))
+
+
+def _backup(options: argparse.Namespace) -> int:
+    config = load_config(options.config or options.dir / "config.toml")
+    officers = read_officers(options.officer)
+    check_officers(officers, options.quorum)
+    harden_process()
+    database = config.data_dir / "node.db"
+    if not database.exists():
+        raise OperationalError(f"there is no {database}: give the folder of a node that has run")
+    template = start_template()
+    try:
+        with closing(NodeStore(database)) as store, closing(_open_hsm(config.hsm, _pin(options))) as hsm:
+            key = key_in_log(store, options.key)
+            sealed = SealedKeys(config.name, hsm, store)
+            made = back_up(key, officers, quorum=options.quorum, sealed=sealed, workers=template)
+            backup = asyncio.run(made)
+    finally:
+        template.close()
+    write_new(options.out, backup.to_bytes())
+    return _answer(options, backup_answer(backup, options.out))
+
+
+def _recover(options: argparse.Namespace) -> int:
+    harden_process()
+    print(f"quorumkeep-node: {RETIRE}", file=sys.stderr)
+    return _answer(
+        options, recover_key(options.backups, options.officer_key, paths=options.path, out=options.out)
+    )
 
 
 def _run(options: argparse.Namespace) -> int:
@@ -327,6 +413,11 @@ def _peer(text: str) -> PeerAddress:
     if len(parts) != 3:
         raise OperationalError(f"--peer {text!r} is not NAME=HOST:PORT=CARD")
     return PeerAddress(parts[0], parts[1], Path(parts[2]))
+
+
+def _answer(options: argparse.Namespace, answer: Answer) -> int:
+    _print(options, answer.document, answer.text)
+    return OK
 
 
 def _print(options: argparse.Namespace, document: Mapping[str, object], text: str) -> None:

@@ -13,6 +13,7 @@ from custody.api import custody_pb2 as pb
 from custody.api import custody_pb2_grpc
 from custody.api.calls import authenticate
 from custody.api.errors import CODE_METADATA, CallRefused, Code
+from custody.keys import Import
 from custody.parts import Parts
 from custody.records import RequestRecord
 from custody.service import Service
@@ -132,9 +133,18 @@ class CustodyServicer(custody_pb2_grpc.CustodyServicer):
         return pb.StatusReply(document=canonical(await self._service.status(caller)))
 
     @_refusals
-    async def CreateKey(self, call: pb.CreateKeyCall, context: _Context) -> pb.CreateKeyReply:
-        caller = self._caller("CreateKey", call, context)
-        return pb.CreateKeyReply(body=await self._service.create_key(caller, call.key))
+    async def ChangeKey(self, call: pb.ChangeKeyCall, context: _Context) -> pb.ChangeKeyReply:
+        caller = self._caller("ChangeKey", call, context)
+        envelopes = tuple((one.node, one.sealed) for one in call.envelopes)
+        dealt = Import(call.attempt, envelopes) if envelopes else None
+        body = await self._service.change_key(caller, call.key, change=call.change, dealt=dealt)
+        return pb.ChangeKeyReply(body=body)
+
+    @_refusals
+    async def ImportOffers(self, call: pb.ImportOffersCall, context: _Context) -> pb.ImportOffersReply:
+        caller = self._caller("ImportOffers", call, context)
+        attempt, offers = await self._service.import_offers(caller, call.key)
+        return pb.ImportOffersReply(attempt=attempt, offers=offers)
 
     @_refusals
     async def Log(self, call: pb.LogCall, context: _Context) -> pb.LogReply:

@@ -371,7 +371,66 @@ class StatusReply(_message.Message):
 Global___StatusReply: _TypeAlias = StatusReply  # noqa: Y015
 
 @_typing.final
-class CreateKeyCall(_message.Message):
+class ChangeKeyCall(_message.Message):
+    """Has the nodes begin a key's next epoch; for administrators."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    KEY_FIELD_NUMBER: _builtins.int
+    CHANGE_FIELD_NUMBER: _builtins.int
+    ATTEMPT_FIELD_NUMBER: _builtins.int
+    ENVELOPES_FIELD_NUMBER: _builtins.int
+    key: _builtins.str
+    change: _builtins.str
+    """"generate", "import", "refresh", "reshare" """
+    attempt: _builtins.int
+    """in an import, as ImportOffers said"""
+    @_builtins.property
+    def envelopes(self) -> _containers.RepeatedCompositeFieldContainer[Global___Envelope]:
+        """in an import, one for each node"""
+
+    def __init__(
+        self,
+        *,
+        key: _builtins.str = ...,
+        change: _builtins.str = ...,
+        attempt: _builtins.int = ...,
+        envelopes: _abc.Iterable[Global___Envelope] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "change", b"change", "envelopes", b"envelopes", "key", b"key"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ChangeKeyCall: _TypeAlias = ChangeKeyCall  # noqa: Y015
+
+@_typing.final
+class Envelope(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NODE_FIELD_NUMBER: _builtins.int
+    SEALED_FIELD_NUMBER: _builtins.int
+    node: _builtins.str
+    sealed: _builtins.bytes
+    def __init__(
+        self,
+        *,
+        node: _builtins.str = ...,
+        sealed: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["node", b"node", "sealed", b"sealed"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Envelope: _TypeAlias = Envelope  # noqa: Y015
+
+@_typing.final
+class ImportOffersCall(_message.Message):
+    """Asks the nodes for one-time keys to split a private key to; for administrators."""
+
     DESCRIPTOR: _descriptor.Descriptor
 
     KEY_FIELD_NUMBER: _builtins.int
@@ -387,10 +446,33 @@ class CreateKeyCall(_message.Message):
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
-Global___CreateKeyCall: _TypeAlias = CreateKeyCall  # noqa: Y015
+Global___ImportOffersCall: _TypeAlias = ImportOffersCall  # noqa: Y015
 
 @_typing.final
-class CreateKeyReply(_message.Message):
+class ImportOffersReply(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ATTEMPT_FIELD_NUMBER: _builtins.int
+    OFFERS_FIELD_NUMBER: _builtins.int
+    attempt: _builtins.int
+    offers: _builtins.bytes
+    """canonical list of {"body","signature"}, signed by the nodes"""
+    def __init__(
+        self,
+        *,
+        attempt: _builtins.int = ...,
+        offers: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "offers", b"offers"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ImportOffersReply: _TypeAlias = ImportOffersReply  # noqa: Y015
+
+@_typing.final
+class ChangeKeyReply(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     BODY_FIELD_NUMBER: _builtins.int
@@ -407,7 +489,7 @@ class CreateKeyReply(_message.Message):
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
-Global___CreateKeyReply: _TypeAlias = CreateKeyReply  # noqa: Y015
+Global___ChangeKeyReply: _TypeAlias = ChangeKeyReply  # noqa: Y015
 
 @_typing.final
 class LogCall(_message.Message):

@@ -74,10 +74,15 @@ class CustodyStub:
                 request_serializer=custody_dot_api_dot_custody__pb2.StatusCall.SerializeToString,
                 response_deserializer=custody_dot_api_dot_custody__pb2.StatusReply.FromString,
                 _registered_method=True)
-        self.CreateKey = channel.unary_unary(
-                '/quorumkeep.custody.v1.Custody/CreateKey',
-                request_serializer=custody_dot_api_dot_custody__pb2.CreateKeyCall.SerializeToString,
-                response_deserializer=custody_dot_api_dot_custody__pb2.CreateKeyReply.FromString,
+        self.ChangeKey = channel.unary_unary(
+                '/quorumkeep.custody.v1.Custody/ChangeKey',
+                request_serializer=custody_dot_api_dot_custody__pb2.ChangeKeyCall.SerializeToString,
+                response_deserializer=custody_dot_api_dot_custody__pb2.ChangeKeyReply.FromString,
+                _registered_method=True)
+        self.ImportOffers = channel.unary_unary(
+                '/quorumkeep.custody.v1.Custody/ImportOffers',
+                request_serializer=custody_dot_api_dot_custody__pb2.ImportOffersCall.SerializeToString,
+                response_deserializer=custody_dot_api_dot_custody__pb2.ImportOffersReply.FromString,
                 _registered_method=True)
         self.Log = channel.unary_unary(
                 '/quorumkeep.custody.v1.Custody/Log',
@@ -137,7 +142,13 @@ class CustodyServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
-    def CreateKey(self, request, context):
+    def ChangeKey(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ImportOffers(self, request, context):
         """Missing associated documentation comment in .proto file."""
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -192,10 +203,15 @@ def add_CustodyServicer_to_server(servicer, server):
                     request_deserializer=custody_dot_api_dot_custody__pb2.StatusCall.FromString,
                     response_serializer=custody_dot_api_dot_custody__pb2.StatusReply.SerializeToString,
             ),
-            'CreateKey': grpc.unary_unary_rpc_method_handler(
-                    servicer.CreateKey,
-                    request_deserializer=custody_dot_api_dot_custody__pb2.CreateKeyCall.FromString,
-                    response_serializer=custody_dot_api_dot_custody__pb2.CreateKeyReply.SerializeToString,
+            'ChangeKey': grpc.unary_unary_rpc_method_handler(
+                    servicer.ChangeKey,
+                    request_deserializer=custody_dot_api_dot_custody__pb2.ChangeKeyCall.FromString,
+                    response_serializer=custody_dot_api_dot_custody__pb2.ChangeKeyReply.SerializeToString,
+            ),
+            'ImportOffers': grpc.unary_unary_rpc_method_handler(
+                    servicer.ImportOffers,
+                    request_deserializer=custody_dot_api_dot_custody__pb2.ImportOffersCall.FromString,
+                    response_serializer=custody_dot_api_dot_custody__pb2.ImportOffersReply.SerializeToString,
             ),
             'Log': grpc.unary_unary_rpc_method_handler(
                     servicer.Log,
@@ -430,7 +446,7 @@ class Custody:
             _registered_method=True)
 
     @staticmethod
-    def CreateKey(request,
+    def ChangeKey(request,
             target,
             options=(),
             channel_credentials=None,
@@ -443,9 +459,36 @@ class Custody:
         return grpc.experimental.unary_unary(
             request,
             target,
-            '/quorumkeep.custody.v1.Custody/CreateKey',
-            custody_dot_api_dot_custody__pb2.CreateKeyCall.SerializeToString,
-            custody_dot_api_dot_custody__pb2.CreateKeyReply.FromString,
+            '/quorumkeep.custody.v1.Custody/ChangeKey',
+            custody_dot_api_dot_custody__pb2.ChangeKeyCall.SerializeToString,
+            custody_dot_api_dot_custody__pb2.ChangeKeyReply.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ImportOffers(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/quorumkeep.custody.v1.Custody/ImportOffers',
+            custody_dot_api_dot_custody__pb2.ImportOffersCall.SerializeToString,
+            custody_dot_api_dot_custody__pb2.ImportOffersReply.FromString,
             options,
             channel_credentials,
             insecure,

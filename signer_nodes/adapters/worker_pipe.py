@@ -10,7 +10,7 @@ import asyncio
 import contextlib
 import socket
 
-from signer_nodes import worker_wire as wire
+from signer_nodes import worker_frames as frames
 
 READ_BYTES_MAX = 1 << 20
 
@@ -26,7 +26,7 @@ class WorkerPipe:
     async def send(self, word: bytes, *parts: bytes) -> None:
         """Send one frame. Raises ``OSError`` when the worker has ended. Cancelled, it tears the frame."""
         async with self._writing:
-            await asyncio.get_running_loop().sock_sendall(self._pipe, wire.frame(word, *parts))
+            await asyncio.get_running_loop().sock_sendall(self._pipe, frames.frame(word, *parts))
 
     async def receive(self) -> tuple[bytes, list[bytes]]:
         """Wait for one frame.
@@ -34,8 +34,8 @@ class WorkerPipe:
         Raises ``EOFError`` or ``OSError`` when the worker has ended and nothing it wrote is left, and
         ``MalformedError``.
         """
-        length = wire.frame_length(await self._exactly(wire.LENGTH_BYTES))
-        return wire.split(await self._exactly(length))
+        length = frames.frame_length(await self._exactly(frames.LENGTH_BYTES))
+        return frames.split(await self._exactly(length))
 
     async def close(self) -> None:
         """End it, and whoever waits to write with it. For the one who reads."""

@@ -226,9 +226,14 @@ class NodeClient:
         """Round 2: hand over a quorum note and openings for partial signatures."""
         return await self.call(message, pb.FinishReply, timeout_s=timeout_s)
 
-    async def keygen(self, message: pb.Keygen, *, timeout_s: float) -> pb.KeygenReply:
-        """Have the node take part in generating a key."""
-        return await self.call(message, pb.KeygenReply, timeout_s=timeout_s)
+    async def change_key(self, message: pb.ChangeKey, *, timeout_s: float) -> pb.ChangeKeyReply:
+        """Have the node take part in a run that begins a key's epoch."""
+        return await self.call(message, pb.ChangeKeyReply, timeout_s=timeout_s)
+
+    async def import_offer(self, key_id: str, attempt: int, *, timeout_s: float = CALL_TIMEOUT_S) -> bytes:
+        """The node's signed offer of a one-time key for an import."""
+        call = pb.ImportOffer(key_id=key_id, attempt=attempt)
+        return (await self.call(call, pb.ImportOfferReply, timeout_s=timeout_s)).offer
 
     async def presign(self, message: pb.Presign, *, timeout_s: float) -> pb.PresignReply:
         """Have the node take part in a batch of presigning."""

@@ -19,7 +19,8 @@ What: TypeAlias = (
     | pb.EntriesQuery
     | pb.Append
     | pb.Finish
-    | pb.Keygen
+    | pb.ChangeKey
+    | pb.ImportOffer
     | pb.Presign
     | pb.Burn
     | pb.Status

@@ -1,4 +1,4 @@
-"""The group secp256k1 at the borders of every protocol here: integers in, 33-byte points out.
+"""secp256k1 where a secret scalar meets points, beside the public operations of ``policy.secp256k1``.
 
 Scalars are ``int`` in ``[0, Q)``, points are their 33-byte compressed encoding. A secret scalar meets
 a point only through ``base_mul``, ``mul_secret`` or ``shared_secret``: libsecp256k1's constant-time
@@ -8,61 +8,48 @@ one. What stays variable-time: Python's integers (they drop leading zero limbs),
 """
 
 import hashlib
-from collections.abc import Sequence
 from typing import Any, Final
 
 from coincurve._libsecp256k1 import ffi, lib  # type: ignore[import-not-found]
 from coincurve.context import GLOBAL_CONTEXT
 
-from policy.errors import CallerError, MalformedError, ProtocolError
+from policy.errors import CallerError
+from policy.secp256k1 import (
+    POINT_BYTES,
+    SCALAR_BYTES,
+    PointAtInfinity,
+    Q,
+    add,
+    base_mul,
+    factor,
+    mul_public,
+    negate,
+    parse,
+    point_of,
+    scalar_bytes,
+    scalar_of,
+    serialize,
+)
 
-Q: Final = 0xFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFEBAAEDCE6AF48A03BBFD25E8CD0364141
-SCALAR_BYTES: Final = 32
-POINT_BYTES: Final = 33
+__all__ = [
+    "POINT_BYTES",
+    "SCALAR_BYTES",
+    "PointAtInfinity",
+    "Q",
+    "add",
+    "base_mul",
+    "hash_to_point",
+    "invert_blinded",
+    "mul_public",
+    "mul_secret",
+    "negate",
+    "point_of",
+    "scalar_bytes",
+    "scalar_of",
+    "shared_secret",
+]
+
 _ENCODED_FIELD_PAIR_BYTES: Final = 64
-
-
-class PointAtInfinity(ProtocolError):
-    """A sum of points is the neutral element, which has no encoding and no honest cause."""
-
-
-def scalar_bytes(x: int) -> bytes:
-    """The 32-byte big-endian encoding of a scalar in ``[0, Q)``."""
-    if not 0 <= x < Q:
-        raise CallerError("a scalar must be reduced modulo the group order before it is encoded")
-    return x.to_bytes(SCALAR_BYTES, "big")
-
-
-def scalar_of(data: bytes, *, nonzero: bool = False) -> int:
-    """Decode a received scalar: exactly 32 bytes, below Q, and not zero where ``nonzero``.
-
-    Raises ``MalformedError``; its text never repeats the bytes, which may be secret.
-    """
-    if len(data) != SCALAR_BYTES:
-        raise MalformedError(f"a scalar has {SCALAR_BYTES} bytes, got {len(data)}")
-    x = int.from_bytes(data, "big")
-    if x >= Q:
-        raise MalformedError("a scalar is not below the group order")
-    if nonzero and x == 0:
-        raise MalformedError("a scalar that must not be zero is zero")
-    return x
-
-
-def point_of(data: bytes) -> bytes:
-    """Check a received point: 33 bytes, compressed, on the curve (so never infinity).
-
-    Returns the same bytes, the one canonical encoding. Raises ``MalformedError``.
-    """
-    _parse(data)
-    return bytes(data)
-
-
-def base_mul(x: int) -> bytes:
-    """``x·G`` in constant time, for a secret ``x`` in ``[1, Q)``."""
-    product = ffi.new("secp256k1_pubkey *")
-    if not lib.secp256k1_ec_pubkey_create(GLOBAL_CONTEXT.ctx, product, _factor(x)):
-        raise CallerError("libsecp256k1 refused a scalar in [1, Q)")
-    return _serialize(product)
 
 
 def mul_secret(point: bytes, x: int) -> bytes:
@@ -72,7 +59,7 @@ def mul_secret(point: bytes, x: int) -> bytes:
     variable base in constant time.
     """
     product = ffi.new("unsigned char[]", POINT_BYTES)
-    if not lib.secp256k1_ecdh(GLOBAL_CONTEXT.ctx, product, _parse(point), _factor(x), _copy_point, ffi.NULL):
+    if not lib.secp256k1_ecdh(GLOBAL_CONTEXT.ctx, product, parse(point), factor(x), _copy_point, ffi.NULL):
         raise CallerError("libsecp256k1 refused a scalar in [1, Q)")
     return bytes(ffi.buffer(product))
 
@@ -84,33 +71,9 @@ def shared_secret(point: bytes, x: int) -> bytes:
     """
     digest = ffi.new("unsigned char[]", hashlib.sha256().digest_size)
     hasher = lib.secp256k1_ecdh_hash_function_sha256
-    if not lib.secp256k1_ecdh(GLOBAL_CONTEXT.ctx, digest, _parse(point), _factor(x), hasher, ffi.NULL):
+    if not lib.secp256k1_ecdh(GLOBAL_CONTEXT.ctx, digest, parse(point), factor(x), hasher, ffi.NULL):
         raise CallerError("libsecp256k1 refused a scalar in [1, Q)")
     return bytes(ffi.buffer(digest))
-
-
-def mul_public(point: bytes, x: int) -> bytes:
-    """``x·point`` in VARIABLE time: both must be public. ``x`` in ``[1, Q)``."""
-    product = _parse(point)
-    if not lib.secp256k1_ec_pubkey_tweak_mul(GLOBAL_CONTEXT.ctx, product, _factor(x)):
-        raise CallerError("libsecp256k1 refused a scalar in [1, Q)")
-    return _serialize(product)
-
-
-def add(points: Sequence[bytes]) -> bytes:
-    """The sum of one or more points. Raises ``PointAtInfinity`` when it has no encoding."""
-    if not points:
-        raise CallerError("a sum of no points is infinity, which has no encoding")
-    total = ffi.new("secp256k1_pubkey *")
-    parsed = [_parse(point) for point in points]
-    if not lib.secp256k1_ec_pubkey_combine(GLOBAL_CONTEXT.ctx, total, parsed, len(parsed)):
-        raise PointAtInfinity(f"the sum of {len(points)} points is infinity")
-    return _serialize(total)
-
-
-def negate(point: bytes) -> bytes:
-    """``-point``: the same x coordinate, the other sign byte."""
-    return bytes([point_of(point)[0] ^ 1]) + point[1:]
 
 
 def invert_blinded(x: int, blind: int) -> int:
@@ -134,29 +97,7 @@ def hash_to_point(digest: bytes) -> bytes:
     point = ffi.new("secp256k1_pubkey *")
     if not lib.secp256k1_ellswift_decode(GLOBAL_CONTEXT.ctx, point, digest):
         raise CallerError("libsecp256k1 refused to decode 64 bytes")
-    return _serialize(point)
-
-
-def _factor(x: int) -> bytes:
-    if not 0 < x < Q:
-        raise CallerError("a point is multiplied by a scalar in [1, Q) only")
-    return x.to_bytes(SCALAR_BYTES, "big")
-
-
-def _parse(data: bytes) -> Any:
-    if len(data) != POINT_BYTES:
-        raise MalformedError(f"a point has {POINT_BYTES} bytes, got {len(data)}")
-    point = ffi.new("secp256k1_pubkey *")
-    if not lib.secp256k1_ec_pubkey_parse(GLOBAL_CONTEXT.ctx, point, bytes(data), POINT_BYTES):
-        raise MalformedError("33 bytes are not a compressed point of secp256k1")
-    return point
-
-
-def _serialize(point: Any) -> bytes:
-    encoded = ffi.new("unsigned char[]", POINT_BYTES)
-    length = ffi.new("size_t *", POINT_BYTES)
-    lib.secp256k1_ec_pubkey_serialize(GLOBAL_CONTEXT.ctx, encoded, length, point, lib.SECP256K1_EC_COMPRESSED)
-    return bytes(ffi.buffer(encoded))
+    return serialize(point)
 
 
 @ffi.callback("int(unsigned char *, const unsigned char *, const unsigned char *, void *)", error=0)  # type: ignore[untyped-decorator]

@@ -6,14 +6,19 @@ from functools import cache
 from policy.encoding import Json, canonical
 from policy.log.tiles import encode_bundle
 from policy.roster import COORDINATOR
+from policy.schnorr import SchnorrTask
+from signer_nodes import worker_frames as frames
 from signer_nodes import worker_wire as wire
 from signer_nodes.api import node_pb2 as pb
 from signer_nodes.api.boot_statement import BootStatement
 from signer_nodes.api.card import Card
 from signer_nodes.api.issuing import make_identity_certificate
+from signer_nodes.backup_wire import BackupJob
 from signer_nodes.hsm.context import SealContext
 from signer_nodes.hsm.envelope import seal_blob
 from signer_nodes.node_log import TokenHead
+from signer_nodes.officers import Officer
+from signer_nodes.schnorr_wire import FinishItem, FinishJob, FinishOutcome, NonceJob, Unsigned
 from signer_nodes.witness import Branch
 from tests.protocols import dealer
 from tests.simulation.cluster import cosign, cosigned, note_of
@@ -33,7 +38,8 @@ from tests.simulation.world import (
 WORLD = World()
 CONTEXT = SealContext("dkls23-secp256k1", KEY, WORLD.group_key, "node-1", 2, 3, 0)
 DEALT = dealer.deal(min_signers=2, n=3)
-SEALED = wire.FileSealed(b"f" * 32, b"blob")
+SEALED = frames.FileSealed(b"f" * 32, b"blob")
+HOLDING = frames.Holding(CONTEXT, SEALED)
 
 
 @cache
@@ -170,17 +176,34 @@ def replies() -> list[bytes]:
 
 
 def jobs() -> list[bytes]:
-    """Contents of frames that start a worker's run."""
-    keygen = wire.KeygenJob(bytes(32), "dkls23-secp256k1", KEY, 2, WORLD.nodes, 1)
-    presign = wire.PresignJob(bytes(32), 8, 1, (1, 2), CONTEXT, SEALED, {2: SEALED})
-    return [wire.frame(wire.RUN, *job.to_parts())[4:] for job in (keygen, presign)]
+    """Contents of frames that start a worker's run, of every kind."""
+    old = wire.OldKey(0, 2, WORLD.nodes, WORLD.group_key, bytes(32), (WORLD.group_key,) * 3)
+    key = ("dkls23-secp256k1", KEY, 1, 2, WORLD.nodes, WORLD.nodes, 1, WORLD.nodes)
+    task = SchnorrTask("frost-secp256k1-sha256", b"message", WORLD.group_key, 5, None, bytes(32), 0)
+    item = FinishItem(b"nonces", {1: bytes(66), 2: bytes(66)}, task)
+    found: list[wire.Job] = [
+        wire.KeyJob(bytes(32), "refresh", *key, old=old, holding=HOLDING),
+        wire.KeyJob(bytes(32), "import", *key, dealt=wire.DealtEnvelope(bytes(32), b"envelope")),
+        wire.PresignJob(bytes(32), 8, 1, (1, 2), HOLDING, {2: SEALED}),
+        NonceJob(bytes(32), 8, 1, (1, 2), HOLDING),
+        FinishJob(bytes(32), HOLDING, (item,)),
+        BackupJob(bytes(32), HOLDING, (officer(),), 1),
+    ]
+    return [frames.frame(frames.RUN, *job.to_parts())[frames.LENGTH_BYTES :] for job in found]
 
 
 def outcomes() -> list[bytes]:
-    """Contents of frames that end one."""
+    """Contents of frames that end one: of a key's run, then of partial signatures."""
     pairs = {2: SEALED, 3: SEALED}
-    outcome = wire.KeygenOutcome(CONTEXT, (bytes(33),) * 3, bytes(32), bytes(32), SEALED, pairs)
-    return [wire.frame(wire.RESULT, *outcome.to_parts())[4:]]
+    key = wire.KeyOutcome(CONTEXT, (WORLD.group_key,) * 3, bytes(32), bytes(32), SEALED, pairs)
+    finish = FinishOutcome((bytes(32), Unsigned(2, "its opening is no point")))
+    parts = (key.to_parts(), finish.to_parts())
+    return [frames.frame(frames.RESULT, *part)[frames.LENGTH_BYTES :] for part in parts]
+
+
+def officer() -> Officer:
+    """A recovery officer."""
+    return Officer("rita", bytes(31) + b"\x09")
 
 
 def fault() -> bytes:

@@ -25,6 +25,7 @@ from policy.log.merkle import Frontier
 from policy.log.note import parse_note, parse_vkey
 from policy.log.tiles import decode_bundle, parse_tile_path
 from policy.roster import COORDINATOR, parse_roster
+from signer_nodes import worker_frames as frames
 from signer_nodes import worker_wire as wire
 from signer_nodes.api import node_pb2 as pb
 from signer_nodes.api.boot_statement import parse_boot, verify_boot
@@ -141,6 +142,16 @@ def _reply(data: bytes) -> None:
             continue
 
 
+def _outcome(data: bytes) -> None:
+    """Read as the outcome of every kind of job."""
+    parts = frames.split(data)[1]
+    for job in (wire.parse_job(frames.split(job)[1]) for job in seeds.jobs()):
+        try:
+            wire.parse_outcome(job, parts)
+        except MalformedError:
+            continue
+
+
 def _fold(data: bytes) -> None:
     """Total: an entry that is no good is inert."""
     ledger.fold(seeds.book().state, data)
@@ -194,10 +205,14 @@ BYTES = [
     Target("presign-commit", lambda data: parse_commit(data, DIRECTION), _presign(1), FAULT),
     Target("presign-multiply", lambda data: parse_multiply(data, DIRECTION), _presign(2), FAULT, slow=True),
     Target("product", lambda data: vole.parse(DIRECTION, data), _product_seeds, FAULT, slow=True),
-    Target("frame", wire.split, seeds.jobs),
-    Target("frame-length", lambda data: wire.frame_length(data[: wire.LENGTH_BYTES]), lambda: [b"\0\0\0\4"]),
-    Target("job", lambda data: wire.parse_job(wire.split(data)[1]), seeds.jobs),
-    Target("outcome", lambda data: wire.parse_keygen_outcome(wire.split(data)[1]), seeds.outcomes),
+    Target("frame", frames.split, seeds.jobs),
+    Target(
+        "frame-length",
+        lambda data: frames.frame_length(data[: frames.LENGTH_BYTES]),
+        lambda: [b"\0\0\0\4"],
+    ),
+    Target("job", lambda data: wire.parse_job(frames.split(data)[1]), seeds.jobs),
+    Target("outcome", _outcome, seeds.outcomes),
     Target(
         "blob",
         lambda data: open_blob(b"f" * 32, data, context=seeds.CONTEXT),
@@ -221,7 +236,9 @@ DOCUMENTS = [
     *document("branch", lambda body: parse_branch(body, ORIGIN), lambda: [seeds.branch()]),
     *document("fault", lambda body: wire.parse_fault(canonical(body)), lambda: [seeds.fault()]),
     *document(
-        "context", lambda body: wire.parse_context(canonical(body)), lambda: [seeds.CONTEXT.canonical_bytes()]
+        "context",
+        lambda body: frames.parse_context(canonical(body)),
+        lambda: [seeds.CONTEXT.canonical_bytes()],
     ),
 ]
 ASSERTIONS = [

@@ -12,6 +12,7 @@ from policy.ecdsa import delta, nonce_point
 from policy.errors import FaultyParticipant
 from signer_nodes.mpc import proofs, vole
 from signer_nodes.mpc.curve import Q, base_mul
+from signer_nodes.mpc.groups import SECP256K1_GROUP
 from signer_nodes.mpc.ot import extension
 from signer_nodes.mpc.ot.extension import Direction
 from signer_nodes.mpc.stream import RandomStream
@@ -21,6 +22,7 @@ from tests.protocols.lockstep import run_all
 from tests.protocols.mutator import transcript
 
 ROOT = Path(__file__).resolve().parents[2]
+PUBLIC = ("ecdsa.py", "schnorr.py", "ciphersuites.py", "groups.py", "secp256k1.py", "ed25519.py")
 DIRECTION = Direction(b"s" * 32, sender=1, receiver=2, batch=4)
 
 
@@ -74,7 +76,7 @@ def bool_parameters() -> set[str]:
     """Every parameter of the engine that is a switch."""
     return {
         argument.arg
-        for path in sorted((ROOT / "signer_nodes/mpc").rglob("*.py"))
+        for path in (*(ROOT / "signer_nodes/mpc").rglob("*.py"), *(ROOT / "policy" / n for n in PUBLIC))
         for node in ast.walk(ast.parse(path.read_text()))
         if isinstance(node, ast.FunctionDef)
         for argument in (*node.args.posonlyargs, *node.args.args, *node.args.kwonlyargs)
@@ -90,10 +92,10 @@ def test_no_check_of_the_engine_can_be_switched_off() -> None:
 def schnorr() -> list[int]:
     point, other, context = base_mul(7), base_mul(8), b"context"
     return [
-        proofs._challenge(context, point, other),
-        proofs._challenge(b"other", point, other),
-        proofs._challenge(context, other, other),
-        proofs._challenge(context, point, point),
+        proofs._challenge(SECP256K1_GROUP, context, point, other),
+        proofs._challenge(SECP256K1_GROUP, b"other", point, other),
+        proofs._challenge(SECP256K1_GROUP, context, other, other),
+        proofs._challenge(SECP256K1_GROUP, context, point, point),
     ]
 
 

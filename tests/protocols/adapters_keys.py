@@ -9,9 +9,11 @@ from dataclasses import replace
 from functools import partial
 from itertools import combinations
 
+from policy.suites import DKLS23_SECP256K1
 from signer_nodes.mpc.curve import base_mul
-from signer_nodes.mpc.dkg import DkgResult, KeygenParameters, start_dkg
-from signer_nodes.mpc.keygen import KeygenResult, start_keygen
+from signer_nodes.mpc.dkg import KeygenParameters, KeygenResult, start_dkg
+from signer_nodes.mpc.groups import SECP256K1_GROUP
+from signer_nodes.mpc.keygen import start_keygen
 from signer_nodes.mpc.keyshare import KeyShare, PairState
 from signer_nodes.mpc.rounds import Rounds
 from signer_nodes.mpc.setup import start_setup
@@ -105,23 +107,24 @@ def _start_key(t: int, n: int, start: Start, party: int, session: int, face: int
 
 def _parameters(t: int, n: int, party: int, session: int) -> KeygenParameters:
     names = tuple(f"node-{i}" for i in range(1, n + 1))
-    return KeygenParameters(f"session {session}".encode().ljust(32), "hot-1", t, names, party)
+    return KeygenParameters(
+        f"session {session}".encode().ljust(32), DKLS23_SECP256K1, "hot-1", t, names, party
+    )
 
 
 def _conclude_key(t: int, results: Mapping[int, object]) -> None:
     """One key for all that have one; any t shares give it; pair states fit."""
     shares, pairs = {}, {}
     for party, result in results.items():
-        assert isinstance(result, DkgResult | KeygenResult)
+        assert isinstance(result, KeygenResult)
         shares[party] = result.share
         result.share.check()
-        if isinstance(result, KeygenResult):
-            pairs.update({(pair.me, pair.peer): pair for pair in result.pairs})
+        pairs.update({(pair.me, pair.peer): pair for pair in result.pairs})
     assert len({_public(share) for share in shares.values()}) <= 1
     transcripts = {getattr(result, "transcript", None) for result in results.values()}
     assert len(transcripts) <= 1
     for quorum in combinations(shares, t):
-        secret = interpolate({party: shares[party].share for party in quorum})
+        secret = interpolate(SECP256K1_GROUP, {party: shares[party].share for party in quorum})
         assert base_mul(secret) == shares[quorum[0]].group_key
     _check_pairs(pairs)
 

@@ -14,7 +14,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from signer_nodes.mpc.curve import Q
-from signer_nodes.mpc.keyshare import COLUMNS, KeyShare, PairState, lagrange
+from signer_nodes.mpc.groups import lagrange
+from signer_nodes.mpc.keyshare import COLUMNS, KeyShare, PairState
 from signer_nodes.mpc.ot import extension
 from signer_nodes.mpc.ot.extension import Direction, SenderRows, extend_receiver
 from signer_nodes.mpc.presign_messages import Commit, Commitments
@@ -77,7 +78,7 @@ def victims_share(recorded: Recorded, delta: bytes, *, attacker: PairState, shar
     seeds = {attacker.me: attacker.zero_seed}
     victim = attacker.peer
     secret -= zero_share(seeds, me=victim, session=direction.session, b=0)
-    factor = lagrange(victim, sorted((victim, share.index)))
+    factor = lagrange(victim, sorted((victim, share.index)), order=Q)
     return secret * pow(factor, -1, Q) % Q
 
 

@@ -19,9 +19,11 @@ from policy.errors import (
     ProtocolError,
     UnknownFault,
 )
+from policy.suites import DKLS23_SECP256K1
 from signer_nodes.mpc.curve import Q, add, base_mul
+from signer_nodes.mpc.dkg import KeygenParameters, KeygenResult
 from signer_nodes.mpc.ecdsa import Partial, Signature, SigningTask, combine, partial_signature
-from signer_nodes.mpc.keygen import KeygenParameters, KeygenResult, start_keygen
+from signer_nodes.mpc.keygen import start_keygen
 from signer_nodes.mpc.presign import Presignature
 from tests.protocols import dealer
 from tests.protocols.lockstep import flip, run_all
@@ -95,7 +97,12 @@ def test_random_messages_and_tweaks_verify_with_other_libraries(
 def test_a_key_that_no_dealer_saw_signs() -> None:
     names = ("node-1", "node-2", "node-3")
     outcome = run_all(
-        {i: start_keygen(KeygenParameters(b"k" * 32, "key", 2, names, i), bytes([i]) * 32) for i in (1, 2, 3)}
+        {
+            i: start_keygen(
+                KeygenParameters(b"k" * 32, DKLS23_SECP256K1, "key", 2, names, i), bytes([i]) * 32
+            )
+            for i in (1, 2, 3)
+        }
     )
     keygens = [result for result in outcome.results.values() if isinstance(result, KeygenResult)]
     shares = {result.share.index: result.share for result in keygens}

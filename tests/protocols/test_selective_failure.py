@@ -9,6 +9,7 @@ import pytest
 
 from policy.errors import FaultyParticipant, ProtocolError
 from signer_nodes.mpc import vole, vole_reference
+from signer_nodes.mpc.groups import SECP256K1_GROUP
 from signer_nodes.mpc.keyshare import COLUMNS
 from signer_nodes.mpc.ot.extension import Direction, extend_receiver, extend_sender
 from signer_nodes.mpc.presign import PresignParameters, start_presign
@@ -87,7 +88,8 @@ def test_without_a_ban_a_session_a_bit_gives_delta_and_then_the_key() -> None:
 
     assert delta == DELTA
     assert share == DEALT.shares[VICTIM].share
-    assert interpolate({VICTIM: share, ATTACKER: DEALT.shares[ATTACKER].share}) == DEALT.secret
+    both = {VICTIM: share, ATTACKER: DEALT.shares[ATTACKER].share}
+    assert interpolate(SECP256K1_GROUP, both) == DEALT.secret
 
 
 def test_a_delta_with_one_wrong_bit_does_not_give_the_share() -> None:

@@ -248,11 +248,11 @@ async def test_a_batch_id_serves_once_also_after_an_abort_and_an_attempt_too(vic
     other_key.genesis()
     victim.book = other_key
     with pytest.raises(NotImplementedError):
-        await victim.sessions.keygen(KEY, 7)
+        await victim.generate(7)
     attempts = []
     for attempt in (7, 6):
         with pytest.raises(Refused) as caught:
-            await victim.sessions.keygen(KEY, attempt)
+            await victim.generate(attempt)
         attempts.append(caught.value.code)
 
     assert again == ["batch"] * 3

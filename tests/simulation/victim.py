@@ -13,18 +13,21 @@ from typing import Any, cast
 
 from policy.errors import FaultyParticipant, OperationalError
 from policy.state import State
+from policy.suites import DKLS23_SECP256K1
 from signer_nodes.adapters.store import NodeStore
 from signer_nodes.hsm.context import SealContext
 from signer_nodes.hsm.envelope import open_blob
-from signer_nodes.key_sessions import SUITE, KeySessions
-from signer_nodes.mpc.keygen import KeygenParameters, KeygenResult, start_keygen
+from signer_nodes.key_changes import Order
+from signer_nodes.key_sessions import KeySessions
+from signer_nodes.mpc.dkg import KeygenParameters, KeygenResult
+from signer_nodes.mpc.keygen import start_keygen
 from signer_nodes.mpc.keyshare import KeyShare, PairState
 from signer_nodes.mpc.ot.extension import Direction
 from signer_nodes.mpc.presign import PresignParameters, presign_session, start_presign
 from signer_nodes.mpc.rounds import Progress, Rounds
 from signer_nodes.ports import Peers, SealingHsm, WorkerRun, Workers
 from signer_nodes.presignatures import PresignaturePool
-from signer_nodes.worker_wire import KeygenJob, PresignJob, PresignOutcome
+from signer_nodes.worker_wire import Job, PresignJob, PresignOutcome
 from tests.protocols.selective import guessing_round_1
 from tests.simulation.world import KEY, Book, World, seed
 
@@ -94,21 +97,27 @@ class Victim:
             pool=self.pool,
         )
 
+    async def generate(self, attempt: int) -> None:
+        """Take part in generating the key."""
+        await self.sessions.change_key(Order(KEY, "generate", attempt))
+
     async def make_key(self) -> None:
         """Generate the key with both peers, and log it."""
         machines = {name: _Machine(self, name) for name in (ATTACKER, BYSTANDER)}
         for name, machine in machines.items():
             machine.others = machines
             self.wire.hear[name] = machine.hear
-        await self.sessions.keygen(KEY, 1)
+        await self.generate(1)
         for name, machine in machines.items():
             assert isinstance(machine.result, KeygenResult)
             share = self.shares[name] = machine.result.share
+            transcript = machine.result.transcript
             self.pairs[name] = {pair.peer: pair for pair in machine.result.pairs}
         self.book.key(
             group_key=share.group_key.hex(),
             chain_code=share.chain_code.hex(),
             public_shares=[point.hex() for point in share.public_shares],
+            transcript=transcript.hex(),
         )
         assert self.book.last.accepted, self.book.last
         self.wire.sent.clear()
@@ -166,7 +175,7 @@ class Victim:
     def true_pair(self) -> PairState:
         """The victim's state toward the attacker, which the attacker does not have."""
         key = self.book.state.keys[KEY]
-        context = SealContext(SUITE, KEY, key.group_key, VICTIM, 2, 3, 0)
+        context = SealContext(DKLS23_SECP256K1, KEY, key.group_key, VICTIM, 2, 3, 0)
         sealed = self.store.get_sealed(self.blob_name())
         assert sealed is not None
         file_key = self.hsm.unseal_file_key(context, sealed.wrapped_key)
@@ -174,7 +183,7 @@ class Victim:
 
     def blob_name(self, peer: int = 2) -> str:
         """Where its state toward a peer is stored."""
-        return f"{KEY}/0/{self.book.state.keys[KEY].group_key.hex()}/pair-{peer}"
+        return f"{KEY}/0/{self.book.state.keys[KEY].transcript.hex()}/pair-{peer}"
 
 
 async def eventually(true: Callable[[], bool]) -> None:
@@ -232,10 +241,9 @@ class ScriptedWorkers:
     def __init__(self, *runs: ScriptedRun) -> None:
         self._runs = list(runs)
 
-    async def keygen(self, job: KeygenJob, *, randomness: bytes, timeout_s: float) -> WorkerRun:
-        raise NotImplementedError
-
-    async def presign(self, job: PresignJob, *, randomness: bytes, timeout_s: float) -> WorkerRun:
+    async def start(self, job: Job, *, randomness: bytes, timeout_s: float) -> WorkerRun:
+        if not isinstance(job, PresignJob):
+            raise NotImplementedError
         return self._runs.pop(0)
 
 
@@ -259,7 +267,7 @@ class _Machine:
     def receive(self, sender: int, session: bytes, payload: bytes) -> None:
         """Take a message; the first one of a session starts the run."""
         if self.run is None:
-            parameters = KeygenParameters(session, KEY, 2, NAMES, self.index)
+            parameters = KeygenParameters(session, DKLS23_SECP256K1, KEY, 2, NAMES, self.index)
             self.run = start_keygen(parameters, seed(f"keygen {self.name}"))
             self.send(session, self.run.start())
         self.send(session, self.run.receive(sender, payload))

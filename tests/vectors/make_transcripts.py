@@ -12,9 +12,11 @@ from pathlib import Path
 
 from policy.ecdsa import SigningTask, combine
 from policy.encoding import Json, tagged_hash
+from policy.suites import DKLS23_SECP256K1
 from signer_nodes.mpc.curve import Q, add, base_mul
+from signer_nodes.mpc.dkg import KeygenParameters, KeygenResult
 from signer_nodes.mpc.ecdsa import partial_signature
-from signer_nodes.mpc.keygen import KeygenParameters, KeygenResult, start_keygen
+from signer_nodes.mpc.keygen import start_keygen
 from signer_nodes.mpc.presign import (
     Presignature,
     PresignParameters,
@@ -66,13 +68,15 @@ def _keygen(name: str, min_signers: int, n: int) -> tuple[dict[str, Json], dict[
     session, key_id = seed(name, "keygen"), "example"
     seeds = {i: seed(name, "keygen", str(i)) for i in range(1, n + 1)}
     runs = {
-        i: start_keygen(KeygenParameters(session, key_id, min_signers, names, i), seeds[i]) for i in seeds
+        i: start_keygen(KeygenParameters(session, DKLS23_SECP256K1, key_id, min_signers, names, i), seeds[i])
+        for i in seeds
     }
     messages, outcome = _run(runs)
     results = {i: r for i, r in sorted(outcome.results.items()) if isinstance(r, KeygenResult)}
     first = results[1]
     return {
         "session": session.hex(),
+        "suite": DKLS23_SECP256K1,
         "key_id": key_id,
         "participants": list(names),
         "randomness": {str(i): value.hex() for i, value in seeds.items()},
