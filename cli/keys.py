@@ -8,7 +8,7 @@ from typing import Any
 
 from cli.connection import caller, load_connection
 from cli.programs import NODE, program
-from cli.results import Result, Table
+from cli.results import Result, Table, time_text
 from policy.bip32 import checksum_address
 from policy.encoding import parse_canonical
 from policy.entries import ENTRY_BYTES_MAX
@@ -96,14 +96,29 @@ def status(arguments: Namespace) -> Result:
     return Result(
         document,
         (
-            f"{document['origin']}: {document['size']} entries, {document['quorum_size']} of them cosigned"
-            + ("; FROZEN" if document["frozen"] else ""),
+            f"{document['origin']}: {document['size']} entries, {document['quorum_size']} of them cosigned",
+            *_governance(document),
             Table(("cosigner", "is", "entries", "problem"), nodes),
             Table(("key", "epoch", "sign", "to do"), keys),
             Table(("key", "signing set", "presignatures"), pools),
             f"requests: {counts or 'none yet'}",
         ),
     )
+
+
+def _governance(document: dict[str, Any]) -> list[str | Table]:
+    """What is in force and what waits, with the names by which an unfreeze or a veto calls them."""
+    lines: list[str | Table] = [
+        f"policy {document['policy']}",
+        f"roster {document['roster']}",
+        f"rules  {document['rules']}",
+    ]
+    if document["frozen"]:
+        lines.append(f"FROZEN: nothing is signed until an unfreeze names {document['freeze']}")
+    rows = tuple(
+        (change["kind"], change["hash"], time_text(change["effective_ms"])) for change in document["pending"]
+    )
+    return [*lines, Table(("pending", "hash", "takes effect at"), rows)] if rows else lines
 
 
 def _words(names: Any) -> str:

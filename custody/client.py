@@ -18,12 +18,14 @@ from custody.api import custody_pb2 as pb
 from custody.api.calls import sign_call
 from custody.api.custody_pb2_grpc import CustodyStub
 from custody.api.errors import CODE_METADATA, CallRefused, Code
-from policy.encoding import Json, canonical, parse_canonical
+from policy.encoding import Json, canonical, document_hash, parse_canonical
+from policy.errors import MalformedError
 from policy.intent import Request, request_message
 
 __all__ = ["CallRefused", "Caller", "Code", "CustodyClient", "Endpoint", "RequestView"]
 
 STATUS_BYTES_MAX = 4 * 1024 * 1024
+ENACT_S, DRAFT_FORK_S = 60.0, 300.0
 FINAL = frozenset({"settled", "failed", "denied", "expired", "cancelled"})
 """States after which nothing is paid any more."""
 CallT = TypeVar("CallT", bound=Message)
@@ -155,9 +157,7 @@ class CustodyClient:
 
     def status(self) -> dict[str, Json]:
         """Nodes, heads, pools and requests in numbers."""
-        reply = self._ask("Status", pb.StatusCall(), self._stub.Status)
-        document = parse_canonical(reply.document, bytes_max=STATUS_BYTES_MAX)
-        return document if isinstance(document, dict) else {}
+        return _object(self._ask("Status", pb.StatusCall(), self._stub.Status).document)
 
     def import_offers(self, key: str) -> tuple[int, bytes]:
         """Have the nodes offer one-time keys for an import: the attempt, and the signed offers."""
@@ -177,6 +177,24 @@ class CustodyClient:
         """Have the nodes make a key (as an administrator); the canonical body of its entry."""
         call = pb.ChangeKeyCall(key=key, change=change)
         return self._ask("ChangeKey", call, self._stub.ChangeKey, timeout_s=timeout_s).body
+
+    def enact(self, kind: str, body: Json, *, proof: dict[str, Json]) -> dict[str, Json]:
+        """Have an entry that administrators signed logged (as one of them); what came of it."""
+        call = pb.EnactCall(kind=kind, body=canonical(body), proof=canonical(proof))
+        return _object(self._ask("Enact", call, self._stub.Enact, timeout_s=ENACT_S).outcome)
+
+    def document(self, wanted: bytes) -> tuple[str, Json]:
+        """Kind and document of the policy or roster with this hash (as an administrator), which it has."""
+        reply = self._ask("Document", pb.DocumentCall(hash=wanted), self._stub.Document)
+        found = parse_canonical(reply.document, bytes_max=STATUS_BYTES_MAX)
+        if document_hash(reply.kind, found) != wanted:
+            raise MalformedError(f"the coordinator shows another {reply.kind} than that: do not trust it")
+        return reply.kind, found
+
+    def draft_fork(self, cosigner: str) -> dict[str, Json]:
+        """Body and burns of the fork entry that a cosigner on another branch needs (as an administrator)."""
+        call = pb.DraftForkCall(cosigner=cosigner)
+        return _object(self._ask("DraftFork", call, self._stub.DraftFork, timeout_s=DRAFT_FORK_S).draft)
 
     def log_note(self) -> bytes:
         """The newest checkpoint with w cosignatures."""
@@ -216,6 +234,11 @@ def _refused(error: grpc.RpcError) -> CallRefused:
     codes = dict(error.trailing_metadata() or ())
     code = codes.get(CODE_METADATA, Code.UNAVAILABLE)
     return CallRefused(code if isinstance(code, str) else code.decode(), error.details() or "no answer")
+
+
+def _object(data: bytes) -> dict[str, Json]:
+    document = parse_canonical(data, bytes_max=STATUS_BYTES_MAX)
+    return document if isinstance(document, dict) else {}
 
 
 def _view(message: pb.RequestView) -> RequestView:

@@ -164,13 +164,17 @@ async def approve(parts: Parts, request: bytes) -> None:
     record = await parts.database.get(request)
     if record is None or record.state is not State.WAITING or record.nonce is None:
         return
-    verdict = verdict_on_plan(
-        parts.sequencer.state, record, wallet=_request(record).intent.wallet, now_ms=parts.now_ms()
-    )
-    if verdict.outcome is Answer.ALLOW:
+    state, wallet = parts.sequencer.state, _request(record).intent.wallet
+    try:
+        verdict = verdict_on_plan(state, record, wallet=wallet, now_ms=parts.now_ms())
+        allowed, reason = verdict.outcome is Answer.ALLOW, verdict.reason
+    except OperationalError as error:
+        allowed, reason = False, str(error)
+    if allowed:
         await parts.duties.apply(Change(request, Event.APPROVED))
-    else:
-        await parts.duties.apply(Change(request, None, {"error": verdict.reason[:1000]}))
+        return
+    approvals = len(state.requests[request].approvals) if request in state.requests else 0
+    await parts.duties.apply(Change(request, None, {"error": reason[:1000], "approvals": approvals}))
 
 
 async def reserve_job(parts: Parts, record: RequestRecord, *, tx: bytes, purpose: str) -> Outcome:

@@ -11,7 +11,7 @@ from custody.records import RequestRecord
 from custody.signing_sets import SigningSet, set_without
 from policy import bip32, ledger
 from policy.approval import Approval, Slot
-from policy.document import Allow, Approve, Policy
+from policy.document import Allow, Approve, Asset, Policy, Wallet
 from policy.encoding import Json
 from policy.errors import InvariantError, OperationalError
 from policy.evaluate import Verdict
@@ -23,6 +23,7 @@ RETRIED_RULES = frozenset(
 )
 """Denials that say nothing about the payment: the same reservation may be allowed later."""
 APPROVAL_MS = 15 * 60 * 1000
+WAITS = "the request waits for a policy that has it, and expires"
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,11 +36,18 @@ class Account:
 
 def key_of(state: State, wallet: str) -> KeyRecord:
     """The key of a wallet. Raises ``OperationalError`` while it is not made yet."""
-    named = state.policy.wallets[wallet].key
+    named = wallet_of(state.policy, wallet).key
     key = state.keys.get(named)
     if key is None:
         raise OperationalError(f"key {named} of wallet {wallet} is not made yet: create it")
     return key
+
+
+def wallet_of(policy: Policy, name: str) -> Wallet:
+    """A wallet of the policy in force. Raises ``OperationalError`` when a change has taken it out."""
+    if name not in policy.wallets:
+        raise OperationalError(f"the policy in force has no wallet {name} any more: {WAITS}")
+    return policy.wallets[name]
 
 
 def account_at(key: KeyRecord, path: str) -> Account:
@@ -71,7 +79,7 @@ def choose_account(
     then the one on which the fewest wait.
     """
     key = key_of(state, wallet)
-    first, *others = (account_at(key, path) for path in state.policy.wallets[wallet].paths)
+    first, *others = (account_at(key, path) for path in wallet_of(state.policy, wallet).paths)
     blocked = [account for account in others if account.address in gaps]
     if blocked or not waits or not others:
         return (*blocked, first)[0]
@@ -80,12 +88,22 @@ def choose_account(
 
 def contract_of(policy: Policy, asset: str) -> str | None:
     """The token's contract; None for the chain's native asset."""
-    return policy.assets[asset].contract
+    return asset_of(policy, asset).contract
+
+
+def asset_of(policy: Policy, name: str) -> Asset:
+    """An asset of the policy in force. Raises ``OperationalError`` when a change has taken it out."""
+    if name not in policy.assets:
+        raise OperationalError(f"the policy in force has no asset {name} any more: {WAITS}")
+    return policy.assets[name]
 
 
 def fee_ceiling(policy: Policy, request: Request) -> int:
     """The most the transaction may cost: the request's ceiling and the chain's."""
-    return min(request.fee_ceiling, policy.chains[request.intent.chain].fee_ceiling)
+    chain = request.intent.chain
+    if chain not in policy.chains:
+        raise OperationalError(f"the policy in force has no chain {chain} any more: {WAITS}")
+    return min(request.fee_ceiling, policy.chains[chain].fee_ceiling)
 
 
 def reserve_body(
@@ -121,7 +139,7 @@ def approval_draft(state: State, record: RequestRecord, *, request: Request, now
     """An approval's body without its id and operator, for the operator to complete and sign."""
     if record.nonce is None:
         raise OperationalError(f"request {record.request.hex()} is not planned yet: ask again")
-    native = state.policy.assets[request.intent.asset].native
+    native = asset_of(state.policy, request.intent.asset).native
     draft = Approval(
         origin=state.origin,
         request=record.request,

@@ -192,6 +192,9 @@ class Node(Protocol):
     async def leave(self, statements: tuple[bytes, ...]) -> None:
         """Have it leave its branch on signed statements of the others."""
 
+    async def leave_by_fork(self, entry: bytes) -> None:
+        """Have it leave its branch on the administrators' fork entry."""
+
     async def status(self) -> bytes:
         """Its canonical status document."""
 

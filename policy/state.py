@@ -138,6 +138,7 @@ class State:
     roster_document: Json = ""
     roster_hash: bytes = bytes(32)
     roster_or_none: Roster | None = None
+    policy_document: Json = ""
     policy_or_none: Policy | None = None
     policy_hash: bytes = bytes(32)
     pending: tuple[PendingChange, ...] = ()

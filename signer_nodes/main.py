@@ -127,7 +127,8 @@ def _parser() -> argparse.ArgumentParser:
     accept.add_argument("kind", choices=("roster", "ready"))
     accept.add_argument("--dir", type=Path, required=True, help="the folder it was provisioned in")
     accept.add_argument("--module", help="the PKCS#11 module; SoftHSM's where Debian puts it if not given")
-    accept.add_argument("--body", type=Path, required=True, help="the entry's body, canonical JSON")
+    accept.add_argument("--change", type=Path, required=True, help="the file of quorumkeep admin draft")
+    accept.add_argument("--fingerprint", required=True, help="the change's, as the administrators said it")
     accept.set_defaults(command=_accept)
     doctor = commands.add_parser("doctor", help="attempt on the token what must be impossible")
     doctor.set_defaults(command=_doctor)
@@ -178,17 +179,22 @@ def _join(options: argparse.Namespace) -> int:
 
 
 def _accept(options: argparse.Namespace) -> int:
-    """For a change of cosigners and for new rules, which need w of them; its operator has read the body."""
+    """For a change of cosigners and for new rules, which need w of them; its operator has read the change."""
     card = parse_card((options.dir / "card.json").read_bytes())
-    body = parse_canonical(options.body.read_bytes(), bytes_max=ENTRY_BYTES_MAX)
-    sentence = acceptable(options.kind, body, origin=card.origin)
+    change = Pinned(options.change, options.fingerprint)
+    body, sentence = acceptable(options.kind, change, origin=card.origin)
     module = Path(options.module or default_module())
     hsm = _open_hsm(HsmConfig(module, card.name, options.dir.resolve() / "softhsm2.conf"), _pin(options))
     try:
         signature = hsm.sign_statement(statement(options.kind, body)).hex()
     finally:
         hsm.close()
-    result = {"name": card.name, "accepts": sentence, "signature": signature}
+    result = {
+        "name": card.name,
+        "accepts": sentence,
+        "fingerprint": bytes.fromhex(change.fingerprint).hex(),
+        "signature": signature,
+    }
     _print(options, result, f"accepted: {sentence}\n{card.name} {signature}")
     return OK
 

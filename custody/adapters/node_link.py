@@ -109,6 +109,10 @@ class NodeLink:
         """Have it leave its branch on signed statements of the others."""
         await self._client.leave(statements)
 
+    async def leave_by_fork(self, entry: bytes) -> None:
+        """Have it leave its branch on the administrators' fork entry."""
+        await self._client.leave_by_fork(entry)
+
     async def status(self) -> bytes:
         """Its canonical status document."""
         return await self._client.status()

@@ -52,6 +52,9 @@ class CustodyStub:
     ChangeKey: _grpc.UnaryUnaryMultiCallable[_custody_pb2.ChangeKeyCall, _custody_pb2.ChangeKeyReply]
     ImportOffers: _grpc.UnaryUnaryMultiCallable[_custody_pb2.ImportOffersCall, _custody_pb2.ImportOffersReply]
     Log: _grpc.UnaryUnaryMultiCallable[_custody_pb2.LogCall, _custody_pb2.LogReply]
+    Enact: _grpc.UnaryUnaryMultiCallable[_custody_pb2.EnactCall, _custody_pb2.EnactReply]
+    Document: _grpc.UnaryUnaryMultiCallable[_custody_pb2.DocumentCall, _custody_pb2.DocumentReply]
+    DraftFork: _grpc.UnaryUnaryMultiCallable[_custody_pb2.DraftForkCall, _custody_pb2.DraftForkReply]
 
 @_typing.type_check_only
 class CustodyAsyncStub(CustodyStub):
@@ -67,6 +70,9 @@ class CustodyAsyncStub(CustodyStub):
     ChangeKey: _aio.UnaryUnaryMultiCallable[_custody_pb2.ChangeKeyCall, _custody_pb2.ChangeKeyReply]  # type: ignore[assignment]
     ImportOffers: _aio.UnaryUnaryMultiCallable[_custody_pb2.ImportOffersCall, _custody_pb2.ImportOffersReply]  # type: ignore[assignment]
     Log: _aio.UnaryUnaryMultiCallable[_custody_pb2.LogCall, _custody_pb2.LogReply]  # type: ignore[assignment]
+    Enact: _aio.UnaryUnaryMultiCallable[_custody_pb2.EnactCall, _custody_pb2.EnactReply]  # type: ignore[assignment]
+    Document: _aio.UnaryUnaryMultiCallable[_custody_pb2.DocumentCall, _custody_pb2.DocumentReply]  # type: ignore[assignment]
+    DraftFork: _aio.UnaryUnaryMultiCallable[_custody_pb2.DraftForkCall, _custody_pb2.DraftForkReply]  # type: ignore[assignment]
 
 class CustodyServicer(metaclass=_abc_1.ABCMeta):
     @_abc_1.abstractmethod
@@ -145,5 +151,26 @@ class CustodyServicer(metaclass=_abc_1.ABCMeta):
         request: _custody_pb2.LogCall,
         context: _ServicerContext,
     ) -> _typing.Union[_custody_pb2.LogReply, _abc.Awaitable[_custody_pb2.LogReply]]: ...
+
+    @_abc_1.abstractmethod
+    def Enact(
+        self,
+        request: _custody_pb2.EnactCall,
+        context: _ServicerContext,
+    ) -> _typing.Union[_custody_pb2.EnactReply, _abc.Awaitable[_custody_pb2.EnactReply]]: ...
+
+    @_abc_1.abstractmethod
+    def Document(
+        self,
+        request: _custody_pb2.DocumentCall,
+        context: _ServicerContext,
+    ) -> _typing.Union[_custody_pb2.DocumentReply, _abc.Awaitable[_custody_pb2.DocumentReply]]: ...
+
+    @_abc_1.abstractmethod
+    def DraftFork(
+        self,
+        request: _custody_pb2.DraftForkCall,
+        context: _ServicerContext,
+    ) -> _typing.Union[_custody_pb2.DraftForkReply, _abc.Awaitable[_custody_pb2.DraftForkReply]]: ...
 
 def add_CustodyServicer_to_server(servicer: CustodyServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -259,6 +259,10 @@ class NodeClient:
         """Have the node leave a branch on the statements of enough cosigners."""
         await self.call(pb.Leave(statements=statements), pb.LeaveReply, timeout_s=timeout_s)
 
+    async def leave_by_fork(self, entry: bytes, *, timeout_s: float = CALL_TIMEOUT_S) -> None:
+        """Have the node leave a branch on the administrators' fork entry."""
+        await self.call(pb.Leave(fork=entry), pb.LeaveReply, timeout_s=timeout_s)
+
     async def quorum(self, note: bytes, *, timeout_s: float = CALL_TIMEOUT_S) -> None:
         """Tell the node of a note with w cosignatures."""
         await self.call(pb.Quorum(note=note), pb.QuorumReply, timeout_s=timeout_s)

@@ -229,7 +229,7 @@ class Cluster:
         return make_entry("genesis", now_ms(), body=body, signatures=signature_list({"admin": signature}))
 
     def _identity(self) -> None:
-        key = Ed25519PrivateKey.generate()
+        self.identity = key = Ed25519PrivateKey.generate()
         certificate = make_identity_certificate("coordinator", raw_public(key), sign=key.sign)
         (self.folder / "coordinator.pem").write_bytes(certificate)
         self.credentials = issue_credentials(
