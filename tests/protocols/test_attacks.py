@@ -223,15 +223,22 @@ def test_any_strike_on_a_heavy_protocol_ends_well(struck: tuple[Protocol, Strike
 # --- the larger sweeps: `make adversarial` -----------------------------------------------------------
 
 
+def first_of_each_use(protocol: Protocol) -> list[tuple[int, Placed]]:
+    """One field for each row of the table."""
+    found = {(number, target.field.use): (number, target) for number, target in reversed(protocol.fields())}
+    return list(found.values())
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize("protocol", ALL + LARGE, ids=named)
 def test_every_change_and_trick_of_every_party_ends_well(protocol: Protocol) -> None:
     attackers = protocol.parties if protocol in LIGHT else protocol.parties[:1]
+    fields = protocol.fields() if protocol in LIGHT else first_of_each_use(protocol)
     for attacker in attackers:
         reach = [peers(protocol, attacker), frozenset({max(peers(protocol, attacker))})]
-        for receivers in dict.fromkeys(reach):
-            for number, target in protocol.fields():
+        for receivers in dict.fromkeys(reach if protocol in LIGHT else reach[-1:]):
+            for number, target in fields:
                 for change in Change:
                     run(protocol, Strike(attacker, number, receivers, change, target))
             for number in protocol.layouts:
@@ -242,7 +249,7 @@ def test_every_change_and_trick_of_every_party_ends_well(protocol: Protocol) -> 
 
 @pytest.mark.slow
 @pytest.mark.timeout(900)
-@settings(max_examples=1500, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=600, suppress_health_check=[HealthCheck.too_slow])
 @given(strikes(ALL + LARGE))
 def test_many_strikes_end_well(struck: tuple[Protocol, Strike]) -> None:
     run(*struck)
