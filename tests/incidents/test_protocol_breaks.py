@@ -85,8 +85,8 @@ def bool_parameters() -> set[str]:
 
 
 def test_no_check_of_the_engine_can_be_switched_off() -> None:
-    """There is one switch, and it asks for more: ``scalar_of(…, nonzero=True)``."""
-    assert bool_parameters() == {"nonzero"}
+    """``nonzero`` asks for more; ``x_only`` says which standard a suite follows."""
+    assert bool_parameters() == {"nonzero", "x_only"}
 
 
 def schnorr() -> list[int]:
