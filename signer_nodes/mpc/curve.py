@@ -8,7 +8,9 @@ one. What stays variable-time: Python's integers (they drop leading zero limbs),
 """
 
 import hashlib
+import hmac
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 from coincurve._libsecp256k1 import ffi, lib  # type: ignore[import-not-found]
@@ -20,6 +22,15 @@ Q: Final = 0xFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFEBAAEDCE6AF48A03BBFD25E8CD0364141
 SCALAR_BYTES: Final = 32
 POINT_BYTES: Final = 33
 _ENCODED_FIELD_PAIR_BYTES: Final = 64
+_DIGEST_BYTES: Final = 32
+
+
+@dataclass(frozen=True, slots=True)
+class Point:
+    """A point of the curve, never infinity: its encoding, and libsecp256k1's form of it, parsed once."""
+
+    encoded: bytes
+    _parsed: Any = field(repr=False, compare=False)
 
 
 class PointAtInfinity(ProtocolError):
@@ -57,12 +68,21 @@ def point_of(data: bytes) -> bytes:
     return bytes(data)
 
 
+def parse_point(data: bytes) -> Point:
+    """``point_of`` for a point that is computed with."""
+    parsed = _parse(data)
+    return Point(bytes(data), parsed)
+
+
 def base_mul(x: int) -> bytes:
     """``x·G`` in constant time, for a secret ``x`` in ``[1, Q)``."""
-    product = ffi.new("secp256k1_pubkey *")
-    if not lib.secp256k1_ec_pubkey_create(GLOBAL_CONTEXT.ctx, product, _factor(x)):
-        raise CallerError("libsecp256k1 refused a scalar in [1, Q)")
-    return _serialize(product)
+    return _serialize(_base_product(x))
+
+
+def base_point(x: int) -> Point:
+    """``base_mul`` for a product that is computed with."""
+    product = _base_product(x)
+    return Point(_serialize(product), product)
 
 
 def mul_secret(point: bytes, x: int) -> bytes:
@@ -82,11 +102,15 @@ def shared_secret(point: bytes, x: int) -> bytes:
 
     ``x`` is secret, in ``[1, Q)``. Equals ``sha256(mul_secret(point, x))`` and is a little faster.
     """
-    digest = ffi.new("unsigned char[]", hashlib.sha256().digest_size)
-    hasher = lib.secp256k1_ecdh_hash_function_sha256
-    if not lib.secp256k1_ecdh(GLOBAL_CONTEXT.ctx, digest, _parse(point), _factor(x), hasher, ffi.NULL):
-        raise CallerError("libsecp256k1 refused a scalar in [1, Q)")
-    return bytes(ffi.buffer(digest))
+    return _product_digest(_parse(point), x)
+
+
+def is_product(point: Point, x: int, *, product: Point) -> bool:
+    """Whether ``x·point`` is ``product``, in constant time, for a secret ``x`` in ``[1, Q)``.
+
+    Compares SHA-256 of both, which is what libsecp256k1's constant-time product hands out by itself.
+    """
+    return hmac.compare_digest(_product_digest(point._parsed, x), hashlib.sha256(product.encoded).digest())
 
 
 def mul_public(point: bytes, x: int) -> bytes:
@@ -101,11 +125,15 @@ def add(points: Sequence[bytes]) -> bytes:
     """The sum of one or more points. Raises ``PointAtInfinity`` when it has no encoding."""
     if not points:
         raise CallerError("a sum of no points is infinity, which has no encoding")
-    total = ffi.new("secp256k1_pubkey *")
-    parsed = [_parse(point) for point in points]
-    if not lib.secp256k1_ec_pubkey_combine(GLOBAL_CONTEXT.ctx, total, parsed, len(parsed)):
-        raise PointAtInfinity(f"the sum of {len(points)} points is infinity")
-    return _serialize(total)
+    return _serialize(_sum([_parse(point) for point in points]))
+
+
+def sum_points(points: Sequence[Point]) -> Point:
+    """``add`` for points that are parsed, and for a sum that is computed with."""
+    if not points:
+        raise CallerError("a sum of no points is infinity, which has no encoding")
+    total = _sum([point._parsed for point in points])
+    return Point(_serialize(total), total)
 
 
 def negate(point: bytes) -> bytes:
@@ -135,6 +163,28 @@ def hash_to_point(digest: bytes) -> bytes:
     if not lib.secp256k1_ellswift_decode(GLOBAL_CONTEXT.ctx, point, digest):
         raise CallerError("libsecp256k1 refused to decode 64 bytes")
     return _serialize(point)
+
+
+def _base_product(x: int) -> Any:
+    product = ffi.new("secp256k1_pubkey *")
+    if not lib.secp256k1_ec_pubkey_create(GLOBAL_CONTEXT.ctx, product, _factor(x)):
+        raise CallerError("libsecp256k1 refused a scalar in [1, Q)")
+    return product
+
+
+def _product_digest(parsed: Any, x: int) -> bytes:
+    digest = ffi.new("unsigned char[]", _DIGEST_BYTES)
+    hasher = lib.secp256k1_ecdh_hash_function_sha256
+    if not lib.secp256k1_ecdh(GLOBAL_CONTEXT.ctx, digest, parsed, _factor(x), hasher, ffi.NULL):
+        raise CallerError("libsecp256k1 refused a scalar in [1, Q)")
+    return bytes(ffi.buffer(digest))
+
+
+def _sum(parsed: Sequence[Any]) -> Any:
+    total = ffi.new("secp256k1_pubkey *")
+    if not lib.secp256k1_ec_pubkey_combine(GLOBAL_CONTEXT.ctx, total, parsed, len(parsed)):
+        raise PointAtInfinity(f"the sum of {len(parsed)} points is infinity")
+    return total
 
 
 def _factor(x: int) -> bytes:

@@ -11,7 +11,7 @@ pair: a repeated one would repeat columns and leak choice bits.
 """
 
 import hmac
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -20,14 +20,21 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from policy.encoding import tagged_hash
 from policy.errors import CallerError, FaultyParticipant
-from signer_nodes.mpc.ot.lanes import LANES, Bytes, hash_rows, transpose_bits
+from signer_nodes.mpc.ot.rows import (
+    CHUNK,
+    CHUNK_LANES,
+    LANES,
+    Bytes,
+    RowHash,
+    Words,
+    pad_storage,
+    transpose_bits,
+)
 
 COLUMNS = 128
 MASK_BYTES = 32
-BATCH_MULTIPLE = 4
+BATCH_MULTIPLE = CHUNK
 BATCH_MAX = 128
-SCALARS = 3
-"""Scalars a transfer carries: ℓ = 2 inputs and ρ = 1 check."""
 
 _TAG_BYTES = 32
 _NONCE = bytes(12)  # one message and zeros are hashed under a key; the nonce's pad cancels in the difference
@@ -78,9 +85,14 @@ class ReceiverRows:
     row_key: bytes = field(repr=False)
     transcript: bytes
 
-    def pads(self) -> Bytes:
-        """The chosen pads, (B, 416, 3, 32): three numbers below 2**256 for every transfer."""
-        return _pads(self.row_key, self.rows)
+    def pads(self) -> Iterator[Words]:
+        """The chosen pads of each chunk of instances, in memory that the next chunk overwrites.
+
+        They are as ``RowHash.pads`` gives them: three numbers below 2**256 for every transfer.
+        """
+        hasher, storage = RowHash(self.row_key), pad_storage(1)[0]
+        for number in range(0, len(self.rows), CHUNK_LANES):
+            yield hasher.pads(self.rows[number : number + CHUNK_LANES], number, storage=storage)
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,10 +104,15 @@ class SenderRows:
     row_key: bytes = field(repr=False)
     transcript: bytes
 
-    def pads(self) -> tuple[Bytes, Bytes]:
-        """The pads for choice 0 and for choice 1, each (B, 416, 3, 32)."""
-        flipped = self.rows ^ np.frombuffer(self.delta, np.uint8)
-        return _pads(self.row_key, self.rows), _pads(self.row_key, flipped)
+    def pads(self) -> Iterator[tuple[Words, Words]]:
+        """The pads of each chunk for choice 0, to keep, and for choice 1, which the next chunk overwrites."""
+        hasher, delta = RowHash(self.row_key), np.frombuffer(self.delta, np.uint8)
+        zeros, ones = pad_storage(len(self.rows) // CHUNK_LANES), pad_storage(1)[0]
+        for chunk, storage in enumerate(zeros):
+            number = chunk * CHUNK_LANES
+            rows = self.rows[number : number + CHUNK_LANES]
+            zero = hasher.pads(rows, number, storage=storage)
+            yield zero, hasher.pads(rows ^ delta, number, storage=ones)
 
 
 def check_batch(batch: int) -> None:
@@ -207,7 +224,3 @@ def _delta_mask(delta: bytes) -> Bytes:
 def _rows(columns: Bytes) -> Bytes:
     """The transposed matrix without its mask rows, which must never become outputs."""
     return transpose_bits(np.ascontiguousarray(columns[:, :-MASK_BYTES]))
-
-
-def _pads(key: bytes, rows: Bytes) -> Bytes:
-    return hash_rows(key, rows).reshape(-1, LANES, SCALARS, 32)
