@@ -84,6 +84,7 @@ class _Party:
     group_key: bytes
     pairs: Mapping[int, PairState] = field(repr=False)
     gadget: vole.Gadget = field(repr=False)
+    memory: vole.Memory = field(repr=False)
 
     def outgoing(self, peer: int) -> Direction:
         """Where I multiply my inputs by the peer's χ: I am sender of OT extension and product."""
@@ -181,6 +182,7 @@ def start_presign(
         group_key=share.group_key,
         pairs={peer: pairs[peer] for peer in peers},
         gadget=vole.gadget(params.session),
+        memory=vole.Memory(),
     )
     first = partial(
         _commit, party, lagrange(share.index, members) * share.share % Q, RandomStream(randomness)
@@ -251,7 +253,7 @@ def _multiply(party: _Party, own: _Own, bodies: Mapping[int, bytes]) -> Send:
         checks = own.stream.fork(f"check/{peer}")
         inputs = [vole.SenderInput((item.r, item.sk), checks.scalar()) for item in own.instances]
         message, products[peer] = vole.send(
-            party.outgoing(peer), rows[peer], vector=party.gadget, inputs=inputs
+            party.outgoing(peer), rows[peer], vector=party.gadget, inputs=inputs, memory=party.memory
         )
         opened = _open(own, products[peer], own.chis[peer])
         outbox[peer] = Multiply(view, own.salt, opened, message).to_bytes()
@@ -272,7 +274,9 @@ def _finish(party: _Party, own: _Own, sent: _Sent, bodies: Mapping[int, bytes]) 
     shares = {}
     for peer, message in received.items():
         direction = party.incoming(peer)
-        shares[peer] = vole.receive(direction, own.rows[peer], vector=party.gadget, message=message.product)
+        shares[peer] = vole.receive(
+            direction, own.rows[peer], vector=party.gadget, message=message.product, memory=party.memory
+        )
         _check_gammas(peer, message, shares[peer], own.chis[peer])
     presignatures = []
     for b, nonce in enumerate(nonces):

@@ -27,7 +27,7 @@ from signer_nodes.mpc.curve import Q
 from signer_nodes.mpc.ot import lanes
 from signer_nodes.mpc.ot.extension import Direction, ReceiverRows, SenderRows
 from signer_nodes.mpc.ot.lanes import Floats
-from signer_nodes.mpc.ot.rows import CHUNK, LANES, SCALARS, Bytes
+from signer_nodes.mpc.ot.rows import CHUNK, LANES, SCALARS, Bytes, RowMemory
 
 DIFFERENCES_BYTES = SCALARS * LANES * 32
 INSTANCE_BYTES = DIFFERENCES_BYTES + 64
@@ -49,6 +49,14 @@ class Gadget:
         return lanes.integers(choices.astype(np.float64) @ self.limbs, bits=32)
 
 
+class Memory:
+    """What every multiplication of a run works in, one after the other: about 2 MB of secrets."""
+
+    def __init__(self) -> None:
+        self.lanes = lanes.Lanes()
+        self.rows = RowMemory()
+
+
 @dataclass(frozen=True, slots=True)
 class SenderInput:
     """The sender's numbers of one instance: a_1, a_2 and a fresh uniform â."""
@@ -67,7 +75,7 @@ class VoleMessage:
 
     def parts(self) -> Iterator[bytes | memoryview]:
         """Its encoding in pieces, so that ã is copied once: every ã, every η, every hash."""
-        yield memoryview(self.differences.reshape(-1))
+        yield self.differences.reshape(-1).data
         yield b"".join(eta.to_bytes(32, "big") for eta in self.etas)
         yield b"".join(self.check_hashes)
 
@@ -81,25 +89,31 @@ def gadget(session: bytes) -> Gadget:
 
 
 def send(
-    direction: Direction, rows: SenderRows, *, vector: Gadget, inputs: Sequence[SenderInput]
+    direction: Direction,
+    rows: SenderRows,
+    *,
+    vector: Gadget,
+    inputs: Sequence[SenderInput],
+    memory: Memory,
 ) -> tuple[VoleMessage, list[Pair]]:
     """Multiply: the message to the receiver, and (c_1, c_2) for every instance."""
     if len(inputs) != direction.batch:
         raise CallerError(f"got {len(inputs)} inputs for a batch of {direction.batch}")
-    work, zeros = lanes.Lanes(), []
+    work, zeros = memory.lanes, []
     differences = np.empty((direction.batch, SCALARS, LANES, 32), dtype=np.uint8)
-    for chunk, (zero, one) in zip(_chunks(direction), rows.pads(), strict=True):
+    for chunk, (zero, one) in zip(_chunks(direction), rows.pads(memory.rows), strict=True):
         constants = lanes.difference_constants([(*item.values, item.check) for item in inputs[chunk]])
         work.subtract(zero, one, constants=constants, out=differences[chunk])
         zeros.append(zero)
     digest = _digest(direction, rows.transcript, differences)
     thetas = [_theta(digest, b) for b in range(direction.batch)]
+    matrices = lanes.combinations([(*theta, 0) for theta in thetas])
     hashes: list[bytes] = []
     products = lanes.product_storage(len(zeros))
     for chunk, zero, storage in zip(_chunks(direction), zeros, products, strict=True):
         work.load(zero)
         work.products(vector.digits, storage)
-        hashes += _mu_hashes(work, digest, chunk=chunk, factors=[(theta, 0) for theta in thetas[chunk]])
+        hashes += _mu_hashes(digest, chunk, mus=work.combine(matrices[chunk]))
     etas = tuple(
         (item.check + theta[0] * item.values[0] + theta[1] * item.values[1]) % Q
         for item, theta in zip(inputs, thetas, strict=True)
@@ -109,7 +123,10 @@ def send(
 
 
 def parse(direction: Direction, message: bytes | memoryview) -> VoleMessage:
-    """Read a sender's message, without copying ã. Raises ``FaultyParticipant`` (no ban) for a wrong length or scalar."""
+    """Read a sender's message, without copying ã.
+
+    Raises ``FaultyParticipant`` (no ban) for a wrong length or scalar.
+    """
     expected = direction.batch * INSTANCE_BYTES
     if len(message) != expected:
         reason = f"multiplication message has {len(message)} bytes, expected {expected}"
@@ -126,20 +143,22 @@ def parse(direction: Direction, message: bytes | memoryview) -> VoleMessage:
     )
 
 
-def receive(direction: Direction, rows: ReceiverRows, *, vector: Gadget, message: VoleMessage) -> list[Pair]:
+def receive(
+    direction: Direction, rows: ReceiverRows, *, vector: Gadget, message: VoleMessage, memory: Memory
+) -> list[Pair]:
     """Check the sender's message and give (d_1, d_2) for every instance.
 
     Raises ``FaultyParticipant`` naming the sender with ``ban=True`` when a μ differs.
     """
-    work, found = lanes.Lanes(), []
     digest = _digest(direction, rows.transcript, message.differences)
+    matrices = lanes.combinations([(*_theta(digest, b), Q - eta) for b, eta in enumerate(message.etas)])
+    work, found = memory.lanes, []
     products = lanes.product_storage(direction.batch // CHUNK)
-    for chunk, pads, storage in zip(_chunks(direction), rows.pads(), products, strict=True):
+    for chunk, pads, storage in zip(_chunks(direction), rows.pads(memory.rows), products, strict=True):
         work.load(pads)
         work.add_chosen(message.differences[chunk], rows.choices[chunk])
         work.products(vector.digits, storage)
-        factors = [(_theta(digest, b), Q - message.etas[b]) for b in range(chunk.start, chunk.stop)]
-        found += _mu_hashes(work, digest, chunk=chunk, factors=factors)
+        found += _mu_hashes(digest, chunk, mus=work.combine(matrices[chunk]))
     if not hmac.compare_digest(b"".join(found), b"".join(message.check_hashes)):
         raise FaultyParticipant(direction.sender, "the multiplication's check failed", ban=True)
     return lanes.inner_products(products)
@@ -149,11 +168,7 @@ def _chunks(direction: Direction) -> list[slice]:
     return [slice(at, at + CHUNK) for at in range(0, direction.batch, CHUNK)]
 
 
-def _mu_hashes(
-    work: lanes.Lanes, digest: bytes, *, chunk: slice, factors: Sequence[tuple[Pair, int]]
-) -> list[bytes]:
-    """The hash of all μ of each of a chunk's instances; a factor is θ, and −η for the receiver."""
-    mus = work.combine(np.stack([lanes.combination(theta, eta) for theta, eta in factors]))
+def _mu_hashes(digest: bytes, chunk: slice, *, mus: Bytes) -> list[bytes]:
     return [_mu_hash(digest, chunk.start + at, mu.tobytes()) for at, mu in enumerate(mus)]
 
 

@@ -34,7 +34,6 @@ _DIGITS: Final = 32
 _DIAGONALS: Final = (
     4 * np.arange(_LIMBS)[:, None, None] + np.arange(_DIGITS)[:, None] == np.arange(64)
 ).reshape(_LIMBS * _DIGITS, 64).astype(np.float64)  # fmt: skip
-_COPY: Final = np.concatenate([np.eye(_LIMBS), np.zeros((_LIMBS, _LIMBS))])
 
 
 class Lanes:
@@ -100,7 +99,7 @@ class Lanes:
     def combine(self, matrix: Floats) -> Bytes:
         """A linear combination of every lane's loaded scalars mod q: (4, 416, 32) bytes, big-endian.
 
-        ``matrix``: ``combination`` of each of the 4 instances.
+        ``matrix``: ``combinations`` of the 4 instances.
         """
         limbs = self._limbs.reshape(-1, CHUNK, LANES).transpose(1, 0, 2)
         np.matmul(matrix, limbs, out=self._sums.transpose(1, 0, 2))
@@ -182,20 +181,25 @@ def difference_constants(scalars: Sequence[Sequence[int]]) -> Words:
     return np.ascontiguousarray(words.transpose(2, 1, 0))[..., np.newaxis]
 
 
-def combination(factors: tuple[int, int], bit_factor: int) -> Floats:
-    """The (16, 25) matrix of factor1·scalar1 + factor2·scalar2 + scalar3 + bit_factor·choice, mod q.
+def combinations(factors: Sequence[tuple[int, int, int]]) -> Floats:
+    """A (16, 25) matrix for each (a, b, e): a·scalar1 + b·scalar2 + scalar3 + e·choice mod q.
 
-    Rows are digits of weight 2**16 of the result, the even ones first.
+    Its rows are digits of weight 2**16 of the result, the even ones first.
     """
     columns = []
-    for factor in factors:
-        for _ in range(_LIMBS):
-            columns.append(factor)
-            factor = (factor << 32) % Q
-    data = b"".join(value.to_bytes(32, "little") for value in (*columns, bit_factor))
-    digits = np.frombuffer(data, dtype="<u2").reshape(2 * _LIMBS + 1, _LIMBS, 2).transpose(2, 1, 0)
-    matrix = digits.reshape(2 * _LIMBS, 2 * _LIMBS + 1)
-    return np.concatenate([matrix[:, :-1], _COPY, matrix[:, -1:]], axis=1)
+    for *scalars, bit_factor in factors:
+        for value in scalars:
+            columns.append(value)
+            for _ in range(1, _LIMBS):
+                columns.append((columns[-1] << 32) % Q)
+        columns.append(bit_factor)
+    data = b"".join(value.to_bytes(32, "little") for value in columns)
+    digits = np.frombuffer(data, dtype="<u2").reshape(len(factors), -1, _LIMBS, 2).transpose(0, 3, 2, 1)
+    matrices = np.zeros((len(factors), 2, _LIMBS, SCALARS * _LIMBS + 1))
+    matrices[..., : 2 * _LIMBS] = digits[..., :-1]
+    matrices[:, 0, :, 2 * _LIMBS : 3 * _LIMBS] = np.eye(_LIMBS)
+    matrices[..., -1] = digits[..., -1]
+    return matrices.reshape(len(factors), 2 * _LIMBS, -1)
 
 
 def all_canonical(scalars: Bytes) -> bool:

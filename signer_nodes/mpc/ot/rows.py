@@ -23,23 +23,48 @@ Words: TypeAlias = npt.NDArray[np.uint64]
 
 _BLOCKS: Final = 2 * SCALARS  # AES blocks a row is hashed to: two for a scalar
 _STORAGE_WORDS: Final = 2 * (_BLOCKS * CHUNK_LANES + 1)
+_SWAPS: Final = tuple(
+    (distance, np.uint64(mask * 0x0101010101010101)) for distance, mask in ((4, 0x0F), (2, 0x33), (1, 0x55))
+)
 _TWEAKS: Final = np.arange(_BLOCKS * CHUNK_LANES, dtype=np.uint64).reshape(CHUNK_LANES, _BLOCKS).T.copy()
 
 
 def transpose_bits(matrix: Bytes) -> Bytes:
-    """Turn 128 rows of n bytes into 8·n rows of 16 bytes; bit i of a row is ``row[i//8] >> (i%8) & 1``."""
+    """Turn 128 rows of n bytes into 8·n rows of 16 bytes; bit i of a row is ``row[i//8] >> (i%8) & 1``.
+
+    n is a multiple of 4. Rows 8g + k make plane k; three rounds of masked swaps between planes transpose the
+    8 by 8 bits at every place, and one copy puts the bytes in order.
+    """
     columns = matrix.shape[1]
-    words = np.ascontiguousarray(matrix.reshape(16, 8, columns).transpose(2, 0, 1)).view("<u8")[:, :, 0]
-    for shift, mask in ((7, 0x00AA00AA00AA00AA), (14, 0x0000CCCC0000CCCC), (28, 0x00000000F0F0F0F0)):
-        swap = (words ^ (words >> np.uint64(shift))) & np.uint64(mask)
-        words = words ^ swap ^ (swap << np.uint64(shift))
-    groups = words.astype("<u8", copy=False).view(np.uint8).reshape(columns, 16, 8)
-    return np.ascontiguousarray(groups.transpose(0, 2, 1)).reshape(8 * columns, 16)
+    bytewise = np.ascontiguousarray(matrix.reshape(16, 8, columns).transpose(1, 0, 2))
+    planes = bytewise.reshape(8, -1).view(np.uint64)
+    room = np.empty_like(planes[:4])
+    for distance, mask in _SWAPS:
+        pairs = planes.reshape(-1, 2, distance, planes.shape[1])
+        low, high = pairs[:, 0], pairs[:, 1]
+        swap = np.right_shift(low, np.uint64(distance), out=room.reshape(low.shape))
+        swap ^= high
+        swap &= mask
+        high ^= swap
+        swap <<= np.uint64(distance)
+        low ^= swap
+    rows = np.empty((columns, 8, 16), dtype=np.uint8)
+    rows[...] = bytewise.transpose(2, 0, 1)
+    return rows.reshape(-1, 16)
 
 
 def pad_storage(chunks: int) -> Words:
     """Room for the pads of so many chunks: hand one row of it to ``RowHash.pads``."""
     return np.empty((chunks, _STORAGE_WORDS), dtype=np.uint64)
+
+
+class RowMemory:
+    """The memory of a ``RowHash``, which the next one may use again."""
+
+    def __init__(self) -> None:
+        self.inner = np.empty(2 * (CHUNK_LANES + 1), dtype=np.uint64)
+        self.tweaked = np.empty((_BLOCKS, CHUNK_LANES, 2), dtype=np.uint64)
+        self.storage = pad_storage(1)[0]
 
 
 class RowHash:
@@ -50,11 +75,10 @@ class RowHash:
     robustness.
     """
 
-    def __init__(self, key: bytes) -> None:
+    def __init__(self, key: bytes, memory: RowMemory) -> None:
         # A block cipher's mode of one block is the permutation π itself.
         self._cipher = Cipher(algorithms.AES256(key), modes.ECB()).encryptor()  # noqa: S305
-        self._inner = np.empty(2 * (CHUNK_LANES + 1), dtype=np.uint64)
-        self._tweaked = np.empty((_BLOCKS, CHUNK_LANES, 2), dtype=np.uint64)
+        self._memory = memory
 
     def pads(self, rows: Bytes, number: int, *, storage: Words) -> Words:
         """The hashes of ``rows`` (CHUNK_LANES, 16), the first of which is row ``number`` of the matrix.
@@ -62,11 +86,12 @@ class RowHash:
         Returns a view of ``storage``, one row of ``pad_storage``: (6, CHUNK_LANES, 2) words, where scalar k
         of a row is blocks 2k and 2k + 1, little-endian.
         """
-        self._cipher.update_into(rows.data, self._inner.view(np.uint8).data)
-        inner = self._inner[:-2].reshape(CHUNK_LANES, 2)
-        np.add(_TWEAKS, np.uint64(_BLOCKS * number), out=self._tweaked[:, :, 0])
-        np.bitwise_xor(self._tweaked[:, :, 0], inner[:, 0], out=self._tweaked[:, :, 0])
-        self._tweaked[:, :, 1] = inner[:, 1]
-        self._cipher.update_into(self._tweaked.reshape(-1).view(np.uint8).data, storage.view(np.uint8).data)
+        memory, tweaked = self._memory, self._memory.tweaked
+        self._cipher.update_into(rows.data, memory.inner.view(np.uint8).data)
+        inner = memory.inner[:-2].reshape(CHUNK_LANES, 2)
+        np.add(_TWEAKS, np.uint64(_BLOCKS * number), out=tweaked[:, :, 0])
+        np.bitwise_xor(tweaked[:, :, 0], inner[:, 0], out=tweaked[:, :, 0])
+        tweaked[:, :, 1] = inner[:, 1]
+        self._cipher.update_into(tweaked.reshape(-1).view(np.uint8).data, storage.view(np.uint8).data)
         blocks = storage[:-2].reshape(_BLOCKS, CHUNK_LANES, 2)
         return np.bitwise_xor(blocks, inner, out=blocks)
