@@ -182,7 +182,7 @@ def start_presign(
         group_key=share.group_key,
         pairs={peer: pairs[peer] for peer in peers},
         gadget=vole.gadget(params.session),
-        memory=vole.Memory(),
+        memory=vole.Memory(params.batch),
     )
     first = partial(
         _commit, party, lagrange(share.index, members) * share.share % Q, RandomStream(randomness)

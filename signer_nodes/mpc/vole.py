@@ -9,12 +9,13 @@ For each instance b of a batch the sender puts in a_1, a_2, the receiver holds c
     d_jk = (α0 or α1 by β_j)_jk + β_j·ã_jk,   c_k = −⟨g, α0_k⟩,   d_k = ⟨g, d_k⟩
 
 The receiver recomputes μ_j as d_j3 + θ1·d_j1 + θ2·d_j2 − β_j·η. A difference says bits of β: it bans.
-Instances are worked on by chunks, which share memory. ``vole_reference`` computes the same one number at a
+Instances are worked on by chunks, which reuse memory. ``vole_reference`` computes the same one number at a
 time; tests compare the two.
 """
 
 import hashlib
 import hmac
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TypeAlias
@@ -27,13 +28,14 @@ from signer_nodes.mpc.curve import Q
 from signer_nodes.mpc.ot import lanes
 from signer_nodes.mpc.ot.extension import Direction, ReceiverRows, SenderRows
 from signer_nodes.mpc.ot.lanes import Floats
-from signer_nodes.mpc.ot.rows import CHUNK, LANES, SCALARS, Bytes, RowMemory
+from signer_nodes.mpc.ot.rows import LANES, SCALARS, Bytes, RowMemory
 
 DIFFERENCES_BYTES = SCALARS * LANES * 32
 INSTANCE_BYTES = DIFFERENCES_BYTES + 64
 """Bytes of one instance in the sender's message: ã, η, and the hash of all μ."""
 
 Pair: TypeAlias = tuple[int, int]
+_CHUNK_MAX = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,11 +52,20 @@ class Gadget:
 
 
 class Memory:
-    """What every multiplication of a run works in, one after the other: about 2 MB of secrets."""
+    """What every multiplication of a run works in, one after the other: about 4 MB, full of secrets.
 
-    def __init__(self) -> None:
-        self.lanes = lanes.Lanes()
-        self.rows = RowMemory()
+    Fresh memory would cost more time than the arithmetic, and so would chunks that outgrow the processor's
+    cache: a chunk is at most 8 instances.
+    """
+
+    def __init__(self, batch: int) -> None:
+        self.chunk = math.gcd(batch, _CHUNK_MAX)
+        self.lanes = lanes.Lanes(self.chunk)
+        self.rows = RowMemory(self.chunk * LANES)
+
+    def chunks(self, batch: int) -> list[slice]:
+        """The instances of a batch, chunk by chunk."""
+        return [slice(at, at + self.chunk) for at in range(0, batch, self.chunk)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +112,7 @@ def send(
         raise CallerError(f"got {len(inputs)} inputs for a batch of {direction.batch}")
     work, zeros = memory.lanes, []
     differences = np.empty((direction.batch, SCALARS, LANES, 32), dtype=np.uint8)
-    for chunk, (zero, one) in zip(_chunks(direction), rows.pads(memory.rows), strict=True):
+    for chunk, (zero, one) in zip(memory.chunks(direction.batch), rows.pads(memory.rows), strict=True):
         constants = lanes.difference_constants([(*item.values, item.check) for item in inputs[chunk]])
         work.subtract(zero, one, constants=constants, out=differences[chunk])
         zeros.append(zero)
@@ -109,8 +120,8 @@ def send(
     thetas = [_theta(digest, b) for b in range(direction.batch)]
     matrices = lanes.combinations([(*theta, 0) for theta in thetas])
     hashes: list[bytes] = []
-    products = lanes.product_storage(len(zeros))
-    for chunk, zero, storage in zip(_chunks(direction), zeros, products, strict=True):
+    products = lanes.room_for_products(len(zeros), memory.chunk)
+    for chunk, zero, storage in zip(memory.chunks(direction.batch), zeros, products, strict=True):
         work.load(zero)
         work.products(vector.digits, storage)
         hashes += _mu_hashes(digest, chunk, mus=work.combine(matrices[chunk]))
@@ -153,8 +164,10 @@ def receive(
     digest = _digest(direction, rows.transcript, message.differences)
     matrices = lanes.combinations([(*_theta(digest, b), Q - eta) for b, eta in enumerate(message.etas)])
     work, found = memory.lanes, []
-    products = lanes.product_storage(direction.batch // CHUNK)
-    for chunk, pads, storage in zip(_chunks(direction), rows.pads(memory.rows), products, strict=True):
+    products = lanes.room_for_products(direction.batch // memory.chunk, memory.chunk)
+    for chunk, pads, storage in zip(
+        memory.chunks(direction.batch), rows.pads(memory.rows), products, strict=True
+    ):
         work.load(pads)
         work.add_chosen(message.differences[chunk], rows.choices[chunk])
         work.products(vector.digits, storage)
@@ -162,10 +175,6 @@ def receive(
     if not hmac.compare_digest(b"".join(found), b"".join(message.check_hashes)):
         raise FaultyParticipant(direction.sender, "the multiplication's check failed", ban=True)
     return lanes.inner_products(products)
-
-
-def _chunks(direction: Direction) -> list[slice]:
-    return [slice(at, at + CHUNK) for at in range(0, direction.batch, CHUNK)]
 
 
 def _mu_hashes(digest: bytes, chunk: slice, *, mus: Bytes) -> list[bytes]:

@@ -22,6 +22,14 @@ def gadget(session: bytes) -> list[int]:
     return [_wide(prefix + number.to_bytes(2, "big")) for number in range(XI)]
 
 
+def column(direction: Direction, seed: bytes, *, number: int) -> bytes:
+    """One column of pseudorandom bytes: AES-256-CTR from counter block 2, under a key of its own."""
+    prefix = tagged_hash("quorumkeep/mpc/ot-extension/column/v1", direction.session, direction.pair)
+    key = hashlib.sha256(prefix + number.to_bytes(2, "big") + seed).digest()
+    counter = modes.CTR((2).to_bytes(16, "big"))
+    return Cipher(algorithms.AES256(key), counter).encryptor().update(bytes(direction.column_bytes))
+
+
 def transpose(matrix: Sequence[bytes]) -> list[bytes]:
     """128 columns of n bytes as 8·n rows of 16 bytes."""
     rows = []

@@ -21,20 +21,17 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from policy.encoding import tagged_hash
 from policy.errors import CallerError, FaultyParticipant
 from signer_nodes.mpc.ot.rows import (
-    CHUNK,
-    CHUNK_LANES,
     LANES,
     Bytes,
     RowHash,
     RowMemory,
     Words,
-    pad_storage,
     transpose_bits,
 )
 
 COLUMNS = 128
 MASK_BYTES = 32
-BATCH_MULTIPLE = CHUNK
+BATCH_MULTIPLE = 4
 BATCH_MAX = 128
 
 _TAG_BYTES = 32
@@ -87,13 +84,13 @@ class ReceiverRows:
     transcript: bytes
 
     def pads(self, memory: RowMemory) -> Iterator[Words]:
-        """The chosen pads of each chunk of instances, in ``memory`` that the next chunk overwrites.
+        """The chosen pads of ``memory.rows`` transfers at a time; the next overwrite them.
 
         They are as ``RowHash.pads`` gives them: three numbers below 2**256 for every transfer.
         """
         hasher = RowHash(self.row_key, memory)
-        for number in range(0, len(self.rows), CHUNK_LANES):
-            yield hasher.pads(self.rows[number : number + CHUNK_LANES], number, storage=memory.storage)
+        for number in range(0, len(self.rows), memory.rows):
+            yield hasher.pads(self.rows[number : number + memory.rows], number, out=memory.pads)
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,16 +103,14 @@ class SenderRows:
     transcript: bytes
 
     def pads(self, memory: RowMemory) -> Iterator[tuple[Words, Words]]:
-        """The pads of each chunk for choice 0, to keep, and for choice 1, which the next chunk overwrites."""
+        """The pads of ``memory.rows`` transfers at a time: for 0, and for 1, which the next overwrite."""
         hasher = RowHash(self.row_key, memory)
-        zeros = pad_storage(len(self.rows) // CHUNK_LANES)
-        flipped = self.rows.view(np.uint64) ^ np.frombuffer(self.delta, np.uint64)
-        ones = flipped.view(np.uint8)
-        for chunk, storage in enumerate(zeros):
-            number = chunk * CHUNK_LANES
-            lanes = slice(number, number + CHUNK_LANES)
-            zero = hasher.pads(self.rows[lanes], number, storage=storage)
-            yield zero, hasher.pads(ones[lanes], number, storage=memory.storage)
+        flipped = (self.rows.view(np.uint64) ^ np.frombuffer(self.delta, np.uint64)).view(np.uint8)
+        for at, room in enumerate(memory.room_for_pads(len(self.rows) // memory.rows)):
+            number = at * memory.rows
+            part = slice(number, number + memory.rows)
+            zero = hasher.pads(self.rows[part], number, out=room)
+            yield zero, hasher.pads(flipped[part], number, out=memory.pads)
 
 
 def check_batch(batch: int) -> None:

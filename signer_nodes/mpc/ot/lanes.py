@@ -1,4 +1,4 @@
-"""Arithmetic mod q on the lanes of a chunk of instances at once, in NumPy.
+"""Arithmetic mod q on the lanes of several instances at once, in NumPy.
 
 A scalar is held in one of two forms, always with one array for each place of all lanes, so that an
 operation on a place runs over contiguous memory:
@@ -18,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from signer_nodes.mpc.curve import Q
-from signer_nodes.mpc.ot.rows import CHUNK, CHUNK_LANES, LANES, SCALARS, Bytes, Words
+from signer_nodes.mpc.ot.rows import LANES, SCALARS, Bytes, Words
 
 Floats: TypeAlias = npt.NDArray[np.float64]
 Integers: TypeAlias = npt.NDArray[np.int64]
@@ -37,77 +37,82 @@ _DIAGONALS: Final = (
 
 
 class Lanes:
-    """A chunk of 4 instances of 416 lanes, three scalars a lane; load limbs, then ask for their products."""
+    """So many ``instances`` of 416 lanes, three scalars a lane: load limbs, then ask for their products."""
 
-    def __init__(self) -> None:
-        self._words = np.empty((4, SCALARS, CHUNK_LANES), dtype=np.uint64)
-        self._carry = np.empty((SCALARS, CHUNK_LANES), dtype=np.uint64)
-        self._term = np.empty((SCALARS, CHUNK_LANES), dtype=np.uint64)
-        self._flags = np.empty((3, SCALARS, CHUNK_LANES), dtype=np.bool_)
-        self._limbs = np.zeros((SCALARS * _LIMBS + 1, CHUNK_LANES))  # the last row: choice bits
-        self._chosen = np.empty((CHUNK, SCALARS, LANES, 4), dtype=np.uint64)
-        self._addend = np.empty((SCALARS, 4, 2, CHUNK, LANES))
-        self._sums = np.empty((2 * _LIMBS, CHUNK, LANES))
-        self._digits = np.empty((2, _LIMBS, CHUNK_LANES), dtype=np.int64)
-        self._shifted = np.empty((2, _LIMBS, CHUNK_LANES), dtype=np.int64)
+    def __init__(self, instances: int) -> None:
+        lanes = instances * LANES
+        self._instances = instances
+        self._words = np.empty((4, SCALARS, lanes), dtype=np.uint64)
+        self._carry = np.empty((SCALARS, lanes), dtype=np.uint64)
+        self._term = np.empty((SCALARS, lanes), dtype=np.uint64)
+        self._flags = np.empty((3, SCALARS, lanes), dtype=np.bool_)
+        self._limbs = np.zeros((SCALARS * _LIMBS + 1, lanes))  # the last row: choice bits
+        self._chosen = np.empty((instances, SCALARS, LANES, 4), dtype=np.uint64)
+        self._addend = np.empty((SCALARS * _LIMBS, lanes))
+        self._sums = np.empty((2 * _LIMBS, lanes))
+        self._digits = np.empty((2, _LIMBS, lanes), dtype=np.int64)
+        self._shifted = np.empty((2, _LIMBS, lanes), dtype=np.int64)
 
     def subtract(self, zero: Words, one: Words, *, constants: Words, out: Bytes) -> None:
         """``zero`` − ``one`` + constant mod q in every lane: pads, and ``difference_constants``.
 
-        ``out`` gets (4, 3, 416, 32) bytes, each scalar big-endian.
+        ``out`` gets (instances, 3, 416, 32) bytes, each scalar big-endian.
         """
         words, carry = self._words, self._carry
-        left, right = (pads.reshape(SCALARS, 2, CHUNK_LANES, 2) for pads in (zero, one))
+        left, right = (pads.reshape(SCALARS, 2, -1, 2) for pads in (zero, one))
         carry.fill(0)
         for place, word in enumerate(words):
             # −y is ~y + 1 − 2**256; the constants make up for the rest
             np.invert(right[:, place // 2, :, place % 2], out=word)
             _add(word, left[:, place // 2, :, place % 2], carry=self._flags[0])
-            by_instance = self._flags[1].reshape(SCALARS, CHUNK, LANES)
-            _add(word.reshape(SCALARS, CHUNK, LANES), constants[place], carry=by_instance)
+            by_instance = self._flags[1].reshape(SCALARS, -1, LANES)
+            _add(word.reshape(SCALARS, -1, LANES), constants[place], carry=by_instance)
             _add(word, carry, carry=self._flags[2])
             np.copyto(carry, self._flags.view(np.uint8).sum(axis=0, dtype=np.uint8))
         self._fold()
         _settle(words, self._carry, term=self._term)
-        scalars = out.view(">u8").reshape(CHUNK, SCALARS, LANES, 4)
-        scalars[...] = words[::-1].reshape(4, SCALARS, CHUNK, LANES).transpose(2, 1, 3, 0)
+        scalars = out.view(">u8").reshape(-1, SCALARS, LANES, 4)
+        scalars[...] = words[::-1].reshape(4, SCALARS, -1, LANES).transpose(2, 1, 3, 0)
 
     def load(self, pads: Words) -> None:
-        """Take the limbs of ``pads`` as the chunk's scalars."""
-        halves = pads.view("<u4").reshape(SCALARS, 2, CHUNK_LANES, 4)
-        limbs = self._limbs[:-1].reshape(SCALARS, 2, 4, CHUNK_LANES)
+        """Take the limbs of ``pads`` as the scalars of all lanes."""
+        halves = pads.view("<u4").reshape(SCALARS, 2, -1, 4)
+        limbs = self._limbs[:-1].reshape(SCALARS, 2, 4, -1)
         np.copyto(limbs, halves.transpose(0, 1, 3, 2))
 
     def add_chosen(self, differences: Bytes, choices: Bytes) -> None:
-        """Add ``differences`` (4, 3, 416, 32) in the lanes whose choice bit (4, 416) is one. Once a load."""
+        """Add ``differences`` (instances, 3, 416, 32) where ``choices`` (instances, 416) are one. Once."""
         self._limbs[-1] = choices.reshape(-1)
-        mask = (np.uint64(0) - choices.astype(np.uint64)).reshape(CHUNK, 1, LANES, 1)
-        received = differences.view(np.uint64).reshape(CHUNK, SCALARS, LANES, 4)
+        mask = (np.uint64(0) - choices.astype(np.uint64))[:, np.newaxis, :, np.newaxis]
+        received = differences.view(np.uint64).reshape(self._chosen.shape)
         chosen = np.bitwise_and(received, mask, out=self._chosen).byteswap(inplace=True)
-        limbs = chosen.view("<u4").reshape(CHUNK, SCALARS, LANES, 4, 2)
-        np.copyto(self._addend, limbs[:, :, :, ::-1].transpose(1, 3, 4, 0, 2))
-        self._limbs[:-1] += self._addend.reshape(SCALARS * _LIMBS, CHUNK_LANES)
+        limbs = chosen.view("<u4").reshape(-1, SCALARS, LANES, 4, 2)[:, :, :, ::-1].transpose(1, 3, 4, 0, 2)
+        np.copyto(self._addend.reshape(limbs.shape), limbs)
+        self._limbs[:-1] += self._addend
 
     def products(self, vector: Floats, out: Floats) -> None:
         """Digit products of ``vector`` (416, 32) with the first two scalars of the loaded lanes.
 
-        ``out`` (64, 32) is a chunk's part of what ``inner_products`` adds up.
+        ``out`` (2, 8, instances, 32) is one part of what ``inner_products`` adds up.
         """
-        rows = self._limbs[: 2 * _LIMBS].reshape(2 * _LIMBS * CHUNK, LANES)
-        np.matmul(rows, vector, out=out)
+        rows = self._limbs[: 2 * _LIMBS].reshape(-1, LANES)
+        np.matmul(rows, vector, out=out.reshape(-1, _DIGITS))
 
-    def combine(self, matrix: Floats) -> Bytes:
-        """A linear combination of every lane's loaded scalars mod q: (4, 416, 32) bytes, big-endian.
+    def combine(self, matrices: Floats) -> Bytes:
+        """A linear combination of every lane's loaded scalars mod q: (instances, 416, 32) bytes, big-endian.
 
-        ``matrix``: ``combinations`` of the 4 instances.
+        ``matrices`` has one of ``combinations`` for each instance.
         """
-        limbs = self._limbs.reshape(-1, CHUNK, LANES).transpose(1, 0, 2)
-        np.matmul(matrix, limbs, out=self._sums.transpose(1, 0, 2))
-        np.copyto(self._digits.reshape(2 * _LIMBS, CHUNK, LANES), self._sums, casting="unsafe")
+        limbs, sums = (
+            array.reshape(-1, self._instances, LANES).transpose(1, 0, 2)
+            for array in (self._limbs, self._sums)
+        )
+        np.matmul(matrices, limbs, out=sums)
+        np.copyto(self._digits, self._sums.reshape(self._digits.shape), casting="unsafe")
         words, over = self._reduce_digits()
         _settle(words, over, term=self._term[0])
-        scalars = np.empty((CHUNK, LANES, 4), dtype=">u8")
-        scalars[...] = words[::-1].reshape(4, CHUNK, LANES).transpose(1, 2, 0)
+        scalars = np.empty((self._instances, LANES, 4), dtype=">u8")
+        scalars[...] = words[::-1].reshape(4, -1, LANES).transpose(1, 2, 0)
         return scalars.view(np.uint8)
 
     def _fold(self) -> None:
@@ -171,13 +176,13 @@ def _settle(words: Words, over: Words, *, term: Words) -> None:
 
 
 def difference_constants(scalars: Sequence[Sequence[int]]) -> Words:
-    """What ``Lanes.subtract`` takes for three scalars in [0, q) of each of 4 instances: (4, 3, 4, 1) words.
+    """What ``Lanes.subtract`` takes for three scalars in [0, q) of each instance: (4, 3, instances, 1) words.
 
     Scalar + 1 − 2**256 mod q, for −y in two's complement, plus c, for the final comparison with q.
     """
     values = ((scalar + 1 - _C) % Q + _C for instance in scalars for scalar in instance)
     data = b"".join(value.to_bytes(32, "little") for value in values)
-    words = np.frombuffer(data, dtype="<u8").reshape(CHUNK, SCALARS, 4)
+    words = np.frombuffer(data, dtype="<u8").reshape(-1, SCALARS, 4)
     return np.ascontiguousarray(words.transpose(2, 1, 0))[..., np.newaxis]
 
 
@@ -226,18 +231,17 @@ def limbs_of(scalars: Sequence[int]) -> Floats:
     return np.frombuffer(data, "<u4").reshape(-1, _LIMBS).astype(np.float64)
 
 
-def product_storage(chunks: int) -> Floats:
-    """Room for the products of so many chunks: hand one part of it to ``Lanes.products``."""
-    return np.empty((chunks, 2 * _LIMBS * CHUNK, _DIGITS))
+def room_for_products(parts: int, instances: int) -> Floats:
+    """Room for so many calls of ``Lanes.products``: each takes one part of it."""
+    return np.empty((parts, 2, _LIMBS, instances, _DIGITS))
 
 
 def inner_products(products: Floats) -> list[tuple[int, int]]:
-    """⟨vector, scalar 1⟩ and ⟨vector, scalar 2⟩ mod q of every instance, from all chunks' products.
+    """⟨vector, scalar 1⟩ and ⟨vector, scalar 2⟩ mod q of every instance, from all parts.
 
     Exact: a digit below 2**8 times a limb below 2**33, 416 lanes and 8 places make less than 2**53.
     """
-    chunks = products.reshape(-1, 2, _LIMBS, CHUNK, _DIGITS)
-    rows = chunks.transpose(0, 3, 1, 2, 4).reshape(-1, _LIMBS * _DIGITS)
+    rows = products.transpose(0, 3, 1, 2, 4).reshape(-1, _LIMBS * _DIGITS)
     values = integers(rows @ _DIAGONALS, bits=8)
     return list(zip(values[::2], values[1::2], strict=True))
 

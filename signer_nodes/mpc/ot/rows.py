@@ -14,19 +14,13 @@ LANES: Final = 416
 """ξ = κ + 2·λ_s: the number of choice bits, and so of oblivious transfers, a multiplication takes."""
 SCALARS: Final = 3
 """Scalars a transfer carries: ℓ = 2 inputs and ρ = 1 check."""
-CHUNK: Final = 4
-"""Instances worked on at once: as many as divide every batch, and few enough for the processor's cache."""
-CHUNK_LANES: Final = CHUNK * LANES
-
 Bytes: TypeAlias = npt.NDArray[np.uint8]
 Words: TypeAlias = npt.NDArray[np.uint64]
 
 _BLOCKS: Final = 2 * SCALARS  # AES blocks a row is hashed to: two for a scalar
-_STORAGE_WORDS: Final = 2 * (_BLOCKS * CHUNK_LANES + 1)
 _SWAPS: Final = tuple(
     (distance, np.uint64(mask * 0x0101010101010101)) for distance, mask in ((4, 0x0F), (2, 0x33), (1, 0x55))
 )
-_TWEAKS: Final = np.arange(_BLOCKS * CHUNK_LANES, dtype=np.uint64).reshape(CHUNK_LANES, _BLOCKS).T.copy()
 
 
 def transpose_bits(matrix: Bytes) -> Bytes:
@@ -53,22 +47,23 @@ def transpose_bits(matrix: Bytes) -> Bytes:
     return rows.reshape(-1, 16)
 
 
-def pad_storage(chunks: int) -> Words:
-    """Room for the pads of so many chunks: hand one row of it to ``RowHash.pads``."""
-    return np.empty((chunks, _STORAGE_WORDS), dtype=np.uint64)
-
-
 class RowMemory:
-    """The memory of a ``RowHash``, which the next one may use again."""
+    """What a ``RowHash`` of so many ``rows`` at once works in, and a later one again."""
 
-    def __init__(self) -> None:
-        self.inner = np.empty(2 * (CHUNK_LANES + 1), dtype=np.uint64)
-        self.tweaked = np.empty((_BLOCKS, CHUNK_LANES, 2), dtype=np.uint64)
-        self.storage = pad_storage(1)[0]
+    def __init__(self, rows: int) -> None:
+        self.rows = rows
+        self.inner = np.empty(2 * (rows + 1), dtype=np.uint64)
+        self.tweaks = np.arange(_BLOCKS * rows, dtype=np.uint64).reshape(rows, _BLOCKS).T.copy()
+        self.tweaked = np.empty((_BLOCKS, rows, 2), dtype=np.uint64)
+        self.pads = self.room_for_pads(1)[0]
+
+    def room_for_pads(self, calls: int) -> Words:
+        """Room for the pads of so many calls of ``RowHash.pads``: each takes one row of it."""
+        return np.empty((calls, 2 * (_BLOCKS * self.rows + 1)), dtype=np.uint64)
 
 
 class RowHash:
-    """The tweakable hash of one matrix' rows to three numbers below 2**256 each, a chunk at a time.
+    """The tweakable hash of one matrix' rows to three numbers below 2**256 each.
 
     TMMO (ePrint 2019/074) under AES-256: block k of row j is π(π(x) ⊕ i) ⊕ π(x) for the tweak i = 6·j + k.
     ``key`` (32 bytes) serves one matrix only: a repeated tweak under the same key would break correlation
@@ -80,18 +75,18 @@ class RowHash:
         self._cipher = Cipher(algorithms.AES256(key), modes.ECB()).encryptor()  # noqa: S305
         self._memory = memory
 
-    def pads(self, rows: Bytes, number: int, *, storage: Words) -> Words:
-        """The hashes of ``rows`` (CHUNK_LANES, 16), the first of which is row ``number`` of the matrix.
+    def pads(self, rows: Bytes, number: int, *, out: Words) -> Words:
+        """The hashes of ``rows`` (n, 16), n as in the memory; the first is row ``number`` of the matrix.
 
-        Returns a view of ``storage``, one row of ``pad_storage``: (6, CHUNK_LANES, 2) words, where scalar k
-        of a row is blocks 2k and 2k + 1, little-endian.
+        Returns a view of ``out`` (room for one call): (6, n, 2) words, where scalar k of a row is blocks 2k
+        and 2k + 1, little-endian.
         """
         memory, tweaked = self._memory, self._memory.tweaked
         self._cipher.update_into(rows.data, memory.inner.view(np.uint8).data)
-        inner = memory.inner[:-2].reshape(CHUNK_LANES, 2)
-        np.add(_TWEAKS, np.uint64(_BLOCKS * number), out=tweaked[:, :, 0])
+        inner = memory.inner[:-2].reshape(-1, 2)
+        np.add(memory.tweaks, np.uint64(_BLOCKS * number), out=tweaked[:, :, 0])
         np.bitwise_xor(tweaked[:, :, 0], inner[:, 0], out=tweaked[:, :, 0])
         tweaked[:, :, 1] = inner[:, 1]
-        self._cipher.update_into(tweaked.reshape(-1).view(np.uint8).data, storage.view(np.uint8).data)
-        blocks = storage[:-2].reshape(_BLOCKS, CHUNK_LANES, 2)
+        self._cipher.update_into(tweaked.reshape(-1).view(np.uint8).data, out.view(np.uint8).data)
+        blocks = out[:-2].reshape(_BLOCKS, -1, 2)
         return np.bitwise_xor(blocks, inner, out=blocks)
