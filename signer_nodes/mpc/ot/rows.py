@@ -53,8 +53,8 @@ class RowMemory:
     def __init__(self, rows: int) -> None:
         self.rows = rows
         self.inner = np.empty(2 * (rows + 1), dtype=np.uint64)
-        self.tweaks = np.arange(_BLOCKS * rows, dtype=np.uint64).reshape(rows, _BLOCKS).T.copy()
-        self.tweaked = np.empty((_BLOCKS, rows, 2), dtype=np.uint64)
+        self.tweaks = np.arange(0, _BLOCKS * rows, _BLOCKS, dtype=np.uint64)
+        self.tweaked = np.empty((rows, 2), dtype=np.uint64)
         self.pads = self.room_for_pads(1)[0]
 
     def room_for_pads(self, calls: int) -> Words:
@@ -82,11 +82,15 @@ class RowHash:
         and 2k + 1, little-endian.
         """
         memory, tweaked = self._memory, self._memory.tweaked
+        size = tweaked.size
         self._cipher.update_into(rows.data, memory.inner.view(np.uint8).data)
-        inner = memory.inner[:-2].reshape(-1, 2)
-        np.add(memory.tweaks, np.uint64(_BLOCKS * number), out=tweaked[:, :, 0])
-        np.bitwise_xor(tweaked[:, :, 0], inner[:, 0], out=tweaked[:, :, 0])
-        tweaked[:, :, 1] = inner[:, 1]
-        self._cipher.update_into(tweaked.reshape(-1).view(np.uint8).data, out.view(np.uint8).data)
-        blocks = out[:-2].reshape(_BLOCKS, -1, 2)
-        return np.bitwise_xor(blocks, inner, out=blocks)
+        inner = memory.inner[:size].reshape(-1, 2)
+        tweaked[:, 1] = inner[:, 1]
+        for block in range(_BLOCKS):
+            np.add(memory.tweaks, np.uint64(_BLOCKS * number + block), out=tweaked[:, 0])
+            tweaked[:, 0] ^= inner[:, 0]
+            # A cipher wants room for one block more than it writes: the next block's place, or the spare one.
+            place = out[block * size : (block + 1) * size + 2]
+            self._cipher.update_into(tweaked.reshape(-1).view(np.uint8).data, place.view(np.uint8).data)
+            place[:size] ^= memory.inner[:size]
+        return out[:-2].reshape(_BLOCKS, -1, 2)
