@@ -21,16 +21,25 @@ from policy.errors import CallerError, MalformedError, ProtocolError
 Q: Final = 0xFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFEBAAEDCE6AF48A03BBFD25E8CD0364141
 SCALAR_BYTES: Final = 32
 POINT_BYTES: Final = 33
+COORDINATES_BYTES: Final = 64
 _ENCODED_FIELD_PAIR_BYTES: Final = 64
 _DIGEST_BYTES: Final = 32
 
 
 @dataclass(frozen=True, slots=True)
 class Point:
-    """A point of the curve, never infinity: its encoding, and libsecp256k1's form of it, parsed once."""
+    """A point of the curve, never infinity, parsed once: its coordinates, and libsecp256k1's form of it.
 
-    encoded: bytes
+    ``coordinates`` are x and y, 64 bytes: a second canonical encoding, which takes no square root to read.
+    """
+
+    coordinates: bytes
     _parsed: Any = field(repr=False, compare=False)
+
+    @property
+    def encoded(self) -> bytes:
+        """The 33-byte compressed encoding."""
+        return bytes([2 | self.coordinates[-1] & 1]) + self.coordinates[:SCALAR_BYTES]
 
 
 class PointAtInfinity(ProtocolError):
@@ -68,10 +77,17 @@ def point_of(data: bytes) -> bytes:
     return bytes(data)
 
 
-def parse_point(data: bytes) -> Point:
-    """``point_of`` for a point that is computed with."""
-    parsed = _parse(data)
-    return Point(bytes(data), parsed)
+def parse_coordinates(data: bytes) -> Point:
+    """Check a received point: 64 bytes, both coordinates below p, on the curve (so never infinity).
+
+    Raises ``MalformedError``.
+    """
+    if len(data) != COORDINATES_BYTES:
+        raise MalformedError(f"the coordinates of a point have {COORDINATES_BYTES} bytes, got {len(data)}")
+    point = ffi.new("secp256k1_pubkey *")
+    if not lib.secp256k1_ec_pubkey_parse(GLOBAL_CONTEXT.ctx, point, b"\4" + data, 1 + COORDINATES_BYTES):
+        raise MalformedError("64 bytes are not the coordinates of a point of secp256k1")
+    return Point(bytes(data), point)
 
 
 def base_mul(x: int) -> bytes:
@@ -81,8 +97,7 @@ def base_mul(x: int) -> bytes:
 
 def base_point(x: int) -> Point:
     """``base_mul`` for a product that is computed with."""
-    product = _base_product(x)
-    return Point(_serialize(product), product)
+    return _point(_base_product(x))
 
 
 def mul_secret(point: bytes, x: int) -> bytes:
@@ -132,8 +147,7 @@ def sum_points(points: Sequence[Point]) -> Point:
     """``add`` for points that are parsed, and for a sum that is computed with."""
     if not points:
         raise CallerError("a sum of no points is infinity, which has no encoding")
-    total = _sum([point._parsed for point in points])
-    return Point(_serialize(total), total)
+    return _point(_sum([point._parsed for point in points]))
 
 
 def negate(point: bytes) -> bytes:
@@ -200,6 +214,17 @@ def _parse(data: bytes) -> Any:
     if not lib.secp256k1_ec_pubkey_parse(GLOBAL_CONTEXT.ctx, point, bytes(data), POINT_BYTES):
         raise MalformedError("33 bytes are not a compressed point of secp256k1")
     return point
+
+
+def _point(parsed: Any) -> Point:
+    encoded, length = (
+        ffi.new("unsigned char[]", 1 + COORDINATES_BYTES),
+        ffi.new("size_t *", 1 + COORDINATES_BYTES),
+    )
+    lib.secp256k1_ec_pubkey_serialize(
+        GLOBAL_CONTEXT.ctx, encoded, length, parsed, lib.SECP256K1_EC_UNCOMPRESSED
+    )
+    return Point(bytes(ffi.buffer(encoded))[1:], parsed)
 
 
 def _serialize(point: Any) -> bytes:

@@ -365,7 +365,7 @@ def _is_product(point: Point, chi: int, *, gamma: Point, d: int) -> bool:
 
 def _points_commitment(session: bytes, party: int, *, salt: bytes, points: Sequence[Point]) -> bytes:
     tag = "quorumkeep/mpc/presign/commit-points/v1"
-    return tagged_hash(tag, session, party.to_bytes(2, "big"), salt, *(point.encoded for point in points))
+    return tagged_hash(tag, session, party.to_bytes(2, "big"), salt, *(point.coordinates for point in points))
 
 
 def _view(party: _Party, commitments: Mapping[int, Commitments]) -> bytes:

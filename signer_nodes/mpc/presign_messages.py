@@ -8,12 +8,12 @@ from dataclasses import dataclass, field
 
 from policy.errors import FaultyParticipant
 from signer_nodes.mpc import vole
-from signer_nodes.mpc.curve import POINT_BYTES, Point, parse_point, scalar_bytes, scalar_of
+from signer_nodes.mpc.curve import COORDINATES_BYTES, Point, parse_coordinates, scalar_bytes, scalar_of
 from signer_nodes.mpc.ot.extension import Direction
 from signer_nodes.mpc.rounds import blaming
 
 HASH_BYTES = 32
-_INSTANCE_BYTES = 4 * POINT_BYTES + 32
+_INSTANCE_BYTES = 4 * COORDINATES_BYTES + 32
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,9 +51,9 @@ class InstanceOpening:
     psi: int = field(repr=False)
 
     def to_bytes(self) -> bytes:
-        """164 bytes."""
+        """288 bytes."""
         points = (self.R, self.pk, self.gamma_u, self.gamma_v)
-        return b"".join(point.encoded for point in points) + scalar_bytes(self.psi)
+        return b"".join(point.coordinates for point in points) + scalar_bytes(self.psi)
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,8 +98,10 @@ def parse_multiply(body: bytes, incoming: Direction) -> Multiply:
 
 
 def _parse_instance(data: bytes) -> InstanceOpening:
-    R, pk, gamma_u, gamma_v = (parse_point(data[at * POINT_BYTES :][:POINT_BYTES]) for at in range(4))
-    return InstanceOpening(R, pk, gamma_u, gamma_v, scalar_of(data[4 * POINT_BYTES :]))
+    cuts = range(0, len(data), COORDINATES_BYTES)
+    *points, psi = (data[at : at + COORDINATES_BYTES] for at in cuts)
+    R, pk, gamma_u, gamma_v = (parse_coordinates(point) for point in points)
+    return InstanceOpening(R, pk, gamma_u, gamma_v, scalar_of(psi))
 
 
 def _commit_bytes(direction: Direction) -> int:

@@ -61,7 +61,7 @@ IMPURE = [
     "import requests",
     "import web3",
 ]
-NUMERIC = ["import gmpy2", "import numpy as np", "from nacl.bindings import crypto_core_ed25519_add"]
+NUMERIC = ["import numpy as np", "from nacl.bindings import crypto_core_ed25519_add"]
 
 
 @pytest.mark.parametrize(
