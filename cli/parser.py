@@ -209,6 +209,19 @@ def _add_looking(commands: Commands) -> None:
     verify.add_argument(
         "--trust", default="", help="whose log it is, as you were told: the trust.json of genesis sign"
     )
+    bench = _group(commands, "bench", "what things cost on this machine")
+    engine = _command(
+        bench,
+        "engine",
+        "cli.programs:run_bench",
+        "the threshold protocols: medians in processor time, and in units of one base-point product",
+        "quorumkeep bench engine --json",
+    )
+    engine.add_argument("--batch", type=int, default=32, help="presignatures a batch (%(default)s)")
+    engine.add_argument("--repeat", type=int, default=7, help="runs that a median is of (%(default)s)")
+    engine.add_argument(
+        "--quick", action="store_true", help="one run of the smallest batch: shape, not figures"
+    )
 
 
 def _add_payments(commands: Commands) -> None:

@@ -34,6 +34,7 @@ from signer_nodes.api.card import parse_card
 from signer_nodes.api.certificates import Credentials, PinnedIdentity, read_certificate, tls_key_hash
 from signer_nodes.api.client import Target
 from signer_nodes.api.issuing import make_boot_certificate
+from signer_nodes.bench import THREADS_VARIABLE, Effort, measure
 from signer_nodes.config import HsmConfig, NodeConfig, load_config
 from signer_nodes.hsm.device import Pkcs11Hsm
 from signer_nodes.hsm.doctor import refuse_if_open
@@ -112,7 +113,14 @@ def _parser() -> argparse.ArgumentParser:
         command.add_argument("--config", type=Path, required=True)
     for command in (provision, run, accept, doctor):
         command.add_argument("--pin-fd", type=int, help="descriptor to read the PIN from")
-    for command in (provision, joining, accept, doctor):
+    bench = commands.add_parser("bench", help="measure what the protocols cost on this machine")
+    bench.add_argument("--batch", type=int, default=32, help="presignatures a batch (%(default)s)")
+    bench.add_argument("--repeat", type=int, default=7, help="runs that a median is of (%(default)s)")
+    bench.add_argument(
+        "--quick", action="store_true", help="one run of the smallest batch: shape, not figures"
+    )
+    bench.set_defaults(command=_bench)
+    for command in (provision, joining, accept, doctor, bench):
         command.add_argument("--json", action="store_true", help="print one JSON object")
     return parser
 
@@ -171,6 +179,18 @@ def _doctor(options: argparse.Namespace) -> int:
     rows = [asdict(finding) for finding in findings]
     _print(options, {"ok": ok, "findings": rows, "notices": list(notices)}, "\n".join(lines))
     return OK if ok else FAILED
+
+
+def _bench(options: argparse.Namespace) -> int:
+    if os.environ.get(THREADS_VARIABLE) != "1":  # it counts from the start of a process only
+        sys.stdout.flush()
+        command = [sys.executable, "-P", "-m", "signer_nodes.main", *sys.argv[1:]]
+        os.execve(command[0], command, {**os.environ, THREADS_VARIABLE: "1"})  # noqa: S606 - no shell
+    effort = Effort(4, 1) if options.quick else Effort(options.batch, options.repeat)
+    figures = measure(effort, lambda line: print(line, file=sys.stderr, flush=True))
+    lines = [f"{name:24} {json.dumps(figure)}" for name, figure in figures.items()]
+    _print(options, figures, "\n".join(lines))
+    return OK
 
 
 def _run(options: argparse.Namespace) -> int:
