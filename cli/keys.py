@@ -4,29 +4,26 @@ from argparse import Namespace
 from typing import Any
 
 from cli.connection import caller, load_connection
-from cli.results import Misuse, Result, Table
+from cli.results import Result, Table
 from policy.bip32 import checksum_address
 from policy.encoding import parse_canonical
 from policy.entries import ENTRY_BYTES_MAX
 from policy.errors import OperationalError
 
 
-def create(arguments: Namespace) -> Result:
-    """``key create``: have the nodes make a key that exists in no one place."""
+def change(arguments: Namespace) -> Result:
+    """``key create|refresh|reshare``: have the nodes begin a key's next epoch."""
     connection, identity = load_connection(arguments), caller(arguments)
-    if arguments.key not in connection.policy.keys:
-        known = ", ".join(sorted(connection.policy.keys))
-        raise Misuse(f"the policy has no key {arguments.key[:64]!r}: it has {known}")
     with connection.open(identity) as client:
-        body = parse_canonical(
-            client.create_key(arguments.key, timeout_s=arguments.timeout), bytes_max=ENTRY_BYTES_MAX
-        )
+        answer = client.change_key(arguments.key, arguments.change, timeout_s=arguments.timeout)
+    body = parse_canonical(answer, bytes_max=ENTRY_BYTES_MAX)
     if not isinstance(body, dict):
         raise OperationalError("the coordinator answered with no key: look at its log")
     return Result(
         {name: body[name] for name in ("key", "epoch", "min_signers", "participants", "group_key")},
         (
-            f"key {body['key']}: any {body['min_signers']} of {_words(body['participants'])} sign with it;",
+            f"key {body['key']}, epoch {body['epoch']}: any {body['min_signers']} of "
+            f"{_words(body['participants'])} sign with it;",
             f"  group key {body['group_key']}",
         ),
     )
@@ -53,6 +50,10 @@ def status(arguments: Namespace) -> Result:
         (node["name"], "up" if node["live"] else "down", str(node["size"]), node["problem"])
         for node in document["nodes"]
     )
+    keys = tuple(
+        (key["key"], str(key["epoch"]), f"{key['min_signers']} of {_words(key['participants'])}", key["gap"])
+        for key in document["keys"]
+    )
     pools = tuple((pool["key"], _words(pool["signers"]), str(pool["stock"])) for pool in document["pools"])
     counts = ", ".join(f"{count} {state}" for state, count in sorted(document["requests"].items()))
     return Result(
@@ -61,6 +62,7 @@ def status(arguments: Namespace) -> Result:
             f"{document['origin']}: {document['size']} entries, {document['quorum_size']} of them cosigned"
             + ("; FROZEN" if document["frozen"] else ""),
             Table(("cosigner", "is", "entries", "problem"), nodes),
+            Table(("key", "epoch", "sign", "to do"), keys),
             Table(("key", "signing set", "presignatures"), pools),
             f"requests: {counts or 'none yet'}",
         ),

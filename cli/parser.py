@@ -20,6 +20,7 @@ def build_parser() -> ArgumentParser:
     _add_genesis(commands)
     _add_running(commands)
     _add_looking(commands)
+    _add_bench(commands)
     _add_payments(commands)
     _add_demo(commands)
     return parser
@@ -169,16 +170,24 @@ def _add_running(commands: Commands) -> None:
 
 def _add_looking(commands: Commands) -> None:
     key = _group(commands, "key", "keys that the nodes share")
-    create = _command(
-        key,
-        "create",
-        "cli.keys:create",
-        "have the nodes make a key of the policy",
-        "quorumkeep key create main --as people/anna",
-    )
-    create.add_argument("key", help="its name in the policy")
-    create.add_argument("--timeout", type=float, default=120.0, help="seconds (%(default)s)")
-    _as(create, "an administrator")
+    for verb, change, what in (
+        ("create", "generate", "have the nodes make a key of the policy"),
+        (
+            "refresh",
+            "refresh",
+            "new shares for the same nodes; fewer than min_signers old ones are worthless then",
+        ),
+        (
+            "reshare",
+            "reshare",
+            "new shares for the nodes that the policy names now; replaces a lost one",
+        ),
+    ):
+        command = _command(key, verb, "cli.keys:change", what, f"quorumkeep key {verb} main --as people/anna")
+        command.set_defaults(change=change)
+        command.add_argument("key", help="its name in the policy")
+        command.add_argument("--timeout", type=float, default=120.0, help="seconds (%(default)s)")
+        _as(command, "an administrator")
     address = _command(
         commands,
         "address",
@@ -209,6 +218,9 @@ def _add_looking(commands: Commands) -> None:
     verify.add_argument(
         "--trust", default="", help="whose log it is, as you were told: the trust.json of genesis sign"
     )
+
+
+def _add_bench(commands: Commands) -> None:
     bench = _group(commands, "bench", "what things cost on this machine")
     engine = _command(
         bench,

@@ -159,10 +159,10 @@ class CustodyClient:
         document = parse_canonical(reply.document, bytes_max=STATUS_BYTES_MAX)
         return document if isinstance(document, dict) else {}
 
-    def create_key(self, key: str, *, timeout_s: float = 120.0) -> bytes:
+    def change_key(self, key: str, change: str, *, timeout_s: float = 120.0) -> bytes:
         """Have the nodes make a key (as an administrator); the canonical body of its entry."""
-        call = pb.CreateKeyCall(key=key)
-        return self._ask("CreateKey", call, self._stub.CreateKey, timeout_s=timeout_s).body
+        call = pb.ChangeKeyCall(key=key, change=change)
+        return self._ask("ChangeKey", call, self._stub.ChangeKey, timeout_s=timeout_s).body
 
     def log_note(self) -> bytes:
         """The newest checkpoint with w cosignatures."""

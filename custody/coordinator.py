@@ -6,12 +6,12 @@ from collections.abc import Awaitable, Callable
 from functools import partial
 
 from custody import approvals, payments, replacing, settle
-from custody.bans import Bans
 from custody.branches import ask_heads
 from custody.burns import Burns
 from custody.candidates import EMPTY, Tip, extend
 from custody.duties import Errand, Handler
 from custody.lease import LEASE_MS, keep_lease
+from custody.node_statements import NodeStatements
 from custody.parts import Parts
 from custody.publish import Publisher
 from custody.replication import Published
@@ -66,7 +66,7 @@ async def run(parts: Parts, publisher: Publisher | None) -> None:
         group.create_task(parts.pools.run(lambda: parts.sequencer.state), name="pools")
         group.create_task(parts.duties.run(), name="duties")
         group.create_task(burns.run(parts), name="burns")
-        group.create_task(Bans().run(parts), name="bans")
+        group.create_task(NodeStatements().run(parts), name="node statements")
         group.create_task(keep_lease(parts.database, parts.now_ms), name="lease")
         group.create_task(approvals.run(parts), name="approvals")
         if publisher is not None:

@@ -167,7 +167,8 @@ class Pools:
     async def _stock_up(self, group: SigningSet, fresh: tuple[FreshPresignature, ...], boots: str) -> None:
         signers = ",".join(group.signers)
         items = [
-            PooledPresignature(one.presignature, one.nonce_point, group.key, signers, boots) for one in fresh
+            PooledPresignature(one.presignature, one.nonce_point, group.key, group.epoch, signers, boots)
+            for one in fresh
         ]
         await self._database.add_presignatures(items)
         self._of(group).extend(items)
@@ -208,7 +209,7 @@ class Pools:
 
 
 def _set_of(item: PooledPresignature) -> SigningSet:
-    return SigningSet(item.key, tuple(item.signers.split(",")))
+    return SigningSet(item.key, item.epoch, tuple(item.signers.split(",")))
 
 
 async def _wait(event: asyncio.Event, timeout_s: float) -> None:

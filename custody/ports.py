@@ -127,6 +127,16 @@ class FreshPresignature:
     nonce_point: bytes
 
 
+@dataclass(frozen=True, slots=True)
+class KeyOrder:
+    """A run that begins an epoch of a key: how, and by whom in a resharing. ``attempt`` tells runs apart."""
+
+    key: str
+    change: str
+    attempt: int
+    dealers: tuple[str, ...] = ()
+
+
 class Node(Protocol):
     """A cosigner: a node or a witness. Calls may be repeated.
 
@@ -157,8 +167,8 @@ class Node(Protocol):
     async def finish(self, note: bytes, jobs: tuple[FinishJob, ...]) -> Finished:
         """Round 2: a note with w cosignatures, and the openings."""
 
-    async def keygen(self, key: str, attempt: int) -> tuple[bytes, bytes]:
-        """Take part in making a key: its body, and the node's signature over it."""
+    async def change_key(self, order: KeyOrder) -> tuple[bytes, bytes]:
+        """Take part in beginning a key's next epoch: its body, and the node's signature over it."""
 
     async def presign(
         self, key: str, signers: tuple[str, ...], *, batch_id: int, batch: int

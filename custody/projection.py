@@ -38,6 +38,7 @@ def changes(folded: Folded) -> tuple[Change, ...]:
             | e.KeyEntry()
             | e.BurnEntry()
             | e.BanEntry()
+            | e.ShredEntry()
             | e.ChangeEntry()
             | e.OrderEntry()
             | e.VersionEntry()

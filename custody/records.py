@@ -115,6 +115,7 @@ class PooledPresignature:
     presignature: bytes
     nonce_point: bytes
     key: str
+    epoch: int
     signers: str
     boots: str
 

@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator
 
 from custody import approvals
 from custody.api.errors import CallRefused, Code
-from custody.keys import create_key
+from custody.keys import change_key, key_report
 from custody.parts import Parts
 from custody.planning import Account, account_at, key_of
 from custody.records import REQUEST_BYTES_MAX, IdempotencyConflict, RequestRecord, new_request
@@ -108,12 +108,12 @@ class Service:
             raise CallRefused(Code.UNKNOWN_KEY, str(error)) from error
         return account_at(key, path or known.paths[0]), known.chain, key.group_key
 
-    async def create_key(self, caller: str, key: str) -> bytes:
-        """Have the nodes make a key; for administrators."""
+    async def change_key(self, caller: str, key: str, *, change: str) -> bytes:
+        """Have the nodes begin a key's next epoch; for administrators."""
         if caller not in self._parts.sequencer.state.roster.administrators:
-            raise CallRefused(Code.FORBIDDEN, f"{caller} is no administrator: they have keys made")
+            raise CallRefused(Code.FORBIDDEN, f"{caller} is no administrator: they have keys changed")
         try:
-            return canonical(await create_key(self._parts, key))
+            return canonical(await change_key(self._parts, key, change=change))
         except OperationalError as error:
             raise CallRefused(Code.UNAVAILABLE, str(error)) from error
 
@@ -147,7 +147,7 @@ class Service:
             "quorum_size": parts.replication.quorum.size,
             "frozen": state.frozen,
             "policy": state.policy_hash.hex(),
-            "keys": [*sorted(state.keys)],
+            "keys": [key_report(state, key) for _, key in sorted(state.keys.items())],
             "nodes": nodes,
             "pools": pools,
             "requests": requests,

@@ -16,9 +16,10 @@ SETS_MAX = 12
 
 @dataclass(frozen=True, slots=True)
 class SigningSet:
-    """A key and t of its participants, in order of name."""
+    """A key in one epoch and t of its participants, in order of name."""
 
     key: str
+    epoch: int
     signers: tuple[str, ...]
 
 
@@ -40,8 +41,8 @@ def set_without(state: State, key: KeyRecord, *, absent: Iterable[str]) -> Signi
 
 
 def usable(state: State, key: KeyRecord, *, group: SigningSet) -> bool:
-    """Whether the log lets these sign together: all in the roster, and no ban among them."""
-    present = set(group.signers) <= set(state.roster.cosigners)
+    """Whether the log lets these sign together: in this epoch, all in the roster, and no ban among them."""
+    present = group.epoch == key.epoch and set(group.signers) <= set(state.roster.cosigners)
     return present and state.mutual_ban(key.key, key.epoch, signers=group.signers) is None
 
 
@@ -74,7 +75,7 @@ def _set_lacking(
         return None
     while len(out) < spare:
         out |= {max(sorted(set(names) - out), key=lambda name: _gain(out, name, wished))}
-    return SigningSet(key.key, tuple(name for name in names if name not in out))
+    return SigningSet(key.key, key.epoch, tuple(name for name in names if name not in out))
 
 
 def _without_bans(out: frozenset[str], bans: list[tuple[str, str]], spare: int) -> frozenset[str] | None:

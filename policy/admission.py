@@ -1,4 +1,4 @@
-"""What may enter the log's state: requests, approvals, keys, observations, bans.
+"""What may enter the log's state: requests, approvals, observations.
 
 Each function takes the state and one entry and returns the new state or raises ``Inert`` with the
 reason: an inert entry stands in the log and changes nothing.
@@ -14,7 +14,7 @@ from policy.evaluate import Verdict, evaluate
 from policy.intent import Request, request_id, verify_request
 from policy.roster import COORDINATOR, verified_signers
 from policy.rules import Facts
-from policy.state import ApprovalRecord, JobStatus, KeyRecord, RequestState, State, usage_without
+from policy.state import ApprovalRecord, JobStatus, RequestState, State, usage_without
 
 
 class Inert(ProtocolError):
@@ -130,34 +130,6 @@ def admit_approval(state: State, entry: e.ApprovalEntry) -> tuple[State, bytes]:
     )
 
 
-def admit_key(state: State, entry: e.KeyEntry) -> tuple[State, bytes]:
-    """Take in a key that all its participants have signed for, as the policy describes it."""
-    check_origin(state, entry.origin)
-    wanted = state.policy.keys.get(entry.key)
-    if wanted is None:
-        raise Inert(f"the policy has no key {entry.key}")
-    if (wanted.min_signers, wanted.participants) != (entry.min_signers, entry.participants):
-        raise Inert(f"key {entry.key} was made for other participants than the policy names")
-    if entry.key in state.keys or entry.epoch != 0:
-        raise Inert(f"key {entry.key} exists already")
-    if len(entry.public_shares) != len(entry.participants):
-        raise Inert(f"{len(entry.participants)} participants, but {len(entry.public_shares)} public shares")
-    keys = state.roster.cosigner_keys()
-    signers = verified_signers("keygen", entry.body, signatures=entry.signatures, keys=keys)
-    if signers != frozenset(entry.participants):
-        raise Inert(f"{len(signers)} of {len(entry.participants)} participants signed for key {entry.key}")
-    record = KeyRecord(
-        key=entry.key,
-        epoch=entry.epoch,
-        min_signers=entry.min_signers,
-        participants=entry.participants,
-        group_key=entry.group_key,
-        chain_code=entry.chain_code,
-        public_shares=entry.public_shares,
-    )
-    return replace(state, keys=state.keys.set(entry.key, record)), entry.key.encode()
-
-
 def admit_observation(state: State, entry: e.ObservationEntry) -> tuple[State, bytes]:
     """Close a request whose transaction settled. It gives back no limit and reopens nothing.
 
@@ -175,18 +147,3 @@ def admit_observation(state: State, entry: e.ObservationEntry) -> tuple[State, b
         raise Inert("the request is closed already")
     closed = replace(request, closed=True)
     return replace(state, requests=state.requests.set(entry.request, closed)), entry.request
-
-
-def admit_ban(state: State, entry: e.BanEntry) -> tuple[State, bytes]:
-    """Take in a node's word that it will run no more sessions with a peer on this key and epoch."""
-    check_origin(state, entry.origin)
-    key = state.keys.get(entry.key)
-    if key is None or key.epoch != entry.epoch:
-        raise Inert(f"there is no key {entry.key} in epoch {entry.epoch}")
-    if not {entry.by, entry.against} <= set(key.participants) or entry.by == entry.against:
-        raise Inert("a ban is between two participants of the key")
-    keys = state.roster.cosigner_keys()
-    if verified_signers("ban", entry.body, signatures=entry.signatures, keys=keys) != {entry.by}:
-        raise Inert(f"the ban is not signed by {entry.by} alone")
-    ban = (entry.key, entry.epoch, entry.by, entry.against)
-    return replace(state, bans=state.bans | {ban}), entry.key.encode()

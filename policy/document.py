@@ -18,9 +18,10 @@ from policy.encoding import Json, document_hash
 from policy.errors import MalformedError
 from policy.fields import Fields
 from policy.ids import CHAIN, evm_chain_id
+from policy.suites import DKLS23_SECP256K1, SUITES
 
 CHAINS_MAX, ASSETS_MAX, KEYS_MAX, WALLETS_MAX, LISTS_MAX = 64, 256, 64, 1024, 64
-PATHS_MAX, PARTICIPANTS_MAX, ADDRESSES_MAX = 4096, 32, 10_000
+PATHS_MAX, PARTICIPANTS_MAX, ADDRESSES_MAX = 4096, 9, 10_000
 RULES_MAX, NAMES_MAX, APPROVALS_MAX, APPROVERS_MAX = 512, 256, 8, 16
 WINDOW_MS_MAX = 366 * 24 * 3600 * 1000
 SCOPES = ("wallet", "initiator", "destination")
@@ -53,10 +54,14 @@ class Asset:
 
 @dataclass(frozen=True, slots=True)
 class Key:
-    """A key shared among ``participants``, any ``min_signers`` of whom can sign."""
+    """A key shared among ``participants``, any ``min_signers`` of whom can sign.
+
+    ``imported``: it existed before as a whole, and is to be taken in that way only.
+    """
 
     name: str
-    curve: str
+    suite: str
+    imported: bool
     min_signers: int
     participants: tuple[str, ...]
 
@@ -289,7 +294,8 @@ def _read_key(name: str, fields: Fields) -> Key:
     participants = fields.names("participants", count_min=2, count_max=PARTICIPANTS_MAX)
     return Key(
         name=name,
-        curve=fields.choice("curve", "secp256k1"),
+        suite=fields.choice("suite", *SUITES),
+        imported=fields.boolean("imported") if fields.has("imported") else False,
         min_signers=fields.integer("min_signers", low=2, high=len(participants)),
         participants=participants,
     )
@@ -396,6 +402,7 @@ def _check_definitions(policy: Policy) -> None:
     for name, wallet in policy.wallets.items():
         _check_known(f"wallets.{name}.key", wallet.key, policy.keys, "key")
         _check_known(f"wallets.{name}.chain", wallet.chain, policy.chains, "chain")
+        _check_wallet_key(f"wallets.{name}", wallet, policy.keys[wallet.key])
     tokens = ((f"assets.{a.name}", f"{a.chain} {a.contract}") for a in policy.assets.values() if a.contract)
     _check_distinct(tokens)
     # An account under two wallets would let whoever asks choose the laxer rules.
@@ -404,6 +411,11 @@ def _check_definitions(policy: Policy) -> None:
         for w in policy.wallets.values()
         for i, path in enumerate(w.paths)
     )
+
+
+def _check_wallet_key(path: str, wallet: Wallet, key: Key) -> None:
+    if key.suite != DKLS23_SECP256K1:
+        raise MalformedError(f"{path}.key: {wallet.chain} needs a key of {DKLS23_SECP256K1}, not {key.suite}")
 
 
 def _check_conditions(policy: Policy) -> None:

@@ -7,6 +7,7 @@ An entry is one canonical JSON object: ``kind``, ``time_ms``, ``body``, and what
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TypeAlias
 
 from policy.approval import Approval, Assertion, parse_approval, parse_assertion
@@ -16,13 +17,14 @@ from policy.fields import Fields
 from policy.ids import ID_BYTES
 from policy.intent import Request, parse_request
 from policy.log.merkle import leaf_hash
+from policy.suites import SUITES
 
 ENTRY_BYTES_MAX = 65535
 TX_BYTES_MAX = 8 * 1024
 SIGNERS_MAX = 9
 SIGNATURES_MAX = 64
 JOB_SIGNATURES_MAX = 32
-POINT_BYTES = 33
+GENERATE, IMPORT, REFRESH, RESHARE = KEY_CHANGES = ("generate", "import", "refresh", "reshare")
 Signatures: TypeAlias = Mapping[str, bytes]
 
 
@@ -46,15 +48,21 @@ class GenesisEntry:
 
 @dataclass(frozen=True, slots=True)
 class KeyEntry:
+    """A key in a new epoch. ``change`` says how it came about, ``dealers`` who dealt its shares."""
+
     body: Json
     origin: str
     key: str
     epoch: int
+    suite: str
+    change: str
+    dealers: tuple[str, ...]
     min_signers: int
     participants: tuple[str, ...]
     group_key: bytes
     chain_code: bytes
     public_shares: tuple[bytes, ...]
+    transcript: bytes
     signatures: Signatures
 
 
@@ -128,6 +136,18 @@ class BanEntry:
 
 
 @dataclass(frozen=True, slots=True)
+class ShredEntry:
+    """A node's word that its sealing key of an epoch that is over is destroyed."""
+
+    body: Json
+    origin: str
+    key: str
+    epoch: int
+    by: str
+    signatures: Signatures
+
+
+@dataclass(frozen=True, slots=True)
 class ChangeEntry:
     """A new policy or roster, ``document``, in place of the one whose hash is ``previous``."""
 
@@ -184,6 +204,7 @@ Entry: TypeAlias = (
     | BurnEntry
     | ObservationEntry
     | BanEntry
+    | ShredEntry
     | ChangeEntry
     | OrderEntry
     | VersionEntry
@@ -273,26 +294,31 @@ def _read_genesis(fields: Fields) -> GenesisEntry:
 
 def _read_key(fields: Fields) -> KeyEntry:
     body, inner = _raw_body(fields)
-    inner.choice("curve", "secp256k1")
-    inner.hex("transcript", length=ID_BYTES)
+    suite = SUITES[inner.choice("suite", *SUITES)]
     entry = KeyEntry(
         body=body,
         origin=inner.origin("origin"),
         key=inner.name("key"),
         epoch=inner.integer("epoch", high=2**31),
+        suite=suite.name,
+        change=inner.choice("change", *KEY_CHANGES),
+        dealers=inner.names("dealers", count_max=SIGNERS_MAX),
         min_signers=inner.integer("min_signers", low=2, high=SIGNERS_MAX),
         participants=inner.names("participants", count_min=2, count_max=SIGNERS_MAX),
-        group_key=inner.hex("group_key", length=POINT_BYTES),
+        group_key=inner.hex("group_key", length=suite.point_bytes),
         chain_code=inner.hex("chain_code", length=32),
-        public_shares=inner.items("public_shares", _read_point, count_max=SIGNERS_MAX),
+        public_shares=inner.items(
+            "public_shares", partial(_read_point, length=suite.point_bytes), count_max=SIGNERS_MAX
+        ),
+        transcript=inner.hex("transcript", length=ID_BYTES),
         signatures=_read_signatures(fields),
     )
     inner.done()
     return entry
 
 
-def _read_point(value: Json) -> bytes:
-    return Fields({"point": value}, "public_shares").hex("point", length=POINT_BYTES)
+def _read_point(value: Json, *, length: int) -> bytes:
+    return Fields({"point": value}, "public_shares").hex("point", length=length)
 
 
 def _read_id(value: Json) -> bytes:
@@ -388,6 +414,20 @@ def _read_ban(fields: Fields) -> BanEntry:
     return entry
 
 
+def _read_shred(fields: Fields) -> ShredEntry:
+    body, inner = _raw_body(fields)
+    entry = ShredEntry(
+        body=body,
+        origin=inner.origin("origin"),
+        key=inner.name("key"),
+        epoch=inner.integer("epoch", high=2**31),
+        by=inner.name("by"),
+        signatures=_read_signatures(fields),
+    )
+    inner.done()
+    return entry
+
+
 def _read_change(kind: str) -> Callable[[Fields], ChangeEntry]:
     def read(fields: Fields) -> ChangeEntry:
         body, inner = _raw_body(fields)
@@ -447,6 +487,7 @@ _READERS: dict[str, Callable[[Fields], Entry]] = {
     "burn": _read_burn,
     "observation": _read_observation,
     "ban": _read_ban,
+    "shred": _read_shred,
     "policy": _read_change("policy"),
     "roster": _read_change("roster"),
     "veto": _read_order("veto"),

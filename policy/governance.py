@@ -82,7 +82,9 @@ def admit_change(state: State, entry: e.ChangeEntry) -> tuple[State, bytes]:
         raise Inert(f"this very {entry.kind} was taken in before: signatures serve once, change its text")
     if entry.kind == "policy":
         _check_quorum("policy", entry.body, entry.signatures, roster=state.roster)
-        check_coherent(state.roster, parse_policy(entry.document))
+        policy = parse_policy(entry.document)
+        check_coherent(state.roster, policy)
+        _check_keys_kept(state, policy)
     else:
         new = parse_roster(entry.document)
         check_coherent(new, state.policy)
@@ -92,6 +94,14 @@ def admit_change(state: State, entry: e.ChangeEntry) -> tuple[State, bytes]:
     effective_ms = state.time_ms + state.roster.policy_delay_ms
     change = PendingChange(entry.kind, entry.document, digest, entry.previous, effective_ms)
     return replace(state, pending=(*state.pending, change), changes=state.changes | {signed}), digest
+
+
+def _check_keys_kept(state: State, policy: Policy) -> None:
+    """A key there is keeps its suite, and whether somebody knew it once."""
+    for record in state.keys.values():
+        wanted = policy.keys.get(record.key)
+        if wanted is not None and (wanted.suite, wanted.imported) != (record.suite, record.imported):
+            raise Inert(f"key {record.key} is for {record.suite}, imported or not as it was: name a new key")
 
 
 def admit_order(state: State, entry: e.OrderEntry) -> tuple[State, bytes]:

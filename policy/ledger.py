@@ -12,6 +12,7 @@ from typing import assert_never
 from policy import admission as a
 from policy import entries as e
 from policy import governance as g
+from policy import keys as k
 from policy import reservations as r
 from policy.encoding import Json, canonical, tagged_hash
 from policy.errors import CallerError, OperationalError, ProtocolError
@@ -116,7 +117,7 @@ def _apply(state: State, timed: e.TimedEntry, data: bytes) -> tuple[State, Outco
         case e.GenesisEntry():
             state, subject = g.admit_genesis(state, entry)
         case e.KeyEntry():
-            state, subject = a.admit_key(state, entry)
+            state, subject = k.admit_key(state, entry)
         case e.ApprovalEntry():
             state, subject = a.admit_approval(state, entry)
         case e.SignatureEntry():
@@ -126,7 +127,9 @@ def _apply(state: State, timed: e.TimedEntry, data: bytes) -> tuple[State, Outco
         case e.ObservationEntry():
             state, subject = a.admit_observation(state, entry)
         case e.BanEntry():
-            state, subject = a.admit_ban(state, entry)
+            state, subject = k.admit_ban(state, entry)
+        case e.ShredEntry():
+            state, subject = k.admit_shred(state, entry)
         case e.ChangeEntry():
             state, subject = g.admit_change(state, entry)
         case e.OrderEntry():

@@ -29,6 +29,7 @@ from policy.state import (
     recount,
     usage_without,
 )
+from policy.suites import DKLS23_SECP256K1
 
 SIGNATURES_PER_EVM_JOB = 1
 
@@ -170,6 +171,8 @@ def _source(state: State, entry: e.ReserveEntry, request: Request) -> tuple[KeyR
         raise Denied("source-foreign", f"{entry.key} {entry.path} is no account of {request.intent.wallet}")
     if key is None or key.epoch != entry.epoch:
         raise Denied("key-unknown", f"the log has no key {entry.key} in epoch {entry.epoch}")
+    if key.suite != DKLS23_SECP256K1:
+        raise Denied("source-foreign", f"key {entry.key} is for {key.suite}, not for EVM accounts")
     try:
         return key, bip32.derive(key.group_key, key.chain_code, path=bip32.parse_path(entry.path))
     except MalformedError as error:

@@ -32,15 +32,23 @@ class JobStatus(Enum):
 
 @dataclass(frozen=True, slots=True)
 class KeyRecord:
-    """A key that its n nodes have agreed on, in one epoch."""
+    """A key that its n nodes have agreed on, in one epoch.
+
+    ``imported`` keys were known to a dealer once, for ever; ``index`` is the log position of the entry that
+    began the epoch, and ``transcript`` names the run of nodes that made it.
+    """
 
     key: str
     epoch: int
+    suite: str
+    imported: bool
     min_signers: int
     participants: tuple[str, ...]
     group_key: bytes
     chain_code: bytes
     public_shares: tuple[bytes, ...]
+    transcript: bytes
+    index: int
 
     def index_of(self, name: str) -> int:
         """The party number, from 1, of a participant."""
@@ -139,6 +147,7 @@ class State:
     freeze: bytes = bytes(32)
     keys: Map[str, KeyRecord] = field(default_factory=Map)
     bans: frozenset[tuple[str, int, str, str]] = frozenset()
+    shreds: frozenset[tuple[str, int, str]] = frozenset()
     requests: Map[bytes, RequestState] = field(default_factory=Map)
     idempotency: Map[tuple[str, str], bytes] = field(default_factory=Map)
     approval_ids: Map[bytes, bytes] = field(default_factory=Map)

@@ -21,12 +21,16 @@ from coincurve import PrivateKey
 
 from policy.encoding import Json
 from policy.errors import CallerError
+from policy.suites import DKLS23_SECP256K1
+from signer_nodes.frost_bench import frost_ed25519_cpu_ms, frost_secp256k1_cpu_ms
 from signer_nodes.mpc.curve import Q, add, base_mul
+from signer_nodes.mpc.dkg import KeygenParameters, KeygenResult
 from signer_nodes.mpc.ecdsa import SigningTask, partial_signature
-from signer_nodes.mpc.keygen import KeygenParameters, KeygenResult, start_keygen
+from signer_nodes.mpc.keygen import start_keygen
 from signer_nodes.mpc.ot.extension import check_batch
 from signer_nodes.mpc.presign import PresignParameters, PresignResult, start_presign
 from signer_nodes.mpc.presignature import Presignature
+from signer_nodes.mpc.refresh import start_refresh
 from signer_nodes.mpc.rounds import Progress, Rounds
 
 THREADS_VARIABLE: Final = "OPENBLAS_NUM_THREADS"
@@ -141,16 +145,35 @@ class Bench:
 
 
 def _keygen(min_signers: int, n: int) -> dict[int, Rounds]:
-    session, names = secrets.token_bytes(32), tuple(f"node-{party}" for party in range(1, n + 1))
+    session = secrets.token_bytes(32)
     return {
-        party: start_keygen(
-            KeygenParameters(
-                session=session, key_id="bench", min_signers=min_signers, participants=names, index=party
-            ),
-            secrets.token_bytes(32),
-        )
+        party: start_keygen(_parameters(session, min_signers, n=n, party=party), secrets.token_bytes(32))
         for party in range(1, n + 1)
     }
+
+
+def _refresh(results: Mapping[int, KeygenResult]) -> dict[int, Rounds]:
+    session, shares = secrets.token_bytes(32), {party: result.share for party, result in results.items()}
+    return {
+        party: start_refresh(
+            _parameters(session, share.min_signers, n=len(shares), party=party, epoch=share.epoch + 1),
+            share,
+            randomness=secrets.token_bytes(32),
+        )
+        for party, share in shares.items()
+    }
+
+
+def _parameters(session: bytes, min_signers: int, *, n: int, party: int, epoch: int = 0) -> KeygenParameters:
+    return KeygenParameters(
+        session=session,
+        suite=DKLS23_SECP256K1,
+        key_id="bench",
+        min_signers=min_signers,
+        participants=tuple(f"node-{number}" for number in range(1, n + 1)),
+        index=party,
+        epoch=epoch,
+    )
 
 
 def _presign(dealt: Mapping[int, KeygenResult], batch: int) -> dict[int, Rounds]:
@@ -172,6 +195,12 @@ def _dkg_s(min_signers: int, n: int) -> Callable[[Bench], Figure]:
         return _rounded(median(run.wall_s for run in bench.keygens(min_signers, n)))
 
     return measure
+
+
+def _refresh_s(bench: Bench) -> Figure:
+    results = cast("Mapping[int, KeygenResult]", bench.keygens(2, 3)[0].results)
+    runs = bench.repeated("refresh 2 of 3", lambda: run_parties(_refresh(results)))
+    return _rounded(median(run.wall_s for run in runs))
 
 
 def _presign_cost(min_signers: int, n: int) -> Callable[[Bench], Figure]:
@@ -233,6 +262,9 @@ MEASURES: Final[Mapping[str, Callable[[Bench], Figure]]] = {
     "presign_2of3": _presign_cost(2, 3),
     "presign_3of5": _presign_cost(3, 5),
     "finish_2of3_cpu_ms": _finish_cpu_ms,
+    "frost_secp256k1_cpu_ms": lambda _bench: _rounded(frost_secp256k1_cpu_ms()),
+    "frost_ed25519_cpu_ms": lambda _bench: _rounded(frost_ed25519_cpu_ms()),
+    "refresh_2of3_s": _refresh_s,
     "bytes_per_presign_2of3": _presign_bytes,
 }
 """Every figure by name: times in seconds of wall time for all parties, or milliseconds of a node's CPU."""

@@ -118,6 +118,8 @@ def _objection(state: State, job: Job, node: Node) -> str:
         return f"the request expired at {request.request.expires_ms} by this node's clock"
     if node.now_ms - job.time_ms > RESERVATION_AGE_MS_MAX:
         return f"the reservation is {node.now_ms - job.time_ms} ms old: reserve again"
+    if job.epoch != state.keys[job.key].epoch:
+        return f"key {job.key} is in another epoch since the reservation: reserve again"
     if job.policy != state.policy_hash:
         return "the policy has changed since the reservation: reserve again under the one in force"
     if banned := state.mutual_ban(job.key, job.epoch, signers=job.signers):

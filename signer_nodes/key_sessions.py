@@ -1,72 +1,45 @@
-"""Sessions between nodes: keygen and presigning, each run in a worker, fed by the peer links.
+"""What the nodes of a key do together: begin its epochs, and make presignatures.
 
-The worker alone sees a share. This part gives it sealed blobs and file keys, carries its messages,
-keeps what it returns, and enforces what must outlive it: a batch id is used once a boot, a failed
-secret check bans the pair before anything is answered, and every keygen's blobs are kept until the
-log says which one counts.
+This part gives the runs sealed blobs and file keys, keeps what they return, and enforces what must outlive
+them: a batch id is used once a boot, a failed secret check bans the pair before anything is answered, and
+what every run made is kept until the log says which one counts.
 """
 
 import asyncio
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Final, assert_never
+from typing import Final
 
 from policy.encoding import Json, canonical, statement, tagged_hash
-from policy.errors import FaultyParticipant, InvariantError, OperationalError
+from policy.errors import FaultyParticipant, InvariantError
 from policy.state import KeyRecord, State
+from policy.suites import suite_named
 from signer_nodes.api.errors import Refused
-from signer_nodes.hsm.context import SealContext
+from signer_nodes.key_changes import Order, Plan, plan
+from signer_nodes.mpc.nonces import NoncePair, nonce_session
 from signer_nodes.mpc.presign import presign_session
 from signer_nodes.mpc.presignature import Presignature
-from signer_nodes.ports import Ban, Peers, SealedSecret, SealingHsm, SecretStore, WorkerRun, Workers
-from signer_nodes.presignatures import Held, PresignaturePool
-from signer_nodes.worker_wire import FileSealed, Job, KeygenJob, KeygenOutcome, PresignJob, PresignOutcome
+from signer_nodes.ports import Ban, Peers, SealingHsm, SecretStore, Workers
+from signer_nodes.presignatures import Held, PresignaturePool, nonce_point
+from signer_nodes.protocol_runs import ProtocolRuns
+from signer_nodes.schnorr_wire import (
+    FinishItem,
+    FinishJob,
+    FinishOutcome,
+    NonceJob,
+    NonceOutcome,
+    Unsigned,
+)
+from signer_nodes.sealed_keys import SealedKeys
+from signer_nodes.worker_wire import KeyJob, KeyOutcome, OldKey, PresignJob, PresignOutcome
 
-SUITE: Final = "dkls23-secp256k1"
 PROTOCOL_VERSION: Final = 1
-KEYGENS_MAX: Final = 64
-KEYGEN_TIMEOUT_S: Final = 60.0
+RUNS_KEPT_MAX: Final = 64
+CHANGE_TIMEOUT_S: Final = 60.0
 PRESIGN_TIMEOUT_S: Final = 30.0
-EARLY_BYTES_MAX: Final = 64 << 20
-EARLY_SESSIONS_MAX: Final = 64
-RANDOMNESS_BYTES: Final = 32
+FINISH_TIMEOUT_S: Final = 10.0
 _LOG: Final = logging.getLogger(__name__)
-
-
-@dataclass(slots=True)
-class _Session:
-    """One run under way: its worker, and the names of its parties by index."""
-
-    run: WorkerRun
-    names: dict[int, str]
-
-    def index_of(self, name: str) -> int | None:
-        """The party number of a peer in this session."""
-        return next((index for index, party in self.names.items() if party == name), None)
-
-
-@dataclass(slots=True)
-class _Early:
-    """One peer's messages of sessions that this node has not been told to start yet, bounded."""
-
-    messages: dict[bytes, list[bytes]] = field(default_factory=dict)
-    size: int = 0
-
-    def put(self, session: bytes, payload: bytes) -> None:
-        while self.messages and (
-            self.size + len(payload) > EARLY_BYTES_MAX or len(self.messages) >= EARLY_SESSIONS_MAX
-        ):
-            if session in self.messages and len(self.messages) == 1:
-                break
-            self.take(next(key for key in self.messages if key != session))
-        self.messages.setdefault(session, []).append(payload)
-        self.size += len(payload)
-
-    def take(self, session: bytes) -> list[bytes]:
-        messages = self.messages.pop(session, [])
-        self.size -= sum(len(payload) for payload in messages)
-        return messages
 
 
 @dataclass(slots=True)
@@ -81,119 +54,105 @@ class KeySessions:
     peers: Peers
     workers: Workers
     pool: PresignaturePool
-    _running: dict[bytes, _Session] = field(default_factory=dict)
-    _early: dict[str, _Early] = field(default_factory=dict)
+    _runs: ProtocolRuns = field(init=False)
+    _sealed: SealedKeys = field(init=False)
     _banned: set[tuple[str, str, int]] = field(default_factory=set)
-    _ban_documents: dict[Ban, Json] = field(default_factory=dict)
-    _settled: set[str] = field(default_factory=set)
+    _documents: dict[bytes, Json] = field(default_factory=dict)
+    _settled: dict[str, int] = field(default_factory=dict)
     _batches: dict[tuple[str, tuple[str, ...]], int] = field(default_factory=dict)
 
-    async def keygen(self, key_id: str, attempt: int) -> tuple[bytes, bytes]:
-        """Make a key with the participants that the policy names; its entry's body and our signature.
+    def __post_init__(self) -> None:
+        self._runs = ProtocolRuns(self.hsm, self.peers, self.workers)
+        self._sealed = SealedKeys(self.name, self.hsm, self.store)
 
-        The key counts once the log holds all participants' signatures over the same body.
+    async def change_key(self, order: Order) -> tuple[bytes, bytes]:
+        """Begin a key's next epoch with the nodes that the policy names; its entry's body and our signature.
+
+        The epoch counts once the log holds the signatures of all parties over the same body; until then, and
+        if that never comes, the key is as it was.
         """
-        names, min_signers = self._check_keygen(key_id)
-        boots = await self._boot_ids(names)
-        parts = [part for name in names for part in (name.encode(), boots[name])]
-        origin = self.state().origin
-        number = attempt.to_bytes(8, "big")
-        session = tagged_hash("keygen-session", origin.encode(), key_id.encode(), number, *parts)
-        job = KeygenJob(
-            session=session,
-            suite=SUITE,
-            key_id=key_id,
-            min_signers=min_signers,
-            participants=names,
-            index=names.index(self.name) + 1,
-        )
-        parties = dict(enumerate(names, start=1))
-        outcome = await self._run(session, job, parties, timeout_s=KEYGEN_TIMEOUT_S)
-        if not isinstance(outcome, KeygenOutcome):
-            raise InvariantError("a keygen ended in something else than a key")
-        await asyncio.to_thread(self._keep_key, outcome)
-        body = _key_body(origin, job, outcome)
+        planned = plan(self.state(), order, name=self.name)
+        if self._sealed.runs_kept(planned.key_id, planned.epoch) >= RUNS_KEPT_MAX:
+            raise Refused("runs", f"{RUNS_KEPT_MAX} runs of {planned.key_id} wait for their entry already")
+        session = await self._change_session(planned, order.attempt)
+        job = await asyncio.to_thread(self._key_job, planned, session)
+        names = dict(enumerate(planned.parties, start=1))
+
+        def check() -> None:
+            self._check_banned(planned.key_id, planned.epoch, planned.parties)
+
+        outcome = await self._runs.run(job, names, timeout_s=CHANGE_TIMEOUT_S, check=check)
+        if not isinstance(outcome, KeyOutcome):
+            raise InvariantError("a key's run ended in something else than a key")
+        await asyncio.to_thread(self._sealed.keep, outcome)
+        body = _key_body(self.state().origin, planned, outcome)
         signature = await asyncio.to_thread(self.hsm.sign_statement, statement("keygen", body))
         return canonical(body), signature
 
     async def presign(
         self, key_id: str, signers: Sequence[str], *, batch_id: int, batch: int
     ) -> tuple[tuple[bytes, bytes], ...]:
-        """Make a batch of presignatures with ``signers``; (id, nonce point) of each. They go to the pool."""
+        """Make a batch of presignatures with ``signers``: (id, nonce point) of each; they go to the pool.
+
+        For threshold Schnorr these are this node's nonce pairs, and the nonce points are empty.
+        """
         key, names = self._check_presign(key_id, tuple(signers), batch_id)
         boots = await self._boot_ids(names)
-        session = presign_session(
-            version=PROTOCOL_VERSION,
-            key_id=key_id,
-            epoch=key.epoch,
-            signers=names,
-            batch_id=batch_id,
-            boot_ids=boots,
-        )
-        job = await asyncio.to_thread(self._presign_job, key, names, session, batch)
-        parties = {key.index_of(name): name for name in names}
-        try:
-            outcome = await self._run(session, job, parties, timeout_s=PRESIGN_TIMEOUT_S)
-        except FaultyParticipant as error:
-            await self._faulty(key, parties, error)
-            raise
-        if not isinstance(outcome, PresignOutcome):
-            raise InvariantError("presigning ended in something else than presignatures")
-        made = [Presignature.from_bytes(data) for data in outcome.presignatures]
-        self._check_banned(key_id, parties)
+        made: Sequence[Presignature | NoncePair]
+        if suite_named(key.suite).pairwise:
+            made = await self._presign_together(key, boots, batch_id=batch_id, batch=batch)
+        else:
+            made = await self._make_nonces(key, boots, batch_id=batch_id, batch=batch)
+        self._check_banned(key_id, key.epoch, names)
+        if self.state().keys[key_id].epoch != key.epoch:
+            raise Refused("epoch", f"key {key_id} is in another epoch by now: make new ones")
         self.pool.add(Held(item, key_id, key.epoch, names) for item in made)
-        return tuple((item.presign_id, item.R) for item in made)
+        return tuple((item.presign_id, nonce_point(item)) for item in made)
+
+    async def schnorr_partials(
+        self, key: KeyRecord, items: Sequence[FinishItem]
+    ) -> tuple[bytes | Unsigned, ...]:
+        """Partial signatures under a key, in a worker that holds the share for just that."""
+        holding = await asyncio.to_thread(self._sealed.holding, key)
+        job = FinishJob(items[0].task.job_id, holding, tuple(items))
+        outcome = await self._runs.alone(job, timeout_s=FINISH_TIMEOUT_S)
+        if not isinstance(outcome, FinishOutcome) or len(outcome.answers) != len(items):
+            raise InvariantError("a worker gave other answers than it was asked for")
+        return outcome.answers
 
     async def deliver(self, sender: str, session: bytes, *, payload: bytes) -> None:
-        """Take in a peer's protocol message; one that comes before its session starts is kept a while."""
-        running = self._running.get(session)
-        if running is None:
-            self._early.setdefault(sender, _Early()).put(session, payload)
-            return
-        index = running.index_of(sender)
-        if index is None:
-            raise Refused("session", f"{sender} takes no part in this session")
-        await running.run.deliver(index, payload)
+        """Take in a peer's protocol message."""
+        await self._runs.deliver(sender, session, payload=payload)
 
     def peer_restarted(self, name: str) -> None:
         """A peer's memory is gone, and with it the other half of everything made together."""
         dropped = self.pool.drop_peer(name)
-        self._cancel_with(name)
+        self._runs.cancel_with(name)
         if dropped:
             _LOG.info("%s restarted: %d presignatures made with it are dropped", name, dropped)
 
     def ban_documents(self) -> list[Json]:
         """The signed bans of this node, for the log."""
-        for ban in self.store.bans():
-            if ban not in self._ban_documents:
-                body = self._ban_body(ban)
-                signature = self.hsm.sign_statement(statement("ban", body))
-                self._ban_documents[ban] = {"body": body, "signature": signature.hex()}
-        return list(self._ban_documents.values())
+        return [self._signed("ban", self._ban_body(ban)) for ban in self.store.bans()]
 
-    def settle(self) -> None:
-        """For each key that the log now has, drop the blobs of keygens that did not count."""
-        for key in self.state().keys.values():
-            if key.key not in self._settled:
-                self._settled.add(key.key)
-                kept = _prefix(key.key, key.epoch, key.group_key)
-                for name in self.store.sealed_names(f"{key.key}/{key.epoch}/"):
-                    if not name.startswith(kept):
-                        self.store.drop_sealed(name)
-
-    def _check_keygen(self, key_id: str) -> tuple[tuple[str, ...], int]:
+    def shred_documents(self) -> list[Json]:
+        """The signed receipts for epochs this node can open nothing of any more, that the log lacks."""
         state = self.state()
-        if state.policy_or_none is None:
-            raise Refused("empty-log", "the log has no genesis entry yet: start the coordinator first")
-        wanted = state.policy.keys.get(key_id)
-        if wanted is None or self.name not in wanted.participants:
-            raise Refused("key", f"the policy in force names no key {key_id} with this node in it")
-        if key_id in state.keys:
-            raise Refused("key-exists", f"key {key_id} exists: a node holds one share of a key, not two")
-        made = {name.split("/")[2] for name in self.store.sealed_names(f"{key_id}/0/")}
-        if len(made) >= KEYGENS_MAX:
-            raise Refused("keygens", f"{len(made)} keygens of {key_id} wait for their entry already")
-        return wanted.participants, wanted.min_signers
+        return [
+            self._signed("shred", body)
+            for key in state.keys.values()
+            if key.epoch
+            for body in self._sealed.shred_bodies(key, origin=state.origin)
+            if (key.key, body["epoch"], self.name) not in state.shreds
+        ]
+
+    def settle(self, quorum_size: int) -> None:
+        """Forget what is over, for each key whose entry stands below ``quorum_size`` cosigned entries."""
+        for key in self.state().keys.values():
+            if key.index < quorum_size and self._settled.get(key.key) != key.epoch:
+                self.pool.drop_epochs_before(key.key, key.epoch)
+                self._sealed.end_epochs_before(key)
+                self._settled[key.key] = key.epoch
 
     def _check_presign(
         self, key_id: str, signers: tuple[str, ...], batch_id: int
@@ -205,7 +164,7 @@ class KeySessions:
         names = tuple(sorted(set(signers)))
         if len(names) != key.min_signers or not set(names) <= set(key.participants) or self.name not in names:
             raise Refused("signers", f"need {key.min_signers} participants of {key_id}, this node among them")
-        self._check_banned(key_id, dict(enumerate(names)))
+        self._check_banned(key_id, key.epoch, names)
         if state.mutual_ban(key_id, key.epoch, signers=names):
             raise Refused("banned", "two of these signers run no sessions together in this epoch")
         last = self._batches.get((key_id, names), -1)
@@ -214,123 +173,120 @@ class KeySessions:
         self._batches[key_id, names] = batch_id
         return key, names
 
-    def _check_banned(self, key_id: str, parties: dict[int, str]) -> None:
+    def _check_banned(self, key_id: str, epoch: int, names: Sequence[str]) -> None:
         """Refuse a session with a banned peer, also when the ban came after the session began."""
-        key = self.state().keys.get(key_id)
-        epoch = key.epoch if key else 0
         banned = self._banned | {(ban.peer, ban.key_id, ban.epoch) for ban in self.store.bans()}
-        if any((name, key_id, epoch) in banned for name in parties.values()):
+        if any((name, key_id, epoch) in banned for name in names):
             raise Refused("banned", "this node runs no session with one of these peers until a refresh")
 
+    async def _change_session(self, planned: Plan, attempt: int) -> bytes:
+        boots = await self._boot_ids(planned.parties)
+        parts = [part for name in planned.parties for part in (name.encode(), boots[name])]
+        numbers = planned.epoch.to_bytes(8, "big") + attempt.to_bytes(8, "big")
+        what = (self.state().origin, planned.change, planned.suite, planned.key_id)
+        return tagged_hash("key-session", *(text.encode() for text in what), numbers, *parts)
+
+    def _key_job(self, planned: Plan, session: bytes) -> KeyJob:
+        before, deals = planned.before, self.name in planned.dealers
+        return KeyJob(
+            session=session,
+            change=planned.change,
+            suite=planned.suite,
+            key_id=planned.key_id,
+            epoch=planned.epoch,
+            min_signers=planned.min_signers,
+            participants=planned.participants,
+            parties=planned.parties,
+            party=planned.parties.index(self.name) + 1,
+            dealers=planned.dealers,
+            old=_old(before) if before is not None else None,
+            holding=self._sealed.holding(before) if before is not None and deals else None,
+        )
+
+    async def _presign_together(
+        self, key: KeyRecord, boots: Mapping[str, bytes], *, batch_id: int, batch: int
+    ) -> list[Presignature]:
+        names = tuple(sorted(boots))
+        session = presign_session(
+            version=PROTOCOL_VERSION,
+            key_id=key.key,
+            epoch=key.epoch,
+            signers=names,
+            batch_id=batch_id,
+            boot_ids=boots,
+        )
+        job = await asyncio.to_thread(self._presign_job, key, names, session, batch)
+        parties = {key.index_of(name): name for name in names}
+
+        def check() -> None:
+            self._check_banned(key.key, key.epoch, names)
+
+        try:
+            outcome = await self._runs.run(job, parties, timeout_s=PRESIGN_TIMEOUT_S, check=check)
+        except FaultyParticipant as error:
+            await self._faulty(key, parties, error)
+            raise
+        if not isinstance(outcome, PresignOutcome):
+            raise InvariantError("presigning ended in something else than presignatures")
+        return [Presignature.from_bytes(data) for data in outcome.presignatures]
+
     def _presign_job(self, key: KeyRecord, names: tuple[str, ...], session: bytes, batch: int) -> PresignJob:
-        me = key.index_of(self.name)
-        context = self._context(key.key, key.group_key, key.min_signers, len(key.participants), key.epoch)
-        prefix = _prefix(key.key, key.epoch, key.group_key)
-        signers = tuple(sorted(key.index_of(name) for name in names))
-        pairs = {peer: self._unsealed(f"{prefix}pair-{peer}", context) for peer in signers if peer != me}
+        me, signers = key.index_of(self.name), _indices(key, names)
         return PresignJob(
             session=session,
             batch=batch,
             index=me,
             signers=signers,
-            context=context,
-            share=self._unsealed(f"{prefix}share", context),
-            pairs=pairs,
+            holding=self._sealed.holding(key),
+            pairs=self._sealed.pairs(key, [peer for peer in signers if peer != me]),
         )
 
-    def _context(self, key_id: str, group_key: bytes, t: int, n: int, epoch: int) -> SealContext:
-        return SealContext(SUITE, key_id, group_key, self.name, t, n, epoch)
-
-    def _unsealed(self, name: str, context: SealContext) -> FileSealed:
-        sealed = self.store.get_sealed(name)
-        if sealed is None:
-            raise OperationalError(f"this node has no {name}: it lost its share, or is banned from this peer")
-        return FileSealed(self.hsm.unseal_file_key(context, sealed.wrapped_key), sealed.blob)
-
-    def _keep_key(self, outcome: KeygenOutcome) -> None:
-        """Wrap every file key with the token and store the blobs, before anything is signed."""
-        context = outcome.context
-        self.hsm.create_sealing_key(context.key_id, context.epoch)
-        prefix = _prefix(context.key_id, context.epoch, context.group_key)
-        sealed = {f"{prefix}share": outcome.share}
-        sealed |= {f"{prefix}pair-{peer}": pair for peer, pair in outcome.pairs.items()}
-        self.store.put_all_sealed(
-            {
-                name: SealedSecret(item.blob, self.hsm.seal_file_key(context, item.file_key))
-                for name, item in sealed.items()
-            }
+    async def _make_nonces(
+        self, key: KeyRecord, boots: Mapping[str, bytes], *, batch_id: int, batch: int
+    ) -> list[NoncePair]:
+        """This node's nonce pairs. The others make theirs alone; the ids are the same."""
+        session = nonce_session(
+            key.suite,
+            version=PROTOCOL_VERSION,
+            key_id=key.key,
+            epoch=key.epoch,
+            batch_id=batch_id,
+            boot_ids=boots,
         )
-
-    async def _run(
-        self, session: bytes, job: Job, parties: dict[int, str], *, timeout_s: float
-    ) -> KeygenOutcome | PresignOutcome:
-        """Run a worker to its end, its messages carried both ways."""
-        if session in self._running:
-            raise Refused("session", "this session runs already")
-        run = await self._start(job, timeout_s)
-        running = self._running[session] = _Session(run, parties)
-        sending = asyncio.create_task(self._send_all(session, running))
-        try:
-            self._check_banned(job.key_id if isinstance(job, KeygenJob) else job.context.key_id, parties)
-            for sender, early in self._early.items():
-                index = running.index_of(sender)
-                for payload in early.take(session):
-                    if index is not None:
-                        await run.deliver(index, payload)
-            return await run.result()
-        finally:
-            del self._running[session]
-            run.cancel()
-            await asyncio.gather(sending, return_exceptions=True)
-
-    async def _start(self, job: Job, timeout_s: float) -> WorkerRun:
-        randomness = await asyncio.to_thread(self._randomness, job.session)
-        match job:
-            case KeygenJob():
-                return await self.workers.keygen(job, randomness=randomness, timeout_s=timeout_s)
-            case PresignJob():
-                return await self.workers.presign(job, randomness=randomness, timeout_s=timeout_s)
-            case _:
-                assert_never(job)
-
-    def _randomness(self, session: bytes) -> bytes:
-        """Fresh and hedged: a weak generator alone, or a repeated session alone, repeats nothing."""
-        return self.hsm.prf("worker", session + self.hsm.random(RANDOMNESS_BYTES))
-
-    async def _send_all(self, session: bytes, running: _Session) -> None:
-        async for index, payload in running.run.outgoing():
-            name = running.names[index]
-            try:
-                await self.peers.send_protocol(name, session, payload=payload)
-            except (OperationalError, Refused) as error:
-                _LOG.warning("a protocol message to %s was not taken: %s", name, error)
-                return
+        holding = await asyncio.to_thread(self._sealed.holding, key)
+        job = NonceJob(session, batch, key.index_of(self.name), _indices(key, boots), holding)
+        outcome = await self._runs.alone(job, timeout_s=PRESIGN_TIMEOUT_S)
+        if not isinstance(outcome, NonceOutcome):
+            raise InvariantError("making nonces ended in something else")
+        return [NoncePair.from_bytes(data) for data in outcome.nonces]
 
     async def _boot_ids(self, names: Sequence[str]) -> dict[str, bytes]:
         others = [name for name in names if name != self.name]
         found = await asyncio.gather(*(self.peers.boot_id(name) for name in others))
         return {self.name: self.boot_id, **dict(zip(others, found, strict=True))}
 
-    async def _faulty(self, key: KeyRecord, parties: dict[int, str], error: FaultyParticipant) -> None:
+    async def _faulty(self, key: KeyRecord, parties: Mapping[int, str], error: FaultyParticipant) -> None:
         """Ban a peer whose secret check failed, durably, before this node answers anything."""
         name = parties.get(int(error.participant))
         if not error.ban or name is None:
             return
         self._banned.add((name, key.key, key.epoch))  # at once: nothing else may start meanwhile
-        self._cancel_with(name)
+        self._runs.cancel_with(name)
         ban = Ban(name, key.key, key.epoch, error.reason[:200])
         await asyncio.to_thread(self.store.add_ban, ban)
-        pair = f"{_prefix(key.key, key.epoch, key.group_key)}pair-{key.index_of(name)}"
-        await asyncio.to_thread(self.store.drop_sealed, pair)
+        await asyncio.to_thread(self._sealed.drop_pair, key, key.index_of(name))
         self.pool.drop_peer(name)
         _LOG.error("banned %s on key %s until a refresh: %s", name, key.key, error.reason)
 
-    def _cancel_with(self, name: str) -> None:
-        for running in self._running.values():
-            if running.index_of(name) is not None:
-                running.run.cancel()
+    def _signed(self, tag: str, body: Mapping[str, Json]) -> Json:
+        """A signed statement for the log; the token signs each once a boot."""
+        message = statement(tag, dict(body))
+        if message not in self._documents:
+            signature = self.hsm.sign_statement(message)
+            self._documents[message] = {"body": dict(body), "signature": signature.hex()}
+        return self._documents[message]
 
-    def _ban_body(self, ban: Ban) -> Json:
+    def _ban_body(self, ban: Ban) -> dict[str, Json]:
         return {
             "origin": self.state().origin,
             "key": ban.key_id,
@@ -341,18 +297,31 @@ class KeySessions:
         }
 
 
-def _prefix(key_id: str, epoch: int, group_key: bytes) -> str:
-    return f"{key_id}/{epoch}/{group_key.hex()}/"
+def _indices(key: KeyRecord, names: Iterable[str]) -> tuple[int, ...]:
+    return tuple(sorted(key.index_of(name) for name in names))
 
 
-def _key_body(origin: str, job: KeygenJob, outcome: KeygenOutcome) -> Json:
+def _old(key: KeyRecord) -> OldKey:
+    return OldKey(
+        epoch=key.epoch,
+        min_signers=key.min_signers,
+        participants=key.participants,
+        group_key=key.group_key,
+        chain_code=key.chain_code,
+        public_shares=key.public_shares,
+    )
+
+
+def _key_body(origin: str, planned: Plan, outcome: KeyOutcome) -> Json:
     return {
         "origin": origin,
-        "key": job.key_id,
-        "epoch": job.epoch,
-        "curve": "secp256k1",
-        "min_signers": job.min_signers,
-        "participants": list(job.participants),
+        "key": planned.key_id,
+        "epoch": planned.epoch,
+        "suite": planned.suite,
+        "change": planned.change,
+        "dealers": list(planned.dealers),
+        "min_signers": planned.min_signers,
+        "participants": list(planned.participants),
         "group_key": outcome.group_key.hex(),
         "chain_code": outcome.chain_code.hex(),
         "public_shares": [share.hex() for share in outcome.public_shares],

@@ -34,7 +34,6 @@ from signer_nodes.api.card import parse_card
 from signer_nodes.api.certificates import Credentials, PinnedIdentity, read_certificate, tls_key_hash
 from signer_nodes.api.client import Target
 from signer_nodes.api.issuing import make_boot_certificate
-from signer_nodes.bench import THREADS_VARIABLE, Effort, measure
 from signer_nodes.config import HsmConfig, NodeConfig, load_config
 from signer_nodes.hsm.device import Pkcs11Hsm
 from signer_nodes.hsm.doctor import refuse_if_open
@@ -182,6 +181,8 @@ def _doctor(options: argparse.Namespace) -> int:
 
 
 def _bench(options: argparse.Namespace) -> int:
+    from signer_nodes.bench import THREADS_VARIABLE, Effort, measure
+
     if os.environ.get(THREADS_VARIABLE) != "1":  # it counts from the start of a process only
         sys.stdout.flush()
         command = [sys.executable, "-P", "-m", "signer_nodes.main", *sys.argv[1:]]

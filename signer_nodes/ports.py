@@ -9,7 +9,7 @@ from typing import Literal, Protocol, TypeAlias
 
 from signer_nodes.api import node_pb2 as pb
 from signer_nodes.hsm.context import SealContext
-from signer_nodes.worker_wire import KeygenJob, KeygenOutcome, PresignJob, PresignOutcome
+from signer_nodes.worker_wire import Job, Outcome
 
 MarkKind: TypeAlias = Literal["bound", "sent", "burned"]
 
@@ -140,6 +140,12 @@ class SealingHsm(Hsm, Protocol):
     def create_sealing_key(self, key_id: str, epoch: int) -> bool:
         """Make the sealing key of an epoch; false when it is there already."""
 
+    def destroy_sealing_key(self, key_id: str, epoch: int) -> bool:
+        """Destroy an epoch's sealing key for ever; false when there was none."""
+
+    def sealing_epochs(self, key_id: str) -> tuple[int, ...]:
+        """The epochs whose sealing key exists, rising."""
+
     def seal_file_key(self, context: SealContext, file_key: bytes) -> bytes:
         """Wrap a file key."""
 
@@ -180,6 +186,12 @@ class SecretStore(Protocol):
     def drop_sealed(self, name: str) -> bool:
         """Destroy a sealed secret."""
 
+    def put_meta(self, name: str, value: bytes) -> None:
+        """Replace a small value."""
+
+    def meta(self, name: str) -> bytes | None:
+        """A small value, None if it was never put."""
+
     def add_ban(self, ban: Ban) -> None:
         """Keep a ban, durably."""
 
@@ -196,7 +208,7 @@ class WorkerRun(Protocol):
     async def deliver(self, sender: int, payload: bytes) -> None:
         """Hand over what a party sent."""
 
-    async def result(self) -> KeygenOutcome | PresignOutcome:
+    async def result(self) -> Outcome:
         """Wait for the outcome, or raise what ended the run."""
 
     def cancel(self) -> None:
@@ -206,8 +218,5 @@ class WorkerRun(Protocol):
 class Workers(Protocol):
     """Where runs that open a share happen."""
 
-    async def keygen(self, job: KeygenJob, *, randomness: bytes, timeout_s: float) -> WorkerRun:
-        """Start a key generation."""
-
-    async def presign(self, job: PresignJob, *, randomness: bytes, timeout_s: float) -> WorkerRun:
-        """Start a batch of presigning."""
+    async def start(self, job: Job, *, randomness: bytes, timeout_s: float) -> WorkerRun:
+        """Start a run."""

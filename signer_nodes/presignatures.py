@@ -8,17 +8,35 @@ from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 
 from policy.errors import CallerError
+from signer_nodes.mpc.nonces import NoncePair
 from signer_nodes.mpc.presignature import Presignature
 
 
 @dataclass(frozen=True, slots=True)
 class Held:
-    """A presignature in the pool, with the key, epoch and signers it was made for."""
+    """A presignature in the pool, with the key, epoch and signers it was made for.
 
-    presignature: Presignature = field(repr=False)
+    For threshold Schnorr it is this node's nonce pair.
+    """
+
+    presignature: Presignature | NoncePair = field(repr=False)
     key: str
     epoch: int
     signers: tuple[str, ...]
+
+    @property
+    def opening(self) -> bytes:
+        """What round 1 lets out: ρ of a presignature, both nonce commitments of a nonce pair."""
+        match self.presignature:
+            case Presignature(rho=rho):
+                return rho
+            case NoncePair(opening=opening):
+                return opening
+
+
+def nonce_point(presignature: Presignature | NoncePair) -> bytes:
+    """R, which the coordinator needs for adding ECDSA partial signatures up; empty for a nonce pair."""
+    return presignature.R if isinstance(presignature, Presignature) else b""
 
 
 class PresignaturePool:
@@ -72,6 +90,10 @@ class PresignaturePool:
         gone = [identifier for identifier, held in self._held.items() if name in held.signers]
         self.drop(gone)
         return len(gone)
+
+    def drop_epochs_before(self, key: str, epoch: int) -> None:
+        """Destroy everything made of earlier epochs of a key, bound or not."""
+        self.drop([i for i, held in self._held.items() if held.key == key and held.epoch < epoch])
 
     def stock(self) -> dict[tuple[str, tuple[str, ...]], int]:
         """How many free ones there are by key and signers."""

@@ -21,6 +21,7 @@ from signer_nodes.api.boot_statement import BootCheck, BootStatement, check_boot
 from signer_nodes.api.errors import Refused
 from signer_nodes.api.handler import Caller, Role
 from signer_nodes.gate import Admitted, Declined
+from signer_nodes.key_changes import Order
 from signer_nodes.key_sessions import KeySessions
 from signer_nodes.node_log import NodeLog, stored_checkpoint
 from signer_nodes.ports import Mark, Peers, RuntimeStore
@@ -146,7 +147,7 @@ class NodeRuntime:
                 self._stop_to_upgrade(error)
                 raise
             self._last = (asked, reply)
-            self._settle_keys()
+            await self._settle_keys()
             return reply
 
     async def finish(self, caller: Caller, call: pb.Finish) -> pb.FinishReply:
@@ -168,6 +169,7 @@ class NodeRuntime:
     async def quorum(self, caller: Caller, call: pb.Quorum) -> pb.QuorumReply:
         async with self._turn:
             await self._in_thread(lambda: self._parts.log.learn_quorum(call.note))
+            await self._settle_keys()
         return pb.QuorumReply()
 
     async def abandon(self, caller: Caller, call: pb.Abandon) -> pb.AbandonReply:
@@ -194,10 +196,11 @@ class NodeRuntime:
                 await self._in_thread(lambda: log.leave(statements, marks=burns))
         return pb.LeaveReply()
 
-    async def keygen(self, caller: Caller, call: pb.Keygen) -> pb.KeygenReply:
+    async def change_key(self, caller: Caller, call: pb.ChangeKey) -> pb.ChangeKeyReply:
         self._check_open()
-        body, signature = await self._keys().keygen(call.key_id, call.attempt)
-        return pb.KeygenReply(body=body, signature=signature)
+        order = Order(call.key_id, call.change, call.attempt, tuple(call.dealers))
+        body, signature = await self._keys().change_key(order)
+        return pb.ChangeKeyReply(body=body, signature=signature)
 
     async def presign(self, caller: Caller, call: pb.Presign) -> pb.PresignReply:
         self._check_open()
@@ -228,16 +231,18 @@ class NodeRuntime:
             "boot_id": self._parts.boot.boot_id.hex(),
             "pools": pools,
             "bans": keys.ban_documents() if keys else [],
+            "shreds": keys.shred_documents() if keys else [],
         }
         return pb.StatusReply(document=canonical(document))
 
     def _check_open(self) -> None:
         _refusing(self._parts.log.check_open)
 
-    def _settle_keys(self) -> None:
-        """Once the log says which keygen counts, drop what others left behind."""
-        if self._parts.keys is not None:
-            self._parts.keys.settle()
+    async def _settle_keys(self) -> None:
+        """Once w cosigners have it that a key's epoch is over, forget that epoch."""
+        keys, quorum = self._parts.keys, self._parts.store.quorum()
+        if keys is not None and quorum is not None:
+            await asyncio.to_thread(keys.settle, quorum[0])
 
     def _keys(self) -> KeySessions:
         if self._parts.keys is None:

@@ -13,6 +13,7 @@ from policy.errors import FaultyParticipant, ProtocolError
 from policy.state import Job, KeyRecord, State
 from signer_nodes.gate import Admitted, Declined, Node, admit, may_burn, may_sign
 from signer_nodes.mpc.ecdsa import partial_signature
+from signer_nodes.mpc.presignature import Presignature
 from signer_nodes.node_log import NodeLog
 from signer_nodes.ports import Hsm, LogStore, Mark
 from signer_nodes.presignatures import PresignaturePool
@@ -77,7 +78,7 @@ class Signer:
                 for index, identifier in enumerate(decision.presignatures):
                     held = self.pool.find(identifier)
                     if held is not None and self.pool.bound_to(identifier, decision.job.job_id, index=index):
-                        found.append(Opening(decision.job.job_id, index, held.presignature.rho))
+                        found.append(Opening(decision.job.job_id, index, held.opening))
         return tuple(found)
 
     def finish(
@@ -174,6 +175,8 @@ class Signer:
         held = self.pool.take(identifier, job.job_id, index=INDEX)
         task = SigningTask(job.signing_hash, job.tweak, job.derived_key, job.job_id, INDEX)
         by_index = {key.index_of(signer): rho for signer, rho in rhos.items()}
+        if not isinstance(held.presignature, Presignature):
+            raise Refusal("presignature", f"key {key.key} is not for ECDSA")
         return partial_signature(held.presignature, rhos=by_index, task=task).to_bytes()
 
     def _key(self, job: Job) -> KeyRecord:

@@ -32,7 +32,7 @@ def demo_policy(token: str) -> dict[str, Json]:
             ETH: {"kind": "native", "chain": CHAIN, "decimals": 18},
             TOKEN: {"kind": "erc20", "chain": CHAIN, "contract": token, "decimals": TOKEN_DECIMALS},
         },
-        "keys": {KEY: {"curve": "secp256k1", "min_signers": MIN_SIGNERS, "participants": list(NODES)}},
+        "keys": {KEY: {"suite": "dkls23-secp256k1", "min_signers": MIN_SIGNERS, "participants": list(NODES)}},
         "wallets": {
             WALLET: {"tier": "hot", "key": KEY, "chain": CHAIN, "paths": [PATH_PLAIN, *PATHS_APPROVED]}
         },

@@ -132,9 +132,9 @@ class CustodyServicer(custody_pb2_grpc.CustodyServicer):
         return pb.StatusReply(document=canonical(await self._service.status(caller)))
 
     @_refusals
-    async def CreateKey(self, call: pb.CreateKeyCall, context: _Context) -> pb.CreateKeyReply:
-        caller = self._caller("CreateKey", call, context)
-        return pb.CreateKeyReply(body=await self._service.create_key(caller, call.key))
+    async def ChangeKey(self, call: pb.ChangeKeyCall, context: _Context) -> pb.ChangeKeyReply:
+        caller = self._caller("ChangeKey", call, context)
+        return pb.ChangeKeyReply(body=await self._service.change_key(caller, call.key, change=call.change))
 
     @_refusals
     async def Log(self, call: pb.LogCall, context: _Context) -> pb.LogReply:

@@ -7,6 +7,7 @@ from custody.ports import (
     FinishJob,
     FreshPresignature,
     Head,
+    KeyOrder,
     Opening,
     PartialSignature,
 )
@@ -17,7 +18,7 @@ from signer_nodes.api.client import NodeClient
 APPEND_TIMEOUT_S = 10.0
 FINISH_TIMEOUT_S = 5.0
 PRESIGN_TIMEOUT_S = 60.0
-KEYGEN_TIMEOUT_S = 120.0
+CHANGE_TIMEOUT_S = 120.0
 
 
 class NodeLink:
@@ -69,10 +70,12 @@ class NodeLink:
             tuple(Declined(one.job, one.reason) for one in reply.declined),
         )
 
-    async def keygen(self, key: str, attempt: int) -> tuple[bytes, bytes]:
-        """Take part in making a key."""
-        message = pb.Keygen(key_id=key, attempt=attempt)
-        reply = await self._client.keygen(message, timeout_s=KEYGEN_TIMEOUT_S)
+    async def change_key(self, order: KeyOrder) -> tuple[bytes, bytes]:
+        """Take part in beginning a key's next epoch."""
+        message = pb.ChangeKey(
+            key_id=order.key, attempt=order.attempt, change=order.change, dealers=order.dealers
+        )
+        reply = await self._client.change_key(message, timeout_s=CHANGE_TIMEOUT_S)
         return reply.body, reply.signature
 
     async def presign(

@@ -339,7 +339,8 @@ class Store:
         with self._engine.connect() as db:
             rows = db.execute(query).all()
         return tuple(
-            PooledPresignature(r.presignature, r.nonce_point, r.key, r.signers, r.boots) for r in rows
+            PooledPresignature(r.presignature, r.nonce_point, r.key, r.epoch, r.signers, r.boots)
+            for r in rows
         )
 
     def use_presignatures(self, presignatures: Sequence[bytes]) -> None:

@@ -101,6 +101,7 @@ PRESIGNATURES = Table(
     Column("presignature", LargeBinary(32), primary_key=True),
     Column("nonce_point", LargeBinary(33), nullable=False),
     Column("key", String(63), nullable=False),
+    Column("epoch", Integer, nullable=False),
     Column("signers", String(1000), nullable=False),
     Column("boots", String(2000), nullable=False),
     Column("state", String(8), nullable=False),

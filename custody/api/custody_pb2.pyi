@@ -371,26 +371,32 @@ class StatusReply(_message.Message):
 Global___StatusReply: _TypeAlias = StatusReply  # noqa: Y015
 
 @_typing.final
-class CreateKeyCall(_message.Message):
+class ChangeKeyCall(_message.Message):
+    """Has the nodes begin a key's next epoch; for administrators."""
+
     DESCRIPTOR: _descriptor.Descriptor
 
     KEY_FIELD_NUMBER: _builtins.int
+    CHANGE_FIELD_NUMBER: _builtins.int
     key: _builtins.str
+    change: _builtins.str
+    """"generate", "refresh", "reshare" """
     def __init__(
         self,
         *,
         key: _builtins.str = ...,
+        change: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["change", b"change", "key", b"key"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
-Global___CreateKeyCall: _TypeAlias = CreateKeyCall  # noqa: Y015
+Global___ChangeKeyCall: _TypeAlias = ChangeKeyCall  # noqa: Y015
 
 @_typing.final
-class CreateKeyReply(_message.Message):
+class ChangeKeyReply(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     BODY_FIELD_NUMBER: _builtins.int
@@ -407,7 +413,7 @@ class CreateKeyReply(_message.Message):
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
-Global___CreateKeyReply: _TypeAlias = CreateKeyReply  # noqa: Y015
+Global___ChangeKeyReply: _TypeAlias = ChangeKeyReply  # noqa: Y015
 
 @_typing.final
 class LogCall(_message.Message):

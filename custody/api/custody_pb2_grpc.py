@@ -74,10 +74,10 @@ class CustodyStub:
                 request_serializer=custody_dot_api_dot_custody__pb2.StatusCall.SerializeToString,
                 response_deserializer=custody_dot_api_dot_custody__pb2.StatusReply.FromString,
                 _registered_method=True)
-        self.CreateKey = channel.unary_unary(
-                '/quorumkeep.custody.v1.Custody/CreateKey',
-                request_serializer=custody_dot_api_dot_custody__pb2.CreateKeyCall.SerializeToString,
-                response_deserializer=custody_dot_api_dot_custody__pb2.CreateKeyReply.FromString,
+        self.ChangeKey = channel.unary_unary(
+                '/quorumkeep.custody.v1.Custody/ChangeKey',
+                request_serializer=custody_dot_api_dot_custody__pb2.ChangeKeyCall.SerializeToString,
+                response_deserializer=custody_dot_api_dot_custody__pb2.ChangeKeyReply.FromString,
                 _registered_method=True)
         self.Log = channel.unary_unary(
                 '/quorumkeep.custody.v1.Custody/Log',
@@ -137,7 +137,7 @@ class CustodyServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
-    def CreateKey(self, request, context):
+    def ChangeKey(self, request, context):
         """Missing associated documentation comment in .proto file."""
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -192,10 +192,10 @@ def add_CustodyServicer_to_server(servicer, server):
                     request_deserializer=custody_dot_api_dot_custody__pb2.StatusCall.FromString,
                     response_serializer=custody_dot_api_dot_custody__pb2.StatusReply.SerializeToString,
             ),
-            'CreateKey': grpc.unary_unary_rpc_method_handler(
-                    servicer.CreateKey,
-                    request_deserializer=custody_dot_api_dot_custody__pb2.CreateKeyCall.FromString,
-                    response_serializer=custody_dot_api_dot_custody__pb2.CreateKeyReply.SerializeToString,
+            'ChangeKey': grpc.unary_unary_rpc_method_handler(
+                    servicer.ChangeKey,
+                    request_deserializer=custody_dot_api_dot_custody__pb2.ChangeKeyCall.FromString,
+                    response_serializer=custody_dot_api_dot_custody__pb2.ChangeKeyReply.SerializeToString,
             ),
             'Log': grpc.unary_unary_rpc_method_handler(
                     servicer.Log,
@@ -430,7 +430,7 @@ class Custody:
             _registered_method=True)
 
     @staticmethod
-    def CreateKey(request,
+    def ChangeKey(request,
             target,
             options=(),
             channel_credentials=None,
@@ -443,9 +443,9 @@ class Custody:
         return grpc.experimental.unary_unary(
             request,
             target,
-            '/quorumkeep.custody.v1.Custody/CreateKey',
-            custody_dot_api_dot_custody__pb2.CreateKeyCall.SerializeToString,
-            custody_dot_api_dot_custody__pb2.CreateKeyReply.FromString,
+            '/quorumkeep.custody.v1.Custody/ChangeKey',
+            custody_dot_api_dot_custody__pb2.ChangeKeyCall.SerializeToString,
+            custody_dot_api_dot_custody__pb2.ChangeKeyReply.FromString,
             options,
             channel_credentials,
             insecure,

@@ -49,7 +49,7 @@ class CustodyStub:
     Approve: _grpc.UnaryUnaryMultiCallable[_custody_pb2.ApproveCall, _custody_pb2.ApproveReply]
     Address: _grpc.UnaryUnaryMultiCallable[_custody_pb2.AddressCall, _custody_pb2.AddressReply]
     Status: _grpc.UnaryUnaryMultiCallable[_custody_pb2.StatusCall, _custody_pb2.StatusReply]
-    CreateKey: _grpc.UnaryUnaryMultiCallable[_custody_pb2.CreateKeyCall, _custody_pb2.CreateKeyReply]
+    ChangeKey: _grpc.UnaryUnaryMultiCallable[_custody_pb2.ChangeKeyCall, _custody_pb2.ChangeKeyReply]
     Log: _grpc.UnaryUnaryMultiCallable[_custody_pb2.LogCall, _custody_pb2.LogReply]
 
 @_typing.type_check_only
@@ -63,7 +63,7 @@ class CustodyAsyncStub(CustodyStub):
     Approve: _aio.UnaryUnaryMultiCallable[_custody_pb2.ApproveCall, _custody_pb2.ApproveReply]  # type: ignore[assignment]
     Address: _aio.UnaryUnaryMultiCallable[_custody_pb2.AddressCall, _custody_pb2.AddressReply]  # type: ignore[assignment]
     Status: _aio.UnaryUnaryMultiCallable[_custody_pb2.StatusCall, _custody_pb2.StatusReply]  # type: ignore[assignment]
-    CreateKey: _aio.UnaryUnaryMultiCallable[_custody_pb2.CreateKeyCall, _custody_pb2.CreateKeyReply]  # type: ignore[assignment]
+    ChangeKey: _aio.UnaryUnaryMultiCallable[_custody_pb2.ChangeKeyCall, _custody_pb2.ChangeKeyReply]  # type: ignore[assignment]
     Log: _aio.UnaryUnaryMultiCallable[_custody_pb2.LogCall, _custody_pb2.LogReply]  # type: ignore[assignment]
 
 class CustodyServicer(metaclass=_abc_1.ABCMeta):
@@ -124,11 +124,11 @@ class CustodyServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_custody_pb2.StatusReply, _abc.Awaitable[_custody_pb2.StatusReply]]: ...
 
     @_abc_1.abstractmethod
-    def CreateKey(
+    def ChangeKey(
         self,
-        request: _custody_pb2.CreateKeyCall,
+        request: _custody_pb2.ChangeKeyCall,
         context: _ServicerContext,
-    ) -> _typing.Union[_custody_pb2.CreateKeyReply, _abc.Awaitable[_custody_pb2.CreateKeyReply]]: ...
+    ) -> _typing.Union[_custody_pb2.ChangeKeyReply, _abc.Awaitable[_custody_pb2.ChangeKeyReply]]: ...
 
     @_abc_1.abstractmethod
     def Log(

@@ -16,7 +16,9 @@ from coincurve import PrivateKey
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 HERE = Path(__file__).resolve().parent
-sys.path.insert(0, str(HERE.parents[1]))
+sys.path[:0] = [str(HERE.parents[1]), str(HERE)]
+
+from frost_example import frost_signature  # noqa: E402
 
 from cli.authenticator import SoftwareAuthenticator  # noqa: E402 - the path to the house comes first
 from custody.chains.evm_transaction import cancellation, payment  # noqa: E402
@@ -131,7 +133,7 @@ def policy(daily: int) -> dict[str, Json]:
         "name": "treasury",
         "chains": {CHAIN: {"native": "eth", "fee_ceiling": str(FEE_CEILING)}},
         "assets": {"eth": {"chain": CHAIN, "kind": "native", "decimals": 18}},
-        "keys": {"hot": {"curve": "secp256k1", "min_signers": 2, "participants": list(NODES)}},
+        "keys": {"hot": {"suite": "dkls23-secp256k1", "min_signers": 2, "participants": list(NODES)}},
         "wallets": {"hot": {"tier": "hot", "key": "hot", "chain": CHAIN, "paths": ["m/0/0", "m/0/1"]}},
         "lists": {"customers": [CUSTOMER]},
         "forbids": [],
@@ -282,19 +284,35 @@ def found(log: Log) -> None:
     """Genesis and key."""
     genesis: Json = {"origin": ORIGIN, "rules": 1, "roster": roster(OPERATORS[:3]), "policy": policy(10**19)}
     log.administer("genesis", "genesis", genesis, "admin-a", "admin-b")
-    key: Json = {
+    key = key_body()
+    log.write("key", "key", key, signatures=signed("keygen", key, *NODES))
+
+
+def key_body(epoch: int = 0) -> dict[str, Json]:
+    """The key as it is made, or as it is refreshed into a later epoch."""
+    line = range(epoch + 1, epoch + 4)  # other shares of the same secret would do; these are points on a line
+    return {
         "origin": ORIGIN,
         "key": "hot",
-        "epoch": 0,
-        "curve": "secp256k1",
+        "epoch": epoch,
+        "suite": "dkls23-secp256k1",
+        "change": "refresh" if epoch else "generate",
+        "dealers": list(NODES),
         "min_signers": 2,
         "participants": list(NODES),
         "group_key": point(secret()),
         "chain_code": seed("chain code").hex(),
-        "public_shares": [point(share(index)) for index in (1, 2, 3)],
-        "transcript": seed("transcript").hex(),
+        "public_shares": [point(share(index)) for index in line],
+        "transcript": seed(f"transcript {epoch}").hex(),
     }
-    log.write("key", "key", key, signatures=signed("keygen", key, *NODES))
+
+
+def refresh(log: Log) -> None:
+    """The key's next epoch, and a node's word that it forgot the one before."""
+    key = key_body(1)
+    log.write("key-refreshed", "key", key, signatures=signed("keygen", key, *NODES))
+    shred: Json = {"origin": ORIGIN, "key": "hot", "epoch": 0, "by": "node-b"}
+    log.write("shred", "shred", shred, signatures=signed("shred", shred, "node-b"))
 
 
 def pay(log: Log) -> None:
@@ -370,6 +388,7 @@ def end(log: Log, request: bytes) -> None:
         "abandoned": [],
     }
     log.write("fork", "fork", fork, signatures=signed("fork", fork, "admin-a", "admin-b"), burns=[])
+    refresh(log)
     version: Json = {"origin": ORIGIN, "rules": 2}
     log.write(
         "version", "version", version, signatures=signed("ready", version, "node-a", "node-b", "witness-a")
@@ -425,6 +444,7 @@ def files() -> dict[str, str]:
         "roster_at_genesis": document_hash("roster", roster(OPERATORS)).hex(),
     }
     made |= statements(log)
+    made["frost"] = frost_signature(seed)
     texts = {
         f"{name}.json": json.dumps(document, indent=2, ensure_ascii=False) + "\n"
         for name, document in made.items()

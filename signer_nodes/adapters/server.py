@@ -236,8 +236,8 @@ class NodeServer:
                 return await self._handler.append(caller, call.append)
             case "finish":
                 return await self._handler.finish(caller, call.finish)
-            case "keygen":
-                return await self._handler.keygen(caller, call.keygen)
+            case "change_key":
+                return await self._handler.change_key(caller, call.change_key)
             case "presign":
                 return await self._handler.presign(caller, call.presign)
             case "burn":

@@ -13,41 +13,23 @@ import socket
 import subprocess
 import sys
 import threading
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
-from typing import Final, Generic, TypeVar
+from typing import Final
 
 from policy.errors import CallerError, FaultyParticipant, MalformedError, OperationalError, UnknownFault
+from signer_nodes import worker_frames as frames
 from signer_nodes import worker_wire as wire
-from signer_nodes.worker_wire import (
-    FileSealed,
-    Job,
-    KeygenJob,
-    KeygenOutcome,
-    PresignJob,
-    PresignOutcome,
-)
-
-__all__ = [
-    "FileSealed",
-    "KeygenJob",
-    "KeygenOutcome",
-    "PresignJob",
-    "PresignOutcome",
-    "WorkerSession",
-    "WorkerTemplate",
-    "start_template",
-]
+from signer_nodes.worker_wire import Job, Outcome
 
 RANDOMNESS_BYTES: Final = 32
 START_TIMEOUT_S: Final = 60.0
 _PROGRAM: Final = "signer_nodes.adapters.worker_child"
 _ROOT: Final = Path(__file__).resolve().parents[2]
-OutcomeT = TypeVar("OutcomeT")
 _Message = tuple[int, bytes]
 
 
-class WorkerSession(Generic[OutcomeT]):
+class WorkerSession:
     """One run in one worker. Iterate ``outgoing`` while delivering what peers send, then ``result``.
 
     Ends by itself; ``cancel`` kills it. Peers are indices, as in the job.
@@ -56,15 +38,13 @@ class WorkerSession(Generic[OutcomeT]):
     def __init__(
         self,
         job: Job,
-        read_outcome: Callable[[Sequence[bytes]], OutcomeT],
         *,
         pidfd: int,
         reader: asyncio.StreamReader,
         writer: asyncio.StreamWriter,
         timeout_s: float,
     ) -> None:
-        self._peers = job.peers
-        self._read_outcome = read_outcome
+        self._job = job
         self._pidfd = pidfd
         self._reader = reader
         self._writer = writer
@@ -82,15 +62,15 @@ class WorkerSession(Generic[OutcomeT]):
 
         Raises ``FaultyParticipant`` for a sender that is no peer of this run; the run goes on.
         """
-        if sender not in self._peers:
-            raise FaultyParticipant(sender, f"is not one of the peers {self._peers} of this run")
+        if sender not in self._job.peers:
+            raise FaultyParticipant(sender, f"is not one of the peers {self._job.peers} of this run")
         if self._task.done():
             return
         with contextlib.suppress(OSError, RuntimeError):  # it ended meanwhile; `result` says how
-            self._writer.write(wire.frame(wire.DELIVER, bytes([sender]), payload))
+            self._writer.write(frames.frame(frames.DELIVER, bytes([sender]), payload))
             await self._writer.drain()
 
-    async def result(self) -> OutcomeT:
+    async def result(self) -> Outcome:
         """Wait for the outcome.
 
         Raises ``FaultyParticipant`` (with its ban) or ``UnknownFault`` as the protocol found it, and
@@ -103,7 +83,7 @@ class WorkerSession(Generic[OutcomeT]):
         with contextlib.suppress(ProcessLookupError, OSError):
             signal.pidfd_send_signal(self._pidfd, signal.SIGKILL)
 
-    async def _run(self, timeout_s: float) -> OutcomeT:
+    async def _run(self, timeout_s: float) -> Outcome:
         try:
             async with asyncio.timeout(timeout_s):
                 return await self._read()
@@ -116,27 +96,27 @@ class WorkerSession(Generic[OutcomeT]):
             self._writer.close()
             self._outgoing.put_nowait(None)
 
-    async def _read(self) -> OutcomeT:
+    async def _read(self) -> Outcome:
         while True:
             word, parts = await self._frame()
             match word, parts:
-                case wire.SEND, [peer, payload] if len(peer) == 1 and peer[0] in self._peers:
+                case frames.SEND, [peer, payload] if len(peer) == 1 and peer[0] in self._job.peers:
                     self._outgoing.put_nowait((peer[0], payload))
-                case wire.RESULT, _:
+                case frames.RESULT, _:
                     return self._outcome(parts)
                 case _:
                     raise _failure(word, parts)
 
-    def _outcome(self, parts: Sequence[bytes]) -> OutcomeT:
+    def _outcome(self, parts: Sequence[bytes]) -> Outcome:
         try:
-            return self._read_outcome(parts)
+            return wire.parse_outcome(self._job, parts)
         except MalformedError as error:
             raise OperationalError("the worker's outcome does not parse: stop the node and look") from error
 
     async def _frame(self) -> tuple[bytes, list[bytes]]:
         try:
-            length = wire.frame_length(await self._reader.readexactly(wire.LENGTH_BYTES))
-            return wire.split(await self._reader.readexactly(length))
+            length = frames.frame_length(await self._reader.readexactly(frames.LENGTH_BYTES))
+            return frames.split(await self._reader.readexactly(length))
         except (EOFError, OSError) as error:
             raise OperationalError("the worker ended without a result: run it again") from error
         except MalformedError as error:
@@ -151,26 +131,8 @@ class WorkerTemplate:
         self._control = control
         self._lock = threading.Lock()
 
-    async def keygen(
-        self, job: KeygenJob, *, randomness: bytes, timeout_s: float
-    ) -> WorkerSession[KeygenOutcome]:
-        """Start a key generation. ``randomness``: 32 fresh bytes of the HSM; the worker adds its own."""
-        return await self._start(job, wire.parse_keygen_outcome, randomness=randomness, timeout_s=timeout_s)
-
-    async def presign(
-        self, job: PresignJob, *, randomness: bytes, timeout_s: float
-    ) -> WorkerSession[PresignOutcome]:
-        """Start a batch of presigning. ``randomness`` as in ``keygen``."""
-        return await self._start(job, _presignatures, randomness=randomness, timeout_s=timeout_s)
-
-    async def _start(
-        self,
-        job: Job,
-        read_outcome: Callable[[Sequence[bytes]], OutcomeT],
-        *,
-        randomness: bytes,
-        timeout_s: float,
-    ) -> WorkerSession[OutcomeT]:
+    async def start(self, job: Job, *, randomness: bytes, timeout_s: float) -> WorkerSession:
+        """Start a run. ``randomness``: 32 fresh bytes of the HSM; the worker adds its own."""
         if len(randomness) != RANDOMNESS_BYTES:
             raise CallerError(f"a worker takes {RANDOMNESS_BYTES} random bytes, got {len(randomness)}")
         mine, its = socket.socketpair()
@@ -182,10 +144,8 @@ class WorkerTemplate:
         finally:
             its.close()
         reader, writer = await asyncio.open_unix_connection(sock=mine)
-        writer.write(wire.frame(wire.RUN, randomness, *job.to_parts()))
-        return WorkerSession(
-            job, read_outcome, pidfd=pidfd, reader=reader, writer=writer, timeout_s=timeout_s
-        )
+        writer.write(frames.frame(frames.RUN, randomness, *job.to_parts()))
+        return WorkerSession(job, pidfd=pidfd, reader=reader, writer=writer, timeout_s=timeout_s)
 
     def close(self) -> None:
         """End the template and whatever runs under it."""
@@ -225,7 +185,7 @@ def start_template() -> WorkerTemplate:
     template = WorkerTemplate(process, mine)
     try:
         mine.settimeout(START_TIMEOUT_S)
-        if mine.recv(len(wire.READY), socket.MSG_WAITALL) != wire.READY:
+        if mine.recv(len(frames.READY), socket.MSG_WAITALL) != frames.READY:
             raise OperationalError("the worker template did not start: look at its standard error")
         mine.settimeout(None)
     except OSError as error:
@@ -237,20 +197,16 @@ def start_template() -> WorkerTemplate:
     return template
 
 
-def _presignatures(parts: Sequence[bytes]) -> PresignOutcome:
-    return PresignOutcome(tuple(parts))
-
-
 def _failure(word: bytes, parts: Sequence[bytes]) -> Exception:
     match word, list(parts):
-        case wire.FAULTY, [document]:
+        case frames.FAULTY, [document]:
             fault = wire.parse_fault(document)
             return FaultyParticipant(fault.participant, fault.reason, ban=fault.ban)
-        case wire.UNKNOWN, [investigation]:
+        case frames.UNKNOWN, [investigation]:
             return UnknownFault(investigation.decode(errors="replace"))
-        case wire.TROUBLE, [reason]:
+        case frames.TROUBLE, [reason]:
             return OperationalError(reason.decode(errors="replace"))
-        case wire.FAILED, [kind]:
+        case frames.FAILED, [kind]:
             return OperationalError(f"the worker failed by {kind.decode(errors='replace')[:64]}: report it")
         case _:
             return OperationalError("the worker sent what is no answer: stop the node and look")

@@ -24,22 +24,17 @@ from policy.errors import (
     OperationalError,
     UnknownFault,
 )
+from signer_nodes import worker_frames as frames
 from signer_nodes import worker_wire as wire
 from signer_nodes.adapters.hardening import harden_process
-from signer_nodes.hsm.context import SealContext
-from signer_nodes.hsm.envelope import FILE_KEY_BYTES, NONCE_BYTES, open_blob, seal_blob
-from signer_nodes.mpc.keygen import KeygenParameters, KeygenResult, start_keygen
+from signer_nodes.adapters.worker_keys import open_share, sealed_outcome, start_change
+from signer_nodes.adapters.worker_schnorr import nonces, partial_signatures
+from signer_nodes.hsm.envelope import open_blob
 from signer_nodes.mpc.keyshare import KeyShare, PairState
 from signer_nodes.mpc.presign import PresignParameters, PresignResult, start_presign
 from signer_nodes.mpc.rounds import Progress, Rounds
-from signer_nodes.worker_wire import (
-    FileSealed,
-    Job,
-    KeygenJob,
-    KeygenOutcome,
-    PresignJob,
-    PresignOutcome,
-)
+from signer_nodes.schnorr_wire import FinishJob, NonceJob
+from signer_nodes.worker_wire import Job, KeyJob, PresignJob, PresignOutcome
 
 FORBIDDEN_MODULES: Final = ("pkcs11", "grpc", "google", "sqlite3", "asyncio")
 RANDOMNESS_BYTES: Final = 32
@@ -54,12 +49,12 @@ class Link:
 
     def send(self, word: bytes, *parts: bytes) -> None:
         """Send one frame."""
-        self._pipe.sendall(wire.frame(word, *parts))
+        self._pipe.sendall(frames.frame(word, *parts))
 
     def receive(self) -> tuple[bytes, list[bytes]]:
         """Wait for one frame. Raises ``EOFError`` when the node has gone."""
-        length = wire.frame_length(self._exactly(wire.LENGTH_BYTES))
-        return wire.split(self._exactly(length))
+        length = frames.frame_length(self._exactly(frames.LENGTH_BYTES))
+        return frames.split(self._exactly(length))
 
     def _exactly(self, length: int) -> bytes:
         data = bytearray()
@@ -81,60 +76,64 @@ def check_modules() -> None:
 def run_job(link: Link) -> None:
     """Take one job from ``link``, run it, and send its outcome or the fault that ended it."""
     try:
-        link.send(wire.RESULT, *_outcome(link))
+        link.send(frames.RESULT, *_outcome(link))
     except FaultyParticipant as error:
         fault: dict[str, Json] = {"participant": int(error.participant), "ban": error.ban}
         fault["reason"] = error.reason[:500]
-        link.send(wire.FAULTY, canonical(fault))
+        link.send(frames.FAULTY, canonical(fault))
     except UnknownFault as error:
-        link.send(wire.UNKNOWN, error.investigation[:500].encode())
+        link.send(frames.UNKNOWN, error.investigation[:500].encode())
     except OperationalError as error:
-        link.send(wire.TROUBLE, str(error)[:500].encode())
+        link.send(frames.TROUBLE, str(error)[:500].encode())
     except EOFError:
         return  # the node gave up this run
     except Exception as error:  # noqa: BLE001 - its text could hold a secret: only its type leaves
-        link.send(wire.FAILED, type(error).__name__.encode())
+        link.send(frames.FAILED, type(error).__name__.encode())
 
 
 def _outcome(link: Link) -> list[bytes]:
     word, parts = link.receive()
-    if word != wire.RUN or not parts or len(parts[0]) != RANDOMNESS_BYTES:
+    if word != frames.RUN or not parts or len(parts[0]) != RANDOMNESS_BYTES:
         raise MalformedError("the first frame names the job and brings 32 random bytes")
     job = wire.parse_job(parts[1:])
     seed = tagged_hash("worker-randomness", parts[0], os.urandom(RANDOMNESS_BYTES))
-    machine = _machine(job, seed)
-    result = _pump(link, machine)
+    parts = _result(link, job, seed)
     check_modules()
-    return _parts_of(job, result)
+    return parts
 
 
-def _machine(job: Job, seed: bytes) -> Rounds:
+def _result(link: Link, job: Job, seed: bytes) -> list[bytes]:
     match job:
-        case KeygenJob():
-            parameters = KeygenParameters(
-                job.session, job.key_id, job.min_signers, job.participants, job.index, job.epoch
-            )
-            return start_keygen(parameters, seed)
+        case KeyJob():
+            return sealed_outcome(job, _pump(link, start_change(job, seed))).to_parts()
         case PresignJob():
-            share, pairs = _open(job)
-            parameters_of_batch = PresignParameters(job.session, job.batch)
-            return start_presign(
-                parameters_of_batch, share, pairs=pairs, signers=job.signers, randomness=seed
-            )
+            return _presigned(_pump(link, _presigning(job, seed))).to_parts()
+        case NonceJob():
+            return nonces(job, seed).to_parts()
+        case FinishJob():
+            return partial_signatures(job).to_parts()
         case _:
             assert_never(job)
 
 
+def _presigning(job: PresignJob, seed: bytes) -> Rounds:
+    share, pairs = _open(job)
+    parameters = PresignParameters(job.session, job.batch)
+    return start_presign(parameters, share, pairs=pairs, signers=job.signers, randomness=seed)
+
+
+def _presigned(result: object) -> PresignOutcome:
+    if not isinstance(result, PresignResult):
+        raise InvariantError(f"presigning ended in a {type(result).__name__}")
+    return PresignOutcome(tuple(item.to_bytes() for item in result.presignatures))
+
+
 def _open(job: PresignJob) -> tuple[KeyShare, dict[int, PairState]]:
-    context = job.context
-    share = KeyShare.from_bytes(open_blob(job.share.file_key, job.share.blob, context=context))
-    facts = (share.key_id, share.epoch, share.group_key, share.min_signers, len(share.participants))
-    stated = (context.key_id, context.epoch, context.group_key, context.min_signers, context.participants)
-    if facts != stated or share.index != job.index or share.participants[job.index - 1] != context.node:
-        raise CallerError("the sealed share is not the one that its context names")
-    share.check()
+    share = open_share(job.holding)
+    if share.index != job.index:
+        raise CallerError(f"the sealed share is party {share.index}'s, the job is for {job.index}")
     pairs = {
-        peer: PairState.from_bytes(open_blob(sealed.file_key, sealed.blob, context=context))
+        peer: PairState.from_bytes(open_blob(sealed.file_key, sealed.blob, context=job.holding.context))
         for peer, sealed in job.pairs.items()
     }
     return share, pairs
@@ -144,7 +143,7 @@ def _pump(link: Link, machine: Rounds) -> object:
     progress = _sent(link, machine.start())
     while progress.result is None:
         word, parts = link.receive()
-        if word != wire.DELIVER or len(parts) != 2 or len(parts[0]) != 1:
+        if word != frames.DELIVER or len(parts) != 2 or len(parts[0]) != 1:
             raise MalformedError("expected a message of a peer")
         progress = _sent(link, machine.receive(parts[0][0], parts[1]))
     return progress.result
@@ -152,42 +151,8 @@ def _pump(link: Link, machine: Rounds) -> object:
 
 def _sent(link: Link, progress: Progress) -> Progress:
     for peer, payload in progress.outgoing:
-        link.send(wire.SEND, bytes([peer]), payload)
+        link.send(frames.SEND, bytes([peer]), payload)
     return progress
-
-
-def _parts_of(job: Job, result: object) -> list[bytes]:
-    match job, result:
-        case KeygenJob(), KeygenResult():
-            return _seal(job, result).to_parts()
-        case PresignJob(), PresignResult():
-            return PresignOutcome(tuple(item.to_bytes() for item in result.presignatures)).to_parts()
-        case _:
-            raise InvariantError(f"a {type(job).__name__} ended in a {type(result).__name__}")
-
-
-def _seal(job: KeygenJob, result: KeygenResult) -> KeygenOutcome:
-    share = result.share
-    share.check()
-    context = SealContext(
-        suite=job.suite,
-        key_id=share.key_id,
-        group_key=share.group_key,
-        node=share.participants[share.index - 1],
-        min_signers=share.min_signers,
-        participants=len(share.participants),
-        epoch=share.epoch,
-    )
-    pairs = {pair.peer: _sealed(pair.to_bytes(), context) for pair in result.pairs}
-    sealed = _sealed(share.to_bytes(), context)
-    return KeygenOutcome(context, share.public_shares, share.chain_code, result.transcript, sealed, pairs)
-
-
-def _sealed(plaintext: bytes, context: SealContext) -> FileSealed:
-    file_key = os.urandom(FILE_KEY_BYTES)
-    return FileSealed(
-        file_key, seal_blob(file_key, plaintext, context=context, nonce=os.urandom(NONCE_BYTES))
-    )
 
 
 def serve_template(control: socket.socket) -> None:
@@ -198,7 +163,7 @@ def serve_template(control: socket.socket) -> None:
     check_modules()
     gc.collect()
     gc.freeze()
-    control.sendall(wire.READY)
+    control.sendall(frames.READY)
     while True:
         request, pipes, _flags, _address = socket.recv_fds(control, 1, 1)
         if not request or len(pipes) != 1:

@@ -226,9 +226,9 @@ class NodeClient:
         """Round 2: hand over a quorum note and openings for partial signatures."""
         return await self.call(message, pb.FinishReply, timeout_s=timeout_s)
 
-    async def keygen(self, message: pb.Keygen, *, timeout_s: float) -> pb.KeygenReply:
+    async def change_key(self, message: pb.ChangeKey, *, timeout_s: float) -> pb.ChangeKeyReply:
         """Have the node take part in generating a key."""
-        return await self.call(message, pb.KeygenReply, timeout_s=timeout_s)
+        return await self.call(message, pb.ChangeKeyReply, timeout_s=timeout_s)
 
     async def presign(self, message: pb.Presign, *, timeout_s: float) -> pb.PresignReply:
         """Have the node take part in a batch of presigning."""

@@ -19,7 +19,7 @@ What: TypeAlias = (
     | pb.EntriesQuery
     | pb.Append
     | pb.Finish
-    | pb.Keygen
+    | pb.ChangeKey
     | pb.Presign
     | pb.Burn
     | pb.Status

@@ -33,7 +33,7 @@ class Call(_message.Message):
     ENTRIES_FIELD_NUMBER: _builtins.int
     APPEND_FIELD_NUMBER: _builtins.int
     FINISH_FIELD_NUMBER: _builtins.int
-    KEYGEN_FIELD_NUMBER: _builtins.int
+    CHANGE_KEY_FIELD_NUMBER: _builtins.int
     PRESIGN_FIELD_NUMBER: _builtins.int
     BURN_FIELD_NUMBER: _builtins.int
     STATUS_FIELD_NUMBER: _builtins.int
@@ -53,7 +53,7 @@ class Call(_message.Message):
     @_builtins.property
     def finish(self) -> Global___Finish: ...
     @_builtins.property
-    def keygen(self) -> Global___Keygen: ...
+    def change_key(self) -> Global___ChangeKey: ...
     @_builtins.property
     def presign(self) -> Global___Presign: ...
     @_builtins.property
@@ -77,7 +77,7 @@ class Call(_message.Message):
         entries: Global___EntriesQuery | None = ...,
         append: Global___Append | None = ...,
         finish: Global___Finish | None = ...,
-        keygen: Global___Keygen | None = ...,
+        change_key: Global___ChangeKey | None = ...,
         presign: Global___Presign | None = ...,
         burn: Global___Burn | None = ...,
         status: Global___Status | None = ...,
@@ -86,11 +86,11 @@ class Call(_message.Message):
         leave: Global___Leave | None = ...,
         quorum: Global___Quorum | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["abandon", b"abandon", "append", b"append", "burn", b"burn", "entries", b"entries", "finish", b"finish", "head", b"head", "hello", b"hello", "keygen", b"keygen", "leave", b"leave", "presign", b"presign", "protocol", b"protocol", "quorum", b"quorum", "status", b"status", "what", b"what"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["abandon", b"abandon", "append", b"append", "burn", b"burn", "change_key", b"change_key", "entries", b"entries", "finish", b"finish", "head", b"head", "hello", b"hello", "leave", b"leave", "presign", b"presign", "protocol", b"protocol", "quorum", b"quorum", "status", b"status", "what", b"what"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["abandon", b"abandon", "append", b"append", "burn", b"burn", "call", b"call", "entries", b"entries", "finish", b"finish", "head", b"head", "hello", b"hello", "keygen", b"keygen", "leave", b"leave", "presign", b"presign", "protocol", b"protocol", "quorum", b"quorum", "status", b"status", "what", b"what"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["abandon", b"abandon", "append", b"append", "burn", b"burn", "call", b"call", "change_key", b"change_key", "entries", b"entries", "finish", b"finish", "head", b"head", "hello", b"hello", "leave", b"leave", "presign", b"presign", "protocol", b"protocol", "quorum", b"quorum", "status", b"status", "what", b"what"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_what: _TypeAlias = _typing.Literal["hello", "head", "entries", "append", "finish", "keygen", "presign", "burn", "status", "protocol", "abandon", "leave", "quorum"]  # noqa: Y015
+    _WhichOneofReturnType_what: _TypeAlias = _typing.Literal["hello", "head", "entries", "append", "finish", "change_key", "presign", "burn", "status", "protocol", "abandon", "leave", "quorum"]  # noqa: Y015
     _WhichOneofArgType_what: _TypeAlias = _typing.Literal["what", b"what"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_what) -> _WhichOneofReturnType_what | None: ...
 
@@ -107,7 +107,7 @@ class Reply(_message.Message):
     ENTRIES_FIELD_NUMBER: _builtins.int
     APPEND_FIELD_NUMBER: _builtins.int
     FINISH_FIELD_NUMBER: _builtins.int
-    KEYGEN_FIELD_NUMBER: _builtins.int
+    CHANGE_KEY_FIELD_NUMBER: _builtins.int
     PRESIGN_FIELD_NUMBER: _builtins.int
     BURN_FIELD_NUMBER: _builtins.int
     STATUS_FIELD_NUMBER: _builtins.int
@@ -129,7 +129,7 @@ class Reply(_message.Message):
     @_builtins.property
     def finish(self) -> Global___FinishReply: ...
     @_builtins.property
-    def keygen(self) -> Global___KeygenReply: ...
+    def change_key(self) -> Global___ChangeKeyReply: ...
     @_builtins.property
     def presign(self) -> Global___PresignReply: ...
     @_builtins.property
@@ -154,7 +154,7 @@ class Reply(_message.Message):
         entries: Global___EntriesReply | None = ...,
         append: Global___AppendReply | None = ...,
         finish: Global___FinishReply | None = ...,
-        keygen: Global___KeygenReply | None = ...,
+        change_key: Global___ChangeKeyReply | None = ...,
         presign: Global___PresignReply | None = ...,
         burn: Global___BurnReply | None = ...,
         status: Global___StatusReply | None = ...,
@@ -163,11 +163,11 @@ class Reply(_message.Message):
         leave: Global___LeaveReply | None = ...,
         quorum: Global___QuorumReply | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["abandon", b"abandon", "append", b"append", "burn", b"burn", "entries", b"entries", "finish", b"finish", "head", b"head", "hello", b"hello", "keygen", b"keygen", "leave", b"leave", "presign", b"presign", "protocol", b"protocol", "quorum", b"quorum", "refusal", b"refusal", "status", b"status", "what", b"what"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["abandon", b"abandon", "append", b"append", "burn", b"burn", "change_key", b"change_key", "entries", b"entries", "finish", b"finish", "head", b"head", "hello", b"hello", "leave", b"leave", "presign", b"presign", "protocol", b"protocol", "quorum", b"quorum", "refusal", b"refusal", "status", b"status", "what", b"what"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["abandon", b"abandon", "append", b"append", "burn", b"burn", "call", b"call", "entries", b"entries", "finish", b"finish", "head", b"head", "hello", b"hello", "keygen", b"keygen", "leave", b"leave", "presign", b"presign", "protocol", b"protocol", "quorum", b"quorum", "refusal", b"refusal", "status", b"status", "what", b"what"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["abandon", b"abandon", "append", b"append", "burn", b"burn", "call", b"call", "change_key", b"change_key", "entries", b"entries", "finish", b"finish", "head", b"head", "hello", b"hello", "leave", b"leave", "presign", b"presign", "protocol", b"protocol", "quorum", b"quorum", "refusal", b"refusal", "status", b"status", "what", b"what"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_what: _TypeAlias = _typing.Literal["refusal", "hello", "head", "entries", "append", "finish", "keygen", "presign", "burn", "status", "protocol", "abandon", "leave", "quorum"]  # noqa: Y015
+    _WhichOneofReturnType_what: _TypeAlias = _typing.Literal["refusal", "hello", "head", "entries", "append", "finish", "change_key", "presign", "burn", "status", "protocol", "abandon", "leave", "quorum"]  # noqa: Y015
     _WhichOneofArgType_what: _TypeAlias = _typing.Literal["what", b"what"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_what) -> _WhichOneofReturnType_what | None: ...
 
@@ -565,29 +565,41 @@ class Partial(_message.Message):
 Global___Partial: _TypeAlias = Partial  # noqa: Y015
 
 @_typing.final
-class Keygen(_message.Message):
+class ChangeKey(_message.Message):
+    """Begin a key's next epoch. The node decides by its own log who takes part."""
+
     DESCRIPTOR: _descriptor.Descriptor
 
     KEY_ID_FIELD_NUMBER: _builtins.int
     ATTEMPT_FIELD_NUMBER: _builtins.int
+    CHANGE_FIELD_NUMBER: _builtins.int
+    DEALERS_FIELD_NUMBER: _builtins.int
     key_id: _builtins.str
     attempt: _builtins.int
+    change: _builtins.str
+    """"generate", "import", "refresh", "reshare" """
+    @_builtins.property
+    def dealers(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """in a resharing, in order of name"""
+
     def __init__(
         self,
         *,
         key_id: _builtins.str = ...,
         attempt: _builtins.int = ...,
+        change: _builtins.str = ...,
+        dealers: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "key_id", b"key_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "change", b"change", "dealers", b"dealers", "key_id", b"key_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
-Global___Keygen: _TypeAlias = Keygen  # noqa: Y015
+Global___ChangeKey: _TypeAlias = ChangeKey  # noqa: Y015
 
 @_typing.final
-class KeygenReply(_message.Message):
+class ChangeKeyReply(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     BODY_FIELD_NUMBER: _builtins.int
@@ -607,7 +619,7 @@ class KeygenReply(_message.Message):
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
-Global___KeygenReply: _TypeAlias = KeygenReply  # noqa: Y015
+Global___ChangeKeyReply: _TypeAlias = ChangeKeyReply  # noqa: Y015
 
 @_typing.final
 class Presign(_message.Message):

@@ -1,4 +1,4 @@
-"""Distributed key generation on secp256k1: Pedersen/Feldman with proofs, commit before open.
+"""Distributed key generation on either curve: Pedersen/Feldman with proofs, commit before open.
 
 After SimplPedPop and ChillDKG (BlockstreamResearch/bip-frost-dkg), RFC 9591 appendix C and section 1
 of the protocol specification. Three rounds, each the same to every peer except for the share:
@@ -22,17 +22,11 @@ from typing import Final
 
 from policy.encoding import tagged_hash
 from policy.errors import CallerError, FaultyParticipant, UnknownFault
-from signer_nodes.mpc.curve import (
-    POINT_BYTES,
-    SCALAR_BYTES,
-    PointAtInfinity,
-    Q,
-    point_of,
-    scalar_bytes,
-    scalar_of,
-)
-from signer_nodes.mpc.keyshare import CHAIN_CODE_BYTES, KeyShare, check_committee, check_key_id
-from signer_nodes.mpc.proofs import PROOF_BYTES, knows_logarithm, prove_knowledge
+from policy.suites import suite_named
+from signer_nodes.mpc.curve import PointAtInfinity
+from signer_nodes.mpc.groups import SCALAR_BYTES, Group, group_of
+from signer_nodes.mpc.keyshare import CHAIN_CODE_BYTES, KeyShare, PairState, check_committee, check_key_id
+from signer_nodes.mpc.proofs import knows_logarithm, proof_bytes, prove_knowledge
 from signer_nodes.mpc.rounds import Done, Rounds, Send, StepResult, blaming, parts
 from signer_nodes.mpc.sharing import (
     Polynomial,
@@ -58,6 +52,7 @@ class KeygenParameters:
     """
 
     session: bytes
+    suite: str
     key_id: str
     min_signers: int
     participants: tuple[str, ...]
@@ -65,12 +60,18 @@ class KeygenParameters:
     epoch: int = 0
 
     def __post_init__(self) -> None:
+        suite_named(self.suite)
         check_key_id(self.key_id, self.epoch)
         check_committee(self.min_signers, self.participants)
         if len(self.session) != SESSION_BYTES:
             raise CallerError(f"a session id has {SESSION_BYTES} bytes, got {len(self.session)}")
         if self.index not in self.indices:
             raise CallerError(f"party {self.index} is not one of {len(self.participants)}")
+
+    @property
+    def group(self) -> Group:
+        """The group of the suite."""
+        return group_of(self.suite)
 
     @property
     def indices(self) -> range:
@@ -87,15 +88,20 @@ class KeygenParameters:
         """The hash of all that the parties agreed on: the session id inside every other hash."""
         names = tuple(name.encode() for name in self.participants)
         numbers = self.epoch.to_bytes(4, "big") + bytes([self.min_signers, len(names)])
-        return tagged_hash("mpc/keygen/context/v1", self.session, self.key_id.encode(), numbers, *names)
+        key = (self.suite.encode(), self.key_id.encode())
+        return tagged_hash("mpc/keygen/context/v2", self.session, *key, numbers, *names)
 
 
 @dataclass(frozen=True, slots=True)
-class DkgResult:
-    """A share that counts only after all n signatures over ``transcript``."""
+class KeygenResult:
+    """One party's outcome; it counts only after all n signatures over ``transcript``.
+
+    ``pairs`` is the state toward each peer, for suites that need one; empty for others.
+    """
 
     share: KeyShare
     transcript: bytes
+    pairs: tuple[PairState, ...] = field(default=(), repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,9 +122,10 @@ class Opened:
     transcript: bytes
 
 
-def opening_bytes(min_signers: int) -> int:
+def opening_bytes(parameters: KeygenParameters) -> int:
     """The length of a round-2 opening."""
-    return min_signers * POINT_BYTES + PROOF_BYTES + CHAIN_CODE_BYTES
+    group = parameters.group
+    return parameters.min_signers * group.point_bytes + proof_bytes(group) + CHAIN_CODE_BYTES
 
 
 def deal(parameters: KeygenParameters, stream: RandomStream) -> Dealing:
@@ -126,10 +133,11 @@ def deal(parameters: KeygenParameters, stream: RandomStream) -> Dealing:
 
     The commitment needs no salt: the 32 uniform bytes of the chain-code part hide the rest.
     """
-    polynomial = random_polynomial(stream, terms=parameters.min_signers)
+    group = parameters.group
+    polynomial = random_polynomial(group, stream, terms=parameters.min_signers)
     points = b"".join(polynomial.commit())
     context = _dealer_context(parameters, parameters.index, points)
-    proof = prove_knowledge(polynomial.coefficients[0], context=context, stream=stream)
+    proof = prove_knowledge(group, polynomial.coefficients[0], context=context, stream=stream)
     opening = points + proof + stream.bytes(CHAIN_CODE_BYTES)
     return Dealing(polynomial, opening, _commitment(parameters, parameters.index, opening))
 
@@ -155,12 +163,12 @@ def open_dealings(
 
 def deal_body(dealing: Dealing, opened: Opened, *, receiver: int) -> bytes:
     """Round 3 to one receiver: its share and this party's view of the public messages."""
-    return scalar_bytes(dealing.polynomial.at(receiver)) + opened.transcript
+    return dealing.polynomial.group.scalar_bytes(dealing.polynomial.at(receiver)) + opened.transcript
 
 
 def collect(
     parameters: KeygenParameters, dealing: Dealing, *, opened: Opened, bodies: Mapping[int, bytes]
-) -> DkgResult:
+) -> KeygenResult:
     """Check every peer's share, then its view, and add the shares up.
 
     Raises ``FaultyParticipant`` for a share that its dealer's commitments do not give, and
@@ -173,17 +181,17 @@ def collect(
                 f"parties {parameters.index} and {peer} saw different public messages: compare the "
                 "commitments and openings that each received, by their channel signatures"
             )
-    share = (dealing.polynomial.at(parameters.index) + sum(received.values())) % Q
-    return DkgResult(_key_share(parameters, opened, share), opened.transcript)
+    share = (dealing.polynomial.at(parameters.index) + sum(received.values())) % parameters.group.order
+    return KeygenResult(_key_share(parameters, opened, share), opened.transcript)
 
 
 def start_dkg(parameters: KeygenParameters, randomness: bytes) -> Rounds:
-    """A run that ends in a ``DkgResult``. ``randomness``: 32 fresh bytes, never used again.
+    """A run that ends in a ``KeygenResult``. ``randomness``: 32 fresh bytes, never used again.
 
     Key generation alone, for schemes that need no pairwise set-up.
     """
     stream = RandomStream(randomness).fork("dkg")
-    body_bytes_max = max(opening_bytes(parameters.min_signers), DEAL_BYTES)
+    body_bytes_max = max(opening_bytes(parameters), DEAL_BYTES)
     first = partial(_first_step, parameters, stream)
     return Rounds(parameters.index, parameters.peers, first=first, body_bytes_max=body_bytes_max)
 
@@ -221,12 +229,14 @@ def _last_step(
 def _open(
     parameters: KeygenParameters, dealer: int, *, commitment: bytes, opening: bytes
 ) -> tuple[tuple[bytes, ...], bytes]:
-    points_length = parameters.min_signers * POINT_BYTES
-    points, proof, chain_part = parts(opening, points_length, PROOF_BYTES, CHAIN_CODE_BYTES)
+    group = parameters.group
+    lengths = [group.point_bytes] * parameters.min_signers
+    points, proof, chain_part = parts(opening, sum(lengths), proof_bytes(group), CHAIN_CODE_BYTES)
     if _commitment(parameters, dealer, opening) != commitment:
         raise FaultyParticipant(dealer, "opened something else than it had committed to")
-    coefficients = tuple(map(point_of, parts(points, *[POINT_BYTES] * parameters.min_signers)))
-    if not knows_logarithm(proof, coefficients[0], context=_dealer_context(parameters, dealer, points)):
+    coefficients = tuple(map(group.point_of, parts(points, *lengths)))
+    context = _dealer_context(parameters, dealer, points)
+    if not knows_logarithm(group, coefficients[0], proof=proof, context=context):
         raise FaultyParticipant(dealer, "does not prove knowledge of its constant term")
     return coefficients, chain_part
 
@@ -234,28 +244,34 @@ def _open(
 def _read_share(parameters: KeygenParameters, opened: Opened, dealer: int, body: bytes) -> int:
     with blaming(dealer):
         encoded, _view = parts(body, SCALAR_BYTES, TRANSCRIPT_BYTES)
-        share = scalar_of(encoded, nonzero=True)
-        if not verify_share(opened.coefficients[dealer], parameters.index, share=share):
+        share = parameters.group.scalar_of(encoded, nonzero=True)
+        if not verify_share(
+            parameters.group, opened.coefficients[dealer], index=parameters.index, share=share
+        ):
             raise FaultyParticipant(dealer, f"dealt party {parameters.index} a share off its polynomial")
     return share
 
 
 def _key_share(parameters: KeygenParameters, opened: Opened, share: int) -> KeyShare:
     try:
-        summed = add_commitments([opened.coefficients[dealer] for dealer in parameters.indices])
-        public_shares = tuple(evaluate_commitments(summed, index) for index in parameters.indices)
+        group = parameters.group
+        summed = add_commitments(group, [opened.coefficients[dealer] for dealer in parameters.indices])
+        public_shares = tuple(
+            evaluate_commitments(group, summed, index=index) for index in parameters.indices
+        )
     except PointAtInfinity as error:
         raise UnknownFault("the dealt polynomials cancel out: start again with a new session id") from error
     key_share = KeyShare(
-        parameters.key_id,
-        parameters.epoch,
-        parameters.index,
-        parameters.min_signers,
-        parameters.participants,
-        share,
-        public_shares,
-        summed[0],
-        opened.chain_code,
+        suite=parameters.suite,
+        key_id=parameters.key_id,
+        epoch=parameters.epoch,
+        index=parameters.index,
+        min_signers=parameters.min_signers,
+        participants=parameters.participants,
+        share=share,
+        public_shares=public_shares,
+        group_key=summed[0],
+        chain_code=opened.chain_code,
     )
     key_share.check()
     return key_share

@@ -1,30 +1,19 @@
-"""A new key in one run of three rounds: key generation and pairwise set-up side by side.
+"""A new key in one run of three rounds: key generation, and pairwise set-up beside it if the suite has one.
 
-Each body is the key generation's part followed by the set-up's part; ``dkg`` and ``setup`` say what
-they are and what they prove. The result counts only with all n signatures over ``transcript``; until
+With it each body is the key generation's part followed by the set-up's part; ``dkg`` and ``setup`` say
+what they are and what they prove. The result counts only with all n signatures over ``transcript``; until
 the runtime holds them, a share is neither sealed as live nor used.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from functools import partial
 
+from policy.suites import suite_named
 from signer_nodes.mpc import dkg, setup
 from signer_nodes.mpc.dkg import KeygenParameters
-from signer_nodes.mpc.keyshare import KeyShare, PairState
 from signer_nodes.mpc.rounds import Done, Rounds, Send, blaming, parts
 from signer_nodes.mpc.stream import RandomStream
-
-__all__ = ["KeygenParameters", "KeygenResult", "start_keygen"]
-
-
-@dataclass(frozen=True, slots=True)
-class KeygenResult:
-    """One party's outcome: its share, its state toward each peer (by index), the public transcript."""
-
-    share: KeyShare
-    pairs: tuple[PairState, ...] = field(repr=False)
-    transcript: bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,9 +27,11 @@ def start_keygen(parameters: KeygenParameters, randomness: bytes) -> Rounds:
 
     The transport must be authenticated and confidential, and bound to ``parameters.participants``.
     """
+    if not suite_named(parameters.suite).pairwise:
+        return dkg.start_dkg(parameters, randomness)
     body_bytes_max = max(
         dkg.COMMITMENT_BYTES + setup.OFFER_BYTES,
-        dkg.opening_bytes(parameters.min_signers) + setup.REPLY_BYTES,
+        dkg.opening_bytes(parameters) + setup.REPLY_BYTES,
     )
     first = partial(_commit_step, parameters, RandomStream(randomness))
     return Rounds(parameters.index, parameters.peers, first=first, body_bytes_max=body_bytes_max)
@@ -70,7 +61,7 @@ def _deal_step(
     replies: Mapping[int, setup.Replied],
     bodies: Mapping[int, bytes],
 ) -> Send:
-    length = dkg.opening_bytes(run.parameters.min_signers)
+    length = dkg.opening_bytes(run.parameters)
     public, private = _split(bodies, length, setup.REPLY_BYTES)
     openings = {**public, run.parameters.index: run.dealing.opening}
     opened = dkg.open_dealings(run.parameters, commitments, openings=openings)
@@ -88,7 +79,7 @@ def _last_step(
     dealt, confirmed = _split(bodies, dkg.DEAL_BYTES, setup.CONFIRMATION_BYTES)
     states = tuple(setup.finish(pairs[peer], body) for peer, body in confirmed.items())
     result = dkg.collect(run.parameters, run.dealing, opened=opened, bodies=dealt)
-    return Done(KeygenResult(result.share, states, result.transcript))
+    return Done(replace(result, pairs=states))
 
 
 def _pair_name(parameters: KeygenParameters, peer: int) -> setup.PairName:

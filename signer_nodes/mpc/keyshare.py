@@ -11,17 +11,8 @@ from typing import Final
 
 from policy.errors import CallerError, InvariantError, MalformedError
 from policy.fields import NAME
-from signer_nodes.mpc.curve import (
-    POINT_BYTES,
-    SCALAR_BYTES,
-    Q,
-    add,
-    base_mul,
-    mul_public,
-    point_of,
-    scalar_bytes,
-    scalar_of,
-)
+from policy.suites import suite_named
+from signer_nodes.mpc.groups import SCALAR_BYTES, Group, group_of, interpolate_points
 
 KEY_ID: Final = re.compile(r"[a-z0-9][a-z0-9._-]{0,127}")
 MIN_SIGNERS_MIN: Final = 2
@@ -32,26 +23,8 @@ COLUMNS: Final = 128  # base oblivious transfers an ordered pair: λ_c
 DELTA_BYTES: Final = COLUMNS // 8
 COLUMN_SEED_BYTES: Final = 32
 ZERO_SEED_BYTES: Final = 32
-_SHARE_MAGIC: Final = b"QKSHARE\x01"
+_SHARE_MAGIC: Final = b"QKSHARE\x02"
 _PAIR_MAGIC: Final = b"QKPAIR\x00\x01"
-
-
-def lagrange(index: int, indices: Sequence[int]) -> int:
-    """The coefficient λ of party ``index`` at 0 among the distinct ``indices`` (each at least 1)."""
-    if index not in indices or len(set(indices)) != len(indices) or min(indices) < 1:
-        raise CallerError(f"{index} needs distinct indices from 1 that include it, got {tuple(indices)}")
-    numerator, denominator = 1, 1
-    for other in indices:
-        if other != index:
-            numerator = numerator * other % Q
-            denominator = denominator * (other - index) % Q
-    return numerator * pow(denominator, -1, Q) % Q
-
-
-def interpolate_points(points: dict[int, bytes]) -> bytes:
-    """The value at 0 in the exponent: Σ λ_i·points[i] over public points by party index."""
-    indices = tuple(points)
-    return add([mul_public(points[index], lagrange(index, indices)) for index in indices])
 
 
 def check_committee(min_signers: int, participants: Sequence[str]) -> None:
@@ -71,13 +44,29 @@ def check_key_id(key_id: str, epoch: int) -> None:
         raise CallerError(f"key id {key_id[:64]!r} or epoch {epoch} is out of bounds")
 
 
+def check_public_shares(
+    group: Group, min_signers: int, *, public_shares: Sequence[bytes], group_key: bytes
+) -> None:
+    """Raise ``InvariantError`` unless all public shares lie on one polynomial that gives the group key.
+
+    Its degree is ``min_signers - 1``; the shares are in the order of their indices.
+    """
+    for last in range(min_signers, len(public_shares) + 1):
+        indices = (*range(1, min_signers), last)
+        points = {index: public_shares[index - 1] for index in indices}
+        if interpolate_points(group, points) != group_key:
+            raise InvariantError(f"public shares {indices} give another group key than {group_key.hex()}")
+
+
 @dataclass(frozen=True, slots=True)
 class KeyShare:
     """Party ``index``'s share of one key in one epoch. ``participants[i - 1]`` names party i.
 
-    Construction checks shapes only and costs nothing; ``check`` does the curve arithmetic.
+    ``suite`` says which scheme the key is for, and so in which group its points are. Construction checks
+    shapes only and costs nothing; ``check`` does the curve arithmetic.
     """
 
+    suite: str
     key_id: str
     epoch: int
     index: int
@@ -89,53 +78,81 @@ class KeyShare:
     chain_code: bytes
 
     def __post_init__(self) -> None:
+        suite_named(self.suite)
         check_key_id(self.key_id, self.epoch)
         check_committee(self.min_signers, self.participants)
         if not 1 <= self.index <= len(self.participants) == len(self.public_shares):
             raise CallerError(f"party {self.index} with {len(self.public_shares)} public shares cannot be")
-        if not 0 < self.share < Q or len(self.chain_code) != CHAIN_CODE_BYTES:
-            raise CallerError("the share must be in [1, Q) and the chain code 32 bytes")
-        if any(len(point) != POINT_BYTES for point in (*self.public_shares, self.group_key)):
-            raise CallerError(f"public shares and group key are points of {POINT_BYTES} bytes")
+        if not 0 < self.share < self.group.order or len(self.chain_code) != CHAIN_CODE_BYTES:
+            raise CallerError("the share must be in [1, order) and the chain code 32 bytes")
+        length = self.group.point_bytes
+        if any(len(point) != length for point in (*self.public_shares, self.group_key)):
+            raise CallerError(f"public shares and group key are points of {length} bytes")
+
+    @property
+    def group(self) -> Group:
+        """The group of the suite."""
+        return group_of(self.suite)
 
     def check(self) -> None:
         """Raise ``InvariantError`` unless the share belongs to the public shares and these to the key.
 
         All n public shares are checked to lie on one polynomial of degree min_signers - 1.
         """
-        if base_mul(self.share) != self.public_shares[self.index - 1]:
+        if self.group.base_mul(self.share) != self.public_shares[self.index - 1]:
             raise InvariantError(f"share {self.index} of key {self.key_id} is not behind its public share")
-        t = self.min_signers
-        for last in range(t, len(self.participants) + 1):
-            indices = (*range(1, t), last)
-            if interpolate_points({i: self.public_shares[i - 1] for i in indices}) != self.group_key:
-                raise InvariantError(f"public shares {indices} of key {self.key_id} give another group key")
+        check_public_shares(
+            self.group, self.min_signers, public_shares=self.public_shares, group_key=self.group_key
+        )
 
     def to_bytes(self) -> bytes:
         """The one encoding. SECRET: it contains the share."""
         names = b"".join(_text(name) for name in self.participants)
         numbers = bytes([self.index, self.min_signers, len(self.participants)])
         points = b"".join(self.public_shares) + self.group_key
-        head = _SHARE_MAGIC + _text(self.key_id) + self.epoch.to_bytes(4, "big") + numbers + names
-        return head + scalar_bytes(self.share) + points + self.chain_code
+        key = _text(self.suite) + _text(self.key_id) + self.epoch.to_bytes(4, "big")
+        secret = self.group.scalar_bytes(self.share)
+        return _SHARE_MAGIC + key + numbers + names + secret + points + self.chain_code
 
     @classmethod
     def from_bytes(cls, data: bytes) -> "KeyShare":
         """Decode ``to_bytes``; ``MalformedError`` for anything else. Call ``check`` before use."""
         reader = _Reader(data, _SHARE_MAGIC)
-        key_id, epoch = reader.text(), reader.integer(4)
+        suite, key_id, epoch = reader.text(), reader.text(), reader.integer(4)
         index, min_signers, n = reader.integer(1), reader.integer(1), reader.integer(1)
         participants = tuple(reader.text() for _ in range(n))
-        share = scalar_of(reader.take(SCALAR_BYTES), nonzero=True)
-        public_shares = tuple(point_of(reader.take(POINT_BYTES)) for _ in range(n))
-        group_key, chain_code = point_of(reader.take(POINT_BYTES)), reader.take(CHAIN_CODE_BYTES)
-        reader.done()
         try:
+            group = group_of(suite)
+            share = group.scalar_of(reader.take(SCALAR_BYTES), nonzero=True)
+            public_shares = tuple(group.point_of(reader.take(group.point_bytes)) for _ in range(n))
+            group_key, chain_code = (
+                group.point_of(reader.take(group.point_bytes)),
+                reader.take(CHAIN_CODE_BYTES),
+            )
+            reader.done()
             return cls(
-                key_id, epoch, index, min_signers, participants, share, public_shares, group_key, chain_code
+                suite=suite,
+                key_id=key_id,
+                epoch=epoch,
+                index=index,
+                min_signers=min_signers,
+                participants=participants,
+                share=share,
+                public_shares=public_shares,
+                group_key=group_key,
+                chain_code=chain_code,
             )
         except CallerError as error:
             raise MalformedError(f"stored key share: {error}") from error
+
+
+def check_signers(share: KeyShare, signers: Sequence[int]) -> None:
+    """Refuse what is no signing set of this share: min_signers distinct parties, this one among them."""
+    count = len(share.participants)
+    if len(set(signers)) != share.min_signers or len(signers) != share.min_signers:
+        raise CallerError(f"need {share.min_signers} distinct signers, got {tuple(signers)}")
+    if share.index not in signers or not 1 <= min(signers) <= max(signers) <= count:
+        raise CallerError(f"party {share.index} cannot sign with {tuple(signers)} out of {count}")
 
 
 @dataclass(frozen=True, slots=True)

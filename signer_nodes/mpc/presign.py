@@ -21,10 +21,13 @@ from functools import partial
 
 from policy.encoding import tagged_hash
 from policy.errors import CallerError, FaultyParticipant, UnknownFault
+from policy.suites import DKLS23_SECP256K1
 from signer_nodes.mpc import vole
-from signer_nodes.mpc.curve import Point, PointAtInfinity, Q, base_point, is_product, sum_points
-from signer_nodes.mpc.keyshare import KeyShare, PairState, lagrange
+from signer_nodes.mpc.curve import PointAtInfinity, Q
+from signer_nodes.mpc.groups import lagrange
+from signer_nodes.mpc.keyshare import KeyShare, PairState, check_signers
 from signer_nodes.mpc.ot.extension import Direction, ReceiverRows, check_batch, extend_receiver, extend_sender
+from signer_nodes.mpc.points import Point, base_point, is_product, sum_points
 from signer_nodes.mpc.presign_messages import (
     Commit,
     Commitments,
@@ -36,6 +39,7 @@ from signer_nodes.mpc.presign_messages import (
 )
 from signer_nodes.mpc.presignature import RHO_BYTES, Presignature, presignature_id, rho_commitment
 from signer_nodes.mpc.rounds import Done, Rounds, Send
+from signer_nodes.mpc.sessions import batch_session
 from signer_nodes.mpc.stream import RandomStream
 from signer_nodes.mpc.zero import zero_share
 
@@ -145,14 +149,9 @@ def presign_session(
     names = sorted(signers)
     if len(set(names)) != len(names) or set(names) != set(boot_ids):
         raise CallerError(f"need one boot id for each of the signers {names}, got {sorted(boot_ids)}")
-    if any(len(boot_id) != 32 for boot_id in boot_ids.values()):
-        raise CallerError("a boot id has 32 bytes")
-    if not all(0 <= number < 2**64 for number in (version, epoch, batch_id)):
-        raise CallerError("version, epoch and batch id must be from 0 to 2**64 - 1")
-    parties = [part for name in names for part in (name.encode(), boot_ids[name])]
-    numbers = [number.to_bytes(8, "big") for number in (version, epoch, batch_id)]
-    tag = "quorumkeep/mpc/presign/session/v1"
-    return tagged_hash(tag, PROTOCOL, *numbers, key_id.encode(), *parties)
+    return batch_session(
+        PROTOCOL, version=version, key_id=key_id, epoch=epoch, batch_id=batch_id, boot_ids=boot_ids
+    )
 
 
 def start_presign(
@@ -185,18 +184,16 @@ def start_presign(
         memory=vole.Memory(params.batch),
     )
     first = partial(
-        _commit, party, lagrange(share.index, members) * share.share % Q, RandomStream(randomness)
+        _commit, party, lagrange(share.index, members, order=Q) * share.share % Q, RandomStream(randomness)
     )
     limit = round_bytes_max(party.incoming(peers[0]))
     return Rounds(share.index, peers, first=first, body_bytes_max=limit)
 
 
 def _check_set(share: KeyShare, signers: tuple[int, ...], pairs: Mapping[int, PairState]) -> None:
-    count = len(share.participants)
-    if len(set(signers)) != share.min_signers or len(signers) != share.min_signers:
-        raise CallerError(f"need {share.min_signers} distinct signers, got {signers}")
-    if share.index not in signers or not 1 <= signers[0] <= signers[-1] <= count:
-        raise CallerError(f"party {share.index} cannot sign with {signers} out of {count}")
+    if share.suite != DKLS23_SECP256K1:
+        raise CallerError(f"presignatures are for {DKLS23_SECP256K1}, the key is for {share.suite}")
+    check_signers(share, signers)
     for peer in signers:
         pair = pairs.get(peer)
         if peer != share.index and (

@@ -8,12 +8,13 @@ from dataclasses import dataclass, field
 
 from policy.errors import FaultyParticipant
 from signer_nodes.mpc import vole
-from signer_nodes.mpc.curve import COORDINATES_BYTES, Point, parse_coordinates, scalar_bytes, scalar_of
+from signer_nodes.mpc.curve import scalar_bytes, scalar_of
 from signer_nodes.mpc.ot.extension import Direction
+from signer_nodes.mpc.points import COORDINATES_BYTES, Point, parse_coordinates
 from signer_nodes.mpc.rounds import blaming
 
 HASH_BYTES = 32
-_INSTANCE_BYTES = 4 * COORDINATES_BYTES + 32
+INSTANCE_BYTES = 4 * COORDINATES_BYTES + 32
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,10 +89,10 @@ def parse_multiply(body: bytes, incoming: Direction) -> Multiply:
     """Read round 2 of ``incoming.sender``. Raises ``FaultyParticipant`` without a ban."""
     _check_length(body, incoming.sender, expected=_multiply_bytes(incoming.batch))
     start = 2 * HASH_BYTES
-    end = start + incoming.batch * _INSTANCE_BYTES
+    end = start + incoming.batch * INSTANCE_BYTES
     with blaming(incoming.sender):
         instances = tuple(
-            _parse_instance(body[at : at + _INSTANCE_BYTES]) for at in range(start, end, _INSTANCE_BYTES)
+            _parse_instance(body[at : at + INSTANCE_BYTES]) for at in range(start, end, INSTANCE_BYTES)
         )
     product = vole.parse(incoming, memoryview(body)[end:])
     return Multiply(body[:HASH_BYTES], body[HASH_BYTES:start], instances, product)
@@ -109,7 +110,7 @@ def _commit_bytes(direction: Direction) -> int:
 
 
 def _multiply_bytes(batch: int) -> int:
-    return 2 * HASH_BYTES + batch * (_INSTANCE_BYTES + vole.INSTANCE_BYTES)
+    return 2 * HASH_BYTES + batch * (INSTANCE_BYTES + vole.INSTANCE_BYTES)
 
 
 def _check_length(body: bytes, sender: int, *, expected: int) -> None:

@@ -4,54 +4,46 @@
 must name the session and the prover, so that no proof can be replayed as another party's.
 """
 
-from typing import Final
-
 from policy.encoding import tagged_hash
-from signer_nodes.mpc.curve import (
-    POINT_BYTES,
-    SCALAR_BYTES,
-    PointAtInfinity,
-    Q,
-    add,
-    base_mul,
-    mul_public,
-    point_of,
-    scalar_bytes,
-    scalar_of,
-)
+from signer_nodes.mpc.curve import PointAtInfinity
+from signer_nodes.mpc.groups import SCALAR_BYTES, Group
 from signer_nodes.mpc.rounds import parts
 from signer_nodes.mpc.stream import RandomStream
 
-PROOF_BYTES: Final = POINT_BYTES + SCALAR_BYTES
+
+def proof_bytes(group: Group) -> int:
+    """The length of a proof: a point R and a scalar z."""
+    return group.point_bytes + SCALAR_BYTES
 
 
-def prove_knowledge(secret: int, *, context: bytes, stream: RandomStream) -> bytes:
-    """A proof of 65 bytes (R, z) that the prover knows ``secret``, the logarithm of ``secret·G``.
+def prove_knowledge(group: Group, secret: int, *, context: bytes, stream: RandomStream) -> bytes:
+    """A proof (R, z) that the prover knows ``secret``, the logarithm of ``secret·G``.
 
     The nonce is hedged: it also hashes the secret and the context, so a repeated ``stream`` does
     not repeat it under another challenge.
     """
-    point = base_mul(secret)
-    fields = (stream.bytes(32), scalar_bytes(secret), context, point)
-    nonce = RandomStream(tagged_hash("mpc/proof/nonce", *fields)).scalar()
-    announced = base_mul(nonce)
-    return announced + scalar_bytes((nonce + _challenge(context, point, announced) * secret) % Q)
+    point = group.base_mul(secret)
+    fields = (stream.bytes(32), group.scalar_bytes(secret), context, point)
+    nonce = RandomStream(tagged_hash("mpc/proof/nonce", *fields)).scalar_below(group.order)
+    announced = group.base_mul(nonce)
+    challenge = _challenge(group, context, point, announced)
+    return announced + group.scalar_bytes((nonce + challenge * secret) % group.order)
 
 
-def knows_logarithm(proof: bytes, point: bytes, *, context: bytes) -> bool:
+def knows_logarithm(group: Group, point: bytes, *, proof: bytes, context: bytes) -> bool:
     """Whether ``proof`` shows knowledge of ``point``'s logarithm in this ``context``.
 
     Raises ``MalformedError`` for what is no proof at all.
     """
-    announced, response = parts(proof, POINT_BYTES, SCALAR_BYTES)
-    z = scalar_of(response, nonzero=True)
-    challenge = _challenge(context, point, point_of(announced))
+    announced, response = parts(proof, group.point_bytes, SCALAR_BYTES)
+    z = group.scalar_of(response, nonzero=True)
+    challenge = _challenge(group, context, point, group.point_of(announced))
     try:
-        return base_mul(z) == add([announced, mul_public(point, challenge)])
+        return group.base_mul(z) == group.add([announced, group.mul_public(point, challenge)])
     except PointAtInfinity:
         return False
 
 
-def _challenge(context: bytes, point: bytes, announced: bytes) -> int:
+def _challenge(group: Group, context: bytes, point: bytes, announced: bytes) -> int:
     digest = tagged_hash("mpc/proof/challenge", context, point, announced)
-    return 1 + int.from_bytes(digest, "big") % (Q - 1)
+    return 1 + int.from_bytes(digest, "big") % (group.order - 1)

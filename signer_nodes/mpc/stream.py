@@ -50,5 +50,9 @@ class RandomStream:
         return self._blocks.update(builtins.bytes(n))
 
     def scalar(self) -> int:
-        """A uniform scalar in ``[1, Q)``: 512 bits reduced, so the bias is below 2**-255."""
-        return 1 + int.from_bytes(self.bytes(_WIDE_SCALAR_BYTES), "big") % (Q - 1)
+        """A uniform scalar of secp256k1, in ``[1, Q)``."""
+        return self.scalar_below(Q)
+
+    def scalar_below(self, order: int) -> int:
+        """A uniform scalar in ``[1, order)``: 512 bits reduced, so the bias is below 2**-255."""
+        return 1 + int.from_bytes(self.bytes(_WIDE_SCALAR_BYTES), "big") % (order - 1)

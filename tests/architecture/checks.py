@@ -34,15 +34,15 @@ IMPURE_MODULES = (
     # other doors to the same rooms
     *("concurrent", "ctypes", "http", "importlib", "multiprocessing", "select", "selectors", "shutil"),
     *("signal", "subprocess", "tempfile", "urllib", "uuid"),
-    *("Crypto.Random", "nacl.utils.random", "numpy.random"),
+    *("Crypto.Random", "nacl.bindings.randombytes", "nacl.utils.random", "numpy.random"),
 )
 IMPURE_NAMES = frozenset({"__import__", "breakpoint", "input", "open", "print"})
-IMPURE_ATTRIBUTES = frozenset({"random", "urandom"})
+IMPURE_ATTRIBUTES = frozenset({"random", "randombytes", "urandom"})
 IMPURE_CALLS = frozenset({"generate", "now", "today", "utcnow"})
 THIRD_PARTY = frozenset(
-    {"Crypto", "coincurve", "cryptography", "embit", "immutables", "rfc8785", "rlp", "solders"}
+    {"Crypto", "coincurve", "cryptography", "embit", "immutables", "nacl", "rfc8785", "rlp", "solders"}
 )
-THIRD_PARTY_MPC = THIRD_PARTY | {"nacl", "numpy"}
+THIRD_PARTY_MPC = THIRD_PARTY | {"numpy"}
 THIRD_PARTY_PROVE = THIRD_PARTY | {"z3"}
 
 REGISTRY_WORDS = tuple(  # in two parts each, so that this file does not break its own rule

@@ -46,6 +46,8 @@ IMPURE = [
     "from os import urandom",
     "from numpy import random",
     "from nacl.utils import random",
+    "from nacl.bindings import randombytes",
+    "from nacl import bindings\nnonce = bindings.randombytes(32)",
     "from Crypto import Random",
     "from time import monotonic",
     "def late() -> None:\n    import socket",
@@ -61,7 +63,7 @@ IMPURE = [
     "import requests",
     "import web3",
 ]
-NUMERIC = ["import numpy as np", "from nacl.bindings import crypto_core_ed25519_add"]
+NUMERIC = ["import numpy as np"]
 
 
 @pytest.mark.parametrize(

@@ -126,7 +126,7 @@ class Echo:
     async def finish(self, caller: Caller, call: pb.Finish) -> pb.FinishReply:
         raise FaultyParticipant("node-b", "sent a wrong opening")
 
-    async def keygen(self, caller: Caller, call: pb.Keygen) -> pb.KeygenReply:
+    async def change_key(self, caller: Caller, call: pb.ChangeKey) -> pb.ChangeKeyReply:
         raise OperationalError("the token is away: put it back")
 
     async def presign(self, caller: Caller, call: pb.Presign) -> pb.PresignReply:

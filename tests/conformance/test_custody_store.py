@@ -216,7 +216,7 @@ def test_signed_transactions_are_kept(store: Store) -> None:
 
 
 def test_used_presignatures_leave_the_pool(store: Store) -> None:
-    pool = [PooledPresignature(bytes([i]) * 32, b"R" * 33, "hot", "a,b", "1,1") for i in range(3)]
+    pool = [PooledPresignature(bytes([i]) * 32, b"R" * 33, "hot", 0, "a,b", "1,1") for i in range(3)]
     store.add_presignatures(pool)
 
     store.use_presignatures([pool[0].presignature])

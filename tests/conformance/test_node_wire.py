@@ -216,7 +216,7 @@ async def test_errors_become_refusals_and_the_stream_stays_up(door: Door) -> Non
     with pytest.raises(Refused, match="node-b: sent a wrong opening") as faulty:
         await client.finish(pb.Finish())
     with pytest.raises(Refused, match="the token is away") as away:
-        await client.keygen(pb.Keygen(), timeout_s=3)
+        await client.change_key(pb.ChangeKey(), timeout_s=3)
     with pytest.raises(Refused, match="banned: a pair") as banned:
         await client.presign(pb.Presign(), timeout_s=3)
     with pytest.raises(Refused) as internal:

@@ -11,23 +11,23 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
+from policy import schnorr
 from policy.errors import CallerError, FaultyParticipant, MalformedError, OperationalError, UnknownFault
+from policy.schnorr import SchnorrTask
+from policy.suites import FROST_ED25519, FROST_TAPROOT
+from signer_nodes import worker_frames as frames
 from signer_nodes import worker_wire as wire
-from signer_nodes.adapters.worker import (
-    FileSealed,
-    KeygenJob,
-    KeygenOutcome,
-    PresignJob,
-    PresignOutcome,
-    WorkerSession,
-    WorkerTemplate,
-    start_template,
-)
+from signer_nodes.adapters.worker import WorkerSession, WorkerTemplate, start_template
 from signer_nodes.hsm.envelope import open_blob
 from signer_nodes.mpc.keyshare import KeyShare
+from signer_nodes.mpc.nonces import NoncePair
 from signer_nodes.mpc.presignature import Presignature
 from signer_nodes.ports import Workers
+from signer_nodes.schnorr_wire import FinishItem, FinishJob, FinishOutcome, NonceJob, Unsigned
+from signer_nodes.worker_frames import FileSealed, Holding
+from signer_nodes.worker_wire import KeyJob, KeyOutcome, PresignJob, PresignOutcome
 
 ROOT = Path(__file__).parents[2]
 NAMES = ("node-a", "node-b", "node-c")
@@ -41,13 +41,29 @@ async def template() -> AsyncIterator[WorkerTemplate]:
     template.close()
 
 
-def keygen_job(index: int, *, session: bytes = b"k" * 32) -> KeygenJob:
-    return KeygenJob(session, "dkls23-secp256k1", "key-1", 2, NAMES, index)
+def keygen_job(index: int, *, session: bytes = b"k" * 32) -> KeyJob:
+    return KeyJob(
+        session=session,
+        change="generate",
+        suite="dkls23-secp256k1",
+        key_id="key-1",
+        epoch=0,
+        min_signers=2,
+        participants=NAMES,
+        parties=NAMES,
+        party=index,
+        dealers=NAMES,
+    )
 
 
-def presign_job(outcome: KeygenOutcome, index: int, *, signers: tuple[int, ...] = (1, 3)) -> PresignJob:
+def share_of(outcome: KeyOutcome) -> FileSealed:
+    assert outcome.share is not None
+    return outcome.share
+
+
+def presign_job(outcome: KeyOutcome, index: int, *, signers: tuple[int, ...] = (1, 3)) -> PresignJob:
     pairs = {peer: outcome.pairs[peer] for peer in signers if peer != index}
-    return PresignJob(b"p" * 32, 4, index, signers, outcome.context, outcome.share, pairs)
+    return PresignJob(b"p" * 32, 4, index, signers, Holding(outcome.context, share_of(outcome)), pairs)
 
 
 def as_port(template: WorkerTemplate) -> Workers:
@@ -59,14 +75,14 @@ def as_sent(_sender: int, _receiver: int, payload: bytes) -> bytes:
     return payload
 
 
-async def carry(sessions: Mapping[int, WorkerSession[Any]], alter: Alter = as_sent) -> list[Any]:
+async def carry(sessions: Mapping[int, WorkerSession], alter: Alter = as_sent) -> list[Any]:
     """Carry all messages between ``sessions``; the results or errors in order of index."""
 
     async def send(me: int) -> None:
         async for peer, payload in sessions[me].outgoing():
             await sessions[peer].deliver(me, alter(me, peer, payload))
 
-    async def end(session: WorkerSession[Any]) -> Any:
+    async def end(session: WorkerSession) -> Any:
         try:
             return await session.result()
         except (FaultyParticipant, UnknownFault, OperationalError) as error:
@@ -81,9 +97,9 @@ async def carry(sessions: Mapping[int, WorkerSession[Any]], alter: Alter = as_se
     return list(results)
 
 
-async def generate(template: WorkerTemplate) -> list[KeygenOutcome]:
+async def generate(template: WorkerTemplate) -> list[KeyOutcome]:
     sessions = {
-        index: await template.keygen(keygen_job(index), randomness=bytes(32), timeout_s=30)
+        index: await template.start(keygen_job(index), randomness=bytes(32), timeout_s=30)
         for index in (1, 2, 3)
     }
     return await carry(sessions)
@@ -92,7 +108,7 @@ async def generate(template: WorkerTemplate) -> list[KeygenOutcome]:
 async def presign(
     template: WorkerTemplate, jobs: list[PresignJob], alter: Alter = as_sent
 ) -> list[PresignOutcome]:
-    sessions = {job.index: await template.presign(job, randomness=bytes(32), timeout_s=30) for job in jobs}
+    sessions = {job.index: await template.start(job, randomness=bytes(32), timeout_s=30) for job in jobs}
     return await carry(sessions, alter)
 
 
@@ -110,17 +126,55 @@ async def test_key_is_generated_and_presigned_with_what_was_sealed(template: Wor
     assert len(first) == 4
 
 
+async def test_nonces_and_partial_signatures_of_schnorr_add_up(template: WorkerTemplate) -> None:
+    sessions = {
+        index: await template.start(
+            replace(keygen_job(index), suite=FROST_ED25519), randomness=bytes(32), timeout_s=30
+        )
+        for index in (1, 2, 3)
+    }
+    keys: list[KeyOutcome] = await carry(sessions)
+    held = {index: Holding(keys[index - 1].context, share_of(keys[index - 1])) for index in (1, 3)}
+
+    made = {
+        index: await alone(template, NonceJob(b"n" * 32, 4, index, (1, 3), held[index])) for index in held
+    }
+    pairs = {index: [NoncePair.from_bytes(data) for data in made[index].nonces] for index in held}
+    openings = {index: pairs[index][2].opening for index in held}
+    task = SchnorrTask(FROST_ED25519, b"a message", keys[0].group_key, 0, None, b"j" * 32, 0)
+    item = {index: FinishItem(pairs[index][2].to_bytes(), openings, task) for index in held}
+    altered = {index: replace(item[index], openings={**openings, 3: pairs[3][1].opening}) for index in held}
+    answers = {
+        index: (
+            await alone(template, FinishJob(b"f" * 32, held[index], (item[index], altered[index])))
+        ).answers
+        for index in held
+    }
+
+    public = {index: keys[0].public_shares[index - 1] for index in held}
+    partials = {index: answers[index][0] for index in held}
+    signature = schnorr.combine(partials, openings=openings, public_shares=public, task=task)
+    Ed25519PublicKey.from_public_bytes(keys[0].group_key).verify(signature, b"a message")
+    assert [pairs[1][b].presign_id for b in range(4)] == [pairs[3][b].presign_id for b in range(4)]
+    assert answers[3][1] == Unsigned(0, "the opening relayed as ours is not ours")
+
+
+async def alone(template: WorkerTemplate, job: NonceJob | FinishJob) -> Any:
+    """What comes of a job that needs no peer."""
+    return await (await template.start(job, randomness=bytes(32), timeout_s=10)).result()
+
+
 async def test_share_leaves_the_worker_sealed_only(template: WorkerTemplate) -> None:
     outcome = (await generate(template))[1]
 
     share = KeyShare.from_bytes(
-        open_blob(outcome.share.file_key, outcome.share.blob, context=outcome.context)
+        open_blob(share_of(outcome).file_key, share_of(outcome).blob, context=outcome.context)
     )
 
     secret = share.share.to_bytes(32, "big")
     assert (share.group_key, share.index) == (outcome.group_key, 2)
     assert all(secret not in part for part in outcome.to_parts())
-    keys = [outcome.share.file_key, *(pair.file_key for pair in outcome.pairs.values())]
+    keys = [share_of(outcome).file_key, *(pair.file_key for pair in outcome.pairs.values())]
     assert len(set(keys)) == 3
     assert all(repr(key)[2:-1] not in repr(outcome) for key in keys)
 
@@ -161,7 +215,7 @@ def test_ban_of_a_fault_survives_the_pipe() -> None:
 async def test_stranger_is_refused_and_the_run_goes_on(template: WorkerTemplate) -> None:
     outcomes = await generate(template)
     jobs = [presign_job(outcomes[0], 1), presign_job(outcomes[2], 3)]
-    sessions = {job.index: await template.presign(job, randomness=bytes(32), timeout_s=30) for job in jobs}
+    sessions = {job.index: await template.start(job, randomness=bytes(32), timeout_s=30) for job in jobs}
 
     with pytest.raises(FaultyParticipant):
         await sessions[1].deliver(2, b"\x01")
@@ -172,10 +226,11 @@ async def test_stranger_is_refused_and_the_run_goes_on(template: WorkerTemplate)
 async def test_wrong_file_key_and_swapped_blobs_do_not_open(template: WorkerTemplate) -> None:
     outcome = (await generate(template))[0]
     good = presign_job(outcome, 1)
-    wrong_key = replace(good, share=replace(good.share, file_key=bytes(32)))
+    held = good.holding
+    wrong_key = replace(good, holding=replace(held, share=replace(held.share, file_key=bytes(32))))
     swapped = replace(good, pairs={3: outcome.pairs[2]})
-    not_a_share = replace(good, share=outcome.pairs[2])
-    other_node = replace(good, context=replace(good.context, node="node-b"))
+    not_a_share = replace(good, holding=replace(held, share=outcome.pairs[2]))
+    other_node = replace(good, holding=replace(held, context=replace(held.context, node="node-b")))
 
     for job, message in [
         (wrong_key, "does not open"),
@@ -183,14 +238,14 @@ async def test_wrong_file_key_and_swapped_blobs_do_not_open(template: WorkerTemp
         (swapped, "CallerError"),
         (not_a_share, "MalformedError"),
     ]:
-        session = await template.presign(job, randomness=bytes(32), timeout_s=10)
+        session = await template.start(job, randomness=bytes(32), timeout_s=10)
         with pytest.raises(OperationalError, match=message):
             await session.result()
 
 
 async def test_cancelled_killed_and_silent_runs_end_as_operational_errors(template: WorkerTemplate) -> None:
-    cancelled = await template.keygen(keygen_job(1), randomness=bytes(32), timeout_s=30)
-    silent = await template.keygen(keygen_job(1), randomness=bytes(32), timeout_s=0.3)
+    cancelled = await template.start(keygen_job(1), randomness=bytes(32), timeout_s=30)
+    silent = await template.start(keygen_job(1), randomness=bytes(32), timeout_s=0.3)
     cancelled.cancel()
 
     with pytest.raises(OperationalError, match="without a result"):
@@ -203,20 +258,20 @@ async def test_cancelled_killed_and_silent_runs_end_as_operational_errors(templa
 
 
 async def test_nonsense_ends_its_own_run_only(template: WorkerTemplate) -> None:
-    session = await template.keygen(
+    session = await template.start(
         replace(keygen_job(1), key_id="NOT A KEY"), randomness=bytes(32), timeout_s=10
     )
 
     with pytest.raises(OperationalError):
         await session.result()
     with pytest.raises(CallerError):
-        await template.keygen(keygen_job(1), randomness=b"", timeout_s=10)
+        await template.start(keygen_job(1), randomness=b"", timeout_s=10)
     assert len(await generate(template)) == 3
 
 
 async def test_workers_do_not_outlive_the_template() -> None:
     template = start_template()
-    session = await template.keygen(keygen_job(1), randomness=bytes(32), timeout_s=30)
+    session = await template.start(keygen_job(1), randomness=bytes(32), timeout_s=30)
     await anext(session.outgoing())
 
     template.close()
@@ -224,7 +279,7 @@ async def test_workers_do_not_outlive_the_template() -> None:
     with pytest.raises(OperationalError):
         await asyncio.wait_for(session.result(), 5)
     with pytest.raises(OperationalError, match="restart the node"):
-        await template.keygen(keygen_job(1), randomness=bytes(32), timeout_s=5)
+        await template.start(keygen_job(1), randomness=bytes(32), timeout_s=5)
 
 
 def probe(*imports: str) -> "subprocess.CompletedProcess[str]":
@@ -256,16 +311,25 @@ def test_worker_with_a_forbidden_module_does_not_run(module: str) -> None:
 
 def test_jobs_and_outcomes_survive_the_pipe() -> None:
     sealed = FileSealed(b"f" * 32, b"blob")
-    context = wire.parse_context(
+    context = frames.parse_context(
         b'{"epoch":0,"group_key":"' + b"02" * 33 + b'","key_id":"key-1","min_signers":2,'
         b'"node":"node-a","participants":3,"suite":"dkls23"}'
     )
-    job = PresignJob(b"s" * 32, 8, 1, (1, 2), context, sealed, {2: sealed})
-    outcome = KeygenOutcome(context, (b"\x02" * 33,), b"c" * 32, b"t" * 32, sealed, {2: sealed, 3: sealed})
+    job = PresignJob(b"s" * 32, 8, 1, (1, 2), Holding(context, sealed), {2: sealed})
+    task = SchnorrTask(FROST_ED25519, b"message", b"\x02" * 32, 0, None, b"j" * 32, 0)
+    taproot = SchnorrTask(FROST_TAPROOT, b"m" * 32, b"\x02" * 33, 7, b"", b"j" * 32, 1)
+    items = tuple(FinishItem(b"nonces", {1: b"o" * 64, 3: b"p" * 64}, one) for one in (task, taproot))
+    finish = FinishJob(b"s" * 32, Holding(context, sealed), items)
+    nonces = NonceJob(b"s" * 32, 200, 1, (1, 2), Holding(context, sealed))
+    finished = FinishOutcome((b"z" * 32, Unsigned(3, "a reason")))
+    outcome = KeyOutcome(context, (b"\x02" * 33,), b"c" * 32, b"t" * 32, sealed, {2: sealed, 3: sealed})
 
     assert wire.parse_job(job.to_parts()) == job
     assert wire.parse_job(keygen_job(2).to_parts()) == keygen_job(2)
-    assert wire.parse_keygen_outcome(outcome.to_parts()) == outcome
+    assert wire.parse_outcome(keygen_job(2), outcome.to_parts()) == outcome
+    assert wire.parse_job(finish.to_parts()) == finish
+    assert wire.parse_job(nonces.to_parts()) == nonces
+    assert wire.parse_outcome(finish, finished.to_parts()) == finished
     assert "b'f" not in repr(job)
 
 
@@ -274,6 +338,6 @@ def test_jobs_and_outcomes_survive_the_pipe() -> None:
 )
 def test_torn_frames_are_malformed(content: bytes) -> None:
     with pytest.raises(MalformedError):
-        wire.split(content)
+        frames.split(content)
     with pytest.raises(MalformedError):
-        wire.frame_length(b"\xff\xff\xff\xff")
+        frames.frame_length(b"\xff\xff\xff\xff")

@@ -330,18 +330,18 @@ class ScriptedCoordinator:
                 assert time.monotonic() < deadline, f"{name} is not ready after {within_s} s"
                 await asyncio.sleep(0.05)
 
-    async def create_key(self) -> Outcome:
-        replies = await asyncio.gather(
-            *(self.clients[name].keygen(pb.Keygen(key_id="hot", attempt=1), timeout_s=60) for name in NODES)
-        )
+    async def change_key(
+        self, change: str, *parties: str, attempt: int = 1, dealers: tuple[str, ...] = ()
+    ) -> Outcome:
+        """Have the parties (all nodes if none) begin the key's next epoch, and log it."""
+        names = parties or NODES
+        call = pb.ChangeKey(key_id="hot", attempt=attempt, change=change, dealers=dealers)
+        replies = await asyncio.gather(*(self.clients[name].change_key(call, timeout_s=60) for name in names))
         assert len({reply.body for reply in replies}) == 1
-        signatures = {name: reply.signature for name, reply in zip(NODES, replies, strict=True)}
+        signatures = {name: reply.signature for name, reply in zip(names, replies, strict=True)}
         time_ms = max(now_ms(), self.state.time_ms)
-        return self.add(
-            make_entry(
-                "key", time_ms, body=json.loads(replies[0].body), signatures=signature_list(signatures)
-            )
-        )
+        body = json.loads(replies[0].body)
+        return self.add(make_entry("key", time_ms, body=body, signatures=signature_list(signatures)))
 
     async def presign(self, *signers: str, batch: int = 4) -> list[bytes]:
         self.batch_id += 1
@@ -369,7 +369,8 @@ class ScriptedCoordinator:
         return self.add_judged("request", body, signature=signature.hex())
 
     def reserve(self, request: bytes, tx: bytes, presignature: bytes, *signers: str) -> Outcome:
-        return self.add_judged("reserve", _reservation(request, tx, presignature, signers))
+        epoch = self.state.keys["hot"].epoch
+        return self.add_judged("reserve", _reservation(request, tx, presignature, signers, epoch=epoch))
 
     def reserve_claiming(
         self, outcome: str, rule: str, request: bytes, tx: bytes, presignature: bytes, *signers: str
@@ -446,7 +447,7 @@ async def found(cluster: Cluster) -> None:
     await coordinator.ready()
     assert coordinator.add(cluster.genesis).accepted
     await coordinator.commit()
-    assert (await coordinator.create_key()).accepted
+    assert (await coordinator.change_key("generate")).accepted
     await coordinator.commit()
     await coordinator.close()
 
@@ -457,13 +458,15 @@ def scratch_folder() -> Path:
     return Path(tempfile.mkdtemp(prefix="quorumkeep-", dir=root))
 
 
-def _reservation(request: bytes, tx: bytes, presignature: bytes, signers: tuple[str, ...]) -> Json:
+def _reservation(
+    request: bytes, tx: bytes, presignature: bytes, signers: tuple[str, ...], *, epoch: int = 0
+) -> Json:
     return {
         "request": request.hex(),
         "purpose": "payment",
         "tx": tx.hex(),
         "key": "hot",
-        "epoch": 0,
+        "epoch": epoch,
         "path": "m/0/0",
         "signers": [*sorted(signers)],
         "presignatures": [presignature.hex()],

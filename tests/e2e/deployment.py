@@ -18,7 +18,7 @@ def policy_document(*, daily_eth: int = 10) -> Json:
         "name": "test",
         "chains": {CHAIN: {"native": "eth", "fee_ceiling": str(ETH // 10)}},
         "assets": {"eth": {"chain": CHAIN, "kind": "native", "decimals": 18}},
-        "keys": {"hot": {"curve": "secp256k1", "min_signers": 2, "participants": list(NODES)}},
+        "keys": {"hot": {"suite": "dkls23-secp256k1", "min_signers": 2, "participants": list(NODES)}},
         "wallets": {"hot": {"tier": "hot", "key": "hot", "chain": CHAIN, "paths": ["m/0/0", "m/0/1"]}},
         "lists": {"customers": [CUSTOMER]},
         "forbids": [],

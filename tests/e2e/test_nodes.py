@@ -14,8 +14,10 @@ from tests.e2e.cluster import Cluster, ScriptedCoordinator
 from tests.e2e.deployment import CUSTOMER, ETH, ORIGIN, STRANGER, WITNESS
 from tests.e2e.transactions import unsigned_transfer
 
+AGAIN = pb.ChangeKey(key_id="hot", attempt=9, change="generate")
 
-async def _sign(
+
+async def sign_payment(
     coordinator: ScriptedCoordinator, *signers: str, nonce: int, committers: tuple[str, ...] = ()
 ) -> bytes:
     """One whole payment by ``signers``; the signature, verified by two libraries that are not ours."""
@@ -39,7 +41,7 @@ async def _sign(
 
 async def test_every_pair_signs_and_other_libraries_accept_it(coordinator: ScriptedCoordinator) -> None:
     for nonce, signers in enumerate((("node-a", "node-b"), ("node-a", "node-c"), ("node-b", "node-c"))):
-        assert len(await _sign(coordinator, *signers, nonce=nonce)) == 65
+        assert len(await sign_payment(coordinator, *signers, nonce=nonce)) == 65
 
 
 async def test_a_reservation_of_other_bytes_is_opened_by_nobody(coordinator: ScriptedCoordinator) -> None:
@@ -129,12 +131,16 @@ async def test_a_batch_id_is_used_once(coordinator: ScriptedCoordinator) -> None
 
 async def test_a_second_share_of_a_key_is_refused(coordinator: ScriptedCoordinator) -> None:
     with pytest.raises(Refused, match="one share of a key"):
-        await coordinator.clients["node-a"].keygen(pb.Keygen(key_id="hot", attempt=9), timeout_s=20)
+        await coordinator.clients["node-a"].change_key(
+            pb.ChangeKey(key_id="hot", attempt=9, change="generate"), timeout_s=20
+        )
 
 
 async def test_a_witness_holds_no_share(coordinator: ScriptedCoordinator) -> None:
     with pytest.raises(Refused, match="witness"):
-        await coordinator.clients[WITNESS].keygen(pb.Keygen(key_id="hot", attempt=9), timeout_s=20)
+        await coordinator.clients[WITNESS].change_key(
+            pb.ChangeKey(key_id="hot", attempt=9, change="generate"), timeout_s=20
+        )
 
 
 async def test_one_node_down_and_back_while_another_restarts(
@@ -142,14 +148,14 @@ async def test_one_node_down_and_back_while_another_restarts(
 ) -> None:
     up = ("node-a", "node-b", WITNESS)
     cluster.processes["node-c"].kill()
-    await _sign(coordinator, "node-a", "node-b", nonce=20, committers=up)
+    await sign_payment(coordinator, "node-a", "node-b", nonce=20, committers=up)
 
     cluster.start("node-c")
     cluster.processes["node-b"].kill()
     await coordinator.ready("node-c")
     head = await coordinator.clients["node-c"].head()
     await coordinator.ready("node-a", "node-c", WITNESS)
-    signature = await _sign(
+    signature = await sign_payment(
         coordinator, "node-a", "node-c", nonce=21, committers=("node-a", "node-c", WITNESS)
     )
     cluster.start("node-b")
@@ -173,7 +179,7 @@ async def test_a_coordinator_killed_between_two_cosigners_goes_on(
     await successor.recover()
     known = request.subject in successor.state.requests
     await successor.commit()
-    signature = await _sign(successor, "node-b", "node-c", nonce=30)
+    signature = await sign_payment(successor, "node-b", "node-c", nonce=30)
     await successor.close()
 
     assert known, "the longest branch that anyone cosigned is the one that goes on"
@@ -253,7 +259,7 @@ async def test_a_cosigner_leaves_a_branch_on_the_statements_of_the_others(
         await other.clients["node-a"].abandon(canonical(branch.body(ORIGIN, "node-a")))
     await other.clients["node-a"].leave(tuple(statements))
     await other.commit()
-    signature = await _sign(other, "node-a", "node-c", nonce=60)
+    signature = await sign_payment(other, "node-a", "node-c", nonce=60)
     with pytest.raises(Refused, match="was itself on that branch"):
         await other.clients["node-a"].abandon(canonical(branch.body(ORIGIN, "node-a")))
     await other.close()
@@ -269,7 +275,7 @@ async def test_a_disk_of_yesterday_signs_nothing(coordinator: ScriptedCoordinato
     yesterday = {name: (node.folder / name).read_bytes() for name in names}
     cluster.start("node-c")
     await coordinator.ready()
-    await _sign(coordinator, "node-b", "node-c", nonce=50)
+    await sign_payment(coordinator, "node-b", "node-c", nonce=50)
     node.kill()
     for path in list(node.folder.glob("node.db*")):
         path.unlink()

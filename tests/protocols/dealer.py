@@ -4,6 +4,7 @@ import random
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from policy.suites import DKLS23_SECP256K1
 from signer_nodes.mpc.curve import Q, base_mul
 from signer_nodes.mpc.keyshare import COLUMNS, KeyShare, PairState
 from signer_nodes.mpc.presign import PresignParameters, PresignResult, presign_session, start_presign
@@ -31,7 +32,7 @@ def deal(*, min_signers: int, n: int, seed: int = 1, epoch: int = 0) -> Dealt:
     public = tuple(base_mul(value) for value in values.values())
     key, chain = base_mul(coefficients[0]), source.randbytes(32)
     shares = {
-        i: KeyShare(KEY_ID, epoch, i, min_signers, names, value, public, key, chain)
+        i: KeyShare(DKLS23_SECP256K1, KEY_ID, epoch, i, min_signers, names, value, public, key, chain)
         for i, value in values.items()
     }
     return Dealt(coefficients[0], shares, _pairs(tuple(values), source, epoch))

@@ -7,9 +7,10 @@ from itertools import combinations
 import pytest
 
 from policy.errors import CallerError, FaultyParticipant, ProtocolError, UnknownFault
+from policy.suites import DKLS23_SECP256K1, FROST_ED25519, SUITES
 from signer_nodes.mpc import dkg
-from signer_nodes.mpc.curve import Q, base_mul
-from signer_nodes.mpc.dkg import DkgResult, KeygenParameters, start_dkg
+from signer_nodes.mpc.dkg import KeygenParameters, KeygenResult, start_dkg
+from signer_nodes.mpc.groups import ED25519_GROUP, SECP256K1_GROUP, Group, group_of
 from signer_nodes.mpc.proofs import knows_logarithm, prove_knowledge
 from signer_nodes.mpc.rounds import Rounds
 from signer_nodes.mpc.sharing import (
@@ -24,43 +25,50 @@ from signer_nodes.mpc.stream import RandomStream
 from tests.protocols.lockstep import Outcome, flip, run_all, untouched
 
 COMMITTEES = [(t, n) for n in range(2, 6) for t in range(2, n + 1)]
+on_either_curve = pytest.mark.parametrize("suite", [DKLS23_SECP256K1, FROST_ED25519])
+in_either_group = pytest.mark.parametrize(
+    "group", [SECP256K1_GROUP, ED25519_GROUP], ids=["secp256k1", "ed25519"]
+)
 
 
-def parameters(t: int, n: int, index: int) -> KeygenParameters:
-    return KeygenParameters(b"s" * 32, "hot-1", t, tuple(f"node-{i}" for i in range(1, n + 1)), index)
+def parameters(t: int, n: int, index: int, *, suite: str = DKLS23_SECP256K1) -> KeygenParameters:
+    names = tuple(f"node-{i}" for i in range(1, n + 1))
+    return KeygenParameters(b"s" * 32, suite, "hot-1", t, names, index)
 
 
-def parties(t: int, n: int, *, seed: int = 0) -> dict[int, Rounds]:
-    return {i: start_dkg(parameters(t, n, i), bytes([seed, i]) * 16) for i in range(1, n + 1)}
+def parties(t: int, n: int, *, seed: int = 0, suite: str = DKLS23_SECP256K1) -> dict[int, Rounds]:
+    return {i: start_dkg(parameters(t, n, i, suite=suite), bytes([seed, i]) * 16) for i in range(1, n + 1)}
 
 
-def results(outcome: Outcome) -> dict[int, DkgResult]:
-    found = {i: result for i, result in outcome.results.items() if isinstance(result, DkgResult)}
+def results(outcome: Outcome) -> dict[int, KeygenResult]:
+    found = {i: result for i, result in outcome.results.items() if isinstance(result, KeygenResult)}
     assert found.keys() == outcome.results.keys()
     return found
 
 
+@on_either_curve
 @pytest.mark.parametrize(("t", "n"), [*COMMITTEES, (9, 9)])
-def test_every_quorum_holds_the_group_key_and_fewer_do_not(t: int, n: int) -> None:
-    shares = {i: result.share for i, result in results(run_all(parties(t, n))).items()}
-    group_key = shares[1].group_key
+def test_every_quorum_holds_the_group_key_and_fewer_do_not(t: int, n: int, suite: str) -> None:
+    shares = {i: result.share for i, result in results(run_all(parties(t, n, suite=suite))).items()}
+    group, group_key = group_of(suite), shares[1].group_key
 
     assert len(shares) == n
     for quorum in combinations(shares, t):
-        assert base_mul(interpolate({i: shares[i].share for i in quorum})) == group_key
+        assert group.base_mul(interpolate(group, {i: shares[i].share for i in quorum})) == group_key
     for too_few in combinations(shares, t - 1):
-        assert base_mul(interpolate({i: shares[i].share for i in too_few})) != group_key
+        assert group.base_mul(interpolate(group, {i: shares[i].share for i in too_few})) != group_key
 
 
-@pytest.mark.parametrize(("t", "n"), COMMITTEES)
-def test_all_parties_agree_on_everything_public(t: int, n: int) -> None:
-    found = results(run_all(parties(t, n)))
+@pytest.mark.parametrize("suite", SUITES)
+@pytest.mark.parametrize(("t", "n"), [(2, 2), (2, 3), (3, 5)])
+def test_all_parties_agree_on_everything_public(t: int, n: int, suite: str) -> None:
+    found = results(run_all(parties(t, n, suite=suite)))
     first = found[1]
 
     for index, result in found.items():
         assert replace(result.share, index=1, share=first.share.share) == first.share
         assert result.transcript == first.transcript
-        assert base_mul(result.share.share) == first.share.public_shares[index - 1]
+        assert group_of(suite).base_mul(result.share.share) == first.share.public_shares[index - 1]
 
 
 def test_the_same_randomness_gives_the_same_run_byte_for_byte() -> None:
@@ -114,9 +122,19 @@ def test_an_altered_share_names_its_dealer_at_everyone(position: int) -> None:
     assert named(outcome, {1, 3}) == {2}
 
 
-@pytest.mark.parametrize("share", [bytes(32), Q.to_bytes(32, "big"), b"\xff" * 32])
-def test_a_share_out_of_range_names_its_dealer(share: bytes) -> None:
-    outcome = run_all(parties(2, 3), on_round(3, lambda data: data[:1] + share + data[33:]))
+@pytest.mark.parametrize(
+    ("suite", "share"),
+    [
+        (DKLS23_SECP256K1, bytes(32)),
+        (DKLS23_SECP256K1, SECP256K1_GROUP.order.to_bytes(32, "big")),
+        (DKLS23_SECP256K1, b"\xff" * 32),
+        (FROST_ED25519, bytes(32)),
+        (FROST_ED25519, ED25519_GROUP.order.to_bytes(32, "little")),
+        (FROST_ED25519, b"\xff" * 32),
+    ],
+)
+def test_a_share_out_of_range_names_its_dealer(suite: str, share: bytes) -> None:
+    outcome = run_all(parties(2, 3, suite=suite), on_round(3, lambda data: data[:1] + share + data[33:]))
 
     assert named(outcome, {1, 3}) == {2}
 
@@ -138,7 +156,7 @@ def test_another_transcript_ends_the_run_without_a_name() -> None:
 
 @pytest.mark.parametrize("number", [1, 2, 3])
 def test_no_altered_message_to_one_victim_ends_in_two_keys(number: int) -> None:
-    length = {1: 32, 2: dkg.opening_bytes(2), 3: dkg.DEAL_BYTES}[number]
+    length = {1: 32, 2: dkg.opening_bytes(parameters(2, 3, 1)), 3: dkg.DEAL_BYTES}[number]
     for position in range(1, length + 1, 5):
 
         def tamper(sender: int, to: int, data: bytes, at: int = position) -> bytes:
@@ -203,6 +221,7 @@ def test_a_longer_polynomial_is_refused() -> None:
     "change",
     [
         {"session": b"t" * 32},
+        {"suite": "frost-secp256k1-taproot"},
         {"key_id": "hot-2"},
         {"epoch": 1},
         {"participants": ("node-1", "node-2", "mallory")},
@@ -244,6 +263,7 @@ def test_a_commitment_without_knowledge_of_its_logarithm_is_refused() -> None:
         {"participants": tuple(f"node-{i}" for i in range(10))},
         {"participants": ("node-1", "node-1", "node-2")},
         {"key_id": "Hot 1"},
+        {"suite": "ecdsa"},
     ],
 )
 def test_impossible_parameters_are_refused(change: dict[str, object]) -> None:
@@ -259,42 +279,46 @@ def test_randomness_has_32_bytes() -> None:
 # The parts
 
 
-def test_proofs_hold_for_their_point_and_context_only() -> None:
+@in_either_group
+def test_proofs_hold_for_their_point_and_context_only(group: Group) -> None:
+    proof = prove_knowledge(group, 7, context=b"here", stream=RandomStream(bytes(32)))
+
+    assert knows_logarithm(group, group.base_mul(7), proof=proof, context=b"here")
+    assert not knows_logarithm(group, group.base_mul(7), proof=proof, context=b"there")
+    assert not knows_logarithm(group, group.base_mul(8), proof=proof, context=b"here")
+    assert not knows_logarithm(group, group.base_mul(7), proof=flip(proof, -32), context=b"here")
+
+
+@in_either_group
+def test_repeated_randomness_does_not_repeat_a_nonce(group: Group) -> None:
+    one = prove_knowledge(group, 7, context=b"here", stream=RandomStream(bytes(32)))
+    other = prove_knowledge(group, 7, context=b"there", stream=RandomStream(bytes(32)))
+
+    assert one[: group.point_bytes] != other[: group.point_bytes]
+
+
+@in_either_group
+def test_commitments_give_shares_in_the_exponent(group: Group) -> None:
     stream = RandomStream(bytes(32))
-    proof = prove_knowledge(7, context=b"here", stream=stream)
-
-    assert knows_logarithm(proof, base_mul(7), context=b"here")
-    assert not knows_logarithm(proof, base_mul(7), context=b"there")
-    assert not knows_logarithm(proof, base_mul(8), context=b"here")
-    assert not knows_logarithm(flip(proof, -1), base_mul(7), context=b"here")
-
-
-def test_repeated_randomness_does_not_repeat_a_nonce() -> None:
-    one = prove_knowledge(7, context=b"here", stream=RandomStream(bytes(32)))
-    other = prove_knowledge(7, context=b"there", stream=RandomStream(bytes(32)))
-
-    assert one[:33] != other[:33]
-
-
-def test_commitments_give_shares_in_the_exponent() -> None:
-    stream = RandomStream(bytes(32))
-    one, two = random_polynomial(stream, terms=4), random_polynomial(stream, terms=4, constant=5)
-    summed = add_commitments([one.commit(), two.commit()])
+    one = random_polynomial(group, stream, terms=4)
+    two = random_polynomial(group, stream, terms=4, constant=5)
+    summed = add_commitments(group, [one.commit(), two.commit()])
 
     for index in range(1, 10):
-        assert verify_share(one.commit(), index, share=one.at(index))
-        assert not verify_share(one.commit(), index, share=two.at(index))
-        assert evaluate_commitments(summed, index) == base_mul((one.at(index) + two.at(index)) % Q)
-    assert two.commit()[0] == base_mul(5)
+        added = (one.at(index) + two.at(index)) % group.order
+        assert verify_share(group, one.commit(), index=index, share=one.at(index))
+        assert not verify_share(group, one.commit(), index=index, share=two.at(index))
+        assert evaluate_commitments(group, summed, index=index) == group.base_mul(added)
+    assert two.commit()[0] == group.base_mul(5)
 
 
 def test_index_zero_is_never_dealt() -> None:
-    polynomial = Polynomial((1, 2))
+    polynomial = Polynomial(SECP256K1_GROUP, (1, 2))
 
     with pytest.raises(CallerError):
         polynomial.at(0)
     with pytest.raises(CallerError):
-        evaluate_commitments(polynomial.commit(), 0)
+        evaluate_commitments(SECP256K1_GROUP, polynomial.commit(), index=0)
 
 
 def on_round(number: int, change: Callable[[bytes], bytes]) -> Callable[[int, int, bytes], bytes]:

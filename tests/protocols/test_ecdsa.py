@@ -19,10 +19,13 @@ from policy.errors import (
     ProtocolError,
     UnknownFault,
 )
+from policy.suites import DKLS23_SECP256K1
 from signer_nodes.mpc.curve import Q, add, base_mul
+from signer_nodes.mpc.dkg import KeygenParameters, KeygenResult
 from signer_nodes.mpc.ecdsa import Partial, Signature, SigningTask, combine, partial_signature
-from signer_nodes.mpc.keygen import KeygenParameters, KeygenResult, start_keygen
+from signer_nodes.mpc.keygen import start_keygen
 from signer_nodes.mpc.presign import Presignature
+from signer_nodes.mpc.presign_messages import INSTANCE_BYTES
 from tests.protocols import dealer
 from tests.protocols.lockstep import flip, run_all
 
@@ -95,7 +98,12 @@ def test_random_messages_and_tweaks_verify_with_other_libraries(
 def test_a_key_that_no_dealer_saw_signs() -> None:
     names = ("node-1", "node-2", "node-3")
     outcome = run_all(
-        {i: start_keygen(KeygenParameters(b"k" * 32, "key", 2, names, i), bytes([i]) * 32) for i in (1, 2, 3)}
+        {
+            i: start_keygen(
+                KeygenParameters(b"k" * 32, DKLS23_SECP256K1, "key", 2, names, i), bytes([i]) * 32
+            )
+            for i in (1, 2, 3)
+        }
     )
     keygens = [result for result in outcome.results.values() if isinstance(result, KeygenResult)]
     shares = {result.share.index: result.share for result in keygens}
@@ -317,7 +325,7 @@ def test_a_task_of_wrong_shape_is_refused(change: dict[str, object]) -> None:
 
 @pytest.mark.parametrize("place", range(4))
 def test_a_changed_psi_passes_presigning_and_never_gives_a_signature(place: int) -> None:
-    at = 1 + 64 + place * 164 + 4 * 33 + 31
+    at = 1 + 64 + (place + 1) * INSTANCE_BYTES - 1  # ψ is the last field of an instance
 
     def tamper(sender: int, to: int, payload: bytes) -> bytes:
         return flip(payload, at) if (sender, to, payload[0]) == (3, 1, 2) else payload

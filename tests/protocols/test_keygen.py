@@ -8,9 +8,12 @@ from itertools import combinations
 import pytest
 
 from policy.errors import CallerError, FaultyParticipant, UnknownFault
+from policy.suites import DKLS23_SECP256K1
 from signer_nodes.mpc import dkg, setup
 from signer_nodes.mpc.curve import base_mul
-from signer_nodes.mpc.keygen import KeygenParameters, KeygenResult, start_keygen
+from signer_nodes.mpc.dkg import KeygenParameters, KeygenResult
+from signer_nodes.mpc.groups import SECP256K1_GROUP
+from signer_nodes.mpc.keygen import start_keygen
 from signer_nodes.mpc.keyshare import COLUMNS, KeyShare, PairState
 from signer_nodes.mpc.rounds import Rounds
 from signer_nodes.mpc.setup import start_setup
@@ -22,7 +25,9 @@ from tests.protocols.lockstep import Outcome, flip, run_all
 def parties(t: int, n: int, *, session: bytes = b"s" * 32, seed: int = 0) -> dict[int, Rounds]:
     names = tuple(f"node-{i}" for i in range(1, n + 1))
     return {
-        i: start_keygen(KeygenParameters(session, "hot-1", t, names, i), bytes([seed, i]) * 16)
+        i: start_keygen(
+            KeygenParameters(session, DKLS23_SECP256K1, "hot-1", t, names, i), bytes([seed, i]) * 16
+        )
         for i in range(1, n + 1)
     }
 
@@ -56,7 +61,7 @@ def test_a_run_gives_one_key_and_fitting_pair_states(t: int, n: int) -> None:
 
     assert len({result.transcript for result in found.values()}) == 1
     for quorum in combinations(found, t):
-        secret = interpolate({i: found[i].share.share for i in quorum})
+        secret = interpolate(SECP256K1_GROUP, {i: found[i].share.share for i in quorum})
         assert base_mul(secret) == found[1].share.group_key
     for one, two in combinations(found, 2):
         check_pair(state(found[one], two), state(found[two], one))
@@ -103,7 +108,7 @@ def test_another_session_with_the_same_randomness_gives_other_seeds() -> None:
     assert finished(2, 2)[1].pairs[0].zero_seed != other[1].pairs[0].zero_seed
 
 
-OPENING = dkg.opening_bytes(2)
+OPENING = dkg.opening_bytes(KeygenParameters(b"s" * 32, DKLS23_SECP256K1, "hot-1", 2, ("a", "b"), 1))
 ALTERED = {
     "commitment": (1, 1),
     "zero commitment": (1, 33),
@@ -229,7 +234,7 @@ def test_a_set_up_alone_gives_fitting_states_of_its_epoch() -> None:
 
 
 def test_randomness_and_context_have_32_bytes() -> None:
-    parameters = KeygenParameters(b"s" * 32, "hot-1", 2, ("a", "b"), 1)
+    parameters = KeygenParameters(b"s" * 32, DKLS23_SECP256K1, "hot-1", 2, ("a", "b"), 1)
 
     with pytest.raises(CallerError, match="32 bytes"):
         start_keygen(parameters, bytes(31))

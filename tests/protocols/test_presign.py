@@ -9,8 +9,9 @@ import pytest
 
 from policy.errors import CallerError, FaultyParticipant, MalformedError, ProtocolError, UnknownFault
 from signer_nodes.mpc import vole
-from signer_nodes.mpc.curve import Q, base_mul, base_point, parse_coordinates
+from signer_nodes.mpc.curve import Q, base_mul
 from signer_nodes.mpc.ot.extension import Direction
+from signer_nodes.mpc.points import base_point, parse_coordinates
 from signer_nodes.mpc.presign import (
     Presignature,
     PresignParameters,

@@ -250,7 +250,7 @@ class Player:
         """Have the key made unless it is there."""
         while not self.service_state().keys:
             with contextlib.suppress(CallRefused):
-                await self.service.create_key("admin", "hot")
+                await self.service.change_key("admin", "hot", change="generate")
             await asyncio.sleep(0)
 
     def service_state(self) -> Any:

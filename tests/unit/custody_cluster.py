@@ -21,6 +21,7 @@ from custody.ports import (
     FinishJob,
     FreshPresignature,
     Head,
+    KeyOrder,
     Opening,
     PartialSignature,
 )
@@ -109,7 +110,7 @@ def policy_document(token: str | None = None) -> dict[str, Json]:
         "name": "test",
         "chains": {ANVIL_CHAIN: {"native": "eth", "fee_ceiling": str(FEE_CEILING)}},
         "assets": assets,
-        "keys": {KEY: {"curve": "secp256k1", "min_signers": 2, "participants": list(NODES)}},
+        "keys": {KEY: {"suite": "dkls23-secp256k1", "min_signers": 2, "participants": list(NODES)}},
         "wallets": {
             WALLET: {"tier": "hot", "key": KEY, "chain": ANVIL_CHAIN, "paths": ["m/0/0", "m/0/1", "m/0/2"]}
         },
@@ -185,7 +186,9 @@ class Dealer:
             "origin": ORIGIN,
             "key": KEY,
             "epoch": 0,
-            "curve": "secp256k1",
+            "suite": "dkls23-secp256k1",
+            "change": "generate",
+            "dealers": list(NODES),
             "min_signers": 2,
             "participants": list(NODES),
             "group_key": point.hex(),
@@ -311,7 +314,7 @@ class FakeNode:
         partials = [self._partial(self.tip.state.jobs[job.job], dict(job.rhos)) for job in jobs]
         return Finished(tuple(partials), ())
 
-    async def keygen(self, key: str, attempt: int) -> tuple[bytes, bytes]:
+    async def change_key(self, order: KeyOrder) -> tuple[bytes, bytes]:
         self._check_up()
         body = self._dealer.key_body()
         return canonical(body), identity(self.name).sign(statement("keygen", body))

@@ -172,7 +172,7 @@ class House:
         """A running coordinator whose nodes have made the key."""
         async with self.running() as running:
             if KEY not in running.parts.sequencer.state.keys:
-                await running.service.create_key("admin", KEY)
+                await running.service.change_key("admin", KEY, change="generate")
             yield running
 
 

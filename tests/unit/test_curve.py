@@ -17,12 +17,6 @@ from signer_nodes.mpc.stream import RandomStream
 
 scalars = st.one_of(st.integers(1, 5), st.integers(Q - 5, Q - 1), st.integers(1, Q - 1))
 G = ecdsa.SECP256k1.generator
-FIELD = 2**256 - 2**32 - 977
-
-
-def curve_y(x: int) -> bytes:
-    """A y with y² = x³ + 7; found by one power, as p is 3 modulo 4."""
-    return pow(x**3 + 7, (FIELD + 1) // 4, FIELD).to_bytes(32, "big")
 
 
 def by_ecdsa(x: int) -> bytes:
@@ -69,8 +63,6 @@ def test_no_product_with_an_unreduced_or_zero_scalar(x: int) -> None:
 
     products: tuple[Callable[[], object], ...] = (
         lambda: curve.base_mul(x),
-        lambda: curve.base_point(x),
-        lambda: curve.is_product(curve.base_point(1), x, product=curve.base_point(1)),
         lambda: curve.mul_secret(point, x),
         lambda: curve.mul_public(point, x),
         lambda: curve.shared_secret(point, x),
@@ -117,48 +109,6 @@ def test_received_points_are_parsed_strictly(data: bytes) -> None:
     for use in uses:
         with pytest.raises(MalformedError):
             use()
-
-
-@settings(max_examples=40, deadline=None)
-@given(scalars, scalars, scalars)
-def test_parsed_points_agree_with_encoded_ones(x: int, y: int, z: int) -> None:
-    point, other = curve.base_point(x), curve.base_point(y)
-
-    assert point.encoded == curve.base_mul(x)
-    assert point.coordinates == bytes((G * x).to_bytes("raw"))
-    assert curve.parse_coordinates(point.coordinates) == point
-    assert curve.is_product(point, y, product=curve.base_point(x * y % Q))
-    assert curve.is_product(point, y, product=curve.base_point(z)) is (x * y % Q == z)
-    if (x + y) % Q:
-        assert curve.sum_points([point, other]).encoded == curve.add([point.encoded, other.encoded])
-
-
-@pytest.mark.parametrize(
-    "data",
-    [
-        b"",
-        bytes(64),
-        G.to_bytes("raw")[:-1],
-        G.to_bytes("raw") + b"\0",
-        G.to_bytes("uncompressed"),
-        G.to_bytes("compressed"),
-        G.to_bytes("raw")[:63] + b"\0",
-        FIELD.to_bytes(32, "big") + G.to_bytes("raw")[32:],
-        # y² = x³ + 7 has a solution for x = 1, which x = p + 1 must not stand for
-        (FIELD + 1).to_bytes(32, "big") + curve_y(1),
-        (1).to_bytes(32, "big") + FIELD.to_bytes(32, "big"),
-    ],
-)
-def test_received_coordinates_are_parsed_strictly(data: bytes) -> None:
-    with pytest.raises(MalformedError):
-        curve.parse_coordinates(data)
-
-
-def test_parsed_points_have_no_sum_where_it_is_infinity_or_empty() -> None:
-    with pytest.raises(curve.PointAtInfinity, match="2 points"):
-        curve.sum_points([curve.base_point(7), curve.base_point(Q - 7)])
-    with pytest.raises(CallerError):
-        curve.sum_points([])
 
 
 def test_points_have_one_encoding() -> None:

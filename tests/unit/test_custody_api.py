@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import TypeVar
+from typing import TypeVar, cast
 
 import pytest
 from cryptography import x509
@@ -103,7 +103,7 @@ async def test_strangers_wrong_keys_and_other_origins_are_refused(door: Door) ->
 
 
 async def test_a_backend_sees_its_own_requests_and_only_administrators_make_keys(door: Door) -> None:
-    made = await door.refusal("shop", lambda client: client.create_key("hot"))
+    made = await door.refusal("shop", lambda client: client.change_key("hot", "generate"))
     unknown = await door.refusal("shop", lambda client: client.get(b"\x07" * 32))
     listed = await door.ask("shop", lambda client: client.requests())
 
@@ -184,7 +184,8 @@ async def test_people_can_ask_where_things_stand(door: Door) -> None:
     address = await door.ask("otto", lambda client: client.address(WALLET))
     note = await door.ask("admin", lambda client: client.log_note())
 
-    assert status["keys"] == ["hot"]
+    keys = cast("list[dict[str, Json]]", status["keys"])
+    assert [(key["key"], key["epoch"], key["gap"]) for key in keys] == [("hot", 0, "")]
     assert (address.path, address.chain) == ("m/0/0", "evm:31337")
     assert note.startswith(ORIGIN.encode())
 

@@ -385,7 +385,7 @@ async def test_a_start_waits_for_enough_cosigners(house: House) -> None:
 
 async def test_the_published_log_is_whole_and_its_checkpoint_has_its_cosignatures(house: House) -> None:
     async with house.running(publish=True) as running:
-        await running.service.create_key("admin", "hot")
+        await running.service.change_key("admin", "hot", change="generate")
         await running.until(await submit(running, house, "one"), "settled")
         size = running.parts.sequencer.state.size
         folder = house.folder / "log"

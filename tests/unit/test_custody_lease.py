@@ -45,7 +45,7 @@ WRITES: list[Callable[[Store], object]] = [
     lambda store: store.drop_duty(NEW.request, Effect.LOG),
     lambda store: store.release_slot(NEW.request),
     lambda store: store.add_approval(PendingApproval(bytes(32), bytes(32), b"", b"")),
-    lambda store: store.add_presignatures([PooledPresignature(bytes(32), bytes(33), "hot", "a,b", "1,1")]),
+    lambda store: store.add_presignatures([PooledPresignature(bytes(32), bytes(33), "hot", 0, "a,b", "1,1")]),
     lambda store: store.renew_lease(1, 500),
 ]
 

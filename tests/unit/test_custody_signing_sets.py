@@ -11,6 +11,7 @@ from custody.signing_sets import SETS_MAX, family, set_without, usable
 from policy import ledger
 from policy.roster import Cosigner
 from policy.state import KeyRecord, State
+from policy.suites import DKLS23_SECP256K1
 from tests.unit.custody_cluster import KEY, genesis_entry, policy_document
 
 SHAPES = [(t, n) for n in range(2, 10) for t in range(2, n + 1)]
@@ -19,7 +20,19 @@ SHAPES = [(t, n) for n in range(2, 10) for t in range(2, n + 1)]
 def world(t: int, n: int, *bans: tuple[int, int]) -> tuple[State, KeyRecord]:
     """A state whose roster has n nodes, and a t-of-n key of them; bans are pairs of their numbers."""
     names = tuple(f"node-{i:02}" for i in range(n))
-    key = KeyRecord(KEY, 0, t, names, bytes(33), bytes(32), ())
+    key = KeyRecord(
+        key=KEY,
+        epoch=0,
+        suite=DKLS23_SECP256K1,
+        imported=False,
+        min_signers=t,
+        participants=names,
+        group_key=bytes(33),
+        chain_code=bytes(32),
+        public_shares=(),
+        transcript=bytes(32),
+        index=1,
+    )
     state, _ = ledger.fold(ledger.initial(), genesis_entry(policy_document()))
     cosigners = {name: Cosigner(name, bytes(32), "node") for name in names}
     banned = frozenset((KEY, 0, names[a], names[b]) for a, b in bans)

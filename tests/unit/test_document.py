@@ -28,7 +28,9 @@ DOCUMENT: dict[str, Any] = {
         "eth": {"chain": "evm:31337", "kind": "native", "decimals": 18},
         "usdc": {"chain": "evm:31337", "kind": "erc20", "contract": TOKEN, "decimals": 6},
     },
-    "keys": {"hot": {"curve": "secp256k1", "min_signers": 2, "participants": ["node-a", "node-b", "node-c"]}},
+    "keys": {
+        "hot": {"suite": "dkls23-secp256k1", "min_signers": 2, "participants": ["node-a", "node-b", "node-c"]}
+    },
     "wallets": {"hot": {"tier": "hot", "key": "hot", "chain": "evm:31337", "paths": ["m/0/0", "m/0/1"]}},
     "lists": {"customers": [CUSTOMER]},
     "forbids": [{"name": "no-bots", "when": {"initiators": ["bot"]}}],
@@ -208,7 +210,7 @@ def test_a_reference_to_nothing_is_refused_with_its_path(path: str, value: objec
         ("keys/hot/min_signers", 1, "keys.hot: field 'min_signers' must be an integer from 2 to 3"),
         ("keys/hot/min_signers", 4, "keys.hot: field 'min_signers'"),
         ("keys/hot/participants", ["node-a", "node-a"], "there twice"),
-        ("keys/hot/curve", "p256", "keys.hot: field 'curve'"),
+        ("keys/hot/suite", "p256", "keys.hot: field 'suite'"),
         ("wallets/hot/paths", [], "wallets.hot: field 'paths'"),
         ("wallets/hot/paths", ["m/0/2147483648"], "wallets.hot.paths[0]"),
         ("wallets/hot/paths", ["m/0'"], "wallets.hot.paths[0]"),

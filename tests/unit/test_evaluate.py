@@ -40,7 +40,7 @@ def policy_of(*rules: dict[str, Any], **more: object) -> Policy:
             "eth": {"chain": "evm:1", "kind": "native", "decimals": 18},
             "usdc": {"chain": "evm:1", "kind": "erc20", "contract": TOKEN, "decimals": 6},
         },
-        "keys": {"hot": {"curve": "secp256k1", "min_signers": 2, "participants": ["a", "b", "c"]}},
+        "keys": {"hot": {"suite": "dkls23-secp256k1", "min_signers": 2, "participants": ["a", "b", "c"]}},
         "wallets": {"hot": {"tier": "hot", "key": "hot", "chain": "evm:1", "paths": ["m/0/0"]}},
         "lists": {"customers": [CUSTOMER]},
         "forbids": [],

@@ -7,17 +7,21 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from policy.errors import CallerError, InvariantError, MalformedError
+from policy.suites import DKLS23_SECP256K1
 from signer_nodes.mpc.curve import Q, base_mul
-from signer_nodes.mpc.keyshare import KeyShare, PairState, lagrange
+from signer_nodes.mpc.groups import SECP256K1_GROUP, lagrange
+from signer_nodes.mpc.keyshare import KeyShare, PairState
 from signer_nodes.mpc.sharing import Polynomial, interpolate
 
-POLYNOMIAL = Polynomial((11, 22, 33))
+POLYNOMIAL = Polynomial(SECP256K1_GROUP, (11, 22, 33))
 
 
 def key_share() -> KeyShare:
     points = tuple(base_mul(POLYNOMIAL.at(index)) for index in range(1, 6))
     names = ("n1", "n2", "n3", "n4", "n5")
-    return KeyShare("hot-1", 7, 2, 3, names, POLYNOMIAL.at(2), points, base_mul(11), b"c" * 32)
+    return KeyShare(
+        DKLS23_SECP256K1, "hot-1", 7, 2, 3, names, POLYNOMIAL.at(2), points, base_mul(11), b"c" * 32
+    )
 
 
 def pair_state() -> PairState:
@@ -139,14 +143,16 @@ def test_no_secret_is_printed() -> None:
 
 @given(st.lists(st.integers(1, Q - 1), min_size=2, max_size=5), st.permutations(range(1, 10)))
 def test_as_many_shares_as_terms_give_the_constant(coefficients: list[int], order: list[int]) -> None:
-    polynomial = Polynomial(tuple(coefficients))
+    polynomial = Polynomial(SECP256K1_GROUP, tuple(coefficients))
     chosen = order[: len(coefficients)]
 
-    assert interpolate({index: polynomial.at(index) for index in chosen}) == coefficients[0]
-    assert interpolate({index: polynomial.at(index) for index in chosen[1:]}) != coefficients[0]
+    assert interpolate(SECP256K1_GROUP, {index: polynomial.at(index) for index in chosen}) == coefficients[0]
+    assert (
+        interpolate(SECP256K1_GROUP, {index: polynomial.at(index) for index in chosen[1:]}) != coefficients[0]
+    )
 
 
 @pytest.mark.parametrize(("index", "indices"), [(1, (2, 3)), (1, (1, 1)), (0, (0, 1))])
 def test_coefficients_exist_for_distinct_positive_indices_only(index: int, indices: tuple[int, ...]) -> None:
     with pytest.raises(CallerError):
-        lagrange(index, indices)
+        lagrange(index, indices, order=Q)

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from custody.bans import unlogged
+from custody.node_statements import unlogged
 from policy import ledger
 from policy.encoding import Json, canonical
 from policy.errors import ProtocolError

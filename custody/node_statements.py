@@ -1,6 +1,7 @@
-"""Bringing the nodes' bans into the log, so that nobody reserves for signers who refuse one another.
+"""Bringing the nodes' own statements into the log: bans, and receipts for what they destroyed.
 
-A node lists in its status document, signed, with whom it runs no more sessions on a key. Each is logged
+A node lists in its status document, signed, with whom it runs no more sessions on a key, so that nobody
+reserves for signers who refuse one another, and which epochs it can open nothing of any more. Each is logged
 once; what the log does not take in (a key that is not made yet) is offered again later.
 """
 
@@ -21,14 +22,14 @@ SWEEP_S = 2.0
 _LOG = logging.getLogger(__name__)
 
 
-class Bans:
-    """Asks every connected cosigner for its bans, again and again."""
+class NodeStatements:
+    """Asks every connected cosigner for its statements, again and again."""
 
     def __init__(self) -> None:
         self._refused: dict[str, str] = {}
 
     async def run(self, parts: Parts) -> None:
-        """Log bans until cancelled."""
+        """Log what they state until cancelled."""
         while True:
             nodes = [node for node in parts.nodes.values() if node.boot]
             await asyncio.gather(*(self._take_in(parts, node) for node in nodes))
@@ -45,30 +46,37 @@ class Bans:
     def _note(self, name: str, refused: str) -> None:
         """Say a reason once, not at every sweep."""
         if refused and self._refused.get(name) != refused:
-            _LOG.warning("a ban of %s is not logged: %s", name, refused)
+            _LOG.warning("a statement of %s is not logged: %s", name, refused)
         self._refused[name] = refused
 
 
 def unlogged(state: State, name: str, *, status: bytes) -> list[Candidate]:
-    """The bans in a cosigner's status document that it gave and the log lacks.
+    """What a cosigner states in its status document and the log lacks.
 
-    Raises ``MalformedError``. Whether one is signed the log decides.
+    Raises ``MalformedError``. Whether a statement is signed the log decides.
     """
     document = parse_canonical(status, bytes_max=STATUS_BYTES_MAX)
-    bans = document.get("bans", []) if isinstance(document, dict) else []
-    if not isinstance(bans, list):
-        raise MalformedError(f"{name} lists its bans as {type(bans).__name__}")
-    read = [_read(Fields(ban, "ban")) for ban in bans]
-    return [Candidate("ban", body, proof) for ban, body, proof in read if _is_new(state, name, ban)]
+    found = []
+    for kind in ("ban", "shred"):
+        listed = document.get(f"{kind}s", []) if isinstance(document, dict) else []
+        if not isinstance(listed, list):
+            raise MalformedError(f"{name} lists its {kind}s as {type(listed).__name__}")
+        found += [_read(kind, Fields(item, kind)) for item in listed]
+    return [Candidate(kind, body, proof) for kind, body, proof in found if _is_new(state, name, kind, body)]
 
 
-def _is_new(state: State, name: str, ban: tuple[str, int, str, str]) -> bool:
-    return ban[2] == name and ban not in state.bans
+def _is_new(state: State, name: str, kind: str, body: Json) -> bool:
+    fields = Fields(body, kind)
+    key, epoch, by = fields.name("key"), fields.integer("epoch"), fields.name("by")
+    if by != name:
+        return False
+    if kind == "shred":
+        return (key, epoch, by) not in state.shreds
+    return (key, epoch, by, fields.name("against")) not in state.bans
 
 
-def _read(fields: Fields) -> tuple[tuple[str, int, str, str], Json, dict[str, Json]]:
+def _read(kind: str, fields: Fields) -> tuple[str, Json, dict[str, Json]]:
     body, signature = fields.raw("body"), fields.hex("signature", length=64)
     fields.done()
-    inner = Fields(body, "ban.body")
-    ban = (inner.name("key"), inner.integer("epoch"), inner.name("by"), inner.name("against"))
-    return ban, body, {"signatures": signature_list({ban[2]: signature})}
+    by = Fields(body, f"{kind}.body").name("by")
+    return kind, body, {"signatures": signature_list({by: signature})}

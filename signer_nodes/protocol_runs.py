@@ -1,0 +1,131 @@
+"""Runs between nodes: each in a worker of its own, fed by the peer links.
+
+The worker alone sees a share. This part starts it, carries its messages both ways, keeps what peers send of
+runs that this node has not been told to start yet, and ends the runs that a banned or restarted peer is in.
+"""
+
+import asyncio
+import logging
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Final
+
+from policy.errors import OperationalError
+from signer_nodes.api.errors import Refused
+from signer_nodes.ports import Peers, SealingHsm, WorkerRun, Workers
+from signer_nodes.worker_wire import Job, Outcome
+
+EARLY_BYTES_MAX: Final = 64 << 20
+EARLY_SESSIONS_MAX: Final = 64
+RANDOMNESS_BYTES: Final = 32
+_LOG: Final = logging.getLogger(__name__)
+
+
+@dataclass(slots=True)
+class _Run:
+    """One run under way: its worker, and the names of its parties by number."""
+
+    worker: WorkerRun
+    names: Mapping[int, str]
+
+    def number_of(self, name: str) -> int | None:
+        """The party number of a peer in this run."""
+        return next((number for number, party in self.names.items() if party == name), None)
+
+
+@dataclass(slots=True)
+class _Early:
+    """One peer's messages of runs that this node has not been told to start yet, bounded."""
+
+    messages: dict[bytes, list[bytes]] = field(default_factory=dict)
+    size: int = 0
+
+    def put(self, session: bytes, payload: bytes) -> None:
+        while self.messages and (
+            self.size + len(payload) > EARLY_BYTES_MAX or len(self.messages) >= EARLY_SESSIONS_MAX
+        ):
+            if session in self.messages and len(self.messages) == 1:
+                break
+            self.take(next(key for key in self.messages if key != session))
+        self.messages.setdefault(session, []).append(payload)
+        self.size += len(payload)
+
+    def take(self, session: bytes) -> list[bytes]:
+        messages = self.messages.pop(session, [])
+        self.size -= sum(len(payload) for payload in messages)
+        return messages
+
+
+@dataclass(slots=True)
+class ProtocolRuns:
+    """The runs of one node."""
+
+    hsm: SealingHsm
+    peers: Peers
+    workers: Workers
+    _running: dict[bytes, _Run] = field(default_factory=dict)
+    _early: dict[str, _Early] = field(default_factory=dict)
+
+    async def run(
+        self, job: Job, names: Mapping[int, str], *, timeout_s: float, check: Callable[[], None]
+    ) -> Outcome:
+        """Run a worker to its end. ``check`` runs once the run can be cancelled, and may refuse it."""
+        if job.session in self._running:
+            raise Refused("session", "this session runs already")
+        worker = await self._start(job, timeout_s)
+        running = self._running[job.session] = _Run(worker, names)
+        sending = asyncio.create_task(self._send_all(job.session, running))
+        try:
+            check()
+            for sender, early in self._early.items():
+                number = running.number_of(sender)
+                for payload in early.take(job.session):
+                    if number is not None:
+                        await worker.deliver(number, payload)
+            return await worker.result()
+        finally:
+            del self._running[job.session]
+            worker.cancel()
+            await asyncio.gather(sending, return_exceptions=True)
+
+    async def deliver(self, sender: str, session: bytes, *, payload: bytes) -> None:
+        """Take in a peer's message; one that comes before its run starts is kept a while."""
+        running = self._running.get(session)
+        if running is None:
+            self._early.setdefault(sender, _Early()).put(session, payload)
+            return
+        number = running.number_of(sender)
+        if number is None:
+            raise Refused("session", f"{sender} takes no part in this session")
+        await running.worker.deliver(number, payload)
+
+    def cancel_with(self, name: str) -> None:
+        """End every run in which ``name`` takes part."""
+        for running in self._running.values():
+            if running.number_of(name) is not None:
+                running.worker.cancel()
+
+    async def alone(self, job: Job, *, timeout_s: float) -> Outcome:
+        """Run a worker that needs no peer."""
+        worker = await self._start(job, timeout_s)
+        try:
+            return await worker.result()
+        finally:
+            worker.cancel()
+
+    async def _start(self, job: Job, timeout_s: float) -> WorkerRun:
+        randomness = await asyncio.to_thread(self._randomness, job.session)
+        return await self.workers.start(job, randomness=randomness, timeout_s=timeout_s)
+
+    def _randomness(self, session: bytes) -> bytes:
+        """Fresh and hedged: a weak generator alone, or a repeated session alone, repeats nothing."""
+        return self.hsm.prf("worker", session + self.hsm.random(RANDOMNESS_BYTES))
+
+    async def _send_all(self, session: bytes, running: _Run) -> None:
+        async for number, payload in running.worker.outgoing():
+            name = running.names[number]
+            try:
+                await self.peers.send_protocol(name, session, payload=payload)
+            except (OperationalError, Refused) as error:
+                _LOG.warning("a protocol message to %s was not taken: %s", name, error)
+                return
