@@ -140,16 +140,20 @@ def combine(
     """
     if sorted(partials) != sorted(rhos) or len(partials) < 2:
         raise CallerError(f"need one partial and one ρ a signer, got {sorted(partials)} and {sorted(rhos)}")
-    r, recovery_id = nonce_point(R, delta(task, R=R, rhos=rhos))
+    factor = delta(task, R=R, rhos=rhos)
+    r, recovery_id = nonce_point(R, factor)
     numerator = sum(partial.w for partial in partials.values()) % Q
     denominator = sum(partial.u for partial in partials.values()) % Q
     if numerator == 0 or denominator == 0:
-        raise UnknownFault(f"Σw or Σu of signers {sorted(partials)} is zero: burn the presignature")
+        raise UnknownFault(
+            f"Σw or Σu of signers {sorted(partials)} is zero: burn the presignature, compare δ {factor:064x}"
+        )
     signature = low_s(r, numerator * pow(denominator, -1, Q) % Q, recovery_id=recovery_id)
     if not verify(signature, task.message_hash, public_key=task.derived_key):
         raise UnknownFault(
             f"partial signatures of {sorted(partials)} do not add up under key {task.derived_key.hex()}: "
-            "burn the presignature and retry as a new job; compare R, ρ, message and tweak at every signer"
+            f"burn the presignature and retry as a new job; compare δ = {factor:064x} at every signer: it "
+            "covers R, every ρ, message, key and job"
         )
     return signature
 

@@ -1,8 +1,12 @@
 """What the nodes of a key do together: begin its epochs, and make presignatures.
 
 This part gives the runs sealed blobs and file keys, keeps what they return, and enforces what must outlive
-them: a batch id is used once a boot, a failed secret check bans the pair before anything is answered, and
-what every run made is kept until the log says which one counts.
+them: a batch id and an attempt are used once a boot, a failed secret check bans the pair before anything is
+answered, and what every run made is kept until the log says which one counts.
+
+Between the moment in which the worker's word of a fault is read and the durable ban the node does nothing
+else, and what other sessions with that peer had to say is not said. So the peer learns that its guess was
+wrong, and nothing that was found out later.
 """
 
 import asyncio
@@ -12,7 +16,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from policy.encoding import Json, canonical, statement, tagged_hash
-from policy.errors import FaultyParticipant, InvariantError
+from policy.errors import FaultyParticipant, InvariantError, OperationalError
 from policy.state import KeyRecord, State
 from policy.suites import suite_named
 from signer_nodes.api.errors import Refused
@@ -22,7 +26,7 @@ from signer_nodes.mpc.presign import presign_session
 from signer_nodes.mpc.presignature import Presignature
 from signer_nodes.ports import Ban, Peers, SealingHsm, SecretStore, Workers
 from signer_nodes.presignatures import Held, PresignaturePool, nonce_point
-from signer_nodes.protocol_runs import ProtocolRuns
+from signer_nodes.protocol_runs import Guard, ProtocolRuns
 from signer_nodes.schnorr_wire import (
     FinishItem,
     FinishJob,
@@ -57,9 +61,11 @@ class KeySessions:
     _runs: ProtocolRuns = field(init=False)
     _sealed: SealedKeys = field(init=False)
     _banned: set[tuple[str, str, int]] = field(default_factory=set)
+    _unwritten: dict[Ban, KeyRecord] = field(default_factory=dict)
     _documents: dict[bytes, Json] = field(default_factory=dict)
     _settled: dict[str, int] = field(default_factory=dict)
     _batches: dict[tuple[str, tuple[str, ...]], int] = field(default_factory=dict)
+    _attempts: dict[str, int] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self._runs = ProtocolRuns(self.hsm, self.peers, self.workers)
@@ -74,14 +80,16 @@ class KeySessions:
         planned = plan(self.state(), order, name=self.name)
         if self._sealed.runs_kept(planned.key_id, planned.epoch) >= RUNS_KEPT_MAX:
             raise Refused("runs", f"{RUNS_KEPT_MAX} runs of {planned.key_id} wait for their entry already")
+        self._take_attempt(order)
         session = await self._change_session(planned, order.attempt)
         job = await asyncio.to_thread(self._key_job, planned, session)
         names = dict(enumerate(planned.parties, start=1))
 
-        def check() -> None:
-            self._check_banned(planned.key_id, planned.epoch, planned.parties)
-
-        outcome = await self._runs.run(job, names, timeout_s=CHANGE_TIMEOUT_S, check=check)
+        guard = Guard(
+            lambda: self._check_banned(planned.key_id, planned.epoch, planned.parties),
+            lambda error: None,  # a key's run has no secret check, whose failure would ban
+        )
+        outcome = await self._runs.run(job, names, timeout_s=CHANGE_TIMEOUT_S, guard=guard)
         if not isinstance(outcome, KeyOutcome):
             raise InvariantError("a key's run ended in something else than a key")
         await asyncio.to_thread(self._sealed.keep, outcome)
@@ -133,6 +141,7 @@ class KeySessions:
 
     def ban_documents(self) -> list[Json]:
         """The signed bans of this node, for the log."""
+        self._write_bans()
         return [self._signed("ban", self._ban_body(ban)) for ban in self.store.bans()]
 
     def shred_documents(self) -> list[Json]:
@@ -175,9 +184,16 @@ class KeySessions:
 
     def _check_banned(self, key_id: str, epoch: int, names: Sequence[str]) -> None:
         """Refuse a session with a banned peer, also when the ban came after the session began."""
+        self._write_bans()
         banned = self._banned | {(ban.peer, ban.key_id, ban.epoch) for ban in self.store.bans()}
         if any((name, key_id, epoch) in banned for name in names):
             raise Refused("banned", "this node runs no session with one of these peers until a refresh")
+
+    def _take_attempt(self, order: Order) -> None:
+        last = self._attempts.get(order.key_id, -1)
+        if order.attempt <= last:
+            raise Refused("attempt", f"attempts only rise: {order.attempt} after {last}")
+        self._attempts[order.key_id] = order.attempt
 
     async def _change_session(self, planned: Plan, attempt: int) -> bytes:
         boots = await self._boot_ids(planned.parties)
@@ -218,14 +234,11 @@ class KeySessions:
         job = await asyncio.to_thread(self._presign_job, key, names, session, batch)
         parties = {key.index_of(name): name for name in names}
 
-        def check() -> None:
-            self._check_banned(key.key, key.epoch, names)
-
-        try:
-            outcome = await self._runs.run(job, parties, timeout_s=PRESIGN_TIMEOUT_S, check=check)
-        except FaultyParticipant as error:
-            await self._faulty(key, parties, error)
-            raise
+        guard = Guard(
+            lambda: self._check_banned(key.key, key.epoch, names),
+            lambda error: self._fault(key, parties, error),
+        )
+        outcome = await self._runs.run(job, parties, timeout_s=PRESIGN_TIMEOUT_S, guard=guard)
         if not isinstance(outcome, PresignOutcome):
             raise InvariantError("presigning ended in something else than presignatures")
         return [Presignature.from_bytes(data) for data in outcome.presignatures]
@@ -265,18 +278,30 @@ class KeySessions:
         found = await asyncio.gather(*(self.peers.boot_id(name) for name in others))
         return {self.name: self.boot_id, **dict(zip(others, found, strict=True))}
 
-    async def _faulty(self, key: KeyRecord, parties: Mapping[int, str], error: FaultyParticipant) -> None:
-        """Ban a peer whose secret check failed, durably, before this node answers anything."""
+    def _fault(self, key: KeyRecord, parties: Mapping[int, str], error: FaultyParticipant) -> None:
+        """Ban a peer whose secret check failed. Called as soon as the worker's word is read."""
         name = parties.get(int(error.participant))
         if not error.ban or name is None:
             return
-        self._banned.add((name, key.key, key.epoch))  # at once: nothing else may start meanwhile
+        self._banned.add((name, key.key, key.epoch))
         self._runs.cancel_with(name)
-        ban = Ban(name, key.key, key.epoch, error.reason[:200])
-        await asyncio.to_thread(self.store.add_ban, ban)
-        await asyncio.to_thread(self._sealed.drop_pair, key, key.index_of(name))
         self.pool.drop_peer(name)
+        self._unwritten[Ban(name, key.key, key.epoch, error.reason[:200])] = key
+        self._write_bans()
         _LOG.error("banned %s on key %s until a refresh: %s", name, key.key, error.reason)
+
+    def _write_bans(self) -> None:
+        """Make every ban durable and destroy the OT state; what the disk refuses is tried again later.
+
+        Until then this process keeps to the ban by itself; a node that stopped instead would forget it.
+        """
+        for ban, key in tuple(self._unwritten.items()):
+            try:
+                self.store.add_ban(ban)
+                self._sealed.drop_pair(key, key.index_of(ban.peer))
+                del self._unwritten[ban]
+            except OperationalError as error:
+                _LOG.critical("the ban of %s is not on the disk, do not restart: %s", ban.peer, error)
 
     def _signed(self, tag: str, body: Mapping[str, Json]) -> Json:
         """A signed statement for the log; the token signs each once a boot."""

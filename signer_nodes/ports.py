@@ -3,10 +3,11 @@
 The adapters that implement them are wired in ``main.py`` and nowhere else.
 """
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, Protocol, TypeAlias
 
+from policy.errors import FaultyParticipant
 from signer_nodes.api import node_pb2 as pb
 from signer_nodes.hsm.context import SealContext
 from signer_nodes.worker_wire import Job, Outcome
@@ -210,6 +211,9 @@ class WorkerRun(Protocol):
 
     async def result(self) -> Outcome:
         """Wait for the outcome, or raise what ended the run."""
+
+    def on_fault(self, call: Callable[[FaultyParticipant], None]) -> None:
+        """Have ``call`` told of a participant's fault the moment it is known, before ``result`` raises it."""
 
     def cancel(self) -> None:
         """End the run."""

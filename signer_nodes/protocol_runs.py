@@ -2,6 +2,9 @@
 
 The worker alone sees a share. This part starts it, carries its messages both ways, keeps what peers send of
 runs that this node has not been told to start yet, and ends the runs that a banned or restarted peer is in.
+
+A fault is told in the moment in which the worker's word is read: the node does nothing else before whoever
+hears of it has acted. A peer cannot put that off by not taking a message.
 """
 
 import asyncio
@@ -10,7 +13,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
-from policy.errors import OperationalError
+from policy.errors import FaultyParticipant, OperationalError
 from signer_nodes.api.errors import Refused
 from signer_nodes.ports import Peers, SealingHsm, WorkerRun, Workers
 from signer_nodes.worker_wire import Job, Outcome
@@ -27,6 +30,12 @@ class _Run:
 
     worker: WorkerRun
     names: Mapping[int, str]
+    stopped: bool = False
+
+    def stop(self) -> None:
+        """End it, and send nothing more of it: what its worker has said already included."""
+        self.stopped = True
+        self.worker.cancel()
 
     def number_of(self, name: str) -> int | None:
         """The party number of a peer in this run."""
@@ -56,6 +65,14 @@ class _Early:
         return messages
 
 
+@dataclass(frozen=True, slots=True)
+class Guard:
+    """The owner of a run: ``check`` may refuse it, ``fault`` acts on a participant's fault."""
+
+    check: Callable[[], None]
+    fault: Callable[[FaultyParticipant], None]
+
+
 @dataclass(slots=True)
 class ProtocolRuns:
     """The runs of one node."""
@@ -66,27 +83,19 @@ class ProtocolRuns:
     _running: dict[bytes, _Run] = field(default_factory=dict)
     _early: dict[str, _Early] = field(default_factory=dict)
 
-    async def run(
-        self, job: Job, names: Mapping[int, str], *, timeout_s: float, check: Callable[[], None]
-    ) -> Outcome:
-        """Run a worker to its end. ``check`` runs once the run can be cancelled, and may refuse it."""
+    async def run(self, job: Job, names: Mapping[int, str], *, timeout_s: float, guard: Guard) -> Outcome:
+        """Run a worker to its end; ``guard`` may refuse it once it can be stopped, and hears of a fault."""
         if job.session in self._running:
             raise Refused("session", "this session runs already")
         worker = await self._start(job, timeout_s)
         running = self._running[job.session] = _Run(worker, names)
-        sending = asyncio.create_task(self._send_all(job.session, running))
+        worker.on_fault(guard.fault)
         try:
-            check()
-            for sender, early in self._early.items():
-                number = running.number_of(sender)
-                for payload in early.take(job.session):
-                    if number is not None:
-                        await worker.deliver(number, payload)
-            return await worker.result()
+            guard.check()
+            return await self._carry(job.session, running)
         finally:
             del self._running[job.session]
             worker.cancel()
-            await asyncio.gather(sending, return_exceptions=True)
 
     async def deliver(self, sender: str, session: bytes, *, payload: bytes) -> None:
         """Take in a peer's message; one that comes before its run starts is kept a while."""
@@ -103,7 +112,23 @@ class ProtocolRuns:
         """End every run in which ``name`` takes part."""
         for running in self._running.values():
             if running.number_of(name) is not None:
-                running.worker.cancel()
+                running.stop()
+
+    async def _carry(self, session: bytes, running: _Run) -> Outcome:
+        """Carry a run's messages both ways until it ends."""
+        sending = asyncio.create_task(self._send_all(session, running))
+        try:
+            for sender, early in self._early.items():
+                number = running.number_of(sender)
+                for payload in early.take(session):
+                    if number is not None:
+                        await running.worker.deliver(number, payload)
+            return await running.worker.result()
+        finally:
+            running.worker.cancel()
+            if running.stopped:
+                sending.cancel()
+            await asyncio.gather(sending, return_exceptions=True)
 
     async def alone(self, job: Job, *, timeout_s: float) -> Outcome:
         """Run a worker that needs no peer."""
@@ -124,6 +149,8 @@ class ProtocolRuns:
     async def _send_all(self, session: bytes, running: _Run) -> None:
         async for number, payload in running.worker.outgoing():
             name = running.names[number]
+            if running.stopped:
+                return
             try:
                 await self.peers.send_protocol(name, session, payload=payload)
             except (OperationalError, Refused) as error:

@@ -13,13 +13,14 @@ import socket
 import subprocess
 import sys
 import threading
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from pathlib import Path
 from typing import Final
 
 from policy.errors import CallerError, FaultyParticipant, MalformedError, OperationalError, UnknownFault
 from signer_nodes import worker_frames as frames
 from signer_nodes import worker_wire as wire
+from signer_nodes.adapters.worker_pipe import WorkerPipe
 from signer_nodes.worker_wire import Job, Outcome
 
 RANDOMNESS_BYTES: Final = 32
@@ -40,15 +41,15 @@ class WorkerSession:
         job: Job,
         *,
         pidfd: int,
-        reader: asyncio.StreamReader,
-        writer: asyncio.StreamWriter,
+        pipe: WorkerPipe,
         timeout_s: float,
     ) -> None:
         self._job = job
         self._pidfd = pidfd
-        self._reader = reader
-        self._writer = writer
+        self._pipe = pipe
         self._outgoing: asyncio.Queue[_Message | None] = asyncio.Queue()
+        self._fault: FaultyParticipant | None = None
+        self._on_fault: Callable[[FaultyParticipant], None] | None = None
         self._task = asyncio.create_task(self._run(timeout_s), name="worker session")
 
     async def outgoing(self) -> AsyncIterator[_Message]:
@@ -66,9 +67,13 @@ class WorkerSession:
             raise FaultyParticipant(sender, f"is not one of the peers {self._job.peers} of this run")
         if self._task.done():
             return
-        with contextlib.suppress(OSError, RuntimeError):  # it ended meanwhile; `result` says how
-            self._writer.write(frames.frame(frames.DELIVER, bytes([sender]), payload))
-            await self._writer.drain()
+        try:
+            await self._pipe.send(frames.DELIVER, bytes([sender]), payload)
+        except OSError:
+            return  # it ended meanwhile; `result` says how
+        except asyncio.CancelledError:
+            self.cancel()  # half a frame may be in the pipe
+            raise
 
     async def result(self) -> Outcome:
         """Wait for the outcome.
@@ -77,6 +82,12 @@ class WorkerSession:
         ``OperationalError`` when the worker crashed, was cancelled, or took longer than it may.
         """
         return await asyncio.shield(self._task)
+
+    def on_fault(self, call: Callable[[FaultyParticipant], None]) -> None:
+        """Have ``call`` told of a participant's fault when it is read: at once if that was before."""
+        self._on_fault = call
+        if self._fault is not None:
+            call(self._fault)
 
     def cancel(self) -> None:
         """Kill the worker; ``result`` raises ``OperationalError``."""
@@ -93,8 +104,8 @@ class WorkerSession:
             self.cancel()
             os.close(self._pidfd)
             self._pidfd = -1
-            self._writer.close()
             self._outgoing.put_nowait(None)
+            await self._pipe.close()
 
     async def _read(self) -> Outcome:
         while True:
@@ -105,7 +116,15 @@ class WorkerSession:
                 case frames.RESULT, _:
                     return self._outcome(parts)
                 case _:
-                    raise _failure(word, parts)
+                    raise self._noted(_failure(word, parts))
+
+    def _noted(self, failure: Exception) -> Exception:
+        """Tell of a fault before this task ends and anything else can run."""
+        if isinstance(failure, FaultyParticipant):
+            self._fault = failure
+            if self._on_fault is not None:
+                self._on_fault(failure)
+        return failure
 
     def _outcome(self, parts: Sequence[bytes]) -> Outcome:
         try:
@@ -115,8 +134,7 @@ class WorkerSession:
 
     async def _frame(self) -> tuple[bytes, list[bytes]]:
         try:
-            length = frames.frame_length(await self._reader.readexactly(frames.LENGTH_BYTES))
-            return frames.split(await self._reader.readexactly(length))
+            return await self._pipe.receive()
         except (EOFError, OSError) as error:
             raise OperationalError("the worker ended without a result: run it again") from error
         except MalformedError as error:
@@ -136,16 +154,18 @@ class WorkerTemplate:
         if len(randomness) != RANDOMNESS_BYTES:
             raise CallerError(f"a worker takes {RANDOMNESS_BYTES} random bytes, got {len(randomness)}")
         mine, its = socket.socketpair()
+        pipe = WorkerPipe(mine)
         try:
             pidfd = await asyncio.to_thread(self._fork, its)
         except BaseException:
-            mine.close()
+            await pipe.close()
             raise
         finally:
             its.close()
-        reader, writer = await asyncio.open_unix_connection(sock=mine)
-        writer.write(frames.frame(frames.RUN, randomness, *job.to_parts()))
-        return WorkerSession(job, pidfd=pidfd, reader=reader, writer=writer, timeout_s=timeout_s)
+        session = WorkerSession(job, pidfd=pidfd, pipe=pipe, timeout_s=timeout_s)
+        with contextlib.suppress(OSError):  # it ended already; `result` says how
+            await pipe.send(frames.RUN, randomness, *job.to_parts())
+        return session
 
     def close(self) -> None:
         """End the template and whatever runs under it."""

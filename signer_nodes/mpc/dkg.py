@@ -178,8 +178,9 @@ def collect(
     for peer, body in bodies.items():
         if body[SCALAR_BYTES:] != opened.transcript:
             raise UnknownFault(
-                f"parties {parameters.index} and {peer} saw different public messages: compare the "
-                "commitments and openings that each received, by their channel signatures"
+                f"parties {parameters.index} and {peer} saw different public messages, transcripts "
+                f"{opened.transcript.hex()} and {body[SCALAR_BYTES:].hex()}: compare the commitments and "
+                "openings that each received, by their channel signatures"
             )
     share = (dealing.polynomial.at(parameters.index) + sum(received.values())) % parameters.group.order
     return KeygenResult(_key_share(parameters, opened, share), opened.transcript)
@@ -260,7 +261,10 @@ def _key_share(parameters: KeygenParameters, opened: Opened, share: int) -> KeyS
             evaluate_commitments(group, summed, index=index) for index in parameters.indices
         )
     except PointAtInfinity as error:
-        raise UnknownFault("the dealt polynomials cancel out: start again with a new session id") from error
+        raise UnknownFault(
+            f"the dealt polynomials of transcript {opened.transcript.hex()} cancel out: compare it at every "
+            "party, and start again with a new session id"
+        ) from error
     key_share = KeyShare(
         suite=parameters.suite,
         key_id=parameters.key_id,

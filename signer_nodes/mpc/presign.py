@@ -323,8 +323,9 @@ def _check_public(
     others = [peer for peer, message in received.items() if not hmac.compare_digest(message.view, sent.view)]
     if others:
         raise UnknownFault(
-            f"signers {others} report other commitments than signer {party.me} saw: they or a third sent "
-            "different commitments to different signers; compare everyone's signed round-1 messages"
+            f"signers {others} report other commitments than signer {party.me} saw, transcript "
+            f"{sent.view.hex()}: they or a third sent different commitments to different signers; compare "
+            "everyone's signed round-1 messages"
         )
     nonces = []
     for b, own_instance in enumerate(own.instances):
@@ -333,11 +334,14 @@ def _check_public(
             key = sum_points([own_instance.pk, *(opening.pk for opening in openings)])
             nonces.append(sum_points([own_instance.R, *(opening.R for opening in openings)]))
         except PointAtInfinity as error:
-            raise UnknownFault(f"Σ pk or Σ R of instance {b} is infinity: drop the batch") from error
+            raise UnknownFault(
+                f"Σ pk or Σ R of instance {b}, transcript {sent.view.hex()}, is infinity: compare the R and "
+                "pk that each signer received"
+            ) from error
         if not hmac.compare_digest(key.encoded, party.group_key):
             raise UnknownFault(
-                f"Σ pk of instance {b} is not the group key: some signer of {party.signers} used another "
-                "share or another zero share; compare epochs and public shares"
+                f"Σ pk of instance {b}, transcript {sent.view.hex()}, is not the group key: some signer of "
+                f"{party.signers} used another share or another zero share; compare epochs and public shares"
             )
     return tuple(nonces)
 
@@ -362,7 +366,7 @@ def _is_product(point: Point, chi: int, *, gamma: Point, d: int) -> bool:
 
 def _points_commitment(session: bytes, party: int, *, salt: bytes, points: Sequence[Point]) -> bytes:
     tag = "quorumkeep/mpc/presign/commit-points/v1"
-    return tagged_hash(tag, session, party.to_bytes(2, "big"), salt, *(point.coordinates for point in points))
+    return tagged_hash(tag, session, party.to_bytes(2, "big"), salt, *(point.encoded for point in points))
 
 
 def _view(party: _Party, commitments: Mapping[int, Commitments]) -> bytes:

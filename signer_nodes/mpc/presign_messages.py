@@ -8,13 +8,13 @@ from dataclasses import dataclass, field
 
 from policy.errors import FaultyParticipant
 from signer_nodes.mpc import vole
-from signer_nodes.mpc.curve import scalar_bytes, scalar_of
+from signer_nodes.mpc.curve import POINT_BYTES, scalar_bytes, scalar_of
 from signer_nodes.mpc.ot.extension import Direction
-from signer_nodes.mpc.points import COORDINATES_BYTES, Point, parse_coordinates
+from signer_nodes.mpc.points import Point, parse_point
 from signer_nodes.mpc.rounds import blaming
 
 HASH_BYTES = 32
-INSTANCE_BYTES = 4 * COORDINATES_BYTES + 32
+INSTANCE_BYTES = 4 * POINT_BYTES + 32
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,9 +52,9 @@ class InstanceOpening:
     psi: int = field(repr=False)
 
     def to_bytes(self) -> bytes:
-        """288 bytes."""
+        """164 bytes."""
         points = (self.R, self.pk, self.gamma_u, self.gamma_v)
-        return b"".join(point.coordinates for point in points) + scalar_bytes(self.psi)
+        return b"".join(point.encoded for point in points) + scalar_bytes(self.psi)
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,10 +99,8 @@ def parse_multiply(body: bytes, incoming: Direction) -> Multiply:
 
 
 def _parse_instance(data: bytes) -> InstanceOpening:
-    cuts = range(0, len(data), COORDINATES_BYTES)
-    *points, psi = (data[at : at + COORDINATES_BYTES] for at in cuts)
-    R, pk, gamma_u, gamma_v = (parse_coordinates(point) for point in points)
-    return InstanceOpening(R, pk, gamma_u, gamma_v, scalar_of(psi))
+    R, pk, gamma_u, gamma_v = (parse_point(data[at * POINT_BYTES :][:POINT_BYTES]) for at in range(4))
+    return InstanceOpening(R, pk, gamma_u, gamma_v, scalar_of(data[4 * POINT_BYTES :]))
 
 
 def _commit_bytes(direction: Direction) -> int:

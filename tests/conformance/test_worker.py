@@ -3,8 +3,10 @@
 import asyncio
 import os
 import re
+import signal
 import subprocess
 import sys
+import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -204,6 +206,58 @@ async def test_faulty_peer_is_named_with_its_ban(template: WorkerTemplate) -> No
     assert (cut.participant, cut.ban) == (3, False)
     assert isinstance(flipped, FaultyParticipant)
     assert (flipped.participant, flipped.ban) == (3, True)
+
+
+async def test_a_fault_is_told_before_the_run_ends_or_to_who_asks_late(
+    template: WorkerTemplate,
+) -> None:
+    session = await template.start(keygen_job(1), randomness=bytes(32), timeout_s=30)
+    told: list[tuple[str, bool]] = []
+    result = asyncio.create_task(session.result())
+    session.on_fault(lambda error: told.append((error.reason, result.done())))
+
+    await session.deliver(2, b"")
+    with pytest.raises(FaultyParticipant):
+        await result
+    session.on_fault(lambda error: told.append((error.reason, result.done())))
+
+    assert told == [("sent an empty payload", False), ("sent an empty payload", True)]
+
+
+async def test_a_message_to_a_worker_that_has_ended_does_not_swallow_its_last_word(
+    template: WorkerTemplate,
+) -> None:
+    """Else a peer could send one message too many and keep its ban from the node."""
+    session = await template.start(keygen_job(1), randomness=bytes(32), timeout_s=30)
+    await anext(session.outgoing())
+
+    await session.deliver(2, b"")
+    time.sleep(0.5)  # noqa: ASYNC251 - the worker ends while the node's loop is busy with something else
+    for _ in range(3):
+        await session.deliver(3, bytes(100_000))
+
+    with pytest.raises(FaultyParticipant, match="empty payload"):
+        await session.result()
+
+
+async def test_a_node_that_waits_to_write_to_a_worker_is_let_go_when_the_run_ends(
+    template: WorkerTemplate,
+) -> None:
+    session = await template.start(keygen_job(1), randomness=bytes(32), timeout_s=30)
+    os.kill(_pid_of(session), signal.SIGSTOP)
+    writing = asyncio.create_task(session.deliver(2, bytes(4 << 20)))
+    await asyncio.sleep(0.05)
+
+    session.cancel()
+
+    await asyncio.wait_for(writing, 5)
+    with pytest.raises(OperationalError, match="without a result"):
+        await session.result()
+
+
+def _pid_of(session: WorkerSession) -> int:
+    text = Path(f"/proc/self/fdinfo/{session._pidfd}").read_text()
+    return next(int(line.split()[1]) for line in text.splitlines() if line.startswith("Pid:"))
 
 
 def test_ban_of_a_fault_survives_the_pipe() -> None:

@@ -12,9 +12,10 @@ from signer_nodes.mpc import vole_reference
 from signer_nodes.mpc.curve import Q
 from signer_nodes.mpc.ot import extension
 from signer_nodes.mpc.ot.extension import Direction, ReceiverRows, SenderRows, extend_receiver, extend_sender
-from signer_nodes.mpc.ot.rows import LANES, Bytes, RowHash, RowMemory, Words, transpose_bits
+from signer_nodes.mpc.ot.rows import LANES, Bytes, RowHash, RowMemory, transpose_bits
 from tests.protocols import dealer
 from tests.protocols.lockstep import flip
+from tests.protocols.pads import numbers
 
 DEALT = dealer.deal(min_signers=2, n=2)
 SENDER, RECEIVER = DEALT.pairs[1][2], DEALT.pairs[2][1]
@@ -43,12 +44,6 @@ def cheating_message(column: int, error: bytes) -> bytes:
     challenge = extension._challenge(DIRECTION, matrix.tobytes())
     strings = [choices, *(column.tobytes() for column in zeros)]
     return matrix.tobytes() + extension._tags(challenge, strings).tobytes()
-
-
-def numbers(pads: Words) -> list[list[int]]:
-    """The three numbers of every row."""
-    halves = np.ascontiguousarray(pads.transpose(1, 0, 2)).view(np.uint8).reshape(-1, 3, 32)
-    return [[int.from_bytes(number.tobytes(), "little") for number in row] for row in halves]
 
 
 def hash_rows(key: bytes, rows: Bytes, *, number: int = 0) -> list[list[int]]:

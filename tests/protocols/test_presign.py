@@ -9,9 +9,9 @@ import pytest
 
 from policy.errors import CallerError, FaultyParticipant, MalformedError, ProtocolError, UnknownFault
 from signer_nodes.mpc import vole
-from signer_nodes.mpc.curve import Q, base_mul
+from signer_nodes.mpc.curve import Q, base_mul, negate
 from signer_nodes.mpc.ot.extension import Direction
-from signer_nodes.mpc.points import base_point, parse_coordinates
+from signer_nodes.mpc.points import base_point, parse_point
 from signer_nodes.mpc.presign import (
     Presignature,
     PresignParameters,
@@ -30,10 +30,10 @@ HONEST = dealer.presign(DEALT, (1, 3))
 SHARE = HONEST[1].presignatures[0]
 BATCH = 4
 ROUND_1 = 1 + 32 * (1 + BATCH)  # round byte, commitments: here the OT extension begins
-INSTANCE = 4 * 64 + 32
-FIELD = 2**256 - 2**32 - 977  # the prime that coordinates are below
+INSTANCE = 4 * 33 + 32
 OPENING = 1 + 64  # round byte, view, salt: here the first instance begins
 PRODUCT = OPENING + BATCH * INSTANCE
+ETAS = PRODUCT + BATCH * vole.DIFFERENCES_BYTES
 Edit = Callable[[bytes], bytes]
 
 
@@ -144,13 +144,8 @@ class Cheat:
     ban: bool = False
 
 
-def negated(coordinates: bytes) -> bytes:
-    y = int.from_bytes(coordinates[32:], "big")
-    return coordinates[:32] + (FIELD - y).to_bytes(32, "big")
-
-
 def other_point(at: int) -> Edit:
-    return lambda payload: payload[:at] + negated(payload[at : at + 64]) + payload[at + 64 :]
+    return lambda payload: payload[:at] + negate(payload[at : at + 33]) + payload[at + 33 :]
 
 
 CHEATS = {
@@ -162,19 +157,16 @@ CHEATS = {
     "view": Cheat(2, lambda m: flip(m, 1), UnknownFault),
     "salt": Cheat(2, lambda m: flip(m, 33), FaultyParticipant),
     "R": Cheat(2, other_point(OPENING), FaultyParticipant),
-    "pk": Cheat(2, other_point(OPENING + 64), UnknownFault),
-    "gamma u": Cheat(2, other_point(OPENING + 128), FaultyParticipant, ban=True),
-    "gamma v": Cheat(2, other_point(OPENING + INSTANCE + 192), FaultyParticipant, ban=True),
+    "pk": Cheat(2, other_point(OPENING + 33), UnknownFault),
+    "gamma u": Cheat(2, other_point(OPENING + 66), FaultyParticipant, ban=True),
+    "gamma v": Cheat(2, other_point(OPENING + INSTANCE + 99), FaultyParticipant, ban=True),
     "difference": Cheat(2, lambda m: flip(m, PRODUCT + 31), FaultyParticipant, ban=True),
-    "eta": Cheat(
-        2, lambda m: flip(m, PRODUCT + BATCH * vole.DIFFERENCES_BYTES + 31), FaultyParticipant, ban=True
-    ),
+    "eta": Cheat(2, lambda m: flip(m, ETAS + 31), FaultyParticipant, ban=True),
     "hash of mu": Cheat(2, lambda m: flip(m, -1), FaultyParticipant, ban=True),
-    "point off the curve": Cheat(2, put(OPENING + 63, b"\0"), FaultyParticipant),
-    "point with x of p": Cheat(2, put(OPENING + 64, FIELD.to_bytes(32, "big")), FaultyParticipant),
-    "point with y of p": Cheat(2, put(OPENING + 96, FIELD.to_bytes(32, "big")), FaultyParticipant),
-    "point at infinity": Cheat(2, put(OPENING + 128, bytes(64)), FaultyParticipant),
-    "psi of q": Cheat(2, put(OPENING + 256, Q.to_bytes(32, "big")), FaultyParticipant),
+    "point off the curve": Cheat(2, put(OPENING, b"\2" + bytes(32)), FaultyParticipant),
+    "point not compressed": Cheat(2, put(OPENING + 33, b"\4"), FaultyParticipant),
+    "point at infinity": Cheat(2, put(OPENING + 66, bytes(33)), FaultyParticipant),
+    "psi of q": Cheat(2, put(OPENING + 132, Q.to_bytes(32, "big")), FaultyParticipant),
     "difference of q": Cheat(2, put(PRODUCT, Q.to_bytes(32, "big")), FaultyParticipant),
     "round 1 too short": Cheat(1, lambda m: m[:-1], FaultyParticipant),
     "round 1 too long": Cheat(1, lambda m: m + b"\0", FaultyParticipant),
@@ -200,13 +192,13 @@ def test_a_cheat_ends_the_batch_and_names_and_bans_where_due(name: str) -> None:
 def test_a_gamma_that_meets_d_at_infinity_bans_like_any_other() -> None:
     from signer_nodes.mpc import presign
 
-    point, negative = base_point(5), parse_coordinates(negated(base_point(11).coordinates))
+    point, negative = base_point(5), parse_point(negate(base_mul(11)))
     assert not presign._is_product(point, 7, gamma=negative, d=11)
     assert presign._is_product(point, 7, gamma=base_point(24), d=11)
     assert not presign._is_product(point, 7, gamma=base_point(25), d=11)
 
 
-@pytest.mark.parametrize("public", [OPENING, OPENING + 64])
+@pytest.mark.parametrize("public", [OPENING, OPENING + 33])
 def test_a_fault_in_public_values_is_judged_before_any_that_could_tell_a_secret(public: int) -> None:
     def both(payload: bytes) -> bytes:
         return flip(other_point(public)(payload), -1)
@@ -244,7 +236,7 @@ def test_a_share_of_another_epoch_is_found_by_the_sum_of_the_public_parts() -> N
 
 def test_one_failed_instance_drops_the_whole_batch_and_late_messages_change_nothing() -> None:
     parties = runs()
-    last = OPENING + (BATCH - 1) * INSTANCE + 128
+    last = OPENING + (BATCH - 1) * INSTANCE + 66
 
     def tamper(sender: int, _to: int, payload: bytes) -> bytes:
         return other_point(last)(payload) if (sender, payload[0]) == (3, 2) else payload

@@ -18,6 +18,7 @@ from signer_nodes.mpc.ot.rows import LANES, Bytes, Words
 from signer_nodes.mpc.zero import zero_share
 from tests.protocols import dealer
 from tests.protocols.lockstep import flip
+from tests.protocols.pads import instances, sender_pads
 
 DEALT = dealer.deal(min_signers=2, n=2)
 DIRECTION = Direction(b"s" * 32, sender=1, receiver=2, batch=4)
@@ -70,19 +71,6 @@ MESSAGE, PRODUCTS = send(MINE, inputs_of(7))
 def receive(message: bytes, rows: ReceiverRows = THEIRS) -> list[tuple[int, int]]:
     parsed = vole.parse(DIRECTION, message)
     return vole.receive(DIRECTION, rows, vector=GADGET, message=parsed, memory=vole.Memory(4))
-
-
-def numbers(pads: Words) -> list[list[list[int]]]:
-    """What the reference takes: three numbers mod q for every lane of every instance."""
-    halves = np.ascontiguousarray(pads.transpose(1, 0, 2)).view(np.uint8).reshape(-1, LANES, 3, 32)
-    return [
-        [[int.from_bytes(x.tobytes(), "little") % Q for x in row] for row in instance] for instance in halves
-    ]
-
-
-def sender_numbers() -> tuple[list[list[list[int]]], list[list[list[int]]]]:
-    ((zero, one),) = MINE.pads(vole.Memory(4).rows)
-    return numbers(zero), numbers(one)
 
 
 def rows_of(values: list[int]) -> Bytes:
@@ -139,7 +127,7 @@ def test_chi_is_the_sum_of_the_chosen_gadget_elements() -> None:
 def test_the_fast_sender_equals_the_reference_byte_for_byte() -> None:
     inputs = [(*values.values, values.check) for values in inputs_of(7)]
 
-    message, outputs = vole_reference.send(DIRECTION, MINE.transcript, pads=sender_numbers(), inputs=inputs)
+    message, outputs = vole_reference.send(DIRECTION, MINE.transcript, pads=sender_pads(MINE), inputs=inputs)
 
     assert message == MESSAGE
     assert outputs == PRODUCTS
@@ -151,7 +139,7 @@ def test_the_fast_receiver_equals_the_reference() -> None:
     outputs = vole_reference.receive(
         DIRECTION,
         THEIRS.transcript,
-        pads=numbers(pads),
+        pads=instances(pads),
         choices=THEIRS.choices.tolist(),
         message=MESSAGE,
     )
@@ -166,7 +154,7 @@ def test_the_gadget_equals_the_reference_and_belongs_to_one_session() -> None:
 
 @pytest.mark.parametrize("j", range(6))
 def test_a_wrong_pad_in_one_row_passes_only_where_the_choice_hides_it(j: int) -> None:
-    zero, one = sender_numbers()
+    zero, one = sender_pads(MINE)
     one[2][j][0] += 1
     inputs = [(*values.values, values.check) for values in inputs_of(7)]
     message, _ = vole_reference.send(DIRECTION, MINE.transcript, pads=[zero, one], inputs=inputs)
@@ -215,7 +203,7 @@ def test_inputs_of_another_batch_are_refused() -> None:
         send(MINE, inputs_of(7)[:3])
 
 
-@settings(max_examples=60)
+@settings(max_examples=25, deadline=None)
 @given(
     zero=st.lists(st.lists(PADS, min_size=1, max_size=9), min_size=3, max_size=3),
     one=st.lists(st.lists(PADS, min_size=1, max_size=8), min_size=3, max_size=3),
@@ -238,7 +226,7 @@ def test_lanes_are_subtracted_like_integers(
     assert integers_of(found) == expected
 
 
-@settings(max_examples=60)
+@settings(max_examples=25, deadline=None)
 @given(
     pads=st.lists(st.lists(PADS, min_size=1, max_size=9), min_size=3, max_size=3),
     added=st.lists(st.lists(SCALARS, min_size=1, max_size=8), min_size=3, max_size=3),
