@@ -77,7 +77,7 @@ def init(arguments: Namespace) -> Result:
 
 
 def enroll_node(arguments: Namespace) -> Result:
-    """``enroll node``: take a node's or witness's card into the draft."""
+    """``enroll node``: take a card into the draft, and once the log has begun into the configuration."""
     folder = Path(arguments.dir)
     draft = load_draft(folder)
     card = parse_card(read_bytes(Path(arguments.card), "the card"))
@@ -88,7 +88,14 @@ def enroll_node(arguments: Namespace) -> Result:
     write_bytes(folder / COORDINATOR / "nodes" / f"{card.name}.pem", card.certificate)
     member = {"name": card.name, "key": card.key.hex(), "role": card.role, "address": arguments.address}
     _add(folder, draft, place="nodes", member=member)
-    return _enrolled(card.role, card.name, folder)
+    config = folder / COORDINATOR / "config.toml"
+    if not config.exists():
+        return _enrolled(card.role, card.name, folder)
+    write_bytes(config, read_bytes(config, "the configuration") + _node_section(member).encode())
+    return Result(
+        {"kind": card.role, "name": card.name, "enrolled": True, "config": str(config)},
+        (f"{card.name} is in {config} too: restart the coordinator.",),
+    )
 
 
 def enroll_person(arguments: Namespace) -> Result:
@@ -143,13 +150,18 @@ def coordinator_config(draft: dict[str, Any]) -> str:
         'identity_key = "identity.key"',
         'log_key = "log.key"',
     ]
-    for node in draft["nodes"]:
-        lines += [f"\n[nodes.{_toml(node['name'])}]", f"address = {_toml(node['address'])}"]
-        lines.append(f"certificate = {_toml('nodes/' + node['name'] + '.pem')}")
     for chain, url in draft["chains"].items():
         lines += [f"\n[chains.{_toml(chain)}]", f"url = {_toml(url)}"]
         lines.append(f"confirmations = {draft['confirmations']}")
-    return "\n".join(lines) + "\n"
+    return "\n".join(lines) + "\n" + "".join(_node_section(node) for node in draft["nodes"])
+
+
+def _node_section(node: dict[str, Any]) -> str:
+    return (
+        f"\n[nodes.{_toml(node['name'])}]\n"
+        f"address = {_toml(node['address'])}\n"
+        f"certificate = {_toml('nodes/' + node['name'] + '.pem')}\n"
+    )
 
 
 def _toml(text: str) -> str:

@@ -1,11 +1,15 @@
 """Keys, addresses, and how the deployment is doing."""
 
+import json
+import subprocess
+import tempfile
 from argparse import Namespace
 from typing import Any
 
+from cli.addresses import readable_address
 from cli.connection import caller, load_connection
-from cli.results import Result, Table
-from policy.bip32 import checksum_address
+from cli.programs import NODE, program
+from cli.results import Result, Table, time_text
 from policy.encoding import parse_canonical
 from policy.entries import ENTRY_BYTES_MAX
 from policy.errors import OperationalError
@@ -16,6 +20,39 @@ def change(arguments: Namespace) -> Result:
     connection, identity = load_connection(arguments), caller(arguments)
     with connection.open(identity) as client:
         answer = client.change_key(arguments.key, arguments.change, timeout_s=arguments.timeout)
+    return _shown(answer)
+
+
+def import_key(arguments: Namespace) -> Result:
+    """``key import``: split an existing private key for the nodes, by a program that forgets it."""
+    connection, identity = load_connection(arguments), caller(arguments)
+    with connection.open(identity) as client:
+        attempt, offers = client.import_offers(arguments.key)
+        envelopes = _split(arguments, offers)
+        answer = client.import_key(
+            arguments.key, attempt=attempt, envelopes=envelopes, timeout_s=arguments.timeout
+        )
+    return _shown(answer)
+
+
+def _split(arguments: Namespace, offers: bytes) -> dict[str, bytes]:
+    """Have ``quorumkeep-node split`` read the private key from the descriptor: it never comes here."""
+    with tempfile.NamedTemporaryFile(prefix="quorumkeep-offers-") as file:
+        file.write(offers)
+        file.flush()
+        more = ["--seed"] if arguments.seed else []
+        more += ["--chain-code", arguments.chain_code] if arguments.chain_code else []
+        command = program(
+            *(NODE, "split", "--offers", file.name, "--trust", arguments.trust),
+            *("--secret-fd", str(arguments.secret_fd), *more),
+        )
+        done = subprocess.run(command, check=False, pass_fds=(arguments.secret_fd,), capture_output=True)
+    if done.returncode:
+        raise OperationalError(done.stderr.decode(errors="replace").strip()[-1000:])
+    return {node: bytes.fromhex(sealed) for node, sealed in json.loads(done.stdout).items()}
+
+
+def _shown(answer: bytes) -> Result:
     body = parse_canonical(answer, bytes_max=ENTRY_BYTES_MAX)
     if not isinstance(body, dict):
         raise OperationalError("the coordinator answered with no key: look at its log")
@@ -34,7 +71,7 @@ def address(arguments: Namespace) -> Result:
     connection = load_connection(arguments)
     with connection.open(caller(arguments)) as client:
         found = client.address(arguments.wallet, arguments.path)
-    readable = checksum_address(found.address)
+    readable = readable_address(found.address)
     return Result(
         {"wallet": arguments.wallet, "address": found.address, "path": found.path, "chain": found.chain},
         (f"{readable}  ({arguments.wallet}, {found.path}, {found.chain})",),
@@ -59,14 +96,29 @@ def status(arguments: Namespace) -> Result:
     return Result(
         document,
         (
-            f"{document['origin']}: {document['size']} entries, {document['quorum_size']} of them cosigned"
-            + ("; FROZEN" if document["frozen"] else ""),
+            f"{document['origin']}: {document['size']} entries, {document['quorum_size']} of them cosigned",
+            *_governance(document),
             Table(("cosigner", "is", "entries", "problem"), nodes),
             Table(("key", "epoch", "sign", "to do"), keys),
             Table(("key", "signing set", "presignatures"), pools),
             f"requests: {counts or 'none yet'}",
         ),
     )
+
+
+def _governance(document: dict[str, Any]) -> list[str | Table]:
+    """What is in force and what waits, with the names by which an unfreeze or a veto calls them."""
+    lines: list[str | Table] = [
+        f"policy {document['policy']}",
+        f"roster {document['roster']}",
+        f"rules  {document['rules']}",
+    ]
+    if document["frozen"]:
+        lines.append(f"FROZEN: nothing is signed until an unfreeze names {document['freeze']}")
+    rows = tuple(
+        (change["kind"], change["hash"], time_text(change["effective_ms"])) for change in document["pending"]
+    )
+    return [*lines, Table(("pending", "hash", "takes effect at"), rows)] if rows else lines
 
 
 def _words(names: Any) -> str:

@@ -19,7 +19,7 @@ def program(module: str, *arguments: str) -> list[str]:
 
 
 def run_node(arguments: Namespace) -> Result:
-    """``node``: become ``quorumkeep-node`` with the same arguments."""
+    """``node``, ``key backup``, ``key recover``: become ``quorumkeep-node`` with the same arguments."""
     rest = [*arguments.rest, *(["--json"] if arguments.json else [])]
     _become(program(NODE, arguments.action, *rest))
 

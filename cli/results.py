@@ -8,6 +8,7 @@ import json
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import Any, TextIO, TypeAlias
 
 from policy.errors import QuorumkeepError
@@ -64,6 +65,11 @@ def show_error(error: QuorumkeepError, *, as_json: bool) -> int:
 def progress(text: str) -> None:
     """One line about what is being done, on standard error."""
     print(text, file=sys.stderr, flush=True)
+
+
+def time_text(time_ms: int) -> str:
+    """A time for a person."""
+    return datetime.fromtimestamp(time_ms / 1000, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
 
 
 def show_table(table: Table, stream: TextIO) -> None:

@@ -5,6 +5,7 @@ and not logged. One that passes is durable before it is answered.
 """
 
 import asyncio
+import contextlib
 import logging
 
 from custody.api.errors import CallRefused, Code
@@ -41,15 +42,23 @@ async def take_approval(parts: Parts, body: bytes, *, assertion: bytes) -> Reque
 
 
 async def run(parts: Parts) -> None:
-    """Look at every request that waits, then log what a crash or a failure kept from it, until cancelled."""
-    await _log_pending(parts)
-    await _look_at_waiting(parts)
+    """Log what a crash or a failure kept from it, and look at every request that waits, until cancelled.
+
+    They are looked at when this starts, and again when another policy or roster or the end of a freeze lets
+    the approvals they have do.
+    """
+    looked_at: tuple[bytes, bytes, bytes, bool] | None = None
     while True:
-        await asyncio.sleep(SWEEP_S)
         try:
             await _log_pending(parts)
+            state = parts.sequencer.state
+            in_force = (state.policy_hash, state.roster_hash, state.freeze, state.frozen)
+            if in_force != looked_at:
+                await _look_at_waiting(parts)
+                looked_at = in_force
         except OperationalError as error:
             _LOG.warning("approvals wait: %s", error)
+        await asyncio.sleep(SWEEP_S)
 
 
 async def drafts(parts: Parts, operator: str) -> list[bytes]:
@@ -72,7 +81,8 @@ async def drafts(parts: Parts, operator: str) -> list[bytes]:
         if not any(
             a.operator == operator and a.policy == state.policy_hash and a.expires_ms > now for a in given
         ):
-            found.append(canonical(approval_draft(state, record, request=request, now_ms=now)))
+            with contextlib.suppress(OperationalError):  # its asset has left the policy
+                found.append(canonical(approval_draft(state, record, request=request, now_ms=now)))
     return found
 
 

@@ -1,7 +1,7 @@
 """From what should enter the log to entries, states and a checkpoint. Pure.
 
-A candidate the fold would not take in is not written, with one exception: a request that the policy
-denies stands in the log, inert, so that the denial is on record.
+A candidate the fold would not take in is not written, with two exceptions: a request that the policy
+denies stands in the log, inert, so that the denial is on record; and so does what only moves its time.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -26,11 +26,13 @@ class Candidate:
     """What should enter the log: ``proof`` is ``signature``, ``signatures`` or ``assertion``.
 
     A body may be a function of the state before its entry: then it is made when its turn comes.
+    ``only_time`` is for an inert entry that is written to move the log's time.
     """
 
     kind: str
     body: "Json | Callable[[State], Json]"
     proof: Mapping[str, Json] = field(default_factory=dict)
+    only_time: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +90,7 @@ def write_batch(tip: Tip, candidates: Sequence[Candidate], *, now_ms: int) -> Ba
             break
         after, folded = extend(tip, made)
         outcomes.append(folded.outcome)
-        if folded.outcome.accepted or _is_denial(folded.outcome):
+        if folded.outcome.accepted or _is_denial(folded.outcome) or candidate.only_time:
             tip = after
             written.append(folded)
     return Batch(tip, tuple(outcomes), tuple(written))

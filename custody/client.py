@@ -6,7 +6,7 @@ accepted once, whatever is repeated.
 """
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TypeVar
 
@@ -18,12 +18,14 @@ from custody.api import custody_pb2 as pb
 from custody.api.calls import sign_call
 from custody.api.custody_pb2_grpc import CustodyStub
 from custody.api.errors import CODE_METADATA, CallRefused, Code
-from policy.encoding import Json, canonical, parse_canonical
+from policy.encoding import Json, canonical, document_hash, parse_canonical
+from policy.errors import MalformedError
 from policy.intent import Request, request_message
 
 __all__ = ["CallRefused", "Caller", "Code", "CustodyClient", "Endpoint", "RequestView"]
 
 STATUS_BYTES_MAX = 4 * 1024 * 1024
+ENACT_S, DRAFT_FORK_S = 60.0, 300.0
 FINAL = frozenset({"settled", "failed", "denied", "expired", "cancelled"})
 """States after which nothing is paid any more."""
 CallT = TypeVar("CallT", bound=Message)
@@ -155,14 +157,44 @@ class CustodyClient:
 
     def status(self) -> dict[str, Json]:
         """Nodes, heads, pools and requests in numbers."""
-        reply = self._ask("Status", pb.StatusCall(), self._stub.Status)
-        document = parse_canonical(reply.document, bytes_max=STATUS_BYTES_MAX)
-        return document if isinstance(document, dict) else {}
+        return _object(self._ask("Status", pb.StatusCall(), self._stub.Status).document)
+
+    def import_offers(self, key: str) -> tuple[int, bytes]:
+        """Have the nodes offer one-time keys for an import: the attempt, and the signed offers."""
+        call = pb.ImportOffersCall(key=key)
+        reply = self._ask("ImportOffers", call, self._stub.ImportOffers)
+        return reply.attempt, reply.offers
+
+    def import_key(
+        self, key: str, *, attempt: int, envelopes: Mapping[str, bytes], timeout_s: float = 120.0
+    ) -> bytes:
+        """Bring a dealer's envelopes to the nodes that made the offers; the key's entry."""
+        sealed = [pb.Envelope(node=node, sealed=data) for node, data in sorted(envelopes.items())]
+        call = pb.ChangeKeyCall(key=key, change="import", attempt=attempt, envelopes=sealed)
+        return self._ask("ChangeKey", call, self._stub.ChangeKey, timeout_s=timeout_s).body
 
     def change_key(self, key: str, change: str, *, timeout_s: float = 120.0) -> bytes:
         """Have the nodes make a key (as an administrator); the canonical body of its entry."""
         call = pb.ChangeKeyCall(key=key, change=change)
         return self._ask("ChangeKey", call, self._stub.ChangeKey, timeout_s=timeout_s).body
+
+    def enact(self, kind: str, body: Json, *, proof: dict[str, Json]) -> dict[str, Json]:
+        """Have an entry that administrators signed logged (as one of them); what came of it."""
+        call = pb.EnactCall(kind=kind, body=canonical(body), proof=canonical(proof))
+        return _object(self._ask("Enact", call, self._stub.Enact, timeout_s=ENACT_S).outcome)
+
+    def document(self, wanted: bytes) -> tuple[str, Json]:
+        """Kind and document of the policy or roster with this hash (as an administrator), which it has."""
+        reply = self._ask("Document", pb.DocumentCall(hash=wanted), self._stub.Document)
+        found = parse_canonical(reply.document, bytes_max=STATUS_BYTES_MAX)
+        if document_hash(reply.kind, found) != wanted:
+            raise MalformedError(f"the coordinator shows another {reply.kind} than that: do not trust it")
+        return reply.kind, found
+
+    def draft_fork(self, cosigner: str) -> dict[str, Json]:
+        """Body and burns of the fork entry that a cosigner on another branch needs (as an administrator)."""
+        call = pb.DraftForkCall(cosigner=cosigner)
+        return _object(self._ask("DraftFork", call, self._stub.DraftFork, timeout_s=DRAFT_FORK_S).draft)
 
     def log_note(self) -> bytes:
         """The newest checkpoint with w cosignatures."""
@@ -204,6 +236,11 @@ def _refused(error: grpc.RpcError) -> CallRefused:
     return CallRefused(code if isinstance(code, str) else code.decode(), error.details() or "no answer")
 
 
+def _object(data: bytes) -> dict[str, Json]:
+    document = parse_canonical(data, bytes_max=STATUS_BYTES_MAX)
+    return document if isinstance(document, dict) else {}
+
+
 def _view(message: pb.RequestView) -> RequestView:
     return RequestView(
         request=message.request,
@@ -211,7 +248,7 @@ def _view(message: pb.RequestView) -> RequestView:
         state=message.state,
         rule=message.rule,
         account=message.account,
-        nonce=message.nonce,
+        nonce=int(message.nonce or "0"),
         job=message.job,
         tx_hash=message.tx_hash,
         block=message.block,

@@ -5,7 +5,7 @@ import logging
 from collections.abc import Awaitable, Callable
 from functools import partial
 
-from custody import approvals, payments, replacing, settle
+from custody import approvals, enacting, payments, replacing, settle
 from custody.branches import ask_heads
 from custody.burns import Burns
 from custody.candidates import EMPTY, Tip, extend
@@ -16,7 +16,7 @@ from custody.parts import Parts
 from custody.publish import Publisher
 from custody.replication import Published
 from custody.requests import Effect
-from custody.starting import best_quorum, own_log, settle_on, store
+from custody.starting import best_quorum, own_log, roster_to_ask_by, settle_on, store
 from policy.errors import InvariantError
 from policy.log.merkle import leaf_hash
 
@@ -43,7 +43,10 @@ async def start(parts: Parts, genesis: bytes) -> None:
         raise InvariantError(f"the genesis file is no genesis entry: {first.outcome.reason}")
     if own.size and own.leaves[0] != leaf_hash(genesis):
         raise InvariantError(f"the database is of another log of {own.tip.state.origin}: move it away")
-    roster = own.tip.state.roster if own.size else first.state.roster
+    if own.size:
+        roster = own.tip.state.roster
+    else:
+        roster = await roster_to_ask_by(parts, genesis, first=first.state.roster)
     branches = await ask_heads(parts.nodes, origin=first.state.origin, roster=roster)
     quorum = best_quorum(branches, await parts.database.quorum_note())
     tip, note = await settle_on(parts, own, branches=branches, quorum=quorum)
@@ -69,6 +72,7 @@ async def run(parts: Parts, publisher: Publisher | None) -> None:
         group.create_task(NodeStatements().run(parts), name="node statements")
         group.create_task(keep_lease(parts.database, parts.now_ms), name="lease")
         group.create_task(approvals.run(parts), name="approvals")
+        group.create_task(enacting.run(parts), name="enacting")
         if publisher is not None:
             group.create_task(publisher.run(parts.replication), name="publisher")
 

@@ -59,7 +59,7 @@ async def bring_back(node: Node, head: Head, *, database: Database, others: Othe
     needed, able = others.roster.leave_count, [name for name in others.nodes if name != node.name]
     if len(able) < needed:  # a statement is for ever: nobody is asked for one that would not do
         raise Diverged(_too_few(node, differs, f"{len(able)} of {needed} cosigners follow this log"))
-    size = await _last_quorum(node, head, database, differs)
+    size = await last_quorum(node, head, database=database, differs=differs)
     entry = await node.entries(size, size + 1)
     if not entry:
         raise OperationalError(f"{node.name} does not show entry {size} of its branch: asked again")
@@ -80,7 +80,7 @@ def _too_few(node: Node, differs: int, count: str) -> str:
     )
 
 
-async def _last_quorum(node: Node, head: Head, database: Database, differs: int) -> int:
+async def last_quorum(node: Node, head: Head, *, database: Database, differs: int) -> int:
     """The size of the last quorum head it knows, after telling it of our newest on the common part."""
     theirs = parse_checkpoint(parse_note(head.quorum, NOTE_BYTES_MAX).body).size if head.quorum else 1
     if theirs > differs:

@@ -1,12 +1,13 @@
 """Having the nodes begin a key's epochs, and logging them."""
 
 import asyncio
+from dataclasses import dataclass
 
 from custody.candidates import Candidate
 from custody.parts import Parts
 from custody.ports import KeyOrder
 from policy.encoding import Json, parse_canonical
-from policy.entries import ENTRY_BYTES_MAX, GENERATE, REFRESH, RESHARE, signature_list
+from policy.entries import ENTRY_BYTES_MAX, IMPORT, KEY_CHANGES, RESHARE, signature_list
 from policy.errors import OperationalError, ProtocolError
 from policy.keys import key_admission_gap
 from policy.state import KeyRecord, State
@@ -14,18 +15,39 @@ from policy.state import KeyRecord, State
 QUORUM_TIMEOUT_S = 10.0
 
 
-async def change_key(parts: Parts, key: str, *, change: str) -> Json:
+@dataclass(frozen=True, slots=True)
+class Import:
+    """What a dealer sealed to the nodes, by node name, for the run that the offers were made for."""
+
+    attempt: int
+    envelopes: tuple[tuple[str, bytes], ...]
+
+
+async def import_offers(parts: Parts, key: str) -> tuple[int, list[bytes]]:
+    """The nodes' offers to take in an existing key: the attempt they are for, and one offer a node."""
+    names = _reachable(parts, _parties(parts.sequencer.state, key, IMPORT, ()))
+    attempt = parts.now_ms()
+    try:
+        offers = await asyncio.gather(*(parts.nodes[name].import_offer(key, attempt) for name in names))
+    except ProtocolError as error:
+        raise OperationalError(f"key {key} cannot be imported: {error}") from error
+    return attempt, list(offers)
+
+
+async def change_key(parts: Parts, key: str, *, change: str, dealt: Import | None = None) -> Json:
     """Begin a key's next epoch by ``change``; the body of its entry. Raises ``OperationalError``.
 
     When it raises, the key is in the epoch it was in, whatever the nodes had done.
     """
+    if (change == IMPORT) != (dealt is not None):
+        raise OperationalError("an import, and nothing else, brings envelopes: ask for offers first")
     state = parts.sequencer.state
     dealers = _dealers(parts, state, key) if change == RESHARE else ()
-    names = _parties(state, key, change, dealers)
-    missing = [name for name in names if name not in parts.nodes]
-    if missing:
-        raise OperationalError(f"no address of {', '.join(missing)} is configured: add it under [nodes]")
-    order = KeyOrder(key, change, parts.now_ms(), dealers)
+    names = _reachable(parts, _parties(state, key, change, dealers))
+    if dealt is None:
+        order = KeyOrder(key, change, parts.now_ms(), dealers)
+    else:
+        order = KeyOrder(key, change, dealt.attempt, dealers, dealt.envelopes)
     try:
         answers = await asyncio.gather(*(parts.nodes[name].change_key(order) for name in names))
     except ProtocolError as error:
@@ -56,12 +78,19 @@ def key_report(state: State, key: KeyRecord) -> Json:
     }
 
 
+def _reachable(parts: Parts, names: tuple[str, ...]) -> tuple[str, ...]:
+    missing = [name for name in names if name not in parts.nodes]
+    if missing:
+        raise OperationalError(f"no address of {', '.join(missing)} is configured: add it under [nodes]")
+    return names
+
+
 def _parties(state: State, key: str, change: str, dealers: tuple[str, ...]) -> tuple[str, ...]:
     wanted, record = state.policy.keys.get(key), state.keys.get(key)
     if wanted is None:
         raise OperationalError(f"the policy has no key {key[:64]!r}: name it there first")
     match change:
-        case "generate":
+        case "generate" | "import":
             return wanted.participants
         case "refresh" if record is not None:
             return record.participants
@@ -70,7 +99,7 @@ def _parties(state: State, key: str, change: str, dealers: tuple[str, ...]) -> t
         case "refresh" | "reshare":
             raise OperationalError(f"there is no key {key} yet: create it first")
         case other:
-            raise OperationalError(f"a key has no change {other[:32]!r}: {GENERATE}, {REFRESH} or {RESHARE}")
+            raise OperationalError(f"a key has no change {other[:32]!r}: it has {', '.join(KEY_CHANGES)}")
 
 
 def _dealers(parts: Parts, state: State, key: str) -> tuple[str, ...]:

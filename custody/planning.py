@@ -5,13 +5,14 @@ person must not hold up what needs none.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from custody.records import RequestRecord
 from custody.signing_sets import SigningSet, set_without
-from policy import bip32, ledger
+from policy import ledger
+from policy.accounts import Account, account_at
 from policy.approval import Approval, Slot
-from policy.document import Allow, Approve, Policy
+from policy.document import Allow, Approve, Asset, Policy, Wallet
 from policy.encoding import Json
 from policy.errors import InvariantError, OperationalError
 from policy.evaluate import Verdict
@@ -23,29 +24,23 @@ RETRIED_RULES = frozenset(
 )
 """Denials that say nothing about the payment: the same reservation may be allowed later."""
 APPROVAL_MS = 15 * 60 * 1000
-
-
-@dataclass(frozen=True, slots=True)
-class Account:
-    """An account of a wallet: its path, and the address there."""
-
-    path: str
-    address: str
+WAITS = "the request waits for a policy that has it, and expires"
 
 
 def key_of(state: State, wallet: str) -> KeyRecord:
     """The key of a wallet. Raises ``OperationalError`` while it is not made yet."""
-    named = state.policy.wallets[wallet].key
+    named = wallet_of(state.policy, wallet).key
     key = state.keys.get(named)
     if key is None:
         raise OperationalError(f"key {named} of wallet {wallet} is not made yet: create it")
     return key
 
 
-def account_at(key: KeyRecord, path: str) -> Account:
-    """The account at ``path``."""
-    derived = bip32.derive(key.group_key, key.chain_code, path=bip32.parse_path(path))
-    return Account(path, bip32.ethereum_address(derived.public_key))
+def wallet_of(policy: Policy, name: str) -> Wallet:
+    """A wallet of the policy in force. Raises ``OperationalError`` when a change has taken it out."""
+    if name not in policy.wallets:
+        raise OperationalError(f"the policy in force has no wallet {name} any more: {WAITS}")
+    return policy.wallets[name]
 
 
 def needs_approval(policy: Policy, rule: str) -> bool:
@@ -71,7 +66,8 @@ def choose_account(
     then the one on which the fewest wait.
     """
     key = key_of(state, wallet)
-    first, *others = (account_at(key, path) for path in state.policy.wallets[wallet].paths)
+    known = wallet_of(state.policy, wallet)
+    first, *others = (account_at(key, path, chain=known.chain) for path in known.paths)
     blocked = [account for account in others if account.address in gaps]
     if blocked or not waits or not others:
         return (*blocked, first)[0]
@@ -80,12 +76,22 @@ def choose_account(
 
 def contract_of(policy: Policy, asset: str) -> str | None:
     """The token's contract; None for the chain's native asset."""
-    return policy.assets[asset].contract
+    return asset_of(policy, asset).contract
+
+
+def asset_of(policy: Policy, name: str) -> Asset:
+    """An asset of the policy in force. Raises ``OperationalError`` when a change has taken it out."""
+    if name not in policy.assets:
+        raise OperationalError(f"the policy in force has no asset {name} any more: {WAITS}")
+    return policy.assets[name]
 
 
 def fee_ceiling(policy: Policy, request: Request) -> int:
     """The most the transaction may cost: the request's ceiling and the chain's."""
-    return min(request.fee_ceiling, policy.chains[request.intent.chain].fee_ceiling)
+    chain = request.intent.chain
+    if chain not in policy.chains:
+        raise OperationalError(f"the policy in force has no chain {chain} any more: {WAITS}")
+    return min(request.fee_ceiling, policy.chains[chain].fee_ceiling)
 
 
 def reserve_body(
@@ -98,7 +104,7 @@ def reserve_body(
         "tx": tx.hex(),
         "key": signers.key,
         "epoch": state.keys[signers.key].epoch,
-        "path": record.path,
+        "paths": [record.path],
         "signers": list(signers.signers),
         "presignatures": [presignature.hex()],
     }
@@ -121,7 +127,7 @@ def approval_draft(state: State, record: RequestRecord, *, request: Request, now
     """An approval's body without its id and operator, for the operator to complete and sign."""
     if record.nonce is None:
         raise OperationalError(f"request {record.request.hex()} is not planned yet: ask again")
-    native = state.policy.assets[request.intent.asset].native
+    native = asset_of(state.policy, request.intent.asset).native
     draft = Approval(
         origin=state.origin,
         request=record.request,

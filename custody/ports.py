@@ -1,6 +1,6 @@
 """What the coordinator needs from outside: chains and cosigners. Adapters implement these."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from policy.intent import Intent
@@ -70,7 +70,7 @@ class Head:
 
 @dataclass(frozen=True, slots=True)
 class Opening:
-    """A signer's ρ for one signature of a job it admitted."""
+    """A signer's opening for one signature of a job it admitted: ρ, or two nonce points for FROST."""
 
     job: bytes
     index: int
@@ -79,7 +79,7 @@ class Opening:
 
 @dataclass(frozen=True, slots=True)
 class PartialSignature:
-    """A signer's partial signature of a job: 64 bytes."""
+    """A signer's partial signature for one signature of a job, as the suite encodes it."""
 
     job: bytes
     index: int
@@ -105,10 +105,10 @@ class Appended:
 
 @dataclass(frozen=True, slots=True)
 class FinishJob:
-    """The openings of every signer of a job, by name; one signature a job."""
+    """The openings of every signer of a job, by index of the signature and name."""
 
     job: bytes
-    rhos: tuple[tuple[str, bytes], ...]
+    rhos: tuple[tuple[int, str, bytes], ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,6 +135,11 @@ class KeyOrder:
     change: str
     attempt: int
     dealers: tuple[str, ...] = ()
+    envelopes: tuple[tuple[str, bytes], ...] = field(default=(), repr=False)
+
+    def envelope_for(self, name: str) -> bytes:
+        """What an import's dealer sealed to a node; empty in other changes."""
+        return dict(self.envelopes).get(name, b"")
 
 
 class Node(Protocol):
@@ -170,6 +175,9 @@ class Node(Protocol):
     async def change_key(self, order: KeyOrder) -> tuple[bytes, bytes]:
         """Take part in beginning a key's next epoch: its body, and the node's signature over it."""
 
+    async def import_offer(self, key: str, attempt: int) -> bytes:
+        """Its signed one-time key for an import, canonical {"body","signature"}."""
+
     async def presign(
         self, key: str, signers: tuple[str, ...], *, batch_id: int, batch: int
     ) -> tuple[FreshPresignature, ...]:
@@ -183,6 +191,9 @@ class Node(Protocol):
 
     async def leave(self, statements: tuple[bytes, ...]) -> None:
         """Have it leave its branch on signed statements of the others."""
+
+    async def leave_by_fork(self, entry: bytes) -> None:
+        """Have it leave its branch on the administrators' fork entry."""
 
     async def status(self) -> bytes:
         """Its canonical status document."""

@@ -1,8 +1,9 @@
 """Every cosigner has a follower: a task that brings it up to the newest checkpoint, for ever.
 
 Rules: (1) a cosigner is sent entries from where it stands, with a checkpoint that is durable here;
-(2) each cosignature is verified before it counts; (3) a dead cosigner delays nobody: the sequencer
-waits for w cosignatures of one checkpoint, the rest are served when they can be.
+(2) each cosignature is verified before it counts, and counts by the roster at its checkpoint's size;
+(3) a dead cosigner delays nobody: the sequencer waits for w cosignatures of one checkpoint, the rest are
+served when they can be; (4) who is not in the roster is sent nothing, whatever the configuration says.
 """
 
 import asyncio
@@ -11,7 +12,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from custody.branches import NOTE_BYTES_MAX, read_head
-from custody.divergence import Others, bring_back, first_difference
+from custody.divergence import Diverged, Others, bring_back, first_difference
 from custody.metrics import Metrics
 from custody.ports import Appended, Head, Node
 from custody.storage import Database
@@ -21,6 +22,7 @@ from policy.log.checkpoint import (
     Note,
     parse_checkpoint,
     parse_note,
+    quorum,
     verify_cosignatures,
 )
 from policy.log.note import NoteSignature
@@ -31,6 +33,8 @@ ENTRIES_EACH_MAX = 512
 BYTES_EACH_MAX = 1024 * 1024
 BACK_OFF_FIRST_S, BACK_OFF_MAX_S = 0.05, 1.0
 IDLE_S = 0.5
+NOT_IN_ROSTER = "not in the roster: sent nothing; once it has left for good, take it out of the configuration"
+UNCONFIGURED = "in the roster, but it has no address here: enrol it under [nodes] and restart the coordinator"
 _LOG = logging.getLogger(__name__)
 
 
@@ -59,9 +63,8 @@ class Replication:
         self._database = database
         self._on_answer = on_answer
         self._metrics = metrics
-        self._keys: dict[str, bytes] = {}
-        self._origin, self._log_key, self._w = "", b"", 1
-        self._roster: Roster | None = None
+        self._origin = ""
+        self._rosters: list[tuple[int, Roster]] = []
         self._newest = Published(0, b"")
         self._quorum = Published(0, b"")
         self._cosigned: dict[int, Note] = {}
@@ -84,10 +87,21 @@ class Replication:
         self.use_roster(state)
 
     def use_roster(self, state: State) -> None:
-        """Whose cosignatures count from now on."""
-        self._roster = roster = state.roster
-        self._origin, self._log_key = state.origin, roster.log_key
-        self._keys, self._w = roster.cosigner_keys(), roster.w
+        """Whose cosignatures count on checkpoints from the state's size on."""
+        self._origin = state.origin
+        if not self._rosters or self._rosters[-1][1] is not state.roster:
+            self._rosters.append((state.size, state.roster))
+
+    @property
+    def roster(self) -> Roster:
+        """The roster in force at the end of the log. Raises ``InvariantError`` before the start."""
+        if not self._rosters:
+            raise InvariantError("replication was not started")
+        return self._rosters[-1][1]
+
+    def unconfigured(self) -> list[str]:
+        """The cosigners of the roster that this coordinator knows no address of."""
+        return sorted(set(self.roster.cosigners) - set(self.followers))
 
     def publish(self, newest: Published) -> None:
         """A new checkpoint is durable: send it to everybody."""
@@ -114,7 +128,8 @@ class Replication:
         """A checkpoint of at least ``size`` with w cosignatures. Raises ``OperationalError``."""
         if not await self.reached(size, timeout_s):
             raise OperationalError(
-                f"no {self._w} cosignatures on entry {size} within {timeout_s} s: look after the cosigners"
+                f"no {self.roster.w} cosignatures on entry {size} within {timeout_s} s: "
+                "look after the cosigners"
             )
         return self._quorum
 
@@ -130,7 +145,8 @@ class Replication:
         self._on_answer(name, answer)
         note = self._cosigned.get(sent.size) or parse_note(sent.note, NOTE_BYTES_MAX)
         self._cosigned[sent.size] = note = note.with_signatures(line)
-        if sent.size > self._quorum.size and len(verify_cosignatures(note, self._keys)) >= self._w:
+        roster = self._roster_at(sent.size)
+        if sent.size > self._quorum.size and quorum(note, roster.cosigner_keys(), w=roster.w):
             self._quorum = Published(sent.size, note.to_bytes())
             self._metrics.quorum_size.set(sent.size)
             self._wake()  # before the disk: should that fail, nobody would send this cosignature again
@@ -138,20 +154,22 @@ class Replication:
 
     def others(self) -> Others:
         """The cosigners that are known to follow this log, and the roster."""
-        if self._roster is None:
-            raise InvariantError("replication was not started")
         known = {name: one.node for name, one in self.followers.items() if one.size is not None}
-        return Others(known, self._origin, self._roster)
+        return Others(known, self._origin, self.roster)
 
     def verified(self, head: Head) -> Checkpoint:
         """The checkpoint of a head, which the log's key must have signed."""
-        return read_head(head, origin=self._origin, log_key=self._log_key)
+        return read_head(head, origin=self._origin, log_key=self.roster.log_key)
+
+    def _roster_at(self, size: int) -> Roster:
+        """The roster in force at a size, as far back as this process knows."""
+        return next((one for start, one in reversed(self._rosters) if start <= size), self._rosters[0][1])
 
     def _verified(self, name: str, sent: Published, cosignature: bytes) -> NoteSignature:
         body = parse_note(sent.note, NOTE_BYTES_MAX).body
         note = parse_note(body + b"\n" + cosignature, NOTE_BYTES_MAX)
-        key = self._keys.get(name)
-        if key is None or name not in verify_cosignatures(note, {name: key}):
+        known = self.roster.cosigners.get(name) or self._roster_at(sent.size).cosigners.get(name)
+        if known is None or name not in verify_cosignatures(note, {name: known.key}):
             raise ProtocolError(f"{name} answered without a cosignature of its own on size {sent.size}")
         return note.signatures[0]
 
@@ -178,6 +196,7 @@ class Follower:
         self._database = database
         self.size: int | None = None
         self.problem = "not asked yet"
+        self.diverged = False
         self._told = 0
         self._floor = 0
         self._back_off_s = BACK_OFF_FIRST_S
@@ -193,20 +212,33 @@ class Follower:
             try:
                 await self._serve()
                 if self.size == self._replication.newest.size > self._floor:  # a head alone is no progress
-                    self.problem, self._back_off_s = "", BACK_OFF_FIRST_S
+                    self.problem, self.diverged, self._back_off_s = "", False, BACK_OFF_FIRST_S
             except (OperationalError, ProtocolError) as error:
                 if self.problem != str(error):
                     _LOG.warning("%s: %s", self.node.name, error)
-                self.size, self.problem = None, str(error)
+                self.size, self.problem, self.diverged = None, str(error), isinstance(error, Diverged)
                 await asyncio.sleep(self._back_off_s)
                 self._back_off_s = min(2 * self._back_off_s, BACK_OFF_MAX_S)
 
+    async def leave_by_fork(self, entry: bytes) -> None:
+        """Have a cosigner on another branch leave it on the administrators' fork entry."""
+        head = await self.node.head()
+        await self.node.leave_by_fork(entry)
+        _LOG.warning("%s left its branch of %d entries by a fork entry", self.node.name, head.size)
+        self._floor, self._told = head.size, 0
+        self.size, self.diverged = None, False
+        self.problem = _left(self._floor)
+
     async def _serve(self) -> None:
+        if self.node.name not in self._replication.roster.cosigners:
+            self.size, self.problem = None, NOT_IN_ROSTER
+            await self._replication.wait_newest(self._replication.newest.size, IDLE_S)
+            return
         if self.size is None:
             self.size = await self._position()
             return
         if self._replication.newest.size <= self._floor:
-            self.problem = f"left another branch: follows once the log has more than {self._floor} entries"
+            self.problem = _left(self._floor)
             await self._replication.wait_newest(self._floor, IDLE_S)
             return
         if self._replication.newest.size > self.size or self._replication.lacks(self.node.name, self.size):
@@ -266,6 +298,10 @@ class Follower:
         if quorum.size > self._told and self.size is not None and quorum.size <= self.size:
             await self.node.quorum(quorum.note)
             self._told = quorum.size
+
+
+def _left(floor: int) -> str:
+    return f"left another branch: follows once the log has more than {floor} entries"
 
 
 def _checkpoint(note: bytes) -> Checkpoint:

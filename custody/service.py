@@ -3,18 +3,24 @@
 import asyncio
 from collections.abc import AsyncIterator
 
-from custody import approvals
+from custody import approvals, enacting
 from custody.api.errors import CallRefused, Code
-from custody.keys import change_key, key_report
+from custody.enacting import Signed, enact
+from custody.forking import draft_fork
+from custody.keys import Import, change_key, import_offers, key_report
 from custody.parts import Parts
-from custody.planning import Account, account_at, key_of
+from custody.planning import key_of
 from custody.records import REQUEST_BYTES_MAX, IdempotencyConflict, RequestRecord, new_request
+from custody.replication import UNCONFIGURED
 from custody.requests import FINAL
+from policy.accounts import Account, account_at
 from policy.encoding import Json, canonical, parse_canonical
 from policy.errors import InvalidSignatureError, MalformedError, OperationalError
 from policy.intent import Request, parse_request, verify_request
+from policy.state import State
 
 WATCHERS_QUEUE_MAX = 1000
+OFFER_BYTES_MAX = 4096
 
 
 class Service:
@@ -106,16 +112,41 @@ class Service:
             key = key_of(state, wallet)
         except OperationalError as error:
             raise CallRefused(Code.UNKNOWN_KEY, str(error)) from error
-        return account_at(key, path or known.paths[0]), known.chain, key.group_key
+        return account_at(key, path or known.paths[0], chain=known.chain), known.chain, key.group_key
 
-    async def change_key(self, caller: str, key: str, *, change: str) -> bytes:
+    async def change_key(self, caller: str, key: str, *, change: str, dealt: Import | None = None) -> bytes:
         """Have the nodes begin a key's next epoch; for administrators."""
-        if caller not in self._parts.sequencer.state.roster.administrators:
-            raise CallRefused(Code.FORBIDDEN, f"{caller} is no administrator: they have keys changed")
+        self._administrator(caller)
         try:
-            return canonical(await change_key(self._parts, key, change=change))
+            return canonical(await change_key(self._parts, key, change=change, dealt=dealt))
         except OperationalError as error:
             raise CallRefused(Code.UNAVAILABLE, str(error)) from error
+
+    async def import_offers(self, caller: str, key: str) -> tuple[int, bytes]:
+        """Have the nodes offer one-time keys for an import; for administrators."""
+        self._administrator(caller)
+        try:
+            attempt, offers = await import_offers(self._parts, key)
+            listed = [parse_canonical(offer, bytes_max=OFFER_BYTES_MAX) for offer in offers]
+        except (OperationalError, MalformedError) as error:
+            raise CallRefused(Code.UNAVAILABLE, str(error)) from error
+        return attempt, canonical(listed)
+
+    async def enact(self, caller: str, signed: Signed) -> bytes:
+        """Put into the log what administrators signed; for administrators."""
+        self._administrator(caller)
+        return canonical(await enact(self._parts, signed))
+
+    async def draft_fork(self, caller: str, cosigner: str) -> bytes:
+        """What a fork entry for ``cosigner`` needs; for administrators."""
+        self._administrator(caller)
+        return canonical(await draft_fork(self._parts, cosigner))
+
+    def document(self, caller: str, wanted: bytes) -> tuple[str, bytes]:
+        """Kind and bytes of the policy or roster with this hash; for administrators."""
+        self._administrator(caller)
+        kind, document = enacting.document(self._parts.sequencer.state, wanted)
+        return kind, canonical(document)
 
     def log_note(self) -> bytes:
         """The newest checkpoint with w cosignatures."""
@@ -126,6 +157,25 @@ class Service:
         parts = self._parts
         counts = await parts.database.counts(initiator)
         requests: dict[str, Json] = {**counts}
+        pools: list[Json] = [
+            {"key": group.key, "signers": list(group.signers), "stock": stock}
+            for group, stock in parts.pools.report()
+        ]
+        state = parts.sequencer.state
+        return {
+            "origin": state.origin,
+            "size": state.size,
+            "quorum_size": parts.replication.quorum.size,
+            **_governance(state),
+            "keys": [key_report(state, key) for _, key in sorted(state.keys.items())],
+            "nodes": self._nodes(),
+            "pools": pools,
+            "requests": requests,
+        }
+
+    def _nodes(self) -> list[Json]:
+        """Every cosigner of the configuration, and those that it lacks."""
+        parts = self._parts
         nodes: list[Json] = [
             {
                 "name": name,
@@ -136,22 +186,14 @@ class Service:
             }
             for name, follower in sorted(parts.replication.followers.items())
         ]
-        pools: list[Json] = [
-            {"key": group.key, "signers": list(group.signers), "stock": stock}
-            for group, stock in parts.pools.report()
+        return nodes + [
+            {"name": name, "live": False, "size": 0, "boot": "", "problem": UNCONFIGURED}
+            for name in parts.replication.unconfigured()
         ]
-        state = parts.sequencer.state
-        return {
-            "origin": state.origin,
-            "size": state.size,
-            "quorum_size": parts.replication.quorum.size,
-            "frozen": state.frozen,
-            "policy": state.policy_hash.hex(),
-            "keys": [key_report(state, key) for _, key in sorted(state.keys.items())],
-            "nodes": nodes,
-            "pools": pools,
-            "requests": requests,
-        }
+
+    def _administrator(self, caller: str) -> None:
+        if caller not in self._parts.sequencer.state.roster.administrators:
+            raise CallRefused(Code.FORBIDDEN, f"{caller} is no administrator: this is theirs to ask")
 
     def _check_author(self, document: Json, request: Request, signature: bytes) -> None:
         state = self._parts.sequencer.state
@@ -189,3 +231,19 @@ class Service:
             if queue.full():  # a reader this slow gets the newest states, not all of them
                 queue.get_nowait()
             queue.put_nowait(record)
+
+
+def _governance(state: State) -> dict[str, Json]:
+    """What is in force, and what waits: an unfreeze names ``freeze``, a veto a change's ``hash``."""
+    pending: list[Json] = [
+        {"kind": change.kind, "hash": change.document_hash.hex(), "effective_ms": change.effective_ms}
+        for change in state.pending
+    ]
+    return {
+        "rules": state.rules,
+        "policy": state.policy_hash.hex(),
+        "roster": state.roster_hash.hex(),
+        "frozen": state.frozen,
+        "freeze": state.freeze.hex() if state.frozen else "",
+        "pending": pending,
+    }

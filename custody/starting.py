@@ -5,11 +5,13 @@ those the longest that anybody cosigned; (3) the own log is kept where that is a
 where it is a part of that, and else set aside: what nobody cosigned binds nobody.
 """
 
+import asyncio
+import contextlib
 import logging
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from custody.branches import NOTE_BYTES_MAX, Branch, fetch
+from custody.branches import ASK_AGAIN_S, NOTE_BYTES_MAX, Branch, fetch
 from custody.candidates import EMPTY, Folded, Tip, extend
 from custody.parts import Parts
 from custody.ports import Node
@@ -18,6 +20,7 @@ from custody.replication import Published
 from policy.errors import InvariantError, OperationalError, ProtocolError
 from policy.log.checkpoint import Checkpoint, parse_checkpoint, parse_note
 from policy.log.merkle import frontier_at, leaf_hash, leaf_reader
+from policy.roster import Roster
 
 _LOG = logging.getLogger(__name__)
 
@@ -60,6 +63,36 @@ async def own_log(parts: Parts) -> OwnLog:
     if size and tip.checkpoint() != _checkpoint(note):
         raise InvariantError("the database's entries do not lead to its checkpoint: move it away, start anew")
     return OwnLog(tip, note, tuple(leaves))
+
+
+async def roster_to_ask_by(parts: Parts, genesis: bytes, *, first: Roster) -> Roster:
+    """Who is asked where there is no own log: the genesis entry's cosigners, unless too few of them are left.
+
+    Then those of the longest log that any cosigner shows. It is folded, so whoever is in its roster was let
+    in by those before. Asks until somebody answers.
+    """
+    while len(set(first.cosigners) & set(parts.nodes)) < first.leave_count:
+        logs = await asyncio.gather(*(_shown(node, genesis) for node in parts.nodes.values()))
+        longest = max((tip.state for tip in logs), key=lambda state: state.size)
+        if longest.size:
+            return longest.roster
+        _LOG.warning("too few of the genesis entry's cosigners are left, and no other shows a log: waiting")
+        await asyncio.sleep(ASK_AGAIN_S)
+    return first
+
+
+async def _shown(node: Node, genesis: bytes) -> Tip:
+    """The log that a cosigner shows, folded; what there is of it when it stops answering."""
+    tip = EMPTY
+    with contextlib.suppress(OperationalError, ProtocolError):
+        size = (await node.head()).size
+        while tip.frontier.size < size:
+            entries = await node.entries(tip.frontier.size, size)
+            if not entries or (not tip.frontier.size and entries[0] != genesis):
+                break
+            for entry in entries:
+                tip, _ = extend(tip, entry)
+    return tip
 
 
 async def settle_on(

@@ -86,12 +86,24 @@ set_up_node() {
     wanted=$(stamp package.json package-lock.json)
     stamped node_modules/.setup-stamp "$wanted" && return
     say "installing the local chain and the Solidity compiler by package-lock.json"
-    # The chain's package asks for Node 20 although its program is native: only a warning, so it is not shown.
-    npm ci --ignore-scripts --no-audit --no-fund --loglevel=error || {
-        say "npm failed; the local chain comes for Linux on amd64 only, and this is $(uname -sm)"
-        exit 1
-    }
+    npm ci --ignore-scripts --no-audit --no-fund --loglevel=error
+    link_anvil
     echo "$wanted" >node_modules/.setup-stamp
+}
+
+# npm takes the package of the chain that fits the machine, and says nothing when none does or none could be
+# fetched; where it leaves the other one out, its older versions drop the link to the one they took.
+link_anvil() {
+    local program
+    for program in node_modules/@foundry-rs/anvil-linux-*/bin/anvil; do
+        if "$program" --version >/dev/null 2>&1; then
+            ln -sfn "../${program#node_modules/}" node_modules/.bin/anvil
+            return
+        fi
+    done
+    say "there is no local chain (anvil): it comes for Linux on amd64 and arm64, and this is $(uname -sm)"
+    say "on one of these, look at what npm says: npm ci --ignore-scripts"
+    exit 1
 }
 
 mapfile -t missing < <(missing_packages | tr ' ' '\n')

@@ -39,6 +39,7 @@ def admit_genesis(state: State, entry: e.GenesisEntry) -> tuple[State, bytes]:
             roster_hash=document_hash("roster", entry.roster),
             roster_or_none=roster,
             identities=_identities(state, roster),
+            policy_document=entry.policy,
             policy_or_none=policy,
             policy_hash=digest,
         ),
@@ -67,6 +68,11 @@ def check_coherent(roster: Roster, policy: Policy) -> None:
                     )
 
 
+def change_hash(kind: str, body: Json) -> bytes:
+    """What people compare before they sign a change of this kind: it covers everything that is signed."""
+    return document_hash(f"{kind}-change", body)
+
+
 def admit_change(state: State, entry: e.ChangeEntry) -> tuple[State, bytes]:
     """Take in a signed policy or roster, once; it takes effect after the delay unless vetoed.
 
@@ -77,7 +83,7 @@ def admit_change(state: State, entry: e.ChangeEntry) -> tuple[State, bytes]:
         raise Inert(f"the {entry.kind} was drawn up against another version than the one in force")
     if len(state.pending) >= PENDING_MAX:
         raise Inert(f"{PENDING_MAX} changes are pending already; veto some first")
-    signed = document_hash(f"{entry.kind}-change", entry.body)
+    signed = change_hash(entry.kind, entry.body)
     if signed in state.changes:
         raise Inert(f"this very {entry.kind} was taken in before: signatures serve once, change its text")
     if entry.kind == "policy":
@@ -180,7 +186,12 @@ def _activate(state: State, change: PendingChange) -> State:
         if change.kind == "policy":
             policy = parse_policy(change.document)
             check_coherent(state.roster, policy)
-            changed = replace(state, policy_or_none=policy, policy_hash=change.document_hash)
+            changed = replace(
+                state,
+                policy_document=change.document,
+                policy_or_none=policy,
+                policy_hash=change.document_hash,
+            )
             return recount_all(_without_approvals(changed, frozenset()))
         roster = parse_roster(change.document)
         check_coherent(roster, state.policy)

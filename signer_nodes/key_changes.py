@@ -5,7 +5,7 @@ generated or imported there, and reshared there; a refresh stays where the key i
 nothing else, whoever asks.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from policy.document import Key
 from policy.entries import GENERATE, IMPORT, REFRESH, RESHARE
@@ -15,12 +15,15 @@ from signer_nodes.api.errors import Refused
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """What the coordinator asks for. ``attempt`` tells runs apart; ``dealers`` are named for a resharing."""
+    """What the coordinator asks for. ``attempt`` tells runs apart; ``dealers`` are named for a resharing,
+    ``envelope`` is what an import's dealer sent this node.
+    """
 
     key_id: str
     change: str
     attempt: int
     dealers: tuple[str, ...] = ()
+    envelope: bytes = field(default=b"", repr=False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,10 +16,12 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from policy.encoding import Json, canonical, statement, tagged_hash
+from policy.entries import IMPORT
 from policy.errors import FaultyParticipant, InvariantError, OperationalError
 from policy.state import KeyRecord, State
 from policy.suites import suite_named
 from signer_nodes.api.errors import Refused
+from signer_nodes.imports import OneTimeKeys, encode_offer, offer_of
 from signer_nodes.key_changes import Order, Plan, plan
 from signer_nodes.mpc.nonces import NoncePair, nonce_session
 from signer_nodes.mpc.presign import presign_session
@@ -36,7 +38,7 @@ from signer_nodes.schnorr_wire import (
     Unsigned,
 )
 from signer_nodes.sealed_keys import SealedKeys
-from signer_nodes.worker_wire import KeyJob, KeyOutcome, OldKey, PresignJob, PresignOutcome
+from signer_nodes.worker_wire import DealtEnvelope, KeyJob, KeyOutcome, OldKey, PresignJob, PresignOutcome
 
 PROTOCOL_VERSION: Final = 1
 RUNS_KEPT_MAX: Final = 64
@@ -66,6 +68,7 @@ class KeySessions:
     _settled: dict[str, int] = field(default_factory=dict)
     _batches: dict[tuple[str, tuple[str, ...]], int] = field(default_factory=dict)
     _attempts: dict[str, int] = field(default_factory=dict)
+    _one_time_keys: OneTimeKeys = field(default_factory=OneTimeKeys)
 
     def __post_init__(self) -> None:
         self._runs = ProtocolRuns(self.hsm, self.peers, self.workers)
@@ -82,7 +85,8 @@ class KeySessions:
             raise Refused("runs", f"{RUNS_KEPT_MAX} runs of {planned.key_id} wait for their entry already")
         self._take_attempt(order)
         session = await self._change_session(planned, order.attempt)
-        job = await asyncio.to_thread(self._key_job, planned, session)
+        dealt = self._dealt(session, order.envelope) if planned.change == IMPORT else None
+        job = await asyncio.to_thread(self._key_job, planned, session, dealt)
         names = dict(enumerate(planned.parties, start=1))
 
         guard = Guard(
@@ -96,6 +100,17 @@ class KeySessions:
         body = _key_body(self.state().origin, planned, outcome)
         signature = await asyncio.to_thread(self.hsm.sign_statement, statement("keygen", body))
         return canonical(body), signature
+
+    async def import_offer(self, key_id: str, attempt: int) -> bytes:
+        """A signed offer of a one-time key, for whoever has the private key that is to be imported."""
+        planned = plan(self.state(), Order(key_id, IMPORT, attempt), name=self.name)
+        session = await self._change_session(planned, attempt)
+        public_key = self._one_time_keys.make(session)
+        origin = self.state().origin
+        offer = offer_of(planned, origin=origin, name=self.name, session=session, public_key=public_key)
+        message = statement("import-offer", offer.body())
+        signature = await asyncio.to_thread(self.hsm.sign_statement, message)
+        return encode_offer(offer, signature)
 
     async def presign(
         self, key_id: str, signers: Sequence[str], *, batch_id: int, batch: int
@@ -202,7 +217,13 @@ class KeySessions:
         what = (self.state().origin, planned.change, planned.suite, planned.key_id)
         return tagged_hash("key-session", *(text.encode() for text in what), numbers, *parts)
 
-    def _key_job(self, planned: Plan, session: bytes) -> KeyJob:
+    def _dealt(self, session: bytes, envelope: bytes) -> DealtEnvelope:
+        key = self._one_time_keys.take(session)
+        if key is None:
+            raise Refused("offer", "this node made no offer for this import, or has restarted: ask anew")
+        return DealtEnvelope(key, envelope)
+
+    def _key_job(self, planned: Plan, session: bytes, dealt: DealtEnvelope | None) -> KeyJob:
         before, deals = planned.before, self.name in planned.dealers
         return KeyJob(
             session=session,
@@ -217,6 +238,7 @@ class KeySessions:
             dealers=planned.dealers,
             old=_old(before) if before is not None else None,
             holding=self._sealed.holding(before) if before is not None and deals else None,
+            dealt=dealt,
         )
 
     async def _presign_together(

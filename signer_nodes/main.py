@@ -14,16 +14,19 @@ import signal
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 
+from policy.audit import parse_trust
 from policy.encoding import parse_canonical, statement
 from policy.entries import ENTRY_BYTES_MAX
 from policy.errors import InvariantError, OperationalError, QuorumkeepError
 from policy.ledger import UnknownVersion
 from policy.roster import COORDINATOR, Roster, bound, parse_roster
+from policy.state import KeyRecord
 from signer_nodes.adapters.hardening import harden_process
 from signer_nodes.adapters.links import PeerLinks
 from signer_nodes.adapters.server import NodeServer
@@ -39,8 +42,16 @@ from signer_nodes.hsm.device import Pkcs11Hsm
 from signer_nodes.hsm.doctor import refuse_if_open
 from signer_nodes.hsm.pins import pin_from_credential, pin_from_descriptor
 from signer_nodes.hsm.seal import SealProfile
+from signer_nodes.imports import (
+    SECRET_LINE_BYTES_MAX,
+    dealt_envelopes,
+    read_chain_code,
+    read_private_key,
+    verified_offers,
+)
 from signer_nodes.key_sessions import KeySessions
 from signer_nodes.node_log import NodeLog
+from signer_nodes.officers import check_officers
 from signer_nodes.presignatures import PresignaturePool
 from signer_nodes.provisioning import (
     PeerAddress,
@@ -52,8 +63,22 @@ from signer_nodes.provisioning import (
     read_genesis,
     read_roster,
 )
+from signer_nodes.recovery import (
+    RETIRE,
+    Answer,
+    add_recovery,
+    back_up,
+    backup_answer,
+    create_officer,
+    key_in_log,
+    read_officers,
+    recover_key,
+    write_new,
+)
 from signer_nodes.runtime import NodeRuntime, Parts
-from signer_nodes.signing import Signer
+from signer_nodes.schnorr_wire import FinishItem, Unsigned
+from signer_nodes.sealed_keys import SealedKeys
+from signer_nodes.signing import SchnorrPartials, Signer
 from signer_nodes.witness import Identity
 
 OK, FAILED, MISUSE = 0, 1, 2
@@ -104,14 +129,33 @@ def _parser() -> argparse.ArgumentParser:
     accept.add_argument("kind", choices=("roster", "ready"))
     accept.add_argument("--dir", type=Path, required=True, help="the folder it was provisioned in")
     accept.add_argument("--module", help="the PKCS#11 module; SoftHSM's where Debian puts it if not given")
-    accept.add_argument("--body", type=Path, required=True, help="the entry's body, canonical JSON")
+    accept.add_argument("--change", type=Path, required=True, help="the file of quorumkeep admin draft")
+    accept.add_argument("--fingerprint", required=True, help="the change's, as the administrators said it")
     accept.set_defaults(command=_accept)
     doctor = commands.add_parser("doctor", help="attempt on the token what must be impossible")
     doctor.set_defaults(command=_doctor)
+    splitting = commands.add_parser("split", help="split a private key for the nodes that offered to")
+    splitting.add_argument("--offers", type=Path, required=True, help="the nodes' offers")
+    splitting.add_argument("--trust", type=Path, required=True, help="the trust.json of the deployment")
+    splitting.add_argument("--secret-fd", type=int, required=True, help="descriptor with 64 hex digits")
+    splitting.add_argument("--seed", action="store_true", help="they are an Ed25519 seed, not a scalar")
+    splitting.add_argument("--chain-code", default="", help="the wallet's BIP 32 chain code (64 hex digits)")
+    splitting.set_defaults(command=_split)
+    officer, backup, recovering = add_recovery(commands)
+    officer.set_defaults(command=_create_officer)
+    backup.set_defaults(command=_backup)
+    recovering.set_defaults(command=_recover)
     for command in (run, doctor):
         command.add_argument("--config", type=Path, required=True)
-    for command in (provision, run, accept, doctor):
+    for command in (provision, run, accept, doctor, backup):
         command.add_argument("--pin-fd", type=int, help="descriptor to read the PIN from")
+    bench = _add_bench(commands)
+    for command in (provision, joining, accept, doctor, officer, backup, recovering, bench):
+        command.add_argument("--json", action="store_true", help="print one JSON object")
+    return parser
+
+
+def _add_bench(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> argparse.ArgumentParser:
     bench = commands.add_parser("bench", help="measure what the protocols cost on this machine")
     bench.add_argument("--batch", type=int, default=32, help="presignatures a batch (%(default)s)")
     bench.add_argument("--repeat", type=int, default=7, help="runs that a median is of (%(default)s)")
@@ -119,9 +163,7 @@ def _parser() -> argparse.ArgumentParser:
         "--quick", action="store_true", help="one run of the smallest batch: shape, not figures"
     )
     bench.set_defaults(command=_bench)
-    for command in (provision, joining, accept, doctor, bench):
-        command.add_argument("--json", action="store_true", help="print one JSON object")
-    return parser
+    return bench
 
 
 def _provision(options: argparse.Namespace) -> int:
@@ -151,17 +193,22 @@ def _join(options: argparse.Namespace) -> int:
 
 
 def _accept(options: argparse.Namespace) -> int:
-    """For a change of cosigners and for new rules, which need w of them; its operator has read the body."""
+    """For a change of cosigners and for new rules, which need w of them; its operator has read the change."""
     card = parse_card((options.dir / "card.json").read_bytes())
-    body = parse_canonical(options.body.read_bytes(), bytes_max=ENTRY_BYTES_MAX)
-    sentence = acceptable(options.kind, body, origin=card.origin)
+    change = Pinned(options.change, options.fingerprint)
+    body, sentence = acceptable(options.kind, change, origin=card.origin)
     module = Path(options.module or default_module())
     hsm = _open_hsm(HsmConfig(module, card.name, options.dir.resolve() / "softhsm2.conf"), _pin(options))
     try:
         signature = hsm.sign_statement(statement(options.kind, body)).hex()
     finally:
         hsm.close()
-    result = {"name": card.name, "accepts": sentence, "signature": signature}
+    result = {
+        "name": card.name,
+        "accepts": sentence,
+        "fingerprint": bytes.fromhex(change.fingerprint).hex(),
+        "signature": signature,
+    }
     _print(options, result, f"accepted: {sentence}\n{card.name} {signature}")
     return OK
 
@@ -192,6 +239,58 @@ def _bench(options: argparse.Namespace) -> int:
     lines = [f"{name:24} {json.dumps(figure)}" for name, figure in figures.items()]
     _print(options, figures, "\n".join(lines))
     return OK
+
+
+def _split(options: argparse.Namespace) -> int:
+    """The dealer of an import; it prints envelopes that only the nodes can open."""
+    harden_process()
+    trust = parse_trust(parse_canonical(options.trust.read_bytes(), bytes_max=ENTRY_BYTES_MAX))
+    offers = verified_offers(options.offers.read_bytes(), trust)
+    with os.fdopen(options.secret_fd, "rb") as source:
+        private_key = read_private_key(source.read(SECRET_LINE_BYTES_MAX))
+    chain_code = read_chain_code(options.chain_code) if options.chain_code else None
+    envelopes = dealt_envelopes(
+        offers,
+        private_key,
+        chain_code=chain_code,
+        randomness=secrets.token_bytes(32),
+        is_seed=options.seed,
+    )
+    print(json.dumps({node: envelope.hex() for node, envelope in envelopes.items()}))
+    return OK
+
+
+def _create_officer(options: argparse.Namespace) -> int:
+    return _answer(options, create_officer(options.dir, options.name))
+
+
+def _backup(options: argparse.Namespace) -> int:
+    config = load_config(options.config or options.dir / "config.toml")
+    officers = read_officers(options.officer)
+    check_officers(officers, options.quorum)
+    harden_process()
+    database = config.data_dir / "node.db"
+    if not database.exists():
+        raise OperationalError(f"there is no {database}: give the folder of a node that has run")
+    template = start_template()
+    try:
+        with closing(NodeStore(database)) as store, closing(_open_hsm(config.hsm, _pin(options))) as hsm:
+            key = key_in_log(store, options.key)
+            sealed = SealedKeys(config.name, hsm, store)
+            made = back_up(key, officers, quorum=options.quorum, sealed=sealed, workers=template)
+            backup = asyncio.run(made)
+    finally:
+        template.close()
+    write_new(options.out, backup.to_bytes())
+    return _answer(options, backup_answer(backup, options.out))
+
+
+def _recover(options: argparse.Namespace) -> int:
+    harden_process()
+    print(f"quorumkeep-node: {RETIRE}", file=sys.stderr)
+    return _answer(
+        options, recover_key(options.backups, options.officer_key, paths=options.path, out=options.out)
+    )
 
 
 def _run(options: argparse.Namespace) -> int:
@@ -238,8 +337,7 @@ async def _serve(config: NodeConfig, hsm: Pkcs11Hsm, template: WorkerTemplate | 
         on_boot=on_boot,
     )
     pool = PresignaturePool()
-    signer = Signer(config.name, log, hsm, store, pool)
-    keys = None
+    keys: KeySessions | None = None
     if template is not None:
         keys = KeySessions(
             name=config.name,
@@ -251,6 +349,7 @@ async def _serve(config: NodeConfig, hsm: Pkcs11Hsm, template: WorkerTemplate | 
             workers=template,
             pool=pool,
         )
+    signer = Signer(config.name, log, hsm, store, pool, _schnorr(keys))
     runtime = NodeRuntime(Parts(log, signer, store, links, keys, boot, roster, _clock_ms))
     coordinator = PinnedIdentity.of(COORDINATOR, config.coordinator_certificate.read_bytes())
     server = NodeServer(credentials, runtime, origin=config.origin, coordinator=coordinator, peers=peers)
@@ -261,6 +360,18 @@ async def _serve(config: NodeConfig, hsm: Pkcs11Hsm, template: WorkerTemplate | 
         await links.close()
         store.close()
         hsm.close()
+
+
+def _schnorr(keys: KeySessions | None) -> SchnorrPartials:
+    """The sessions' partial signatures for the signer, whose calls run in threads beside this loop."""
+    loop = asyncio.get_running_loop()
+
+    def partials(key: KeyRecord, items: Sequence[FinishItem]) -> Sequence[bytes | Unsigned]:
+        if keys is None:
+            raise OperationalError("a witness holds no share")
+        return asyncio.run_coroutine_threadsafe(keys.schnorr_partials(key, items), loop).result()
+
+    return partials
 
 
 async def _until_stopped(config: NodeConfig, server: NodeServer, runtime: NodeRuntime) -> None:
@@ -348,6 +459,11 @@ def _peer(text: str) -> PeerAddress:
     if len(parts) != 3:
         raise OperationalError(f"--peer {text!r} is not NAME=HOST:PORT=CARD")
     return PeerAddress(parts[0], parts[1], Path(parts[2]))
+
+
+def _answer(options: argparse.Namespace, answer: Answer) -> int:
+    _print(options, answer.document, answer.text)
+    return OK
 
 
 def _print(options: argparse.Namespace, document: Mapping[str, object], text: str) -> None:

@@ -11,6 +11,7 @@ from policy.encoding import Json, document_hash, parse_canonical
 from policy.entries import ENTRY_BYTES_MAX, GenesisEntry, parse_entry
 from policy.errors import OperationalError
 from policy.fields import Fields
+from policy.governance import RULES_SUPPORTED, change_hash
 from policy.log.merkle import leaf_hash
 from policy.roster import Roster, bound, parse_roster
 from signer_nodes.api.card import Card, parse_card
@@ -25,6 +26,9 @@ SOFTHSM_MODULES: Final = (
     "/usr/lib/x86_64-linux-gnu/softhsm/libsofthsm2.so",
     "/usr/lib/aarch64-linux-gnu/softhsm/libsofthsm2.so",
 )
+
+
+CHANGE_BYTES_MAX: Final = 4 * ENTRY_BYTES_MAX
 
 
 def default_module() -> str:
@@ -180,21 +184,29 @@ def read_roster(data: bytes, fingerprint: bytes) -> Roster:
     return parse_roster(body)
 
 
-def acceptable(kind: str, body: Json, *, origin: str) -> str:
-    """What a cosigner would accept by signing ``body``, in one sentence.
+def acceptable(kind: str, change: Pinned, *, origin: str) -> tuple[Json, str]:
+    """The body a cosigner signs to accept a change, and what it accepts by that, in one sentence.
 
-    Raises ``MalformedError`` for what is no change of its kind, and ``OperationalError`` for one of
-    another log.
+    Raises ``MalformedError`` for what is no change of its kind, and ``OperationalError`` for another one than
+    people have compared, for one of another log, and for rules that this program lacks.
     """
-    fields = Fields(body, kind)
+    document = Fields(parse_canonical(change.path.read_bytes(), bytes_max=CHANGE_BYTES_MAX), "change")
+    changed = document.choice("kind", "roster" if kind == "roster" else "version")
+    body = document.raw("body")
+    if change_hash(changed, body) != _digest(change):
+        raise OperationalError("the change has another fingerprint: get it again and compare it by voice")
+    fields = Fields(body, changed)
     found = fields.origin("origin")
     if found != origin:
-        raise OperationalError(f"the {kind} is for {found}, this cosigner serves {origin}")
-    if kind == "ready":
-        sentence = f"rules {fields.integer('rules', low=1)}"
-    else:
+        raise OperationalError(f"the {changed} is for {found}, this cosigner serves {origin}")
+    if kind == "roster":
         roster = parse_roster(fields.raw("roster"))
         fields.hex("previous", length=32)
         sentence = f"{', '.join(sorted(roster.cosigners))}: {bound(roster)}"
+    else:
+        rules = fields.integer("rules", low=1)
+        if rules > RULES_SUPPORTED:
+            raise OperationalError(f"this program has rules {RULES_SUPPORTED}, not {rules}: upgrade it first")
+        sentence = f"rules {rules}"
     fields.done()
-    return sentence
+    return body, sentence

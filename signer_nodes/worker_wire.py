@@ -8,6 +8,7 @@ from policy.encoding import Json, canonical
 from policy.entries import KEY_CHANGES
 from policy.errors import MalformedError
 from policy.fields import Fields
+from signer_nodes.backup_wire import BackupJob, BackupOutcome, parse_backup_job, parse_backup_outcome
 from signer_nodes.hsm.context import SealContext
 from signer_nodes.schnorr_wire import (
     FinishJob,
@@ -146,7 +147,7 @@ class PresignJob:
         return [b"presign", canonical(document), *self.holding.to_parts(), *secrets]
 
 
-Job: TypeAlias = KeyJob | PresignJob | NonceJob | FinishJob
+Job: TypeAlias = KeyJob | PresignJob | NonceJob | FinishJob | BackupJob
 
 
 @dataclass(frozen=True, slots=True)
@@ -204,7 +205,7 @@ class PresignOutcome:
         return list(self.presignatures)
 
 
-Outcome: TypeAlias = KeyOutcome | PresignOutcome | NonceOutcome | FinishOutcome
+Outcome: TypeAlias = KeyOutcome | PresignOutcome | NonceOutcome | FinishOutcome | BackupOutcome
 
 
 def parse_job(parts: Sequence[bytes]) -> Job:
@@ -218,6 +219,8 @@ def parse_job(parts: Sequence[bytes]) -> Job:
             return parse_nonce_job(rest)
         case [b"finish", *rest]:
             return parse_finish_job(rest)
+        case [b"backup", *rest]:
+            return parse_backup_job(rest)
         case _:
             raise MalformedError("a job of an unknown kind")
 
@@ -233,6 +236,8 @@ def parse_outcome(job: Job, parts: Sequence[bytes]) -> Outcome:
             return NonceOutcome(tuple(parts))
         case FinishJob():
             return parse_finish_outcome(parts)
+        case BackupJob():
+            return parse_backup_outcome(parts)
         case _:
             assert_never(job)
 

@@ -13,6 +13,8 @@ from custody.api import custody_pb2 as pb
 from custody.api import custody_pb2_grpc
 from custody.api.calls import authenticate
 from custody.api.errors import CODE_METADATA, CallRefused, Code
+from custody.enacting import Signed
+from custody.keys import Import
 from custody.parts import Parts
 from custody.records import RequestRecord
 from custody.service import Service
@@ -24,6 +26,7 @@ _STATUS = {
     Code.UNAUTHENTICATED: grpc.StatusCode.UNAUTHENTICATED,
     Code.FORBIDDEN: grpc.StatusCode.PERMISSION_DENIED,
     Code.UNKNOWN_REQUEST: grpc.StatusCode.NOT_FOUND,
+    Code.UNKNOWN_DOCUMENT: grpc.StatusCode.NOT_FOUND,
     Code.IDEMPOTENCY_CONFLICT: grpc.StatusCode.ALREADY_EXISTS,
     Code.UNAVAILABLE: grpc.StatusCode.UNAVAILABLE,
 }
@@ -49,7 +52,7 @@ def view(record: RequestRecord) -> pb.RequestView:
         state=record.state,
         rule=record.rule,
         account=record.account,
-        nonce=record.nonce or 0,
+        nonce=str(record.nonce or 0),
         job=record.job,
         tx_hash="0x" + record.tx_hash.hex() if record.tx_hash else "",
         block=record.block,
@@ -134,12 +137,37 @@ class CustodyServicer(custody_pb2_grpc.CustodyServicer):
     @_refusals
     async def ChangeKey(self, call: pb.ChangeKeyCall, context: _Context) -> pb.ChangeKeyReply:
         caller = self._caller("ChangeKey", call, context)
-        return pb.ChangeKeyReply(body=await self._service.change_key(caller, call.key, change=call.change))
+        envelopes = tuple((one.node, one.sealed) for one in call.envelopes)
+        dealt = Import(call.attempt, envelopes) if envelopes else None
+        body = await self._service.change_key(caller, call.key, change=call.change, dealt=dealt)
+        return pb.ChangeKeyReply(body=body)
+
+    @_refusals
+    async def ImportOffers(self, call: pb.ImportOffersCall, context: _Context) -> pb.ImportOffersReply:
+        caller = self._caller("ImportOffers", call, context)
+        attempt, offers = await self._service.import_offers(caller, call.key)
+        return pb.ImportOffersReply(attempt=attempt, offers=offers)
 
     @_refusals
     async def Log(self, call: pb.LogCall, context: _Context) -> pb.LogReply:
         self._caller("Log", call, context)
         return pb.LogReply(note=self._service.log_note())
+
+    @_refusals
+    async def Enact(self, call: pb.EnactCall, context: _Context) -> pb.EnactReply:
+        caller = self._caller("Enact", call, context)
+        signed = Signed(call.kind, call.body, call.proof)
+        return pb.EnactReply(outcome=await self._service.enact(caller, signed))
+
+    @_refusals
+    async def Document(self, call: pb.DocumentCall, context: _Context) -> pb.DocumentReply:
+        kind, document = self._service.document(self._caller("Document", call, context), call.hash)
+        return pb.DocumentReply(kind=kind, document=document)
+
+    @_refusals
+    async def DraftFork(self, call: pb.DraftForkCall, context: _Context) -> pb.DraftForkReply:
+        caller = self._caller("DraftFork", call, context)
+        return pb.DraftForkReply(draft=await self._service.draft_fork(caller, call.cosigner))
 
     def _own_only(self, caller: str) -> str:
         """The initiator whose requests alone the caller may see; empty for people."""

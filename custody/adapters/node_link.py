@@ -73,10 +73,18 @@ class NodeLink:
     async def change_key(self, order: KeyOrder) -> tuple[bytes, bytes]:
         """Take part in beginning a key's next epoch."""
         message = pb.ChangeKey(
-            key_id=order.key, attempt=order.attempt, change=order.change, dealers=order.dealers
+            key_id=order.key,
+            attempt=order.attempt,
+            change=order.change,
+            dealers=order.dealers,
+            envelope=order.envelope_for(self.name),
         )
         reply = await self._client.change_key(message, timeout_s=CHANGE_TIMEOUT_S)
         return reply.body, reply.signature
+
+    async def import_offer(self, key: str, attempt: int) -> bytes:
+        """Its signed one-time key for an import."""
+        return await self._client.import_offer(key, attempt)
 
     async def presign(
         self, key: str, signers: tuple[str, ...], *, batch_id: int, batch: int
@@ -101,6 +109,10 @@ class NodeLink:
         """Have it leave its branch on signed statements of the others."""
         await self._client.leave(statements)
 
+    async def leave_by_fork(self, entry: bytes) -> None:
+        """Have it leave its branch on the administrators' fork entry."""
+        await self._client.leave_by_fork(entry)
+
     async def status(self) -> bytes:
         """Its canonical status document."""
         return await self._client.status()
@@ -111,5 +123,5 @@ class NodeLink:
 
 
 def _finish_job(job: FinishJob) -> pb.FinishJob:
-    opened = [pb.Opened(index=0, signer=name, rho=rho) for name, rho in job.rhos]
+    opened = [pb.Opened(index=index, signer=name, rho=rho) for index, name, rho in job.rhos]
     return pb.FinishJob(job=job.job, opened=opened)

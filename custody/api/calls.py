@@ -1,7 +1,7 @@
 """Who is calling: the statement a caller's roster key signs over each call, and checking it.
 
 A statement holds for 60 seconds around its time and for one method and one body; a replay within them
-reads again what its author could read, and changes nothing.
+reads again what its author could read, and changes nothing that the author has not signed by itself.
 """
 
 from collections.abc import Mapping, Sequence

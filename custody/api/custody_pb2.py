@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19\x63ustody/api/custody.proto\x12\x15quorumkeep.custody.v1\"-\n\nSubmitCall\x12\x0c\n\x04\x62ody\x18\x01 \x01(\x0c\x12\x11\n\tsignature\x18\x02 \x01(\x0c\"\x1a\n\x07GetCall\x12\x0f\n\x07request\x18\x01 \x01(\x0c\"8\n\x08ListCall\x12\r\n\x05state\x18\x01 \x01(\t\x12\r\n\x05limit\x18\x02 \x01(\r\x12\x0e\n\x06\x62\x65\x66ore\x18\x03 \x01(\x0c\"A\n\tListReply\x12\x34\n\x08requests\x18\x01 \x03(\x0b\x32\".quorumkeep.custody.v1.RequestView\"\x1c\n\tWatchCall\x12\x0f\n\x07request\x18\x01 \x01(\x0c\"\xcc\x01\n\x0bRequestView\x12\x0f\n\x07request\x18\x01 \x01(\x0c\x12\x0c\n\x04\x62ody\x18\x02 \x01(\x0c\x12\r\n\x05state\x18\x03 \x01(\t\x12\x0c\n\x04rule\x18\x04 \x01(\t\x12\x0f\n\x07\x61\x63\x63ount\x18\x05 \x01(\t\x12\r\n\x05nonce\x18\x06 \x01(\x04\x12\x0b\n\x03job\x18\x07 \x01(\x0c\x12\x0f\n\x07tx_hash\x18\x08 \x01(\t\x12\r\n\x05\x62lock\x18\t \x01(\x04\x12\r\n\x05\x65rror\x18\n \x01(\t\x12\x12\n\nupdated_ms\x18\x0b \x01(\x04\x12\x11\n\tapprovals\x18\x0c \x01(\r\"\x1f\n\x0bPendingCall\x12\x10\n\x08operator\x18\x01 \x01(\t\"\x1e\n\x0cPendingReply\x12\x0e\n\x06\x64rafts\x18\x01 \x03(\x0c\".\n\x0b\x41pproveCall\x12\x0c\n\x04\x62ody\x18\x01 \x01(\x0c\x12\x11\n\tassertion\x18\x02 \x01(\x0c\"C\n\x0c\x41pproveReply\x12\x33\n\x07request\x18\x01 \x01(\x0b\x32\".quorumkeep.custody.v1.RequestView\"+\n\x0b\x41\x64\x64ressCall\x12\x0e\n\x06wallet\x18\x01 \x01(\t\x12\x0c\n\x04path\x18\x02 \x01(\t\"P\n\x0c\x41\x64\x64ressReply\x12\x0f\n\x07\x61\x64\x64ress\x18\x01 \x01(\t\x12\x0c\n\x04path\x18\x02 \x01(\t\x12\r\n\x05\x63hain\x18\x03 \x01(\t\x12\x12\n\npublic_key\x18\x04 \x01(\x0c\"\x0c\n\nStatusCall\"\x1f\n\x0bStatusReply\x12\x10\n\x08\x64ocument\x18\x01 \x01(\x0c\",\n\rChangeKeyCall\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\x0e\n\x06\x63hange\x18\x02 \x01(\t\"\x1e\n\x0e\x43hangeKeyReply\x12\x0c\n\x04\x62ody\x18\x01 \x01(\x0c\"\t\n\x07LogCall\"\x18\n\x08LogReply\x12\x0c\n\x04note\x18\x01 \x01(\x0c\x32\xb0\x06\n\x07\x43ustody\x12O\n\x06Submit\x12!.quorumkeep.custody.v1.SubmitCall\x1a\".quorumkeep.custody.v1.RequestView\x12I\n\x03Get\x12\x1e.quorumkeep.custody.v1.GetCall\x1a\".quorumkeep.custody.v1.RequestView\x12I\n\x04List\x12\x1f.quorumkeep.custody.v1.ListCall\x1a .quorumkeep.custody.v1.ListReply\x12O\n\x05Watch\x12 .quorumkeep.custody.v1.WatchCall\x1a\".quorumkeep.custody.v1.RequestView0\x01\x12R\n\x07Pending\x12\".quorumkeep.custody.v1.PendingCall\x1a#.quorumkeep.custody.v1.PendingReply\x12R\n\x07\x41pprove\x12\".quorumkeep.custody.v1.ApproveCall\x1a#.quorumkeep.custody.v1.ApproveReply\x12R\n\x07\x41\x64\x64ress\x12\".quorumkeep.custody.v1.AddressCall\x1a#.quorumkeep.custody.v1.AddressReply\x12O\n\x06Status\x12!.quorumkeep.custody.v1.StatusCall\x1a\".quorumkeep.custody.v1.StatusReply\x12X\n\tChangeKey\x12$.quorumkeep.custody.v1.ChangeKeyCall\x1a%.quorumkeep.custody.v1.ChangeKeyReply\x12\x46\n\x03Log\x12\x1e.quorumkeep.custody.v1.LogCall\x1a\x1f.quorumkeep.custody.v1.LogReplyb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19\x63ustody/api/custody.proto\x12\x15quorumkeep.custody.v1\"-\n\nSubmitCall\x12\x0c\n\x04\x62ody\x18\x01 \x01(\x0c\x12\x11\n\tsignature\x18\x02 \x01(\x0c\"\x1a\n\x07GetCall\x12\x0f\n\x07request\x18\x01 \x01(\x0c\"8\n\x08ListCall\x12\r\n\x05state\x18\x01 \x01(\t\x12\r\n\x05limit\x18\x02 \x01(\r\x12\x0e\n\x06\x62\x65\x66ore\x18\x03 \x01(\x0c\"A\n\tListReply\x12\x34\n\x08requests\x18\x01 \x03(\x0b\x32\".quorumkeep.custody.v1.RequestView\"\x1c\n\tWatchCall\x12\x0f\n\x07request\x18\x01 \x01(\x0c\"\xcc\x01\n\x0bRequestView\x12\x0f\n\x07request\x18\x01 \x01(\x0c\x12\x0c\n\x04\x62ody\x18\x02 \x01(\x0c\x12\r\n\x05state\x18\x03 \x01(\t\x12\x0c\n\x04rule\x18\x04 \x01(\t\x12\x0f\n\x07\x61\x63\x63ount\x18\x05 \x01(\t\x12\r\n\x05nonce\x18\x06 \x01(\t\x12\x0b\n\x03job\x18\x07 \x01(\x0c\x12\x0f\n\x07tx_hash\x18\x08 \x01(\t\x12\r\n\x05\x62lock\x18\t \x01(\x04\x12\r\n\x05\x65rror\x18\n \x01(\t\x12\x12\n\nupdated_ms\x18\x0b \x01(\x04\x12\x11\n\tapprovals\x18\x0c \x01(\r\"\x1f\n\x0bPendingCall\x12\x10\n\x08operator\x18\x01 \x01(\t\"\x1e\n\x0cPendingReply\x12\x0e\n\x06\x64rafts\x18\x01 \x03(\x0c\".\n\x0b\x41pproveCall\x12\x0c\n\x04\x62ody\x18\x01 \x01(\x0c\x12\x11\n\tassertion\x18\x02 \x01(\x0c\"C\n\x0c\x41pproveReply\x12\x33\n\x07request\x18\x01 \x01(\x0b\x32\".quorumkeep.custody.v1.RequestView\"+\n\x0b\x41\x64\x64ressCall\x12\x0e\n\x06wallet\x18\x01 \x01(\t\x12\x0c\n\x04path\x18\x02 \x01(\t\"P\n\x0c\x41\x64\x64ressReply\x12\x0f\n\x07\x61\x64\x64ress\x18\x01 \x01(\t\x12\x0c\n\x04path\x18\x02 \x01(\t\x12\r\n\x05\x63hain\x18\x03 \x01(\t\x12\x12\n\npublic_key\x18\x04 \x01(\x0c\"\x0c\n\nStatusCall\"\x1f\n\x0bStatusReply\x12\x10\n\x08\x64ocument\x18\x01 \x01(\x0c\"q\n\rChangeKeyCall\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\x0e\n\x06\x63hange\x18\x02 \x01(\t\x12\x0f\n\x07\x61ttempt\x18\x03 \x01(\x04\x12\x32\n\tenvelopes\x18\x04 \x03(\x0b\x32\x1f.quorumkeep.custody.v1.Envelope\"(\n\x08\x45nvelope\x12\x0c\n\x04node\x18\x01 \x01(\t\x12\x0e\n\x06sealed\x18\x02 \x01(\x0c\"\x1f\n\x10ImportOffersCall\x12\x0b\n\x03key\x18\x01 \x01(\t\"4\n\x11ImportOffersReply\x12\x0f\n\x07\x61ttempt\x18\x01 \x01(\x04\x12\x0e\n\x06offers\x18\x02 \x01(\x0c\"\x1e\n\x0e\x43hangeKeyReply\x12\x0c\n\x04\x62ody\x18\x01 \x01(\x0c\"\t\n\x07LogCall\"\x18\n\x08LogReply\x12\x0c\n\x04note\x18\x01 \x01(\x0c\"6\n\tEnactCall\x12\x0c\n\x04kind\x18\x01 \x01(\t\x12\x0c\n\x04\x62ody\x18\x02 \x01(\x0c\x12\r\n\x05proof\x18\x03 \x01(\x0c\"\x1d\n\nEnactReply\x12\x0f\n\x07outcome\x18\x01 \x01(\x0c\"\x1c\n\x0c\x44ocumentCall\x12\x0c\n\x04hash\x18\x01 \x01(\x0c\"/\n\rDocumentReply\x12\x0c\n\x04kind\x18\x01 \x01(\t\x12\x10\n\x08\x64ocument\x18\x02 \x01(\x0c\"!\n\rDraftForkCall\x12\x10\n\x08\x63osigner\x18\x01 \x01(\t\"\x1f\n\x0e\x44raftForkReply\x12\r\n\x05\x64raft\x18\x01 \x01(\x0c\x32\x92\t\n\x07\x43ustody\x12O\n\x06Submit\x12!.quorumkeep.custody.v1.SubmitCall\x1a\".quorumkeep.custody.v1.RequestView\x12I\n\x03Get\x12\x1e.quorumkeep.custody.v1.GetCall\x1a\".quorumkeep.custody.v1.RequestView\x12I\n\x04List\x12\x1f.quorumkeep.custody.v1.ListCall\x1a .quorumkeep.custody.v1.ListReply\x12O\n\x05Watch\x12 .quorumkeep.custody.v1.WatchCall\x1a\".quorumkeep.custody.v1.RequestView0\x01\x12R\n\x07Pending\x12\".quorumkeep.custody.v1.PendingCall\x1a#.quorumkeep.custody.v1.PendingReply\x12R\n\x07\x41pprove\x12\".quorumkeep.custody.v1.ApproveCall\x1a#.quorumkeep.custody.v1.ApproveReply\x12R\n\x07\x41\x64\x64ress\x12\".quorumkeep.custody.v1.AddressCall\x1a#.quorumkeep.custody.v1.AddressReply\x12O\n\x06Status\x12!.quorumkeep.custody.v1.StatusCall\x1a\".quorumkeep.custody.v1.StatusReply\x12X\n\tChangeKey\x12$.quorumkeep.custody.v1.ChangeKeyCall\x1a%.quorumkeep.custody.v1.ChangeKeyReply\x12\x61\n\x0cImportOffers\x12\'.quorumkeep.custody.v1.ImportOffersCall\x1a(.quorumkeep.custody.v1.ImportOffersReply\x12\x46\n\x03Log\x12\x1e.quorumkeep.custody.v1.LogCall\x1a\x1f.quorumkeep.custody.v1.LogReply\x12L\n\x05\x45nact\x12 .quorumkeep.custody.v1.EnactCall\x1a!.quorumkeep.custody.v1.EnactReply\x12U\n\x08\x44ocument\x12#.quorumkeep.custody.v1.DocumentCall\x1a$.quorumkeep.custody.v1.DocumentReply\x12X\n\tDraftFork\x12$.quorumkeep.custody.v1.DraftForkCall\x1a%.quorumkeep.custody.v1.DraftForkReplyb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -60,13 +60,31 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_STATUSREPLY']._serialized_start=812
   _globals['_STATUSREPLY']._serialized_end=843
   _globals['_CHANGEKEYCALL']._serialized_start=845
-  _globals['_CHANGEKEYCALL']._serialized_end=889
-  _globals['_CHANGEKEYREPLY']._serialized_start=891
-  _globals['_CHANGEKEYREPLY']._serialized_end=921
-  _globals['_LOGCALL']._serialized_start=923
-  _globals['_LOGCALL']._serialized_end=932
-  _globals['_LOGREPLY']._serialized_start=934
-  _globals['_LOGREPLY']._serialized_end=958
-  _globals['_CUSTODY']._serialized_start=961
-  _globals['_CUSTODY']._serialized_end=1777
+  _globals['_CHANGEKEYCALL']._serialized_end=958
+  _globals['_ENVELOPE']._serialized_start=960
+  _globals['_ENVELOPE']._serialized_end=1000
+  _globals['_IMPORTOFFERSCALL']._serialized_start=1002
+  _globals['_IMPORTOFFERSCALL']._serialized_end=1033
+  _globals['_IMPORTOFFERSREPLY']._serialized_start=1035
+  _globals['_IMPORTOFFERSREPLY']._serialized_end=1087
+  _globals['_CHANGEKEYREPLY']._serialized_start=1089
+  _globals['_CHANGEKEYREPLY']._serialized_end=1119
+  _globals['_LOGCALL']._serialized_start=1121
+  _globals['_LOGCALL']._serialized_end=1130
+  _globals['_LOGREPLY']._serialized_start=1132
+  _globals['_LOGREPLY']._serialized_end=1156
+  _globals['_ENACTCALL']._serialized_start=1158
+  _globals['_ENACTCALL']._serialized_end=1212
+  _globals['_ENACTREPLY']._serialized_start=1214
+  _globals['_ENACTREPLY']._serialized_end=1243
+  _globals['_DOCUMENTCALL']._serialized_start=1245
+  _globals['_DOCUMENTCALL']._serialized_end=1273
+  _globals['_DOCUMENTREPLY']._serialized_start=1275
+  _globals['_DOCUMENTREPLY']._serialized_end=1322
+  _globals['_DRAFTFORKCALL']._serialized_start=1324
+  _globals['_DRAFTFORKCALL']._serialized_end=1357
+  _globals['_DRAFTFORKREPLY']._serialized_start=1359
+  _globals['_DRAFTFORKREPLY']._serialized_end=1390
+  _globals['_CUSTODY']._serialized_start=1393
+  _globals['_CUSTODY']._serialized_end=2563
 # @@protoc_insertion_point(module_scope)

@@ -164,7 +164,8 @@ class RequestView(_message.Message):
     """the policy rule that decided"""
     account: _builtins.str
     """paying account, once planned"""
-    nonce: _builtins.int
+    nonce: _builtins.str
+    """of its conflict slot, a decimal number"""
     job: _builtins.bytes
     """latest job"""
     tx_hash: _builtins.str
@@ -183,7 +184,7 @@ class RequestView(_message.Message):
         state: _builtins.str = ...,
         rule: _builtins.str = ...,
         account: _builtins.str = ...,
-        nonce: _builtins.int = ...,
+        nonce: _builtins.str = ...,
         job: _builtins.bytes = ...,
         tx_hash: _builtins.str = ...,
         block: _builtins.int = ...,
@@ -356,7 +357,9 @@ class StatusReply(_message.Message):
 
     DOCUMENT_FIELD_NUMBER: _builtins.int
     document: _builtins.bytes
-    """canonical JSON: origin, size, quorum_size, nodes, pools, requests"""
+    """canonical JSON: origin, size, quorum_size, rules, policy, roster, frozen, freeze, pending, keys, nodes,
+    pools, requests; hashes are hex
+    """
     def __init__(
         self,
         *,
@@ -378,22 +381,98 @@ class ChangeKeyCall(_message.Message):
 
     KEY_FIELD_NUMBER: _builtins.int
     CHANGE_FIELD_NUMBER: _builtins.int
+    ATTEMPT_FIELD_NUMBER: _builtins.int
+    ENVELOPES_FIELD_NUMBER: _builtins.int
     key: _builtins.str
     change: _builtins.str
-    """"generate", "refresh", "reshare" """
+    """"generate", "import", "refresh", "reshare" """
+    attempt: _builtins.int
+    """in an import, as ImportOffers said"""
+    @_builtins.property
+    def envelopes(self) -> _containers.RepeatedCompositeFieldContainer[Global___Envelope]:
+        """in an import, one for each node"""
+
     def __init__(
         self,
         *,
         key: _builtins.str = ...,
         change: _builtins.str = ...,
+        attempt: _builtins.int = ...,
+        envelopes: _abc.Iterable[Global___Envelope] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["change", b"change", "key", b"key"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "change", b"change", "envelopes", b"envelopes", "key", b"key"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ChangeKeyCall: _TypeAlias = ChangeKeyCall  # noqa: Y015
+
+@_typing.final
+class Envelope(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NODE_FIELD_NUMBER: _builtins.int
+    SEALED_FIELD_NUMBER: _builtins.int
+    node: _builtins.str
+    sealed: _builtins.bytes
+    def __init__(
+        self,
+        *,
+        node: _builtins.str = ...,
+        sealed: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["node", b"node", "sealed", b"sealed"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Envelope: _TypeAlias = Envelope  # noqa: Y015
+
+@_typing.final
+class ImportOffersCall(_message.Message):
+    """Asks the nodes for one-time keys to split a private key to; for administrators."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    KEY_FIELD_NUMBER: _builtins.int
+    key: _builtins.str
+    def __init__(
+        self,
+        *,
+        key: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ImportOffersCall: _TypeAlias = ImportOffersCall  # noqa: Y015
+
+@_typing.final
+class ImportOffersReply(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ATTEMPT_FIELD_NUMBER: _builtins.int
+    OFFERS_FIELD_NUMBER: _builtins.int
+    attempt: _builtins.int
+    offers: _builtins.bytes
+    """canonical list of {"body","signature"}, signed by the nodes"""
+    def __init__(
+        self,
+        *,
+        attempt: _builtins.int = ...,
+        offers: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "offers", b"offers"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ImportOffersReply: _TypeAlias = ImportOffersReply  # noqa: Y015
 
 @_typing.final
 class ChangeKeyReply(_message.Message):
@@ -449,3 +528,138 @@ class LogReply(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___LogReply: _TypeAlias = LogReply  # noqa: Y015
+
+@_typing.final
+class EnactCall(_message.Message):
+    """Administrators': an entry that they signed, to be logged. At most 64 KiB together."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    KIND_FIELD_NUMBER: _builtins.int
+    BODY_FIELD_NUMBER: _builtins.int
+    PROOF_FIELD_NUMBER: _builtins.int
+    kind: _builtins.str
+    """policy, roster, veto, freeze, unfreeze, version or fork"""
+    body: _builtins.bytes
+    """canonical body of the entry"""
+    proof: _builtins.bytes
+    """canonical JSON: signatures as they stand in the entry, and burns of a fork"""
+    def __init__(
+        self,
+        *,
+        kind: _builtins.str = ...,
+        body: _builtins.bytes = ...,
+        proof: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["body", b"body", "kind", b"kind", "proof", b"proof"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___EnactCall: _TypeAlias = EnactCall  # noqa: Y015
+
+@_typing.final
+class EnactReply(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    OUTCOME_FIELD_NUMBER: _builtins.int
+    outcome: _builtins.bytes
+    """canonical JSON: kind, subject, effective_ms, was_done, cosigned, left"""
+    def __init__(
+        self,
+        *,
+        outcome: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["outcome", b"outcome"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___EnactReply: _TypeAlias = EnactReply  # noqa: Y015
+
+@_typing.final
+class DocumentCall(_message.Message):
+    """Administrators': the policy or roster with a hash that Status lists."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    HASH_FIELD_NUMBER: _builtins.int
+    hash: _builtins.bytes
+    def __init__(
+        self,
+        *,
+        hash: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["hash", b"hash"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DocumentCall: _TypeAlias = DocumentCall  # noqa: Y015
+
+@_typing.final
+class DocumentReply(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    KIND_FIELD_NUMBER: _builtins.int
+    DOCUMENT_FIELD_NUMBER: _builtins.int
+    kind: _builtins.str
+    document: _builtins.bytes
+    """canonical; it has that hash under the tag `kind`"""
+    def __init__(
+        self,
+        *,
+        kind: _builtins.str = ...,
+        document: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["document", b"document", "kind", b"kind"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DocumentReply: _TypeAlias = DocumentReply  # noqa: Y015
+
+@_typing.final
+class DraftForkCall(_message.Message):
+    """Administrators': what a fork entry for a cosigner on another branch needs. Collects burn statements."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    COSIGNER_FIELD_NUMBER: _builtins.int
+    cosigner: _builtins.str
+    def __init__(
+        self,
+        *,
+        cosigner: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cosigner", b"cosigner"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DraftForkCall: _TypeAlias = DraftForkCall  # noqa: Y015
+
+@_typing.final
+class DraftForkReply(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DRAFT_FIELD_NUMBER: _builtins.int
+    draft: _builtins.bytes
+    """canonical JSON: body, burns, from, to, quorum"""
+    def __init__(
+        self,
+        *,
+        draft: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["draft", b"draft"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DraftForkReply: _TypeAlias = DraftForkReply  # noqa: Y015

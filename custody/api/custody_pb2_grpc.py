@@ -79,10 +79,30 @@ class CustodyStub:
                 request_serializer=custody_dot_api_dot_custody__pb2.ChangeKeyCall.SerializeToString,
                 response_deserializer=custody_dot_api_dot_custody__pb2.ChangeKeyReply.FromString,
                 _registered_method=True)
+        self.ImportOffers = channel.unary_unary(
+                '/quorumkeep.custody.v1.Custody/ImportOffers',
+                request_serializer=custody_dot_api_dot_custody__pb2.ImportOffersCall.SerializeToString,
+                response_deserializer=custody_dot_api_dot_custody__pb2.ImportOffersReply.FromString,
+                _registered_method=True)
         self.Log = channel.unary_unary(
                 '/quorumkeep.custody.v1.Custody/Log',
                 request_serializer=custody_dot_api_dot_custody__pb2.LogCall.SerializeToString,
                 response_deserializer=custody_dot_api_dot_custody__pb2.LogReply.FromString,
+                _registered_method=True)
+        self.Enact = channel.unary_unary(
+                '/quorumkeep.custody.v1.Custody/Enact',
+                request_serializer=custody_dot_api_dot_custody__pb2.EnactCall.SerializeToString,
+                response_deserializer=custody_dot_api_dot_custody__pb2.EnactReply.FromString,
+                _registered_method=True)
+        self.Document = channel.unary_unary(
+                '/quorumkeep.custody.v1.Custody/Document',
+                request_serializer=custody_dot_api_dot_custody__pb2.DocumentCall.SerializeToString,
+                response_deserializer=custody_dot_api_dot_custody__pb2.DocumentReply.FromString,
+                _registered_method=True)
+        self.DraftFork = channel.unary_unary(
+                '/quorumkeep.custody.v1.Custody/DraftFork',
+                request_serializer=custody_dot_api_dot_custody__pb2.DraftForkCall.SerializeToString,
+                response_deserializer=custody_dot_api_dot_custody__pb2.DraftForkReply.FromString,
                 _registered_method=True)
 
 
@@ -143,7 +163,31 @@ class CustodyServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ImportOffers(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def Log(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Enact(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Document(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def DraftFork(self, request, context):
         """Missing associated documentation comment in .proto file."""
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -197,10 +241,30 @@ def add_CustodyServicer_to_server(servicer, server):
                     request_deserializer=custody_dot_api_dot_custody__pb2.ChangeKeyCall.FromString,
                     response_serializer=custody_dot_api_dot_custody__pb2.ChangeKeyReply.SerializeToString,
             ),
+            'ImportOffers': grpc.unary_unary_rpc_method_handler(
+                    servicer.ImportOffers,
+                    request_deserializer=custody_dot_api_dot_custody__pb2.ImportOffersCall.FromString,
+                    response_serializer=custody_dot_api_dot_custody__pb2.ImportOffersReply.SerializeToString,
+            ),
             'Log': grpc.unary_unary_rpc_method_handler(
                     servicer.Log,
                     request_deserializer=custody_dot_api_dot_custody__pb2.LogCall.FromString,
                     response_serializer=custody_dot_api_dot_custody__pb2.LogReply.SerializeToString,
+            ),
+            'Enact': grpc.unary_unary_rpc_method_handler(
+                    servicer.Enact,
+                    request_deserializer=custody_dot_api_dot_custody__pb2.EnactCall.FromString,
+                    response_serializer=custody_dot_api_dot_custody__pb2.EnactReply.SerializeToString,
+            ),
+            'Document': grpc.unary_unary_rpc_method_handler(
+                    servicer.Document,
+                    request_deserializer=custody_dot_api_dot_custody__pb2.DocumentCall.FromString,
+                    response_serializer=custody_dot_api_dot_custody__pb2.DocumentReply.SerializeToString,
+            ),
+            'DraftFork': grpc.unary_unary_rpc_method_handler(
+                    servicer.DraftFork,
+                    request_deserializer=custody_dot_api_dot_custody__pb2.DraftForkCall.FromString,
+                    response_serializer=custody_dot_api_dot_custody__pb2.DraftForkReply.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -457,6 +521,33 @@ class Custody:
             _registered_method=True)
 
     @staticmethod
+    def ImportOffers(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/quorumkeep.custody.v1.Custody/ImportOffers',
+            custody_dot_api_dot_custody__pb2.ImportOffersCall.SerializeToString,
+            custody_dot_api_dot_custody__pb2.ImportOffersReply.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
     def Log(request,
             target,
             options=(),
@@ -473,6 +564,87 @@ class Custody:
             '/quorumkeep.custody.v1.Custody/Log',
             custody_dot_api_dot_custody__pb2.LogCall.SerializeToString,
             custody_dot_api_dot_custody__pb2.LogReply.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Enact(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/quorumkeep.custody.v1.Custody/Enact',
+            custody_dot_api_dot_custody__pb2.EnactCall.SerializeToString,
+            custody_dot_api_dot_custody__pb2.EnactReply.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Document(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/quorumkeep.custody.v1.Custody/Document',
+            custody_dot_api_dot_custody__pb2.DocumentCall.SerializeToString,
+            custody_dot_api_dot_custody__pb2.DocumentReply.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DraftFork(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/quorumkeep.custody.v1.Custody/DraftFork',
+            custody_dot_api_dot_custody__pb2.DraftForkCall.SerializeToString,
+            custody_dot_api_dot_custody__pb2.DraftForkReply.FromString,
             options,
             channel_credentials,
             insecure,

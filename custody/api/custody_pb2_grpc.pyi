@@ -50,7 +50,11 @@ class CustodyStub:
     Address: _grpc.UnaryUnaryMultiCallable[_custody_pb2.AddressCall, _custody_pb2.AddressReply]
     Status: _grpc.UnaryUnaryMultiCallable[_custody_pb2.StatusCall, _custody_pb2.StatusReply]
     ChangeKey: _grpc.UnaryUnaryMultiCallable[_custody_pb2.ChangeKeyCall, _custody_pb2.ChangeKeyReply]
+    ImportOffers: _grpc.UnaryUnaryMultiCallable[_custody_pb2.ImportOffersCall, _custody_pb2.ImportOffersReply]
     Log: _grpc.UnaryUnaryMultiCallable[_custody_pb2.LogCall, _custody_pb2.LogReply]
+    Enact: _grpc.UnaryUnaryMultiCallable[_custody_pb2.EnactCall, _custody_pb2.EnactReply]
+    Document: _grpc.UnaryUnaryMultiCallable[_custody_pb2.DocumentCall, _custody_pb2.DocumentReply]
+    DraftFork: _grpc.UnaryUnaryMultiCallable[_custody_pb2.DraftForkCall, _custody_pb2.DraftForkReply]
 
 @_typing.type_check_only
 class CustodyAsyncStub(CustodyStub):
@@ -64,7 +68,11 @@ class CustodyAsyncStub(CustodyStub):
     Address: _aio.UnaryUnaryMultiCallable[_custody_pb2.AddressCall, _custody_pb2.AddressReply]  # type: ignore[assignment]
     Status: _aio.UnaryUnaryMultiCallable[_custody_pb2.StatusCall, _custody_pb2.StatusReply]  # type: ignore[assignment]
     ChangeKey: _aio.UnaryUnaryMultiCallable[_custody_pb2.ChangeKeyCall, _custody_pb2.ChangeKeyReply]  # type: ignore[assignment]
+    ImportOffers: _aio.UnaryUnaryMultiCallable[_custody_pb2.ImportOffersCall, _custody_pb2.ImportOffersReply]  # type: ignore[assignment]
     Log: _aio.UnaryUnaryMultiCallable[_custody_pb2.LogCall, _custody_pb2.LogReply]  # type: ignore[assignment]
+    Enact: _aio.UnaryUnaryMultiCallable[_custody_pb2.EnactCall, _custody_pb2.EnactReply]  # type: ignore[assignment]
+    Document: _aio.UnaryUnaryMultiCallable[_custody_pb2.DocumentCall, _custody_pb2.DocumentReply]  # type: ignore[assignment]
+    DraftFork: _aio.UnaryUnaryMultiCallable[_custody_pb2.DraftForkCall, _custody_pb2.DraftForkReply]  # type: ignore[assignment]
 
 class CustodyServicer(metaclass=_abc_1.ABCMeta):
     @_abc_1.abstractmethod
@@ -131,10 +139,38 @@ class CustodyServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_custody_pb2.ChangeKeyReply, _abc.Awaitable[_custody_pb2.ChangeKeyReply]]: ...
 
     @_abc_1.abstractmethod
+    def ImportOffers(
+        self,
+        request: _custody_pb2.ImportOffersCall,
+        context: _ServicerContext,
+    ) -> _typing.Union[_custody_pb2.ImportOffersReply, _abc.Awaitable[_custody_pb2.ImportOffersReply]]: ...
+
+    @_abc_1.abstractmethod
     def Log(
         self,
         request: _custody_pb2.LogCall,
         context: _ServicerContext,
     ) -> _typing.Union[_custody_pb2.LogReply, _abc.Awaitable[_custody_pb2.LogReply]]: ...
+
+    @_abc_1.abstractmethod
+    def Enact(
+        self,
+        request: _custody_pb2.EnactCall,
+        context: _ServicerContext,
+    ) -> _typing.Union[_custody_pb2.EnactReply, _abc.Awaitable[_custody_pb2.EnactReply]]: ...
+
+    @_abc_1.abstractmethod
+    def Document(
+        self,
+        request: _custody_pb2.DocumentCall,
+        context: _ServicerContext,
+    ) -> _typing.Union[_custody_pb2.DocumentReply, _abc.Awaitable[_custody_pb2.DocumentReply]]: ...
+
+    @_abc_1.abstractmethod
+    def DraftFork(
+        self,
+        request: _custody_pb2.DraftForkCall,
+        context: _ServicerContext,
+    ) -> _typing.Union[_custody_pb2.DraftForkReply, _abc.Awaitable[_custody_pb2.DraftForkReply]]: ...
 
 def add_CustodyServicer_to_server(servicer: CustodyServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

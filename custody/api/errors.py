@@ -24,6 +24,8 @@ class Code(StrEnum):
     IDEMPOTENCY_CONFLICT = "idempotency-conflict"
     INITIATOR_CANNOT_APPROVE = "initiator-cannot-approve"
     APPROVAL_REFUSED = "approval-refused"
+    CHANGE_REFUSED = "change-refused"
+    UNKNOWN_DOCUMENT = "unknown-document"
     UNAUTHENTICATED = "unauthenticated"
     FORBIDDEN = "forbidden"
     UNAVAILABLE = "unavailable"

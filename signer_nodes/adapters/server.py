@@ -238,6 +238,8 @@ class NodeServer:
                 return await self._handler.finish(caller, call.finish)
             case "change_key":
                 return await self._handler.change_key(caller, call.change_key)
+            case "import_offer":
+                return await self._handler.import_offer(caller, call.import_offer)
             case "presign":
                 return await self._handler.presign(caller, call.presign)
             case "burn":

@@ -27,8 +27,9 @@ from policy.errors import (
 from signer_nodes import worker_frames as frames
 from signer_nodes import worker_wire as wire
 from signer_nodes.adapters.hardening import harden_process
-from signer_nodes.adapters.worker_keys import open_share, sealed_outcome, start_change
+from signer_nodes.adapters.worker_keys import backed_up, open_share, sealed_outcome, start_change
 from signer_nodes.adapters.worker_schnorr import nonces, partial_signatures
+from signer_nodes.backup_wire import BackupJob
 from signer_nodes.hsm.envelope import open_blob
 from signer_nodes.mpc.keyshare import KeyShare, PairState
 from signer_nodes.mpc.presign import PresignParameters, PresignResult, start_presign
@@ -78,8 +79,10 @@ def run_job(link: Link) -> None:
     try:
         link.send(frames.RESULT, *_outcome(link))
     except FaultyParticipant as error:
-        fault: dict[str, Json] = {"participant": int(error.participant), "ban": error.ban}
-        fault["reason"] = error.reason[:500]
+        if isinstance(error.participant, str):  # an importing dealer, who is no party of the run
+            link.send(frames.TROUBLE, f"the {error.participant} {error.reason}"[:500].encode())
+            return
+        fault: Json = {"participant": error.participant, "reason": error.reason[:500], "ban": error.ban}
         link.send(frames.FAULTY, canonical(fault))
     except UnknownFault as error:
         link.send(frames.UNKNOWN, error.investigation[:500].encode())
@@ -112,6 +115,8 @@ def _result(link: Link, job: Job, seed: bytes) -> list[bytes]:
             return nonces(job, seed).to_parts()
         case FinishJob():
             return partial_signatures(job).to_parts()
+        case BackupJob():
+            return backed_up(job, seed).to_parts()
         case _:
             assert_never(job)
 

@@ -5,10 +5,16 @@ Part of the worker program: it opens shares, so it is imported by no process tha
 
 import os
 
-from policy.errors import CallerError, InvariantError
+from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
+
+from policy.errors import CallerError, InvariantError, OperationalError, ProtocolError
+from signer_nodes.backup import make_backup
+from signer_nodes.backup_wire import BackupJob, BackupOutcome
+from signer_nodes.envelopes import import_info, open_envelope
 from signer_nodes.hsm.context import SealContext
 from signer_nodes.hsm.envelope import FILE_KEY_BYTES, NONCE_BYTES, open_blob, seal_blob
 from signer_nodes.mpc.dkg import KeygenParameters, KeygenResult
+from signer_nodes.mpc.imported import DealtShare, start_import
 from signer_nodes.mpc.keygen import start_keygen
 from signer_nodes.mpc.keyshare import KeyShare
 from signer_nodes.mpc.redeal import OldCommittee
@@ -32,6 +38,12 @@ def open_share(holding: Holding) -> KeyShare:
     return share
 
 
+def backed_up(job: BackupJob, seed: bytes) -> BackupOutcome:
+    """The backup of the share that the job brings."""
+    share = open_share(job.holding)
+    return BackupOutcome(make_backup(share, job.officers, quorum=job.quorum, randomness=seed))
+
+
 def start_change(job: KeyJob, seed: bytes) -> Rounds:
     """The machine of a key's run."""
     match job.change:
@@ -39,11 +51,26 @@ def start_change(job: KeyJob, seed: bytes) -> Rounds:
             return start_keygen(_parameters(job), seed)
         case "refresh":
             return start_refresh(_parameters(job), _held(job), randomness=seed)
+        case "import":
+            return _start_import(job, seed)
         case "reshare":
             share = open_share(job.holding) if job.holding is not None else None
             return start_reshare(_reshare_parameters(job), share, randomness=seed)
         case other:
             raise CallerError(f"no run begins an epoch by {other!r}")
+
+
+def _start_import(job: KeyJob, seed: bytes) -> Rounds:
+    """Open what the dealer sent. What is wrong with it is nobody's fault among the parties."""
+    if job.dealt is None:
+        raise CallerError("an import starts from a dealer's envelope")
+    info = import_info(job.session, job.suite, key_id=job.key_id, node=job.name)
+    try:
+        key = X25519PrivateKey.from_private_bytes(job.dealt.one_time_key)
+        dealt = DealtShare.from_bytes(open_envelope(key, job.dealt.envelope, info=info))
+        return start_import(_parameters(job), dealt, randomness=seed)
+    except ProtocolError as error:
+        raise OperationalError(f"the dealer's envelope is refused: {error}") from error
 
 
 def sealed_outcome(job: KeyJob, result: object) -> KeyOutcome:

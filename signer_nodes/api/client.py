@@ -227,8 +227,13 @@ class NodeClient:
         return await self.call(message, pb.FinishReply, timeout_s=timeout_s)
 
     async def change_key(self, message: pb.ChangeKey, *, timeout_s: float) -> pb.ChangeKeyReply:
-        """Have the node take part in generating a key."""
+        """Have the node take part in a run that begins a key's epoch."""
         return await self.call(message, pb.ChangeKeyReply, timeout_s=timeout_s)
+
+    async def import_offer(self, key_id: str, attempt: int, *, timeout_s: float = CALL_TIMEOUT_S) -> bytes:
+        """The node's signed offer of a one-time key for an import."""
+        call = pb.ImportOffer(key_id=key_id, attempt=attempt)
+        return (await self.call(call, pb.ImportOfferReply, timeout_s=timeout_s)).offer
 
     async def presign(self, message: pb.Presign, *, timeout_s: float) -> pb.PresignReply:
         """Have the node take part in a batch of presigning."""
@@ -253,6 +258,10 @@ class NodeClient:
     async def leave(self, statements: tuple[bytes, ...], *, timeout_s: float = CALL_TIMEOUT_S) -> None:
         """Have the node leave a branch on the statements of enough cosigners."""
         await self.call(pb.Leave(statements=statements), pb.LeaveReply, timeout_s=timeout_s)
+
+    async def leave_by_fork(self, entry: bytes, *, timeout_s: float = CALL_TIMEOUT_S) -> None:
+        """Have the node leave a branch on the administrators' fork entry."""
+        await self.call(pb.Leave(fork=entry), pb.LeaveReply, timeout_s=timeout_s)
 
     async def quorum(self, note: bytes, *, timeout_s: float = CALL_TIMEOUT_S) -> None:
         """Tell the node of a note with w cosignatures."""

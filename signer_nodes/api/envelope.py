@@ -20,6 +20,7 @@ What: TypeAlias = (
     | pb.Append
     | pb.Finish
     | pb.ChangeKey
+    | pb.ImportOffer
     | pb.Presign
     | pb.Burn
     | pb.Status

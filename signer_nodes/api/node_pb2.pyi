@@ -41,6 +41,7 @@ class Call(_message.Message):
     ABANDON_FIELD_NUMBER: _builtins.int
     LEAVE_FIELD_NUMBER: _builtins.int
     QUORUM_FIELD_NUMBER: _builtins.int
+    IMPORT_OFFER_FIELD_NUMBER: _builtins.int
     call: _builtins.int
     @_builtins.property
     def hello(self) -> Global___Hello: ...
@@ -68,6 +69,8 @@ class Call(_message.Message):
     def leave(self) -> Global___Leave: ...
     @_builtins.property
     def quorum(self) -> Global___Quorum: ...
+    @_builtins.property
+    def import_offer(self) -> Global___ImportOffer: ...
     def __init__(
         self,
         *,
@@ -85,12 +88,13 @@ class Call(_message.Message):
         abandon: Global___Abandon | None = ...,
         leave: Global___Leave | None = ...,
         quorum: Global___Quorum | None = ...,
+        import_offer: Global___ImportOffer | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["abandon", b"abandon", "append", b"append", "burn", b"burn", "change_key", b"change_key", "entries", b"entries", "finish", b"finish", "head", b"head", "hello", b"hello", "leave", b"leave", "presign", b"presign", "protocol", b"protocol", "quorum", b"quorum", "status", b"status", "what", b"what"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["abandon", b"abandon", "append", b"append", "burn", b"burn", "change_key", b"change_key", "entries", b"entries", "finish", b"finish", "head", b"head", "hello", b"hello", "import_offer", b"import_offer", "leave", b"leave", "presign", b"presign", "protocol", b"protocol", "quorum", b"quorum", "status", b"status", "what", b"what"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["abandon", b"abandon", "append", b"append", "burn", b"burn", "call", b"call", "change_key", b"change_key", "entries", b"entries", "finish", b"finish", "head", b"head", "hello", b"hello", "leave", b"leave", "presign", b"presign", "protocol", b"protocol", "quorum", b"quorum", "status", b"status", "what", b"what"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["abandon", b"abandon", "append", b"append", "burn", b"burn", "call", b"call", "change_key", b"change_key", "entries", b"entries", "finish", b"finish", "head", b"head", "hello", b"hello", "import_offer", b"import_offer", "leave", b"leave", "presign", b"presign", "protocol", b"protocol", "quorum", b"quorum", "status", b"status", "what", b"what"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_what: _TypeAlias = _typing.Literal["hello", "head", "entries", "append", "finish", "change_key", "presign", "burn", "status", "protocol", "abandon", "leave", "quorum"]  # noqa: Y015
+    _WhichOneofReturnType_what: _TypeAlias = _typing.Literal["hello", "head", "entries", "append", "finish", "change_key", "presign", "burn", "status", "protocol", "abandon", "leave", "quorum", "import_offer"]  # noqa: Y015
     _WhichOneofArgType_what: _TypeAlias = _typing.Literal["what", b"what"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_what) -> _WhichOneofReturnType_what | None: ...
 
@@ -115,6 +119,7 @@ class Reply(_message.Message):
     ABANDON_FIELD_NUMBER: _builtins.int
     LEAVE_FIELD_NUMBER: _builtins.int
     QUORUM_FIELD_NUMBER: _builtins.int
+    IMPORT_OFFER_FIELD_NUMBER: _builtins.int
     call: _builtins.int
     @_builtins.property
     def refusal(self) -> Global___Refusal: ...
@@ -144,6 +149,8 @@ class Reply(_message.Message):
     def leave(self) -> Global___LeaveReply: ...
     @_builtins.property
     def quorum(self) -> Global___QuorumReply: ...
+    @_builtins.property
+    def import_offer(self) -> Global___ImportOfferReply: ...
     def __init__(
         self,
         *,
@@ -162,12 +169,13 @@ class Reply(_message.Message):
         abandon: Global___AbandonReply | None = ...,
         leave: Global___LeaveReply | None = ...,
         quorum: Global___QuorumReply | None = ...,
+        import_offer: Global___ImportOfferReply | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["abandon", b"abandon", "append", b"append", "burn", b"burn", "change_key", b"change_key", "entries", b"entries", "finish", b"finish", "head", b"head", "hello", b"hello", "leave", b"leave", "presign", b"presign", "protocol", b"protocol", "quorum", b"quorum", "refusal", b"refusal", "status", b"status", "what", b"what"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["abandon", b"abandon", "append", b"append", "burn", b"burn", "change_key", b"change_key", "entries", b"entries", "finish", b"finish", "head", b"head", "hello", b"hello", "import_offer", b"import_offer", "leave", b"leave", "presign", b"presign", "protocol", b"protocol", "quorum", b"quorum", "refusal", b"refusal", "status", b"status", "what", b"what"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["abandon", b"abandon", "append", b"append", "burn", b"burn", "call", b"call", "change_key", b"change_key", "entries", b"entries", "finish", b"finish", "head", b"head", "hello", b"hello", "leave", b"leave", "presign", b"presign", "protocol", b"protocol", "quorum", b"quorum", "refusal", b"refusal", "status", b"status", "what", b"what"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["abandon", b"abandon", "append", b"append", "burn", b"burn", "call", b"call", "change_key", b"change_key", "entries", b"entries", "finish", b"finish", "head", b"head", "hello", b"hello", "import_offer", b"import_offer", "leave", b"leave", "presign", b"presign", "protocol", b"protocol", "quorum", b"quorum", "refusal", b"refusal", "status", b"status", "what", b"what"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_what: _TypeAlias = _typing.Literal["refusal", "hello", "head", "entries", "append", "finish", "change_key", "presign", "burn", "status", "protocol", "abandon", "leave", "quorum"]  # noqa: Y015
+    _WhichOneofReturnType_what: _TypeAlias = _typing.Literal["refusal", "hello", "head", "entries", "append", "finish", "change_key", "presign", "burn", "status", "protocol", "abandon", "leave", "quorum", "import_offer"]  # noqa: Y015
     _WhichOneofArgType_what: _TypeAlias = _typing.Literal["what", b"what"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_what) -> _WhichOneofReturnType_what | None: ...
 
@@ -574,10 +582,13 @@ class ChangeKey(_message.Message):
     ATTEMPT_FIELD_NUMBER: _builtins.int
     CHANGE_FIELD_NUMBER: _builtins.int
     DEALERS_FIELD_NUMBER: _builtins.int
+    ENVELOPE_FIELD_NUMBER: _builtins.int
     key_id: _builtins.str
     attempt: _builtins.int
     change: _builtins.str
     """"generate", "import", "refresh", "reshare" """
+    envelope: _builtins.bytes
+    """in an import, what the dealer sealed to this node"""
     @_builtins.property
     def dealers(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """in a resharing, in order of name"""
@@ -589,14 +600,59 @@ class ChangeKey(_message.Message):
         attempt: _builtins.int = ...,
         change: _builtins.str = ...,
         dealers: _abc.Iterable[_builtins.str] | None = ...,
+        envelope: _builtins.bytes = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "change", b"change", "dealers", b"dealers", "key_id", b"key_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "change", b"change", "dealers", b"dealers", "envelope", b"envelope", "key_id", b"key_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ChangeKey: _TypeAlias = ChangeKey  # noqa: Y015
+
+@_typing.final
+class ImportOffer(_message.Message):
+    """A one-time key of this node, for whoever splits a private key for it."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    KEY_ID_FIELD_NUMBER: _builtins.int
+    ATTEMPT_FIELD_NUMBER: _builtins.int
+    key_id: _builtins.str
+    attempt: _builtins.int
+    def __init__(
+        self,
+        *,
+        key_id: _builtins.str = ...,
+        attempt: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "key_id", b"key_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ImportOffer: _TypeAlias = ImportOffer  # noqa: Y015
+
+@_typing.final
+class ImportOfferReply(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    OFFER_FIELD_NUMBER: _builtins.int
+    offer: _builtins.bytes
+    """canonical {"body","signature"}"""
+    def __init__(
+        self,
+        *,
+        offer: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["offer", b"offer"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ImportOfferReply: _TypeAlias = ImportOfferReply  # noqa: Y015
 
 @_typing.final
 class ChangeKeyReply(_message.Message):

@@ -7,6 +7,7 @@ import subprocess
 import tomllib
 from pathlib import Path
 
+import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
@@ -54,6 +55,35 @@ def test_every_node_package_is_held_to_its_content() -> None:
     assert packages
     assert all(package["integrity"].startswith("sha512-") for package in packages.values())
     assert not any("resolved" in package for package in packages.values())
+
+
+def test_the_local_chain_comes_for_amd64_and_arm64_whatever_node_there_is() -> None:
+    wanted = {f"@foundry-rs/anvil-linux-{machine}": machine for machine in ("amd64", "arm64")}
+    named = json.loads(read("package.json"))["optionalDependencies"]
+    lock = json.loads(read("package-lock.json"))["packages"]
+    locked = {name: lock[f"node_modules/{name}"] for name in wanted}
+
+    assert (
+        set(named) == set(wanted) == {name.removeprefix("node_modules/") for name in lock if "anvil" in name}
+    )
+    assert {name: package["version"] for name, package in locked.items()} == named
+    assert [package["cpu"] for package in locked.values()] == [["x64"], ["arm64"]]
+    assert not any("engines" in package for package in locked.values()), "see CONTRIBUTING.md"
+
+
+@pytest.mark.parametrize("machine", ["this one", "another one"])
+def test_setup_says_plainly_that_no_local_chain_fits(tmp_path: Path, machine: str) -> None:
+    script = re.sub(r"(?m)^(set_up_\w+|mapfile.*|\[ .*)$", "", read("deploy/setup.sh"))
+    program = tmp_path / "node_modules" / "@foundry-rs" / "anvil-linux-amd64" / "bin" / "anvil"
+    program.parent.mkdir(parents=True)
+    (tmp_path / "node_modules" / ".bin").mkdir()
+    program.write_text("#!/bin/sh\n" if machine == "this one" else "built for another processor\n")
+    program.chmod(0o755)
+    linked = ["bash", "-c", f"{script}\ncd {tmp_path}\nlink_anvil", str(REPOSITORY / "deploy" / "setup.sh")]
+    ran = subprocess.run(linked, cwd=REPOSITORY, capture_output=True, text=True, check=False)
+
+    assert (ran.returncode == 0) == (tmp_path / "node_modules/.bin/anvil").exists() == (machine == "this one")
+    assert ("it comes for Linux on amd64 and arm64" in ran.stderr) == (machine == "another one")
 
 
 def test_the_stubs_are_what_the_proto_files_generate(tmp_path: Path) -> None:

@@ -129,6 +129,9 @@ class Echo:
     async def change_key(self, caller: Caller, call: pb.ChangeKey) -> pb.ChangeKeyReply:
         raise OperationalError("the token is away: put it back")
 
+    async def import_offer(self, caller: Caller, call: pb.ImportOffer) -> pb.ImportOfferReply:
+        return pb.ImportOfferReply(offer=call.key_id.encode())
+
     async def presign(self, caller: Caller, call: pb.Presign) -> pb.PresignReply:
         raise Refused("banned", "a pair of this set is banned")
 

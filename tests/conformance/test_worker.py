@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 
 from policy import schnorr
 from policy.errors import CallerError, FaultyParticipant, MalformedError, OperationalError, UnknownFault
@@ -22,11 +23,16 @@ from policy.suites import FROST_ED25519, FROST_TAPROOT
 from signer_nodes import worker_frames as frames
 from signer_nodes import worker_wire as wire
 from signer_nodes.adapters.worker import WorkerSession, WorkerTemplate, start_template
+from signer_nodes.backup import parse_backup
+from signer_nodes.backup_wire import BackupJob, BackupOutcome
 from signer_nodes.hsm.envelope import open_blob
+from signer_nodes.mpc.curve import base_mul
 from signer_nodes.mpc.keyshare import KeyShare
 from signer_nodes.mpc.nonces import NoncePair
 from signer_nodes.mpc.presignature import Presignature
+from signer_nodes.officers import Officer
 from signer_nodes.ports import Workers
+from signer_nodes.rebuild import recover
 from signer_nodes.schnorr_wire import FinishItem, FinishJob, FinishOutcome, NonceJob, Unsigned
 from signer_nodes.worker_frames import FileSealed, Holding
 from signer_nodes.worker_wire import KeyJob, KeyOutcome, PresignJob, PresignOutcome
@@ -161,9 +167,34 @@ async def test_nonces_and_partial_signatures_of_schnorr_add_up(template: WorkerT
     assert answers[3][1] == Unsigned(0, "the opening relayed as ours is not ours")
 
 
-async def alone(template: WorkerTemplate, job: NonceJob | FinishJob) -> Any:
+async def alone(template: WorkerTemplate, job: NonceJob | FinishJob | BackupJob) -> Any:
     """What comes of a job that needs no peer."""
     return await (await template.start(job, randomness=bytes(32), timeout_s=10)).result()
+
+
+async def test_backups_of_enough_nodes_give_the_key_off_line(template: WorkerTemplate) -> None:
+    outcomes = await generate(template)
+    key = X25519PrivateKey.generate()
+    officers = (Officer("olga", key.public_key().public_bytes_raw()),)
+
+    made: list[BackupOutcome] = [
+        await alone(template, BackupJob(b"b" * 32, Holding(outcome.context, share_of(outcome)), officers, 1))
+        for outcome in outcomes[:2]
+    ]
+    backups = {str(number): parse_backup(outcome.backup) for number, outcome in enumerate(made)}
+    found = recover(backups, {"olga": key})
+
+    assert base_mul(int.from_bytes(found.private_key, "big")) == outcomes[0].group_key
+    assert [backup.public.node for backup in backups.values()] == list(NAMES[:2])
+
+
+async def test_a_blob_under_another_context_is_not_backed_up(template: WorkerTemplate) -> None:
+    outcome = (await generate(template))[0]
+    officers = (Officer("olga", X25519PrivateKey.generate().public_key().public_bytes_raw()),)
+    holding = Holding(replace(outcome.context, epoch=1), share_of(outcome))
+
+    with pytest.raises(OperationalError, match="does not open"):
+        await alone(template, BackupJob(b"b" * 32, holding, officers, 1))
 
 
 async def test_share_leaves_the_worker_sealed_only(template: WorkerTemplate) -> None:

@@ -34,12 +34,12 @@ from policy.intent import Intent, Request
 from policy.log.checkpoint import cosignature, cosignature_message, parse_checkpoint, parse_note
 from policy.log.merkle import frontier_at, leaf_hash, leaf_reader
 from policy.log.note import Note
-from policy.roster import verify_statement
+from policy.roster import parse_roster, verify_statement
 from policy.state import Job, JobStatus
 from signer_nodes.mpc.curve import Q, base_mul
 from signer_nodes.mpc.ecdsa import partial_signature
 from signer_nodes.mpc.presignature import Presignature, presignature_id, rho_commitment
-from signer_nodes.witness import Branch, parse_branch
+from signer_nodes.witness import Branch, Cosigner, Identity, check_fork, parse_branch
 
 ORIGIN = "log.example.com/test"
 NODES = ("node-a", "node-b", "node-c")
@@ -66,8 +66,12 @@ def authenticator(name: str) -> SoftwareAuthenticator:
     return SoftwareAuthenticator.create("example.com", "https://custody.example.com", randomness=randomness)
 
 
-def roster_document() -> dict[str, Json]:
+def roster_document(**changed: Json) -> dict[str, Json]:
     """Three nodes and a witness, w = 3, f = 1; one backend, two operators, one administrator."""
+    return {**_roster(), **changed}
+
+
+def _roster() -> dict[str, Json]:
     return {
         "cosigners": [
             {"name": n, "key": public(n).hex(), "role": "witness" if n == "witness" else "node"}
@@ -130,11 +134,13 @@ def policy_document(token: str | None = None) -> dict[str, Json]:
     }
 
 
-def genesis_entry(policy: Json, *, time_ms: int = 1_000) -> bytes:
-    """The first entry, signed by the administrator."""
-    body: Json = {"origin": ORIGIN, "rules": 1, "roster": roster_document(), "policy": policy}
-    signature = identity("admin").sign(statement("genesis", body))
-    return make_entry("genesis", time_ms, body=body, signatures=signature_list({"admin": signature}))
+def genesis_entry(policy: Json, *, time_ms: int = 1_000, roster: Json | None = None) -> bytes:
+    """The first entry, signed by every administrator of its roster."""
+    document = roster or roster_document()
+    body: Json = {"origin": ORIGIN, "rules": 1, "roster": document, "policy": policy}
+    message = statement("genesis", body)
+    signed = {name: identity(name).sign(message) for name in parse_roster(document).administrators}
+    return make_entry("genesis", time_ms, body=body, signatures=signature_list(signed))
 
 
 def make_request(
@@ -311,13 +317,19 @@ class FakeNode:
         self._check_up()
         if self.mute:
             raise OperationalError(f"{self.name} gives no partial signatures")
-        partials = [self._partial(self.tip.state.jobs[job.job], dict(job.rhos)) for job in jobs]
+        partials = [
+            self._partial(self.tip.state.jobs[job.job], {name: rho for _, name, rho in job.rhos})
+            for job in jobs
+        ]
         return Finished(tuple(partials), ())
 
     async def change_key(self, order: KeyOrder) -> tuple[bytes, bytes]:
         self._check_up()
         body = self._dealer.key_body()
         return canonical(body), identity(self.name).sign(statement("keygen", body))
+
+    async def import_offer(self, key: str, attempt: int) -> bytes:
+        raise ProtocolError(f"{self.name} takes in no key from outside")
 
     async def presign(
         self, key: str, signers: tuple[str, ...], *, batch_id: int, batch: int
@@ -365,8 +377,24 @@ class FakeNode:
         leaves = [leaf_hash(entry) for entry in self.log]
         if len(names - {self.name}) < 3 or branch.entry != leaves[branch.q_size]:
             raise ProtocolError("too few statements, or of another branch")
+        self._go_back(branch.q_size)
+
+    async def leave_by_fork(self, entry: bytes) -> None:
+        self._check_up()
+        leaves = [leaf_hash(one) for one in self.log]
+        known = parse_checkpoint(parse_note(self.quorum_note, 10_000).body) if self.quorum_note else None
+        cosigner = Cosigner(
+            Identity(self.name, ORIGIN, leaves[0], public("log")),
+            self.tip.state,
+            self.tip.frontier,
+            ((1, self.tip.state.roster),),
+            known,
+        )
+        self._go_back(check_fork(cosigner, entry, root_at=lambda size: _root(leaves, size)))
+
+    def _go_back(self, size: int) -> None:
         self.floor = len(self.log)
-        self.log, self.tip, self.note = self.log[: branch.q_size], EMPTY, None
+        self.log, self.tip, self.note = self.log[:size], EMPTY, None
         for entry in self.log:
             self.tip, _ = extend(self.tip, entry)
 
@@ -405,7 +433,8 @@ class FakeNode:
             raise ProtocolError(f"job {job.job_id.hex()} is not to be signed")
         if job.job_id not in self._sent:
             presignature = self._pool.pop(job.presignatures[0])
-            task = SigningTask(job.signing_hash, job.tweak, job.derived_key, job.job_id, 0)
+            (signing,) = job.signings
+            task = SigningTask(signing.message, signing.tweak, signing.public_key, job.job_id, 0)
             parties = {NODES.index(name) + 1: rho for name, rho in rhos.items()}
             self._sent[job.job_id] = partial_signature(presignature, rhos=parties, task=task).to_bytes()
         return PartialSignature(job.job_id, 0, self._sent[job.job_id])

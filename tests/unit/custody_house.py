@@ -112,12 +112,12 @@ class FakeChain:
 class House:
     """The nodes, the chain and the folder that outlive a coordinator, and the one that runs now."""
 
-    def __init__(self, folder: Path, *, policy: "Json | None" = None) -> None:
+    def __init__(self, folder: Path, *, policy: "Json | None" = None, roster: "Json | None" = None) -> None:
         self.folder = folder
         self.dealer = Dealer()
         self.nodes = {name: FakeNode(name, self.dealer) for name in COSIGNERS}
         self.chain: Chain = FakeChain()
-        self.genesis = genesis_entry(policy if policy is not None else policy_document())
+        self.genesis = genesis_entry(policy if policy is not None else policy_document(), roster=roster)
         self.patience = Patience(0, 0)
         self.now_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000
         self.around_database: Callable[[Database], Database] = lambda database: database
@@ -135,7 +135,7 @@ class House:
             sequencer=Sequencer(database, replication, log_key=key, now_ms=self.now_ms, metrics=metrics),
             replication=replication,
             duties=Duties(database, now_ms=self.now_ms, metrics=metrics),
-            pools=Pools(database, nodes, sizes=PoolSizes(4, 8), now_ms=self.now_ms, metrics=metrics),
+            pools=Pools(database, nodes, sizes=PoolSizes(4, 8, 8, 2), now_ms=self.now_ms, metrics=metrics),
             signing=signing,
             slots=Slots(),
             nodes=nodes,

@@ -26,7 +26,8 @@ def commands(parser: argparse.ArgumentParser, words: tuple[str, ...] = ()) -> It
 
 
 ALL = tuple(commands(build_parser()))
-OWN = tuple(words for words in ALL if words[0] != "node")
+PASSED_ON = {("key", "backup"), ("key", "recover")}
+OWN = tuple(words for words in ALL if words[0] != "node" and words not in PASSED_ON)
 
 
 @pytest.mark.parametrize("words", OWN, ids=" ".join)
@@ -92,3 +93,4 @@ def test_the_arguments_of_a_node_go_to_its_program_untouched() -> None:
     given = ["--config", "node-a/config.toml", "--pin-fd", "3", "--json"]
 
     assert build_parser().parse_args(["node", "doctor", *given]).rest == given
+    assert build_parser().parse_args(["key", "recover", "a.backup", *given]).rest == ["a.backup", *given]

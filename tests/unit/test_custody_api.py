@@ -15,7 +15,8 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from custody.adapters.api_server import CustodyServicer, ServerTls, start_server
 from custody.adapters.identity import boot_credentials
 from custody.client import Caller, CallRefused, CustodyClient, Endpoint
-from policy.encoding import Json
+from policy.encoding import Json, statement
+from policy.entries import signature_list
 from tests.unit.custody_cluster import (
     ETHER,
     ORIGIN,
@@ -23,6 +24,7 @@ from tests.unit.custody_cluster import (
     complete_approval,
     identity,
     make_request,
+    policy_document,
 )
 from tests.unit.custody_house import House, Running
 
@@ -188,6 +190,36 @@ async def test_people_can_ask_where_things_stand(door: Door) -> None:
     assert [(key["key"], key["epoch"], key["gap"]) for key in keys] == [("hot", 0, "")]
     assert (address.path, address.chain) == ("m/0/0", "evm:31337")
     assert note.startswith(ORIGIN.encode())
+
+
+async def test_an_administrator_freezes_and_unfreezes_through_the_door(door: Door) -> None:
+    def order(kind: str, target: str) -> tuple[Json, dict[str, Json]]:
+        body: Json = {"origin": ORIGIN, "target": target, "reason": "a test"}
+        signature = identity("admin").sign(statement(kind, body))
+        return body, {"signatures": signature_list({"admin": signature})}
+
+    body, proof = order("freeze", "00" * 32)
+    stranger = await door.refusal("shop", lambda client: client.enact("freeze", body, proof=proof))
+    frozen = await door.ask("admin", lambda client: client.enact("freeze", body, proof=proof))
+    status = await door.ask("admin", lambda client: client.status())
+    again = order("unfreeze", str(status["freeze"]))
+    await door.ask("admin", lambda client: client.enact("unfreeze", again[0], proof=again[1]))
+
+    assert stranger == "forbidden"
+    assert (status["frozen"], status["freeze"]) == (True, frozen["subject"])
+    assert (await door.ask("admin", lambda client: client.status()))["frozen"] is False
+
+
+async def test_an_administrator_reads_what_is_in_force_by_its_hash(door: Door) -> None:
+    status = await door.ask("admin", lambda client: client.status())
+    wanted = bytes.fromhex(str(status["policy"]))
+    found = await door.ask("admin", lambda client: client.document(wanted))
+
+    assert found == ("policy", policy_document())
+    assert await door.refusal("admin", lambda client: client.document(bytes(32))) == "unknown-document"
+    assert await door.refusal("otto", lambda client: client.document(wanted)) == "forbidden"
+    assert await door.refusal("admin", lambda client: client.draft_fork("node-a")) == "change-refused"
+    assert await door.refusal("otto", lambda client: client.draft_fork("node-a")) == "forbidden"
 
 
 async def test_another_server_certificate_is_not_accepted(door: Door) -> None:

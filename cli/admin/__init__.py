@@ -1,0 +1,1 @@
+"""What administrators draw up, sign and hand in: policies, rosters, vetoes, freezes, versions, forks."""

@@ -1,0 +1,44 @@
+"""What the arguments of commands have in common. Imports nothing of ours, as ``cli.parser``."""
+
+import argparse
+from argparse import ArgumentParser
+from typing import TypeAlias
+
+Commands: TypeAlias = "argparse._SubParsersAction[ArgumentParser]"
+
+
+def new_command(
+    commands: Commands, name: str, *, function: str, what: str, example: str, add_help: bool = True
+) -> ArgumentParser:
+    """A command that runs ``function`` of a module, ``module:function``; every one explains itself."""
+    command = commands.add_parser(
+        name, help=what, description=f"{what}.", epilog=f"example: {example}", add_help=add_help
+    )
+    command.set_defaults(function=function, json=False)
+    if add_help:
+        command.add_argument("--json", action="store_true", help="print one JSON object on standard output")
+    return command
+
+
+def new_group(commands: Commands, name: str, *, what: str) -> Commands:
+    """Commands under one word."""
+    group = commands.add_parser(name, help=what, description=f"{what}.")
+    return group.add_subparsers(title="commands", metavar="COMMAND", required=True)
+
+
+def needs_dir(command: ArgumentParser) -> None:
+    """It works in a folder."""
+    command.add_argument("--dir", required=True, help="the folder")
+
+
+def needs_card(command: ArgumentParser) -> None:
+    """It takes somebody's card, by its fingerprint."""
+    command.add_argument("card", help="the card's file")
+    command.add_argument("--fingerprint", required=True, help="as its owner said it to you")
+    needs_dir(command)
+
+
+def needs_identity(command: ArgumentParser, who: str) -> None:
+    """Somebody asks the coordinator."""
+    command.add_argument("--as", dest="identity", required=True, metavar="DIR", help=f"the folder of {who}")
+    command.add_argument("--client", default="", help="the deployment's client.json ($QUORUMKEEP_CLIENT)")

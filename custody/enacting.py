@@ -1,0 +1,158 @@
+"""What administrators sign, on its way into the log; and changes that are due, into effect.
+
+What the log would not take in is refused and not logged. A call may be repeated, as after a lost answer:
+what is done already is answered as done. Nothing here is authority: the fold decides, at every node.
+"""
+
+import asyncio
+import logging
+from dataclasses import dataclass
+from typing import assert_never
+
+from custody.api.errors import CallRefused, Code
+from custody.candidates import Candidate
+from custody.forking import hand_over
+from custody.parts import Parts
+from policy import entries as e
+from policy.encoding import Json, document_hash, parse_canonical
+from policy.errors import CallerError, MalformedError
+from policy.fields import Fields
+from policy.governance import RULES_SUPPORTED, change_hash
+from policy.roster import parse_roster
+from policy.state import State
+
+KINDS = ("policy", "roster", "veto", "freeze", "unfreeze", "version", "fork")
+COSIGNED_S = 2.0
+SWEEP_S = 0.5
+_LOG = logging.getLogger(__name__)
+_Enacted = e.ChangeEntry | e.OrderEntry | e.VersionEntry | e.ForkEntry
+
+
+@dataclass(frozen=True, slots=True)
+class Signed:
+    """What a caller hands in: canonical bytes of a body, and of what proves it."""
+
+    kind: str
+    body: bytes
+    proof: bytes
+
+
+async def enact(parts: Parts, signed: Signed) -> dict[str, Json]:
+    """Put what administrators signed into the log; what came of it. Raises ``CallRefused``.
+
+    ``effective_ms`` is when a change takes effect, 0 where nothing waits; ``cosigned`` says whether w
+    cosigners have it already.
+    """
+    entry, candidate = _read(signed)
+    done = _done(parts.sequencer.state, entry)
+    subject = await _log(parts, entry, candidate) if done is None else done
+    left: dict[str, Json] = {}
+    if isinstance(entry, e.ForkEntry):
+        left.update(await hand_over(parts, candidate))
+    cosigned = await parts.replication.reached(parts.sequencer.state.size, COSIGNED_S)
+    pending = parts.sequencer.state.pending
+    return {
+        "kind": signed.kind,
+        "subject": subject.hex(),
+        "effective_ms": max((c.effective_ms for c in pending if c.document_hash == subject), default=0),
+        "was_done": done is not None,
+        "cosigned": cosigned,
+        "left": left,
+    }
+
+
+def document(state: State, wanted: bytes) -> tuple[str, Json]:
+    """The policy or roster with this hash, in force or pending; its kind first. Raises ``CallRefused``."""
+    known = {change.document_hash: (change.kind, change.document) for change in state.pending}
+    known[state.policy_hash] = ("policy", state.policy_document)
+    known[state.roster_hash] = ("roster", state.roster_document)
+    if wanted not in known:
+        raise CallRefused(
+            Code.UNKNOWN_DOCUMENT,
+            f"no policy or roster in force or pending has the hash {wanted.hex()}: status lists them",
+        )
+    return known[wanted]
+
+
+async def run(parts: Parts) -> None:
+    """Put changes into effect when they are due, also while nothing else is logged, until cancelled."""
+    while True:
+        state, now_ms = parts.sequencer.state, parts.now_ms()
+        if any(change.effective_ms <= now_ms for change in state.pending):
+            outcome = await parts.sequencer.log(_moment(state.origin))
+            _LOG.info("a change was due: %s", outcome.reason)
+        await asyncio.sleep(SWEEP_S)
+
+
+async def _log(parts: Parts, entry: _Enacted, candidate: Candidate) -> bytes:
+    """What the entry is about, once it is durable."""
+    _check(parts, entry)
+    outcome = await parts.sequencer.log(candidate)
+    if not outcome.accepted:
+        raise CallRefused(Code.CHANGE_REFUSED, f"{outcome.reason}: nothing was logged")
+    return outcome.subject
+
+
+def _moment(origin: str) -> Candidate:
+    """An entry that nobody signed: it has no effect but that the log's time reaches the present."""
+    body: Json = {"origin": origin, "target": bytes(32).hex(), "reason": "a change is due"}
+    return Candidate("veto", body, {"signatures": []}, only_time=True)
+
+
+def _read(signed: Signed) -> tuple[_Enacted, Candidate]:
+    """The entry as it would stand in the log, but for its time."""
+    if signed.kind not in KINDS:
+        raise CallRefused(Code.MALFORMED, f"{signed.kind[:64]!r} is none of {', '.join(KINDS)}")
+    try:
+        body = parse_canonical(signed.body, bytes_max=e.ENTRY_BYTES_MAX)
+        fields = Fields(parse_canonical(signed.proof, bytes_max=e.ENTRY_BYTES_MAX), "proof")
+        names = ("signatures", "burns") if signed.kind == "fork" else ("signatures",)
+        proof = {name: fields.raw(name) for name in names}
+        fields.done()
+        entry = e.parse_entry(e.make_entry(signed.kind, 0, body=body, **proof)).entry
+    except (MalformedError, CallerError) as error:
+        raise CallRefused(Code.MALFORMED, f"{error}: draw it up with quorumkeep admin draft") from error
+    if not isinstance(entry, _Enacted):
+        raise CallRefused(Code.MALFORMED, f"a {signed.kind} entry is not the administrators'")
+    return entry, Candidate(signed.kind, body, proof)
+
+
+def _done(state: State, entry: _Enacted) -> bytes | None:
+    """What the entry is about, if what it asks for is so already; else None."""
+    match entry:
+        case e.ChangeEntry():
+            digest = document_hash(entry.kind, entry.document)
+            here = {change.document_hash for change in state.pending} | {state.policy_hash, state.roster_hash}
+            taken = change_hash(entry.kind, entry.body) in state.changes
+            return digest if taken and digest in here else None
+        case e.OrderEntry():
+            ended = entry.kind == "unfreeze" and not state.frozen and state.freeze != bytes(32)
+            return entry.target if ended and entry.target == state.freeze else None
+        case e.VersionEntry():
+            return str(entry.rules).encode() if entry.rules == state.rules else None
+        case e.ForkEntry():
+            return None
+        case _:
+            assert_never(entry)
+
+
+def _check(parts: Parts, entry: _Enacted) -> None:
+    """What this coordinator could not live with, whoever signed it."""
+    if isinstance(entry, e.VersionEntry) and entry.rules > RULES_SUPPORTED:
+        raise CallRefused(
+            Code.CHANGE_REFUSED,
+            f"this coordinator's program has rules {RULES_SUPPORTED}, not {entry.rules}: upgrade it first",
+        )
+    if isinstance(entry, e.ChangeEntry) and entry.kind == "roster":
+        try:
+            same_key = parse_roster(entry.document).log_key == parts.log_key.public_key
+        except MalformedError as error:
+            raise CallRefused(Code.MALFORMED, str(error)) from error
+        if not same_key:
+            raise CallRefused(
+                Code.CHANGE_REFUSED, "the roster names another log key: the log's key cannot be changed yet"
+            )
+    if isinstance(entry, e.ForkEntry) and not any(
+        follower.diverged for follower in parts.replication.followers.values()
+    ):
+        raise CallRefused(Code.CHANGE_REFUSED, "no cosigner is on another branch: look at quorumkeep status")
