@@ -13,6 +13,8 @@ from policy.keys import key_admission_gap
 from policy.state import KeyRecord, State
 
 QUORUM_TIMEOUT_S = 10.0
+CONNECT_TIMEOUT_MS = 10_000
+CONNECT_PAUSE_S = 0.1
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +27,7 @@ class Import:
 
 async def import_offers(parts: Parts, key: str) -> tuple[int, list[bytes]]:
     """The nodes' offers to take in an existing key: the attempt they are for, and one offer a node."""
-    names = _reachable(parts, _parties(parts.sequencer.state, key, IMPORT, ()))
+    names = await _reachable(parts, _parties(parts.sequencer.state, key, IMPORT, ()))
     attempt = parts.now_ms()
     try:
         offers = await asyncio.gather(*(parts.nodes[name].import_offer(key, attempt) for name in names))
@@ -43,7 +45,7 @@ async def change_key(parts: Parts, key: str, *, change: str, dealt: Import | Non
         raise OperationalError("an import, and nothing else, brings envelopes: ask for offers first")
     state = parts.sequencer.state
     dealers = _dealers(parts, state, key) if change == RESHARE else ()
-    names = _reachable(parts, _parties(state, key, change, dealers))
+    names = await _reachable(parts, _parties(state, key, change, dealers))
     if dealt is None:
         order = KeyOrder(key, change, parts.now_ms(), dealers)
     else:
@@ -78,10 +80,16 @@ def key_report(state: State, key: KeyRecord) -> Json:
     }
 
 
-def _reachable(parts: Parts, names: tuple[str, ...]) -> tuple[str, ...]:
+async def _reachable(parts: Parts, names: tuple[str, ...]) -> tuple[str, ...]:
+    """Wait a moment for every party to be connected: a run with one away costs everybody its time limit."""
     missing = [name for name in names if name not in parts.nodes]
     if missing:
         raise OperationalError(f"no address of {', '.join(missing)} is configured: add it under [nodes]")
+    deadline_ms = parts.now_ms() + CONNECT_TIMEOUT_MS
+    while down := [name for name in names if not parts.nodes[name].boot]:
+        if parts.now_ms() >= deadline_ms:
+            raise OperationalError(f"{', '.join(down)} cannot be reached: start it, and nothing has changed")
+        await asyncio.sleep(CONNECT_PAUSE_S)
     return names
 
 
