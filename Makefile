@@ -3,15 +3,17 @@ SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup test test-slow lint types proto demo
+.PHONY: help setup test test-slow adversarial fuzz vectors lint types proto demo
 MAKEFLAGS += --no-print-directory
 
 BIN := .venv/bin
 PROTOS = $(wildcard signer_nodes/api/*.proto custody/api/*.proto)
 ARGS ?=
+SECONDS ?= 60
+TARGETS ?=
 
 help: ## print this list
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "make %-10s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "make %-11s %s\n", $$1, $$2}'
 
 setup: ## install what is missing: Debian packages, .venv, node_modules (quick when nothing is)
 	@deploy/setup.sh
@@ -21,6 +23,16 @@ test: lint types ## everything a change must pass: lint, types, layers, and all 
 
 test-slow: setup ## the tests marked slow
 	$(BIN)/pytest -n 2 -m slow
+
+adversarial: setup ## the larger sweeps of attacks on the protocols
+	$(BIN)/pytest -n 2 -m slow tests/protocols
+
+fuzz: setup ## fuzz every decoder; SECONDS=60 each, some by TARGETS="evm note"
+	@$(BIN)/python -c 'import atheris' 2>/dev/null || $(BIN)/pip install -q -c constraints.txt -e '.[fuzz]'
+	@$(BIN)/python -m tests.fuzz.run --seconds $(SECONDS) $(TARGETS)
+
+vectors: setup ## regenerate the transcripts in tests/vectors
+	$(BIN)/python -m tests.vectors.make_transcripts
 
 lint: setup ## ruff (rules and format) and the layers (import-linter)
 	$(BIN)/ruff check .

@@ -113,7 +113,10 @@ def signing_view(task: SchnorrTask, openings: Mapping[int, bytes]) -> SigningVie
     suite = ciphersuite(task.suite)
     commitments = {party: _commitments(suite, party, openings[party]) for party in sorted(openings)}
     if len(set(openings.values())) != len(openings):
-        raise UnknownFault(f"two of the signers {sorted(openings)} show the same opening: one is a copy")
+        raise UnknownFault(
+            f"two of the signers {sorted(openings)} show the same opening in job {task.job_id.hex()}: one is "
+            "a copy; compare whose came first"
+        )
     key = output_key(task)
     inputs = binding_inputs(suite, task.message, key_point=key.point, openings=openings)
     factors = {party: suite.h1(data) for party, data in inputs.items()}
@@ -124,7 +127,10 @@ def signing_view(task: SchnorrTask, openings: Mapping[int, bytes]) -> SigningVie
         }
         nonce, sign = suite.normalise(suite.group.add_checked(list(nonces.values())))
     except PointAtInfinity as error:
-        raise UnknownFault("the signers' nonces cancel out: use new ones, in a new job") from error
+        raise UnknownFault(
+            f"the signers' nonces in job {task.job_id.hex()} cancel out: compare the openings, and use new "
+            "ones in a new job"
+        ) from error
     challenge = suite.challenge(suite.encode(nonce), task.message, public_key=suite.encode(key.point))
     return SigningView(key, factors, nonces, nonce, sign, challenge)
 
@@ -175,8 +181,8 @@ def combine(
     if culprit is not None:
         raise FaultyParticipant(culprit, "its partial signature does not fit its opening and public share")
     raise UnknownFault(
-        f"partial signatures of {signers} fit their public shares and make no signature: compare the public "
-        f"shares and the group key {task.group_key.hex()} with the key's record"
+        f"partial signatures of {signers} in job {task.job_id.hex()} fit their public shares and make no "
+        f"signature: compare the public shares and the group key {task.group_key.hex()} with the key's record"
     )
 
 

@@ -194,6 +194,8 @@ class NodeRuntime:
                 await self._in_thread(lambda: log.leave_by_fork(call.fork, marks=burns))
             else:
                 await self._in_thread(lambda: log.leave(statements, marks=burns))
+            if self._parts.keys is not None:
+                self._parts.keys.went_back()
         return pb.LeaveReply()
 
     async def change_key(self, caller: Caller, call: pb.ChangeKey) -> pb.ChangeKeyReply:

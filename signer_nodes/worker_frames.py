@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from policy.encoding import Json, parse_canonical
-from policy.errors import MalformedError
+from policy.errors import CallerError, MalformedError
 from policy.fields import Fields
 from signer_nodes.hsm.context import SealContext
 
@@ -81,17 +81,20 @@ def split(content: bytes) -> tuple[bytes, list[bytes]]:
 
 
 def parse_context(data: bytes) -> SealContext:
-    """Read ``SealContext.canonical_bytes``."""
+    """Read ``SealContext.canonical_bytes``. Raises ``MalformedError``."""
     fields = Fields(parse_document(data), "seal context")
-    context = SealContext(
-        suite=fields.name("suite"),
-        key_id=fields.name("key_id"),
-        group_key=fields.hex("group_key", length_max=33),
-        node=fields.name("node"),
-        min_signers=fields.integer("min_signers"),
-        participants=fields.integer("participants"),
-        epoch=fields.integer("epoch"),
-    )
+    try:
+        context = SealContext(
+            suite=fields.name("suite"),
+            key_id=fields.name("key_id"),
+            group_key=fields.hex("group_key", length_max=33),
+            node=fields.name("node"),
+            min_signers=fields.integer("min_signers"),
+            participants=fields.integer("participants"),
+            epoch=fields.integer("epoch"),
+        )
+    except CallerError as error:
+        raise MalformedError(f"seal context: {error}") from error
     fields.done()
     return context
 

@@ -7,9 +7,10 @@ accepts a chain to any pinned identity, so every acceptance also asks ``PinnedId
 
 import hashlib
 from dataclasses import dataclass, field
+from typing import Final
 
 from cryptography import x509
-from cryptography.exceptions import InvalidSignature
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric.ec import (
     ECDSA,
@@ -22,6 +23,15 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat,
 
 from policy.errors import CallerError, InvalidSignatureError, MalformedError
 from policy.fields import NAME
+
+# What cryptography raises, some of it only when a part is looked at, for a certificate that does not parse.
+_UNREADABLE: Final = (
+    ValueError,
+    UnsupportedAlgorithm,
+    x509.DuplicateExtension,
+    x509.InvalidVersion,
+    x509.UnsupportedGeneralNameType,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,18 +100,18 @@ def read_certificate(pem: bytes, what: str) -> x509.Certificate:
     """Read one PEM certificate; raises ``MalformedError`` that says ``what`` it should have been."""
     try:
         certificates = x509.load_pem_x509_certificates(pem)
-    except ValueError as error:
+        if len(certificates) != 1:
+            raise MalformedError(f"{what} has {len(certificates)} certificates, expected 1")
+        return _readable(certificates[0])
+    except _UNREADABLE as error:
         raise MalformedError(f"{what} is not a PEM certificate: {error}") from error
-    if len(certificates) != 1:
-        raise MalformedError(f"{what} has {len(certificates)} certificates, expected 1")
-    return certificates[0]
 
 
 def read_certificate_der(der: bytes, what: str) -> x509.Certificate:
     """Read one DER certificate; raises ``MalformedError``."""
     try:
-        return x509.load_der_x509_certificate(der)
-    except ValueError as error:
+        return _readable(x509.load_der_x509_certificate(der))
+    except _UNREADABLE as error:
         raise MalformedError(f"{what} is not a DER certificate: {error}") from error
 
 
@@ -109,7 +119,7 @@ def certificate_names(certificate: x509.Certificate) -> tuple[str, ...]:
     """The DNS names that a certificate is for."""
     try:
         names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
-    except (x509.ExtensionNotFound, x509.DuplicateExtension, ValueError):
+    except (x509.ExtensionNotFound, *_UNREADABLE):
         return ()
     return tuple(str(name.value) for name in names)
 
@@ -136,6 +146,13 @@ def verify_tls_signature(certificate: x509.Certificate, signature: bytes, *, mes
         raise InvalidSignatureError("the proof of the TLS key does not verify") from error
 
 
+def _readable(certificate: x509.Certificate) -> x509.Certificate:
+    """The certificate, once those of its parts have been parsed that are read elsewhere."""
+    certificate.public_key()
+    certificate.subject.get_attributes_for_oid(x509.NameOID.COMMON_NAME)
+    return certificate
+
+
 def _common_name(certificate: x509.Certificate) -> str:
     names = certificate.subject.get_attributes_for_oid(x509.NameOID.COMMON_NAME)
     return str(names[0].value) if len(names) == 1 else ""
@@ -144,7 +161,7 @@ def _common_name(certificate: x509.Certificate) -> str:
 def _check_issued(certificate: x509.Certificate, issuer: x509.Certificate, name: str) -> None:
     try:
         certificate.verify_directly_issued_by(issuer)
-    except (ValueError, TypeError, InvalidSignature) as error:
+    except (TypeError, InvalidSignature, *_UNREADABLE) as error:
         raise InvalidSignatureError(
             f"certificate was not issued by the pinned identity of {name!r}"
         ) from error

@@ -163,8 +163,9 @@ def _compare_step(run: _Run, offers: Mapping[int, setup.Offered], bodies: Mappin
             view, rest[peer] = parts(body, VIEW_BYTES, setup.OFFER_BYTES if peer in offers else 0)
         if view != run.view:
             raise UnknownFault(
-                f"parties {run.parameters.index} and {peer} were dealt different commitments or chain codes: "
-                "the dealer dealt two keys, or one of them reports another than it has"
+                f"parties {run.parameters.index} and {peer} were dealt different commitments or chain codes, "
+                f"{run.view.hex()} and {view.hex()}: the dealer dealt two keys, or one of them reports "
+                "another than it has; compare what each was dealt"
             )
     if not offers:
         return run.done({})

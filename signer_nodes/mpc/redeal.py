@@ -231,8 +231,9 @@ def _last_step(
     if len(agreeing) < len(plan.peers):
         others = sorted(read.from_all.keys() - agreeing)
         raise UnknownFault(
-            f"party {plan.me} and parties {others} saw different public messages or know different records "
-            "of the key: compare what each received, by its channel signatures, and the key in the log"
+            f"party {plan.me} and parties {others} saw different public messages, here transcript "
+            f"{opened.transcript.hex()}, or know different records of the key: compare what each received, "
+            "by its channel signatures, and the key in the log"
         )
     states = tuple(_each(setup.finish, pairs, bodies=read.paired).values())
     return Done(run.finish(Redealt(share, _moved(plan, opened), opened.transcript, states)))
@@ -291,7 +292,10 @@ def _moved(plan: Plan, opened: _Opened) -> dict[int, bytes]:
         indices = sorted(plan.receivers.values())
         return {index: _in_exponent(plan, summed, constant=None, index=index) for index in indices}
     except PointAtInfinity as error:
-        raise UnknownFault("the dealt polynomials cancel out: start again with a new session id") from error
+        raise UnknownFault(
+            f"the dealt polynomials of transcript {opened.transcript.hex()} cancel out: compare it at every "
+            "party, and start again with a new session id"
+        ) from error
 
 
 def _in_exponent(plan: Plan, slope: Sequence[bytes], *, constant: bytes | None, index: int) -> bytes:

@@ -61,7 +61,10 @@ def _refreshed(share: KeyShare, redealt: Redealt) -> KeygenResult:
             for index, old in enumerate(share.public_shares, start=1)
         )
     except PointAtInfinity as error:
-        raise UnknownFault("a new share vanishes: start again with a new session id") from error
+        raise UnknownFault(
+            f"a new share of transcript {redealt.transcript.hex()} vanishes: compare it at every party, and "
+            "start again with a new session id"
+        ) from error
     refreshed = replace(
         share,
         epoch=share.epoch + 1,

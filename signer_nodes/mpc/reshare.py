@@ -174,7 +174,10 @@ def _reshared(parameters: ReshareParameters, redealt: Redealt) -> ReshareResult:
             for index in range(len(parameters.participants))
         )
     except PointAtInfinity as error:
-        raise UnknownFault("a new share vanishes: start again with a new session id") from error
+        raise UnknownFault(
+            f"a new share of transcript {redealt.transcript.hex()} vanishes: compare it at every party, and "
+            "start again with a new session id"
+        ) from error
     check_public_shares(group, parameters.min_signers, public_shares=public_shares, group_key=old.group_key)
     share = None
     if parameters.index is not None:

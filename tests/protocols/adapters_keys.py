@@ -10,15 +10,13 @@ from functools import partial
 from itertools import combinations
 
 from policy.suites import DKLS23_SECP256K1
-from signer_nodes.mpc.curve import base_mul
 from signer_nodes.mpc.dkg import KeygenParameters, KeygenResult, start_dkg
-from signer_nodes.mpc.groups import SECP256K1_GROUP
 from signer_nodes.mpc.keygen import start_keygen
 from signer_nodes.mpc.keyshare import KeyShare, PairState
 from signer_nodes.mpc.rounds import Rounds
 from signer_nodes.mpc.setup import start_setup
-from signer_nodes.mpc.sharing import interpolate
 from tests.protocols import layouts
+from tests.protocols.keys import give_their_key
 from tests.protocols.mutator import Cheat, Protocol, Table, Verdict, seed_of
 
 HARMLESS, NAMED, UNNAMED = Verdict.HARMLESS, Verdict.NAMED, Verdict.UNNAMED
@@ -44,18 +42,18 @@ SETUP_TABLE: Table = {
 }
 
 
-def dkg_protocol(t: int, n: int) -> Protocol:
+def dkg_protocol(t: int, n: int, suite: str = DKLS23_SECP256K1) -> Protocol:
     """Key generation alone."""
     return Protocol(
-        name=f"dkg {t} of {n}",
+        name=f"dkg {t} of {n} {suite}",
         parties=tuple(range(1, n + 1)),
-        start=partial(_start_key, t, n, start_dkg),
-        layouts=layouts.dkg(t),
+        start=partial(_start_key, t, n, start_dkg, suite),
+        layouts=layouts.dkg(t, suite),
         table=DKG_TABLE,
         replayed=dict.fromkeys((1, 2, 3), NAMED),
         swapped={1: HARMLESS, 2: HARMLESS, 3: NAMED},  # rounds 1 and 2 are the same to everybody
         conclude=partial(_conclude_key, t),
-        cheats=partial(_key_cheats, t, n, start_dkg),
+        cheats=partial(_key_cheats, t, n, start_dkg, suite),
     )
 
 
@@ -64,13 +62,13 @@ def keygen_protocol(t: int, n: int) -> Protocol:
     return Protocol(
         name=f"keygen {t} of {n}",
         parties=tuple(range(1, n + 1)),
-        start=partial(_start_key, t, n, start_keygen),
+        start=partial(_start_key, t, n, start_keygen, DKLS23_SECP256K1),
         layouts=layouts.keygen(t),
         table={**DKG_TABLE, **SETUP_TABLE},
         replayed=dict.fromkeys((1, 2, 3), NAMED),
         swapped=dict.fromkeys((1, 2, 3), NAMED),
         conclude=partial(_conclude_key, t),
-        cheats=partial(_key_cheats, t, n, start_keygen),
+        cheats=partial(_key_cheats, t, n, start_keygen, DKLS23_SECP256K1),
     )
 
 
@@ -101,15 +99,13 @@ def setup_protocol(n: int) -> Protocol:
     )
 
 
-def _start_key(t: int, n: int, start: Start, party: int, session: int, face: int) -> Rounds:
-    return start(_parameters(t, n, party, session), seed_of(party, session, face))
+def _start_key(t: int, n: int, start: Start, suite: str, party: int, session: int, face: int) -> Rounds:
+    return start(_parameters(t, n, suite, party, session), seed_of(party, session, face))
 
 
-def _parameters(t: int, n: int, party: int, session: int) -> KeygenParameters:
+def _parameters(t: int, n: int, suite: str, party: int, session: int) -> KeygenParameters:
     names = tuple(f"node-{i}" for i in range(1, n + 1))
-    return KeygenParameters(
-        f"session {session}".encode().ljust(32), DKLS23_SECP256K1, "hot-1", t, names, party
-    )
+    return KeygenParameters(f"session {session}".encode().ljust(32), suite, "hot-1", t, names, party)
 
 
 def _conclude_key(t: int, results: Mapping[int, object]) -> None:
@@ -124,9 +120,8 @@ def _conclude_key(t: int, results: Mapping[int, object]) -> None:
     transcripts = {getattr(result, "transcript", None) for result in results.values()}
     assert len(transcripts) <= 1
     for quorum in combinations(shares, t):
-        secret = interpolate(SECP256K1_GROUP, {party: shares[party].share for party in quorum})
-        assert base_mul(secret) == shares[quorum[0]].group_key
-    _check_pairs(pairs)
+        assert give_their_key([shares[party] for party in quorum])
+    check_pairs(pairs)
 
 
 def _public(share: KeyShare) -> tuple[object, ...]:
@@ -138,10 +133,10 @@ def _conclude_setup(results: Mapping[int, object]) -> None:
     for result in results.values():
         assert isinstance(result, tuple)
         pairs.update({(pair.me, pair.peer): pair for pair in result})
-    _check_pairs(pairs)
+    check_pairs(pairs)
 
 
-def _check_pairs(pairs: Mapping[tuple[int, int], PairState]) -> None:
+def check_pairs(pairs: Mapping[tuple[int, int], PairState]) -> None:
     """The sender's seeds are those that its Δ selects; both have one zero seed."""
     for (me, peer), mine in pairs.items():
         theirs = pairs.get((peer, me))
@@ -153,8 +148,8 @@ def _check_pairs(pairs: Mapping[tuple[int, int], PairState]) -> None:
         assert mine.delta_seeds == chosen
 
 
-def _key_cheats(t: int, n: int, start: Start, attacker: int) -> Mapping[str, Cheat]:
-    mine = _parameters(t, n, attacker, 1)
+def _key_cheats(t: int, n: int, start: Start, suite: str, attacker: int) -> Mapping[str, Cheat]:
+    mine = _parameters(t, n, suite, attacker, 1)
     others = {
         "another session": replace(mine, session=b"t" * 32),
         "another key": replace(mine, key_id="hot-2"),

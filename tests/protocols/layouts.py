@@ -11,7 +11,8 @@ from enum import Enum
 from itertools import accumulate
 
 from policy.errors import MalformedError
-from signer_nodes.mpc.curve import POINT_BYTES, SCALAR_BYTES, point_of, scalar_of
+from policy.suites import DKLS23_SECP256K1, suite_named
+from signer_nodes.mpc.groups import SCALAR_BYTES, SECP256K1_GROUP, Group, group_of
 from signer_nodes.mpc.keyshare import COLUMNS
 from signer_nodes.mpc.ot.extension import MASK_BYTES
 from signer_nodes.mpc.ot.rows import LANES
@@ -34,6 +35,7 @@ class Field:
     kind: Kind
     length: int
     count: int = 1
+    group: Group = SECP256K1_GROUP
 
     @property
     def size(self) -> int:
@@ -49,9 +51,9 @@ class Field:
         """Whether one element parses."""
         try:
             if self.kind is Kind.POINT:
-                point_of(element)
+                self.group.point_of(element)
             if self.kind is Kind.SCALAR:
-                scalar_of(element)
+                self.group.scalar_of(element)
         except MalformedError:
             return False
         return True
@@ -79,14 +81,14 @@ def body_bytes(layout: Layout) -> int:
     return sum(field.size for field in layout)
 
 
-def points(name: str, count: int = 1) -> Field:
-    """A field of compressed points."""
-    return Field(name, Kind.POINT, POINT_BYTES, count)
+def points(name: str, count: int = 1, *, group: Group = SECP256K1_GROUP) -> Field:
+    """A field of points."""
+    return Field(name, Kind.POINT, group.point_bytes, count, group)
 
 
-def scalars(name: str, count: int = 1) -> Field:
+def scalars(name: str, count: int = 1, *, group: Group = SECP256K1_GROUP) -> Field:
     """A field of scalars."""
-    return Field(name, Kind.SCALAR, SCALAR_BYTES, count)
+    return Field(name, Kind.SCALAR, SCALAR_BYTES, count, group)
 
 
 def octets(name: str, length: int = 32, count: int = 1) -> Field:
@@ -99,15 +101,16 @@ def each(numbers: Iterable[int], *fields: Field) -> Layout:
     return tuple(replace(field, name=f"{field.name}[{b}]") for b in numbers for field in fields)
 
 
-def dkg(min_signers: int) -> dict[int, Layout]:
+def dkg(min_signers: int, suite: str = DKLS23_SECP256K1) -> dict[int, Layout]:
     """Key generation alone, by round."""
+    group = group_of(suite)
     opening = (
-        points("coefficient", min_signers),
-        points("proof R"),
-        scalars("proof z"),
+        points("coefficient", min_signers, group=group),
+        points("proof R", group=group),
+        scalars("proof z", group=group),
         octets("chain code"),
     )
-    return {1: (octets("commitment"),), 2: opening, 3: (scalars("share"), octets("transcript"))}
+    return {1: (octets("commitment"),), 2: opening, 3: (scalars("share", group=group), octets("transcript"))}
 
 
 def setup() -> dict[int, Layout]:
@@ -141,6 +144,34 @@ def presign(batch: int) -> dict[int, Layout]:
         *each(numbers, octets("hash of mu")),
     )
     return {1: commit, 2: (octets("view"), octets("salt"), *each(numbers, *opening), *product)}
+
+
+def redeal(min_signers: int, suite: str, *, deals: bool, receives: bool, pairs: bool) -> dict[int, Layout]:
+    """Refresh and reshare, by round, from one party to one: whether that deals, this receives, both pair."""
+    group = group_of(suite)
+    pairwise = setup() if pairs and suite_named(suite).pairwise else {1: (), 2: (), 3: ()}
+    opening: Layout = (points("coefficient", min_signers - 1, group=group),)
+    value: Layout = (scalars("value", group=group),)
+    return {
+        1: ((octets("commitment"),) if deals else ()) + pairwise[1],
+        2: (opening if deals else ()) + pairwise[2],
+        3: (value if deals and receives else ()) + (octets("transcript"),) + pairwise[3],
+    }
+
+
+def imported(suite: str) -> dict[int, Layout]:
+    """Import, by round."""
+    view: Layout = (octets("view"),)
+    if not suite_named(suite).pairwise:
+        return {1: view}
+    pairwise = setup()
+    return {**pairwise, 1: view + pairwise[1]}
+
+
+def frost(suite: str) -> dict[int, Layout]:
+    """Signing by FROST: a signer's opening, then its partial signature."""
+    group = group_of(suite)
+    return {1: (points("D", group=group), points("E", group=group)), 2: (scalars("z", group=group),)}
 
 
 def finish() -> dict[int, Layout]:

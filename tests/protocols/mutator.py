@@ -23,9 +23,8 @@ from enum import Enum
 from functools import cache
 
 from policy.errors import FaultyParticipant, ProtocolError, UnknownFault
-from signer_nodes.mpc.curve import Q, base_mul, negate
 from signer_nodes.mpc.rounds import Progress, Rounds, RunState, StepResult
-from tests.protocols.layouts import Kind, Layout, Placed, placed
+from tests.protocols.layouts import Field, Kind, Layout, Placed, placed
 
 Table = Mapping[tuple[int, str], "Verdict"]  # (round, use of a field) -> how its receiver ends
 Message = tuple[int, bytes]  # (receiver, payload)
@@ -99,10 +98,12 @@ class Protocol:
 
     ``start(party, session, face)`` begins a party's run in a numbered session; every face has randomness
     of its own, and honest parties have face 0.
+    ``layouts`` are by round; where a body differs by who sends it to whom, ``layout_of`` says it.
     ``table`` has a row for every (round, use of a field): what a well-formed other value leads to;
     malformed ones always name. ``replayed`` and ``swapped`` say it for whole messages, by round.
     ``conclude`` takes the results there are, raises ``UnknownFault`` when they are of no use and
-    ``AssertionError`` when they are wrong.
+    ``AssertionError`` when they are wrong. Only ``attackers`` attack: the tables are for their role.
+    ``broadcast``: one relay brings everybody the same, so an attacker has one face only.
     """
 
     name: str
@@ -114,15 +115,30 @@ class Protocol:
     swapped: Mapping[int, Verdict]
     conclude: Callable[[Mapping[int, object]], None]
     cheats: Callable[[int], Mapping[str, Cheat]] = no_cheats
+    layout_of: Callable[[int, int, int], Layout] | None = None
+    attackers: tuple[int, ...] = ()
+    broadcast: bool = False
+
+    def __post_init__(self) -> None:
+        if not self.attackers:
+            object.__setattr__(self, "attackers", self.parties)
 
     @property
     def last(self) -> int:
         """The number of its last round."""
         return max(self.layouts)
 
-    def fields(self) -> list[tuple[int, Placed]]:
+    def peers(self, party: int) -> frozenset[int]:
+        """Everybody else."""
+        return frozenset(self.parties) - {party}
+
+    def layout(self, number: int, sender: int, to: int) -> Layout:
+        """The layout of a round's body from one party to another."""
+        return self.layout_of(number, sender, to) if self.layout_of else self.layouts[number]
+
+    def fields(self) -> list[tuple[int, Field]]:
         """Every field of every round."""
-        return [(number, item) for number, layout in self.layouts.items() for item in placed(layout)]
+        return [(number, field) for number, layout in self.layouts.items() for field in layout]
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,12 +153,12 @@ class Strike:
     number: int
     receivers: frozenset[int]
     act: Change | Trick
-    target: Placed | None = None
+    target: Field | None = None
     element: int = 0
     seed: int = 0
 
     def __str__(self) -> str:
-        place = f" of {self.target.field.name}[{self.element}]" if self.target else ""
+        place = f" of {self.target.name}[{self.element}]" if self.target else ""
         return (
             f"party {self.attacker}, round {self.number} to {sorted(self.receivers)}: {self.act.value}{place}"
         )
@@ -205,7 +221,7 @@ def expected(protocol: Protocol, strike: Strike, *, malformed: bool) -> frozense
     match strike.act:
         case Change():
             assert strike.target is not None
-            verdict = protocol.table[strike.number, strike.target.field.use]
+            verdict = protocol.table[strike.number, strike.target.use]
             return frozenset({Verdict.NAMED if malformed else verdict})
         case Trick.REPEAT | Trick.LATE:
             return frozenset({Verdict.HARMLESS})
@@ -213,6 +229,8 @@ def expected(protocol: Protocol, strike: Strike, *, malformed: bool) -> frozense
             return frozenset({Verdict.WAITS})
         case Trick.CONTRADICT:  # too late when the first of the two ended the run
             return frozenset({Verdict.NAMED, Verdict.HARMLESS} if last else {Verdict.NAMED})
+        case Trick.NUMBER_NEXT | Trick.NUMBER_PAST if not protocol.layouts[strike.number]:
+            return frozenset({Verdict.NAMED, Verdict.WAITS})  # two empty messages are the same
         case Trick.NUMBER_NEXT:
             return frozenset({Verdict.NAMED, Verdict.WAITS} if last else {Verdict.NAMED})
         case Trick.REPLAY:
@@ -386,6 +404,8 @@ class _Hand:
 
     def _instead(self, to: int, payload: bytes) -> list[bytes]:
         strike = self._strike
+        if self._protocol.broadcast:
+            self._source = random.Random(f"{strike}/{strike.seed}")
         match strike.act:
             case Change() as change:
                 return [self._changed(to, payload, change)]
@@ -400,7 +420,7 @@ class _Hand:
         simple = {
             Trick.DROP: [],
             Trick.REPEAT: [payload, payload],
-            Trick.CONTRADICT: [payload, payload[:-1] + bytes([payload[-1] ^ 1])],
+            Trick.CONTRADICT: [payload, payload[:-1] + bytes([payload[-1] ^ 1]) if body else payload + b"\0"],
             Trick.NUMBER_NEXT: [bytes([number + 1]) + body],
             Trick.NUMBER_FAR: [bytes([number + 2]) + body],
             Trick.NUMBER_PAST: [bytes([number - 1]) + body],
@@ -416,16 +436,22 @@ class _Hand:
             return [transcript(self._protocol, 2)[number, self._strike.attacker, to]]
         return [transcript(self._protocol, 1)[number, self._strike.attacker, self._another(to)]]
 
+    def _place(self, to: int) -> Placed | None:
+        """Where the field stands in this round's body to one receiver, if there is one."""
+        target, strike = self._strike.target, self._strike
+        found = placed(self._protocol.layout(strike.number, strike.attacker, to))
+        return next((item for item in found if item.field == target), None)
+
     def _changed(self, to: int, payload: bytes, change: Change) -> bytes:
-        target = self._strike.target
-        assert target is not None
-        item, element = target.field, self._strike.element
-        start = 1 + target.offset + element * item.length
-        old = payload[start : start + item.length]
-        new = self._value(to, old, change)
-        if not item.well_formed(new):
+        item = self._place(to)
+        if item is None:
+            return payload
+        length = item.field.length
+        start = 1 + item.offset + self._strike.element * length
+        new = self._value(to, payload[start : start + length], change)
+        if not item.field.well_formed(new):
             self._outcome.malformed.add(to)
-        return payload[:start] + new + payload[start + item.length :]
+        return payload[:start] + new + payload[start + length :]
 
     def _value(self, to: int, old: bytes, change: Change) -> bytes:
         match change:
@@ -443,28 +469,32 @@ class _Hand:
             case Change.FOREIGN:
                 return self._cut(transcript(self._protocol, 2), to, shift=0)
             case Change.CROSSED:
-                return self._cut(transcript(self._protocol, 1), self._another(to), shift=0)
+                return self._cut(transcript(self._protocol, 1), self._another(to), shift=0) or old
             case Change.SHIFTED:
                 return self._cut(transcript(self._protocol, 1), to, shift=1)
 
     def _other(self, old: bytes) -> bytes:
         target = self._strike.target
         assert target is not None
-        match target.field.kind:
+        group = target.group
+        match target.kind:
             case Kind.POINT:
-                return self._source.choice((negate(old), base_mul(self._source.randrange(1, Q))))
+                if target.well_formed(old) and self._source.randrange(2):
+                    return group.mul_public(old, group.order - 1)
+                return group.base_mul(self._source.randrange(1, group.order))
             case Kind.SCALAR:
-                shift = self._source.choice((1, Q - 1, self._source.randrange(1, Q)))
-                return ((int.from_bytes(old, "big") + shift) % Q).to_bytes(len(old), "big")
+                shift = self._source.choice((1, group.order - 1, self._source.randrange(1, group.order)))
+                return group.scalar_bytes((group.scalar_of(old) + shift) % group.order)
             case Kind.BYTES:
                 return bytes([old[0] ^ 0x80]) + old[1:]
 
     def _cut(self, sent: Mapping[tuple[int, int, int], bytes], to: int, *, shift: int) -> bytes:
-        target = self._strike.target
-        assert target is not None
-        item = target.field
-        start = 1 + target.offset + (self._strike.element + shift) % item.count * item.length
-        return sent[self._strike.number, self._strike.attacker, to][start : start + item.length]
+        item = self._place(to)
+        if item is None:  # that receiver has no such field: there is nothing to take from its message
+            return b""
+        field, strike = item.field, self._strike
+        start = 1 + item.offset + (strike.element + shift) % field.count * field.length
+        return sent[strike.number, strike.attacker, to][start : start + field.length]
 
     def _another(self, to: int) -> int:
         others = [party for party in self._protocol.parties if party not in (to, self._strike.attacker)]

@@ -91,16 +91,28 @@ class Faults:
 
     def around(self, kind: str, call: Callable[[], T]) -> T:
         """Make a call, or have it go wrong."""
+        way = self.way(kind)
+        if way is None:
+            return call()
+        if way in (Way.DONE_NOT_TOLD, Way.KILLED_AFTER):
+            call()
+        raise broken(kind, way)
+
+    def way(self, kind: str) -> Way | None:
+        """Count a call; how it goes wrong, if it does."""
         self.calls[kind] += 1
         fault = self.fault
         if fault is None or (fault.kind, fault.number) != (kind, self.calls[kind]):
-            return call()
+            return None
         self.happened = True
-        if fault.way in (Way.DONE_NOT_TOLD, Way.KILLED_AFTER):
-            call()
-        if fault.way in (Way.KILLED_BEFORE, Way.KILLED_AFTER):
-            raise Killed
-        raise OperationalError(f"{kind} fails on purpose: {fault.way.value}")
+        return fault.way
+
+
+def broken(kind: str, way: Way) -> BaseException:
+    """What a call that goes wrong ends in."""
+    if way in (Way.KILLED_BEFORE, Way.KILLED_AFTER):
+        return Killed()
+    return OperationalError(f"{kind} fails on purpose: {way.value}")
 
 
 class Faulty:

@@ -5,7 +5,7 @@ victim is a node with its key sessions, its store, its token and its worker proc
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -18,11 +18,10 @@ from signer_nodes.api.errors import Refused
 from signer_nodes.hsm.device import Pkcs11Hsm
 from signer_nodes.ports import Ban
 from tests.protocols.selective import bit
-from tests.simulation.victim import ATTACKER, BYSTANDER, ScriptedRun, ScriptedWorkers, Victim
+from tests.simulation.victim import ATTACKER, BYSTANDER, ScriptedRun, ScriptedWorkers, Victim, eventually
 from tests.simulation.world import KEY, Book, World
 
 pytest_plugins = ("tests.fixtures_softhsm",)
-SOON_S = 5
 
 
 @pytest.fixture(scope="module")
@@ -49,13 +48,6 @@ async def refused_as(victim: Victim, batch_id: int, peer: str = ATTACKER) -> str
     with pytest.raises(Refused) as caught:
         await victim.presign(batch_id, peer)
     return caught.value.code
-
-
-async def eventually(true: Callable[[], bool]) -> None:
-    """Wait until something is true; a peer and a worker take their time."""
-    async with asyncio.timeout(SOON_S):
-        while not true():  # noqa: ASYNC110 - what is waited for tells nobody
-            await asyncio.sleep(0.005)
 
 
 async def test_an_honest_session_bans_nobody(victim: Victim) -> None:
