@@ -31,7 +31,7 @@ from signer_nodes.adapters.hardening import harden_process
 from signer_nodes.adapters.links import PeerLinks
 from signer_nodes.adapters.server import NodeServer
 from signer_nodes.adapters.store import NodeStore
-from signer_nodes.adapters.worker import WorkerTemplate, start_template
+from signer_nodes.adapters.worker import COMPUTING_ENVIRONMENT, WorkerTemplate, start_template
 from signer_nodes.api.boot_statement import BootStatement
 from signer_nodes.api.card import parse_card
 from signer_nodes.api.certificates import Credentials, PinnedIdentity, read_certificate, tls_key_hash
@@ -228,12 +228,12 @@ def _doctor(options: argparse.Namespace) -> int:
 
 
 def _bench(options: argparse.Namespace) -> int:
-    from signer_nodes.bench import THREADS_VARIABLE, Effort, measure
+    from signer_nodes.bench import Effort, measure
 
-    if os.environ.get(THREADS_VARIABLE) != "1":  # it counts from the start of a process only
+    if not COMPUTING_ENVIRONMENT.items() <= os.environ.items():  # it counts from the start of a process only
         sys.stdout.flush()
         command = [sys.executable, "-P", "-m", "signer_nodes.main", *sys.argv[1:]]
-        os.execve(command[0], command, {**os.environ, THREADS_VARIABLE: "1"})  # noqa: S606 - no shell
+        os.execve(command[0], command, {**os.environ, **COMPUTING_ENVIRONMENT})  # noqa: S606 - no shell
     effort = Effort(4, 1) if options.quick else Effort(options.batch, options.repeat)
     figures = measure(effort, lambda line: print(line, file=sys.stderr, flush=True))
     lines = [f"{name:24} {json.dumps(figure)}" for name, figure in figures.items()]
