@@ -10,14 +10,15 @@ import time
 from argparse import Namespace
 from dataclasses import replace
 
+from cli.addresses import readable_address
 from cli.amounts import amount_text
 from cli.connection import Connection, caller, load_connection
 from cli.requests import intent_text, read_request_id, request_of, view_document
 from cli.results import REFUSED, Misuse, Result, progress
-from policy.approval import Approval, approval_digest, parse_approval
-from policy.bip32 import checksum_address
+from policy.approval import Approval, Slot, approval_digest, parse_approval
 from policy.encoding import Json, canonical
 from policy.errors import MalformedError, OperationalError
+from policy.ids import family
 from policy.intent import Request
 
 APPROVAL_MS_MAX = 60 * 60 * 1000
@@ -80,13 +81,24 @@ def approval_text(approval: Approval, request: Request, *, connection: Connectio
     native = connection.asset(chain.native)
     fee = amount_text(approval.fee_ceiling, asset=chain.native, decimals=native.decimals)
     minutes = max(0, approval.expires_ms - time.time_ns() // 1_000_000) // 60_000
-    readable = replace(approval.intent, destination=checksum_address(approval.intent.destination))
+    readable = replace(approval.intent, destination=readable_address(approval.intent.destination))
     return (
         f"Pay {intent_text(readable, connection)} ({approval.intent.amount} base units), as "
         f"{request.initiator} asked under {request.idempotency_key!r}, for a network fee of at most {fee}, "
-        f"by transaction {approval.slot.nonce} of account {checksum_address(approval.slot.account)}; "
+        f"by {_slot_text(approval.slot)}; "
         f"this approval holds for {minutes} minutes"
     )
+
+
+def _slot_text(slot: Slot) -> str:
+    """The one transaction that can confirm, in words."""
+    match family(slot.chain):
+        case "bitcoin":
+            return f"a transaction that spends {slot.account}"
+        case "solana":
+            return f"the value {slot.nonce:064x} of nonce account {slot.account}"
+        case _:
+            return f"transaction {slot.nonce} of account {readable_address(slot.account)}"
 
 
 def _agreed(sentence: str, arguments: Namespace) -> bool:

@@ -6,10 +6,10 @@ import tempfile
 from argparse import Namespace
 from typing import Any
 
+from cli.addresses import readable_address
 from cli.connection import caller, load_connection
 from cli.programs import NODE, program
 from cli.results import Result, Table, time_text
-from policy.bip32 import checksum_address
 from policy.encoding import parse_canonical
 from policy.entries import ENTRY_BYTES_MAX
 from policy.errors import OperationalError
@@ -71,7 +71,7 @@ def address(arguments: Namespace) -> Result:
     connection = load_connection(arguments)
     with connection.open(caller(arguments)) as client:
         found = client.address(arguments.wallet, arguments.path)
-    readable = checksum_address(found.address)
+    readable = readable_address(found.address)
     return Result(
         {"wallet": arguments.wallet, "address": found.address, "path": found.path, "chain": found.chain},
         (f"{readable}  ({arguments.wallet}, {found.path}, {found.chain})",),

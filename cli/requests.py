@@ -9,12 +9,12 @@ import time
 from argparse import Namespace
 from typing import TYPE_CHECKING
 
+from cli.addresses import read_address
 from cli.amounts import amount_text, parse_amount
 from cli.connection import Connection, caller, load_connection
 from cli.files import read_bytes, write_bytes
 from cli.identities import Identity
 from cli.results import DONE, REFUSED, Document, Misuse, Result, Table, progress
-from policy.bip32 import parse_address
 from policy.encoding import canonical, parse_canonical
 from policy.errors import MalformedError, OperationalError
 from policy.intent import IDEMPOTENCY_KEY_MAX, Intent, Request, parse_request, request_id, request_message
@@ -91,7 +91,7 @@ def view_document(view: "RequestView") -> Document:
         "tx_hash": view.tx_hash or None,
         "block": view.block or None,
         "account": view.account or None,
-        "nonce": view.nonce if view.account else None,
+        "nonce": str(view.nonce) if view.account else None,
         "job": view.job.hex() or None,
         "approvals": view.approvals,
         "error": view.error or None,
@@ -168,7 +168,7 @@ def _intent(arguments: Namespace, connection: Connection) -> Intent:
         known = ", ".join(sorted(connection.policy.wallets))
         raise Misuse(f"the policy has no wallet {arguments.wallet[:64]!r}: it has {known}")
     try:
-        destination = parse_address(arguments.to)
+        destination = read_address(asset.chain, arguments.to)
     except MalformedError as error:
         raise Misuse(f"--to: {error}") from error
     amount = parse_amount(arguments.amount, asset=arguments.asset, decimals=asset.decimals)

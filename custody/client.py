@@ -248,7 +248,7 @@ def _view(message: pb.RequestView) -> RequestView:
         state=message.state,
         rule=message.rule,
         account=message.account,
-        nonce=message.nonce,
+        nonce=int(message.nonce or "0"),
         job=message.job,
         tx_hash=message.tx_hash,
         block=message.block,

@@ -16,8 +16,10 @@ metrics_address = "127.0.0.1"
 signing_timeout_ms = 2000
 
 [pools]
-low = 16
+low = 16                              # a set with fewer presignatures is filled
+high = 48                             # up to this
 batch = 32                            # a multiple of 4
+parallel = 2                          # batches under way at once: nodes have several cores
 
 [nodes.node-a]
 address = "node-a.example.com:7700"
@@ -37,10 +39,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from custody.pools import PoolSizes
 from policy.encoding import Json
 from policy.errors import MalformedError, OperationalError
 from policy.fields import NAME, Fields
-from policy.ids import CHAIN
+from policy.ids import EVM_CHAIN
 
 NODES_MAX, CHAINS_MAX = 64, 64
 TEXT_MAX = 1000
@@ -82,8 +85,7 @@ class Config:
     metrics_port: int
     metrics_address: str
     signing_timeout_ms: int
-    pool_low: int
-    pool_batch: int
+    pools: PoolSizes
     nodes: Mapping[str, NodeConfig]
     chains: Mapping[str, ChainConfig]
 
@@ -114,22 +116,32 @@ def _read(fields: Fields, folder: Path) -> Config:
         metrics_port=_integer(fields, "metrics_port", 0, high=65535),
         metrics_address=_text(fields, "metrics_address", "127.0.0.1"),
         signing_timeout_ms=_integer(fields, "signing_timeout_ms", 2000, low=100, high=60_000),
-        pool_low=_integer(pools, "low", 16, high=10_000),
-        pool_batch=_integer(pools, "batch", 32, low=4, high=256),
+        pools=_pool_sizes(pools),
         nodes={
             name: _node(Fields(value, f"nodes.{name}"), folder)
             for name, value in fields.mapping("nodes", count_max=NODES_MAX, keys=NAME).items()
         },
         chains={
             name: _chain(Fields(value, f"chains.{name}"))
-            for name, value in fields.mapping("chains", count_max=CHAINS_MAX, keys=CHAIN).items()
+            for name, value in fields.mapping("chains", count_max=CHAINS_MAX, keys=EVM_CHAIN).items()
         },
     )
     pools.done()
     fields.done()
-    if config.pool_batch % 4:
-        raise MalformedError(f"pools.batch is {config.pool_batch}: it must be a multiple of 4")
     return config
+
+
+def _pool_sizes(fields: Fields) -> PoolSizes:
+    low = _integer(fields, "low", 16, high=10_000)
+    sizes = PoolSizes(
+        low=low,
+        high=_integer(fields, "high", max(48, low), low=low, high=20_000),
+        batch=_integer(fields, "batch", 32, low=4, high=128),
+        parallel=_integer(fields, "parallel", 2, low=1, high=64),
+    )
+    if sizes.batch % 4:
+        raise MalformedError(f"pools.batch is {sizes.batch}: it must be a multiple of 4")
+    return sizes
 
 
 def _node(fields: Fields, folder: Path) -> NodeConfig:

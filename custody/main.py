@@ -24,7 +24,7 @@ from custody.lease import holder_of, take_lease
 from custody.log_key import LogKey
 from custody.metrics import Metrics
 from custody.parts import Parts, Patience
-from custody.pools import Pools, PoolSizes
+from custody.pools import Pools
 from custody.publish import Publisher
 from custody.replication import Replication
 from custody.sequencer import Sequencer
@@ -95,7 +95,7 @@ def build(config: Config, credentials: Credentials) -> Parts:
         pools=Pools(
             database,
             nodes,
-            sizes=PoolSizes(config.pool_low, config.pool_batch),
+            sizes=config.pools,
             now_ms=now_ms,
             metrics=metrics,
         ),

@@ -13,7 +13,6 @@ from custody.duties import Errand, NotYet
 from custody.parts import Parts
 from custody.planning import (
     RETRIED_RULES,
-    Account,
     choose_account,
     contract_of,
     fee_ceiling,
@@ -26,6 +25,8 @@ from custody.ports import Chain
 from custody.records import Change, RequestRecord, request_body
 from custody.requests import Event, State
 from custody.signing import SigningFailed
+from policy.accounts import Account
+from policy.admission import denied
 from policy.approval import Slot
 from policy.encoding import Json
 from policy.errors import InvalidSignatureError, OperationalError
@@ -96,6 +97,11 @@ async def plan(parts: Parts, errand: Errand) -> None:
 async def reserve(parts: Parts, errand: Errand) -> None:
     """Reserve the planned transaction with a presignature of live nodes."""
     record = errand.record
+    wallet = _request(record).intent.wallet
+    if wallet not in parts.sequencer.state.policy.wallets:
+        gone = denied("source-foreign", f"the policy in force has no wallet {wallet} any more: ask anew")
+        await _not_reserved(parts, record, gone)
+        return
     if record.job:  # a retry: without w cosigners it could only fail like the job before
         await parts.replication.wait_quorum(parts.replication.newest.size, QUORUM_S)
     if not parts.slots.knows(record.chain, record.account):  # planned before a restart
@@ -146,17 +152,20 @@ async def sign(parts: Parts, errand: Errand) -> None:
     try:
         if not parts.signing.knows(record.job):
             raise SigningFailed("its openings were lost with the process that gathered them", frozenset())
-        signature = await parts.signing.sign(record.job, parts.replication)
+        signatures = await parts.signing.sign(record.job, parts.replication)
     except (SigningFailed, OperationalError) as error:
         silent = error.silent if isinstance(error, SigningFailed) else frozenset()
         await _give_up(parts, record, str(error), silent)
         return
     parts.metrics.signing_seconds.observe(time.monotonic() - started)
-    data = signature.to_bytes() + bytes([signature.recovery_id])
-    body: Json = {"job": record.job.hex(), "index": 0, "signature": data.hex()}
-    outcome = await parts.sequencer.log(Candidate("signature", body))
-    if not outcome.accepted:
-        await _give_up(parts, record, f"the log refuses the signature: {outcome.reason}", frozenset())
+    entries = (
+        Candidate("signature", {"job": record.job.hex(), "index": index, "signature": signature.hex()})
+        for index, signature in enumerate(signatures)
+    )
+    for outcome in await asyncio.gather(*(parts.sequencer.log(entry) for entry in entries)):
+        if not outcome.accepted:
+            await _give_up(parts, record, f"the log refuses a signature: {outcome.reason}", frozenset())
+            return
 
 
 async def approve(parts: Parts, request: bytes) -> None:

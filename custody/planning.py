@@ -5,11 +5,12 @@ person must not hold up what needs none.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from custody.records import RequestRecord
 from custody.signing_sets import SigningSet, set_without
-from policy import bip32, ledger
+from policy import ledger
+from policy.accounts import Account, account_at
 from policy.approval import Approval, Slot
 from policy.document import Allow, Approve, Asset, Policy, Wallet
 from policy.encoding import Json
@@ -26,14 +27,6 @@ APPROVAL_MS = 15 * 60 * 1000
 WAITS = "the request waits for a policy that has it, and expires"
 
 
-@dataclass(frozen=True, slots=True)
-class Account:
-    """An account of a wallet: its path, and the address there."""
-
-    path: str
-    address: str
-
-
 def key_of(state: State, wallet: str) -> KeyRecord:
     """The key of a wallet. Raises ``OperationalError`` while it is not made yet."""
     named = wallet_of(state.policy, wallet).key
@@ -48,12 +41,6 @@ def wallet_of(policy: Policy, name: str) -> Wallet:
     if name not in policy.wallets:
         raise OperationalError(f"the policy in force has no wallet {name} any more: {WAITS}")
     return policy.wallets[name]
-
-
-def account_at(key: KeyRecord, path: str) -> Account:
-    """The account at ``path``."""
-    derived = bip32.derive(key.group_key, key.chain_code, path=bip32.parse_path(path))
-    return Account(path, bip32.ethereum_address(derived.public_key))
 
 
 def needs_approval(policy: Policy, rule: str) -> bool:
@@ -79,7 +66,8 @@ def choose_account(
     then the one on which the fewest wait.
     """
     key = key_of(state, wallet)
-    first, *others = (account_at(key, path) for path in wallet_of(state.policy, wallet).paths)
+    known = wallet_of(state.policy, wallet)
+    first, *others = (account_at(key, path, chain=known.chain) for path in known.paths)
     blocked = [account for account in others if account.address in gaps]
     if blocked or not waits or not others:
         return (*blocked, first)[0]
@@ -116,7 +104,7 @@ def reserve_body(
         "tx": tx.hex(),
         "key": signers.key,
         "epoch": state.keys[signers.key].epoch,
-        "path": record.path,
+        "paths": [record.path],
         "signers": list(signers.signers),
         "presignatures": [presignature.hex()],
     }

@@ -2,7 +2,9 @@
 
 Rules: (1) a presignature is used by one reservation, which the log enforces too; (2) a member that
 started anew has forgotten its half: the stock of its sets is dropped; (3) batch ids rise strictly, from
-the clock, so that none repeats within a boot of a node whatever this process forgot.
+the clock, so that none repeats within a boot of a node whatever this process forgot; (4) a stock that falls
+below its low mark is refilled up to its high mark, the poorest first, several sets at once, since nodes have
+several cores; a set has one batch under way at most.
 """
 
 import asyncio
@@ -26,10 +28,15 @@ _LOG = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class PoolSizes:
-    """Order a batch of ``batch`` (a multiple of 4) whenever a set has fewer than ``low``."""
+    """A set with fewer than ``low`` gets batches of ``batch`` (a multiple of 4) until it has ``high``.
+
+    At most ``parallel`` batches are under way at once.
+    """
 
     low: int
+    high: int
     batch: int
+    parallel: int
 
 
 class Pools:
@@ -55,6 +62,8 @@ class Pools:
         self._families: dict[tuple[object, ...], tuple[SigningSet, ...]] = {}
         self._demanded: dict[str, SigningSet] = {}
         self._last_batch = 0
+        self._filling: set[SigningSet] = set()
+        self._orders: dict[SigningSet, asyncio.Task[None]] = {}
         self._wanted = asyncio.Event()
         self.refilled = asyncio.Event()
 
@@ -100,29 +109,42 @@ class Pools:
         return [(group, len(stock)) for group, stock in sorted(self._stock.items(), key=lambda i: str(i[0]))]
 
     async def run(self, state: Callable[[], State]) -> None:
-        """Keep every stock above its low mark until cancelled."""
-        while True:
-            group = self._poorest(state())
-            if group is None:
+        """Keep every stock above its low mark until cancelled. An error of ours is fatal."""
+        async with asyncio.TaskGroup() as tasks:
+            while True:
                 self._wanted.clear()
+                for group in self._poorest(state())[: self._sizes.parallel - len(self._orders)]:
+                    self._orders[group] = tasks.create_task(self._try_order(group))
                 await _wait(self._wanted, IDLE_S)
-                continue
-            try:
-                await self._order(group)
-            except (OperationalError, ProtocolError) as error:
-                _LOG.warning("no presignatures of %s: %s", group, error)
-                self._not_before_ms[group] = self._now_ms() + RETRY_MS
 
-    def _poorest(self, state: State) -> SigningSet | None:
-        """The set most in need whose nodes are all up; None when there is none."""
+    async def _try_order(self, group: SigningSet) -> None:
+        try:
+            await self._order(group)
+        except (OperationalError, ProtocolError) as error:
+            _LOG.warning("no presignatures of %s: %s", group, error)
+            self._not_before_ms[group] = self._now_ms() + RETRY_MS
+        finally:
+            del self._orders[group]
+            self._wanted.set()
+
+    def _poorest(self, state: State) -> list[SigningSet]:
+        """The sets to fill whose nodes are all up and that have no batch under way, the poorest first."""
         now = self._now_ms()
         needy = [
             (len(self._of(group)), group.signers, group)
             for group in self._wanted_sets(state)
-            if self._boots(group) and self._not_before_ms.get(group, 0) <= now
-            if self._drop_stale(group) < self._sizes.low
+            if group not in self._orders and self._not_before_ms.get(group, 0) <= now
+            if self._boots(group) and self._is_to_fill(group)
         ]
-        return min(needy, key=lambda need: need[:2])[2] if needy else None
+        return [group for _, _, group in sorted(needy, key=lambda need: need[:2])]
+
+    def _is_to_fill(self, group: SigningSet) -> bool:
+        stock = self._drop_stale(group)
+        if stock < self._sizes.low:
+            self._filling.add(group)
+        elif stock >= self._sizes.high:
+            self._filling.discard(group)
+        return group in self._filling
 
     def _wanted_sets(self, state: State) -> Iterable[SigningSet]:
         """The families of all keys, and what was demanded beyond them until a family can sign again."""

@@ -70,7 +70,7 @@ class Head:
 
 @dataclass(frozen=True, slots=True)
 class Opening:
-    """A signer's ρ for one signature of a job it admitted."""
+    """A signer's opening for one signature of a job it admitted: ρ, or two nonce points for FROST."""
 
     job: bytes
     index: int
@@ -79,7 +79,7 @@ class Opening:
 
 @dataclass(frozen=True, slots=True)
 class PartialSignature:
-    """A signer's partial signature of a job: 64 bytes."""
+    """A signer's partial signature for one signature of a job, as the suite encodes it."""
 
     job: bytes
     index: int
@@ -105,10 +105,10 @@ class Appended:
 
 @dataclass(frozen=True, slots=True)
 class FinishJob:
-    """The openings of every signer of a job, by name; one signature a job."""
+    """The openings of every signer of a job, by index of the signature and name."""
 
     job: bytes
-    rhos: tuple[tuple[str, bytes], ...]
+    rhos: tuple[tuple[int, str, bytes], ...]
 
 
 @dataclass(frozen=True, slots=True)

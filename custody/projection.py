@@ -9,8 +9,9 @@ from custody.requests import Event
 from policy import entries as e
 from policy.errors import MalformedError
 from policy.evaluate import Outcome as Answer
+from policy.ids import EVM, family
 from policy.intent import request_id
-from policy.state import CANCEL, Job, State
+from policy.state import CANCEL, Job, JobStatus, State
 
 
 def changes(folded: Folded) -> tuple[Change, ...]:
@@ -30,7 +31,8 @@ def changes(folded: Folded) -> tuple[Change, ...]:
         case e.ReserveEntry():
             return (_reserve(folded.state.jobs[folded.outcome.subject]),)
         case e.SignatureEntry():
-            return (_signature(folded.state.jobs[entry.job]),)
+            job = folded.state.jobs[entry.job]
+            return _signature(job) if job.status is JobStatus.SIGNED else ()
         case e.ObservationEntry():
             return (_observation(entry, folded.state),)
         case (
@@ -50,9 +52,10 @@ def changes(folded: Folded) -> tuple[Change, ...]:
 
 
 def signed_transaction(job: Job) -> SignedTransaction:
-    """The transaction of a signed job, ready to be sent."""
-    r, s = int.from_bytes(job.signature[:32], "big"), int.from_bytes(job.signature[32:64], "big")
-    raw = attach_signature(job.tx, r=r, s=s, recovery_id=job.signature[64])
+    """The EVM transaction of a signed job, ready to be sent."""
+    (signature,) = job.signatures
+    r, s = int.from_bytes(signature[:32], "big"), int.from_bytes(signature[32:64], "big")
+    raw = attach_signature(job.tx, r=r, s=s, recovery_id=signature[64])
     return SignedTransaction(job.job_id, job.request_id, job.purpose, transaction_hash(raw), raw)
 
 
@@ -74,7 +77,7 @@ def _reserve(job: Job) -> Change:
     fields = {
         "job": job.job_id,
         "tx": job.tx,
-        "path": job.path,
+        "path": job.signings[0].path,
         "chain": job.anchor.chain,
         "account": job.anchor.account,
         "nonce": job.anchor.nonce,
@@ -82,11 +85,14 @@ def _reserve(job: Job) -> Change:
     return Change(job.request_id, event, fields, slot=job.anchor)
 
 
-def _signature(job: Job) -> Change:
+def _signature(job: Job) -> tuple[Change, ...]:
+    """What a signed job changes: only EVM transactions are sent from here."""
+    if family(job.anchor.chain) != EVM:
+        return ()
     event = Event.CANCEL_SIGNED if job.purpose == CANCEL else Event.SIGNATURE_LOGGED
     transaction = signed_transaction(job)
     fields = {"job": job.job_id, "tx_hash": transaction.tx_hash}
-    return Change(job.request_id, event, fields, transaction=transaction)
+    return (Change(job.request_id, event, fields, transaction=transaction),)
 
 
 def _observation(entry: e.ObservationEntry, state: State) -> Change:

@@ -9,10 +9,11 @@ from custody.enacting import Signed, enact
 from custody.forking import draft_fork
 from custody.keys import Import, change_key, import_offers, key_report
 from custody.parts import Parts
-from custody.planning import Account, account_at, key_of
+from custody.planning import key_of
 from custody.records import REQUEST_BYTES_MAX, IdempotencyConflict, RequestRecord, new_request
 from custody.replication import UNCONFIGURED
 from custody.requests import FINAL
+from policy.accounts import Account, account_at
 from policy.encoding import Json, canonical, parse_canonical
 from policy.errors import InvalidSignatureError, MalformedError, OperationalError
 from policy.intent import Request, parse_request, verify_request
@@ -111,7 +112,7 @@ class Service:
             key = key_of(state, wallet)
         except OperationalError as error:
             raise CallRefused(Code.UNKNOWN_KEY, str(error)) from error
-        return account_at(key, path or known.paths[0]), known.chain, key.group_key
+        return account_at(key, path or known.paths[0], chain=known.chain), known.chain, key.group_key
 
     async def change_key(self, caller: str, key: str, *, change: str, dealt: Import | None = None) -> bytes:
         """Have the nodes begin a key's next epoch; for administrators."""

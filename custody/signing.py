@@ -8,15 +8,18 @@ import asyncio
 import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from typing import TypeAlias
 
 from custody.candidates import Folded
+from custody.combining import combine
 from custody.ports import Appended, FinishJob, Node
 from custody.replication import Replication
-from policy import ecdsa
-from policy.errors import OperationalError, ProtocolError
-from policy.state import Job
+from policy.errors import FaultyParticipant, OperationalError, ProtocolError
+from policy.state import Job, KeyRecord
 
 _LOG = logging.getLogger(__name__)
+Place: TypeAlias = tuple[int, str]
+"""Index of a signature of the job, and a signer."""
 
 
 class SigningFailed(OperationalError):
@@ -30,10 +33,10 @@ class SigningFailed(OperationalError):
 @dataclass(slots=True)
 class _Run:
     job: Job
-    parties: Mapping[str, int]
-    nonce_point: bytes
-    rhos: dict[str, bytes] = field(default_factory=dict)
-    partials: dict[str, bytes] = field(default_factory=dict)
+    key: KeyRecord
+    nonce_points: tuple[bytes, ...]
+    rhos: dict[Place, bytes] = field(default_factory=dict)
+    partials: dict[Place, bytes] = field(default_factory=dict)
     declined: dict[str, str] = field(default_factory=dict)
     changed: asyncio.Event = field(default_factory=asyncio.Event)
 
@@ -41,8 +44,14 @@ class _Run:
         changed, self.changed = self.changed, asyncio.Event()
         changed.set()
 
-    def missing(self, given: Mapping[str, bytes]) -> frozenset[str]:
-        return frozenset(self.job.signers) - set(given)
+    def missing(self, given: Mapping[Place, bytes]) -> frozenset[str]:
+        places = [(index, name) for index in range(len(self.job.signings)) for name in self.job.signers]
+        return frozenset(name for index, name in places if (index, name) not in given)
+
+    def take(self, given: dict[Place, bytes], index: int, *, name: str, data: bytes) -> None:
+        if name in self.job.signers and index < len(self.job.signings):
+            given.setdefault((index, name), data)
+            self.wake()
 
 
 class Signing:
@@ -57,7 +66,7 @@ class Signing:
         self._wake = asyncio.Event()
 
     def promise(self, presignature: bytes, nonce_point: bytes) -> None:
-        """Remember R of a presignature that is about to be reserved."""
+        """Remember R of a presignature that is about to be reserved; empty for a nonce pair of FROST."""
         self._points[presignature] = nonce_point
 
     def written(self, folded: Folded) -> None:
@@ -66,8 +75,8 @@ class Signing:
             return
         job = folded.state.jobs[folded.outcome.subject]
         key = folded.state.keys[job.key]
-        parties = {name: key.index_of(name) for name in job.signers}
-        self._runs[job.job_id] = _Run(job, parties, self._points.pop(job.presignatures[0]))
+        points = tuple(self._points.pop(presignature) for presignature in job.presignatures)
+        self._runs[job.job_id] = _Run(job, key, points)
 
     def knows(self, job: bytes) -> bool:
         """Whether the job began in this process and has not ended."""
@@ -77,14 +86,13 @@ class Signing:
         """Take in a signer's openings and refusals."""
         for opening in answer.openings:
             run = self._runs.get(opening.job)
-            if run is not None and name in run.parties and opening.index == 0:
-                run.rhos.setdefault(name, opening.rho)
-                run.wake()
+            if run is not None:
+                run.take(run.rhos, opening.index, name=name, data=opening.rho)
         for declined in answer.declined:
             self._decline(declined.job, name, declined.reason)
 
-    async def sign(self, job: bytes, replication: Replication) -> ecdsa.Signature:
-        """The signature of a job that began here. Raises ``SigningFailed``; the job has ended then."""
+    async def sign(self, job: bytes, replication: Replication) -> tuple[bytes, ...]:
+        """The signatures of a job that began here. Raises ``SigningFailed``; the job has ended then."""
         run = self._runs[job]
         try:
             await self._wait(run, run.rhos, "opened")
@@ -104,11 +112,11 @@ class Signing:
                 self._wake.clear()
                 ready, self._ready = self._ready, []
                 for name in sorted({name for run in ready for name in run.job.signers}):
-                    mine = [run for run in ready if name in run.parties]
+                    mine = [run for run in ready if name in run.job.signers]
                     calls.create_task(self._finish(name, note(), mine))
 
     async def _finish(self, name: str, note: bytes, runs: list[_Run]) -> None:
-        jobs = tuple(FinishJob(run.job.job_id, tuple(sorted(run.rhos.items()))) for run in runs)
+        jobs = tuple(_finish_job(run) for run in runs)
         try:
             answer = await self._nodes[name].finish(note, jobs)
         except (OperationalError, ProtocolError) as error:
@@ -117,13 +125,12 @@ class Signing:
             return
         for partial in answer.partials:
             found = self._runs.get(partial.job)
-            if found is not None and name in found.parties and partial.index == 0:
-                found.partials.setdefault(name, partial.partial)
-                found.wake()
+            if found is not None:
+                found.take(found.partials, partial.index, name=name, data=partial.partial)
         for declined in answer.declined:
             self._decline(declined.job, name, declined.reason)
 
-    async def _wait(self, run: _Run, given: Mapping[str, bytes], done: str) -> None:
+    async def _wait(self, run: _Run, given: Mapping[Place, bytes], done: str) -> None:
         try:
             async with asyncio.timeout(self._timeout_s):
                 while run.missing(given):
@@ -137,18 +144,35 @@ class Signing:
 
     def _decline(self, job: bytes, name: str, reason: str) -> None:
         run = self._runs.get(job)
-        if run is not None and name in run.parties:
+        if run is not None and name in run.job.signers:
             run.declined.setdefault(name, reason)
             run.wake()
 
 
-def _combine(run: _Run) -> ecdsa.Signature:
-    job = run.job
-    task = ecdsa.SigningTask(job.signing_hash, job.tweak, job.derived_key, job.job_id, 0)
+def _finish_job(run: _Run) -> FinishJob:
+    openings = tuple((index, name, rho) for (index, name), rho in sorted(run.rhos.items()))
+    return FinishJob(run.job.job_id, openings)
+
+
+def _combine(run: _Run) -> tuple[bytes, ...]:
+    return tuple(_combine_one(run, index) for index in range(len(run.job.signings)))
+
+
+def _combine_one(run: _Run, index: int) -> bytes:
+    openings = {run.key.index_of(name): data for (at, name), data in run.rhos.items() if at == index}
+    partials = {run.key.index_of(name): data for (at, name), data in run.partials.items() if at == index}
     try:
-        partials = {run.parties[name]: ecdsa.Partial.from_bytes(data) for name, data in run.partials.items()}
-        rhos = {run.parties[name]: rho for name, rho in run.rhos.items()}
-        return ecdsa.combine(partials, R=run.nonce_point, rhos=rhos, task=task)
+        return combine(
+            run.job,
+            index,
+            key=run.key,
+            nonce_point=run.nonce_points[index],
+            openings=openings,
+            partials=partials,
+        )
+    except FaultyParticipant as error:
+        name = run.key.participants[int(error.participant) - 1]
+        raise SigningFailed(f"{name}: {error.reason}", frozenset({name})) from error
     except ProtocolError as error:
         raise SigningFailed(f"the partial signatures do not add up: {error}", frozenset()) from error
 

@@ -17,10 +17,11 @@ from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 
+from policy.addresses import is_slot_account
 from policy.encoding import Json, document_hash
 from policy.errors import InvalidSignatureError, MalformedError
 from policy.fields import Fields
-from policy.ids import ID_BYTES
+from policy.ids import BITCOIN, EVM, ID_BYTES, SOLANA, family
 from policy.intent import Intent, read_intent
 
 AUTHENTICATOR_DATA_BYTES_MIN = 37
@@ -29,13 +30,19 @@ CLIENT_DATA_BYTES_MAX = 2048
 SIGNATURE_BYTES_MAX = 72
 CREDENTIAL_ID_BYTES_MAX = 1023
 PUBLIC_KEY_BYTES = 65
+SLOT_ACCOUNT_MAX = 75
+NONCE_MAX = {EVM: 2**64 - 1, SOLANA: 2**256 - 1, BITCOIN: 0}
 _USER_PRESENT, _USER_VERIFIED, _BACKUP_ELIGIBLE, _BACKED_UP = 0x01, 0x04, 0x08, 0x10
 _ATTESTED_CREDENTIAL, _EXTENSIONS = 0x40, 0x80
 
 
 @dataclass(frozen=True, slots=True)
 class Slot:
-    """What conflicts on chain: at most one transaction with this account and nonce can ever confirm."""
+    """What conflicts on chain: at most one transaction with this account and nonce can ever confirm.
+
+    EVM: the account and its transaction's number. Solana: the nonce account, and its value as a big-endian
+    integer. Bitcoin: the outpoint ``txid:vout`` that the first input spends, and 0.
+    """
 
     chain: str
     account: str
@@ -59,7 +66,7 @@ class Approval:
 
     def body(self) -> Json:
         """The document that is hashed and logged; ``parse_approval`` is its inverse."""
-        slot: Json = {"chain": self.slot.chain, "account": self.slot.account, "nonce": self.slot.nonce}
+        slot: Json = {"chain": self.slot.chain, "account": self.slot.account, "nonce": str(self.slot.nonce)}
         return {
             "origin": self.origin,
             "request": self.request.hex(),
@@ -186,8 +193,13 @@ def challenge_text(challenge: bytes) -> str:
 
 
 def _read_slot(fields: Fields) -> Slot:
-    slot = Slot(fields.chain("chain"), fields.address("account"), fields.integer("nonce"))
+    chain = fields.chain("chain")
+    slot = Slot(chain, fields.text("account", length_max=SLOT_ACCOUNT_MAX), fields.amount("nonce"))
     fields.done()
+    if not is_slot_account(chain, slot.account):
+        raise MalformedError(f"slot: {slot.account!r} is no account of a slot on {chain}")
+    if slot.nonce > NONCE_MAX[family(chain)]:
+        raise MalformedError(f"slot: nonce {slot.nonce} is above {NONCE_MAX[family(chain)]}")
     return slot
 
 

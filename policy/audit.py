@@ -16,7 +16,7 @@ consistent with itself, not whose it is.
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
-from policy import ecdsa
+from policy import signatures
 from policy.encoding import Json
 from policy.entries import RequestEntry, ReserveEntry, SignatureEntry, TimedEntry, parse_entry
 from policy.errors import CallerError, MalformedError, ProtocolError
@@ -97,7 +97,7 @@ class _Run:
         self.cosigners = self.replayed = self.mismatches = self.inert = 0
         self.first_bad: tuple[int, str] | None = None
         self.limits = LimitsAudit()
-        self.nonces: dict[bytes, bytes] = {}
+        self.nonces: dict[bytes, tuple[bytes, bytes]] = {}
 
     def report(self) -> AuditReport:
         return AuditReport(
@@ -313,20 +313,14 @@ def _check_limits(run: _Run, index: int, job: bytes) -> None:
 def _check_nonce(run: _Run, index: int, entry: SignatureEntry) -> None:
     """Any two valid signatures with one nonce give the key away, whatever the fold made of the second."""
     job = run.state.jobs.get(entry.job)
-    nonce = entry.signature[:32]
-    if job is None or not _valid(entry.signature, job.signing_hash, job.derived_key):
+    if job is None or entry.index >= len(job.signings):
         return
-    if run.nonces.setdefault(nonce, job.signing_hash) != job.signing_hash:
+    signing = job.signings[entry.index]
+    if not signatures.verify(job.suite, entry.signature, signing=signing):
+        return
+    signed = (signing.message, signing.public_key)
+    if run.nonces.setdefault(signatures.nonce(entry.signature), signed) != signed:
         raise Bad(index, "the signature repeats a nonce: the key can be computed from both, retire it now")
-
-
-def _valid(data: bytes, message_hash: bytes, public_key: bytes) -> bool:
-    r, s = int.from_bytes(data[:32], "big"), int.from_bytes(data[32:64], "big")
-    try:
-        signature = ecdsa.Signature(r, s, data[64])
-    except CallerError:
-        return False
-    return ecdsa.verify(signature, message_hash, public_key=public_key)
 
 
 # The checkpoint's signatures.

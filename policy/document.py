@@ -17,8 +17,8 @@ from policy.bip32 import parse_address, parse_path
 from policy.encoding import Json, document_hash
 from policy.errors import MalformedError
 from policy.fields import Fields
-from policy.ids import CHAIN, evm_chain_id
-from policy.suites import DKLS23_SECP256K1, SUITES
+from policy.ids import CHAIN, EVM, family
+from policy.suites import CHAIN_SUITES, SUITES, suite_named
 
 CHAINS_MAX, ASSETS_MAX, KEYS_MAX, WALLETS_MAX, LISTS_MAX = 64, 256, 64, 1024, 64
 PATHS_MAX, PARTICIPANTS_MAX, ADDRESSES_MAX = 4096, 9, 10_000
@@ -26,7 +26,7 @@ RULES_MAX, NAMES_MAX, APPROVALS_MAX, APPROVERS_MAX = 512, 256, 8, 16
 WINDOW_MS_MAX = 366 * 24 * 3600 * 1000
 SCOPES = ("wallet", "initiator", "destination")
 RESERVED_NAMES = ("no-rule-matches", "fee-ceiling", "error")
-_PATH = re.compile(r"m(?:/[0-9]+)+")
+_PATH = re.compile(r"m(?:/[0-9]+)*")
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,11 +168,6 @@ class Policy:
     limits: tuple[Limit, ...]
     cancel_fee_ceiling: int
 
-    @property
-    def evm_chain_ids(self) -> frozenset[int]:
-        """The chain ids the EVM decoder may accept."""
-        return frozenset(evm_chain_id(chain) for chain in self.chains)
-
     def asset_at(self, chain: str, contract: str | None) -> Asset | None:
         """The asset a decoded transaction moves, or None for one this policy does not know."""
         found = (
@@ -228,9 +223,9 @@ def policy_hash(body: Json) -> bytes:
 
 
 def normalise_document(body: Json) -> Json:
-    """Lower-case the addresses of a policy written by people, at an outer door only.
+    """Lower-case the EVM addresses of a policy written by people, at an outer door only.
 
-    A mixed-case address must carry a correct EIP-55 checksum; raises ``MalformedError`` with its
+    A mixed-case one must carry a correct EIP-55 checksum; raises ``MalformedError`` with its
     path. Anything else that is wrong is left as it is, for ``parse_policy`` to refuse.
     """
     if not isinstance(body, dict):
@@ -257,7 +252,7 @@ def _normal_list(path: str, items: Json) -> Json:
 
 
 def _normal_address(path: str, text: Json) -> Json:
-    if not isinstance(text, str):
+    if not isinstance(text, str) or not text.startswith("0x"):
         return text
     with _at(path):
         return parse_address(text)
@@ -276,16 +271,18 @@ def _at(path: str) -> Iterator[None]:
 
 
 def _read_chain(chain: str, fields: Fields) -> Chain:
-    evm_chain_id(chain)
+    family(chain)
     return Chain(fields.name("native"), fields.amount("fee_ceiling"))
 
 
 def _read_asset(name: str, fields: Fields) -> Asset:
-    kind = fields.choice("kind", "native", "erc20")
+    chain = fields.chain("chain")
+    kinds = ("native", "erc20") if family(chain) == EVM else ("native",)
+    kind = fields.choice("kind", *kinds)
     return Asset(
         name=name,
-        chain=fields.chain("chain"),
-        contract=fields.address("contract") if kind == "erc20" else None,
+        chain=chain,
+        contract=fields.address("contract", chain=chain) if kind == "erc20" else None,
         decimals=fields.integer("decimals", high=77),
     )
 
@@ -405,17 +402,30 @@ def _check_definitions(policy: Policy) -> None:
         _check_wallet_key(f"wallets.{name}", wallet, policy.keys[wallet.key])
     tokens = ((f"assets.{a.name}", f"{a.chain} {a.contract}") for a in policy.assets.values() if a.contract)
     _check_distinct(tokens)
-    # An account under two wallets would let whoever asks choose the laxer rules.
+    # An account under two wallets would let whoever asks choose the laxer rules. What is signed for Solana
+    # or Bitcoin does not name the network, so there an account is one on all networks.
     _check_distinct(
-        (f"wallets.{w.name}.paths[{i}]", f"{w.chain} {w.key} {path}")
+        (f"wallets.{w.name}.paths[{i}]", f"{_replay_domain(w.chain)} {w.key} {path}")
         for w in policy.wallets.values()
         for i, path in enumerate(w.paths)
     )
 
 
 def _check_wallet_key(path: str, wallet: Wallet, key: Key) -> None:
-    if key.suite != DKLS23_SECP256K1:
-        raise MalformedError(f"{path}.key: {wallet.chain} needs a key of {DKLS23_SECP256K1}, not {key.suite}")
+    needed = CHAIN_SUITES[family(wallet.chain)]
+    if key.suite != needed:
+        raise MalformedError(f"{path}.key: {wallet.chain} needs a key of {needed}, not {key.suite}")
+    if not suite_named(needed).derivable:
+        if wallet.paths != ("m",):
+            raise MalformedError(f"{path}.paths: a key of {needed} is one account: its only path is 'm'")
+    elif "m" in wallet.paths:
+        raise MalformedError(
+            f"{path}.paths[{wallet.paths.index('m')}]: 'm' is the key itself: give a path such as 'm/0/0'"
+        )
+
+
+def _replay_domain(chain: str) -> str:
+    return chain if family(chain) == EVM else family(chain)
 
 
 def _check_conditions(policy: Policy) -> None:

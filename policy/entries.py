@@ -24,6 +24,7 @@ TX_BYTES_MAX = 8 * 1024
 SIGNERS_MAX = 9
 SIGNATURES_MAX = 64
 JOB_SIGNATURES_MAX = 32
+SIGNATURE_BYTES_MAX = 65
 GENERATE, IMPORT, REFRESH, RESHARE = KEY_CHANGES = ("generate", "import", "refresh", "reshare")
 Signatures: TypeAlias = Mapping[str, bytes]
 
@@ -83,14 +84,14 @@ class ApprovalEntry:
 
 @dataclass(frozen=True, slots=True)
 class ReserveEntry:
-    """The coordinator's wish to have ``tx`` signed by ``signers`` with ``presignatures``."""
+    """The wish to have ``tx`` signed by ``signers``, each signature with its path and presignature."""
 
     request: bytes
     purpose: str
     tx: bytes
     key: str
     epoch: int
-    path: str
+    paths: tuple[str, ...]
     signers: tuple[str, ...]
     presignatures: tuple[bytes, ...]
     claim: Claim
@@ -352,7 +353,7 @@ def _reserve_of(inner: Fields, claim: Claim) -> ReserveEntry:
         tx=inner.hex("tx", length_max=TX_BYTES_MAX),
         key=inner.name("key"),
         epoch=inner.integer("epoch", high=2**31),
-        path=inner.text("path", length_max=128),
+        paths=inner.texts("paths", length_max=128, count_max=JOB_SIGNATURES_MAX),
         signers=inner.names("signers", count_min=2, count_max=SIGNERS_MAX),
         presignatures=inner.items("presignatures", _read_id, count_max=JOB_SIGNATURES_MAX),
         claim=claim,
@@ -366,7 +367,7 @@ def _read_signature(fields: Fields) -> SignatureEntry:
     entry = SignatureEntry(
         job=inner.hex("job", length=ID_BYTES),
         index=inner.integer("index", high=JOB_SIGNATURES_MAX - 1),
-        signature=inner.hex("signature", length=65),
+        signature=inner.hex("signature", length_max=SIGNATURE_BYTES_MAX),
     )
     inner.done()
     return entry

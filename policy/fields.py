@@ -5,9 +5,10 @@ from collections.abc import Callable
 from functools import partial
 from typing import TypeVar
 
+from policy.addresses import EXPECTED, is_address, is_address_somewhere
 from policy.encoding import INTEGER_MAX, Json
 from policy.errors import MalformedError
-from policy.ids import ADDRESS, AMOUNT_MAX, CHAIN, EVM_CHAIN_ID_MAX, ORIGIN
+from policy.ids import AMOUNT_MAX, CHAIN, EVM, EVM_CHAIN_ID_MAX, ORIGIN, family
 
 NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,62}")
 AMOUNT_DIGITS_MAX = len(str(AMOUNT_MAX))
@@ -66,6 +67,14 @@ class Fields:
             raise self._bad(name, "visible characters and spaces only")
         return value
 
+    def texts(self, name: str, *, length_max: int, count_max: int) -> tuple[str, ...]:
+        """A list of 1 to ``count_max`` strings, each as ``text`` takes it; one may be there twice."""
+        values = self._list(name, 1, count_max)
+        return tuple(
+            Fields({f"{name}[{index}]": value}, self._where).text(f"{name}[{index}]", length_max=length_max)
+            for index, value in enumerate(values)
+        )
+
     def name(self, name: str) -> str:
         """An identifier: lower-case letters, digits, ``.``, ``_``, ``-``; at most 63 of them."""
         return self._matching(name, NAME, "a name of lower-case letters, digits, '.', '_' and '-'")
@@ -73,12 +82,14 @@ class Fields:
     def names(self, name: str, *, count_max: int, count_min: int = 0) -> tuple[str, ...]:
         """A list of distinct identifiers."""
         value = self._list(name, count_min, count_max)
-        return self._distinct(name, value, NAME, "a name of lower-case letters, digits, '.', '_' and '-'")
+        return self._distinct(
+            name, value, _matcher(NAME), "a name of lower-case letters, digits, '.', '_' and '-'"
+        )
 
     def chain(self, name: str) -> str:
         """A chain such as ``evm:1``."""
         chain = self._matching(name, CHAIN, "a chain such as 'evm:1'")
-        if int(chain[4:]) > EVM_CHAIN_ID_MAX:
+        if chain.startswith(f"{EVM}:") and int(chain[4:]) > EVM_CHAIN_ID_MAX:
             raise self._bad(name, f"a chain with an id of at most {EVM_CHAIN_ID_MAX}")
         return chain
 
@@ -86,18 +97,21 @@ class Fields:
         """The origin of a log: printable ASCII without blanks and ``+``, as C2SP wants it."""
         return self._matching(name, ORIGIN, "the origin line of a log")
 
-    def address(self, name: str) -> str:
-        """An EVM address in its canonical form: ``0x`` and 40 lower-case hex digits."""
-        return self._matching(name, ADDRESS, "'0x' and 40 lower-case hex digits")
+    def address(self, name: str, *, chain: str) -> str:
+        """An address of ``chain`` in its canonical form."""
+        value = self.raw(name)
+        if not isinstance(value, str) or not is_address(chain, value):
+            raise self._bad(name, EXPECTED[family(chain)])
+        return value
 
     def addresses(self, name: str, *, count_max: int) -> tuple[str, ...]:
-        """A list of distinct EVM addresses in their canonical form."""
+        """A list of distinct addresses, each in the canonical form of some chain."""
         value = self._list(name, 0, count_max)
-        return self._distinct(name, value, ADDRESS, "'0x' and 40 lower-case hex digits")
+        return self._distinct(name, value, is_address_somewhere, "an address in canonical form")
 
     def words(self, name: str, pattern: re.Pattern[str], *, expected: str, count_max: int) -> tuple[str, ...]:
         """A list of 1 to ``count_max`` distinct strings that match ``pattern``, called ``expected``."""
-        return self._distinct(name, self._list(name, 1, count_max), pattern, expected)
+        return self._distinct(name, self._list(name, 1, count_max), _matcher(pattern), expected)
 
     def choice(self, name: str, *allowed: str) -> str:
         """One of the ``allowed`` words."""
@@ -180,11 +194,11 @@ class Fields:
         return value
 
     def _distinct(
-        self, name: str, value: list[Json], pattern: re.Pattern[str], expected: str
+        self, name: str, value: list[Json], valid: Callable[[str], bool], expected: str
     ) -> tuple[str, ...]:
         seen: dict[str, None] = {}
         for index, item in enumerate(value):
-            if not isinstance(item, str) or not pattern.fullmatch(item):
+            if not isinstance(item, str) or not valid(item):
                 raise MalformedError(f"{self.path(name)}[{index}]: must be {expected}")
             if item in seen:
                 raise MalformedError(f"{self.path(name)}[{index}]: {item!r} is there twice")
@@ -199,6 +213,10 @@ class Fields:
 
     def _bad(self, name: str, expected: str) -> MalformedError:
         return MalformedError(f"{self._where}: field {name!r} must be {expected}")
+
+
+def _matcher(pattern: re.Pattern[str]) -> Callable[[str], bool]:
+    return lambda item: pattern.fullmatch(item) is not None
 
 
 def _whole(value: Json, where: str, read: Callable[[Fields], T]) -> T:

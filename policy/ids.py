@@ -1,7 +1,8 @@
-"""The words every document uses: ids, chains, addresses, origins, and the bounds of amounts.
+"""The words every document uses: ids, chains, origins, and the bounds of amounts.
 
-An id is 32 bytes, always a hash or fresh randomness. A chain is ``evm:<chain id>``. An address in a
-document is ``0x`` and 40 lower-case hex digits. A log's origin follows C2SP tlog-checkpoint.
+An id is 32 bytes, always a hash or fresh randomness. A chain is ``evm:<chain id>``, ``solana:<cluster>``
+(the first 32 characters of its genesis hash, as CAIP-2 has it, or a name) or ``bitcoin:<network>``; what
+stands before the colon is its family. A log's origin follows C2SP tlog-checkpoint.
 """
 
 import re
@@ -11,9 +12,23 @@ from policy.errors import CallerError
 ID_BYTES = 32
 AMOUNT_MAX = 2**256 - 1
 EVM_CHAIN_ID_MAX = 2**53 - 1
-CHAIN = re.compile(r"evm:[1-9][0-9]{0,15}")
-ADDRESS = re.compile(r"0x[0-9a-f]{40}")
+EVM, SOLANA, BITCOIN = "evm", "solana", "bitcoin"
+EVM_CHAIN = re.compile(r"evm:[1-9][0-9]{0,15}")
+CHAIN = re.compile(
+    EVM_CHAIN.pattern
+    + r"|solana:[0-9A-Za-z][0-9A-Za-z-]{0,31}"
+    + r"|bitcoin:(?:mainnet|testnet|signet|regtest)"
+)
 ORIGIN = re.compile(r"[!-*,-~]{1,128}")
+
+
+def family(chain: str) -> str:
+    """``evm``, ``solana`` or ``bitcoin``. Raises ``CallerError`` for any text that is no chain."""
+    if not CHAIN.fullmatch(chain):
+        raise CallerError(f"{chain[:64]!r} is not a chain such as 'evm:1'")
+    if (name := chain.partition(":")[0]) == EVM:
+        evm_chain_id(chain)
+    return name
 
 
 def evm_chain(chain_id: int) -> str:
@@ -25,6 +40,6 @@ def evm_chain(chain_id: int) -> str:
 
 def evm_chain_id(chain: str) -> int:
     """The chain id of an EVM chain. Raises ``CallerError`` for any other text."""
-    if not CHAIN.fullmatch(chain) or int(chain[4:]) > EVM_CHAIN_ID_MAX:
+    if not EVM_CHAIN.fullmatch(chain) or int(chain[4:]) > EVM_CHAIN_ID_MAX:
         raise CallerError(f"{chain[:64]!r} is not an EVM chain such as 'evm:1'")
     return int(chain[4:])

@@ -11,10 +11,11 @@ from Crypto.Hash import keccak
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
+from policy.addresses import EVM_ADDRESS
 from policy.encoding import Json, document_hash, statement
 from policy.errors import CallerError, InvalidSignatureError, MalformedError
 from policy.fields import Fields
-from policy.ids import ADDRESS, AMOUNT_MAX
+from policy.ids import AMOUNT_MAX
 
 IDEMPOTENCY_KEY_MAX = 64
 ERC20_TRANSFER = bytes.fromhex("a9059cbb")
@@ -28,7 +29,7 @@ def keccak256(data: bytes) -> bytes:
 
 def transfer_calldata(destination: str, amount: int) -> bytes:
     """The calldata of ERC-20 ``transfer(address,uint256)``. Raises ``CallerError`` outside its bounds."""
-    if not ADDRESS.fullmatch(destination) or not 0 <= amount <= AMOUNT_MAX:
+    if not EVM_ADDRESS.fullmatch(destination) or not 0 <= amount <= AMOUNT_MAX:
         raise CallerError(f"no transfer of {amount} to {destination[:64]!r} can be encoded")
     return ERC20_TRANSFER + bytes(12) + bytes.fromhex(destination[2:]) + amount.to_bytes(32, "big")
 
@@ -92,12 +93,13 @@ class Request:
 
 def read_intent(fields: Fields) -> Intent:
     """Read an intent's five fields out of a document that may have more."""
+    chain = fields.chain("chain")
     return Intent(
-        chain=fields.chain("chain"),
+        chain=chain,
         wallet=fields.name("wallet"),
         asset=fields.name("asset"),
         amount=fields.amount("amount", low=1),
-        destination=fields.address("destination"),
+        destination=fields.address("destination", chain=chain),
     )
 
 

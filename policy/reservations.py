@@ -4,16 +4,21 @@
 the transaction's bytes. A reservation that it does not allow is inert.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
-from policy import bip32, ecdsa
 from policy import entries as e
+from policy import signatures
+from policy.accounts import Account, account_at
 from policy.admission import Inert, check_origin, denied
 from policy.approval import Slot
-from policy.decode.evm import EvmCancel, EvmTransfer, Undecodable, decode, decode_cancel
-from policy.errors import CallerError, MalformedError
+from policy.decode import bitcoin, evm, solana
+from policy.decode.decoded import Cancel, Decoder, Source, Transfer, Undecodable
+from policy.document import Wallet
+from policy.errors import MalformedError
 from policy.evaluate import Outcome as Answer
 from policy.evaluate import Verdict, evaluate, limit_scopes
+from policy.ids import BITCOIN, EVM, SOLANA, family
 from policy.intent import Request
 from policy.roster import verified_signers
 from policy.rules import Facts
@@ -23,15 +28,16 @@ from policy.state import (
     JobStatus,
     KeyRecord,
     RequestState,
+    Signing,
     State,
     expire_windows,
     job_facts,
     recount,
     usage_without,
 )
-from policy.suites import DKLS23_SECP256K1
+from policy.suites import CHAIN_SUITES
 
-SIGNATURES_PER_EVM_JOB = 1
+DECODERS: Mapping[str, Decoder] = {EVM: evm, SOLANA: solana, BITCOIN: bitcoin}
 
 
 class Denied(Exception):
@@ -48,10 +54,9 @@ class Draft:
 
     request: RequestState
     key: KeyRecord
-    derived: bip32.Derived
+    signings: tuple[Signing, ...]
     anchor: Slot
     fee_max: int
-    signing_hash: bytes
 
 
 def judge_reservation(state: State, entry: e.ReserveEntry, *, time_ms: int) -> tuple[Verdict, Draft | None]:
@@ -72,14 +77,13 @@ def reserve(state: State, entry: e.ReserveEntry, *, draft: Draft, job_id: bytes)
         request_id=entry.request,
         purpose=entry.purpose,
         tx=entry.tx,
-        signing_hash=draft.signing_hash,
+        suite=draft.key.suite,
         key=entry.key,
         epoch=entry.epoch,
-        path=entry.path,
         signers=entry.signers,
         presignatures=entry.presignatures,
-        derived_key=draft.derived.public_key,
-        tweak=draft.derived.tweak,
+        signings=draft.signings,
+        signatures=(b"",) * len(draft.signings),
         anchor=draft.anchor,
         fee_max=draft.fee_max,
         policy=state.policy_hash,
@@ -102,18 +106,21 @@ def reserve(state: State, entry: e.ReserveEntry, *, draft: Draft, job_id: bytes)
 
 
 def admit_signature(state: State, entry: e.SignatureEntry) -> tuple[State, bytes]:
-    """Take in the finished signature of a job; from now on its limits count by the window."""
-    job = state.jobs.get(entry.job)
-    if job is None or job.status is not JobStatus.RESERVED or entry.index != 0:
+    """Take in a finished signature of a job; from the last one on its limits count by the window."""
+    job, index = state.jobs.get(entry.job), entry.index
+    if job is None or job.status is not JobStatus.RESERVED or index >= len(job.signings):
         raise Inert("no reserved job waits for this signature")
-    signature = _read_signature(entry.signature)
-    if not ecdsa.verify(signature, job.signing_hash, public_key=job.derived_key):
-        raise Inert("the signature does not verify under the job's derived key")
-    nonce = entry.signature[:32]
+    if job.signatures[index]:
+        raise Inert(f"signature {index} of the job is there already")
+    if not signatures.verify(job.suite, entry.signature, signing=job.signings[index]):
+        raise Inert("the signature does not verify under the job's key, or is not in its canonical form")
+    nonce = signatures.nonce(entry.signature)
     if nonce in state.nonces:
         raise Inert("the signature repeats a nonce: keep it as evidence and retire the key")
-    signed = replace(job, status=JobStatus.SIGNED, signature=entry.signature, signed_ms=state.time_ms)
-    state = replace(state, jobs=state.jobs.set(entry.job, signed), nonces=state.nonces.set(nonce, entry.job))
+    job = replace(job, signatures=(*job.signatures[:index], entry.signature, *job.signatures[index + 1 :]))
+    if all(job.signatures):
+        job = replace(job, status=JobStatus.SIGNED, signed_ms=state.time_ms)
+    state = replace(state, jobs=state.jobs.set(entry.job, job), nonces=state.nonces.set(nonce, entry.job))
     return recount(state, job.request_id, signed_ms=state.time_ms), entry.job
 
 
@@ -135,17 +142,17 @@ def _draft(state: State, entry: e.ReserveEntry, *, time_ms: int) -> Draft:
     if state.frozen:
         raise Denied("frozen", "signing is frozen until the administrators' quorum unfreezes it")
     request = _open_request(state, entry, time_ms=time_ms)
-    key, derived = _source(state, entry, request.request)
+    key, source = _source(state, entry, request.request)
     _check_signers(state, entry, key)
-    account = bip32.ethereum_address(derived.public_key)
-    tx = _decoded(state, entry, account)
-    anchor = Slot(tx.chain, account, tx.nonce)
-    _check_anchor(state, request, anchor)
-    if entry.purpose == CANCEL:
-        _check_cancelled_slot(request, anchor)
-    if isinstance(tx, EvmTransfer):
+    _check_presignatures(state, entry)
+    tx = _decoded(entry, source)
+    _check_anchor(state, request, tx.anchor)
+    if isinstance(tx, Cancel):
+        _check_cancelled_slot(request, tx.anchor)
+    else:
         _check_intent(state, request.request, tx)
-    return Draft(request, key, derived, anchor, tx.max_fee_total, tx.signing_hash)
+    signings = tuple(map(_signing, source.accounts, tx.messages))
+    return Draft(request, key, signings, tx.anchor, tx.fee_max)
 
 
 def _open_request(state: State, entry: e.ReserveEntry, *, time_ms: int) -> RequestState:
@@ -164,19 +171,37 @@ def _open_request(state: State, entry: e.ReserveEntry, *, time_ms: int) -> Reque
     return request
 
 
-def _source(state: State, entry: e.ReserveEntry, request: Request) -> tuple[KeyRecord, bip32.Derived]:
-    wallet = state.policy.wallets.get(request.intent.wallet)
+def _source(state: State, entry: e.ReserveEntry, request: Request) -> tuple[KeyRecord, Source]:
+    wallet, chain = state.policy.wallets.get(request.intent.wallet), request.intent.chain
+    foreign = [path for path in entry.paths if wallet is None or path not in wallet.paths]
+    if wallet is None or (wallet.key, wallet.chain) != (entry.key, chain) or foreign:
+        paths = ", ".join(entry.paths)
+        raise Denied("source-foreign", f"{entry.key} {paths} is no account of {request.intent.wallet}")
     key = state.keys.get(entry.key)
-    if wallet is None or wallet.key != entry.key or entry.path not in wallet.paths:
-        raise Denied("source-foreign", f"{entry.key} {entry.path} is no account of {request.intent.wallet}")
     if key is None or key.epoch != entry.epoch:
         raise Denied("key-unknown", f"the log has no key {entry.key} in epoch {entry.epoch}")
-    if key.suite != DKLS23_SECP256K1:
-        raise Denied("source-foreign", f"key {entry.key} is for {key.suite}, not for EVM accounts")
+    if key.suite != CHAIN_SUITES[family(chain)]:
+        raise Denied("source-foreign", f"key {entry.key} is for {key.suite}, not for {chain}")
     try:
-        return key, bip32.derive(key.group_key, key.chain_code, path=bip32.parse_path(entry.path))
+        accounts = tuple(account_at(key, path, chain=chain) for path in entry.paths)
     except MalformedError as error:
         raise Denied("path-invalid", str(error)) from error
+    return key, Source(chain, accounts, lambda address: _owns(key, wallet, address))
+
+
+def _owns(key: KeyRecord, wallet: Wallet, address: str) -> bool:
+    """Whether an address is one of the wallet's; looks at all its paths."""
+    for path in wallet.paths:
+        try:
+            if account_at(key, path, chain=wallet.chain).address == address:
+                return True
+        except MalformedError:
+            continue
+    return False
+
+
+def _signing(account: Account, message: bytes) -> Signing:
+    return Signing(account.path, message, account.tweak, account.public_key, account.merkle_root)
 
 
 def _check_signers(state: State, entry: e.ReserveEntry, key: KeyRecord) -> None:
@@ -189,33 +214,40 @@ def _check_signers(state: State, entry: e.ReserveEntry, key: KeyRecord) -> None:
         raise Denied("signers-invalid", f"need {key.min_signers} signers, got {len(signers)}")
     if banned := state.mutual_ban(entry.key, entry.epoch, signers=signers):
         raise Denied("signers-banned", f"{banned[0]} runs no session with {banned[1]}")
-    if len(entry.presignatures) != SIGNATURES_PER_EVM_JOB:
-        raise Denied("presignatures-invalid", f"need 1 presignature, got {len(entry.presignatures)}")
+
+
+def _check_presignatures(state: State, entry: e.ReserveEntry) -> None:
+    """One for each signature, and each for one signature only."""
+    if len(entry.presignatures) != len(entry.paths):
+        raise Denied(
+            "presignatures-invalid",
+            f"need {len(entry.paths)} presignatures, one for each path, got {len(entry.presignatures)}",
+        )
+    if len(set(entry.presignatures)) != len(entry.presignatures):
+        raise Denied("presignatures-invalid", "a presignature is there twice")
     if any(presignature in state.presignatures for presignature in entry.presignatures):
         raise Denied("presignature-used", "a presignature serves one job only")
 
 
-def _decoded(state: State, entry: e.ReserveEntry, account: str) -> EvmTransfer | EvmCancel:
-    chains = state.policy.evm_chain_ids
-    if entry.purpose == CANCEL:
-        tx: EvmTransfer | EvmCancel | Undecodable = decode_cancel(entry.tx, chain_ids=chains)
-    else:
-        tx = decode(entry.tx, chain_ids=chains)
+def _decoded(entry: e.ReserveEntry, source: Source) -> Transfer | Cancel:
+    decoder = DECODERS[family(source.chain)]
+    read = decoder.decode_cancel if entry.purpose == CANCEL else decoder.decode
+    tx = read(entry.tx, source)
     if isinstance(tx, Undecodable):
         raise Denied("undecodable", tx.reason)
-    if isinstance(tx, EvmCancel) and tx.account != account:
-        raise Denied("intent-mismatch", f"a cancellation goes to the account itself, not to {tx.account}")
+    if len(tx.messages) != len(source.accounts):
+        raise Denied("undecodable", f"{len(tx.messages)} signatures for {len(source.accounts)} paths")
     return tx
 
 
 def _check_anchor(state: State, request: RequestState, anchor: Slot) -> None:
-    if request.request.intent.chain != anchor.chain:
-        raise Denied("intent-mismatch", f"the transaction is on {anchor.chain}")
     if request.anchor not in (None, anchor):
-        raise Denied("anchor-changed", "every transaction of a request uses the same account and nonce")
+        raise Denied("anchor-changed", "every transaction of a request uses the same anchor")
     owner = state.anchors.get(anchor)
     if owner not in (None, request.request_id):
-        raise Denied("anchor-taken", f"nonce {anchor.nonce} belongs to request {owner.hex()}")
+        raise Denied(
+            "anchor-taken", f"nonce {anchor.nonce} of {anchor.account} belongs to request {owner.hex()}"
+        )
 
 
 def _check_cancelled_slot(request: RequestState, anchor: Slot) -> None:
@@ -231,9 +263,9 @@ def _check_cancelled_slot(request: RequestState, anchor: Slot) -> None:
         )
 
 
-def _check_intent(state: State, request: Request, tx: EvmTransfer) -> None:
+def _check_intent(state: State, request: Request, tx: Transfer) -> None:
     intent = request.intent
-    asset = state.policy.asset_at(tx.chain, tx.contract)
+    asset = state.policy.asset_at(tx.anchor.chain, tx.contract)
     moved = (asset.name if asset else "an unknown asset", tx.amount, tx.recipient)
     if moved != (intent.asset, intent.amount, intent.destination):
         raise Denied(
@@ -287,11 +319,3 @@ def _judge_cancel(state: State, draft: Draft, *, time_ms: int) -> Verdict:
         if used + amount > limit.amount_max:
             return denied(limit.name, f"{used} used and a fee of {amount} is above {limit.amount_max}")
     return Verdict(Answer.ALLOW, "cancel", "an expired request's anchor may be closed")
-
-
-def _read_signature(data: bytes) -> ecdsa.Signature:
-    r, s = int.from_bytes(data[:32], "big"), int.from_bytes(data[32:64], "big")
-    try:
-        return ecdsa.Signature(r, s, data[64])
-    except CallerError as error:
-        raise Inert(f"the signature is not canonical: {error}") from error

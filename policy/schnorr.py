@@ -88,22 +88,20 @@ class SigningView:
 
 def output_key(task: SchnorrTask) -> OutputKey:
     """The key of a task: P + τ·G, for taproot with even y, and BIP 341's tweak where there is a root."""
-    suite = ciphersuite(task.suite)
-    order = suite.group.order
-    point, sign = suite.normalise(_plus(suite.group, task.group_key, task.tweak))
-    key = OutputKey(point, sign, sign * task.tweak % order)
-    if task.merkle_root is None:
-        return key
-    tweak = int.from_bytes(tagged("TapTweak", suite.encode(point) + task.merkle_root), "big")
-    if tweak >= order:
-        raise MalformedError("this key has no taproot output key (BIP 341): use the next index")
-    point, flip = suite.normalise(_plus(suite.group, point, tweak))
-    return OutputKey(point, sign * flip, flip * (key.addend + tweak) % order)
+    return _output_key(
+        ciphersuite(task.suite), task.group_key, tweak=task.tweak, merkle_root=task.merkle_root
+    )
 
 
 def public_key(task: SchnorrTask) -> bytes:
     """What ``verify`` and everybody else takes as the key of a task's signature."""
     return ciphersuite(task.suite).encode(output_key(task).point)
+
+
+def derived_public_key(suite: str, group_key: bytes, *, tweak: int, merkle_root: bytes | None) -> bytes:
+    """``public_key`` of every task with this key, tweak and root. Raises ``MalformedError`` for no key."""
+    found = ciphersuite(suite)
+    return found.encode(_output_key(found, group_key, tweak=tweak, merkle_root=merkle_root).point)
 
 
 def signing_view(task: SchnorrTask, openings: Mapping[int, bytes]) -> SigningView:
@@ -186,6 +184,19 @@ def combine(
         f"partial signatures of {signers} in job {task.job_id.hex()} fit their public shares and make no "
         f"signature: compare the public shares and the group key {task.group_key.hex()} with the key's record"
     )
+
+
+def _output_key(suite: Ciphersuite, group_key: bytes, *, tweak: int, merkle_root: bytes | None) -> OutputKey:
+    order = suite.group.order
+    point, sign = suite.normalise(_plus(suite.group, group_key, tweak))
+    key = OutputKey(point, sign, sign * tweak % order)
+    if merkle_root is None:
+        return key
+    taproot = int.from_bytes(tagged("TapTweak", suite.encode(point) + merkle_root), "big")
+    if taproot >= order:
+        raise MalformedError("this key has no taproot output key (BIP 341): use the next index")
+    point, flip = suite.normalise(_plus(suite.group, point, taproot))
+    return OutputKey(point, sign * flip, flip * (key.addend + taproot) % order)
 
 
 def _culprit(

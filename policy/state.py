@@ -67,28 +67,46 @@ class ApprovalRecord:
 
 
 @dataclass(frozen=True, slots=True)
+class Signing:
+    """One signature that a job needs.
+
+    ``message`` is a hash of 32 bytes for ECDSA and taproot, and the whole message for Ed25519. The
+    signature stands under ``public_key``, encoded as the suite's verification takes it; ``tweak`` and
+    ``merkle_root`` lead there from the group key.
+    """
+
+    path: str
+    message: bytes
+    tweak: int
+    public_key: bytes
+    merkle_root: bytes | None
+
+
+@dataclass(frozen=True, slots=True)
 class Job:
-    """An admitted reservation: these signers may sign these bytes with these presignatures."""
+    """An admitted reservation: these signers may sign these bytes with these presignatures.
+
+    ``signings``, ``presignatures`` and ``signatures`` are in one order, that of the signatures' indices; a
+    signature that is not there yet is empty. The job is signed when all are there.
+    """
 
     job_id: bytes
     index: int
     request_id: bytes
     purpose: str
     tx: bytes
-    signing_hash: bytes
+    suite: str
     key: str
     epoch: int
-    path: str
     signers: tuple[str, ...]
     presignatures: tuple[bytes, ...]
-    derived_key: bytes
-    tweak: int
+    signings: tuple[Signing, ...]
+    signatures: tuple[bytes, ...]
     anchor: Slot
     fee_max: int
     policy: bytes
     time_ms: int
     status: JobStatus
-    signature: bytes = b""
     signed_ms: int = 0
 
 

@@ -10,6 +10,7 @@ from types import MappingProxyType
 from typing import Final
 
 from policy.errors import CallerError
+from policy.ids import BITCOIN, EVM, SOLANA
 
 DKLS23_SECP256K1: Final = "dkls23-secp256k1"
 FROST_SECP256K1: Final = "frost-secp256k1-sha256"
@@ -45,6 +46,11 @@ SUITES: Final[Mapping[str, Suite]] = MappingProxyType(
         )
     }
 )
+
+CHAIN_SUITES: Final[Mapping[str, str]] = MappingProxyType(
+    {EVM: DKLS23_SECP256K1, SOLANA: FROST_ED25519, BITCOIN: FROST_TAPROOT}
+)
+"""The one suite whose keys a family of chains takes."""
 
 
 def suite_named(name: str) -> Suite:

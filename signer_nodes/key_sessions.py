@@ -96,7 +96,9 @@ class KeySessions:
         outcome = await self._runs.run(job, names, timeout_s=CHANGE_TIMEOUT_S, guard=guard)
         if not isinstance(outcome, KeyOutcome):
             raise InvariantError("a key's run ended in something else than a key")
+        self._check_not_begun(planned)
         await asyncio.to_thread(self._sealed.keep, outcome)
+        self._check_not_begun(planned)
         body = _key_body(self.state().origin, planned, outcome)
         signature = await asyncio.to_thread(self.hsm.sign_statement, statement("keygen", body))
         return canonical(body), signature
@@ -127,7 +129,8 @@ class KeySessions:
         else:
             made = await self._make_nonces(key, boots, batch_id=batch_id, batch=batch)
         self._check_banned(key_id, key.epoch, names)
-        if self.state().keys[key_id].epoch != key.epoch:
+        now = self.state().keys.get(key_id)
+        if now is None or (now.epoch, now.transcript) != (key.epoch, key.transcript):
             raise Refused("epoch", f"key {key_id} is in another epoch by now: make new ones")
         self.pool.add(Held(item, key_id, key.epoch, names) for item in made)
         return tuple((item.presign_id, nonce_point(item)) for item in made)
@@ -177,6 +180,17 @@ class KeySessions:
                 self.pool.drop_epochs_before(key.key, key.epoch)
                 self._sealed.end_epochs_before(key)
                 self._settled[key.key] = key.epoch
+
+    def went_back(self) -> None:
+        """Forget what was made of epochs that the log does not have after all: its branch was left."""
+        self.pool.keep_epochs({key.key: key.epoch for key in self.state().keys.values()})
+
+    def _check_not_begun(self, planned: Plan) -> None:
+        """Refuse a run that took so long that another one began its epoch: nothing of it is to be left."""
+        key = self.state().keys.get(planned.key_id)
+        if key is not None and key.epoch >= planned.epoch:
+            self._settled.pop(planned.key_id, None)  # then what it stored goes too
+            raise Refused("epoch", f"key {planned.key_id} is in epoch {key.epoch} already by another run")
 
     def _check_presign(
         self, key_id: str, signers: tuple[str, ...], batch_id: int

@@ -26,6 +26,7 @@ from policy.entries import ENTRY_BYTES_MAX
 from policy.errors import InvariantError, OperationalError, QuorumkeepError
 from policy.ledger import UnknownVersion
 from policy.roster import COORDINATOR, Roster, bound, parse_roster
+from policy.state import KeyRecord
 from signer_nodes.adapters.hardening import harden_process
 from signer_nodes.adapters.links import PeerLinks
 from signer_nodes.adapters.server import NodeServer
@@ -75,8 +76,9 @@ from signer_nodes.recovery import (
     write_new,
 )
 from signer_nodes.runtime import NodeRuntime, Parts
+from signer_nodes.schnorr_wire import FinishItem, Unsigned
 from signer_nodes.sealed_keys import SealedKeys
-from signer_nodes.signing import Signer
+from signer_nodes.signing import SchnorrPartials, Signer
 from signer_nodes.witness import Identity
 
 OK, FAILED, MISUSE = 0, 1, 2
@@ -147,9 +149,21 @@ def _parser() -> argparse.ArgumentParser:
         command.add_argument("--config", type=Path, required=True)
     for command in (provision, run, accept, doctor, backup):
         command.add_argument("--pin-fd", type=int, help="descriptor to read the PIN from")
-    for command in (provision, joining, accept, doctor, officer, backup, recovering):
+    bench = _add_bench(commands)
+    for command in (provision, joining, accept, doctor, officer, backup, recovering, bench):
         command.add_argument("--json", action="store_true", help="print one JSON object")
     return parser
+
+
+def _add_bench(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> argparse.ArgumentParser:
+    bench = commands.add_parser("bench", help="measure what the protocols cost on this machine")
+    bench.add_argument("--batch", type=int, default=32, help="presignatures a batch (%(default)s)")
+    bench.add_argument("--repeat", type=int, default=7, help="runs that a median is of (%(default)s)")
+    bench.add_argument(
+        "--quick", action="store_true", help="one run of the smallest batch: shape, not figures"
+    )
+    bench.set_defaults(command=_bench)
+    return bench
 
 
 def _provision(options: argparse.Namespace) -> int:
@@ -211,6 +225,20 @@ def _doctor(options: argparse.Namespace) -> int:
     rows = [asdict(finding) for finding in findings]
     _print(options, {"ok": ok, "findings": rows, "notices": list(notices)}, "\n".join(lines))
     return OK if ok else FAILED
+
+
+def _bench(options: argparse.Namespace) -> int:
+    from signer_nodes.bench import THREADS_VARIABLE, Effort, measure
+
+    if os.environ.get(THREADS_VARIABLE) != "1":  # it counts from the start of a process only
+        sys.stdout.flush()
+        command = [sys.executable, "-P", "-m", "signer_nodes.main", *sys.argv[1:]]
+        os.execve(command[0], command, {**os.environ, THREADS_VARIABLE: "1"})  # noqa: S606 - no shell
+    effort = Effort(4, 1) if options.quick else Effort(options.batch, options.repeat)
+    figures = measure(effort, lambda line: print(line, file=sys.stderr, flush=True))
+    lines = [f"{name:24} {json.dumps(figure)}" for name, figure in figures.items()]
+    _print(options, figures, "\n".join(lines))
+    return OK
 
 
 def _split(options: argparse.Namespace) -> int:
@@ -309,8 +337,7 @@ async def _serve(config: NodeConfig, hsm: Pkcs11Hsm, template: WorkerTemplate | 
         on_boot=on_boot,
     )
     pool = PresignaturePool()
-    signer = Signer(config.name, log, hsm, store, pool)
-    keys = None
+    keys: KeySessions | None = None
     if template is not None:
         keys = KeySessions(
             name=config.name,
@@ -322,6 +349,7 @@ async def _serve(config: NodeConfig, hsm: Pkcs11Hsm, template: WorkerTemplate | 
             workers=template,
             pool=pool,
         )
+    signer = Signer(config.name, log, hsm, store, pool, _schnorr(keys))
     runtime = NodeRuntime(Parts(log, signer, store, links, keys, boot, roster, _clock_ms))
     coordinator = PinnedIdentity.of(COORDINATOR, config.coordinator_certificate.read_bytes())
     server = NodeServer(credentials, runtime, origin=config.origin, coordinator=coordinator, peers=peers)
@@ -332,6 +360,18 @@ async def _serve(config: NodeConfig, hsm: Pkcs11Hsm, template: WorkerTemplate | 
         await links.close()
         store.close()
         hsm.close()
+
+
+def _schnorr(keys: KeySessions | None) -> SchnorrPartials:
+    """The sessions' partial signatures for the signer, whose calls run in threads beside this loop."""
+    loop = asyncio.get_running_loop()
+
+    def partials(key: KeyRecord, items: Sequence[FinishItem]) -> Sequence[bytes | Unsigned]:
+        if keys is None:
+            raise OperationalError("a witness holds no share")
+        return asyncio.run_coroutine_threadsafe(keys.schnorr_partials(key, items), loop).result()
+
+    return partials
 
 
 async def _until_stopped(config: NodeConfig, server: NodeServer, runtime: NodeRuntime) -> None:

@@ -4,7 +4,7 @@ Bind before anything that depends on it leaves; take it out to compute the one p
 What was dropped, taken or never there cannot be bound. A restart empties the pool.
 """
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 
 from policy.errors import CallerError
@@ -94,6 +94,10 @@ class PresignaturePool:
     def drop_epochs_before(self, key: str, epoch: int) -> None:
         """Destroy everything made of earlier epochs of a key, bound or not."""
         self.drop([i for i, held in self._held.items() if held.key == key and held.epoch < epoch])
+
+    def keep_epochs(self, epochs: Mapping[str, int]) -> None:
+        """Destroy everything made of another epoch than these, by key; bound or not."""
+        self.drop([i for i, held in self._held.items() if epochs.get(held.key) != held.epoch])
 
     def stock(self) -> dict[tuple[str, tuple[str, ...]], int]:
         """How many free ones there are by key and signers."""

@@ -25,7 +25,7 @@ from signer_nodes.key_changes import Order
 from signer_nodes.key_sessions import KeySessions
 from signer_nodes.node_log import NodeLog, stored_checkpoint
 from signer_nodes.ports import Mark, Peers, RuntimeStore
-from signer_nodes.signing import Opening, PartialBytes, Signer
+from signer_nodes.signing import Opening, Openings, PartialBytes, Signer
 from signer_nodes.witness import Extension, Refusal
 
 T = TypeVar("T")
@@ -151,7 +151,7 @@ class NodeRuntime:
             return reply
 
     async def finish(self, caller: Caller, call: pb.Finish) -> pb.FinishReply:
-        jobs = {job.job: {opened.signer: opened.rho for opened in job.opened} for job in call.jobs}
+        jobs = {job.job: _openings(job) for job in call.jobs}
         async with self._turn:
             partials, declined = await asyncio.to_thread(self._finish, call.note, jobs)
         reply = pb.FinishReply(declined=_declined(declined))
@@ -194,6 +194,8 @@ class NodeRuntime:
                 await self._in_thread(lambda: log.leave_by_fork(call.fork, marks=burns))
             else:
                 await self._in_thread(lambda: log.leave(statements, marks=burns))
+            if self._parts.keys is not None:
+                self._parts.keys.went_back()
         return pb.LeaveReply()
 
     async def change_key(self, caller: Caller, call: pb.ChangeKey) -> pb.ChangeKeyReply:
@@ -276,7 +278,7 @@ class NodeRuntime:
         )
 
     def _finish(
-        self, note: bytes, jobs: Mapping[bytes, Mapping[str, bytes]]
+        self, note: bytes, jobs: Mapping[bytes, Openings]
     ) -> tuple[tuple[PartialBytes, ...], tuple[Declined, ...]]:
         checkpoint = _refusing(lambda: self._parts.log.learn_quorum(note))
         return self._parts.signer.finish(jobs, quorum_size=checkpoint.size, now_ms=self._parts.clock_ms())
@@ -316,6 +318,13 @@ def _refusing(work: Callable[[], T]) -> T:
         return work()
     except Refusal as refusal:
         raise Refused(refusal.code, refusal.reason) from refusal
+
+
+def _openings(job: pb.FinishJob) -> Openings:
+    found: dict[int, dict[str, bytes]] = {}
+    for opened in job.opened:
+        found.setdefault(opened.index, {})[opened.signer] = opened.rho
+    return found
 
 
 def _opening(opening: Opening) -> pb.Opening:

@@ -40,7 +40,7 @@ def policy(arguments: Namespace) -> Result:
     """``admin draft policy``: a new policy in place of the one in force."""
     with asking(arguments) as (client, origin):
         status = client.status()
-        old, roster = in_force(client, status, "policy"), in_force(client, status, "roster")
+        old, roster = in_force(client, status, kind="policy"), in_force(client, status, kind="roster")
     new = normalise_document(read_document(Path(arguments.document), "the policy"))
     return _changed(arguments, origin, kind="policy", old=old, new=new, other=roster)
 
@@ -49,7 +49,7 @@ def roster(arguments: Namespace) -> Result:
     """``admin draft roster``: a new roster in place of the one in force."""
     with asking(arguments) as (client, origin):
         status = client.status()
-        old, other = in_force(client, status, "roster"), in_force(client, status, "policy")
+        old, other = in_force(client, status, kind="roster"), in_force(client, status, kind="policy")
     return _changed(
         arguments, origin, kind="roster", old=old, new=changed_roster(arguments, old), other=other
     )
@@ -58,7 +58,7 @@ def roster(arguments: Namespace) -> Result:
 def veto(arguments: Namespace) -> Result:
     """``admin draft veto``: stop a pending change."""
     with asking(arguments) as (client, origin):
-        return _drafted(arguments, veto_of(client, origin, arguments))
+        return _drafted(arguments, veto_of(client, origin, arguments=arguments))
 
 
 def freeze(arguments: Namespace) -> Result:
@@ -107,7 +107,7 @@ def asking(arguments: Namespace) -> "Iterator[tuple[CustodyClient, str]]":
         yield client, connection.origin
 
 
-def in_force(client: "CustodyClient", status: Mapping[str, Json], kind: str) -> Json:
+def in_force(client: "CustodyClient", status: Mapping[str, Json], *, kind: str) -> Json:
     """The policy or roster in force, by the hash that the coordinator says. Raises ``OperationalError``."""
     found, document = client.document(bytes.fromhex(str(status[kind])))
     if found != kind:
@@ -115,7 +115,7 @@ def in_force(client: "CustodyClient", status: Mapping[str, Json], kind: str) -> 
     return document
 
 
-def veto_of(client: "CustodyClient", origin: str, arguments: Namespace) -> Change:
+def veto_of(client: "CustodyClient", origin: str, *, arguments: Namespace) -> Change:
     """The veto of the pending change that ``--hash`` or its beginning names."""
     return _order("veto", origin, pending_hash(client.status(), arguments.hash), arguments.reason)
 

@@ -9,6 +9,7 @@ from cli.admin.drafts import described
 from cli.admin.sentences import sentences
 from cli.connection import caller
 from cli.files import read_bytes, read_document, same_fingerprint
+from cli.identities import Identity
 from cli.results import REFUSED, Misuse, Result, progress
 from policy.encoding import statement
 from policy.errors import MalformedError, OperationalError
@@ -43,7 +44,7 @@ def sign(arguments: Namespace) -> Result:
         raise Misuse("a version is signed by cosigners (quorumkeep-node accept ready), not by administrators")
     if not _agreed(change, arguments.fingerprint):
         return Result({"signed": False, "file": str(path)}, ("Not signed.",), REFUSED)
-    signed = sign_as(change, identity.card.name, identity.key.sign(statement(change.kind, change.body)))
+    signed = sign_as(change, identity)
     signed.write(path)
     return Result(
         {"signed": True, **described(signed, path)},
@@ -63,9 +64,9 @@ def merge(arguments: Namespace) -> Result:
     )
 
 
-def sign_as(change: Change, name: str, signature: bytes) -> Change:
-    """The change with one signature more."""
-    return change.signed({name: signature})
+def sign_as(change: Change, identity: Identity) -> Change:
+    """The change with an administrator's signature more."""
+    return change.signed({identity.card.name: identity.key.sign(statement(change.kind, change.body))})
 
 
 def _signatures(path: Path, change: Change) -> dict[str, bytes]:

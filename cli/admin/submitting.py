@@ -10,7 +10,7 @@ from cli.admin.signing import sign_as
 from cli.connection import caller
 from cli.files import read_document, write_bytes, write_document
 from cli.results import DONE, REFUSED, Result, progress, time_text
-from policy.encoding import Json, document_hash, statement
+from policy.encoding import Json, document_hash
 from policy.errors import OperationalError
 from policy.roster import parse_roster
 
@@ -26,14 +26,14 @@ def freeze(arguments: Namespace) -> Result:
     """``admin freeze``: stop all signing now, as one administrator."""
     with asking(arguments) as (_, origin):
         change = freeze_of(origin, arguments.reason)
-    return _enact(arguments, _signed(arguments, change))
+    return _enact(arguments, sign_as(change, caller(arguments)))
 
 
 def veto(arguments: Namespace) -> Result:
     """``admin veto``: stop a pending change now, as one administrator."""
     with asking(arguments) as (client, origin):
-        change = veto_of(client, origin, arguments)
-    return _enact(arguments, _signed(arguments, change))
+        change = veto_of(client, origin, arguments=arguments)
+    return _enact(arguments, sign_as(change, caller(arguments)))
 
 
 def fetch(arguments: Namespace) -> Result:
@@ -41,7 +41,7 @@ def fetch(arguments: Namespace) -> Result:
     with asking(arguments) as (client, _):
         status: dict[str, Any] = dict(client.status())
         if arguments.what in ("policy", "roster"):
-            kind, document = arguments.what, in_force(client, status, arguments.what)
+            kind, document = arguments.what, in_force(client, status, kind=arguments.what)
         else:
             kind, document = client.document(bytes.fromhex(pending_hash(status, arguments.what)))
     write_bytes(Path(arguments.out), pretty(document))
@@ -85,11 +85,6 @@ def _roster(folder: Path, change: Change) -> list[Path]:
     document: Any = change.document
     write_document(folder / ROSTER, document)
     return [folder / ROSTER, folder / TRUST]
-
-
-def _signed(arguments: Namespace, change: Change) -> Change:
-    identity = caller(arguments)
-    return sign_as(change, identity.card.name, identity.key.sign(statement(change.kind, change.body)))
 
 
 def _enact(arguments: Namespace, change: Change) -> Result:

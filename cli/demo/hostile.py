@@ -231,7 +231,7 @@ def _reserve_body(state: State, plot: Plot, presignature: bytes) -> dict[str, Js
         "tx": payment(intent, contract=None, nonce=plot.approval.slot.nonce, fees=FEES).hex(),
         "key": plot.key,
         "epoch": state.keys[plot.key].epoch,
-        "path": plot.path,
+        "paths": [plot.path],
         "signers": list(plot.signers),
         "presignatures": [presignature.hex()],
     }

@@ -52,7 +52,7 @@ def view(record: RequestRecord) -> pb.RequestView:
         state=record.state,
         rule=record.rule,
         account=record.account,
-        nonce=record.nonce or 0,
+        nonce=str(record.nonce or 0),
         job=record.job,
         tx_hash="0x" + record.tx_hash.hex() if record.tx_hash else "",
         block=record.block,

@@ -123,5 +123,5 @@ class NodeLink:
 
 
 def _finish_job(job: FinishJob) -> pb.FinishJob:
-    opened = [pb.Opened(index=0, signer=name, rho=rho) for name, rho in job.rhos]
+    opened = [pb.Opened(index=index, signer=name, rho=rho) for index, name, rho in job.rhos]
     return pb.FinishJob(job=job.job, opened=opened)

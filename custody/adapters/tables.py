@@ -3,16 +3,34 @@
 from sqlalchemy import (
     BigInteger,
     Column,
+    Dialect,
     Index,
     Integer,
     LargeBinary,
     MetaData,
     String,
     Table,
+    TypeDecorator,
     UniqueConstraint,
 )
 
 METADATA = MetaData()
+
+
+class Nonce(TypeDecorator[int]):
+    """An integer from 0 to 2**256 - 1, stored as 32 bytes, whose order is that of the numbers."""
+
+    impl = LargeBinary(32)
+    cache_ok = True
+
+    def process_bind_param(self, value: int | None, dialect: Dialect) -> bytes | None:
+        """The bytes to store."""
+        return None if value is None else value.to_bytes(32, "big")
+
+    def process_result_value(self, value: bytes | None, dialect: Dialect) -> int | None:
+        """The number that was stored."""
+        return None if value is None else int.from_bytes(value, "big")
+
 
 LEASE = Table(  # one row: whose number ``fence`` is may write, and until when nobody may take over
     "lease",
@@ -51,10 +69,10 @@ REQUESTS = Table(
     Column("expires_ms", BigInteger, nullable=False),
     Column("updated_ms", BigInteger, nullable=False),
     Column("rule", String(63), nullable=False, default=""),
-    Column("chain", String(24), nullable=False, default=""),
-    Column("account", String(42), nullable=False, default=""),
+    Column("chain", String(39), nullable=False, default=""),
+    Column("account", String(75), nullable=False, default=""),
     Column("path", String(128), nullable=False, default=""),
-    Column("nonce", BigInteger),
+    Column("nonce", Nonce),
     Column("tx", LargeBinary, nullable=False, default=b""),
     Column("job", LargeBinary(32), nullable=False, default=b""),
     Column("tx_hash", LargeBinary(32), nullable=False, default=b""),
@@ -110,8 +128,8 @@ PRESIGNATURES = Table(
 SLOTS = Table(
     "slots",
     METADATA,
-    Column("chain", String(24), primary_key=True),
-    Column("account", String(42), primary_key=True),
-    Column("nonce", BigInteger, primary_key=True, autoincrement=False),
+    Column("chain", String(39), primary_key=True),
+    Column("account", String(75), primary_key=True),
+    Column("nonce", Nonce, primary_key=True),
     Column("request", LargeBinary(32), nullable=False, unique=True),
 )

@@ -164,7 +164,8 @@ class RequestView(_message.Message):
     """the policy rule that decided"""
     account: _builtins.str
     """paying account, once planned"""
-    nonce: _builtins.int
+    nonce: _builtins.str
+    """of its conflict slot, a decimal number"""
     job: _builtins.bytes
     """latest job"""
     tx_hash: _builtins.str
@@ -183,7 +184,7 @@ class RequestView(_message.Message):
         state: _builtins.str = ...,
         rule: _builtins.str = ...,
         account: _builtins.str = ...,
-        nonce: _builtins.int = ...,
+        nonce: _builtins.str = ...,
         job: _builtins.bytes = ...,
         tx_hash: _builtins.str = ...,
         block: _builtins.int = ...,

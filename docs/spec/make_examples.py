@@ -19,6 +19,7 @@ HERE = Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE.parents[1]), str(HERE)]
 
 from frost_example import frost_signature  # noqa: E402
+from resharing_example import backup_public, resharing  # noqa: E402
 
 from cli.authenticator import SoftwareAuthenticator  # noqa: E402 - the path to the house comes first
 from custody.chains.evm_transaction import cancellation, payment  # noqa: E402
@@ -238,7 +239,7 @@ class Log:
             "tx": tx.hex(),
             "key": "hot",
             "epoch": 0,
-            "path": path,
+            "paths": [path],
             "signers": ["node-a", "node-b"],
             "presignatures": [seed(f"presignature {name}").hex()],
         }
@@ -319,9 +320,9 @@ def pay(log: Log) -> None:
     """A small payment from its request to the chain."""
     request = log.request("request", 5 * 10**17, CUSTOMER)
     job = log.reserve("reserve", request, path="m/0/0")
-    reserved = log.state.jobs[job]
-    key = PrivateKey(((secret() + reserved.tweak) % Q).to_bytes(32, "big"))
-    signature = key.sign_recoverable(reserved.signing_hash, hasher=None)
+    (signing,) = log.state.jobs[job].signings
+    key = PrivateKey(((secret() + signing.tweak) % Q).to_bytes(32, "big"))
+    signature = key.sign_recoverable(signing.message, hasher=None)
     log.write("signature", "signature", {"job": job.hex(), "index": 0, "signature": signature.hex()})
     body: Json = {
         "origin": ORIGIN,
@@ -445,6 +446,7 @@ def files() -> dict[str, str]:
     }
     made |= statements(log)
     made["frost"] = frost_signature(seed)
+    made["resharing"], made["backup-public"] = resharing(seed), backup_public(seed)
     texts = {
         f"{name}.json": json.dumps(document, indent=2, ensure_ascii=False) + "\n"
         for name, document in made.items()

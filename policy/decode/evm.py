@@ -7,13 +7,14 @@ bytes (no contract creation), and with either no calldata (a transfer of the nat
 ERC-20 ``transfer(address,uint256)`` with clean padding and no value.
 """
 
-from collections.abc import Collection
 from dataclasses import dataclass
 from typing import TypeAlias, cast
 
 import rlp
 
-from policy.ids import AMOUNT_MAX, EVM_CHAIN_ID_MAX, evm_chain
+from policy.approval import Slot
+from policy.decode.decoded import Cancel, Refusal, Source, Transfer, Undecodable, require
+from policy.ids import AMOUNT_MAX, EVM_CHAIN_ID_MAX, evm_chain_id
 from policy.intent import ERC20_TRANSFER, keccak256
 
 TRANSACTION_BYTES_MAX = 8 * 1024
@@ -22,44 +23,6 @@ GAS_MAX = 2**64 - 1
 _TYPE_EIP1559 = 2
 _TRANSFER_BYTES = 4 + 32 + 32
 _Item: TypeAlias = "bytes | list[_Item]"
-
-
-@dataclass(frozen=True, slots=True)
-class EvmTransfer:
-    """What an unsigned transaction does.
-
-    ``contract`` is the token's address, None for the native asset; ``recipient`` is who gets
-    ``amount``; ``max_fee_total`` is the most the network can charge; ``signing_hash`` is what the
-    key signs, computed from these bytes and never received.
-    """
-
-    chain: str
-    nonce: int
-    to: str
-    contract: str | None
-    recipient: str
-    amount: int
-    max_fee_total: int
-    calldata: bytes
-    signing_hash: bytes
-
-
-@dataclass(frozen=True, slots=True)
-class EvmCancel:
-    """An empty transaction to ``account``: with that account as its sender it only uses up the nonce."""
-
-    chain: str
-    nonce: int
-    account: str
-    max_fee_total: int
-    signing_hash: bytes
-
-
-@dataclass(frozen=True, slots=True)
-class Undecodable:
-    """Why the bytes are not signed."""
-
-    reason: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,93 +40,78 @@ class _Envelope:
         return self.gas * self.fee_per_gas
 
 
-class _Refusal(Exception):
-    """Leaves the decoder with a reason; never leaves this module."""
-
-
-def decode(tx: bytes, *, chain_ids: Collection[int]) -> EvmTransfer | Undecodable:
+def decode(tx: bytes, source: Source) -> Transfer | Undecodable:
     """Say what the unsigned transaction ``tx`` transfers, or why it is not a transfer we sign.
 
-    ``chain_ids`` are the chains of the policy in force. Total: any bytes give an answer.
+    Total: any bytes give an answer. The sender is the source's one account: EVM bytes do not name it.
     """
     try:
-        return _transfer(_envelope(tx, chain_ids), keccak256(tx))
-    except _Refusal as refusal:
+        return _transfer(_envelope(tx, source), source, keccak256(tx))
+    except Refusal as refusal:
         return Undecodable(str(refusal))
 
 
-def decode_cancel(tx: bytes, *, chain_ids: Collection[int]) -> EvmCancel | Undecodable:
+def decode_cancel(tx: bytes, source: Source) -> Cancel | Undecodable:
     """Say which nonce the unsigned transaction ``tx`` uses up without moving anything.
 
-    The caller must check that ``account`` is the account whose key signs: only then is it a
-    cancellation and not an empty call of someone else's contract.
+    It goes to the account itself: only then it is a cancellation and not an empty call of a contract.
     """
     try:
-        envelope = _envelope(tx, chain_ids)
-        _require(envelope.value == 0, f"a cancellation moves nothing, but the value is {envelope.value}")
-        _require(not envelope.data, f"a cancellation has no calldata, got {len(envelope.data)} bytes")
-    except _Refusal as refusal:
+        envelope = _envelope(tx, source)
+        account, to = source.accounts[0].address, _hex(envelope.to)
+        require(to == account, f"a cancellation goes to the account itself, not to {to}")
+        require(envelope.value == 0, f"a cancellation moves nothing, but the value is {envelope.value}")
+        require(not envelope.data, f"a cancellation has no calldata, got {len(envelope.data)} bytes")
+    except Refusal as refusal:
         return Undecodable(str(refusal))
-    return EvmCancel(
-        chain=evm_chain(envelope.chain_id),
-        nonce=envelope.nonce,
-        account=_hex(envelope.to),
-        max_fee_total=envelope.max_fee_total,
-        signing_hash=keccak256(tx),
-    )
+    anchor = Slot(source.chain, account, envelope.nonce)
+    return Cancel(anchor, envelope.max_fee_total, (keccak256(tx),))
 
 
-def _transfer(envelope: _Envelope, signing_hash: bytes) -> EvmTransfer:
+def _transfer(envelope: _Envelope, source: Source, signing_hash: bytes) -> Transfer:
     to = _hex(envelope.to)
     if envelope.data:
         recipient, amount = _token_transfer(envelope)
         contract: str | None = to
     else:
         recipient, amount, contract = to, envelope.value, None
-    _require(amount > 0, "the amount is zero: there is nothing to transfer")
-    return EvmTransfer(
-        chain=evm_chain(envelope.chain_id),
-        nonce=envelope.nonce,
-        to=to,
+    require(amount > 0, "the amount is zero: there is nothing to transfer")
+    return Transfer(
+        anchor=Slot(source.chain, source.accounts[0].address, envelope.nonce),
         contract=contract,
         recipient=recipient,
         amount=amount,
-        max_fee_total=envelope.max_fee_total,
-        calldata=envelope.data,
-        signing_hash=signing_hash,
+        fee_max=envelope.max_fee_total,
+        messages=(signing_hash,),
     )
 
 
 def _token_transfer(envelope: _Envelope) -> tuple[str, int]:
     data = envelope.data
-    _require(data[:4] == ERC20_TRANSFER, f"calldata calls 0x{data[:4].hex()}, not transfer(address,uint256)")
-    _require(
-        len(data) == _TRANSFER_BYTES, f"calldata has {len(data)} bytes, a transfer has {_TRANSFER_BYTES}"
-    )
-    _require(not any(data[4:16]), "the recipient's padding in the calldata is not zero")
-    _require(envelope.value == 0, f"a token transfer must not carry value, got {envelope.value}")
+    require(data[:4] == ERC20_TRANSFER, f"calldata calls 0x{data[:4].hex()}, not transfer(address,uint256)")
+    require(len(data) == _TRANSFER_BYTES, f"calldata has {len(data)} bytes, a transfer has {_TRANSFER_BYTES}")
+    require(not any(data[4:16]), "the recipient's padding in the calldata is not zero")
+    require(envelope.value == 0, f"a token transfer must not carry value, got {envelope.value}")
     return _hex(data[16:36]), int.from_bytes(data[36:], "big")
 
 
-def _envelope(tx: bytes, chain_ids: Collection[int]) -> _Envelope:
-    _require(len(tx) > 0, "the transaction is empty")
-    _require(
-        len(tx) <= TRANSACTION_BYTES_MAX, f"{len(tx)} bytes, at most {TRANSACTION_BYTES_MAX} are decoded"
-    )
+def _envelope(tx: bytes, source: Source) -> _Envelope:
+    require(len(source.accounts) == 1, f"one account signs, the reservation names {len(source.accounts)}")
+    require(len(tx) > 0, "the transaction is empty")
+    require(len(tx) <= TRANSACTION_BYTES_MAX, f"{len(tx)} bytes, at most {TRANSACTION_BYTES_MAX} are decoded")
     envelope = _eip1559(tx[1:]) if tx[0] == _TYPE_EIP1559 else _legacy(tx)
-    _require(
-        envelope.chain_id in chain_ids, f"chain id {envelope.chain_id} is not a chain of the policy in force"
-    )
-    _require(len(envelope.to) == 20, f"'to' has {len(envelope.to)} bytes, an account has 20")
-    _require(envelope.max_fee_total <= AMOUNT_MAX, "gas times fee is 2**256 or more")
+    chain_id = evm_chain_id(source.chain)
+    require(envelope.chain_id == chain_id, f"chain id {envelope.chain_id} is not the request's {chain_id}")
+    require(len(envelope.to) == 20, f"'to' has {len(envelope.to)} bytes, an account has 20")
+    require(envelope.max_fee_total <= AMOUNT_MAX, "gas times fee is 2**256 or more")
     return envelope
 
 
 def _eip1559(payload: bytes) -> _Envelope:
     items = _items(payload)
-    _require(len(items) == 9, f"an unsigned EIP-1559 transaction has 9 fields, got {len(items)}")
+    require(len(items) == 9, f"an unsigned EIP-1559 transaction has 9 fields, got {len(items)}")
     chain_id, nonce, priority, fee, gas, to, value, data, access_list = items
-    _require(access_list == [], "the access list is not empty")
+    require(access_list == [], "the access list is not empty")
     envelope = _Envelope(
         chain_id=_integer(chain_id, "chain id", EVM_CHAIN_ID_MAX),
         nonce=_integer(nonce, "nonce", NONCE_MAX),
@@ -174,16 +122,16 @@ def _eip1559(payload: bytes) -> _Envelope:
         data=_bytes(data, "data"),
     )
     priority_fee = _integer(priority, "max priority fee per gas", AMOUNT_MAX)
-    _require(priority_fee <= envelope.fee_per_gas, "the priority fee is above the fee")
+    require(priority_fee <= envelope.fee_per_gas, "the priority fee is above the fee")
     return envelope
 
 
 def _legacy(tx: bytes) -> _Envelope:
-    _require(tx[0] >= 0xC0, f"transaction type {tx[0]} is not decoded")
+    require(tx[0] >= 0xC0, f"transaction type {tx[0]} is not decoded")
     items = _items(tx)
-    _require(len(items) == 9, f"an unsigned EIP-155 transaction has 9 fields, got {len(items)}")
+    require(len(items) == 9, f"an unsigned EIP-155 transaction has 9 fields, got {len(items)}")
     nonce, price, gas, to, value, data, chain_id, zero_r, zero_s = items
-    _require(zero_r == b"" and zero_s == b"", "the last two fields must be zero: it must be unsigned")
+    require(zero_r == b"" and zero_s == b"", "the last two fields must be zero: it must be unsigned")
     return _Envelope(
         chain_id=_integer(chain_id, "chain id", EVM_CHAIN_ID_MAX),
         nonce=_integer(nonce, "nonce", NONCE_MAX),
@@ -201,30 +149,25 @@ def _items(payload: bytes) -> "list[_Item]":
         decoded = rlp.decode(payload)
         canonical = rlp.encode(decoded) == payload
     except (rlp.RLPException, RecursionError) as error:
-        raise _Refusal(f"not RLP: {type(error).__name__}") from error
-    _require(canonical, "the RLP encoding is not canonical")
-    _require(isinstance(decoded, list), "the RLP is not a list")
+        raise Refusal(f"not RLP: {type(error).__name__}") from error
+    require(canonical, "the RLP encoding is not canonical")
+    require(isinstance(decoded, list), "the RLP is not a list")
     return cast("list[_Item]", decoded)
 
 
 def _bytes(item: _Item, name: str) -> bytes:
     if not isinstance(item, bytes):
-        raise _Refusal(f"{name} is a list, not bytes")
+        raise Refusal(f"{name} is a list, not bytes")
     return item
 
 
 def _integer(item: _Item, name: str, high: int) -> int:
     data = _bytes(item, name)
-    _require(not data.startswith(b"\0"), f"{name} has a leading zero byte")
-    _require(len(data) <= 32, f"{name} has {len(data)} bytes, at most 32 are decoded")
+    require(not data.startswith(b"\0"), f"{name} has a leading zero byte")
+    require(len(data) <= 32, f"{name} has {len(data)} bytes, at most 32 are decoded")
     value = int.from_bytes(data, "big")
-    _require(value <= high, f"{name} {value} is above {high}")
+    require(value <= high, f"{name} {value} is above {high}")
     return value
-
-
-def _require(condition: bool, reason: str) -> None:
-    if not condition:
-        raise _Refusal(reason)
 
 
 def _hex(account: bytes) -> str:

@@ -193,6 +193,21 @@ def test_a_slot_is_waited_for_when_a_later_one_is_taken(store: Store) -> None:
     assert not store.slot_is_waited_for(other.request)
 
 
+@pytest.mark.parametrize(("earlier", "later"), [(255, 256), (2**63 - 1, 2**63), (9, 2**256 - 1)])
+def test_nonces_of_any_size_keep_their_order(store: Store, earlier: int, later: int) -> None:
+    other = replace(NEW, request=b"\x02" * 32, idempotency_key="key-2")
+    for new, nonce in ((NEW, earlier), (other, later)):
+        store.submit(new, 5)
+        store.apply(Change(new.request, None, {"nonce": nonce}, slot=replace(SLOT, nonce=nonce)), 6)
+
+    record = store.get(other.request)
+    assert record is not None
+    assert record.nonce == later
+    assert {slot.nonce for slot, _ in store.slots()} == {earlier, later}
+    assert store.slot_is_waited_for(NEW.request)
+    assert not store.slot_is_waited_for(other.request)
+
+
 def test_pending_approvals_last_until_they_are_logged(store: Store) -> None:
     approval = PendingApproval(b"a" * 32, NEW.request, b"{}", b"{}")
     store.add_approval(approval)

@@ -21,7 +21,10 @@ from custody.chains.evm_transaction import (
     with_nonce,
 )
 from custody.ports import Fees
-from policy.decode.evm import EvmCancel, EvmTransfer, decode, decode_cancel
+from policy import accounts
+from policy.approval import Slot
+from policy.decode.decoded import Cancel, Source, Transfer
+from policy.decode.evm import decode, decode_cancel
 from policy.errors import CallerError, MalformedError, OperationalError
 from policy.intent import Intent, keccak256
 from tests.fixtures_anvil import CHAIN_ID, FUNDED, ROOT, Anvil
@@ -59,6 +62,9 @@ def fund(anvil: Anvil, account: str, amount: int = 100 * ETHER) -> Web3:
     return web3
 
 
+SOURCE = Source(ANVIL_CHAIN, (accounts.Account("m/0/0", PAYEE, b"", 0, None),), lambda _: False)
+
+
 def deploy(web3: Web3, supply: int) -> str:
     """The demo's token, owned by the funded account."""
     artifact = json.loads((TOKEN / "Token.json").read_text())
@@ -70,29 +76,29 @@ def deploy(web3: Web3, supply: int) -> str:
 def test_a_payment_decodes_to_its_intent() -> None:
     tx = payment(intent(7), contract=None, nonce=3, fees=FEES)
 
-    decoded = decode(tx, chain_ids={CHAIN_ID})
+    decoded = decode(tx, SOURCE)
 
-    assert isinstance(decoded, EvmTransfer)
-    assert (decoded.recipient, decoded.amount, decoded.nonce, decoded.contract) == (PAYEE, 7, 3, None)
-    assert decoded.max_fee_total == FEES.total_max
+    assert isinstance(decoded, Transfer)
+    assert (decoded.recipient, decoded.amount, decoded.anchor.nonce, decoded.contract) == (PAYEE, 7, 3, None)
+    assert decoded.fee_max == FEES.total_max
 
 
 def test_a_token_payment_decodes_to_its_intent() -> None:
     token = "0x" + "77" * 20
 
-    decoded = decode(payment(intent(7), contract=token, nonce=0, fees=FEES), chain_ids={CHAIN_ID})
+    decoded = decode(payment(intent(7), contract=token, nonce=0, fees=FEES), SOURCE)
 
-    assert isinstance(decoded, EvmTransfer)
+    assert isinstance(decoded, Transfer)
     assert (decoded.recipient, decoded.amount, decoded.contract) == (PAYEE, 7, token)
 
 
 def test_a_cancellation_uses_up_its_nonce_and_moves_nothing() -> None:
     tx = cancellation(ANVIL_CHAIN, account=PAYEE, nonce=9, fees=FEES)
 
-    decoded = decode_cancel(tx, chain_ids={CHAIN_ID})
+    decoded = decode_cancel(tx, SOURCE)
 
-    assert isinstance(decoded, EvmCancel)
-    assert (decoded.account, decoded.nonce) == (PAYEE, 9)
+    assert isinstance(decoded, Cancel)
+    assert decoded.anchor == Slot(ANVIL_CHAIN, PAYEE, 9)
 
 
 @pytest.mark.parametrize("nonce", [0, 1, 127, 128, 2**32])

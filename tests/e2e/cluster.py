@@ -42,7 +42,7 @@ from signer_nodes.api.certificates import PinnedIdentity
 from signer_nodes.api.client import NodeClient, Service, Target, Unreachable
 from signer_nodes.api.issuing import issue_credentials, make_identity_certificate
 from signer_nodes.provisioning import PeerAddress, Pinned, join
-from tests.e2e.deployment import CHAIN, CUSTOMER, ETH, NODES, ORIGIN, policy_document
+from tests.e2e.deployment import CUSTOMER, ETH, NODES, ORIGIN, policy_document
 
 
 def now_ms() -> int:
@@ -331,11 +331,16 @@ class ScriptedCoordinator:
                 await asyncio.sleep(0.05)
 
     async def change_key(
-        self, change: str, *parties: str, attempt: int = 1, dealers: tuple[str, ...] = ()
+        self,
+        change: str,
+        *parties: str,
+        key: str = "hot",
+        attempt: int = 1,
+        dealers: tuple[str, ...] = (),
     ) -> Outcome:
         """Have the parties (all nodes if none) begin the key's next epoch, and log it."""
         names = parties or NODES
-        call = pb.ChangeKey(key_id="hot", attempt=attempt, change=change, dealers=dealers)
+        call = pb.ChangeKey(key_id=key, attempt=attempt, change=change, dealers=dealers)
         replies = await asyncio.gather(*(self.clients[name].change_key(call, timeout_s=60) for name in names))
         assert len({reply.body for reply in replies}) == 1
         signatures = {name: reply.signature for name, reply in zip(names, replies, strict=True)}
@@ -343,24 +348,27 @@ class ScriptedCoordinator:
         body = json.loads(replies[0].body)
         return self.add(make_entry("key", time_ms, body=body, signatures=signature_list(signatures)))
 
-    async def presign(self, *signers: str, batch: int = 4) -> list[bytes]:
+    async def presign(self, *signers: str, batch: int = 4, key: str = "hot") -> list[bytes]:
         self.batch_id += 1
-        call = pb.Presign(key_id="hot", signers=signers, batch_id=self.batch_id, batch=batch)
+        call = pb.Presign(key_id=key, signers=signers, batch_id=self.batch_id, batch=batch)
         replies = await asyncio.gather(*(self.clients[name].presign(call, timeout_s=30) for name in signers))
         assert len({tuple(reply.presignatures) for reply in replies}) == 1
         self.points |= dict(zip(replies[0].presignatures, replies[0].nonce_points, strict=True))
         return list(replies[0].presignatures)
 
-    def request(self, *, amount: int, destination: str = CUSTOMER, key: str = "") -> Outcome:
+    def request(
+        self, *, amount: int, destination: str = CUSTOMER, key: str = "", wallet: str = "hot"
+    ) -> Outcome:
+        chain, asset = self.state.policy.wallets[wallet].chain, {"hot": "eth"}.get(wallet, wallet)
         body: Json = {
             "origin": ORIGIN,
             "initiator": "payments",
-            "chain": CHAIN,
-            "wallet": "hot",
-            "asset": "eth",
+            "chain": chain,
+            "wallet": wallet,
+            "asset": asset,
             "amount": str(amount),
             "destination": destination,
-            "fee_ceiling": str(ETH // 100),
+            "fee_ceiling": str(min(ETH // 100, self.state.policy.chains[chain].fee_ceiling)),
             "idempotency_key": key or secrets.token_hex(8),
             "created_ms": now_ms(),
             "expires_ms": now_ms() + 3_600_000,
@@ -427,9 +435,14 @@ class ScriptedCoordinator:
             key.index_of(name): Partial.from_bytes(reply.partials[0].partial)
             for name, reply in finished.items()
         }
-        task = SigningTask(job.signing_hash, job.tweak, job.derived_key, job_id, 0)
+        (signing,) = job.signings
+        task = SigningTask(signing.message, signing.tweak, signing.public_key, job_id, 0)
         signature = combine(partials, R=self.points[job.presignatures[0]], rhos=rhos, task=task)
         return signature.to_bytes() + bytes([signature.recovery_id])
+
+    def entry(self, kind: str, time_ms: int, body: Json) -> bytes:
+        """The bytes of an entry that nobody signs."""
+        return make_entry(kind, time_ms, body=body)
 
     def sign_entry(self, job_id: bytes, signature: bytes) -> Outcome:
         body: Json = {"job": job_id.hex(), "index": 0, "signature": signature.hex()}
@@ -467,7 +480,7 @@ def _reservation(
         "tx": tx.hex(),
         "key": "hot",
         "epoch": epoch,
-        "path": "m/0/0",
+        "paths": ["m/0/0"],
         "signers": [*sorted(signers)],
         "presignatures": [presignature.hex()],
     }

@@ -151,7 +151,7 @@ class Published:
                 nonce = int.from_bytes(rlp.decode(entry.tx[1:])[1], "big")
                 job = job_id(origin, index, data=data)
                 reservations.append(
-                    Reservation(job, entry.request, (entry.path, nonce), tuple(entry.presignatures))
+                    Reservation(job, entry.request, (entry.paths[0], nonce), tuple(entry.presignatures))
                 )
             if isinstance(entry, SignatureEntry):
                 signatures.append((entry.job, entry.signature))

@@ -31,11 +31,11 @@ async def sign_payment(
     signature = coordinator.combine(job.subject, replies, finished)
     assert coordinator.sign_entry(job.subject, signature).accepted
     await coordinator.commit(*committers)
-    made = coordinator.state.jobs[job.subject]
-    verifier = ecdsa.VerifyingKey.from_string(made.derived_key, curve=ecdsa.SECP256k1)
-    assert verifier.verify_digest(signature[:64], made.signing_hash)
-    recovered = Signature(signature).recover_public_key_from_msg_hash(made.signing_hash)
-    assert recovered.to_compressed_bytes() == made.derived_key
+    (made,) = coordinator.state.jobs[job.subject].signings
+    verifier = ecdsa.VerifyingKey.from_string(made.public_key, curve=ecdsa.SECP256k1)
+    assert verifier.verify_digest(signature[:64], made.message)
+    recovered = Signature(signature).recover_public_key_from_msg_hash(made.message)
+    assert recovered.to_compressed_bytes() == made.public_key
     return signature
 
 

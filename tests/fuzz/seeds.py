@@ -39,6 +39,7 @@ from tests.simulation.world import (
     seed,
     unsigned,
 )
+from tests.unit import test_decode_bitcoin, test_decode_solana
 
 WORLD = World()
 CONTEXT = SealContext("dkls23-secp256k1", KEY, WORLD.group_key, "node-1", 2, 3, 0)
@@ -146,6 +147,19 @@ def trust() -> bytes:
         "w": 3,
     }
     return canonical(body)
+
+
+def solana_messages() -> list[bytes]:
+    """A payment and a cancellation."""
+    advance = test_decode_solana.advance()
+    pay = test_decode_solana.pay()
+    return [test_decode_solana.message(advance, pay), test_decode_solana.message(advance)]
+
+
+def psbts() -> list[bytes]:
+    """A payment from one input, and one from two."""
+    mine = [test_decode_bitcoin.MINE, test_decode_bitcoin.CHANGE]
+    return [test_decode_bitcoin.psbt(), test_decode_bitcoin.psbt(spent=mine)]
 
 
 def transactions() -> list[bytes]:

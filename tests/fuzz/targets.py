@@ -15,7 +15,8 @@ from custody.ports import Head
 from policy import bip32, ledger
 from policy.approval import parse_approval, parse_assertion, verify_assertion
 from policy.audit import parse_trust
-from policy.decode.evm import EvmCancel, EvmTransfer, Undecodable, decode, decode_cancel
+from policy.decode import bitcoin, evm, solana
+from policy.decode.decoded import Cancel, Decoder, Source, Transfer, Undecodable
 from policy.document import parse_policy
 from policy.ecdsa import Partial
 from policy.encoding import Json, canonical, parse_canonical
@@ -61,6 +62,7 @@ from tests.protocols.adapters_redeal import import_protocol, refresh_protocol, r
 from tests.protocols.attack_model import Protocol
 from tests.protocols.mutator import transcript
 from tests.simulation.world import ORIGIN, authenticator, public_key
+from tests.unit import test_decode_bitcoin, test_decode_evm, test_decode_solana
 
 DIRECTION = Direction(b"s" * 32, sender=2, receiver=1, batch=4)
 Seeds = Callable[[], list[bytes]]
@@ -112,9 +114,12 @@ def _text(parse: Callable[[str], object]) -> Callable[[bytes], object]:
     return lambda data: parse(data.decode(errors="replace"))
 
 
-def _evm(data: bytes) -> None:
-    for found in (decode(data, chain_ids={1}), decode_cancel(data, chain_ids={1})):
-        assert isinstance(found, EvmTransfer | EvmCancel | Undecodable)
+def _transaction(decoder: Decoder, source: Source) -> Callable[[bytes], None]:
+    def run(data: bytes) -> None:
+        for found in (decoder.decode(data, source), decoder.decode_cancel(data, source)):
+            assert isinstance(found, Transfer | Cancel | Undecodable)
+
+    return run
 
 
 def _note(data: bytes) -> None:
@@ -204,7 +209,9 @@ BYTES = [
     Target("checkpoint", parse_checkpoint, lambda: [parse_note(seeds.note(), NOTE_BYTES_MAX).body]),
     Target("bundle", lambda data: decode_bundle(data, 3), lambda: [seeds.bundle()]),
     Target("frontier", Frontier.from_bytes, lambda: [seeds.book().frontier.to_bytes()]),
-    Target("evm", _evm, seeds.transactions, errors=()),
+    Target("evm", _transaction(evm, test_decode_evm.SOURCE), seeds.transactions, errors=()),
+    Target("solana", _transaction(solana, test_decode_solana.SOURCE), seeds.solana_messages, errors=()),
+    Target("bitcoin", _transaction(bitcoin, test_decode_bitcoin.TWO), seeds.psbts, errors=()),
     Target("boot", parse_boot, lambda: [seeds.boot().to_bytes()]),
     Target("boot-signed", _boot, lambda: [seeds.boot().to_bytes()], (MalformedError, InvalidSignatureError)),
     Target("card", parse_card, lambda: [seeds.card()], errors=(MalformedError, InvalidSignatureError)),

@@ -179,7 +179,7 @@ def test_a_reshared_ecdsa_key_signs(dealers: tuple[int, ...], to: Committee) -> 
     sign_with(shares, pairs, tuple(sorted(shares)[-to[0] :]))
 
 
-@settings(max_examples=40)
+@settings(max_examples=20)
 @given(st.data(), st.sampled_from(WITHOUT_PAIRS))
 def test_a_key_survives_any_chain_of_committees(data: st.DataObject, suite: str) -> None:
     shares = deal_key(2, 3, suite=suite)

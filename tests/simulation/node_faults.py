@@ -8,7 +8,7 @@ cosigners' signatures come from the test.
 import inspect
 import random
 from collections import Counter
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 from pathlib import Path
@@ -19,6 +19,7 @@ from policy.errors import OperationalError
 from policy.log.checkpoint import parse_checkpoint
 from policy.log.merkle import leaf_hash
 from policy.roster import COORDINATOR, parse_roster
+from policy.state import KeyRecord
 from signer_nodes.adapters.store import NodeStore
 from signer_nodes.api import node_pb2 as pb
 from signer_nodes.api.boot_statement import BootStatement
@@ -30,6 +31,7 @@ from signer_nodes.node_log import HEAD_RECORD, NodeLog, RolledBack, TokenHead
 from signer_nodes.ports import Hsm, RuntimeStore
 from signer_nodes.presignatures import Held, PresignaturePool
 from signer_nodes.runtime import NodeRuntime, Parts
+from signer_nodes.schnorr_wire import FinishItem, Unsigned
 from signer_nodes.signing import Signer
 from signer_nodes.witness import Identity
 from tests.simulation.cluster import SKEW_MS, cosign, cosigned, note_of
@@ -41,6 +43,10 @@ OTHERS = ("node-2", "node-3", "witness-1")
 WORLD = World()
 CALLER = Caller(COORDINATOR, Role.COORDINATOR)
 STARTS_MAX = 4
+
+
+def no_schnorr(_key: KeyRecord, _items: Sequence[FinishItem]) -> Sequence[bytes | Unsigned]:
+    raise OperationalError("the key of these tests is for ECDSA")
 
 
 class Way(Enum):
@@ -85,16 +91,28 @@ class Faults:
 
     def around(self, kind: str, call: Callable[[], T]) -> T:
         """Make a call, or have it go wrong."""
+        way = self.way(kind)
+        if way is None:
+            return call()
+        if way in (Way.DONE_NOT_TOLD, Way.KILLED_AFTER):
+            call()
+        raise broken(kind, way)
+
+    def way(self, kind: str) -> Way | None:
+        """Count a call; how it goes wrong, if it does."""
         self.calls[kind] += 1
         fault = self.fault
         if fault is None or (fault.kind, fault.number) != (kind, self.calls[kind]):
-            return call()
+            return None
         self.happened = True
-        if fault.way in (Way.DONE_NOT_TOLD, Way.KILLED_AFTER):
-            call()
-        if fault.way in (Way.KILLED_BEFORE, Way.KILLED_AFTER):
-            raise Killed
-        raise OperationalError(f"{kind} fails on purpose: {fault.way.value}")
+        return fault.way
+
+
+def broken(kind: str, way: Way) -> BaseException:
+    """What a call that goes wrong ends in."""
+    if way in (Way.KILLED_BEFORE, Way.KILLED_AFTER):
+        return Killed()
+    return OperationalError(f"{kind} fails on purpose: {way.value}")
 
 
 class Faulty:
@@ -314,7 +332,7 @@ class Machine:
         log = self.log_type(identity, hsm, store=store, skew_ms=SKEW_MS)
         log.load()
         self.pool = PresignaturePool()
-        signer = Signer(ME, log, hsm, store, self.pool)
+        signer = Signer(ME, log, hsm, store, self.pool, no_schnorr)
         roster = parse_roster(WORLD.roster())
         boot = boot_of(ME, self.starts)
         peers = cast("Any", NoPeers())

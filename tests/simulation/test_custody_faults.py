@@ -3,20 +3,25 @@ coordinator is killed at that point: every request is paid all the same, and onc
 """
 
 import asyncio
+import contextlib
 import random
 from collections import Counter
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from custody.api.errors import CallRefused
 from custody.requests import State
 from policy import ledger
+from policy.encoding import parse_canonical
 from policy.entries import ReserveEntry, SignatureEntry, parse_entry
 from policy.errors import OperationalError
 from policy.state import JobStatus
 from tests.simulation.custody_faults import (
+    AGAIN_S,
     LIFE_MS,
     Fault,
     Faults,
@@ -28,9 +33,12 @@ from tests.simulation.custody_faults import (
     protocols,
 )
 from tests.unit.custody_cluster import COSIGNERS, ETHER, NODES
+from tests.unit.test_custody_branches import Branch
+from tests.unit.test_custody_forking import signed
 
 NUMBERS = (1, 1, 2, 3)
 AT_ONCE = 8
+LIVING = 6
 OVER = (State.EXPIRED, State.CANCELLED, State.DENIED)
 
 
@@ -80,6 +88,32 @@ async def fall_behind(house: FaultyHouse) -> None:
     up(house, *COSIGNERS)
     await Player(house).live(pay_alone)
     restore(house, own)
+
+
+async def halve(house: FaultyHouse) -> None:
+    """Two cosigners are on a branch of their own, the other two on a longer one; neither is a quorum."""
+    common = await begin(house)
+    living = Branch()
+    living.tip, living.entries = house.nodes["node-c"].tip, list(house.nodes["node-c"].log)
+    await Player(house).live(write_to("node-a", "node-b"))
+    for number in range(LIVING):
+        living.add(f"living {number}", now_ms=house.now_ms())
+    living.give(house.nodes["node-c"], house.nodes["witness"])
+    restore(house, common)
+    up(house, *COSIGNERS)
+
+
+async def mend(player: Player) -> None:
+    """The administrators end the split, again and again until it is; then everything is paid."""
+    nodes = player.house.nodes
+    while any(node.log[:3] != nodes["node-c"].log[:3] for node in nodes.values()):
+        with contextlib.suppress(CallRefused, OperationalError):
+            draft: Any = parse_canonical(await player.service.draft_fork("admin", "node-a"), bytes_max=10**6)
+            await player.service.enact("admin", signed(draft))
+        await asyncio.sleep(AGAIN_S)
+    for name, amount in (("tail", 21), ("mended", 22)):
+        await player.reach(await player.submit(name, amount), State.SETTLED)
+    await player.until(lambda: all(node.log == nodes["node-a"].log for node in nodes.values()))
 
 
 async def begin(house: FaultyHouse) -> dict[Path, bytes]:
@@ -187,6 +221,7 @@ CASES = (
     Case("expire", nothing, expire, (12,)),
     Case("split", split, heal, (1, 21, 22), one_to_spare=False),
     Case("aside", fall_behind, heal, (1, 21, 22), one_to_spare=False),
+    Case("halves", halve, mend, (*(1,) * LIVING, 21, 22), one_to_spare=False),
 )
 ALONE = Case("alone", nothing, pay_alone, (1,))
 UNUSED = {
@@ -197,6 +232,7 @@ UNUSED = {
 CASE_OF = {
     **dict.fromkeys(("Database.quorum_between", "Node.abandon", "Node.leave"), CASES[3]),
     "Database.set_aside_log": CASES[4],
+    "Node.leave_by_fork": CASES[5],
     **dict.fromkeys(("Database.checkpoint_between", "Node.entries"), CASES[1]),
     **dict.fromkeys(
         (

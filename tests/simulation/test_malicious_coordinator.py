@@ -7,7 +7,9 @@ from collections.abc import Callable
 
 import pytest
 
-from policy.decode.evm import EvmTransfer, decode
+from policy.accounts import Account
+from policy.decode.decoded import Source, Transfer, Undecodable
+from policy.decode.evm import decode
 from policy.ledger import fold, initial
 from policy.limits_audit import LimitsAudit
 from signer_nodes.witness import Contradiction
@@ -21,8 +23,14 @@ CORRUPT = ("node-1", "node-2", "node-3", "witness-1")
 
 def spent(signed: Signed) -> int:
     """What a transaction can take out of its account, decoded from its bytes."""
-    tx = decode(signed.job.tx, chain_ids=[1])
-    return signed.job.fee_max + (tx.amount if isinstance(tx, EvmTransfer) else 0)
+    tx = decoded(signed)
+    return signed.job.fee_max + (tx.amount if isinstance(tx, Transfer) else 0)
+
+
+def decoded(signed: Signed) -> Transfer | Undecodable:
+    slot = signed.job.anchor
+    account = Account("", slot.account, b"", 0, None)
+    return decode(signed.job.tx, Source(slot.chain, (account,), lambda _: False))
 
 
 def by_request(signed: list[Signed]) -> dict[bytes, list[Signed]]:
@@ -44,8 +52,8 @@ def check(run: Adversary) -> None:
     used = [p for one in signed for p in one.job.presignatures]
     assert len(set(used)) == len(used), "a presignature served twice"
     for one in signed:
-        tx = decode(one.job.tx, chain_ids=[1])
-        if isinstance(tx, EvmTransfer):
+        tx = decoded(one)
+        if isinstance(tx, Transfer):
             assert tx.recipient == CUSTOMER, "a forbidden destination was paid"
             assert tx.amount <= SMALL_MAX, "what needs approvals was paid without them"
     for times in (min, max):

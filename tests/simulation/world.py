@@ -167,13 +167,14 @@ class World:
 
     def signature(self, job: Job, *, nonce: int | None = None) -> bytes:
         """What a job's signers would come to; ``nonce`` is the secret one, chosen to show its repetition."""
-        secret = (self.secret + job.tweak) % ecdsa.Q
+        (signing,) = job.signings
+        secret = (self.secret + signing.tweak) % ecdsa.Q
         if nonce is None:
             key = PrivateKey(secret.to_bytes(32, "big"))
-            return key.sign_recoverable(job.signing_hash, hasher=None)
+            return key.sign_recoverable(signing.message, hasher=None)
         point = PrivateKey(nonce.to_bytes(32, "big")).public_key.format()
         r, recovery_id = ecdsa.nonce_point(point, 1)
-        message = int.from_bytes(job.signing_hash, "big")
+        message = int.from_bytes(signing.message, "big")
         s = pow(nonce, -1, ecdsa.Q) * (message + r * secret) % ecdsa.Q
         signature = ecdsa.low_s(r, s, recovery_id=recovery_id)
         return signature.to_bytes() + bytes([signature.recovery_id])
@@ -365,7 +366,7 @@ class Book:
             "tx": tx.hex(),
             "key": KEY,
             "epoch": 0,
-            "path": PATH,
+            "paths": [PATH],
             "signers": list(PAIR),
             "presignatures": [seed(f"presignature {len(self.entries)} {self.now_ms}").hex()],
         }

@@ -317,7 +317,10 @@ class FakeNode:
         self._check_up()
         if self.mute:
             raise OperationalError(f"{self.name} gives no partial signatures")
-        partials = [self._partial(self.tip.state.jobs[job.job], dict(job.rhos)) for job in jobs]
+        partials = [
+            self._partial(self.tip.state.jobs[job.job], {name: rho for _, name, rho in job.rhos})
+            for job in jobs
+        ]
         return Finished(tuple(partials), ())
 
     async def change_key(self, order: KeyOrder) -> tuple[bytes, bytes]:
@@ -430,7 +433,8 @@ class FakeNode:
             raise ProtocolError(f"job {job.job_id.hex()} is not to be signed")
         if job.job_id not in self._sent:
             presignature = self._pool.pop(job.presignatures[0])
-            task = SigningTask(job.signing_hash, job.tweak, job.derived_key, job.job_id, 0)
+            (signing,) = job.signings
+            task = SigningTask(signing.message, signing.tweak, signing.public_key, job.job_id, 0)
             parties = {NODES.index(name) + 1: rho for name, rho in rhos.items()}
             self._sent[job.job_id] = partial_signature(presignature, rhos=parties, task=task).to_bytes()
         return PartialSignature(job.job_id, 0, self._sent[job.job_id])

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import time
 from collections.abc import AsyncIterator, Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 import rlp
@@ -39,6 +40,16 @@ from tests.unit.custody_cluster import (
     log_key,
     policy_document,
 )
+
+
+@dataclass
+class Clock:
+    """The real time, or later."""
+
+    ahead_ms: int = 0
+
+    def __call__(self) -> int:
+        return time.time_ns() // 1_000_000 + self.ahead_ms
 
 
 async def until(holds: Callable[[], bool], timeout_s: float = 5.0) -> None:
@@ -119,7 +130,7 @@ class House:
         self.chain: Chain = FakeChain()
         self.genesis = genesis_entry(policy if policy is not None else policy_document(), roster=roster)
         self.patience = Patience(0, 0)
-        self.now_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000
+        self.now_ms: Callable[[], int] = Clock()
         self.around_database: Callable[[Database], Database] = lambda database: database
 
     def build(self) -> Parts:
@@ -135,7 +146,7 @@ class House:
             sequencer=Sequencer(database, replication, log_key=key, now_ms=self.now_ms, metrics=metrics),
             replication=replication,
             duties=Duties(database, now_ms=self.now_ms, metrics=metrics),
-            pools=Pools(database, nodes, sizes=PoolSizes(4, 8), now_ms=self.now_ms, metrics=metrics),
+            pools=Pools(database, nodes, sizes=PoolSizes(4, 8, 8, 2), now_ms=self.now_ms, metrics=metrics),
             signing=signing,
             slots=Slots(),
             nodes=nodes,

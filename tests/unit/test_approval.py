@@ -3,6 +3,7 @@
 import base64
 import hashlib
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import cast
 
@@ -139,6 +140,46 @@ def test_every_field_of_an_approval_is_required_and_under_the_digest(path: tuple
 def test_an_approval_out_of_bounds_is_refused(path: tuple[str, ...], value: Json, reason: str) -> None:
     with pytest.raises(MalformedError, match=reason):
         parse_approval(changed_at(path, value))
+
+
+SOLANA, BITCOIN = "solana:localnet", "bitcoin:regtest"
+OUTPOINT = "ab" * 32 + ":1"
+KEY_TEXT = "1" * 32
+
+
+@pytest.mark.parametrize(
+    ("slot", "destination"),
+    [
+        (Slot("evm:1", "0x" + "33" * 20, 2**64 - 1), "0x" + "11" * 20),
+        (Slot(SOLANA, KEY_TEXT, 2**256 - 1), KEY_TEXT),
+        (Slot(BITCOIN, OUTPOINT, 0), "bcrt1q5aqjmfmvfqqhz048gn2ypdhgwxammx4wnvedvq"),
+    ],
+)
+def test_a_slot_is_an_anchor_of_any_chain(slot: Slot, destination: str) -> None:
+    intent = replace(INTENT, chain=slot.chain, destination=destination)
+    approval = replace(APPROVAL, intent=intent, slot=slot)
+
+    assert parse_approval(approval.body()) == approval
+
+
+@pytest.mark.parametrize(
+    ("slot", "reason"),
+    [
+        (Slot("evm:1", "0x" + "33" * 20, 2**64), "nonce"),
+        (Slot("evm:1", OUTPOINT, 0), "no account of a slot"),
+        (Slot(SOLANA, "0x" + "33" * 20, 0), "no account of a slot"),
+        (Slot(BITCOIN, OUTPOINT, 1), "nonce 1 is above 0"),
+        (Slot(BITCOIN, "ab" * 32, 0), "no account of a slot"),
+    ],
+)
+def test_a_slot_that_is_no_anchor_is_refused(slot: Slot, reason: str) -> None:
+    destination = {"evm:1": "0x" + "11" * 20, SOLANA: KEY_TEXT}.get(
+        slot.chain, "bcrt1q5aqjmfmvfqqhz048gn2ypdhgwxammx4wnvedvq"
+    )
+    intent = replace(INTENT, chain=slot.chain, destination=destination)
+
+    with pytest.raises(MalformedError, match=reason):
+        parse_approval(replace(APPROVAL, intent=intent, slot=slot).body())
 
 
 def test_the_passkeys_assertion_over_the_digest_verifies() -> None:

@@ -2,9 +2,7 @@
 
 import asyncio
 import json
-import time
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -21,21 +19,11 @@ from custody.api.errors import CallRefused
 from policy.encoding import Json, canonical
 from policy.errors import OperationalError
 from tests.unit.custody_cluster import ORIGIN, identity, policy_document, public
-from tests.unit.custody_house import Running, until
+from tests.unit.custody_house import Clock, Running, until
 from tests.unit.test_custody_api import identity_certificate
 from tests.unit.test_custody_enacting import ADMINISTRATORS, house_with, stricter
 
 DELAY_MS = 3_600_000
-
-
-@dataclass
-class Clock:
-    """The coordinator's clock, which can be put forward."""
-
-    ahead_ms: int = 0
-
-    def __call__(self) -> int:
-        return time.time_ns() // 1_000_000 + self.ahead_ms
 
 
 class Desk:

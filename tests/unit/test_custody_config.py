@@ -8,6 +8,7 @@ import pytest
 from custody import config
 from custody.config import load_config
 from custody.lease import take_lease
+from custody.pools import PoolSizes
 from policy.errors import OperationalError
 
 
@@ -26,24 +27,36 @@ def test_the_documented_file_is_read_relative_to_its_folder(tmp_path: Path) -> N
     assert loaded.genesis == tmp_path / "genesis.json"
     assert loaded.nodes["node-a"].certificate == tmp_path / "node-a.pem"
     assert loaded.chains["evm:1"].confirmations == 1
-    assert loaded.pool_batch == 32
+    assert loaded.pools == PoolSizes(16, 48, 32, 2)
 
 
 def test_what_may_be_left_out_has_safe_values(tmp_path: Path) -> None:
-    optional = ("database", "publish_dir", "listen_file", "metrics", "signing", "low", "batch", "[pools]")
+    optional = (
+        "database",
+        "publish_dir",
+        "listen_file",
+        "metrics",
+        "signing",
+        "low",
+        "high",
+        "batch",
+        "parallel",
+        "[pools]",
+    )
     kept = [line for line in example().splitlines() if not line.startswith(optional)]
     (tmp_path / "config.toml").write_text("\n".join(kept))
 
     loaded = load_config(tmp_path / "config.toml")
 
     assert loaded.database == f"sqlite:///{tmp_path / 'data' / 'custody.db'}"
-    assert (loaded.metrics_port, loaded.publish_dir, loaded.pool_low) == (0, None, 16)
+    assert (loaded.metrics_port, loaded.publish_dir, loaded.pools.low) == (0, None, 16)
 
 
 @pytest.mark.parametrize(
     ("old", "new", "named"),
     [
         ("batch = 32", "batch = 30", "pools.batch"),
+        ("high = 48", "high = 8", "high"),
         ("confirmations = 1", "confirmations = 0", "confirmations"),
         ('listen = "127.0.0.1:7600"', "", "listen"),
         ("metrics_port = 0", "metrics_prot = 0", "metrics_prot"),

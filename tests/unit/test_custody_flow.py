@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 
 from custody.api.errors import CallRefused
-from custody.planning import account_at, key_of
+from custody.planning import key_of
 from custody.requests import State
+from policy.accounts import account_at
 from policy.encoding import Json, parse_canonical
 from policy.entries import parse_entry
 from policy.errors import InvariantError
@@ -421,7 +422,7 @@ async def test_an_address_is_what_the_payments_come_from(house: House) -> None:
         account, chain, _ = running.service.address(WALLET, "")
 
         key = key_of(running.parts.sequencer.state, WALLET)
-        assert settled.account == account.address == account_at(key, "m/0/0").address
+        assert settled.account == account.address == account_at(key, "m/0/0", chain="evm:31337").address
         assert chain == settled.chain
 
 

@@ -21,6 +21,8 @@ from policy.state import KeyRecord, State
 from tests.unit.custody_house import until
 from tests.unit.test_custody_signing_sets import world
 
+SIZES = PoolSizes(2, 2, 4, 1)
+
 
 class Maker:
     """A node as far as a pool asks it: it is up or not, and makes presignatures."""
@@ -36,14 +38,16 @@ class Maker:
 
 
 @contextlib.asynccontextmanager
-async def pools(folder: Path, state: State, nodes: dict[str, Maker]) -> AsyncIterator[Pools]:
+async def pools(
+    folder: Path, state: State, nodes: dict[str, Maker], *, sizes: PoolSizes = SIZES
+) -> AsyncIterator[Pools]:
     store = Store(f"sqlite:///{folder / 'custody.db'}")
     store.take_lease(0, 1)
     database = StoreThread(store)
     made = Pools(
         database,
         cast("dict[str, Node]", nodes),
-        sizes=PoolSizes(2, 4),
+        sizes=sizes,
         now_ms=lambda: time.time_ns() // 1_000_000,
         metrics=Metrics(),
     )
@@ -114,3 +118,46 @@ async def test_nodes_that_answer_slowly_get_a_set_without_them(tmp_path: Path) -
         await until(lambda: stock_of(made, key.participants[2:]) > 0)
 
         assert await taken(made, state, key) == key.participants[2:]
+
+
+class SlowMaker(Maker):
+    """A node whose batches take a moment; it notes how many are under way."""
+
+    under_way = 0
+    most = 0
+
+    async def presign(
+        self, key: str, signers: tuple[str, ...], *, batch_id: int, batch: int
+    ) -> tuple[FreshPresignature, ...]:
+        SlowMaker.under_way += 1
+        SlowMaker.most = max(SlowMaker.most, SlowMaker.under_way)
+        await asyncio.sleep(0.02)
+        SlowMaker.under_way -= 1
+        return await super().presign(key, signers, batch_id=batch_id, batch=batch)
+
+
+async def test_a_stock_below_its_low_mark_is_filled_to_its_high_mark_and_then_left(tmp_path: Path) -> None:
+    state, key = world(2, 3)
+    nodes: dict[str, Maker] = {name: Maker() for name in key.participants}
+    async with pools(tmp_path, state, nodes, sizes=PoolSizes(4, 12, 4, 1)) as made:
+        await until(lambda: [stock for _, stock in made.report()] == [12, 12, 12])
+        group = made.report()[0][0]
+        while stock_of(made, group.signers) > 4:
+            made.take(state, key)
+        await asyncio.sleep(0.4)
+        assert all(4 <= stock <= 12 for _, stock in made.report())
+        while stock_of(made, group.signers) >= 4:
+            made.take(state, key)
+
+        await until(lambda: stock_of(made, group.signers) >= 12)
+
+
+@pytest.mark.parametrize("parallel", [1, 2])
+async def test_so_many_batches_are_under_way_at_once_and_one_a_set(tmp_path: Path, parallel: int) -> None:
+    SlowMaker.most = SlowMaker.under_way = 0
+    state, key = world(2, 3)
+    nodes: dict[str, Maker] = {name: SlowMaker() for name in key.participants}
+    async with pools(tmp_path, state, nodes, sizes=PoolSizes(8, 16, 4, parallel)) as made:
+        await until(lambda: all(stock >= 8 for _, stock in made.report()) and len(made.report()) == 3)
+
+    assert SlowMaker.most == parallel * key.min_signers

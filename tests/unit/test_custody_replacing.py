@@ -142,7 +142,7 @@ async def test_a_stuck_payment_is_cancelled_once_its_request_has_expired(house: 
         request = await submit(running, house, "one", life_ms=900)
         await running.until(request, "broadcast")
         await until(lambda: jobs_of(running, request)[-1].purpose == "cancel", 10)
-        await until(lambda: bool(jobs_of(running, request)[-1].signature))
+        await until(lambda: bool(jobs_of(running, request)[-1].signatures[0]))
         await running.until(request, "broadcast")
         chain_of(house).held = False
         chain_of(house).mine(jobs_of(running, request)[0].anchor.account)
@@ -194,7 +194,7 @@ async def test_a_real_chain_mines_the_dearer_one(tmp_path: Path, anvil: Anvil) -
         web3.provider.make_request("evm_setAutomine", [False])  # type: ignore[arg-type]
         request = await submit(running, house, "one")
         await until(lambda: _known(running, request) and len(jobs_of(running, request)) == 2, 10)
-        await until(lambda: bool(jobs_of(running, request)[1].signature))
+        await until(lambda: bool(jobs_of(running, request)[1].signatures[0]))
         await running.until(request, "broadcast")
         web3.provider.make_request("evm_mine", [])  # type: ignore[arg-type]
 

@@ -1,6 +1,5 @@
 """The EVM decoder signs nothing it does not wholly understand."""
 
-from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -12,21 +11,17 @@ from eth_account.typed_transactions.typed_transaction import TypedTransaction
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from policy.decode.evm import (
-    GAS_MAX,
-    NONCE_MAX,
-    TRANSACTION_BYTES_MAX,
-    EvmCancel,
-    EvmTransfer,
-    Undecodable,
-    decode,
-    decode_cancel,
-)
+from policy import accounts
+from policy.approval import Slot
+from policy.decode.decoded import Cancel, Source, Transfer, Undecodable
+from policy.decode.evm import GAS_MAX, NONCE_MAX, TRANSACTION_BYTES_MAX, decode, decode_cancel
 from policy.ids import AMOUNT_MAX
 from policy.intent import transfer_calldata
 
 CHAIN = 31337
 TO = bytes.fromhex("11" * 20)
+ACCOUNT = "0x" + TO.hex()
+SOURCE = Source(f"evm:{CHAIN}", (accounts.Account("m/0/0", ACCOUNT, b"", 0, None),), lambda _: False)
 RECIPIENT = "0x" + "22" * 20
 TOKEN_DATA = transfer_calldata(RECIPIENT, 5)
 AMOUNTS = st.integers(1, AMOUNT_MAX)
@@ -67,14 +62,14 @@ def legacy(**changed: object) -> bytes:
     return bytes(rlp.encode(list({**fields, **changed}.values())))
 
 
-def decoded(tx: bytes) -> EvmTransfer:
-    result = decode(tx, chain_ids={CHAIN})
-    assert isinstance(result, EvmTransfer), result
+def decoded(tx: bytes) -> Transfer:
+    result = decode(tx, SOURCE)
+    assert isinstance(result, Transfer), result
     return result
 
 
 def refusal(tx: bytes) -> str:
-    result = decode(tx, chain_ids={CHAIN})
+    result = decode(tx, SOURCE)
     assert isinstance(result, Undecodable), result
     return result.reason
 
@@ -97,18 +92,14 @@ def fields_of(draw: st.DataObject) -> dict[str, Any]:
     }
 
 
-def check(transfer: EvmTransfer, tx: dict[str, Any], signing_hash: bytes) -> None:
-    to = "0x" + tx["to"].hex()
-    assert transfer == EvmTransfer(
-        chain=f"evm:{CHAIN}",
-        nonce=tx["nonce"],
-        to=to,
-        contract=to if tx["token"] else None,
+def check(transfer: Transfer, tx: dict[str, Any], signing_hash: bytes) -> None:
+    assert transfer == Transfer(
+        anchor=Slot(f"evm:{CHAIN}", ACCOUNT, tx["nonce"]),
+        contract="0x" + tx["to"].hex() if tx["token"] else None,
         recipient=tx["recipient"],
         amount=tx["amount"],
-        max_fee_total=tx["gas"] * tx["fee"],
-        calldata=tx["data"],
-        signing_hash=signing_hash,
+        fee_max=tx["gas"] * tx["fee"],
+        messages=(signing_hash,),
     )
 
 
@@ -149,7 +140,7 @@ def test_a_legacy_transfer_is_what_eth_account_builds_and_hashes(draw: st.DataOb
 
 def test_a_signature_over_the_hash_is_a_valid_transaction_of_the_signer() -> None:
     account = Account.from_key("0x" + "42" * 32)
-    signature = account.unsafe_sign_hash(decoded(eip1559()).signing_hash)
+    signature = account.unsafe_sign_hash(decoded(eip1559()).messages[0])
     signed = [*rlp.decode(eip1559()[1:]), *map(number, (signature.v - 27, signature.r, signature.s))]
 
     assert Account.recover_transaction(b"\x02" + rlp.encode(signed)) == account.address
@@ -235,7 +226,7 @@ def test_a_small_integer_in_a_long_encoding_is_refused() -> None:
 @settings(max_examples=300, deadline=None)
 @given(st.binary(max_size=200), st.sampled_from([b"", b"\x02", b"\x02\xc9", b"\xc9", b"\xf8", b"\x02\xf9"]))
 def test_any_bytes_get_an_answer(tail: bytes, head: bytes) -> None:
-    assert isinstance(decode(head + tail, chain_ids={CHAIN}), EvmTransfer | Undecodable)
+    assert isinstance(decode(head + tail, SOURCE), Transfer | Undecodable)
 
 
 @settings(max_examples=300, deadline=None)
@@ -243,28 +234,42 @@ def test_any_bytes_get_an_answer(tail: bytes, head: bytes) -> None:
 def test_no_byte_is_without_meaning(tx: bytes, draw: st.DataObject) -> None:
     changed = bytearray(tx)
     changed[draw.draw(st.integers(0, len(tx) - 1))] ^= draw.draw(st.integers(1, 255))
-    result = decode(bytes(changed), chain_ids={CHAIN})
+    result = decode(bytes(changed), SOURCE)
 
-    if isinstance(result, EvmTransfer):
-        assert replace(result, signing_hash=b"") != replace(decoded(tx), signing_hash=b"")
+    if isinstance(result, Transfer):
+        assert replace(result, messages=()) != replace(decoded(tx), messages=())
 
 
 @pytest.mark.parametrize("build", [eip1559, legacy])
 def test_an_empty_transaction_is_a_cancellation_and_no_transfer(build: Any) -> None:
     tx = build(value=b"")
-    result = decode_cancel(tx, chain_ids=[CHAIN])
+    result = decode_cancel(tx, SOURCE)
 
-    assert isinstance(result, EvmCancel)
-    assert (result.chain, result.nonce, result.account) == ("evm:31337", 7, "0x" + TO.hex())
-    assert result.max_fee_total == 21_000 * 30
+    assert isinstance(result, Cancel)
+    assert result.anchor == Slot("evm:31337", ACCOUNT, 7)
+    assert result.fee_max == 21_000 * 30
     assert "amount is zero" in refusal(tx)
 
 
 @pytest.mark.parametrize("changed", [{}, {"value": b"", "data": TOKEN_DATA}, {"value": b"", "data": b"\0"}])
 def test_a_transaction_that_does_something_is_no_cancellation(changed: dict[str, object]) -> None:
-    assert isinstance(decode_cancel(eip1559(**changed), chain_ids=[CHAIN]), Undecodable)
+    assert isinstance(decode_cancel(eip1559(**changed), SOURCE), Undecodable)
 
 
-@pytest.mark.parametrize("chain_ids", [(), [1]])
-def test_a_chain_outside_the_policy_is_refused(chain_ids: Sequence[int]) -> None:
-    assert isinstance(decode(eip1559(), chain_ids=chain_ids), Undecodable)
+def test_an_empty_transaction_to_another_account_is_no_cancellation() -> None:
+    result = decode_cancel(eip1559(value=b"", to=bytes.fromhex("12" * 20)), SOURCE)
+
+    assert isinstance(result, Undecodable)
+    assert "goes to the account itself" in result.reason
+
+
+def test_another_chain_than_the_requests_is_refused() -> None:
+    assert isinstance(decode(eip1559(), replace(SOURCE, chain="evm:1")), Undecodable)
+
+
+@pytest.mark.parametrize("count", [0, 2])
+def test_one_account_signs(count: int) -> None:
+    source = replace(SOURCE, accounts=SOURCE.accounts * count)
+
+    assert isinstance(decode(eip1559(), source), Undecodable)
+    assert isinstance(decode_cancel(eip1559(value=b""), source), Undecodable)

@@ -39,7 +39,9 @@ READERS = [
     *each(lambda f: f.hex("x", length_max=2), "abcdef"),
     *each(lambda f: f.name("x"), "", "-a", "A", "a b", "a" * 64, "a\n", 1),
     *each(lambda f: f.text("x", length_max=3), "", "abcd", "a\n", "\u202e", "\ud800", 1),
-    *each(lambda f: f.address("x"), ADDRESS.upper(), ADDRESS[2:], ADDRESS + "0", ADDRESS + "\n"),
+    *each(
+        lambda f: f.address("x", chain="evm:1"), ADDRESS.upper(), ADDRESS[2:], ADDRESS + "0", ADDRESS + "\n"
+    ),
     *each(lambda f: f.chain("x"), "evm:0", "evm:01", "evm:", "evm:1 ", "btc:1", "evm:" + "9" * 16),
     *each(lambda f: f.origin("x"), "", "a b", "a+b", "é", "a" * 129),
     *each(lambda f: f.names("x", count_max=2), ["a", "a"], ["a", "b", "c"], ["A"], [1], "ab"),

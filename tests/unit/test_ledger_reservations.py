@@ -60,11 +60,11 @@ def test_a_request_has_one_anchor(book: Book) -> None:
 def test_another_account_is_another_anchor(book: Book) -> None:
     request = book.request(100)
     book.reserve(request, nonce=3)
-    book.reserve(request, nonce=3, path="m/0/1")
+    book.reserve(request, nonce=3, paths=["m/0/1"])
 
     assert rule_of(book) == "anchor-changed"
 
-    book.reserve(book.request(100), nonce=3, path="m/0/1")
+    book.reserve(book.request(100), nonce=3, paths=["m/0/1"])
 
     assert book.last.accepted
 
@@ -140,8 +140,12 @@ def test_bytes_that_do_anything_else_are_not_reserved(book: Book, tx: bytes, rul
     [
         ({"request": seed("unknown").hex()}, "request-unknown"),
         ({"key": "other"}, "source-foreign"),
-        ({"path": "m/0/2"}, "source-foreign"),
-        ({"path": "m/0/0/"}, "source-foreign"),
+        ({"paths": ["m/0/2"]}, "source-foreign"),
+        ({"paths": ["m/0/0/"]}, "source-foreign"),
+        ({"paths": ["m/0/0", "m/0/2"]}, "source-foreign"),
+        ({"paths": ["m/0/0", "m/0/1"]}, "presignatures-invalid"),
+        ({"paths": ["m/0/0"] * 2, "presignatures": ["11" * 32, "11" * 32]}, "presignatures-invalid"),
+        ({"paths": ["m/0/0"] * 2, "presignatures": ["11" * 32, "22" * 32]}, "undecodable"),
         ({"epoch": 1}, "key-unknown"),
         ({"signers": ["node-2", "node-1"]}, "signers-invalid"),
         ({"signers": ["node-1", "witness-1"]}, "signers-invalid"),
@@ -404,10 +408,10 @@ def test_a_cancellation_uses_the_requests_own_anchor(book: Book) -> None:
 @pytest.mark.parametrize(
     ("tx", "rule"),
     [
-        (unsigned(CUSTOMER, 0, nonce=0, fee=10), "intent-mismatch"),
+        (unsigned(CUSTOMER, 0, nonce=0, fee=10), "undecodable"),
         (unsigned(WORLD.account(), 1, nonce=0, fee=10), "undecodable"),
         (unsigned(WORLD.account(), 0, nonce=0, fee=10, data=b"\x01"), "undecodable"),
-        (unsigned(WORLD.account("m/0/1"), 0, nonce=0, fee=10), "intent-mismatch"),
+        (unsigned(WORLD.account("m/0/1"), 0, nonce=0, fee=10), "undecodable"),
         (unsigned(WORLD.account(), 0, nonce=0, fee=CANCEL_FEE_MAX + 1), "fee-ceiling"),
     ],
 )

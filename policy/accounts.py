@@ -1,0 +1,52 @@
+"""What a wallet pays from: an address and the public key behind it, at each path of a key."""
+
+import functools
+from dataclasses import dataclass
+
+from policy import bip32, schnorr
+from policy.addresses import segwit_address, solana_address
+from policy.errors import CallerError
+from policy.ids import EVM, SOLANA, family
+from policy.state import KeyRecord
+from policy.suites import CHAIN_SUITES
+
+ACCOUNTS_CACHED = 4096
+TAPROOT_VERSION = 1
+NO_SCRIPTS = b""
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """The key at a path: ``public_key`` is what signatures are verified under, by the key's suite.
+
+    ``tweak`` and ``merkle_root`` lead to it from the group key, as in ``schnorr.SchnorrTask``.
+    """
+
+    path: str
+    address: str
+    public_key: bytes
+    tweak: int
+    merkle_root: bytes | None
+
+
+@functools.lru_cache(maxsize=ACCOUNTS_CACHED)
+def account_at(key: KeyRecord, path: str, *, chain: str) -> Account:
+    """The account of a key on ``chain`` at ``path``; on Bitcoin its BIP 86 output, without scripts.
+
+    Raises ``MalformedError`` for a path that has no key, ``CallerError`` for a suite that is not the chain's.
+    """
+    kind = family(chain)
+    if key.suite != CHAIN_SUITES[kind]:
+        raise CallerError(f"key {key.key} is for {key.suite}, {chain} needs one of {CHAIN_SUITES[kind]}")
+    if kind == SOLANA:
+        if path != "m":
+            raise CallerError(f"key {key.key} is one account, at path 'm', not {path!r}")
+        return Account(path, solana_address(key.group_key), key.group_key, 0, None)
+    derived = bip32.derive(key.group_key, key.chain_code, path=bip32.parse_path(path))
+    if kind == EVM:
+        address = bip32.ethereum_address(derived.public_key)
+        return Account(path, address, derived.public_key, derived.tweak, None)
+    output = schnorr.derived_public_key(key.suite, key.group_key, tweak=derived.tweak, merkle_root=NO_SCRIPTS)
+    return Account(
+        path, segwit_address(chain, TAPROOT_VERSION, program=output), output, derived.tweak, NO_SCRIPTS
+    )

@@ -1,0 +1,82 @@
+"""Unsigned Bitcoin payments: PSBTs that spend P2TR outputs of one wallet by key path, and cancellations.
+
+What is accepted, and nothing else: a PSBT as ``psbt`` reads it, whose inputs all spend outputs of the
+source's accounts, in their order; one output to somebody else, and at most one, the change, to an address
+of the same wallet. A cancellation has one output, to an address of the wallet. The anchor is the first
+input's outpoint: any two transactions that spend it conflict.
+
+What is signed names neither network nor wallet; that an account is of one wallet on one of them is the
+policy's rule.
+"""
+
+from policy.addresses import segwit_address
+from policy.approval import Slot
+from policy.bech32 import PROGRAM_BYTES
+from policy.decode.decoded import Cancel, Refusal, Source, Transfer, Undecodable, require
+from policy.decode.psbt import Output, Transaction, parse_psbt, signature_hash
+
+_OP_1 = 0x51
+
+
+def decode(tx: bytes, source: Source) -> Transfer | Undecodable:
+    """Say what the PSBT ``tx`` pays, or why it is not a payment we sign. Total: any bytes give an answer."""
+    try:
+        found = _transaction(tx, source)
+        paid = [one for one in found.outputs if not source.owns(_address(one, source.chain))]
+        require(len(paid) == 1, f"{len(paid)} outputs pay somebody else, a payment has one")
+    except Refusal as refusal:
+        return Undecodable(str(refusal))
+    return Transfer(
+        anchor=_anchor(found, source),
+        contract=None,
+        recipient=_address(paid[0], source.chain),
+        amount=paid[0].amount,
+        fee_max=found.fee,
+        messages=_messages(found),
+    )
+
+
+def decode_cancel(tx: bytes, source: Source) -> Cancel | Undecodable:
+    """Say which outpoint the PSBT ``tx`` uses up while everything but the fee stays in the wallet."""
+    try:
+        found = _transaction(tx, source)
+        addresses = [_address(one, source.chain) for one in found.outputs]
+        require(len(addresses) == 1, f"a cancellation has one output, got {len(addresses)}")
+        require(source.owns(addresses[0]), f"{addresses[0]} is no address of the wallet")
+    except Refusal as refusal:
+        return Undecodable(str(refusal))
+    return Cancel(_anchor(found, source), found.fee, _messages(found))
+
+
+def _transaction(tx: bytes, source: Source) -> Transaction:
+    found = parse_psbt(tx)
+    accounts = source.accounts
+    require(
+        len(found.inputs) == len(accounts),
+        f"{len(found.inputs)} inputs, the reservation names {len(accounts)} accounts",
+    )
+    for index, (one, account) in enumerate(zip(found.inputs, accounts, strict=True)):
+        address = _address(one.spent, source.chain)
+        require(address == account.address, f"input {index} spends from {address}, not {account.address}")
+    require(found.fee >= 0, f"the outputs are {-found.fee} satoshi above the inputs")
+    return found
+
+
+def _anchor(tx: Transaction, source: Source) -> Slot:
+    return Slot(source.chain, tx.inputs[0].outpoint_text, 0)
+
+
+def _messages(tx: Transaction) -> tuple[bytes, ...]:
+    return tuple(signature_hash(tx, index) for index in range(len(tx.inputs)))
+
+
+def _address(output: Output, chain: str) -> str:
+    """The segwit address of an output's script: a version, then one push of the program."""
+    script = output.script
+    require(len(script) > 2 and script[0] in (0, _OP_1), "a script is not P2WPKH, P2WSH or P2TR")
+    version, program = int(script[0] == _OP_1), script[2:]
+    require(
+        script[1] == len(program) and len(program) in PROGRAM_BYTES[version],
+        "a script is not P2WPKH, P2WSH or P2TR",
+    )
+    return segwit_address(chain, version, program=program)

@@ -1,0 +1,146 @@
+"""Partially signed Bitcoin transactions (BIP 174, version 0) of the one shape that is signed here.
+
+What is accepted, and nothing else: the unsigned transaction as the only global field; the spent output
+(``PSBT_IN_WITNESS_UTXO``) as the only field of each input; no field of an output. The transaction has
+version 2, no lock time, and inputs that signal replacement (BIP 125) and carry no script.
+"""
+
+import hashlib
+from dataclasses import dataclass
+
+from policy.ciphersuites import tagged
+from policy.decode.decoded import require
+from policy.decode.reader import Reader
+
+PSBT_BYTES_MAX = 8 * 1024
+INPUTS_MAX, OUTPUTS_MAX = 32, 2
+MONEY_MAX = 21_000_000 * 10**8
+SEQUENCE_REPLACEABLE = 0xFFFFFFFD
+_MAGIC = b"psbt\xff"
+_GLOBAL_UNSIGNED_TX, _INPUT_WITNESS_UTXO = b"\x00", b"\x01"
+_EPOCH, _SIGHASH_DEFAULT, _KEY_PATH = b"\x00", b"\x00", b"\x00"
+
+
+@dataclass(frozen=True, slots=True)
+class Output:
+    """An amount in satoshi under a script."""
+
+    amount: int
+    script: bytes
+
+    def to_bytes(self) -> bytes:
+        """As it stands in transactions; scripts here are shorter than 253 bytes."""
+        return self.amount.to_bytes(8, "little") + bytes([len(self.script)]) + self.script
+
+
+@dataclass(frozen=True, slots=True)
+class Input:
+    """What is spent: the outpoint's 36 bytes, and the output there as the writer of the PSBT claims it.
+
+    Taproot signatures commit to every claimed amount and script: with a false one they are worthless.
+    """
+
+    outpoint: bytes
+    sequence: int
+    spent: Output
+
+    @property
+    def outpoint_text(self) -> str:
+        """``txid:vout``, the txid in the order people read it."""
+        return f"{self.outpoint[31::-1].hex()}:{int.from_bytes(self.outpoint[32:], 'little')}"
+
+
+@dataclass(frozen=True, slots=True)
+class Transaction:
+    """An unsigned transaction with what it spends."""
+
+    version: int
+    inputs: tuple[Input, ...]
+    outputs: tuple[Output, ...]
+    lock_time: int
+
+    @property
+    def fee(self) -> int:
+        """What the miners get; negative for a transaction that cannot be."""
+        return sum(one.spent.amount for one in self.inputs) - sum(one.amount for one in self.outputs)
+
+
+def signature_hash(tx: Transaction, index: int) -> bytes:
+    """What input ``index`` signs: BIP 341's hash for a key path and SIGHASH_DEFAULT."""
+    parts = (
+        tx.version.to_bytes(4, "little"),
+        tx.lock_time.to_bytes(4, "little"),
+        _sha256(b"".join(one.outpoint for one in tx.inputs)),
+        _sha256(b"".join(one.spent.amount.to_bytes(8, "little") for one in tx.inputs)),
+        _sha256(b"".join(bytes([len(one.spent.script)]) + one.spent.script for one in tx.inputs)),
+        _sha256(b"".join(one.sequence.to_bytes(4, "little") for one in tx.inputs)),
+        _sha256(b"".join(one.to_bytes() for one in tx.outputs)),
+        _KEY_PATH,
+        index.to_bytes(4, "little"),
+    )
+    return tagged("TapSighash", _EPOCH + _SIGHASH_DEFAULT + b"".join(parts))
+
+
+def parse_psbt(data: bytes) -> Transaction:
+    """Read a PSBT of the accepted shape. Raises ``Refusal``."""
+    require(len(data) <= PSBT_BYTES_MAX, f"{len(data)} bytes, at most {PSBT_BYTES_MAX} are decoded")
+    reader = Reader(data)
+    require(reader.take(len(_MAGIC), "magic") == _MAGIC, "it is not a PSBT")
+    body = Reader(_only_field(reader, _GLOBAL_UNSIGNED_TX, "global fields"))
+    version = body.integer(4, "version")
+    require(version == 2, f"the transaction has version {version}, not 2")
+    unspent = [_input(body, index) for index in range(_count(body, "inputs", INPUTS_MAX))]
+    outputs = [_output(body, f"output {index}") for index in range(_count(body, "outputs", OUTPUTS_MAX))]
+    lock_time = body.integer(4, "lock time")
+    require(lock_time == 0, f"the transaction has a lock time, {lock_time}")
+    body.done()
+    require(len(set(unspent)) == len(unspent), "an outpoint is spent twice")
+    inputs = [
+        Input(outpoint, SEQUENCE_REPLACEABLE, _spent(reader, index)) for index, outpoint in enumerate(unspent)
+    ]
+    for index in range(len(outputs)):
+        require(reader.integer(1, f"fields of output {index}") == 0, f"output {index} has fields")
+    reader.done()
+    return Transaction(version, tuple(inputs), tuple(outputs), lock_time)
+
+
+def _count(reader: Reader, name: str, count_max: int) -> int:
+    count = reader.compact_size(name)
+    require(1 <= count <= count_max, f"{count} {name}, 1 to {count_max} are decoded")
+    return count
+
+
+def _input(reader: Reader, index: int) -> bytes:
+    outpoint = reader.take(36, f"outpoint of input {index}")
+    require(reader.compact_size(f"script of input {index}") == 0, f"input {index} carries a script")
+    sequence = reader.integer(4, f"sequence of input {index}")
+    require(sequence == SEQUENCE_REPLACEABLE, f"input {index} has sequence {sequence}, not replaceable")
+    return outpoint
+
+
+def _output(reader: Reader, name: str) -> Output:
+    amount = reader.integer(8, name)
+    require(0 < amount <= MONEY_MAX, f"{name} has {amount} satoshi, not 1 to {MONEY_MAX}")
+    length = reader.compact_size(name)
+    return Output(amount, reader.take(length, f"script of {name}"))
+
+
+def _spent(reader: Reader, index: int) -> Output:
+    name = f"output spent by input {index}"
+    value = Reader(_only_field(reader, _INPUT_WITNESS_UTXO, f"fields of input {index}"))
+    spent = _output(value, name)
+    value.done()
+    return spent
+
+
+def _only_field(reader: Reader, key: bytes, name: str) -> bytes:
+    """The value of a map that has exactly this one field."""
+    found = reader.take(reader.compact_size(name), name)
+    require(found == key, f"{name}: expected field {key.hex()} alone, found {found.hex() or 'none'}")
+    value = reader.take(reader.compact_size(name), name)
+    require(reader.integer(1, name) == 0, f"{name}: there are more than the one expected")
+    return value
+
+
+def _sha256(data: bytes) -> bytes:
+    return hashlib.sha256(data).digest()

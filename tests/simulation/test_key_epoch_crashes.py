@@ -1,0 +1,116 @@
+"""Refresh and reshare survive a kill -9 of anybody at any point, and leave exactly one epoch that works.
+
+The world outside a process changes only by its calls: what it writes to disk and token, and what it sends. So
+the walk goes through each such call of each participant, from the first order to the last destroyed blob, and
+kills it just before and just after. Afterwards everybody comes back, people ask again, and what must hold is
+looked up on every disk and token.
+"""
+
+import shutil
+from collections.abc import Iterable
+
+import pytest
+
+from tests.simulation.key_changes import CHANGES, REFRESH, Change, Shelf, check_one_epoch_is_left
+from tests.simulation.key_house import COORDINATOR, House
+from tests.simulation.node_faults import Fault, Way
+from tests.simulation.world import KEY
+
+EFFECTS = (
+    *("Hsm.create_", "Hsm.destroy_", "Hsm.sign_", "Hsm.write_", "Peers.send_", "Run.result", "Workers.start"),
+    *("Store.add_", "Store.append", "Store.drop_", "Store.put_", "Store.set_"),
+)
+KILLS = (Way.KILLED_BEFORE, Way.KILLED_AFTER)
+
+
+async def changed(
+    shelf: Shelf, change: Change, faults: dict[str, Fault], *, forgetful: bool = False
+) -> House:
+    """Play a change with these faults, and check all that must hold; the house, in which nobody runs."""
+    house = await shelf.take(change)
+    house.forgetful = forgetful
+    try:
+        await house.up()
+        house.faulty(faults)
+        await house.change(change.kind, *change.parties, dealers=change.dealers)
+        check_one_epoch_is_left(house)
+        await house.pay_by_all()
+        held = {(KEY, 0, name) for name in change.before if name not in change.lost}
+        assert await house.log_receipts() == held
+        await house.change("refresh", *house.record.participants)
+        check_one_epoch_is_left(house)
+        await house.pay(*house.record.participants[-house.record.min_signers :])
+    finally:
+        await house.down()
+        shutil.rmtree(house.folder)
+    return house
+
+
+async def points(shelf: Shelf, change: Change) -> dict[str, list[Fault]]:
+    """Every point at which somebody can be killed, as a run without faults shows them."""
+    house = await shelf.take(change)
+    await house.up()
+    house.faulty({})
+    await house.change(change.kind, *change.parties, dealers=change.dealers)
+    counted = {name: node.faults for name, node in house.nodes.items() if name not in change.lost}
+    found = {
+        name: [
+            Fault(kind, number, way)
+            for kind, calls in sorted(faults.calls.items())
+            if kind.startswith(EFFECTS) or name == COORDINATOR
+            for number in range(1, calls + 1)
+            for way in KILLS
+        ]
+        for name, faults in {**counted, COORDINATOR: house.faults}.items()
+    }
+    await house.down()
+    shutil.rmtree(house.folder)
+    return found
+
+
+async def walk(shelf: Shelf, change: Change, faults: Iterable[tuple[str, Fault]]) -> list[House]:
+    """Play a change once for each fault."""
+    played = []
+    for name, fault in faults:
+        try:
+            played.append(await changed(shelf, change, {name: fault}))
+        except Exception as error:
+            error.add_note(f"{change.name}: {name} at {fault}")
+            raise
+    return played
+
+
+@pytest.mark.parametrize("change", CHANGES, ids=lambda change: change.name)
+async def test_a_change_leaves_one_epoch(change: Change, shelf: Shelf) -> None:
+    house = await changed(shelf, change, {})
+
+    assert house.record.epoch == 2
+    assert house.record.participants == change.after
+
+
+async def test_a_refresh_survives_a_kill_of_a_node_at_every_point(shelf: Shelf) -> None:
+    faults = (await points(shelf, REFRESH))["node-2"]
+
+    houses = await walk(shelf, REFRESH, [("node-2", fault) for fault in faults])
+
+    assert all(house.nodes["node-2"].faults.happened for house in houses)
+    assert sum(house.paid_meanwhile for house in houses) > len(houses) // 2
+
+
+async def test_a_refresh_survives_a_kill_of_the_coordinator_at_every_point(shelf: Shelf) -> None:
+    faults = (await points(shelf, REFRESH))[COORDINATOR]
+
+    houses = await walk(shelf, REFRESH, [(COORDINATOR, fault) for fault in faults])
+
+    assert all(house.faults.happened for house in houses)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1200)
+@pytest.mark.parametrize("change", CHANGES, ids=lambda change: change.name)
+async def test_every_change_survives_a_kill_of_anybody_at_every_point(change: Change, shelf: Shelf) -> None:
+    faults = await points(shelf, change)
+
+    houses = await walk(shelf, change, [(name, fault) for name, found in faults.items() for fault in found])
+
+    assert sum(house.paid_meanwhile for house in houses) > len(houses) // 2

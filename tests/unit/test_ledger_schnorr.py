@@ -1,0 +1,296 @@
+"""Jobs on Solana and Bitcoin: one signature or many, under keys that BIP 340 and Ed25519 verify."""
+
+from dataclasses import replace
+
+import pytest
+from coincurve import PublicKeyXOnly
+from embit.psbt import PSBT
+from embit.transaction import SIGHASH
+from nacl.signing import SigningKey, VerifyKey
+from solders.message import Message
+from solders.pubkey import Pubkey
+from solders.signature import Signature
+from solders.transaction import Transaction
+
+from custody.combining import combine
+from policy.accounts import account_at
+from policy.addresses import solana_address
+from policy.approval import Slot
+from policy.ciphersuites import ciphersuite
+from policy.encoding import Json
+from policy.entries import make_entry
+from policy.errors import CallerError, FaultyParticipant, UnknownFault
+from policy.state import CANCEL, JobStatus
+from policy.suites import FROST_ED25519, FROST_TAPROOT
+from tests.simulation.world import CUSTOMER, DAY_MS, World, seed
+from tests.unit.schnorr_house import (
+    BTC,
+    BTC_CUSTOMER,
+    LIMITS,
+    NONCE,
+    NONCE_ACCOUNT,
+    SHARES,
+    SOL,
+    SchnorrBook,
+    both_rounds,
+    frost_signature,
+)
+from tests.unit.test_audit import checked, first_bad, published
+
+WORLD = World()
+
+
+@pytest.fixture
+def book() -> SchnorrBook:
+    return SchnorrBook(WORLD)
+
+
+def rule_of(book: SchnorrBook) -> str:
+    assert book.last.verdict is not None
+    return book.last.verdict.rule
+
+
+# Solana.
+
+
+def test_a_solana_payment_is_signed_and_another_library_takes_it(book: SchnorrBook) -> None:
+    job = book.solana(book.ask("sol", 7_000))
+
+    assert book.last.accepted, book.last.reason
+    assert book.finish(job)
+
+    made = book.state.jobs[job]
+    assert (made.status, made.suite) == (JobStatus.SIGNED, FROST_ED25519)
+    assert made.anchor == Slot(SOL, solana_address(NONCE_ACCOUNT), int.from_bytes(NONCE, "big"))
+    assert made.signings[0].message == made.tx
+    VerifyKey(made.signings[0].public_key).verify(made.tx, made.signatures[0])
+    message = Message.from_bytes(made.tx)
+    Transaction.populate(message, [Signature(made.signatures[0])]).verify()
+    assert message.account_keys[0] == Pubkey(SHARES["sol"][1].group_key)
+
+
+def test_a_durable_nonce_serves_one_request(book: SchnorrBook) -> None:
+    first = book.ask("sol", 7_000)
+    book.solana(first)
+    book.solana(book.ask("sol", 8_000))
+
+    assert rule_of(book) == "anchor-taken"
+
+    book.solana(first, nonce=seed("another value"))
+
+    assert rule_of(book) == "anchor-changed"
+
+    book.solana(first)
+
+    assert book.last.accepted
+
+
+def test_advancing_the_nonce_cancels_an_expired_request(book: SchnorrBook) -> None:
+    request = book.ask("sol", 7_000)
+    book.solana(request)
+    book.advance(DAY_MS)
+    job = book.solana(request, purpose=CANCEL)
+
+    assert rule_of(book) == "cancel"
+    assert book.finish(job)
+    assert book.used("sol-daily") == 12_000  # the request counts its largest job
+
+
+def test_a_payment_to_somebody_else_is_no_payment_of_the_request(book: SchnorrBook) -> None:
+    request, other = book.ask("sol", 7_000), book.ask("sol", 7_001)
+    reserved = book.solana(other)
+    tx = book.state.jobs[reserved].tx
+    book.reserved(request, tx, paths=("m",))
+
+    assert rule_of(book) == "anchor-taken"
+
+    book = SchnorrBook(WORLD)
+    book.reserved(book.ask("sol", 7_000), tx, paths=("m",))
+
+    assert rule_of(book) == "intent-mismatch"
+
+
+# Bitcoin.
+
+
+def test_a_job_is_signed_when_all_its_signatures_are_there(book: SchnorrBook) -> None:
+    job = book.bitcoin(book.ask("btc", 60_000))
+    assert book.last.accepted, book.last.reason
+    assert book.used("btc-daily") == 61_000
+
+    assert book.finish(job, 1)
+
+    half = book.state.jobs[job]
+    assert (half.status, half.signatures[0]) == (JobStatus.RESERVED, b"")
+    book.advance(2 * DAY_MS)
+    assert book.used("btc-daily") == 61_000  # held until it is whole
+    assert not book.finish(job, 1)
+    assert not book.finish(job, 0, signature=half.signatures[1])
+    assert not book.finish(job, 2, signature=half.signatures[1])
+
+    assert book.finish(job, 0)
+
+    whole = book.state.jobs[job]
+    assert (whole.status, whole.suite, len(whole.signatures)) == (JobStatus.SIGNED, FROST_TAPROOT, 2)
+    assert whole.signed_ms == book.now_ms
+
+
+def test_the_signatures_are_those_that_bitcoin_verifies(book: SchnorrBook) -> None:
+    job = book.bitcoin(book.ask("btc", 60_000))
+    for index in (0, 1):
+        book.finish(job, index)
+
+    made = book.state.jobs[job]
+    theirs = PSBT.parse(made.tx)
+    for index, signature in enumerate(made.signatures):
+        message = theirs.sighash(index, sighash=SIGHASH.DEFAULT)
+        output_key = theirs.inputs[index].witness_utxo.script_pubkey.data[2:]
+        assert PublicKeyXOnly(output_key).verify(signature, message)
+    assert made.anchor == Slot(BTC, f"{theirs.tx.vin[0].txid.hex()}:0", 0)
+
+
+def test_an_outpoint_serves_one_request_and_a_request_one_outpoint(book: SchnorrBook) -> None:
+    request = book.ask("btc", 20_000)
+    book.bitcoin(request, paths=("m/0/0",))
+    book.bitcoin(book.ask("btc", 20_000), paths=("m/0/0",))
+
+    assert rule_of(book) == "anchor-taken"
+
+    book.bitcoin(request, paths=("m/0/0",), first=5)
+
+    assert rule_of(book) == "anchor-changed"
+
+    book.bitcoin(request, paths=("m/0/0", "m/0/1"), fee=2_000)
+
+    assert book.last.accepted
+
+
+def test_what_goes_back_into_the_wallet_cancels_an_expired_request(book: SchnorrBook) -> None:
+    request = book.ask("btc", 20_000)
+    book.bitcoin(request)
+    book.advance(DAY_MS)
+    book.bitcoin(request, purpose=CANCEL, fee=5_001)
+
+    assert rule_of(book) == "fee-ceiling"
+
+    book.bitcoin(request, purpose=CANCEL, fee=5_000)
+
+    assert rule_of(book) == "cancel"
+
+
+@pytest.mark.parametrize(
+    "paths", [("m/0/0",), ("m/0/1", "m/0/0"), ("m/0/0", "m/0/0"), ("m/0/0", "m/0/1", "m/0/0")]
+)
+def test_the_paths_are_those_of_the_inputs(book: SchnorrBook, paths: tuple[str, ...]) -> None:
+    request = book.ask("btc", 20_000)
+    tx = SchnorrBook(WORLD)
+    job = tx.bitcoin(tx.ask("btc", 20_000))
+    book.reserved(request, tx.state.jobs[job].tx, paths=paths)
+
+    assert rule_of(book) == "undecodable"
+
+
+def test_limits_hold_on_every_chain(book: SchnorrBook) -> None:
+    book.ask("sol", LIMITS["sol"])
+
+    assert rule_of(book) == "sol-daily"
+
+    book.bitcoin(book.ask("btc", 60_000))
+    book.ask("btc", 40_000)
+
+    assert rule_of(book) == "btc-daily"
+
+
+@pytest.mark.parametrize(("wallet", "to"), [("sol", BTC_CUSTOMER), ("btc", CUSTOMER)])
+def test_an_address_of_another_chain_is_no_destination(book: SchnorrBook, wallet: str, to: str) -> None:
+    request = replace(book.asked(), initiator="backend").body()
+    assert isinstance(request, dict)
+    body = {**request, "chain": {"sol": SOL, "btc": BTC}[wallet], "destination": to, "asset": wallet}
+    verdict: Json = {"outcome": "allow", "rule": "elsewhere"}
+    book.append(make_entry("request", book.now_ms, body=body, signature="00" * 64, verdict=verdict))
+
+    assert book.last.kind == "malformed"
+    assert "destination" in book.last.reason
+
+
+# Accounts.
+
+
+def test_an_account_is_of_a_key_of_its_chains_suite(book: SchnorrBook) -> None:
+    keys = book.state.keys
+    for key, chain in (("sol", BTC), ("btc", "evm:1"), ("main", SOL)):
+        with pytest.raises(CallerError, match="needs one of"):
+            account_at(keys[key], "m", chain=chain)
+    with pytest.raises(CallerError, match="one account"):
+        account_at(keys["sol"], "m/0", chain=SOL)
+
+
+# Combining.
+
+
+@pytest.mark.parametrize("wallet", ["sol", "btc"])
+def test_the_combiner_names_the_signer_of_a_bad_partial_signature(book: SchnorrBook, wallet: str) -> None:
+    request = book.ask(wallet, 20_000)
+    reserved = book.solana(request) if wallet == "sol" else book.bitcoin(request)
+    job = book.state.jobs[reserved]
+    openings, partials = both_rounds(job, 0, book.state.keys)
+    key = book.state.keys[wallet]
+
+    good = combine(job, 0, key=key, nonce_point=b"", openings=openings, partials=partials)
+
+    assert good == frost_signature(job, 0, book.state.keys)
+    partials[2] = partials[1]
+    with pytest.raises(FaultyParticipant) as caught:
+        combine(job, 0, key=key, nonce_point=b"", openings=openings, partials=partials)
+    assert caught.value.participant == 2
+    with pytest.raises(UnknownFault):
+        combine(
+            job,
+            0,
+            key=key,
+            nonce_point=b"",
+            openings=dict.fromkeys(openings, openings[1]),
+            partials=partials,
+        )
+
+
+# Auditing.
+
+
+def test_the_audit_verifies_schnorr_signatures(book: SchnorrBook) -> None:
+    book.finish(book.solana(book.ask("sol", 7_000)))
+    job = book.bitcoin(book.ask("btc", 60_000))
+    for index in (0, 1):
+        book.finish(job, index)
+
+    report = checked(published(book))
+
+    assert report.ok, report.first_bad
+    assert report.inert == 0
+
+
+def test_the_audit_finds_a_nonce_that_two_schnorr_signatures_share(book: SchnorrBook) -> None:
+    jobs = [book.solana(book.ask("sol", 7_000 + count), nonce=seed(f"value {count}")) for count in range(2)]
+    for job in jobs:
+        signature = reused_nonce(book.state.jobs[job].tx)
+        assert book.finish(job, signature=signature) == (job == jobs[0])
+
+    assert "repeats a nonce" in book.last.reason
+    assert "repeats a nonce" in first_bad(checked(published(book)))[1]
+
+
+def reused_nonce(message: bytes) -> bytes:
+    """A signature by the whole key, which the shares were made of, under a nonce that never changes."""
+    suite, secret, nonce = ciphersuite(FROST_ED25519), 123456789, 42
+    point = suite.group.base_mul(nonce)
+    c = suite.challenge(point, message, public_key=SHARES["sol"][1].group_key)
+    return suite.signature(point, (nonce + c * secret) % suite.group.order)
+
+
+def test_a_signature_under_another_key_is_not_taken_in(book: SchnorrBook) -> None:
+    job = book.solana(book.ask("sol", 7_000))
+    signature = SigningKey(seed("somebody")).sign(book.state.jobs[job].tx).signature
+
+    assert not book.finish(job, signature=signature)
+    assert not book.finish(job, signature=signature + b"\0")
+    assert not book.finish(job, signature=signature[:32])
