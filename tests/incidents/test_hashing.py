@@ -16,7 +16,8 @@ REFERENCE = {"vole_reference.py"}  # computes the same as `vole`, for tests
 ENGINE = [path for path in sorted((ROOT / "signer_nodes/mpc").rglob("*.py")) if path.name not in REFERENCE]
 PUBLIC = [ROOT / "policy/ecdsa.py"]
 
-# SHA-512 or SHA-256 of a tagged hash and parts of fixed length, SHA-256 of one string, a seed of RFC 8032. The ciphersuites of ``policy`` hash as their standards say.
+# SHA-512 or SHA-256 of a tagged hash and parts of fixed length, SHA-256 of one string, a seed of RFC 8032.
+# The ciphersuites of ``policy`` hash as their standards say.
 PLAIN_HASHES = {
     ("vole.py", "sha512"),
     ("vole.py", "sha256"),
