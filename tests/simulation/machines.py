@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import suppress
 
 from policy.encoding import tagged_hash
-from policy.errors import CallerError, FaultyParticipant, OperationalError, ProtocolError
+from policy.errors import CallerError, FaultyParticipant, OperationalError, UnknownFault
 from signer_nodes.adapters import worker_child, worker_keys
 from signer_nodes.hsm.envelope import open_blob
 from signer_nodes.mpc.rounds import Progress, Rounds
@@ -86,11 +86,11 @@ class MachineRun:
             if progress.result is not None:
                 self._end.set_result(_outcome(self._job, progress.result))
                 self._close()
-        except ProtocolError as error:
-            if isinstance(error, FaultyParticipant) and self._told is not None:
+        except FaultyParticipant as error:
+            if self._told is not None:
                 self._told(error)
             self._fail(error)
-        except OperationalError as error:
+        except (UnknownFault, OperationalError) as error:
             self._fail(error)
         except Exception as error:  # noqa: BLE001 - as the worker program does, which then ends
             self._fail(OperationalError(f"the worker failed by {type(error).__name__}: report it"))
