@@ -45,6 +45,7 @@ class MachineRun:
         self._inbox: dict[int, deque[bytes]] = {peer: deque() for peer in job.peers}
         self._outbox: asyncio.Queue[tuple[int, bytes] | None] = asyncio.Queue()
         self._told: Told | None = None
+        self._ending = False
         self._end: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
         late = f"the worker took more than {timeout_s} s: a peer is silent"
         loop = asyncio.get_running_loop()
@@ -74,7 +75,8 @@ class MachineRun:
             call(error)
 
     def cancel(self) -> None:
-        self._fail(OperationalError("the worker ended without a result: run it again"))
+        if not self._ending:
+            self._fail(OperationalError("the worker ended without a result: run it again"))
 
     def _take(self, sender: int, payload: bytes) -> None:
         if self._end.done():
@@ -87,6 +89,7 @@ class MachineRun:
                 self._end.set_result(_outcome(self._job, progress.result))
                 self._close()
         except FaultyParticipant as error:
+            self._ending = True
             if self._told is not None:
                 self._told(error)
             self._fail(error)
