@@ -22,6 +22,7 @@ def build_parser() -> ArgumentParser:
     _add_running(commands)
     _add_keys(commands)
     _add_looking(commands)
+    _add_bench(commands)
     add_admin(commands)
     _add_payments(commands)
     _add_demo(commands)
@@ -262,6 +263,22 @@ def _add_looking(commands: Commands) -> None:
     verify.add_argument("log", help="the folder with checkpoint and tile/")
     verify.add_argument(
         "--trust", default="", help="whose log it is, as you were told: the trust.json of genesis sign"
+    )
+
+
+def _add_bench(commands: Commands) -> None:
+    bench = new_group(commands, "bench", what="what things cost on this machine")
+    engine = new_command(
+        bench,
+        "engine",
+        function="cli.programs:run_bench",
+        what="the threshold protocols: medians in processor time, and in units of one base-point product",
+        example="quorumkeep bench engine --json",
+    )
+    engine.add_argument("--batch", type=int, default=32, help="presignatures a batch (%(default)s)")
+    engine.add_argument("--repeat", type=int, default=7, help="runs that a median is of (%(default)s)")
+    engine.add_argument(
+        "--quick", action="store_true", help="one run of the smallest batch: shape, not figures"
     )
 
 

@@ -24,6 +24,13 @@ def run_node(arguments: Namespace) -> Result:
     _become(program(NODE, arguments.action, *rest))
 
 
+def run_bench(arguments: Namespace) -> Result:
+    """``bench engine``: become ``quorumkeep-node bench`` with the same arguments."""
+    rest = ["--batch", str(arguments.batch), "--repeat", str(arguments.repeat)]
+    flags = [f"--{name}" for name in ("quick", "json") if getattr(arguments, name)]
+    _become(program(NODE, "bench", *rest, *flags))
+
+
 def run_coordinator(arguments: Namespace) -> Result:
     """``coordinator run``: become the coordinator's program."""
     if not Path(arguments.config).exists():

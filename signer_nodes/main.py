@@ -149,9 +149,21 @@ def _parser() -> argparse.ArgumentParser:
         command.add_argument("--config", type=Path, required=True)
     for command in (provision, run, accept, doctor, backup):
         command.add_argument("--pin-fd", type=int, help="descriptor to read the PIN from")
-    for command in (provision, joining, accept, doctor, officer, backup, recovering):
+    bench = _add_bench(commands)
+    for command in (provision, joining, accept, doctor, officer, backup, recovering, bench):
         command.add_argument("--json", action="store_true", help="print one JSON object")
     return parser
+
+
+def _add_bench(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> argparse.ArgumentParser:
+    bench = commands.add_parser("bench", help="measure what the protocols cost on this machine")
+    bench.add_argument("--batch", type=int, default=32, help="presignatures a batch (%(default)s)")
+    bench.add_argument("--repeat", type=int, default=7, help="runs that a median is of (%(default)s)")
+    bench.add_argument(
+        "--quick", action="store_true", help="one run of the smallest batch: shape, not figures"
+    )
+    bench.set_defaults(command=_bench)
+    return bench
 
 
 def _provision(options: argparse.Namespace) -> int:
@@ -213,6 +225,20 @@ def _doctor(options: argparse.Namespace) -> int:
     rows = [asdict(finding) for finding in findings]
     _print(options, {"ok": ok, "findings": rows, "notices": list(notices)}, "\n".join(lines))
     return OK if ok else FAILED
+
+
+def _bench(options: argparse.Namespace) -> int:
+    from signer_nodes.bench import THREADS_VARIABLE, Effort, measure
+
+    if os.environ.get(THREADS_VARIABLE) != "1":  # it counts from the start of a process only
+        sys.stdout.flush()
+        command = [sys.executable, "-P", "-m", "signer_nodes.main", *sys.argv[1:]]
+        os.execve(command[0], command, {**os.environ, THREADS_VARIABLE: "1"})  # noqa: S606 - no shell
+    effort = Effort(4, 1) if options.quick else Effort(options.batch, options.repeat)
+    figures = measure(effort, lambda line: print(line, file=sys.stderr, flush=True))
+    lines = [f"{name:24} {json.dumps(figure)}" for name, figure in figures.items()]
+    _print(options, figures, "\n".join(lines))
+    return OK
 
 
 def _split(options: argparse.Namespace) -> int:

@@ -28,7 +28,6 @@ PROJECT_PACKAGES: Final = ("policy", "signer_nodes")
 NODE_DISTRIBUTIONS: Final = (
     "coincurve",
     "cryptography",
-    "gmpy2",
     "grpcio",
     "immutables",
     "numpy",

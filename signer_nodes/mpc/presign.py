@@ -23,10 +23,11 @@ from policy.encoding import tagged_hash
 from policy.errors import CallerError, FaultyParticipant, UnknownFault
 from policy.suites import DKLS23_SECP256K1
 from signer_nodes.mpc import vole
-from signer_nodes.mpc.curve import PointAtInfinity, Q, add, base_mul, mul_secret
+from signer_nodes.mpc.curve import PointAtInfinity, Q
 from signer_nodes.mpc.groups import lagrange
 from signer_nodes.mpc.keyshare import KeyShare, PairState, check_signers
 from signer_nodes.mpc.ot.extension import Direction, ReceiverRows, check_batch, extend_receiver, extend_sender
+from signer_nodes.mpc.points import Point, base_point, is_product, sum_points
 from signer_nodes.mpc.presign_messages import (
     Commit,
     Commitments,
@@ -87,6 +88,7 @@ class _Party:
     group_key: bytes
     pairs: Mapping[int, PairState] = field(repr=False)
     gadget: vole.Gadget = field(repr=False)
+    memory: vole.Memory = field(repr=False)
 
     def outgoing(self, peer: int) -> Direction:
         """Where I multiply my inputs by the peer's χ: I am sender of OT extension and product."""
@@ -105,8 +107,8 @@ class _Instance:
     phi: int = field(repr=False)
     rho: bytes = field(repr=False)
     sk: int = field(repr=False)
-    R: bytes
-    pk: bytes
+    R: Point
+    pk: Point
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,14 +130,6 @@ class _Sent:
     commitments: Mapping[int, Commitments]
     view: bytes
     products: Mapping[int, list[vole.Pair]] = field(repr=False)
-
-
-@dataclass(frozen=True, slots=True)
-class _Received:
-    """One peer's parsed round 2."""
-
-    message: Multiply
-    product: vole.VoleMessage
 
 
 def presign_session(
@@ -187,6 +181,7 @@ def start_presign(
         group_key=share.group_key,
         pairs={peer: pairs[peer] for peer in peers},
         gadget=vole.gadget(params.session),
+        memory=vole.Memory(params.batch),
     )
     first = partial(
         _commit, party, lagrange(share.index, members, order=Q) * share.share % Q, RandomStream(randomness)
@@ -235,7 +230,7 @@ def _draw(party: _Party, key_share: int, stream: RandomStream) -> tuple[_Instanc
     for b in range(party.batch):
         r, phi, rho = scalars.scalar(), scalars.scalar(), openings.bytes(RHO_BYTES)
         sk = (key_share + zero_share(seeds, me=party.me, session=party.session, b=b)) % Q
-        instances.append(_Instance(r, phi, rho, sk, base_mul(r), base_mul(sk)))
+        instances.append(_Instance(r, phi, rho, sk, base_point(r), base_point(sk)))
     return tuple(instances)
 
 
@@ -255,7 +250,7 @@ def _multiply(party: _Party, own: _Own, bodies: Mapping[int, bytes]) -> Send:
         checks = own.stream.fork(f"check/{peer}")
         inputs = [vole.SenderInput((item.r, item.sk), checks.scalar()) for item in own.instances]
         message, products[peer] = vole.send(
-            party.outgoing(peer), rows[peer], vector=party.gadget, inputs=inputs
+            party.outgoing(peer), rows[peer], vector=party.gadget, inputs=inputs, memory=party.memory
         )
         opened = _open(own, products[peer], own.chis[peer])
         outbox[peer] = Multiply(view, own.salt, opened, message).to_bytes()
@@ -264,27 +259,28 @@ def _multiply(party: _Party, own: _Own, bodies: Mapping[int, bytes]) -> Send:
 
 def _open(own: _Own, products: Sequence[vole.Pair], chis: Sequence[int]) -> tuple[InstanceOpening, ...]:
     return tuple(
-        InstanceOpening(item.R, item.pk, base_mul(c_u), base_mul(c_v), (item.phi - chi) % Q)
+        InstanceOpening(item.R, item.pk, base_point(c_u), base_point(c_v), (item.phi - chi) % Q)
         for item, (c_u, c_v), chi in zip(own.instances, products, chis, strict=True)
     )
 
 
 def _finish(party: _Party, own: _Own, sent: _Sent, bodies: Mapping[int, bytes]) -> Done:
     """The checks, public ones first (rule 2), and the presignature shares."""
-    parsed = {peer: parse_multiply(body, party.incoming(peer)) for peer, body in bodies.items()}
-    received = {peer: _Received(message, product) for peer, (message, product) in parsed.items()}
+    received = {peer: parse_multiply(body, party.incoming(peer)) for peer, body in bodies.items()}
     nonces = _check_public(party, own, sent, received)
     shares = {}
-    for peer, item in received.items():
+    for peer, message in received.items():
         direction = party.incoming(peer)
-        shares[peer] = vole.receive(direction, own.rows[peer], vector=party.gadget, message=item.product)
-        _check_gammas(peer, item.message, shares[peer], own.chis[peer])
+        shares[peer] = vole.receive(
+            direction, own.rows[peer], vector=party.gadget, message=message.product, memory=party.memory
+        )
+        _check_gammas(peer, message, shares[peer], own.chis[peer])
     presignatures = []
     for b, nonce in enumerate(nonces):
         terms = [pairs[peer][b] for pairs in (sent.products, shares) for peer in received]
-        psi_sum = sum(item.message.instances[b].psi for item in received.values())
+        psi_sum = sum(message.instances[b].psi for message in received.values())
         products = _sum_products(own.instances[b], psi_sum, terms)
-        presignatures.append(_presignature(party, own, sent=sent, b=b, R=nonce, products=products))
+        presignatures.append(_presignature(party, own, sent=sent, b=b, R=nonce.encoded, products=products))
     return Done(PresignResult(tuple(presignatures)))
 
 
@@ -316,17 +312,15 @@ def _presignature(
 
 
 def _check_public(
-    party: _Party, own: _Own, sent: _Sent, received: Mapping[int, _Received]
-) -> tuple[bytes, ...]:
+    party: _Party, own: _Own, sent: _Sent, received: Mapping[int, Multiply]
+) -> tuple[Point, ...]:
     """Check openings, views and Σ pk = group key; give R = Σ R_i of every instance."""
-    for peer, item in received.items():
-        points = [opening.R for opening in item.message.instances]
-        found = _points_commitment(party.session, peer, salt=item.message.salt, points=points)
+    for peer, message in received.items():
+        points = [opening.R for opening in message.instances]
+        found = _points_commitment(party.session, peer, salt=message.salt, points=points)
         if not hmac.compare_digest(found, sent.commitments[peer].points):
             raise FaultyParticipant(peer, "the R it opens do not match its commitment")
-    others = [
-        peer for peer, item in received.items() if not hmac.compare_digest(item.message.view, sent.view)
-    ]
+    others = [peer for peer, message in received.items() if not hmac.compare_digest(message.view, sent.view)]
     if others:
         raise UnknownFault(
             f"signers {others} report other commitments than signer {party.me} saw, transcript "
@@ -335,16 +329,16 @@ def _check_public(
         )
     nonces = []
     for b, own_instance in enumerate(own.instances):
-        openings = [item.message.instances[b] for item in received.values()]
+        openings = [message.instances[b] for message in received.values()]
         try:
-            key = add([own_instance.pk, *(opening.pk for opening in openings)])
-            nonces.append(add([own_instance.R, *(opening.R for opening in openings)]))
+            key = sum_points([own_instance.pk, *(opening.pk for opening in openings)])
+            nonces.append(sum_points([own_instance.R, *(opening.R for opening in openings)]))
         except PointAtInfinity as error:
             raise UnknownFault(
                 f"Σ pk or Σ R of instance {b}, transcript {sent.view.hex()}, is infinity: compare the R and "
                 "pk that each signer received"
             ) from error
-        if not hmac.compare_digest(key, party.group_key):
+        if not hmac.compare_digest(key.encoded, party.group_key):
             raise UnknownFault(
                 f"Σ pk of instance {b}, transcript {sent.view.hex()}, is not the group key: some signer of "
                 f"{party.signers} used another share or another zero share; compare epochs and public shares"
@@ -362,17 +356,17 @@ def _check_gammas(peer: int, message: Multiply, shares: Sequence[vole.Pair], chi
         raise FaultyParticipant(peer, "its product does not fit its R, pk and Γ", ban=True)
 
 
-def _is_product(point: bytes, chi: int, *, gamma: bytes, d: int) -> bool:
+def _is_product(point: Point, chi: int, *, gamma: Point, d: int) -> bool:
     try:
-        expected = add([gamma, base_mul(d)])
+        expected = sum_points([gamma, base_point(d)])
     except PointAtInfinity:  # χ is not zero, so χ·point is not infinity either
         return False
-    return hmac.compare_digest(mul_secret(point, chi), expected)
+    return is_product(point, chi, product=expected)
 
 
-def _points_commitment(session: bytes, party: int, *, salt: bytes, points: Sequence[bytes]) -> bytes:
+def _points_commitment(session: bytes, party: int, *, salt: bytes, points: Sequence[Point]) -> bytes:
     tag = "quorumkeep/mpc/presign/commit-points/v1"
-    return tagged_hash(tag, session, party.to_bytes(2, "big"), salt, *points)
+    return tagged_hash(tag, session, party.to_bytes(2, "big"), salt, *(point.encoded for point in points))
 
 
 def _view(party: _Party, commitments: Mapping[int, Commitments]) -> bytes:

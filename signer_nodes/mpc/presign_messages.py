@@ -8,12 +8,13 @@ from dataclasses import dataclass, field
 
 from policy.errors import FaultyParticipant
 from signer_nodes.mpc import vole
-from signer_nodes.mpc.curve import POINT_BYTES, point_of, scalar_bytes, scalar_of
+from signer_nodes.mpc.curve import POINT_BYTES, scalar_bytes, scalar_of
 from signer_nodes.mpc.ot.extension import Direction
+from signer_nodes.mpc.points import Point, parse_point
 from signer_nodes.mpc.rounds import blaming
 
 HASH_BYTES = 32
-_INSTANCE_BYTES = 4 * POINT_BYTES + 32
+INSTANCE_BYTES = 4 * POINT_BYTES + 32
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,15 +45,16 @@ class Commit:
 class InstanceOpening:
     """One instance in round 2: R_i, pk_i, and toward one peer Γu, Γv and ψ."""
 
-    R: bytes
-    pk: bytes
-    gamma_u: bytes
-    gamma_v: bytes
+    R: Point
+    pk: Point
+    gamma_u: Point
+    gamma_v: Point
     psi: int = field(repr=False)
 
     def to_bytes(self) -> bytes:
         """164 bytes."""
-        return self.R + self.pk + self.gamma_u + self.gamma_v + scalar_bytes(self.psi)
+        points = (self.R, self.pk, self.gamma_u, self.gamma_v)
+        return b"".join(point.encoded for point in points) + scalar_bytes(self.psi)
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,11 +64,12 @@ class Multiply:
     view: bytes
     salt: bytes
     instances: tuple[InstanceOpening, ...]
-    product: bytes = field(repr=False)
+    product: vole.VoleMessage
 
     def to_bytes(self) -> bytes:
         """The body."""
-        return self.view + self.salt + b"".join(item.to_bytes() for item in self.instances) + self.product
+        openings = (item.to_bytes() for item in self.instances)
+        return b"".join([self.view, self.salt, *openings, *self.product.parts()])
 
 
 def round_bytes_max(direction: Direction) -> int:
@@ -82,21 +85,21 @@ def parse_commit(body: bytes, outgoing: Direction) -> Commit:
     return Commit(Commitments(hashes[0], tuple(hashes[1:])), body[split:])
 
 
-def parse_multiply(body: bytes, incoming: Direction) -> tuple[Multiply, vole.VoleMessage]:
+def parse_multiply(body: bytes, incoming: Direction) -> Multiply:
     """Read round 2 of ``incoming.sender``. Raises ``FaultyParticipant`` without a ban."""
     _check_length(body, incoming.sender, expected=_multiply_bytes(incoming.batch))
     start = 2 * HASH_BYTES
-    end = start + incoming.batch * _INSTANCE_BYTES
+    end = start + incoming.batch * INSTANCE_BYTES
     with blaming(incoming.sender):
         instances = tuple(
-            _parse_instance(body[at : at + _INSTANCE_BYTES]) for at in range(start, end, _INSTANCE_BYTES)
+            _parse_instance(body[at : at + INSTANCE_BYTES]) for at in range(start, end, INSTANCE_BYTES)
         )
-    product = vole.parse(incoming, body[end:])
-    return Multiply(body[:HASH_BYTES], body[HASH_BYTES:start], instances, body[end:]), product
+    product = vole.parse(incoming, memoryview(body)[end:])
+    return Multiply(body[:HASH_BYTES], body[HASH_BYTES:start], instances, product)
 
 
 def _parse_instance(data: bytes) -> InstanceOpening:
-    R, pk, gamma_u, gamma_v = (point_of(data[at * POINT_BYTES :][:POINT_BYTES]) for at in range(4))
+    R, pk, gamma_u, gamma_v = (parse_point(data[at * POINT_BYTES :][:POINT_BYTES]) for at in range(4))
     return InstanceOpening(R, pk, gamma_u, gamma_v, scalar_of(data[4 * POINT_BYTES :]))
 
 
@@ -105,7 +108,7 @@ def _commit_bytes(direction: Direction) -> int:
 
 
 def _multiply_bytes(batch: int) -> int:
-    return 2 * HASH_BYTES + batch * (_INSTANCE_BYTES + vole.INSTANCE_BYTES)
+    return 2 * HASH_BYTES + batch * (INSTANCE_BYTES + vole.INSTANCE_BYTES)
 
 
 def _check_length(body: bytes, sender: int, *, expected: int) -> None:

@@ -22,6 +22,14 @@ def gadget(session: bytes) -> list[int]:
     return [_wide(prefix + number.to_bytes(2, "big")) for number in range(XI)]
 
 
+def column(direction: Direction, seed: bytes, *, number: int) -> bytes:
+    """One column of pseudorandom bytes: AES-256-CTR from counter block 2, under a key of its own."""
+    prefix = tagged_hash("quorumkeep/mpc/ot-extension/column/v1", direction.session, direction.pair)
+    key = hashlib.sha256(prefix + number.to_bytes(2, "big") + seed).digest()
+    counter = modes.CTR((2).to_bytes(16, "big"))
+    return Cipher(algorithms.AES256(key), counter).encryptor().update(bytes(direction.column_bytes))
+
+
 def transpose(matrix: Sequence[bytes]) -> list[bytes]:
     """128 columns of n bytes as 8·n rows of 16 bytes."""
     rows = []
@@ -39,7 +47,7 @@ def hash_row(key: bytes, row: bytes, *, number: int) -> tuple[int, int, int]:
     for tweak in range(6 * number, 6 * number + 6):
         outer = cipher.update((inner ^ tweak).to_bytes(16, "little"))
         data += (int.from_bytes(outer, "little") ^ inner).to_bytes(16, "little")
-    first, second, third = (int.from_bytes(data[at : at + 32], "big") % Q for at in (0, 32, 64))
+    first, second, third = (int.from_bytes(data[at : at + 32], "little") % Q for at in (0, 32, 64))
     return first, second, third
 
 
@@ -58,16 +66,17 @@ def send(
     ]
     encoded = [b"".join(_bytes(x) for column in instance for x in column) for instance in differences]
     digest = _digest(direction, transcript, b"".join(encoded))
-    message, outputs = b"", []
+    etas, hashes, outputs = b"", b"", []
     g = gadget(direction.session)
     for b, a in enumerate(inputs):
         theta = _theta(digest, b)
         eta = (a[2] + theta[0] * a[0] + theta[1] * a[1]) % Q
         mu = [(z[2] + theta[0] * z[0] + theta[1] * z[1]) % Q for z in zero[b]]
-        message += encoded[b] + _bytes(eta) + _mu_hash(digest, b, mu)
+        etas += _bytes(eta)
+        hashes += _mu_hash(digest, b, mu)
         c = [-sum(g[j] * zero[b][j][k] for j in range(XI)) % Q for k in (0, 1)]
         outputs.append((c[0], c[1]))
-    return message, outputs
+    return b"".join(encoded) + etas + hashes, outputs
 
 
 def receive(
@@ -79,17 +88,21 @@ def receive(
     message: bytes,
 ) -> list[tuple[int, int]] | None:
     """Outputs, or None where a μ differs; ``pads[b][j][k]`` is the chosen α."""
-    size = 3 * XI * 32
-    instances = [message[at : at + size + 64] for at in range(0, len(message), size + 64)]
-    digest = _digest(direction, transcript, b"".join(instance[:size] for instance in instances))
+    size, batch = 3 * XI * 32, len(pads)
+    differences, etas, hashes = (
+        message[: size * batch],
+        message[size * batch : (size + 32) * batch],
+        message[(size + 32) * batch :],
+    )
+    digest = _digest(direction, transcript, differences)
     g = gadget(direction.session)
     outputs = []
-    for b, instance in enumerate(instances):
-        numbers = [int.from_bytes(instance[at : at + 32], "big") for at in range(0, size + 32, 32)]
-        eta, theta = numbers[-1], _theta(digest, b)
+    for b in range(batch):
+        numbers = _numbers(differences[b * size : (b + 1) * size])
+        eta, theta = _numbers(etas)[b], _theta(digest, b)
         d = [[(pads[b][j][k] + choices[b][j] * numbers[k * XI + j]) % Q for k in range(3)] for j in range(XI)]
         mu = [(x[2] + theta[0] * x[0] + theta[1] * x[1] - choices[b][j] * eta) % Q for j, x in enumerate(d)]
-        if _mu_hash(digest, b, mu) != instance[-32:]:
+        if _mu_hash(digest, b, mu) != hashes[32 * b : 32 * b + 32]:
             return None
         sums = [sum(g[j] * d[j][k] for j in range(XI)) % Q for k in (0, 1)]
         outputs.append((sums[0], sums[1]))
@@ -100,13 +113,18 @@ def _wide(data: bytes) -> int:
     return int.from_bytes(hashlib.sha512(data).digest(), "big") % Q
 
 
+def _numbers(data: bytes) -> list[int]:
+    return [int.from_bytes(data[at : at + 32], "big") for at in range(0, len(data), 32)]
+
+
 def _bytes(x: int) -> bytes:
     return x.to_bytes(32, "big")
 
 
 def _digest(direction: Direction, transcript: bytes, differences: bytes) -> bytes:
     tag = "quorumkeep/mpc/vole/differences/v1"
-    return tagged_hash(tag, direction.session, direction.pair, transcript, differences)
+    digest = hashlib.sha256(differences).digest()
+    return tagged_hash(tag, direction.session, direction.pair, transcript, digest)
 
 
 def _theta(digest: bytes, b: int) -> tuple[int, int]:

@@ -42,7 +42,7 @@ IMPURE_CALLS = frozenset({"generate", "now", "today", "utcnow"})
 THIRD_PARTY = frozenset(
     {"Crypto", "coincurve", "cryptography", "embit", "immutables", "nacl", "rfc8785", "rlp", "solders"}
 )
-THIRD_PARTY_MPC = THIRD_PARTY | {"gmpy2", "numpy"}
+THIRD_PARTY_MPC = THIRD_PARTY | {"numpy"}
 THIRD_PARTY_PROVE = THIRD_PARTY | {"z3"}
 
 REGISTRY_WORDS = tuple(  # in two parts each, so that this file does not break its own rule

@@ -63,7 +63,7 @@ IMPURE = [
     "import requests",
     "import web3",
 ]
-NUMERIC = ["import gmpy2", "import numpy as np"]
+NUMERIC = ["import numpy as np"]
 
 
 @pytest.mark.parametrize(

@@ -56,7 +56,7 @@ def edits(data: bytes) -> Iterator[Edit]:
 
 def feed(protocol: Protocol, data: bytes) -> None:
     """Run one party of ``protocol`` on edited messages; only documented errors may come out of it."""
-    me = protocol.parties[0]
+    me = next(party for party in protocol.parties if party not in protocol.attackers[:1])
     messages = [
         (sender, payload)
         for (_, sender, to), payload in sorted(transcript(protocol, 1).items(), key=lambda item: item[0][0])

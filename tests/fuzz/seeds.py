@@ -13,14 +13,19 @@ from signer_nodes.api import node_pb2 as pb
 from signer_nodes.api.boot_statement import BootStatement
 from signer_nodes.api.card import Card
 from signer_nodes.api.issuing import make_identity_certificate
+from signer_nodes.backup import make_backup
 from signer_nodes.backup_wire import BackupJob
 from signer_nodes.hsm.context import SealContext
 from signer_nodes.hsm.envelope import seal_blob
+from signer_nodes.imports import Offer
+from signer_nodes.mpc.imported import split
+from signer_nodes.mpc.nonces import make_nonces
 from signer_nodes.node_log import TokenHead
 from signer_nodes.officers import Officer
 from signer_nodes.schnorr_wire import FinishItem, FinishJob, FinishOutcome, NonceJob, Unsigned
 from signer_nodes.witness import Branch
 from tests.protocols import dealer
+from tests.protocols.keys import deal_key
 from tests.simulation.cluster import cosign, cosigned, note_of
 from tests.simulation.world import (
     CUSTOMER,
@@ -228,3 +233,33 @@ def fault() -> bytes:
 def blob() -> bytes:
     """State sealed under a file key."""
     return seal_blob(b"f" * 32, b"state", context=CONTEXT, nonce=bytes(12))
+
+
+def backup() -> bytes:
+    """A backup of a share for one officer."""
+    return make_backup(DEALT.shares[1], (officer(),), quorum=1, randomness=bytes(32))
+
+
+def dealt_share() -> bytes:
+    """What an importing dealer hands to one party."""
+    shares = split(
+        (7).to_bytes(32, "big"),
+        suite="frost-secp256k1-sha256",
+        min_signers=2,
+        participants=WORLD.nodes,
+        chain_code=None,
+        randomness=bytes(32),
+    )
+    return shares[0].to_bytes()
+
+
+def nonces() -> bytes:
+    """A nonce pair on its way from worker to node."""
+    share = deal_key(2, 3)[1]
+    return make_nonces(share, session=bytes(32), batch=1, signers=(1, 2), randomness=bytes(32))[0].to_bytes()
+
+
+def offer() -> bytes:
+    """A node's offer to take part in an import."""
+    made = Offer(ORIGIN, KEY, "frost-secp256k1-sha256", 2, WORLD.nodes, bytes(32), "node-1", bytes(32))
+    return canonical(made.body())

@@ -7,6 +7,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
 
+from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
+
 from cli.identities import parse_person_card
 from custody.branches import read_head
 from custody.ports import Head
@@ -26,6 +28,7 @@ from policy.log.merkle import Frontier
 from policy.log.note import parse_note, parse_vkey
 from policy.log.tiles import decode_bundle, parse_tile_path
 from policy.roster import COORDINATOR, parse_roster
+from policy.suites import FROST_ED25519
 from signer_nodes import worker_frames as frames
 from signer_nodes import worker_wire as wire
 from signer_nodes.api import node_pb2 as pb
@@ -34,20 +37,28 @@ from signer_nodes.api.card import parse_card
 from signer_nodes.api.certificates import certificate_names, read_certificate, read_certificate_der
 from signer_nodes.api.envelope import parse_call, parse_reply, unwrap
 from signer_nodes.api.errors import Refused
+from signer_nodes.backup import parse_backup
+from signer_nodes.envelopes import EnvelopeError, open_envelope
 from signer_nodes.hsm.envelope import open_blob
 from signer_nodes.hsm.errors import SealedBlobError
+from signer_nodes.imports import parse_offer
 from signer_nodes.mpc import vole
+from signer_nodes.mpc.imported import DealtShare
 from signer_nodes.mpc.keyshare import KeyShare, PairState
+from signer_nodes.mpc.nonces import NoncePair
 from signer_nodes.mpc.ot.extension import Direction
 from signer_nodes.mpc.presign_messages import parse_commit, parse_multiply
 from signer_nodes.mpc.presignature import Presignature
 from signer_nodes.node_log import TokenHead
+from signer_nodes.officers import parse_officer
 from signer_nodes.witness import NOTE_BYTES_MAX, parse_branch
 from tests.fuzz import seeds
 from tests.fuzz.edits import edited_document, feed
 from tests.protocols import dealer
 from tests.protocols.adapters_ecdsa import finish_protocol, presign_protocol
+from tests.protocols.adapters_frost import frost_protocol
 from tests.protocols.adapters_keys import dkg_protocol, setup_protocol
+from tests.protocols.adapters_redeal import import_protocol, refresh_protocol, reshare_protocol
 from tests.protocols.mutator import Protocol, transcript
 from tests.simulation.world import ORIGIN, authenticator, public_key
 from tests.unit import test_decode_bitcoin, test_decode_evm, test_decode_solana
@@ -157,6 +168,10 @@ def _outcome(data: bytes) -> None:
             continue
 
 
+def _envelope(data: bytes) -> None:
+    open_envelope(X25519PrivateKey.from_private_bytes(bytes(31) + b"\x01"), data, info=b"fuzz")
+
+
 def _fold(data: bytes) -> None:
     """Total: an entry that is no good is inert."""
     ledger.fold(seeds.book().state, data)
@@ -226,6 +241,11 @@ BYTES = [
         lambda: [seeds.blob()],
         errors=(SealedBlobError,),
     ),
+    Target("envelope", _envelope, lambda: [bytes(80)], errors=(EnvelopeError,)),
+    Target("backup", parse_backup, lambda: [seeds.backup()]),
+    Target("officer", parse_officer, lambda: [seeds.officer().to_bytes()]),
+    Target("dealt-share", DealtShare.from_bytes, lambda: [seeds.dealt_share()]),
+    Target("nonces", NoncePair.from_bytes, lambda: [seeds.nonces()]),
     Target("path", _text(bip32.parse_path), lambda: [b"m/0/7"]),
     Target("address", _text(bip32.parse_address), lambda: [b"0x" + b"ab" * 20]),
     Target("tile-path", _text(parse_tile_path), lambda: [b"tile/entries/x001/234.p/5", b"tile/0/067"]),
@@ -241,6 +261,8 @@ DOCUMENTS = [
     *document("roster", parse_roster, lambda: [canonical(seeds.WORLD.roster())]),
     *document("trust", parse_trust, lambda: [seeds.trust()]),
     *document("branch", lambda body: parse_branch(body, ORIGIN), lambda: [seeds.branch()]),
+    *document("offer", parse_offer, lambda: [seeds.offer()]),
+    *document("backup-value", lambda body: parse_backup(canonical(body)), lambda: [seeds.backup()]),
     *document("fault", lambda body: wire.parse_fault(canonical(body)), lambda: [seeds.fault()]),
     *document(
         "context",
@@ -254,6 +276,18 @@ ASSERTIONS = [
 ]
 MACHINES = [
     machine(protocol)
-    for protocol in (dkg_protocol(2, 3), setup_protocol(2), presign_protocol(2, 3), finish_protocol(2, 3))
+    for protocol in (
+        dkg_protocol(2, 3),
+        dkg_protocol(2, 3, FROST_ED25519),
+        setup_protocol(2),
+        presign_protocol(2, 3),
+        finish_protocol(2, 3),
+        refresh_protocol(2, 3),
+        reshare_protocol(),
+        reshare_protocol(dealing=False),
+        import_protocol(2, 3),
+        frost_protocol(2, 3),
+        frost_protocol(2, 3, FROST_ED25519),
+    )
 ]
 TARGETS = {target.name: target for target in (*BYTES, *DOCUMENTS, *ASSERTIONS, *MACHINES)}

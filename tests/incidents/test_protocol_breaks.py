@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from policy.ecdsa import delta, nonce_point
@@ -99,6 +100,9 @@ def schnorr() -> list[int]:
     ]
 
 
+SENT, ALTERED = (np.frombuffer(data, np.uint8) for data in (b"differences", b"Differences"))
+
+
 def extension_check() -> list[bytes]:
     """The key of the consistency check: who, in which session, how many, the matrix."""
     others = [replace(DIRECTION, session=b"t" * 32), replace(DIRECTION, sender=2, receiver=1)]
@@ -110,11 +114,11 @@ def extension_check() -> list[bytes]:
 def multiplication() -> list[tuple[int, int]]:
     """θ: who, in which session, after which extension message, all ã, which instance."""
     digests = [
-        vole._digest(DIRECTION, b"transcript", b"differences"),
-        vole._digest(replace(DIRECTION, session=b"t" * 32), b"transcript", b"differences"),
-        vole._digest(replace(DIRECTION, sender=2, receiver=1), b"transcript", b"differences"),
-        vole._digest(DIRECTION, b"Transcript", b"differences"),
-        vole._digest(DIRECTION, b"transcript", b"Differences"),
+        vole._digest(DIRECTION, b"transcript", SENT),
+        vole._digest(replace(DIRECTION, session=b"t" * 32), b"transcript", SENT),
+        vole._digest(replace(DIRECTION, sender=2, receiver=1), b"transcript", SENT),
+        vole._digest(DIRECTION, b"Transcript", SENT),
+        vole._digest(DIRECTION, b"transcript", ALTERED),
     ]
     return [*(vole._theta(digest, 0) for digest in digests), vole._theta(digests[0], 1)]
 

@@ -15,7 +15,7 @@ from policy.suites import DKLS23_SECP256K1, suite_named
 from signer_nodes.mpc.groups import SCALAR_BYTES, SECP256K1_GROUP, Group, group_of
 from signer_nodes.mpc.keyshare import COLUMNS
 from signer_nodes.mpc.ot.extension import MASK_BYTES
-from signer_nodes.mpc.ot.lanes import LANES
+from signer_nodes.mpc.ot.rows import LANES
 
 
 class Kind(Enum):
@@ -138,11 +138,12 @@ def presign(batch: int) -> dict[int, Layout]:
         octets("tags of columns", count=COLUMNS),
     )
     opening = (points("R"), points("pk"), points("gamma u"), points("gamma v"), scalars("psi"))
-    product = (*(scalars(f"difference {k}", LANES) for k in (1, 2, 3)), scalars("eta"), octets("hash of mu"))
-    return {
-        1: commit,
-        2: (octets("view"), octets("salt"), *each(numbers, *opening), *each(numbers, *product)),
-    }
+    product = (
+        *each(numbers, *(scalars(f"difference {k}", LANES) for k in (1, 2, 3))),
+        *each(numbers, scalars("eta")),
+        *each(numbers, octets("hash of mu")),
+    )
+    return {1: commit, 2: (octets("view"), octets("salt"), *each(numbers, *opening), *product)}
 
 
 def redeal(min_signers: int, suite: str, *, deals: bool, receives: bool, pairs: bool) -> dict[int, Layout]:

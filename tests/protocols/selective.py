@@ -20,6 +20,7 @@ from signer_nodes.mpc.ot import extension
 from signer_nodes.mpc.ot.extension import Direction, SenderRows, extend_receiver
 from signer_nodes.mpc.presign_messages import Commit, Commitments
 from signer_nodes.mpc.zero import zero_share
+from tests.protocols.pads import sender_pads
 
 
 def bit(delta: bytes, column: int) -> int:
@@ -72,7 +73,7 @@ def victims_share(recorded: Recorded, delta: bytes, *, attacker: PairState, shar
     _, mine = extend_receiver(direction, attacker.receiver_seeds, choices=recorded.choices)
     flips = mine.choices.reshape(-1, 1) * np.frombuffer(delta, np.uint8)
     theirs = SenderRows(mine.rows ^ flips, delta, mine.row_key, mine.transcript)
-    zero, one = (int.from_bytes(pads[0, 0, 1].tobytes(), "big") for pads in theirs.pads())
+    zero, one = (pads[0][0][1] for pads in sender_pads(theirs))
     difference = int.from_bytes(recorded.product[416 * 32 :][:32], "big")
     secret = (difference - zero + one) % Q
     seeds = {attacker.me: attacker.zero_seed}

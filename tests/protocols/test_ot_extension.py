@@ -12,9 +12,10 @@ from signer_nodes.mpc import vole_reference
 from signer_nodes.mpc.curve import Q
 from signer_nodes.mpc.ot import extension
 from signer_nodes.mpc.ot.extension import Direction, ReceiverRows, SenderRows, extend_receiver, extend_sender
-from signer_nodes.mpc.ot.lanes import LANES, Bytes, hash_rows, transpose_bits
+from signer_nodes.mpc.ot.rows import LANES, Bytes, RowHash, RowMemory, transpose_bits
 from tests.protocols import dealer
 from tests.protocols.lockstep import flip
+from tests.protocols.pads import numbers
 
 DEALT = dealer.deal(min_signers=2, n=2)
 SENDER, RECEIVER = DEALT.pairs[1][2], DEALT.pairs[2][1]
@@ -45,6 +46,11 @@ def cheating_message(column: int, error: bytes) -> bytes:
     return matrix.tobytes() + extension._tags(challenge, strings).tobytes()
 
 
+def hash_rows(key: bytes, rows: Bytes, *, number: int = 0) -> list[list[int]]:
+    memory = RowMemory(len(rows))
+    return numbers(RowHash(key, memory).pads(rows, number, out=memory.pads))
+
+
 def random_bytes(shape: tuple[int, ...], seed: int) -> Bytes:
     return np.random.default_rng(seed).integers(0, 256, shape, dtype=np.uint8)
 
@@ -63,13 +69,23 @@ def test_rows_differ_by_delta_where_the_choice_is_one(batch: int) -> None:
 
 def test_the_receiver_gets_the_chosen_pad_and_not_the_other() -> None:
     message, theirs = receiver_message()
+    memory = RowMemory(2 * LANES)
 
-    pads = sender_rows(message).pads()
+    sent = [(numbers(zero), numbers(one)) for zero, one in sender_rows(message).pads(memory)]
+    got = [numbers(pads) for pads in theirs.pads(memory)]
 
-    chosen = np.where(theirs.choices[:, :, None, None] == 1, pads[1], pads[0])
-    other = np.where(theirs.choices[:, :, None, None] == 1, pads[0], pads[1])
-    assert np.array_equal(theirs.pads(), chosen)
-    assert not (theirs.pads() == other).all(axis=3).any()
+    choices = theirs.choices.reshape(2, 2 * LANES).tolist()
+    for both, found, bits in zip(sent, got, choices, strict=True):
+        assert found == [both[bit][row] for row, bit in enumerate(bits)]
+        assert not any(pad in both[1 - bit][row] for row, bit in enumerate(bits) for pad in found[row])
+
+
+def test_pads_for_choice_zero_outlive_the_next_ones() -> None:
+    mine = sender_rows(receiver_message()[0])
+
+    kept = [numbers(zero) for zero in [zero for zero, _ in mine.pads(RowMemory(LANES))]]
+
+    assert kept == [numbers(zero) for zero, _ in mine.pads(RowMemory(LANES))]
 
 
 def test_choice_bits_are_read_little_end_first() -> None:
@@ -174,6 +190,18 @@ def test_the_two_halves_of_the_check_hash_have_keys_of_their_own() -> None:
     assert not np.array_equal(hashed[0, :16], hashed[0, 16:])
 
 
+def test_the_fast_expansion_equals_the_reference_and_binds_its_place() -> None:
+    seeds = [random.Random(number).randbytes(32) for number in range(3)]
+
+    columns = extension._expand(DIRECTION, [*seeds, seeds[0]])
+
+    expected = [vole_reference.column(DIRECTION, seed, number=at) for at, seed in enumerate(seeds)]
+    assert [column.tobytes() for column in columns[:3]] == expected
+    assert columns[3].tobytes() != columns[0].tobytes()
+    reverse = extension._expand(replace(DIRECTION, sender=2, receiver=1), seeds)
+    assert reverse[0].tobytes() != columns[0].tobytes()
+
+
 def test_the_fast_transpose_equals_the_reference() -> None:
     matrix = random_bytes((128, 24), seed=4)
 
@@ -182,21 +210,22 @@ def test_the_fast_transpose_equals_the_reference() -> None:
     assert [row.tobytes() for row in rows] == vole_reference.transpose([c.tobytes() for c in matrix])
 
 
-def test_the_fast_row_hash_equals_the_reference() -> None:
+@pytest.mark.parametrize("first", [0, 40, 53248 - 40])
+def test_the_fast_row_hash_equals_the_reference(first: int) -> None:
     rows, key = random_bytes((40, 16), seed=5), b"k" * 32
 
-    hashed = hash_rows(key, rows)
+    hashed = hash_rows(key, rows, number=first)
 
-    for number, row in enumerate(rows):
-        scalars = [int.from_bytes(hashed[number, at : at + 32].tobytes(), "big") for at in (0, 32, 64)]
-        expected = vole_reference.hash_row(key, row.tobytes(), number=number)
-        assert tuple(scalar % Q for scalar in scalars) == expected
+    for at, row in enumerate(rows):
+        expected = vole_reference.hash_row(key, row.tobytes(), number=first + at)
+        assert tuple(number % Q for number in hashed[at]) == expected
 
 
 def test_equal_rows_hash_differently_at_every_place() -> None:
     hashed = hash_rows(b"k" * 32, np.zeros((50, 16), dtype=np.uint8))
 
-    assert len({block.tobytes() for block in hashed.reshape(-1, 16)}) == 50 * 6
+    halves = {half for row in hashed for number in row for half in divmod(number, 2**128)}
+    assert len(halves) == 50 * 6
 
 
 def test_secrets_do_not_show() -> None:

@@ -11,6 +11,7 @@ from policy.errors import CallerError, FaultyParticipant, MalformedError, Protoc
 from signer_nodes.mpc import vole
 from signer_nodes.mpc.curve import Q, base_mul, negate
 from signer_nodes.mpc.ot.extension import Direction
+from signer_nodes.mpc.points import base_point, parse_point
 from signer_nodes.mpc.presign import (
     Presignature,
     PresignParameters,
@@ -32,6 +33,7 @@ ROUND_1 = 1 + 32 * (1 + BATCH)  # round byte, commitments: here the OT extension
 INSTANCE = 4 * 33 + 32
 OPENING = 1 + 64  # round byte, view, salt: here the first instance begins
 PRODUCT = OPENING + BATCH * INSTANCE
+ETAS = PRODUCT + BATCH * vole.DIFFERENCES_BYTES
 Edit = Callable[[bytes], bytes]
 
 
@@ -159,7 +161,7 @@ CHEATS = {
     "gamma u": Cheat(2, other_point(OPENING + 66), FaultyParticipant, ban=True),
     "gamma v": Cheat(2, other_point(OPENING + INSTANCE + 99), FaultyParticipant, ban=True),
     "difference": Cheat(2, lambda m: flip(m, PRODUCT + 31), FaultyParticipant, ban=True),
-    "eta": Cheat(2, lambda m: flip(m, PRODUCT + vole.INSTANCE_BYTES - 33), FaultyParticipant, ban=True),
+    "eta": Cheat(2, lambda m: flip(m, ETAS + 31), FaultyParticipant, ban=True),
     "hash of mu": Cheat(2, lambda m: flip(m, -1), FaultyParticipant, ban=True),
     "point off the curve": Cheat(2, put(OPENING, b"\2" + bytes(32)), FaultyParticipant),
     "point not compressed": Cheat(2, put(OPENING + 33, b"\4"), FaultyParticipant),
@@ -190,9 +192,10 @@ def test_a_cheat_ends_the_batch_and_names_and_bans_where_due(name: str) -> None:
 def test_a_gamma_that_meets_d_at_infinity_bans_like_any_other() -> None:
     from signer_nodes.mpc import presign
 
-    assert not presign._is_product(base_mul(5), 7, gamma=negate(base_mul(11)), d=11)
-    assert presign._is_product(base_mul(5), 7, gamma=base_mul(24), d=11)
-    assert not presign._is_product(base_mul(5), 7, gamma=base_mul(25), d=11)
+    point, negative = base_point(5), parse_point(negate(base_mul(11)))
+    assert not presign._is_product(point, 7, gamma=negative, d=11)
+    assert presign._is_product(point, 7, gamma=base_point(24), d=11)
+    assert not presign._is_product(point, 7, gamma=base_point(25), d=11)
 
 
 @pytest.mark.parametrize("public", [OPENING, OPENING + 33])

@@ -18,6 +18,7 @@ from signer_nodes.mpc.sharing import interpolate
 from signer_nodes.mpc.stream import RandomStream
 from tests.protocols import dealer
 from tests.protocols.lockstep import run_all
+from tests.protocols.pads import sender_pads
 from tests.protocols.selective import Recorded, bit, guessing_round_1, packed, victims_share
 
 VICTIM, ATTACKER, BATCH = 1, 2, 4
@@ -107,17 +108,13 @@ def test_without_a_ban_a_wrong_pad_tells_one_choice_bit_of_a_session(row: int) -
     choices = random.Random(row).randbytes(direction.column_bytes)
     message, kept = extend_receiver(direction, DEALT.pairs[VICTIM][ATTACKER].receiver_seeds, choices=choices)
     mine = extend_sender(direction, STATE.delta_seeds, delta=STATE.delta, message=message)
-    zero, one = (
-        [[[int.from_bytes(x.tobytes(), "big") for x in three] for three in rows] for rows in pads]
-        for pads in mine.pads()
-    )
+    zero, one = sender_pads(mine)
     one[0][row][0] += 1
     product, _ = vole_reference.send(direction, mine.transcript, pads=[zero, one], inputs=[(5, 6, 7)] * BATCH)
 
     try:
-        vole.receive(
-            direction, kept, vector=vole.gadget(direction.session), message=vole.parse(direction, product)
-        )
+        parsed, vector = vole.parse(direction, product), vole.gadget(direction.session)
+        vole.receive(direction, kept, vector=vector, message=parsed, memory=vole.Memory(BATCH))
         guessed = 0
     except ProtocolError as error:
         assert isinstance(error, FaultyParticipant) and error.ban

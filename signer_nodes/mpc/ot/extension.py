@@ -10,24 +10,29 @@ is exactly the last two blocks of 16 bytes of every column. A session id is used
 pair: a repeated one would repeat columns and leak choice bits.
 """
 
+import hashlib
 import hmac
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
-from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from policy.encoding import tagged_hash
 from policy.errors import CallerError, FaultyParticipant
-from signer_nodes.mpc.ot.lanes import LANES, Bytes, hash_rows, transpose_bits
+from signer_nodes.mpc.ot.rows import (
+    LANES,
+    Bytes,
+    RowHash,
+    RowMemory,
+    Words,
+    transpose_bits,
+)
 
 COLUMNS = 128
 MASK_BYTES = 32
 BATCH_MULTIPLE = 4
 BATCH_MAX = 128
-SCALARS = 3
-"""Scalars a transfer carries: ℓ = 2 inputs and ρ = 1 check."""
 
 _TAG_BYTES = 32
 _NONCE = bytes(12)  # one message and zeros are hashed under a key; the nonce's pad cancels in the difference
@@ -78,9 +83,14 @@ class ReceiverRows:
     row_key: bytes = field(repr=False)
     transcript: bytes
 
-    def pads(self) -> Bytes:
-        """The chosen pads, (B, 416, 3, 32): three numbers below 2**256 for every transfer."""
-        return _pads(self.row_key, self.rows)
+    def pads(self, memory: RowMemory) -> Iterator[Words]:
+        """The chosen pads of ``memory.rows`` transfers at a time; the next overwrite them.
+
+        They are as ``RowHash.pads`` gives them: three numbers below 2**256 for every transfer.
+        """
+        hasher = RowHash(self.row_key, memory)
+        for number in range(0, len(self.rows), memory.rows):
+            yield hasher.pads(self.rows[number : number + memory.rows], number, out=memory.pads)
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,10 +102,15 @@ class SenderRows:
     row_key: bytes = field(repr=False)
     transcript: bytes
 
-    def pads(self) -> tuple[Bytes, Bytes]:
-        """The pads for choice 0 and for choice 1, each (B, 416, 3, 32)."""
-        flipped = self.rows ^ np.frombuffer(self.delta, np.uint8)
-        return _pads(self.row_key, self.rows), _pads(self.row_key, flipped)
+    def pads(self, memory: RowMemory) -> Iterator[tuple[Words, Words]]:
+        """The pads of ``memory.rows`` transfers at a time: for 0, and for 1, which the next overwrite."""
+        hasher = RowHash(self.row_key, memory)
+        flipped = (self.rows.view(np.uint64) ^ np.frombuffer(self.delta, np.uint64)).view(np.uint8)
+        for at, room in enumerate(memory.room_for_pads(len(self.rows) // memory.rows)):
+            number = at * memory.rows
+            part = slice(number, number + memory.rows)
+            zero = hasher.pads(self.rows[part], number, out=room)
+            yield zero, hasher.pads(flipped[part], number, out=memory.pads)
 
 
 def check_batch(batch: int) -> None:
@@ -118,7 +133,7 @@ def extend_receiver(
     ones = _expand(direction, [pair[1] for pair in seeds])
     matrix = (zeros ^ ones ^ np.frombuffer(choices, np.uint8)).tobytes()
     challenge = _challenge(direction, matrix)
-    tags = _tags(challenge, [choices, *(column.tobytes() for column in zeros)]).tobytes()
+    tags = _tags(challenge, [choices, *(column.data for column in zeros)]).tobytes()
     bits = np.unpackbits(np.frombuffer(choices[:-MASK_BYTES], np.uint8), bitorder="little")
     rows = ReceiverRows(
         bits.reshape(direction.batch, LANES),
@@ -148,7 +163,7 @@ def extend_sender(
     received = np.frombuffer(matrix, np.uint8).reshape(COLUMNS, direction.column_bytes)
     columns = _expand(direction, seeds) ^ (received & mask)
     challenge = _challenge(direction, matrix)
-    _check(direction, _tags(challenge, [column.tobytes() for column in columns]), mask=mask, tags=tags)
+    _check(direction, _tags(challenge, [column.data for column in columns]), mask=mask, tags=tags)
     return SenderRows(_rows(columns), delta, _row_key(direction, challenge), _transcript(challenge, tags))
 
 
@@ -161,14 +176,18 @@ def _check(direction: Direction, own: Bytes, *, mask: Bytes, tags: bytes) -> Non
 
 
 def _expand(direction: Direction, seeds: Sequence[bytes]) -> Bytes:
-    """One column of pseudorandom bytes from each seed, bound to session, pair and column number."""
+    """One column of pseudorandom bytes from each seed, bound to session, pair and column number.
+
+    AES-256-CTR under a key of its own for every column, as AES-GCM's ciphertext of zeros: that is counter
+    mode from block 2, in a call that costs less than setting up counter mode by itself. Its tag is dropped.
+    """
+    prefix = tagged_hash("quorumkeep/mpc/ot-extension/column/v1", direction.session, direction.pair)
     zeros = bytes(direction.column_bytes)
     columns = []
     for number, seed in enumerate(seeds):
-        label = (direction.session, direction.pair, number.to_bytes(2, "big"))
-        key = tagged_hash("quorumkeep/mpc/ot-extension/column/v1", seed, *label)
-        columns.append(Cipher(algorithms.AES256(key), modes.CTR(bytes(16))).encryptor().update(zeros))
-    return np.frombuffer(b"".join(columns), np.uint8).reshape(len(seeds), direction.column_bytes)
+        key = hashlib.sha256(prefix + number.to_bytes(2, "big") + seed).digest()
+        columns.append(AESGCM(key).encrypt(_NONCE, zeros, None))
+    return np.frombuffer(b"".join(columns), np.uint8).reshape(len(seeds), -1)[:, : direction.column_bytes]
 
 
 def _challenge(direction: Direction, matrix: bytes) -> bytes:
@@ -185,7 +204,7 @@ def _row_key(direction: Direction, challenge: bytes) -> bytes:
     return tagged_hash(tag, direction.session, direction.pair, challenge)
 
 
-def _tags(challenge: bytes, strings: Sequence[bytes]) -> Bytes:
+def _tags(challenge: bytes, strings: Sequence[bytes | memoryview]) -> Bytes:
     """h(x) = tag(x) ⊕ tag(0) under two keys, 32 bytes a string: linear over GF(2), as the tag is affine."""
     zero = bytes(len(strings[0]))
     halves = []
@@ -206,8 +225,4 @@ def _delta_mask(delta: bytes) -> Bytes:
 
 def _rows(columns: Bytes) -> Bytes:
     """The transposed matrix without its mask rows, which must never become outputs."""
-    return transpose_bits(np.ascontiguousarray(columns[:, :-MASK_BYTES]))
-
-
-def _pads(key: bytes, rows: Bytes) -> Bytes:
-    return hash_rows(key, rows).reshape(-1, LANES, SCALARS, 32)
+    return transpose_bits(columns[:, :-MASK_BYTES])

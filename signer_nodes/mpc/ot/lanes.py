@@ -1,77 +1,217 @@
-"""Kernels over many rows at once: bit transpose, row hash, and arithmetic mod q on 416 lanes.
+"""Arithmetic mod q on the lanes of several instances at once, in NumPy.
 
-A lane vector is one big integer that holds 416 numbers in fields of 544 bits (SIMD within a bignum):
-a product of two 256-bit numbers, and sums of a few of those, fit in a field, so that one call of the
-big-integer library works on all lanes. Scalars in arrays are rows of 32 bytes, big-endian.
+A scalar is held in one of two forms, always with one array for each place of all lanes, so that an
+operation on a place runs over contiguous memory:
 
-Nothing here branches on or indexes by a secret; selection is by masks. What is not constant-time: the
-big-integer library drops zero limbs at the top of a number, that is, in the first lane.
+- words: four of 64 bits, exact, added with explicit carries;
+- limbs: eight of 32 bits as float64, for products by BLAS. A sum of two pads has limbs below 2**33; times
+  entries below 2**16, sixteen of them, it stays below 2**53, where float64 is exact.
+
+c = 2**256 − q has 129 bits, so v mod q comes from v − t·2**256 + t·c with t close to v / 2**256.
+Nothing here branches on or indexes by a secret; selection is by masks. A ``Lanes`` owns its memory.
 """
 
 from collections.abc import Sequence
-from typing import TypeAlias
+from typing import Final, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
-from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
-from gmpy2 import mpz
 
 from signer_nodes.mpc.curve import Q
+from signer_nodes.mpc.ot.rows import LANES, SCALARS, Bytes, Words
 
-LANES = 416
-"""ξ = κ + 2·λ_s: the number of choice bits, and so of oblivious transfers, a multiplication takes."""
-BLOCKS = 6
-"""AES blocks a row is hashed to: three scalars of 32 bytes."""
-
-Bytes: TypeAlias = npt.NDArray[np.uint8]
 Floats: TypeAlias = npt.NDArray[np.float64]
+Integers: TypeAlias = npt.NDArray[np.int64]
 
-_LANE_BITS = 544
-_LANE_BYTES = _LANE_BITS // 8
-_HALF = _LANE_BYTES // 2
-_PADDING = _LANE_BYTES - 32
-_ONES = sum((mpz(1) << (_LANE_BITS * lane) for lane in range(LANES)), mpz(0))
-_LOW = _ONES * (2**256 - 1)
-_HIGH = _ONES * (2**288 - 1)
-_FOLD = mpz(2**256 - Q)
-_Q_WORDS = tuple((Q >> shift) & (2**64 - 1) for shift in (192, 128, 64, 0))
-_LIMBS = 16
-_DIAGONALS = np.add.outer(np.arange(_LIMBS), np.arange(_LIMBS)).reshape(-1)
-_DIAGONAL_SUMS = (_DIAGONALS[:, np.newaxis] == np.arange(2 * _LIMBS - 1)).astype(np.float64)
-
-
-def transpose_bits(matrix: Bytes) -> Bytes:
-    """Turn 128 rows of n bytes into 8·n rows of 16 bytes; bit i of a row is ``row[i//8] >> (i%8) & 1``."""
-    columns = matrix.shape[1]
-    words = np.ascontiguousarray(matrix.reshape(16, 8, columns).transpose(2, 0, 1)).view("<u8")[:, :, 0]
-    for shift, mask in ((7, 0x00AA00AA00AA00AA), (14, 0x0000CCCC0000CCCC), (28, 0x00000000F0F0F0F0)):
-        swap = (words ^ (words >> np.uint64(shift))) & np.uint64(mask)
-        words = words ^ swap ^ (swap << np.uint64(shift))
-    groups = words.astype("<u8", copy=False).view(np.uint8).reshape(columns, 16, 8)
-    return np.ascontiguousarray(groups.transpose(0, 2, 1)).reshape(8 * columns, 16)
+_C: Final = 2**256 - Q
+_C_WORDS: Final = tuple(np.uint64((_C >> shift) & (2**64 - 1)) for shift in (0, 64, 128))
+_C_HALVES: Final = np.array(
+    [[_C >> (32 * k + h) & 0xFFFF for k in range(5)] for h in (0, 16)], dtype=np.int64
+)
+_Q_WORDS: Final = tuple((Q >> shift) & (2**64 - 1) for shift in (192, 128, 64, 0))
+_LIMBS: Final = 8
+_DIGITS: Final = 32
+_DIAGONALS: Final = (
+    4 * np.arange(_LIMBS)[:, None, None] + np.arange(_DIGITS)[:, None] == np.arange(64)
+).reshape(_LIMBS * _DIGITS, 64).astype(np.float64)  # fmt: skip
 
 
-def hash_rows(key: bytes, rows: Bytes) -> Bytes:
-    """Hash n rows of 16 bytes to 96 bytes each by TMMO (ePrint 2019/074) under AES-256.
+class Lanes:
+    """So many ``instances`` of 416 lanes, three scalars a lane: load limbs, then ask for their products."""
 
-    Block k of row j is π(π(x) ⊕ i) ⊕ π(x) for the tweak i = 6·j + k. One key serves one matrix: a
-    repeated tweak under the same key would break correlation robustness.
+    def __init__(self, instances: int) -> None:
+        lanes = instances * LANES
+        self._instances = instances
+        self._words = np.empty((4, SCALARS, lanes), dtype=np.uint64)
+        self._carry = np.empty((SCALARS, lanes), dtype=np.uint64)
+        self._term = np.empty((SCALARS, lanes), dtype=np.uint64)
+        self._flags = np.empty((3, SCALARS, lanes), dtype=np.bool_)
+        self._limbs = np.zeros((SCALARS * _LIMBS + 1, lanes))  # the last row: choice bits
+        self._chosen = np.empty((instances, SCALARS, LANES, 4), dtype=np.uint64)
+        self._addend = np.empty((SCALARS * _LIMBS, lanes))
+        self._sums = np.empty((2 * _LIMBS, lanes))
+        self._digits = np.empty((2, _LIMBS, lanes), dtype=np.int64)
+        self._shifted = np.empty((2, _LIMBS, lanes), dtype=np.int64)
+
+    def subtract(self, zero: Words, one: Words, *, constants: Words, out: Bytes) -> None:
+        """``zero`` − ``one`` + constant mod q in every lane: pads, and ``difference_constants``.
+
+        ``out`` gets (instances, 3, 416, 32) bytes, each scalar big-endian.
+        """
+        words, carry = self._words, self._carry
+        left, right = (pads.reshape(SCALARS, 2, -1, 2) for pads in (zero, one))
+        carry.fill(0)
+        for place, word in enumerate(words):
+            # −y is ~y + 1 − 2**256; the constants make up for the rest
+            np.invert(right[:, place // 2, :, place % 2], out=word)
+            _add(word, left[:, place // 2, :, place % 2], carry=self._flags[0])
+            by_instance = self._flags[1].reshape(SCALARS, -1, LANES)
+            _add(word.reshape(SCALARS, -1, LANES), constants[place], carry=by_instance)
+            _add(word, carry, carry=self._flags[2])
+            np.copyto(carry, self._flags.view(np.uint8).sum(axis=0, dtype=np.uint8))
+        self._fold()
+        _settle(words, self._carry, term=self._term)
+        scalars = out.view(">u8").reshape(-1, SCALARS, LANES, 4)
+        scalars[...] = words[::-1].reshape(4, SCALARS, -1, LANES).transpose(2, 1, 3, 0)
+
+    def load(self, pads: Words) -> None:
+        """Take the limbs of ``pads`` as the scalars of all lanes."""
+        halves = pads.view("<u4").reshape(SCALARS, 2, -1, 4)
+        limbs = self._limbs[:-1].reshape(SCALARS, 2, 4, -1)
+        np.copyto(limbs, halves.transpose(0, 1, 3, 2))
+
+    def add_chosen(self, differences: Bytes, choices: Bytes) -> None:
+        """Add ``differences`` (instances, 3, 416, 32) where ``choices`` (instances, 416) are one. Once."""
+        self._limbs[-1] = choices.reshape(-1)
+        mask = (np.uint64(0) - choices.astype(np.uint64))[:, np.newaxis, :, np.newaxis]
+        received = differences.view(np.uint64).reshape(self._chosen.shape)
+        chosen = np.bitwise_and(received, mask, out=self._chosen).byteswap(inplace=True)
+        limbs = chosen.view("<u4").reshape(-1, SCALARS, LANES, 4, 2)[:, :, :, ::-1].transpose(1, 3, 4, 0, 2)
+        np.copyto(self._addend.reshape(limbs.shape), limbs)
+        self._limbs[:-1] += self._addend
+
+    def products(self, vector: Floats, out: Floats) -> None:
+        """Digit products of ``vector`` (416, 32) with the first two scalars of the loaded lanes.
+
+        ``out`` (2, 8, instances, 32) is one part of what ``inner_products`` adds up.
+        """
+        rows = self._limbs[: 2 * _LIMBS].reshape(-1, LANES)
+        np.matmul(rows, vector, out=out.reshape(-1, _DIGITS))
+
+    def combine(self, matrices: Floats) -> Bytes:
+        """A linear combination of every lane's loaded scalars mod q: (instances, 416, 32) bytes, big-endian.
+
+        ``matrices`` has one of ``combinations`` for each instance.
+        """
+        limbs, sums = (
+            array.reshape(-1, self._instances, LANES).transpose(1, 0, 2)
+            for array in (self._limbs, self._sums)
+        )
+        np.matmul(matrices, limbs, out=sums)
+        np.copyto(self._digits, self._sums.reshape(self._digits.shape), casting="unsafe")
+        words, over = self._reduce_digits()
+        _settle(words, over, term=self._term[0])
+        scalars = np.empty((self._instances, LANES, 4), dtype=">u8")
+        scalars[...] = words[::-1].reshape(4, -1, LANES).transpose(1, 2, 0)
+        return scalars.view(np.uint8)
+
+    def _fold(self) -> None:
+        """words + carry·2**256 becomes words + carry·c, and the carry what flows over: 0 or 1."""
+        carry, term, flag = self._carry, self._term, self._flags[0]
+        np.multiply(carry, _C_WORDS[0], out=term)
+        _add(self._words[0], term, carry=flag)
+        np.multiply(carry, _C_WORDS[1], out=term)  # below 2**64, as carry is at most 2
+        np.add(term, flag, out=term)
+        _add(self._words[1], term, carry=flag)
+        np.add(carry, flag, out=term)
+        _add(self._words[2], term, carry=flag)
+        np.copyto(term, flag)
+        _add(self._words[3], term, carry=flag)
+        np.copyto(carry, flag)
+
+    def _reduce_digits(self) -> tuple[Words, Words]:
+        """Digits of weight 2**16, each below 2**53, to the words of r + c and what flows over, r in [0, 2q).
+
+        With e = v / 2**240, known but for 35, t = (e − 256) / 2**16 rounded down gives v − t·q in [0, 2q).
+        """
+        low, high = self._digits
+        shifted = self._shifted[0]
+        times = (high[7] + (low[7] >> 16) + (high[6] >> 32) - 256) >> 16
+        np.multiply(times + 1, _C_HALVES[:, :, np.newaxis], out=self._shifted[:, :5])
+        self._digits[:, :5] += self._shifted[:, :5]
+        np.right_shift(high, 16, out=shifted)
+        low[1:] += shifted[:-1]
+        over = shifted[7] - times
+        high &= 0xFFFF
+        high <<= 16
+        low += high
+        for place in range(7):
+            low[place + 1] += np.right_shift(low[place], 32, out=shifted[0])
+        over += low[7] >> 32
+        low &= 0xFFFFFFFF
+        words = low.view(np.uint64)
+        np.left_shift(words[1::2], np.uint64(32), out=words[1::2])
+        np.bitwise_or(words[0::2], words[1::2], out=self._words[:, 0])
+        return self._words[:, 0], over.view(np.uint64)
+
+
+def _add(left: Words, right: Words, *, carry: npt.NDArray[np.bool_]) -> None:
+    """``left`` += ``right``, with the carry out of every word."""
+    np.add(left, right, out=left)
+    np.less(left, right, out=carry)
+
+
+def _settle(words: Words, over: Words, *, term: Words) -> None:
+    """Take c away again where adding it did not flow over: the value was below q."""
+    over -= np.uint64(1)  # all ones where nothing flowed over
+    np.bitwise_and(over, _C_WORDS[0], out=term)
+    borrow = np.less(words[0], term)
+    words[0] -= term
+    for place in (1, 2):
+        np.bitwise_and(over, _C_WORDS[place], out=term)
+        np.add(term, borrow, out=term)
+        np.less(words[place], term, out=borrow)
+        words[place] -= term
+    words[3] -= borrow
+
+
+def difference_constants(scalars: Sequence[Sequence[int]]) -> Words:
+    """What ``Lanes.subtract`` takes for three scalars in [0, q) of each instance: (4, 3, instances, 1) words.
+
+    Scalar + 1 − 2**256 mod q, for −y in two's complement, plus c, for the final comparison with q.
     """
-    count = rows.shape[0]
-    cipher = Cipher(algorithms.AES256(key), modes.ECB()).encryptor()  # noqa: S305 - a permutation of one block
-    inner = np.frombuffer(cipher.update(rows.tobytes()), "<u8").reshape(count, 1, 2)
-    blocks = np.repeat(inner, BLOCKS, axis=1)
-    blocks[:, :, 0] ^= np.arange(BLOCKS * count, dtype=np.uint64).reshape(count, BLOCKS)
-    outer = np.frombuffer(cipher.update(blocks.view(np.uint8).reshape(-1).data), "<u8").reshape(
-        count, BLOCKS, 2
-    )
-    hashed: Bytes = (outer ^ inner).view(np.uint8).reshape(count, 16 * BLOCKS)
-    return hashed
+    values = ((scalar + 1 - _C) % Q + _C for instance in scalars for scalar in instance)
+    data = b"".join(value.to_bytes(32, "little") for value in values)
+    words = np.frombuffer(data, dtype="<u8").reshape(-1, SCALARS, 4)
+    return np.ascontiguousarray(words.transpose(2, 1, 0))[..., np.newaxis]
+
+
+def combinations(factors: Sequence[tuple[int, int, int]]) -> Floats:
+    """A (16, 25) matrix for each (a, b, e): a·scalar1 + b·scalar2 + scalar3 + e·choice mod q.
+
+    Its rows are digits of weight 2**16 of the result, the even ones first.
+    """
+    columns = []
+    for *scalars, bit_factor in factors:
+        for value in scalars:
+            columns.append(value)
+            for _ in range(1, _LIMBS):
+                columns.append((columns[-1] << 32) % Q)
+        columns.append(bit_factor)
+    data = b"".join(value.to_bytes(32, "little") for value in columns)
+    digits = np.frombuffer(data, dtype="<u2").reshape(len(factors), -1, _LIMBS, 2).transpose(0, 3, 2, 1)
+    matrices = np.zeros((len(factors), 2, _LIMBS, SCALARS * _LIMBS + 1))
+    matrices[..., : 2 * _LIMBS] = digits[..., :-1]
+    matrices[:, 0, :, 2 * _LIMBS : 3 * _LIMBS] = np.eye(_LIMBS)
+    matrices[..., -1] = digits[..., -1]
+    return matrices.reshape(len(factors), 2 * _LIMBS, -1)
 
 
 def all_canonical(scalars: Bytes) -> bool:
-    """Whether every row of 32 bytes is below q. For received values only: they are public to the sender."""
-    words = np.ascontiguousarray(scalars).reshape(-1, 32).view(">u8")
+    """Whether every row of 32 bytes, big-endian, is below q. For received values only: variable-time."""
+    words = scalars.reshape(-1, 32).view(">u8")
+    if not (words[:, 0] == _Q_WORDS[0]).any():  # q begins with 64 ones: nothing can be larger
+        return True
     too_large = np.ones(words.shape[0], dtype=bool)
     for column in (3, 2, 1, 0):
         limit = np.uint64(_Q_WORDS[column])
@@ -79,62 +219,43 @@ def all_canonical(scalars: Bytes) -> bool:
     return not bool(too_large.any())
 
 
-def pack(left: Bytes, right: Bytes) -> tuple[mpz, mpz]:
-    """Two lane vectors of 416 rows of 32 bytes each, packed as the halves of one, as packing is slow."""
-    padded = np.zeros((LANES, _LANE_BYTES), dtype=np.uint8)
-    padded[:, _PADDING:] = left
-    padded[:, _HALF - 32 : _HALF] = right
-    both = mpz.from_bytes(padded.tobytes(), "big")
-    return both & _LOW, (both >> 8 * _HALF) & _LOW
+def digits_of(scalars: Sequence[int]) -> Floats:
+    """The 32 bytes of each scalar, least significant first, in float64."""
+    data = b"".join(scalar.to_bytes(_DIGITS, "little") for scalar in scalars)
+    return np.frombuffer(data, np.uint8).reshape(-1, _DIGITS).astype(np.float64)
 
 
-def spread_bits(bits: Bytes) -> mpz:
-    """The lane vector of 416 bits, given as bytes of 0 or 1."""
-    padded = np.zeros((LANES, _LANE_BYTES), dtype=np.uint8)
-    padded[:, -1] = bits
-    return mpz.from_bytes(padded.tobytes(), "big")
+def limbs_of(scalars: Sequence[int]) -> Floats:
+    """The eight 32-bit limbs of each scalar, least significant first, in float64."""
+    data = b"".join(scalar.to_bytes(4 * _LIMBS, "little") for scalar in scalars)
+    return np.frombuffer(data, "<u4").reshape(-1, _LIMBS).astype(np.float64)
 
 
-def unpack(vector: mpz) -> Bytes:
-    """The 416 rows of 32 bytes of a lane vector whose lanes are below 2**256."""
-    data = vector.to_bytes(LANES * _LANE_BYTES, "big")
-    return np.frombuffer(data, np.uint8).reshape(LANES, _LANE_BYTES)[:, _PADDING:]
+def room_for_products(parts: int, instances: int) -> Floats:
+    """Room for so many calls of ``Lanes.products``: each takes one part of it."""
+    return np.empty((parts, 2, _LIMBS, instances, _DIGITS))
 
 
-def spread(scalar: int) -> mpz:
-    """The lane vector with ``scalar`` in every lane."""
-    return _ONES * scalar
+def inner_products(products: Floats) -> list[tuple[int, int]]:
+    """⟨vector, scalar 1⟩ and ⟨vector, scalar 2⟩ mod q of every instance, from all parts.
 
-
-def reduce_lanes(vector: mpz, *, folds: int = 3) -> mpz:
-    """Reduce every lane mod q to [0, q). Lanes must be below 2**520, or 2**300 for one fold."""
-    for _ in range(folds):  # each takes up to 127 bits off; the last leaves lanes below 2q
-        vector = (vector & _LOW) + ((vector >> 256) & _HIGH) * _FOLD
-    shifted = vector + _ONES * _FOLD
-    carry = (shifted >> 256) & _ONES  # one where the lane is at least q
-    mask = (carry << 256) - carry
-    return (shifted & mask) | (vector & (_LOW ^ mask))
-
-
-def limbs(scalars: Bytes) -> Floats:
-    """Rows of 32 bytes as 16 limbs of 16 bits each, most significant first, in float64."""
-    return np.ascontiguousarray(scalars).view(">u2").astype(np.float64)
-
-
-def inner_products(left: Floats, rights: Sequence[Floats]) -> list[int]:
-    """⟨left, right⟩ mod q for each ``right``: vectors of 416 scalars given as (416, 16) limbs.
-
-    Exact while limbs of ``left`` stay below 2**16 and those of ``rights`` below 2**17, since every sum
-    then stays below 2**46.
+    Exact: a digit below 2**8 times a limb below 2**33, 416 lanes and 8 places make less than 2**53.
     """
-    products = left.T @ np.concatenate(rights, axis=1)
-    sums = products.reshape(_LIMBS, len(rights), _LIMBS).transpose(1, 0, 2).reshape(len(rights), -1)
-    return [from_limbs(row) for row in sums @ _DIAGONAL_SUMS]
+    rows = products.transpose(0, 3, 1, 2, 4).reshape(-1, _LIMBS * _DIGITS)
+    values = integers(rows @ _DIAGONALS, bits=8)
+    return list(zip(values[::2], values[1::2], strict=True))
 
 
-def from_limbs(row: Floats) -> int:
-    """The number mod q of limbs of weight 2**16, most significant first, each an exact integer."""
-    total = 0
-    for limb in row.astype(np.int64).tolist():
-        total = (total << 16) + limb
-    return total % Q
+def integers(sums: Floats, *, bits: int) -> list[int]:
+    """Each row's number mod q: exact non-negative integers below 2**53 of weight 2**bits, lowest first.
+
+    ``bits`` divides 64. Every 64 / bits-th place makes one little-endian number.
+    """
+    strands = 64 // bits
+    rows = sums.astype(np.int64).reshape(sums.shape[0], -1, strands).transpose(0, 2, 1)
+    data, size = rows.tobytes(), 8 * rows.shape[2]
+    parts = [int.from_bytes(data[at : at + size], "little") for at in range(0, len(data), size)]
+    return [
+        sum(parts[row + strand] << (bits * strand) for strand in range(strands)) % Q
+        for row in range(0, len(parts), strands)
+    ]
