@@ -281,7 +281,8 @@ class House:
 
     async def presign(self, *signers: str) -> tuple[bytes, bytes]:
         """A batch of presignatures by these signers; the first one's id and nonce point."""
-        call = pb.Presign(key_id=KEY, signers=signers, batch_id=next(self.attempts), batch=BATCH)
+        number, epoch = next(self.attempts), self.record.epoch
+        call = pb.Presign(key_id=KEY, signers=signers, batch_id=number, batch=BATCH, epoch=epoch)
         made = await asyncio.gather(*(self.ask(name, "presign", call) for name in signers))
         assert all(reply == made[0] for reply in made)
         return made[0].presignatures[0], made[0].nonce_points[0]
