@@ -177,7 +177,11 @@ class Pools:
         self._last_batch = max(self._last_batch + 1, self._now_ms())
         orders = (
             self._nodes[name].presign(
-                group.key, group.signers, batch_id=self._last_batch, batch=self._sizes.batch
+                group.key,
+                group.signers,
+                epoch=group.epoch,
+                batch_id=self._last_batch,
+                batch=self._sizes.batch,
             )
             for name in group.signers
         )

@@ -115,13 +115,14 @@ class KeySessions:
         return encode_offer(offer, signature)
 
     async def presign(
-        self, key_id: str, signers: Sequence[str], *, batch_id: int, batch: int
+        self, key_id: str, signers: Sequence[str], *, epoch: int, batch_id: int, batch: int
     ) -> tuple[tuple[bytes, bytes], ...]:
         """Make a batch of presignatures with ``signers``: (id, nonce point) of each; they go to the pool.
 
+        A node in another epoch refuses at once, where the others would wait for it in vain.
         For threshold Schnorr these are this node's nonce pairs, and the nonce points are empty.
         """
-        key, names = self._check_presign(key_id, tuple(signers), batch_id)
+        key, names = self._check_presign(key_id, tuple(signers), epoch=epoch, batch_id=batch_id)
         boots = await self._boot_ids(names)
         made: Sequence[Presignature | NoncePair]
         if suite_named(key.suite).pairwise:
@@ -193,12 +194,14 @@ class KeySessions:
             raise Refused("epoch", f"key {planned.key_id} is in epoch {key.epoch} already by another run")
 
     def _check_presign(
-        self, key_id: str, signers: tuple[str, ...], batch_id: int
+        self, key_id: str, signers: tuple[str, ...], *, epoch: int, batch_id: int
     ) -> tuple[KeyRecord, tuple[str, ...]]:
         state = self.state()
         key = state.keys.get(key_id)
         if key is None:
             raise Refused("key-unknown", f"the log has no key {key_id}: create it first")
+        if key.epoch != epoch:
+            raise Refused("epoch", f"key {key_id} is in epoch {key.epoch} by this node's log, not in {epoch}")
         names = tuple(sorted(set(signers)))
         if len(names) != key.min_signers or not set(names) <= set(key.participants) or self.name not in names:
             raise Refused("signers", f"need {key.min_signers} participants of {key_id}, this node among them")

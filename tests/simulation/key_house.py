@@ -190,14 +190,14 @@ class House:
         await self.pay(*signers)
         return True
 
-    async def pay_by_all(self) -> None:
-        """Payments by so many signing sets that each pair of participants that can run is in one."""
+    async def pay_by_all(self, *, together: int = 1) -> None:
+        """Payments so that each participant that can run signs one; with 2, each two of them one together."""
         up = [name for name in self.record.participants if name not in self.lost]
-        pairs = set(combinations(up, 2))
+        open_ = set(combinations(up, together))
         for signers in combinations(up, self.record.min_signers):
-            if pairs & set(combinations(signers, 2)):
+            if open_ & set(combinations(signers, together)):
                 await self.pay(*signers)
-                pairs -= set(combinations(signers, 2))
+                open_ -= set(combinations(signers, together))
 
     async def log_receipts(self) -> set[tuple[str, int, str]]:
         """Log what the nodes state to have destroyed; all receipts there are then."""
@@ -281,7 +281,8 @@ class House:
 
     async def presign(self, *signers: str) -> tuple[bytes, bytes]:
         """A batch of presignatures by these signers; the first one's id and nonce point."""
-        call = pb.Presign(key_id=KEY, signers=signers, batch_id=next(self.attempts), batch=BATCH)
+        number, epoch = next(self.attempts), self.record.epoch
+        call = pb.Presign(key_id=KEY, signers=signers, batch_id=number, batch=BATCH, epoch=epoch)
         made = await asyncio.gather(*(self.ask(name, "presign", call) for name in signers))
         assert all(reply == made[0] for reply in made)
         return made[0].presignatures[0], made[0].nonce_points[0]

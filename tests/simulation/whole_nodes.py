@@ -137,7 +137,7 @@ class Mortal:
                 return Mortal("Run", answer, self._life)
 
             return later
-        if not callable(member):
+        if not callable(member) or kind == "Run.cancel":  # a worker ends with its node anyway
             return member
 
         def call(*arguments: Any, **options: Any) -> Any:

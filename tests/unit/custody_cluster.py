@@ -332,7 +332,7 @@ class FakeNode:
         raise ProtocolError(f"{self.name} takes in no key from outside")
 
     async def presign(
-        self, key: str, signers: tuple[str, ...], *, batch_id: int, batch: int
+        self, key: str, signers: tuple[str, ...], *, epoch: int, batch_id: int, batch: int
     ) -> tuple[FreshPresignature, ...]:
         self._check_up()
         if self.idle:

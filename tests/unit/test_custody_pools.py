@@ -31,7 +31,7 @@ class Maker:
         self.boot = "1"
 
     async def presign(
-        self, key: str, signers: tuple[str, ...], *, batch_id: int, batch: int
+        self, key: str, signers: tuple[str, ...], *, epoch: int, batch_id: int, batch: int
     ) -> tuple[FreshPresignature, ...]:
         tag = f"{signers} {batch_id}".encode()
         return tuple(FreshPresignature((tag + bytes([i]))[-32:].rjust(32), bytes(33)) for i in range(batch))
@@ -127,13 +127,13 @@ class SlowMaker(Maker):
     most = 0
 
     async def presign(
-        self, key: str, signers: tuple[str, ...], *, batch_id: int, batch: int
+        self, key: str, signers: tuple[str, ...], *, epoch: int, batch_id: int, batch: int
     ) -> tuple[FreshPresignature, ...]:
         SlowMaker.under_way += 1
         SlowMaker.most = max(SlowMaker.most, SlowMaker.under_way)
         await asyncio.sleep(0.02)
         SlowMaker.under_way -= 1
-        return await super().presign(key, signers, batch_id=batch_id, batch=batch)
+        return await super().presign(key, signers, epoch=epoch, batch_id=batch_id, batch=batch)
 
 
 async def test_a_stock_below_its_low_mark_is_filled_to_its_high_mark_and_then_left(tmp_path: Path) -> None:
