@@ -348,6 +348,7 @@ async def _serve(config: NodeConfig, hsm: Pkcs11Hsm, template: WorkerTemplate | 
             peers=links,
             workers=template,
             pool=pool,
+            quorum_size=lambda: (store.quorum() or (0, b""))[0],
         )
     signer = Signer(config.name, log, hsm, store, pool, _schnorr(keys))
     runtime = NodeRuntime(Parts(log, signer, store, links, keys, boot, roster, _clock_ms))

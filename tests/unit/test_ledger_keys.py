@@ -163,6 +163,22 @@ def test_no_policy_makes_another_suite_of_a_key(book: Book) -> None:
     assert not book.last.accepted
 
 
+def test_a_policy_that_waited_while_a_key_was_made_otherwise_is_dropped() -> None:
+    keys = cast("dict[str, Any]", WORLD.policy()["keys"])
+    book = Book(WORLD, start=False)
+    book.genesis()
+    before = book.state.policy_hash
+    book.change("policy", WORLD.policy(keys={KEY: {**keys[KEY], "imported": True}}))
+    assert book.last.accepted
+    assert book.key().accepted
+
+    book.advance(DAY_MS)
+    book.idle()
+
+    assert book.state.policy_hash == before
+    assert not book.state.pending
+
+
 def test_a_reservation_of_an_epoch_that_is_over_is_denied(book: Book) -> None:
     request = book.request(1)
     assert refresh(book)
