@@ -155,6 +155,17 @@ def test_an_imported_key_is_marked_for_ever() -> None:
     assert record(book).imported
 
 
+def test_a_key_has_one_name() -> None:
+    keys = cast("dict[str, Any]", WORLD.policy()["keys"])
+    again = {**keys[KEY], "imported": True}
+    book = Book(WORLD, start=False)
+    book.genesis(policy=WORLD.policy(keys={**keys, "again": again}))
+    assert book.key().accepted
+
+    assert not book.key(key="again", change="import", dealers=[]).accepted
+    assert "one key has one name" in book.last.reason
+
+
 def test_no_policy_makes_another_suite_of_a_key(book: Book) -> None:
     other = {"suite": FROST_TAPROOT, "min_signers": 2, "participants": list(NODES)}
 
