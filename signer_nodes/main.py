@@ -44,6 +44,7 @@ from signer_nodes.hsm.pins import pin_from_credential, pin_from_descriptor
 from signer_nodes.hsm.seal import SealProfile
 from signer_nodes.imports import (
     SECRET_LINE_BYTES_MAX,
+    check_committee,
     dealt_envelopes,
     read_chain_code,
     read_private_key,
@@ -137,6 +138,7 @@ def _parser() -> argparse.ArgumentParser:
     splitting = commands.add_parser("split", help="split a private key for the nodes that offered to")
     splitting.add_argument("--offers", type=Path, required=True, help="the nodes' offers")
     splitting.add_argument("--trust", type=Path, required=True, help="the trust.json of the deployment")
+    splitting.add_argument("--committee", required=True, help="who is to hold it: 2:node-a,node-b,node-c")
     splitting.add_argument("--secret-fd", type=int, required=True, help="descriptor with 64 hex digits")
     splitting.add_argument("--seed", action="store_true", help="they are an Ed25519 seed, not a scalar")
     splitting.add_argument("--chain-code", default="", help="the wallet's BIP 32 chain code (64 hex digits)")
@@ -246,6 +248,7 @@ def _split(options: argparse.Namespace) -> int:
     harden_process()
     trust = parse_trust(parse_canonical(options.trust.read_bytes(), bytes_max=ENTRY_BYTES_MAX))
     offers = verified_offers(options.offers.read_bytes(), trust)
+    check_committee(offers, options.committee)
     with os.fdopen(options.secret_fd, "rb") as source:
         private_key = read_private_key(source.read(SECRET_LINE_BYTES_MAX))
     chain_code = read_chain_code(options.chain_code) if options.chain_code else None

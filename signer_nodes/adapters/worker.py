@@ -189,6 +189,8 @@ class WorkerTemplate:
                 answer, handles, _flags, _address = socket.recv_fds(self._control, 1, 1)
         except OSError as error:
             raise OperationalError("the worker template is gone: restart the node") from error
+        if answer == frames.BUSY:
+            raise OperationalError("the machine has no process or memory for a worker now: try again later")
         if not answer or len(handles) != 1:
             raise OperationalError("the worker template is gone: restart the node")
         return handles[0]
