@@ -51,6 +51,7 @@ class House:
     lost: frozenset[str] = frozenset()
     faults: Faults = field(default_factory=Faults)  # of the coordinator
     forgetful: bool = False  # a coordinator that is killed loses its book
+    pays: bool = True  # whenever somebody is down
     paid_meanwhile: int = 0
     attempts: Iterator[int] = field(default_factory=lambda: count(1))
     nonces: Iterator[int] = field(default_factory=count)
@@ -141,7 +142,7 @@ class House:
                     await self._once(change, parties, dealers)
                 await self._replicated()
                 return
-            if before is not None:
+            if before is not None and self.pays:
                 self.paid_meanwhile += await self.pay_meanwhile()
             await self._restarted()
         raise AssertionError(f"no {change} within {TRIES_MAX} tries: {self.trouble()}")

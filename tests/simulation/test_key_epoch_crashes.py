@@ -31,7 +31,7 @@ async def changed(
 ) -> House:
     """Play a change with these faults, and check all that must hold; the house, in which nobody runs."""
     house = await shelf.take(change)
-    house.forgetful = forgetful
+    house.forgetful, house.pays = forgetful, len(faults) < 2
     try:
         await house.up()
         house.faulty(faults)
@@ -155,8 +155,10 @@ async def test_a_refresh_survives_a_coordinator_that_is_killed_and_has_lost_its_
 @pytest.mark.timeout(1800)
 @pytest.mark.parametrize("way", [Way.NOT_DONE, Way.DONE_NOT_TOLD], ids=lambda way: way.value)
 async def test_a_refresh_survives_a_call_that_fails(way: Way, shelf: Shelf) -> None:
+    """But for a message to a peer: without it, a run ends when its time is over, which takes a minute."""
     found = (await points(shelf, REFRESH))["node-2"]
+    here = {replace(fault, way=way) for fault in found if not fault.kind.startswith("Peers.")}
 
-    houses = await walk(shelf, REFRESH, {("node-2", replace(fault, way=way)) for fault in found})
+    houses = await walk(shelf, REFRESH, [("node-2", fault) for fault in here])
 
     assert all(house.nodes["node-2"].faults.happened for house in houses)
