@@ -108,7 +108,7 @@ async def _ready(parts: Parts, names: tuple[str, ...], what: str) -> None:
                 f"{what} takes {', '.join(names)}, and {', '.join(missing)} is {hint}. Nothing has begun"
             )
     size = parts.sequencer.state.size
-    if behind := await parts.replication.behind(names, size, LEVEL_TIMEOUT_S):
+    if behind := await parts.replication.behind(names, size, timeout_s=LEVEL_TIMEOUT_S):
         raise OperationalError(
             f"{what} takes {', '.join(names)}, and {', '.join(behind)} lacks entries of the log, which has "
             f"{size}: wait until status shows it level. Nothing has begun"

@@ -133,7 +133,7 @@ class Replication:
             )
         return self._quorum
 
-    async def behind(self, names: Sequence[str], size: int, timeout_s: float) -> list[str]:
+    async def behind(self, names: Sequence[str], size: int, *, timeout_s: float) -> list[str]:
         """Who of these is not known to have ``size`` entries when the time is over."""
 
         def lacking() -> list[str]:
