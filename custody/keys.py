@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from custody.candidates import Candidate
 from custody.parts import Parts
-from custody.ports import KeyOrder
+from custody.ports import KeyOrder, Node
 from policy.encoding import Json, parse_canonical
 from policy.entries import ENTRY_BYTES_MAX, IMPORT, KEY_CHANGES, RESHARE, signature_list
 from policy.errors import OperationalError, ProtocolError
@@ -13,6 +13,9 @@ from policy.keys import key_admission_gap
 from policy.state import KeyRecord, State
 
 QUORUM_TIMEOUT_S = 10.0
+CONNECT_TRIES = 100
+CONNECT_PAUSE_S = 0.1
+LEVEL_TIMEOUT_S = 10.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +28,8 @@ class Import:
 
 async def import_offers(parts: Parts, key: str) -> tuple[int, list[bytes]]:
     """The nodes' offers to take in an existing key: the attempt they are for, and one offer a node."""
-    names = _reachable(parts, _parties(parts.sequencer.state, key, IMPORT, ()))
+    names = _parties(parts.sequencer.state, key, IMPORT, ())
+    await _ready(parts, names, f"an import of {key}")
     attempt = parts.now_ms()
     try:
         offers = await asyncio.gather(*(parts.nodes[name].import_offer(key, attempt) for name in names))
@@ -37,36 +41,114 @@ async def import_offers(parts: Parts, key: str) -> tuple[int, list[bytes]]:
 async def change_key(parts: Parts, key: str, *, change: str, dealt: Import | None = None) -> Json:
     """Begin a key's next epoch by ``change``; the body of its entry. Raises ``OperationalError``.
 
-    When it raises, the key is in the epoch it was in, whatever the nodes had done.
+    When it raises, the key is in the epoch it was in, whatever the nodes had done, and may be changed again,
+    unless the error says that the entry is in the log.
     """
     if (change == IMPORT) != (dealt is not None):
         raise OperationalError("an import, and nothing else, brings envelopes: ask for offers first")
     state = parts.sequencer.state
     dealers = _dealers(parts, state, key) if change == RESHARE else ()
-    names = _reachable(parts, _parties(state, key, change, dealers))
+    names = _parties(state, key, change, dealers)
+    await _ready(parts, names, f"{change} of {key}")
     if dealt is None:
         order = KeyOrder(key, change, parts.now_ms(), dealers)
     else:
         order = KeyOrder(key, change, dealt.attempt, dealers, dealt.envelopes)
-    try:
-        answers = await asyncio.gather(*(parts.nodes[name].change_key(order) for name in names))
-    except ProtocolError as error:
-        raise OperationalError(f"key {key}: no {change}: {error}; try again once that is clear") from error
-    bodies = {body for body, _ in answers}
-    if len(bodies) != 1:
-        raise OperationalError(f"the nodes made {len(bodies)} different keys {key}: look at their logs")
-    signatures = {name: answer[1] for name, answer in zip(names, answers, strict=True)}
-    body = parse_canonical(bodies.pop(), bytes_max=ENTRY_BYTES_MAX)
-    proof: dict[str, Json] = {"signatures": signature_list(signatures)}
+    body, proof = await _run(parts, names, order)
     outcome = await parts.sequencer.log(Candidate("key", body, proof))
     if not outcome.accepted:
-        raise OperationalError(f"the log refuses key {key}: {outcome.reason}")
-    await parts.replication.wait_quorum(parts.sequencer.state.keys[key].index + 1, QUORUM_TIMEOUT_S)
+        raise OperationalError(f"{_still(parts, key)}: the log refuses what the nodes made: {outcome.reason}")
+    await _counts(parts, parts.sequencer.state.keys[key])
     return body
 
 
+async def _run(parts: Parts, names: tuple[str, ...], order: KeyOrder) -> tuple[Json, dict[str, Json]]:
+    """One run of all nodes: what they made, and their signatures. The first that fails ends it."""
+    try:
+        answers = await asyncio.gather(*(_ask(parts.nodes[name], order) for name in names))
+    except OperationalError as error:
+        raise OperationalError(
+            f"{_still(parts, order.key)}: no {order.change}: {error}; once that is clear, try again"
+        ) from error
+    bodies = {body for body, _ in answers}
+    if len(bodies) != 1:
+        raise OperationalError(
+            f"{_still(parts, order.key)}: the nodes made {len(bodies)} different ones: look at their logs"
+        )
+    signatures = {name: answer[1] for name, answer in zip(names, answers, strict=True)}
+    body = parse_canonical(bodies.pop(), bytes_max=ENTRY_BYTES_MAX)
+    return body, {"signatures": signature_list(signatures)}
+
+
+async def _ask(node: Node, order: KeyOrder) -> tuple[bytes, bytes]:
+    try:
+        return await node.change_key(order)
+    except (OperationalError, ProtocolError) as error:
+        reason = str(error)
+        raise OperationalError(reason if node.name in reason else f"{node.name}: {reason}") from error
+
+
+async def _ready(parts: Parts, names: tuple[str, ...], what: str) -> None:
+    """Refuse, before anything begins, what would come to nothing: everybody has to be there, and level.
+
+    A node that lacks the newest entries may know another epoch, or another policy, and the rest would wait
+    for it in vain.
+    """
+    roster = parts.sequencer.state.roster
+    strangers = [name for name in names if name not in roster.cosigners]
+    unknown = [name for name in names if name not in parts.nodes]
+    gone = await _gone(parts, [name for name in names if name in parts.nodes])
+    for missing, hint in (
+        (strangers, "not in the roster: a change of the roster comes first"),
+        (unknown, "not in this coordinator's configuration: add it under [nodes] and restart"),
+        (gone, "not connected: start it; what is lost for good is replaced (docs/runbook-lost-cosigner.md)"),
+    ):
+        if missing:
+            raise OperationalError(
+                f"{what} takes {', '.join(names)}, and {', '.join(missing)} is {hint}. Nothing has begun"
+            )
+    size = parts.sequencer.state.size
+    if behind := await parts.replication.behind(names, size, LEVEL_TIMEOUT_S):
+        raise OperationalError(
+            f"{what} takes {', '.join(names)}, and {', '.join(behind)} lacks entries of the log, which has "
+            f"{size}: wait until status shows it level. Nothing has begun"
+        )
+
+
+async def _gone(parts: Parts, names: list[str]) -> list[str]:
+    """Who is still not connected after a moment; one that was started just now is given it."""
+    for _ in range(CONNECT_TRIES):
+        if all(parts.nodes[name].boot for name in names):
+            return []
+        await asyncio.sleep(CONNECT_PAUSE_S)
+    return [name for name in names if not parts.nodes[name].boot]
+
+
+async def _counts(parts: Parts, record: KeyRecord) -> None:
+    """Wait until w cosigners have the entry: from then on the epoch cannot be taken back."""
+    try:
+        await parts.replication.wait_quorum(record.index + 1, QUORUM_TIMEOUT_S)
+    except OperationalError as error:
+        raise OperationalError(
+            f"key {record.key}: epoch {record.epoch} is in the log, and counts once it is cosigned, which "
+            f"goes on by itself; do not ask for it again: {error}"
+        ) from error
+
+
+def _still(parts: Parts, key: str) -> str:
+    """What a change that came to nothing leaves."""
+    record = parts.sequencer.state.keys.get(key)
+    return f"there is no key {key} yet" if record is None else f"key {key} stays in epoch {record.epoch}"
+
+
 def key_report(state: State, key: KeyRecord) -> Json:
-    """A key as the status shows it; ``gap`` is empty unless the policy wants another committee."""
+    """A key as the status shows it.
+
+    ``gap`` is empty unless the policy wants another committee; ``destroyed_by`` lists who has given a receipt
+    that it can open nothing of the epoch before any more.
+    """
+    over = key.epoch - 1
+    destroyed = sorted(by for of, epoch, by in state.shreds if (of, epoch) == (key.key, over))
     return {
         "key": key.key,
         "epoch": key.epoch,
@@ -75,14 +157,8 @@ def key_report(state: State, key: KeyRecord) -> Json:
         "min_signers": key.min_signers,
         "participants": list(key.participants),
         "gap": key_admission_gap(state, key),
+        "destroyed_by": [*destroyed],
     }
-
-
-def _reachable(parts: Parts, names: tuple[str, ...]) -> tuple[str, ...]:
-    missing = [name for name in names if name not in parts.nodes]
-    if missing:
-        raise OperationalError(f"no address of {', '.join(missing)} is configured: add it under [nodes]")
-    return names
 
 
 def _parties(state: State, key: str, change: str, dealers: tuple[str, ...]) -> tuple[str, ...]:
@@ -107,10 +183,12 @@ def _dealers(parts: Parts, state: State, key: str) -> tuple[str, ...]:
     record, wanted = state.keys.get(key), state.policy.keys.get(key)
     if record is None or wanted is None:
         return ()
-    up = [name for name in record.participants if name in parts.nodes and parts.nodes[name].boot]
+    here = [name for name in record.participants if name in state.roster.cosigners and name in parts.nodes]
+    up = [name for name in here if parts.nodes[name].boot]
     if len(up) < record.min_signers:
         raise OperationalError(
-            f"a resharing of {key} takes {record.min_signers} of its participants, {len(up)} are up"
+            f"reshare of {key} takes {record.min_signers} of {', '.join(record.participants)} to deal, and "
+            f"{', '.join(up) or 'none'} is connected: start more of them. Nothing has begun"
         )
     up.sort(key=lambda name: (name not in wanted.participants, name))
     return tuple(sorted(up[: record.min_signers]))

@@ -108,12 +108,16 @@ class Pools:
         """What is in stock."""
         return [(group, len(stock)) for group, stock in sorted(self._stock.items(), key=lambda i: str(i[0]))]
 
-    async def run(self, state: Callable[[], State]) -> None:
-        """Keep every stock above its low mark until cancelled. An error of ours is fatal."""
+    async def run(self, state: Callable[[], State], cosigned: Callable[[], int]) -> None:
+        """Keep every stock above its low mark until cancelled. An error of ours is fatal.
+
+        ``cosigned`` is how many entries w cosigners have. A key's new epoch waits for that: before, its nodes
+        do not know of it.
+        """
         async with asyncio.TaskGroup() as tasks:
             while True:
                 self._wanted.clear()
-                for group in self._poorest(state())[: self._sizes.parallel - len(self._orders)]:
+                for group in self._poorest(state(), cosigned())[: self._sizes.parallel - len(self._orders)]:
                     self._orders[group] = tasks.create_task(self._try_order(group))
                 await _wait(self._wanted, IDLE_S)
 
@@ -127,16 +131,22 @@ class Pools:
             del self._orders[group]
             self._wanted.set()
 
-    def _poorest(self, state: State) -> list[SigningSet]:
+    def _poorest(self, state: State, cosigned: int) -> list[SigningSet]:
         """The sets to fill whose nodes are all up and that have no batch under way, the poorest first."""
+        self._drop_epochs_over(state)
         now = self._now_ms()
         needy = [
             (len(self._of(group)), group.signers, group)
             for group in self._wanted_sets(state)
+            if state.keys[group.key].index < cosigned
             if group not in self._orders and self._not_before_ms.get(group, 0) <= now
             if self._boots(group) and self._is_to_fill(group)
         ]
         return [group for _, _, group in sorted(needy, key=lambda need: need[:2])]
+
+    def _drop_epochs_over(self, state: State) -> None:
+        for group in [group for group in self._stock if group.epoch != state.keys[group.key].epoch]:
+            del self._stock[group]
 
     def _is_to_fill(self, group: SigningSet) -> bool:
         stock = self._drop_stale(group)
@@ -177,7 +187,11 @@ class Pools:
         self._last_batch = max(self._last_batch + 1, self._now_ms())
         orders = (
             self._nodes[name].presign(
-                group.key, group.signers, batch_id=self._last_batch, batch=self._sizes.batch
+                group.key,
+                group.signers,
+                epoch=group.epoch,
+                batch_id=self._last_batch,
+                batch=self._sizes.batch,
             )
             for name in group.signers
         )

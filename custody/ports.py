@@ -179,9 +179,9 @@ class Node(Protocol):
         """Its signed one-time key for an import, canonical {"body","signature"}."""
 
     async def presign(
-        self, key: str, signers: tuple[str, ...], *, batch_id: int, batch: int
+        self, key: str, signers: tuple[str, ...], *, epoch: int, batch_id: int, batch: int
     ) -> tuple[FreshPresignature, ...]:
-        """Take part in making presignatures."""
+        """Take part in making presignatures, if the key is in this epoch by the node's own log."""
 
     async def burn(self, job: bytes) -> bytes:
         """The node's signature that it never gives a partial signature for ``job``."""

@@ -211,7 +211,11 @@ class NodeRuntime:
     async def presign(self, caller: Caller, call: pb.Presign) -> pb.PresignReply:
         self._check_open()
         made = await self._keys().presign(
-            call.key_id, tuple(call.signers), batch_id=call.batch_id, batch=call.batch
+            call.key_id,
+            tuple(call.signers),
+            epoch=call.epoch,
+            batch_id=call.batch_id,
+            batch=call.batch,
         )
         return pb.PresignReply(
             presignatures=[identifier for identifier, _ in made], nonce_points=[point for _, point in made]

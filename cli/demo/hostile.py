@@ -101,7 +101,7 @@ def attack(loot: Loot, plot: Plot) -> Outcome:
 async def _attack(loot: Loot, plot: Plot) -> Outcome:
     async with _connected(loot) as clients:
         tip = await _catch_up(clients)
-        presignature = await _presignature(clients, plot)
+        presignature = await _presignature(clients, plot, epoch=tip.state.keys[plot.key].epoch)
         approved = tip.extended(_approval(tip.state, plot))
         lie_refused = await _lie(loot, plot, clients, tips=(tip, approved), presignature=presignature)
         body = _reserve_body(approved.state, plot, presignature)
@@ -209,10 +209,10 @@ async def _catch_up(clients: Mapping[str, NodeClient]) -> _Tip:
     return tip
 
 
-async def _presignature(clients: Mapping[str, NodeClient], plot: Plot) -> bytes:
+async def _presignature(clients: Mapping[str, NodeClient], plot: Plot, *, epoch: int) -> bytes:
     """The id of a fresh presignature: the nodes make them for whoever holds the coordinator's key."""
     batch_id = time.time_ns() // 1_000_000
-    ask = pb.Presign(key_id=plot.key, signers=plot.signers, batch_id=batch_id, batch=BATCH)
+    ask = pb.Presign(key_id=plot.key, signers=plot.signers, batch_id=batch_id, batch=BATCH, epoch=epoch)
     answers = await _all(clients[name].presign(ask, timeout_s=PRESIGN_S) for name in plot.signers)
     return bytes(answers[0].presignatures[0][:PRESIGNATURE_ID_BYTES])
 

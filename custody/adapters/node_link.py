@@ -87,10 +87,10 @@ class NodeLink:
         return await self._client.import_offer(key, attempt)
 
     async def presign(
-        self, key: str, signers: tuple[str, ...], *, batch_id: int, batch: int
+        self, key: str, signers: tuple[str, ...], *, epoch: int, batch_id: int, batch: int
     ) -> tuple[FreshPresignature, ...]:
         """Take part in making presignatures."""
-        message = pb.Presign(key_id=key, signers=signers, batch_id=batch_id, batch=batch)
+        message = pb.Presign(key_id=key, signers=signers, epoch=epoch, batch_id=batch_id, batch=batch)
         reply = await self._client.presign(message, timeout_s=PRESIGN_TIMEOUT_S)
         if len(reply.presignatures) != len(reply.nonce_points):
             raise MalformedError(f"{self.name} names {len(reply.nonce_points)} nonce points, not one each")

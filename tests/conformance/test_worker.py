@@ -31,11 +31,12 @@ from signer_nodes.mpc.keyshare import KeyShare
 from signer_nodes.mpc.nonces import NoncePair
 from signer_nodes.mpc.presignature import Presignature
 from signer_nodes.officers import Officer
-from signer_nodes.ports import Workers
+from signer_nodes.ports import WorkerRun, Workers
 from signer_nodes.rebuild import recover
 from signer_nodes.schnorr_wire import FinishItem, FinishJob, FinishOutcome, NonceJob, Unsigned
 from signer_nodes.worker_frames import FileSealed, Holding
 from signer_nodes.worker_wire import KeyJob, KeyOutcome, PresignJob, PresignOutcome
+from tests.simulation.machines import Machines
 
 ROOT = Path(__file__).parents[2]
 NAMES = ("node-a", "node-b", "node-c")
@@ -47,6 +48,15 @@ async def template() -> AsyncIterator[WorkerTemplate]:
     template = start_template()
     yield template
     template.close()
+
+
+@pytest.fixture(params=["processes", "machines"])
+def workers(request: pytest.FixtureRequest) -> Workers:
+    """The real workers, and the ones in a test's own process, which other tests build on."""
+    if request.param == "machines":
+        return Machines()
+    real: Workers = request.getfixturevalue("template")
+    return real
 
 
 def keygen_job(index: int, *, session: bytes = b"k" * 32) -> KeyJob:
@@ -83,14 +93,14 @@ def as_sent(_sender: int, _receiver: int, payload: bytes) -> bytes:
     return payload
 
 
-async def carry(sessions: Mapping[int, WorkerSession], alter: Alter = as_sent) -> list[Any]:
+async def carry(sessions: Mapping[int, WorkerRun], alter: Alter = as_sent) -> list[Any]:
     """Carry all messages between ``sessions``; the results or errors in order of index."""
 
     async def send(me: int) -> None:
         async for peer, payload in sessions[me].outgoing():
             await sessions[peer].deliver(me, alter(me, peer, payload))
 
-    async def end(session: WorkerSession) -> Any:
+    async def end(session: WorkerRun) -> Any:
         try:
             return await session.result()
         except (FaultyParticipant, UnknownFault, OperationalError) as error:
@@ -105,24 +115,22 @@ async def carry(sessions: Mapping[int, WorkerSession], alter: Alter = as_sent) -
     return list(results)
 
 
-async def generate(template: WorkerTemplate) -> list[KeyOutcome]:
+async def generate(workers: Workers) -> list[KeyOutcome]:
     sessions = {
-        index: await template.start(keygen_job(index), randomness=bytes(32), timeout_s=30)
+        index: await workers.start(keygen_job(index), randomness=bytes(32), timeout_s=30)
         for index in (1, 2, 3)
     }
     return await carry(sessions)
 
 
-async def presign(
-    template: WorkerTemplate, jobs: list[PresignJob], alter: Alter = as_sent
-) -> list[PresignOutcome]:
-    sessions = {job.index: await template.start(job, randomness=bytes(32), timeout_s=30) for job in jobs}
+async def presign(workers: Workers, jobs: list[PresignJob], alter: Alter = as_sent) -> list[PresignOutcome]:
+    sessions = {job.index: await workers.start(job, randomness=bytes(32), timeout_s=30) for job in jobs}
     return await carry(sessions, alter)
 
 
-async def test_key_is_generated_and_presigned_with_what_was_sealed(template: WorkerTemplate) -> None:
-    outcomes = await generate(template)
-    batches = await presign(template, [presign_job(outcomes[0], 1), presign_job(outcomes[2], 3)])
+async def test_key_is_generated_and_presigned_with_what_was_sealed(workers: Workers) -> None:
+    outcomes = await generate(workers)
+    batches = await presign(workers, [presign_job(outcomes[0], 1), presign_job(outcomes[2], 3)])
 
     first, second = ([Presignature.from_bytes(item) for item in batch.presignatures] for batch in batches)
     assert len({(o.group_key, o.chain_code, o.transcript, o.public_shares) for o in outcomes}) == 1
@@ -197,8 +205,8 @@ async def test_a_blob_under_another_context_is_not_backed_up(template: WorkerTem
         await alone(template, BackupJob(b"b" * 32, holding, officers, 1))
 
 
-async def test_share_leaves_the_worker_sealed_only(template: WorkerTemplate) -> None:
-    outcome = (await generate(template))[1]
+async def test_share_leaves_the_worker_sealed_only(workers: Workers) -> None:
+    outcome = (await generate(workers))[1]
 
     share = KeyShare.from_bytes(
         open_blob(share_of(outcome).file_key, share_of(outcome).blob, context=outcome.context)
@@ -218,8 +226,8 @@ async def test_same_randomness_of_the_node_never_repeats_a_key(template: WorkerT
     assert first[0].group_key != second[0].group_key
 
 
-async def test_faulty_peer_is_named_with_its_ban(template: WorkerTemplate) -> None:
-    outcomes = await generate(template)
+async def test_faulty_peer_is_named_with_its_ban(workers: Workers) -> None:
+    outcomes = await generate(workers)
 
     def alter(sender: int, _receiver: int, payload: bytes) -> bytes:
         middle = len(payload) // 2  # of round 1, where it is the OT extension's matrix
@@ -230,8 +238,8 @@ async def test_faulty_peer_is_named_with_its_ban(template: WorkerTemplate) -> No
         return payload[:-1] if sender == 3 else payload
 
     jobs = [presign_job(outcomes[0], 1), presign_job(outcomes[2], 3)]
-    cut = (await presign(template, jobs, shorten))[0]
-    flipped = (await presign(template, jobs, alter))[0]
+    cut = (await presign(workers, jobs, shorten))[0]
+    flipped = (await presign(workers, jobs, alter))[0]
 
     assert isinstance(cut, FaultyParticipant)
     assert (cut.participant, cut.ban) == (3, False)
@@ -297,10 +305,10 @@ def test_ban_of_a_fault_survives_the_pipe() -> None:
     assert (fault.participant, fault.ban, fault.reason) == (2, True, "a check failed")
 
 
-async def test_stranger_is_refused_and_the_run_goes_on(template: WorkerTemplate) -> None:
-    outcomes = await generate(template)
+async def test_stranger_is_refused_and_the_run_goes_on(workers: Workers) -> None:
+    outcomes = await generate(workers)
     jobs = [presign_job(outcomes[0], 1), presign_job(outcomes[2], 3)]
-    sessions = {job.index: await template.start(job, randomness=bytes(32), timeout_s=30) for job in jobs}
+    sessions = {job.index: await workers.start(job, randomness=bytes(32), timeout_s=30) for job in jobs}
 
     with pytest.raises(FaultyParticipant):
         await sessions[1].deliver(2, b"\x01")
@@ -308,8 +316,8 @@ async def test_stranger_is_refused_and_the_run_goes_on(template: WorkerTemplate)
     assert all(isinstance(result, PresignOutcome) for result in await carry(sessions))
 
 
-async def test_wrong_file_key_and_swapped_blobs_do_not_open(template: WorkerTemplate) -> None:
-    outcome = (await generate(template))[0]
+async def test_wrong_file_key_and_swapped_blobs_do_not_open(workers: Workers) -> None:
+    outcome = (await generate(workers))[0]
     good = presign_job(outcome, 1)
     held = good.holding
     wrong_key = replace(good, holding=replace(held, share=replace(held.share, file_key=bytes(32))))
@@ -323,14 +331,14 @@ async def test_wrong_file_key_and_swapped_blobs_do_not_open(template: WorkerTemp
         (swapped, "CallerError"),
         (not_a_share, "MalformedError"),
     ]:
-        session = await template.start(job, randomness=bytes(32), timeout_s=10)
+        session = await workers.start(job, randomness=bytes(32), timeout_s=10)
         with pytest.raises(OperationalError, match=message):
             await session.result()
 
 
-async def test_cancelled_killed_and_silent_runs_end_as_operational_errors(template: WorkerTemplate) -> None:
-    cancelled = await template.start(keygen_job(1), randomness=bytes(32), timeout_s=30)
-    silent = await template.start(keygen_job(1), randomness=bytes(32), timeout_s=0.3)
+async def test_cancelled_killed_and_silent_runs_end_as_operational_errors(workers: Workers) -> None:
+    cancelled = await workers.start(keygen_job(1), randomness=bytes(32), timeout_s=30)
+    silent = await workers.start(keygen_job(1), randomness=bytes(32), timeout_s=0.3)
     cancelled.cancel()
 
     with pytest.raises(OperationalError, match="without a result"):

@@ -350,7 +350,8 @@ class ScriptedCoordinator:
 
     async def presign(self, *signers: str, batch: int = 4, key: str = "hot") -> list[bytes]:
         self.batch_id += 1
-        call = pb.Presign(key_id=key, signers=signers, batch_id=self.batch_id, batch=batch)
+        epoch = self.state.keys[key].epoch
+        call = pb.Presign(key_id=key, signers=signers, batch_id=self.batch_id, batch=batch, epoch=epoch)
         replies = await asyncio.gather(*(self.clients[name].presign(call, timeout_s=30) for name in signers))
         assert len({tuple(reply.presignatures) for reply in replies}) == 1
         self.points |= dict(zip(replies[0].presignatures, replies[0].nonce_points, strict=True))

@@ -22,6 +22,9 @@ class Change:
     dealers: tuple[str, ...] = ()
     lost: frozenset[str] = frozenset()
 
+    def __str__(self) -> str:
+        return self.name
+
     @property
     def kind(self) -> str:
         return "reshare" if self.dealers else "refresh"
@@ -65,7 +68,6 @@ class Shelf:
         await house.up()
         await house.replicate()
         await house.change("generate", *change.before)
-        await house.pay_by_all()
         if change.kind == "reshare":
             house.want(change.after, change.min_signers)
         await house.replicate()

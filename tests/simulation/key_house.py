@@ -29,7 +29,7 @@ from tests.simulation.cluster import Clock, SimNode, cosigned, note_of
 from tests.simulation.machines import Machines
 from tests.simulation.memory_token import MemoryToken
 from tests.simulation.node_faults import Fault, Faults, Killed, Way, broken
-from tests.simulation.whole_nodes import OF_COORDINATOR, Node, WitnessLine
+from tests.simulation.whole_nodes import OF_COORDINATOR, Answers, Node, WitnessLine
 from tests.simulation.world import DAY_MS, KEY, Book, World
 
 T = TypeVar("T")
@@ -51,6 +51,7 @@ class House:
     lost: frozenset[str] = frozenset()
     faults: Faults = field(default_factory=Faults)  # of the coordinator
     forgetful: bool = False  # a coordinator that is killed loses its book
+    pays: bool = True  # whenever somebody is down
     paid_meanwhile: int = 0
     attempts: Iterator[int] = field(default_factory=lambda: count(1))
     nonces: Iterator[int] = field(default_factory=count)
@@ -70,7 +71,10 @@ class House:
                 self.machines,
                 MemoryToken(name),
             )
-        everybody = {**self.nodes, **{name: WitnessLine(one) for name, one in self.witnesses.items()}}
+        everybody: dict[str, Answers] = {
+            **self.nodes,
+            **{name: WitnessLine(one) for name, one in self.witnesses.items()},
+        }
         for name, node in self.nodes.items():
             node.network.update({peer: line for peer, line in everybody.items() if peer != name})
 
@@ -138,7 +142,7 @@ class House:
                     await self._once(change, parties, dealers)
                 await self._replicated()
                 return
-            if before is not None:
+            if before is not None and self.pays:
                 self.paid_meanwhile += await self.pay_meanwhile()
             await self._restarted()
         raise AssertionError(f"no {change} within {TRIES_MAX} tries: {self.trouble()}")
@@ -167,11 +171,12 @@ class House:
             key.index_of(name): Partial.from_bytes(reply.partials[0].partial)
             for name, reply in zip(signers, finished, strict=True)
         }
-        task = SigningTask(job.signing_hash, job.tweak, job.derived_key, job.job_id, 0)
+        signing = job.signings[0]
+        task = SigningTask(signing.message, signing.tweak, signing.public_key, job.job_id, 0)
         by_index = {key.index_of(name): rho for name, rho in rhos.items()}
         signature = combine(partials, R=point, rhos=by_index, task=task)
-        verifier = independent.VerifyingKey.from_string(job.derived_key, curve=independent.SECP256k1)
-        assert verifier.verify_digest(signature.to_bytes(), job.signing_hash)
+        verifier = independent.VerifyingKey.from_string(signing.public_key, curve=independent.SECP256k1)
+        assert verifier.verify_digest(signature.to_bytes(), signing.message)
         encoded = signature.to_bytes() + bytes([signature.recovery_id])
         self.book.write("signature", {"job": job.job_id.hex(), "index": 0, "signature": encoded.hex()})
         assert self.book.last.accepted, self.book.last
@@ -186,14 +191,14 @@ class House:
         await self.pay(*signers)
         return True
 
-    async def pay_by_all(self) -> None:
-        """Payments by so many signing sets that each pair of participants that can run is in one."""
+    async def pay_by_all(self, *, together: int = 1) -> None:
+        """Payments so that each participant that can run signs one; with 2, each two of them one together."""
         up = [name for name in self.record.participants if name not in self.lost]
-        pairs = set(combinations(up, 2))
+        open_ = set(combinations(up, together))
         for signers in combinations(up, self.record.min_signers):
-            if pairs & set(combinations(signers, 2)):
+            if open_ & set(combinations(signers, together)):
                 await self.pay(*signers)
-                pairs -= set(combinations(signers, 2))
+                open_ -= set(combinations(signers, together))
 
     async def log_receipts(self) -> set[tuple[str, int, str]]:
         """Log what the nodes state to have destroyed; all receipts there are then."""
@@ -240,6 +245,8 @@ class House:
         return body, signature_list({name: answer.signature for name, answer in answers.items()})
 
     async def _once(self, change: str, parties: tuple[str, ...], dealers: tuple[str, ...]) -> None:
+        if change == "reshare":
+            await self._replicated()  # a dealer waits for a quorum over what it follows
         body, signatures = await self.agree(change, *parties, dealers=dealers)
 
         async def log() -> None:
@@ -277,7 +284,8 @@ class House:
 
     async def presign(self, *signers: str) -> tuple[bytes, bytes]:
         """A batch of presignatures by these signers; the first one's id and nonce point."""
-        call = pb.Presign(key_id=KEY, signers=signers, batch_id=next(self.attempts), batch=BATCH)
+        number, epoch = next(self.attempts), self.record.epoch
+        call = pb.Presign(key_id=KEY, signers=signers, batch_id=number, batch=BATCH, epoch=epoch)
         made = await asyncio.gather(*(self.ask(name, "presign", call) for name in signers))
         assert all(reply == made[0] for reply in made)
         return made[0].presignatures[0], made[0].nonce_points[0]

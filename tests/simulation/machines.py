@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import suppress
 
 from policy.encoding import tagged_hash
-from policy.errors import CallerError, FaultyParticipant, OperationalError, ProtocolError
+from policy.errors import CallerError, FaultyParticipant, OperationalError, UnknownFault
 from signer_nodes.adapters import worker_child, worker_keys
 from signer_nodes.hsm.envelope import open_blob
 from signer_nodes.mpc.rounds import Progress, Rounds
@@ -45,6 +45,7 @@ class MachineRun:
         self._inbox: dict[int, deque[bytes]] = {peer: deque() for peer in job.peers}
         self._outbox: asyncio.Queue[tuple[int, bytes] | None] = asyncio.Queue()
         self._told: Told | None = None
+        self._ending = False
         self._end: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
         late = f"the worker took more than {timeout_s} s: a peer is silent"
         loop = asyncio.get_running_loop()
@@ -74,7 +75,8 @@ class MachineRun:
             call(error)
 
     def cancel(self) -> None:
-        self._fail(OperationalError("the worker ended without a result: run it again"))
+        if not self._ending:
+            self._fail(OperationalError("the worker ended without a result: run it again"))
 
     def _take(self, sender: int, payload: bytes) -> None:
         if self._end.done():
@@ -86,11 +88,12 @@ class MachineRun:
             if progress.result is not None:
                 self._end.set_result(_outcome(self._job, progress.result))
                 self._close()
-        except ProtocolError as error:
-            if isinstance(error, FaultyParticipant) and self._told is not None:
+        except FaultyParticipant as error:
+            self._ending = True
+            if self._told is not None:
                 self._told(error)
             self._fail(error)
-        except OperationalError as error:
+        except (UnknownFault, OperationalError) as error:
             self._fail(error)
         except Exception as error:  # noqa: BLE001 - as the worker program does, which then ends
             self._fail(OperationalError(f"the worker failed by {type(error).__name__}: report it"))

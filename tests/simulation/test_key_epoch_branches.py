@@ -124,6 +124,31 @@ async def test_what_was_made_in_the_epoch_of_a_branch_that_was_left_is_gone(shel
     await house.down()
 
 
+async def test_a_node_that_has_not_heard_of_the_epoch_refuses_presignatures_of_it_at_once(
+    shelf: Shelf,
+) -> None:
+    """Else each would wait for the other in a session of its own."""
+    house = await shelf.take(REFRESH)
+    await house.up()
+    body, signed = await house.agree("refresh", *PARTIES)
+    await house.replicate()
+    before = house.book.fork()
+    house.book.write("key", body, signatures=signed)
+    await house.append(ALONE)
+
+    async with asyncio.timeout(5):
+        with pytest.raises(Refused, match=r"in epoch 0 by this node's log, not in 1"):
+            await house.presign(*PARTIES[:2])
+        after, house.book = house.book, before
+        with pytest.raises(Refused, match=r"in epoch 1 by this node's log, not in 0"):
+            await house.presign(*PARTIES[:2])
+    house.book = after
+    await house.replicate()
+    await house.pay_by_all()
+
+    await house.down()
+
+
 async def test_a_run_that_ends_after_its_epoch_has_begun_leaves_nothing(shelf: Shelf) -> None:
     house = await shelf.take(REFRESH)
     await house.up()

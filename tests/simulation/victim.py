@@ -95,6 +95,7 @@ class Victim:
             peers=cast("Peers", self.wire),
             workers=workers,
             pool=self.pool,
+            quorum_size=lambda: self.book.state.size,
         )
 
     async def generate(self, attempt: int) -> None:
@@ -131,7 +132,7 @@ class Victim:
 
     async def presign(self, batch_id: int, peer: str = ATTACKER) -> tuple[tuple[bytes, bytes], ...]:
         """The coordinator's order for one batch with one peer."""
-        return await self.sessions.presign(KEY, (VICTIM, peer), batch_id=batch_id, batch=BATCH)
+        return await self.sessions.presign(KEY, (VICTIM, peer), epoch=0, batch_id=batch_id, batch=BATCH)
 
     def guess(self, guesses: Mapping[bytes, Mapping[int, int]], *, repeated: int = 1) -> None:
         """The attacker answers round 1 of each of these sessions with a guess of bits of Δ."""

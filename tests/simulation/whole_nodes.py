@@ -8,7 +8,7 @@ them can go wrong: it fails, or the node is killed just before it or just after 
 import asyncio
 import inspect
 import threading
-from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,6 +17,7 @@ from typing import Any, Final, Protocol, TypeVar, cast
 from policy.errors import OperationalError, ProtocolError
 from policy.log.merkle import leaf_hash
 from policy.roster import COORDINATOR, Roster
+from policy.state import KeyRecord
 from signer_nodes.adapters.store import NodeStore
 from signer_nodes.api import node_pb2 as pb
 from signer_nodes.api.boot_statement import BootStatement
@@ -26,6 +27,7 @@ from signer_nodes.key_sessions import KeySessions
 from signer_nodes.node_log import NodeLog, RolledBack
 from signer_nodes.presignatures import PresignaturePool
 from signer_nodes.runtime import NodeRuntime, Parts
+from signer_nodes.schnorr_wire import FinishItem, Unsigned
 from signer_nodes.signing import Signer
 from signer_nodes.witness import Identity
 from tests.simulation.cluster import SKEW_MS, SimNode
@@ -38,6 +40,11 @@ T = TypeVar("T")
 Post = Callable[[str, bytes], Awaitable[bytes]]
 STARTS_MAX: Final = 4
 OF_COORDINATOR: Final = Caller(COORDINATOR, Role.COORDINATOR)
+
+
+def no_schnorr(key: KeyRecord, items: Sequence[FinishItem]) -> tuple[bytes | Unsigned, ...]:
+    """The keys here are for ECDSA."""
+    raise NotImplementedError
 
 
 class Life:
@@ -130,7 +137,7 @@ class Mortal:
                 return Mortal("Run", answer, self._life)
 
             return later
-        if not callable(member):
+        if not callable(member) or kind == "Run.cancel":  # a worker ends with its node anyway
             return member
 
         def call(*arguments: Any, **options: Any) -> Any:
@@ -278,7 +285,7 @@ class Node:
         log = NodeLog(identity, hsm, store=store, skew_ms=SKEW_MS)
         log.load()
         self.pool = PresignaturePool()
-        signer = Signer(self.name, log, hsm, store, self.pool)
+        signer = Signer(self.name, log, hsm, store, self.pool, no_schnorr)
         peers = cast("Any", Mortal("Peers", Lines(self, self.network), life))
         workers = cast("Any", Mortal("Workers", self.machines, life))
         self.keys = KeySessions(
@@ -290,6 +297,7 @@ class Node:
             peers=peers,
             workers=workers,
             pool=self.pool,
+            quorum_size=lambda: (store.quorum() or (0, b""))[0],
         )
         parts = Parts(log, signer, store, peers, self.keys, self.boot, self.roster, self.clock_ms)
         self.runtime = runtime = NodeRuntime(parts)

@@ -6,7 +6,7 @@ its gate's caution) is tested where it lives.
 
 import hashlib
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -36,6 +36,7 @@ from policy.log.merkle import frontier_at, leaf_hash, leaf_reader
 from policy.log.note import Note
 from policy.roster import parse_roster, verify_statement
 from policy.state import Job, JobStatus
+from signer_nodes.key_changes import Order, Plan, plan
 from signer_nodes.mpc.curve import Q, base_mul
 from signer_nodes.mpc.ecdsa import partial_signature
 from signer_nodes.mpc.presignature import Presignature, presignature_id, rho_commitment
@@ -185,34 +186,35 @@ class Dealer:
         self._random = random.Random(f"dealer {self.seed}")
         self.secret = self._random.randrange(1, Q)
 
-    def key_body(self) -> Json:
-        """The body of the key's entry; the shares' public halves are not looked at by anybody here."""
+    def key_body(self, planned: Plan, attempt: int) -> Json:
+        """The body of the entry of a key's epoch; nobody here looks at the shares' public halves."""
         point = base_mul(self.secret)
         return {
             "origin": ORIGIN,
-            "key": KEY,
-            "epoch": 0,
-            "suite": "dkls23-secp256k1",
-            "change": "generate",
-            "dealers": list(NODES),
-            "min_signers": 2,
-            "participants": list(NODES),
+            "key": planned.key_id,
+            "epoch": planned.epoch,
+            "suite": planned.suite,
+            "change": planned.change,
+            "dealers": list(planned.dealers),
+            "min_signers": planned.min_signers,
+            "participants": list(planned.participants),
             "group_key": point.hex(),
             "chain_code": "22" * 32,
-            "public_shares": [point.hex() for _ in NODES],
-            "transcript": "33" * 32,
+            "public_shares": [point.hex() for _ in planned.participants],
+            "transcript": hashlib.sha256(f"{planned.epoch} {attempt}".encode()).hexdigest(),
         }
 
-    def deal(self, signers: tuple[str, ...], batch_id: int, batch: int) -> list[dict[str, Presignature]]:
-        """The same batch to whoever of ``signers`` asks."""
-        if (signers, batch_id) not in self.dealt:
+    def deal(self, signers: Mapping[str, int], batch_id: int, batch: int) -> list[dict[str, Presignature]]:
+        """The same batch to whoever of ``signers`` asks; each comes with its party number."""
+        of = tuple(signers), batch_id
+        if of not in self.dealt:
             session = self._random.randbytes(32)
-            self.dealt[signers, batch_id] = [self._one(signers, session, b) for b in range(batch)]
-        return self.dealt[signers, batch_id]
+            self.dealt[of] = [self._one(signers, session, b) for b in range(batch)]
+        return self.dealt[of]
 
-    def _one(self, signers: tuple[str, ...], session: bytes, b: int) -> dict[str, Presignature]:
+    def _one(self, signers: Mapping[str, int], session: bytes, b: int) -> dict[str, Presignature]:
         source = self._random
-        parties = [NODES.index(name) + 1 for name in signers]
+        parties = list(signers.values())
         r = source.randrange(1, Q)
         phis = [source.randrange(Q) for _ in signers]
         phi = sum(phis) % Q
@@ -244,7 +246,10 @@ class Dealer:
 
 
 class FakeNode:
-    """One cosigner. For tests: ``down`` (no answer), ``mute`` (no partials), ``idle`` (no presignatures)."""
+    """One cosigner. For tests: ``down`` (no answer), ``mute`` (no partials), ``idle`` (no presignatures).
+
+    ``orders`` are those for changes of the key, and ``before_change`` may fail one.
+    """
 
     def __init__(self, name: str, dealer: Dealer) -> None:
         self.name = name
@@ -261,6 +266,8 @@ class FakeNode:
         self.note: Note | None = None
         self.appends: list[tuple[int, tuple[bytes, ...], bytes]] = []
         self.before_append: Callable[[], None] = lambda: None
+        self.orders: list[KeyOrder] = []
+        self.before_change: Callable[[], None] = lambda: None
         self._dealer = dealer
         self._pool: dict[bytes, Presignature] = {}
         self._sent: dict[bytes, bytes] = {}
@@ -325,21 +332,29 @@ class FakeNode:
 
     async def change_key(self, order: KeyOrder) -> tuple[bytes, bytes]:
         self._check_up()
-        body = self._dealer.key_body()
+        self.orders.append(order)
+        asked = Order(order.key, order.change, order.attempt, order.dealers)
+        planned = plan(self.tip.state, asked, name=self.name)
+        self.before_change()
+        body = self._dealer.key_body(planned, order.attempt)
         return canonical(body), identity(self.name).sign(statement("keygen", body))
 
     async def import_offer(self, key: str, attempt: int) -> bytes:
         raise ProtocolError(f"{self.name} takes in no key from outside")
 
     async def presign(
-        self, key: str, signers: tuple[str, ...], *, batch_id: int, batch: int
+        self, key: str, signers: tuple[str, ...], *, epoch: int, batch_id: int, batch: int
     ) -> tuple[FreshPresignature, ...]:
         self._check_up()
         if self.idle:
             raise OperationalError(f"{self.name} makes no presignatures")
         if {str(ban["body"]["against"]) for ban in self.bans} & set(signers):  # type: ignore[index, call-overload]
             raise ProtocolError(f"{self.name} runs no session with one of {signers}")
-        mine = [shares[self.name] for shares in self._dealer.deal(signers, batch_id, batch)]
+        record = self.tip.state.keys.get(key)
+        if record is None or record.epoch != epoch:
+            raise ProtocolError(f"{self.name} has no {key} in epoch {epoch}")
+        parties = {name: record.index_of(name) for name in signers}
+        mine = [shares[self.name] for shares in self._dealer.deal(parties, batch_id, batch)]
         ids = [presignature_id(one.session, one.index) for one in mine]
         self._pool.update(zip(ids, mine, strict=True))
         return tuple(FreshPresignature(i, one.R) for i, one in zip(ids, mine, strict=True))
@@ -400,7 +415,17 @@ class FakeNode:
 
     async def status(self) -> bytes:
         self._check_up()
-        return canonical({"bans": self.bans})
+        return canonical({"bans": self.bans, "shreds": self._receipts()})
+
+    def _receipts(self) -> list[Json]:
+        """It has destroyed every epoch that is over."""
+        found: list[Json] = []
+        for key in self.tip.state.keys.values():
+            for epoch in range(key.epoch):
+                body: Json = {"origin": ORIGIN, "key": key.key, "epoch": epoch, "by": self.name}
+                signature = identity(self.name).sign(statement("shred", body))
+                found.append({"body": body, "signature": signature.hex()})
+        return found
 
     def ban(self, against: str) -> None:
         """Run no sessions with a peer any more, and say so in the status document."""
@@ -435,7 +460,8 @@ class FakeNode:
             presignature = self._pool.pop(job.presignatures[0])
             (signing,) = job.signings
             task = SigningTask(signing.message, signing.tweak, signing.public_key, job.job_id, 0)
-            parties = {NODES.index(name) + 1: rho for name, rho in rhos.items()}
+            record = self.tip.state.keys[job.key]
+            parties = {record.index_of(name): rho for name, rho in rhos.items()}
             self._sent[job.job_id] = partial_signature(presignature, rhos=parties, task=task).to_bytes()
         return PartialSignature(job.job_id, 0, self._sent[job.job_id])
 

@@ -164,7 +164,7 @@ async def test_a_cosigner_on_another_branch_is_brought_back(house: House, theirs
 
         stated = [branch for name in NODES for branch in house.nodes[name].stated]
         assert {(branch.q_size, branch.q_root) for branch in stated} == {(1, _root(other))}
-        assert house.nodes["witness"].log == house.nodes["node-a"].log
+        await until(lambda: house.nodes["witness"].log == house.nodes["node-a"].log)
 
 
 async def test_where_too_few_can_state_it_the_status_says_so_and_nobody_is_asked(house: House) -> None:

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import time
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from itertools import combinations
 from pathlib import Path
 from typing import cast
@@ -31,7 +32,7 @@ class Maker:
         self.boot = "1"
 
     async def presign(
-        self, key: str, signers: tuple[str, ...], *, batch_id: int, batch: int
+        self, key: str, signers: tuple[str, ...], *, epoch: int, batch_id: int, batch: int
     ) -> tuple[FreshPresignature, ...]:
         tag = f"{signers} {batch_id}".encode()
         return tuple(FreshPresignature((tag + bytes([i]))[-32:].rjust(32), bytes(33)) for i in range(batch))
@@ -39,7 +40,7 @@ class Maker:
 
 @contextlib.asynccontextmanager
 async def pools(
-    folder: Path, state: State, nodes: dict[str, Maker], *, sizes: PoolSizes = SIZES
+    folder: Path, state: State, nodes: dict[str, Maker], *, sizes: PoolSizes = SIZES, cosigned: int = 2
 ) -> AsyncIterator[Pools]:
     store = Store(f"sqlite:///{folder / 'custody.db'}")
     store.take_lease(0, 1)
@@ -51,7 +52,7 @@ async def pools(
         now_ms=lambda: time.time_ns() // 1_000_000,
         metrics=Metrics(),
     )
-    task = asyncio.create_task(made.run(lambda: state))
+    task = asyncio.create_task(made.run(lambda: state, lambda: cosigned))
     yield made
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)
@@ -127,13 +128,13 @@ class SlowMaker(Maker):
     most = 0
 
     async def presign(
-        self, key: str, signers: tuple[str, ...], *, batch_id: int, batch: int
+        self, key: str, signers: tuple[str, ...], *, epoch: int, batch_id: int, batch: int
     ) -> tuple[FreshPresignature, ...]:
         SlowMaker.under_way += 1
         SlowMaker.most = max(SlowMaker.most, SlowMaker.under_way)
         await asyncio.sleep(0.02)
         SlowMaker.under_way -= 1
-        return await super().presign(key, signers, batch_id=batch_id, batch=batch)
+        return await super().presign(key, signers, epoch=epoch, batch_id=batch_id, batch=batch)
 
 
 async def test_a_stock_below_its_low_mark_is_filled_to_its_high_mark_and_then_left(tmp_path: Path) -> None:
@@ -161,3 +162,32 @@ async def test_so_many_batches_are_under_way_at_once_and_one_a_set(tmp_path: Pat
         await until(lambda: all(stock >= 8 for _, stock in made.report()) and len(made.report()) == 3)
 
     assert SlowMaker.most == parallel * key.min_signers
+
+
+async def test_presignatures_of_a_new_epoch_are_ordered_once_it_is_cosigned(tmp_path: Path) -> None:
+    """Before that its nodes have not heard of it."""
+    state, key = world(2, 3)
+    nodes = {name: Maker() for name in key.participants}
+
+    async with pools(tmp_path, state, nodes, cosigned=key.index) as made:
+        await asyncio.sleep(0.1)
+        before = sum(stock for _, stock in made.report())
+    async with pools(tmp_path, state, nodes, cosigned=key.index + 1) as made:
+        await taken(made, state, key)
+
+    assert before == 0
+
+
+async def test_the_stock_of_an_epoch_that_is_over_is_dropped(tmp_path: Path) -> None:
+    state, key = world(2, 3)
+    nodes = {name: Maker() for name in key.participants}
+
+    async with pools(tmp_path, state, nodes) as made:
+        await taken(made, state, key)
+    refreshed = replace(state, keys=state.keys.set(key.key, replace(key, epoch=key.epoch + 1)))
+    async with pools(tmp_path, refreshed, nodes) as made:
+        await made.load(state)
+        loaded = {group.epoch for group, _ in made.report()}
+        await until(lambda: {group.epoch for group, _ in made.report()} == {key.epoch + 1})
+
+    assert key.epoch in loaded
