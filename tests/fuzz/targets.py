@@ -13,6 +13,7 @@ from cli.identities import parse_person_card
 from custody.branches import read_head
 from custody.ports import Head
 from policy import bip32, ledger
+from policy.addresses import is_address, is_address_somewhere, is_slot_account
 from policy.approval import parse_approval, parse_assertion, verify_assertion
 from policy.audit import parse_trust
 from policy.decode import bitcoin, evm, solana
@@ -173,6 +174,13 @@ def _envelope(data: bytes) -> None:
     open_envelope(X25519PrivateKey.from_private_bytes(bytes(31) + b"\x01"), data, info=b"fuzz")
 
 
+def _any_address(text: str) -> None:
+    for chain in ("evm:1", "bitcoin:regtest", "bitcoin:mainnet", "solana:localnet"):
+        is_address(chain, text)
+        is_slot_account(chain, text)
+    is_address_somewhere(text)
+
+
 def _fold(data: bytes) -> None:
     """Total: an entry that is no good is inert."""
     ledger.fold(seeds.book().state, data)
@@ -247,6 +255,12 @@ BYTES = [
     Target("officer", parse_officer, lambda: [seeds.officer().to_bytes()]),
     Target("dealt-share", DealtShare.from_bytes, lambda: [seeds.dealt_share()]),
     Target("nonces", NoncePair.from_bytes, lambda: [seeds.nonces()]),
+    Target(
+        "any-address",
+        _text(_any_address),
+        lambda: [b"bcrt1p" + b"q" * 52, b"11111111111111111111111111111111", b"0x" + b"ab" * 20],
+        errors=(),
+    ),
     Target("path", _text(bip32.parse_path), lambda: [b"m/0/7"]),
     Target("address", _text(bip32.parse_address), lambda: [b"0x" + b"ab" * 20]),
     Target("tile-path", _text(parse_tile_path), lambda: [b"tile/entries/x001/234.p/5", b"tile/0/067"]),

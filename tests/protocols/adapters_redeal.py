@@ -10,7 +10,7 @@ from dataclasses import replace
 from functools import cache, partial
 from itertools import combinations
 
-from policy.suites import FROST_SECP256K1
+from policy.suites import FROST_SECP256K1, suite_named
 from signer_nodes.mpc.dkg import KeygenParameters, KeygenResult
 from signer_nodes.mpc.groups import group_of
 from signer_nodes.mpc.imported import DealtShare, split, start_import
@@ -53,6 +53,7 @@ def table_of(found: Mapping[int, Layout], *tables: Table) -> Table:
 def refresh_protocol(t: int, n: int, suite: str = FROST_SECP256K1) -> Protocol:
     """All n nodes refresh their shares."""
     found = layouts.redeal(t, suite, deals=True, receives=True, pairs=True)
+    public = NAMED if suite_named(suite).pairwise else HARMLESS  # the pairs' part is for one receiver
     return Protocol(
         name=f"refresh {t} of {n} {suite}",
         parties=tuple(range(1, n + 1)),
@@ -60,7 +61,7 @@ def refresh_protocol(t: int, n: int, suite: str = FROST_SECP256K1) -> Protocol:
         layouts=found,
         table=table_of(found, REDEAL_TABLE, SETUP_TABLE),
         replayed={1: NAMED, 2: NAMED, 3: UNNAMED},
-        swapped={1: HARMLESS, 2: HARMLESS, 3: NAMED},
+        swapped={1: public, 2: public, 3: NAMED},
         conclude=partial(_conclude_refresh, t),
         cheats=partial(_refresh_cheats, t, n, suite),
     )
@@ -79,6 +80,7 @@ def reshare_protocol(suite: str = FROST_SECP256K1, *, dealing: bool = True) -> P
 
     attackers = DEALERS if dealing else (3, 4)
     found = {number: layout_of(number, attackers[-1], 4 if dealing else 3) for number in (1, 2, 3)}
+    public = NAMED if suite_named(suite).pairwise else HARMLESS  # the pairs' part is for one receiver
     return Protocol(
         name=f"reshare by a {'dealer' if dealing else 'receiver'} {suite}",
         parties=(1, 2, 3, 4),
@@ -86,7 +88,7 @@ def reshare_protocol(suite: str = FROST_SECP256K1, *, dealing: bool = True) -> P
         layouts=found,
         table=table_of(found, REDEAL_TABLE, SETUP_TABLE),
         replayed={1: NAMED, 2: NAMED, 3: UNNAMED},
-        swapped={1: HARMLESS, 2: HARMLESS, 3: NAMED},
+        swapped={1: public, 2: public, 3: NAMED},
         conclude=_conclude_reshare,
         cheats=partial(_reshare_cheats, suite) if dealing else lambda _attacker: {},
         layout_of=layout_of,

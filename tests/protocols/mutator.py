@@ -65,9 +65,10 @@ def attack_by_cheat(protocol: Protocol, attacker: int, cheat: Cheat) -> Outcome:
     return outcome
 
 
-def expected(protocol: Protocol, strike: Strike, *, malformed: bool) -> frozenset[Verdict]:
+def expected(protocol: Protocol, strike: Strike, victim: int, *, malformed: bool) -> frozenset[Verdict]:
     """How a victim of the strike may end; ``malformed`` says what the field that it got is."""
     last = strike.number == protocol.last
+    empty = not protocol.layout(strike.number, strike.attacker, victim)
     match strike.act:
         case Change():
             assert strike.target is not None
@@ -79,7 +80,7 @@ def expected(protocol: Protocol, strike: Strike, *, malformed: bool) -> frozense
             return frozenset({Verdict.WAITS})
         case Trick.CONTRADICT:  # too late when the first of the two ended the run
             return frozenset({Verdict.NAMED, Verdict.HARMLESS} if last else {Verdict.NAMED})
-        case Trick.NUMBER_NEXT | Trick.NUMBER_PAST if not protocol.layouts[strike.number]:
+        case Trick.NUMBER_NEXT | Trick.NUMBER_PAST if empty:
             return frozenset({Verdict.NAMED, Verdict.WAITS})  # two empty messages are the same
         case Trick.NUMBER_NEXT:
             return frozenset({Verdict.NAMED, Verdict.WAITS} if last else {Verdict.NAMED})
@@ -97,7 +98,7 @@ def judge(protocol: Protocol, strike: Strike, outcome: Outcome) -> None:
     for victim in outcome.victims:
         if ends[victim] is Verdict.WAITS and outcome.held_up(victim, strike.attacker):
             continue
-        allowed = expected(protocol, strike, malformed=victim in outcome.malformed)
+        allowed = expected(protocol, strike, victim, malformed=victim in outcome.malformed)
         assert ends[victim] in allowed, f"{strike}: party {victim} {ends[victim].value}: {outcome.errors}"
 
 
