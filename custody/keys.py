@@ -12,8 +12,7 @@ from policy.errors import OperationalError, ProtocolError
 from policy.keys import key_admission_gap
 from policy.state import KeyRecord, State
 
-QUORUM_TIMEOUT_S = 10.0
-LEVEL_TIMEOUT_S = 10.0
+WAIT_S = 10.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +26,7 @@ class Import:
 async def import_offers(parts: Parts, key: str) -> tuple[int, list[bytes]]:
     """The nodes' offers to take in an existing key: the attempt they are for, and one offer a node."""
     names = _parties(parts.sequencer.state, key, IMPORT, ())
-    await _ready(parts, names, f"an import of {key}")
+    await _ready(parts, names, what=f"import of {key}", wait_s=WAIT_S)
     attempt = parts.now_ms()
     try:
         offers = await asyncio.gather(*(parts.nodes[name].import_offer(key, attempt) for name in names))
@@ -36,8 +35,12 @@ async def import_offers(parts: Parts, key: str) -> tuple[int, list[bytes]]:
     return attempt, list(offers)
 
 
-async def change_key(parts: Parts, key: str, *, change: str, dealt: Import | None = None) -> Json:
+async def change_key(
+    parts: Parts, key: str, *, change: str, dealt: Import | None = None, wait_s: float = WAIT_S
+) -> Json:
     """Begin a key's next epoch by ``change``; the body of its entry. Raises ``OperationalError``.
+
+    The log gets ``wait_s`` to reach everybody beforehand, and the entry as long to be cosigned.
 
     When it raises, the key is in the epoch it was in, whatever the nodes had done, and may be changed again,
     unless the error says that the entry is in the log.
@@ -47,7 +50,7 @@ async def change_key(parts: Parts, key: str, *, change: str, dealt: Import | Non
     state = parts.sequencer.state
     dealers = _dealers(parts, state, key) if change == RESHARE else ()
     names = _parties(state, key, change, dealers)
-    await _ready(parts, names, f"{change} of {key}")
+    await _ready(parts, names, what=f"{change} of {key}", wait_s=wait_s)
     if dealt is None:
         order = KeyOrder(key, change, parts.now_ms(), dealers)
     else:
@@ -56,7 +59,7 @@ async def change_key(parts: Parts, key: str, *, change: str, dealt: Import | Non
     outcome = await parts.sequencer.log(Candidate("key", body, proof))
     if not outcome.accepted:
         raise OperationalError(f"{_still(parts, key)}: the log refuses what the nodes made: {outcome.reason}")
-    await _counts(parts, parts.sequencer.state.keys[key])
+    await _counts(parts, parts.sequencer.state.keys[key], wait_s)
     return body
 
 
@@ -86,7 +89,7 @@ async def _ask(node: Node, order: KeyOrder) -> tuple[bytes, bytes]:
         raise OperationalError(reason if node.name in reason else f"{node.name}: {reason}") from error
 
 
-async def _ready(parts: Parts, names: tuple[str, ...], what: str) -> None:
+async def _ready(parts: Parts, names: tuple[str, ...], *, what: str, wait_s: float) -> None:
     """Refuse, before anything begins, what would come to nothing: everybody has to be there, and level.
 
     A node that lacks the newest entries may know another epoch, or another policy, and the rest would wait
@@ -97,7 +100,7 @@ async def _ready(parts: Parts, names: tuple[str, ...], what: str) -> None:
     unknown = [name for name in names if name not in parts.nodes]
     gone = [name for name in names if name in parts.nodes and not parts.nodes[name].boot]
     for missing, hint in (
-        (strangers, "not in the roster: a change of the roster comes first"),
+        (strangers, "not in the roster any more: reshare the key to nodes that are"),
         (unknown, "not in this coordinator's configuration: add it under [nodes] and restart"),
         (gone, "not connected: start it; what is lost for good is replaced (docs/runbook-lost-node.md)"),
     ):
@@ -106,17 +109,17 @@ async def _ready(parts: Parts, names: tuple[str, ...], what: str) -> None:
                 f"{what} takes {', '.join(names)}, and {', '.join(missing)} is {hint}. Nothing has begun"
             )
     size = parts.sequencer.state.size
-    if behind := await parts.replication.behind(names, size, LEVEL_TIMEOUT_S):
+    if behind := await parts.replication.behind(names, size, wait_s):
         raise OperationalError(
             f"{what} takes {', '.join(names)}, and {', '.join(behind)} lacks entries of the log, which has "
             f"{size}: wait until status shows it level. Nothing has begun"
         )
 
 
-async def _counts(parts: Parts, record: KeyRecord) -> None:
+async def _counts(parts: Parts, record: KeyRecord, wait_s: float) -> None:
     """Wait until w cosigners have the entry: from then on the epoch cannot be taken back."""
     try:
-        await parts.replication.wait_quorum(record.index + 1, QUORUM_TIMEOUT_S)
+        await parts.replication.wait_quorum(record.index + 1, wait_s)
     except OperationalError as error:
         raise OperationalError(
             f"key {record.key}: epoch {record.epoch} is in the log, and counts once it is cosigned, which "

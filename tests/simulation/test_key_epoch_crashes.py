@@ -22,7 +22,7 @@ EFFECTS = (
     *("Hsm.create_", "Hsm.destroy_", "Hsm.sign_", "Hsm.write_", "Peers.send_", "Run.result", "Workers.start"),
     *("Store.add_", "Store.append", "Store.drop_", "Store.put_", "Store.set_"),
 )
-PAIRS = 60
+PAIRS = 30
 KILLS = (Way.KILLED_BEFORE, Way.KILLED_AFTER)
 
 
