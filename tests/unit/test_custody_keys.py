@@ -1,4 +1,4 @@
-"""A key's changes through the coordinator: what has to be there, what an error leaves, and paying meanwhile."""
+"""A key's changes through the coordinator: what they need, what an error leaves, and payments meanwhile."""
 
 import asyncio
 from pathlib import Path
