@@ -44,6 +44,7 @@ def _split(arguments: Namespace, offers: bytes) -> dict[str, bytes]:
         more += ["--chain-code", arguments.chain_code] if arguments.chain_code else []
         command = program(
             *(NODE, "split", "--offers", file.name, "--trust", arguments.trust),
+            *("--committee", arguments.committee),
             *("--secret-fd", str(arguments.secret_fd), *more),
         )
         done = subprocess.run(command, check=False, pass_fds=(arguments.secret_fd,), capture_output=True)

@@ -207,10 +207,11 @@ def _add_import(key: Commands) -> None:
         function="cli.keys:import_key",
         what="split an existing private key for the nodes; it is marked as imported for ever",
         example="quorumkeep key import old --as people/anna --trust treasury/trust.json "
-        "--secret-fd 3 3<secret.hex",
+        "--committee 2:node-a,node-b,node-c --secret-fd 3 3<secret.hex",
     )
     importing.add_argument("key", help="its name in the policy, which says that it is imported")
     importing.add_argument("--trust", required=True, help="the trust.json of genesis sign: whose nodes")
+    importing.add_argument("--committee", required=True, help="who is to hold it: 2:node-a,node-b,node-c")
     importing.add_argument("--secret-fd", required=True, type=int, help="descriptor with 64 hex digits")
     importing.add_argument("--seed", action="store_true", help="they are an Ed25519 seed, not a scalar")
     importing.add_argument("--chain-code", default="", help="the wallet's BIP 32 one, to keep addresses")

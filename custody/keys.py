@@ -13,6 +13,7 @@ from policy.keys import key_admission_gap
 from policy.state import KeyRecord, State
 
 WAIT_S = 10.0
+PAUSE_S = 0.05
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,30 +91,33 @@ async def _ask(node: Node, order: KeyOrder) -> tuple[bytes, bytes]:
 
 
 async def _ready(parts: Parts, names: tuple[str, ...], *, what: str, wait_s: float) -> None:
-    """Refuse, before anything begins, what would come to nothing: everybody has to be there, and level.
+    """Wait a moment until every party is there and level, and refuse, before anything begins, without one.
 
-    A node that lacks the newest entries may know another epoch, or another policy, and the rest would wait
-    for it in vain.
+    A run with one away costs all others its time limit, and a node that lacks the newest entries may know
+    another epoch or another policy: the others would wait for it in vain.
     """
-    roster = parts.sequencer.state.roster
-    strangers = [name for name in names if name not in roster.cosigners]
-    unknown = [name for name in names if name not in parts.nodes]
-    gone = [name for name in names if name in parts.nodes and not parts.nodes[name].boot]
-    for missing, hint in (
-        (strangers, "not in the roster any more: reshare the key to nodes that are"),
-        (unknown, "not in this coordinator's configuration: add it under [nodes] and restart"),
-        (gone, "not connected: start it; what is lost for good is replaced (docs/runbook-lost-node.md)"),
-    ):
-        if missing:
+    size, deadline_ms = parts.sequencer.state.size, parts.now_ms() + int(wait_s * 1000)
+    while found := _obstacle(parts, names, size):
+        missing, hint, passes = found
+        if not passes or parts.now_ms() >= deadline_ms:
             raise OperationalError(
-                f"{what} takes {', '.join(names)}, and {', '.join(missing)} is {hint}. Nothing has begun"
+                f"{what} takes {', '.join(names)}, and {', '.join(missing)} {hint}. Nothing has begun"
             )
-    size = parts.sequencer.state.size
-    if behind := await parts.replication.behind(names, size, wait_s):
-        raise OperationalError(
-            f"{what} takes {', '.join(names)}, and {', '.join(behind)} lacks entries of the log, which has "
-            f"{size}: wait until status shows it level. Nothing has begun"
-        )
+        await asyncio.sleep(PAUSE_S)
+
+
+def _obstacle(parts: Parts, names: tuple[str, ...], size: int) -> tuple[list[str], str, bool] | None:
+    """Who stands in the way of a run, what to do about it, and whether it may pass by itself."""
+    roster, nodes, followers = parts.sequencer.state.roster, parts.nodes, parts.replication.followers
+    if strangers := [name for name in names if name not in roster.cosigners]:
+        return strangers, "is not in the roster any more: reshare the key to nodes that are", False
+    if unknown := [name for name in names if name not in nodes]:
+        return unknown, "has no address here: add it under [nodes] and restart the coordinator", False
+    if gone := [name for name in names if not nodes[name].boot]:
+        return gone, "is not connected: start it, or replace it (docs/runbook-lost-node.md)", True
+    if behind := [name for name in names if (followers[name].size or 0) < size]:
+        return behind, f"lacks some of the {size} entries of the log: wait until status shows them", True
+    return None
 
 
 async def _counts(parts: Parts, record: KeyRecord, wait_s: float) -> None:

@@ -132,7 +132,7 @@ async def cancel(parts: Parts, errand: Errand) -> None:
         return
     if not waited_for or now < record.expires_ms:
         raise NotYet(max(now + POLL_SLOT_MS, record.expires_ms if waited_for else 0), record.error)
-    fees = await chain_of(parts, record.chain).cancel_fees(state.policy.cancel_fee_ceiling)
+    fees = await chain_of(parts, record.chain).cancel_fees(state.policy.cancel_ceiling(record.chain))
     tx = cancellation(record.chain, account=record.account, nonce=record.nonce, fees=fees)
     outcome = await reserve_job(parts, record, tx=tx, purpose=CANCEL)
     if not outcome.accepted:

@@ -87,7 +87,7 @@ async def _market(parts: Parts, record: RequestRecord, purpose: str, ceiling: in
 
 def _ceiling(state: State, record: RequestRecord, purpose: str) -> int:
     if purpose == CANCEL:
-        return state.policy.cancel_fee_ceiling
+        return state.policy.cancel_ceiling(record.chain)
     request = state.requests[record.request]
     given = [approval.fee_ceiling for approval in request.approvals if approval.slot == request.anchor]
     return min([fee_ceiling(state.policy, request.request), *given])

@@ -2,8 +2,9 @@
 
 What is checked, in this order: every tile against the entries and the root against the checkpoint;
 every entry by folding it, which verifies its signatures and recomputes its verdict; limits, added up
-again by a method of its own; that no signature repeats a nonce; the checkpoint's state digest; the
-log's signature and w cosignatures under the roster in force, and under the pinned keys if there are any.
+again by a method of its own; that no signature repeats a nonce or is of a burned job; the checkpoint's
+state digest; the log's signature and w cosignatures under the roster in force, and under the pinned keys
+if there are any.
 
 Whoever writes the log can write nonsense into it: such an entry is inert, and a log that holds some is
 not bad for that. A claimed verdict that differs from the recomputed one is counted in ``mismatches``;
@@ -35,7 +36,7 @@ from policy.log.checkpoint import (
 from policy.log.merkle import Frontier, leaf_hash
 from policy.log.tiles import TILE_WIDTH, Read, TilePath, audit_tiles, decode_bundle, read_entries
 from policy.roster import COSIGNERS_MAX, KEY_BYTES
-from policy.state import Outcome, State
+from policy.state import JobStatus, Outcome, State
 
 CHECKPOINT_PATH = "checkpoint"
 NOTE_BYTES_MAX = CHECKPOINT_BYTES_MAX + 64 * 1024
@@ -278,7 +279,7 @@ def _fold_one(run: _Run, index: int, data: bytes) -> None:
         return
     _check_claim(run, index, timed, outcome)
     if isinstance(timed.entry, SignatureEntry):
-        _check_nonce(run, index, timed.entry)
+        _check_signature(run, index, timed.entry)
     if isinstance(timed.entry, ReserveEntry) and outcome.accepted:
         _check_limits(run, index, outcome.subject)
 
@@ -310,8 +311,12 @@ def _check_limits(run: _Run, index: int, job: bytes) -> None:
         raise Bad(index, why)
 
 
-def _check_nonce(run: _Run, index: int, entry: SignatureEntry) -> None:
-    """Any two valid signatures with one nonce give the key away, whatever the fold made of the second."""
+def _check_signature(run: _Run, index: int, entry: SignatureEntry) -> None:
+    """What a valid signature proves, whatever the fold made of it.
+
+    Any two with one nonce give the key away; one of a burned job, whose limit was given back, was made by
+    signers of whom each had stated that it never would.
+    """
     job = run.state.jobs.get(entry.job)
     if job is None or entry.index >= len(job.signings):
         return
@@ -321,6 +326,9 @@ def _check_nonce(run: _Run, index: int, entry: SignatureEntry) -> None:
     signed = (signing.message, signing.public_key)
     if run.nonces.setdefault(signatures.nonce(entry.signature), signed) != signed:
         raise Bad(index, "the signature repeats a nonce: the key can be computed from both, retire it now")
+    if job.status is JobStatus.BURNED:
+        signers = ", ".join(job.signers)
+        raise Bad(index, f"the signature is of a burned job: {signers} stated never to sign it")
 
 
 # The checkpoint's signatures.

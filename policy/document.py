@@ -168,6 +168,15 @@ class Policy:
     limits: tuple[Limit, ...]
     cancel_fee_ceiling: int
 
+    def cancel_ceiling(self, chain: str) -> int:
+        """The most a cancellation may cost on a chain, in its smallest unit; 0 on one the policy has not.
+
+        ``cancel_fee_ceiling`` is one number for all chains: what is a small fee in wei is all there is in
+        satoshi. So the chain's own ceiling holds as well.
+        """
+        known = self.chains.get(chain)
+        return min(self.cancel_fee_ceiling, known.fee_ceiling) if known else 0
+
     def asset_at(self, chain: str, contract: str | None) -> Asset | None:
         """The asset a decoded transaction moves, or None for one this policy does not know."""
         found = (

@@ -186,6 +186,7 @@ def _activate(state: State, change: PendingChange) -> State:
         if change.kind == "policy":
             policy = parse_policy(change.document)
             check_coherent(state.roster, policy)
+            _check_keys_kept(state, policy)  # a key may have been made while the change waited
             changed = replace(
                 state,
                 policy_document=change.document,
@@ -195,7 +196,7 @@ def _activate(state: State, change: PendingChange) -> State:
             return recount_all(_without_approvals(changed, frozenset()))
         roster = parse_roster(change.document)
         check_coherent(roster, state.policy)
-    except MalformedError:
+    except (MalformedError, Inert):
         return state
     same = (n for n, operator in roster.operators.items() if state.roster.operators.get(n) == operator)
     changed = replace(

@@ -22,7 +22,7 @@ def admit_key(state: State, entry: e.KeyEntry) -> tuple[State, bytes]:
         raise Inert(f"the policy has no key {entry.key}")
     before = state.keys.get(entry.key)
     if before is None:
-        _check_first(entry, wanted)
+        _check_first(state, entry, wanted)
     else:
         _check_next(entry, wanted, before)
     if len(entry.public_shares) != len(entry.participants):
@@ -85,12 +85,16 @@ def key_admission_gap(state: State, record: KeyRecord) -> str:
     return f"the policy wants {wanted.min_signers} of {', '.join(wanted.participants)}: reshare it"
 
 
-def _check_first(entry: e.KeyEntry, wanted: Key) -> None:
+def _check_first(state: State, entry: e.KeyEntry, wanted: Key) -> None:
     if entry.change not in (e.GENERATE, e.IMPORT) or entry.epoch != 0:
         raise Inert(f"key {entry.key} does not exist yet: it is generated or imported, in epoch 0")
     if wanted.imported != (entry.change == e.IMPORT):
         raise Inert(f"the policy does not say of key {entry.key} that it is to be {entry.change}ed")
     _check_wanted(entry, wanted)
+    # By another name, a key's accounts would stand under two wallets, which a policy is refused for.
+    same = [key.key for key in state.keys.values() if key.group_key == entry.group_key]
+    if same:
+        raise Inert(f"key {entry.key} has the group key of {same[0]}: one key has one name")
     dealers = entry.participants if entry.change == e.GENERATE else ()
     if entry.dealers != dealers:
         raise Inert(f"a key that is {entry.change}ed has {len(dealers)} dealers, got {len(entry.dealers)}")

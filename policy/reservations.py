@@ -308,7 +308,7 @@ def _approvals(state: State, draft: Draft, *, time_ms: int) -> tuple[tuple[str, 
 
 def _judge_cancel(state: State, draft: Draft, *, time_ms: int) -> Verdict:
     """A cancellation needs no approval, but its fee is bounded and counts like any other."""
-    ceiling = state.policy.cancel_fee_ceiling
+    ceiling = state.policy.cancel_ceiling(draft.anchor.chain)
     if draft.fee_max > ceiling:
         return denied("fee-ceiling", f"a cancellation may cost {ceiling}, this one up to {draft.fee_max}")
     request_id = draft.request.request_id

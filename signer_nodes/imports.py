@@ -126,6 +126,24 @@ def verified_offers(data: bytes, trust: Trust) -> tuple[Offer, ...]:
     return tuple(offers)
 
 
+def check_committee(offers: Sequence[Offer], committee: str) -> None:
+    """Refuse offers of another committee than the dealer wants the key with: ``2:node-a,node-b,node-c``.
+
+    The nodes' word is not enough: a few corrupt ones could offer themselves as the whole committee, and
+    the coordinator hide the offers of the others. Raises ``OperationalError``.
+    """
+    number, _, names = committee.partition(":")
+    wanted = tuple(sorted(names.split(",")))
+    if not number.isdecimal() or "" in wanted or len(set(wanted)) != len(wanted):
+        raise OperationalError(f"{committee[:200]!r} is no committee: give one like 2:node-a,node-b,node-c")
+    first = offers[0]
+    if (first.min_signers, tuple(sorted(first.participants))) != (int(number), wanted):
+        raise OperationalError(
+            f"the offers are for {first.min_signers} of {', '.join(first.participants)}, "
+            "not the committee you gave: stop, and compare it with the policy in force"
+        )
+
+
 def _verified(body: Json, signature: bytes, known: Mapping[str, bytes]) -> Offer:
     offer = parse_offer(body)
     key = known.get(offer.node)

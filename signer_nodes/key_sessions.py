@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from policy.encoding import Json, canonical, statement, tagged_hash
-from policy.entries import IMPORT
+from policy.entries import IMPORT, RESHARE
 from policy.errors import FaultyParticipant, InvariantError, OperationalError
 from policy.state import KeyRecord, State
 from policy.suites import suite_named
@@ -45,12 +45,16 @@ RUNS_KEPT_MAX: Final = 64
 CHANGE_TIMEOUT_S: Final = 60.0
 PRESIGN_TIMEOUT_S: Final = 30.0
 FINISH_TIMEOUT_S: Final = 10.0
+COSIGNED_PAUSE_S: Final = 0.05
 _LOG: Final = logging.getLogger(__name__)
 
 
 @dataclass(slots=True)
 class KeySessions:
-    """The key sessions of one node. ``state`` gives the latest fold of the log."""
+    """The key sessions of one node. ``state`` gives the latest fold of the log.
+
+    ``quorum_size`` gives how many of its entries w cosigners have, as far as this node knows.
+    """
 
     name: str
     boot_id: bytes
@@ -60,6 +64,8 @@ class KeySessions:
     peers: Peers
     workers: Workers
     pool: PresignaturePool
+    quorum_size: Callable[[], int]
+    cosigned_timeout_s: float = 10.0
     _runs: ProtocolRuns = field(init=False)
     _sealed: SealedKeys = field(init=False)
     _banned: set[tuple[str, str, int]] = field(default_factory=set)
@@ -69,6 +75,7 @@ class KeySessions:
     _batches: dict[tuple[str, tuple[str, ...]], int] = field(default_factory=dict)
     _attempts: dict[str, int] = field(default_factory=dict)
     _one_time_keys: OneTimeKeys = field(default_factory=OneTimeKeys)
+    _branches_left: int = 0
 
     def __post_init__(self) -> None:
         self._runs = ProtocolRuns(self.hsm, self.peers, self.workers)
@@ -80,7 +87,10 @@ class KeySessions:
         The epoch counts once the log holds the signatures of all parties over the same body; until then, and
         if that never comes, the key is as it was.
         """
-        planned = plan(self.state(), order, name=self.name)
+        state = self.state()
+        planned = plan(state, order, name=self.name)
+        if planned.change == RESHARE:
+            await self._wait_cosigned(state.size)
         if self._sealed.runs_kept(planned.key_id, planned.epoch) >= RUNS_KEPT_MAX:
             raise Refused("runs", f"{RUNS_KEPT_MAX} runs of {planned.key_id} wait for their entry already")
         self._take_attempt(order)
@@ -184,7 +194,21 @@ class KeySessions:
 
     def went_back(self) -> None:
         """Forget what was made of epochs that the log does not have after all: its branch was left."""
+        self._branches_left += 1
         self.pool.keep_epochs({key.key: key.epoch for key in self.state().keys.values()})
+
+    async def _wait_cosigned(self, size: int) -> None:
+        """Wait until w cosigners have the log up to ``size``, from which a resharing was planned.
+
+        Shares that were dealt cannot be taken back. So the policy that names the new committee must be the
+        one of the log, not of a branch that a coordinator shows to the dealers alone, without its veto.
+        """
+        branch, pauses = self._branches_left, round(self.cosigned_timeout_s / COSIGNED_PAUSE_S)
+        for _ in range(pauses):
+            if self.quorum_size() >= size and self._branches_left == branch:
+                return
+            await asyncio.sleep(COSIGNED_PAUSE_S)
+        raise Refused("cosigned", f"no quorum for the {size} entries that this follows from: try again")
 
     def _check_not_begun(self, planned: Plan) -> None:
         """Refuse a run that took so long that another one began its epoch: nothing of it is to be left."""

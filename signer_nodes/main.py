@@ -31,7 +31,7 @@ from signer_nodes.adapters.hardening import harden_process
 from signer_nodes.adapters.links import PeerLinks
 from signer_nodes.adapters.server import NodeServer
 from signer_nodes.adapters.store import NodeStore
-from signer_nodes.adapters.worker import WorkerTemplate, start_template
+from signer_nodes.adapters.worker import COMPUTING_ENVIRONMENT, WorkerTemplate, start_template
 from signer_nodes.api.boot_statement import BootStatement
 from signer_nodes.api.card import parse_card
 from signer_nodes.api.certificates import Credentials, PinnedIdentity, read_certificate, tls_key_hash
@@ -44,6 +44,7 @@ from signer_nodes.hsm.pins import pin_from_credential, pin_from_descriptor
 from signer_nodes.hsm.seal import SealProfile
 from signer_nodes.imports import (
     SECRET_LINE_BYTES_MAX,
+    check_committee,
     dealt_envelopes,
     read_chain_code,
     read_private_key,
@@ -137,6 +138,7 @@ def _parser() -> argparse.ArgumentParser:
     splitting = commands.add_parser("split", help="split a private key for the nodes that offered to")
     splitting.add_argument("--offers", type=Path, required=True, help="the nodes' offers")
     splitting.add_argument("--trust", type=Path, required=True, help="the trust.json of the deployment")
+    splitting.add_argument("--committee", required=True, help="who is to hold it: 2:node-a,node-b,node-c")
     splitting.add_argument("--secret-fd", type=int, required=True, help="descriptor with 64 hex digits")
     splitting.add_argument("--seed", action="store_true", help="they are an Ed25519 seed, not a scalar")
     splitting.add_argument("--chain-code", default="", help="the wallet's BIP 32 chain code (64 hex digits)")
@@ -228,12 +230,12 @@ def _doctor(options: argparse.Namespace) -> int:
 
 
 def _bench(options: argparse.Namespace) -> int:
-    from signer_nodes.bench import THREADS_VARIABLE, Effort, measure
+    from signer_nodes.bench import Effort, measure
 
-    if os.environ.get(THREADS_VARIABLE) != "1":  # it counts from the start of a process only
+    if not COMPUTING_ENVIRONMENT.items() <= os.environ.items():  # it counts from the start of a process only
         sys.stdout.flush()
         command = [sys.executable, "-P", "-m", "signer_nodes.main", *sys.argv[1:]]
-        os.execve(command[0], command, {**os.environ, THREADS_VARIABLE: "1"})  # noqa: S606 - no shell
+        os.execve(command[0], command, {**os.environ, **COMPUTING_ENVIRONMENT})  # noqa: S606 - no shell
     effort = Effort(4, 1) if options.quick else Effort(options.batch, options.repeat)
     figures = measure(effort, lambda line: print(line, file=sys.stderr, flush=True))
     lines = [f"{name:24} {json.dumps(figure)}" for name, figure in figures.items()]
@@ -246,6 +248,7 @@ def _split(options: argparse.Namespace) -> int:
     harden_process()
     trust = parse_trust(parse_canonical(options.trust.read_bytes(), bytes_max=ENTRY_BYTES_MAX))
     offers = verified_offers(options.offers.read_bytes(), trust)
+    check_committee(offers, options.committee)
     with os.fdopen(options.secret_fd, "rb") as source:
         private_key = read_private_key(source.read(SECRET_LINE_BYTES_MAX))
     chain_code = read_chain_code(options.chain_code) if options.chain_code else None
@@ -348,6 +351,7 @@ async def _serve(config: NodeConfig, hsm: Pkcs11Hsm, template: WorkerTemplate | 
             peers=links,
             workers=template,
             pool=pool,
+            quorum_size=lambda: (store.quorum() or (0, b""))[0],
         )
     signer = Signer(config.name, log, hsm, store, pool, _schnorr(keys))
     runtime = NodeRuntime(Parts(log, signer, store, links, keys, boot, roster, _clock_ms))

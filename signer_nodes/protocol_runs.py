@@ -20,6 +20,7 @@ from signer_nodes.worker_wire import Job, Outcome
 
 EARLY_BYTES_MAX: Final = 64 << 20
 EARLY_SESSIONS_MAX: Final = 64
+EARLY_COST_BYTES: Final = 128  # what keeping a message costs beyond its bytes: many empty ones count too
 RANDOMNESS_BYTES: Final = 32
 _LOG: Final = logging.getLogger(__name__)
 
@@ -50,18 +51,21 @@ class _Early:
     size: int = 0
 
     def put(self, session: bytes, payload: bytes) -> None:
-        while self.messages and (
-            self.size + len(payload) > EARLY_BYTES_MAX or len(self.messages) >= EARLY_SESSIONS_MAX
-        ):
-            if session in self.messages and len(self.messages) == 1:
-                break
-            self.take(next(key for key in self.messages if key != session))
+        """Keep a message; the oldest sessions make room. Raises ``Refused`` where one takes all of it."""
+        cost = len(payload) + EARLY_COST_BYTES
+        while session not in self.messages and len(self.messages) >= EARLY_SESSIONS_MAX:
+            self.take(next(iter(self.messages)))
+        while self.size + cost > EARLY_BYTES_MAX:
+            oldest = next((key for key in self.messages if key != session), None)
+            if oldest is None:
+                raise Refused("early", "too much of a session that has not begun here: wait for its start")
+            self.take(oldest)
         self.messages.setdefault(session, []).append(payload)
-        self.size += len(payload)
+        self.size += cost
 
     def take(self, session: bytes) -> list[bytes]:
         messages = self.messages.pop(session, [])
-        self.size -= sum(len(payload) for payload in messages)
+        self.size -= sum(len(payload) + EARLY_COST_BYTES for payload in messages)
         return messages
 
 
@@ -118,7 +122,7 @@ class ProtocolRuns:
         """Carry a run's messages both ways until it ends."""
         sending = asyncio.create_task(self._send_all(session, running))
         try:
-            for sender, early in self._early.items():
+            for sender, early in tuple(self._early.items()):  # others may send while we deliver
                 number = running.number_of(sender)
                 for payload in early.take(session):
                     if number is not None:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from policy.encoding import Json, canonical
-from policy.errors import MalformedError
+from policy.errors import CallerError, MalformedError
 from policy.fields import Fields
 from policy.schnorr import SchnorrTask
 from signer_nodes.worker_frames import (
@@ -179,15 +179,18 @@ def _item_document(item: FinishItem) -> bytes:
 def _parse_item(parts: Sequence[bytes]) -> FinishItem:
     fields = Fields(parse_document(parts[0]), "finish item")
     root = fields.nested("merkle_root")
-    task = SchnorrTask(
-        suite=fields.name("suite"),
-        message=parts[1],
-        group_key=fields.hex("group_key", length_max=POINT_BYTES),
-        tweak=fields.amount("tweak"),
-        merkle_root=root.hex("hash", length_max=32) if root.has("hash") else None,
-        job_id=fields.hex("job", length=32),
-        index=fields.integer("index"),
-    )
+    try:
+        task = SchnorrTask(
+            suite=fields.name("suite"),
+            message=parts[1],
+            group_key=fields.hex("group_key", length_max=POINT_BYTES),
+            tweak=fields.amount("tweak"),
+            merkle_root=root.hex("hash", length_max=32) if root.has("hash") else None,
+            job_id=fields.hex("job", length=32),
+            index=fields.integer("index"),
+        )
+    except CallerError as error:
+        raise MalformedError(f"finish item: {error}") from error
     openings = fields.objects("openings", _read_opening, count_max=PARTIES_MAX)
     root.done()
     fields.done()

@@ -220,6 +220,8 @@ class Signer:
         places = list(enumerate(job.presignatures))
         if not all(self.pool.bound_to(item, job.job_id, index=index) for index, item in places):
             raise Refusal("presignature", "this node does not hold the job's presignature any more")
+        for index, item in places:
+            self._check_lengths(item, openings[index])
         held = tuple(self.pool.take(item, job.job_id, index=index) for index, item in places)
         key = self._key(job)
         numbered = tuple(
@@ -227,6 +229,13 @@ class Signer:
             for index in indices
         )
         return _Ready(job, key, held, numbered)
+
+    def _check_lengths(self, identifier: bytes, openings: Mapping[str, bytes]) -> None:
+        """Refuse before anything is used up: jobs that have done no wrong share a worker with this one."""
+        mine = self.pool.find(identifier)
+        for signer, opening in openings.items():
+            if mine is None or len(opening) != len(mine.opening):
+                raise Refusal("openings", f"the opening given as {signer}'s has {len(opening)} bytes")
 
     def _compute(self, ready: Sequence["_Ready"]) -> "list[list[Mark] | Declined]":
         """Marks with the partial signatures of each job, or why there are none."""

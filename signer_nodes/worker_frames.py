@@ -22,6 +22,7 @@ FILE_KEY_BYTES: Final = 32
 POINT_BYTES: Final = 33
 
 READY: Final = b"ready"
+BUSY: Final = b"b"
 RUN: Final = b"run"
 DELIVER: Final = b"deliver"
 SEND: Final = b"send"

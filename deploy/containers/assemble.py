@@ -33,6 +33,7 @@ NODE_DISTRIBUTIONS: Final = (
     "numpy",
     "protobuf",
     "pycryptodome",
+    "pynacl",
     "python-pkcs11",
     "rfc8785",
     "rlp",

@@ -25,6 +25,13 @@ from signer_nodes.worker_wire import Job, Outcome
 
 RANDOMNESS_BYTES: Final = 32
 START_TIMEOUT_S: Final = 60.0
+COMPUTING_ENVIRONMENT: Final = {
+    "OPENBLAS_NUM_THREADS": "1",
+    "MALLOC_MMAP_THRESHOLD_": str(32 << 20),
+    "MALLOC_TRIM_THRESHOLD_": str(256 << 20),
+}
+"""One thread; and the C library keeps what is freed: a worker that gives memory back only to fetch it anew
+takes about a twentieth more time, and it ends soon anyway."""
 _PROGRAM: Final = "signer_nodes.adapters.worker_child"
 _ROOT: Final = Path(__file__).resolve().parents[2]
 _Message = tuple[int, bytes]
@@ -182,6 +189,8 @@ class WorkerTemplate:
                 answer, handles, _flags, _address = socket.recv_fds(self._control, 1, 1)
         except OSError as error:
             raise OperationalError("the worker template is gone: restart the node") from error
+        if answer == frames.BUSY:
+            raise OperationalError("the machine has no process or memory for a worker now: try again later")
         if not answer or len(handles) != 1:
             raise OperationalError("the worker template is gone: restart the node")
         return handles[0]
@@ -193,7 +202,7 @@ def start_template() -> WorkerTemplate:
     Raises ``OperationalError`` when it does not come up; its own standard error says why.
     """
     mine, its = socket.socketpair()
-    environment = {"PYTHONPATH": str(_ROOT), "OPENBLAS_NUM_THREADS": "1", "PATH": os.defpath}
+    environment = {"PYTHONPATH": str(_ROOT), "PATH": os.defpath, **COMPUTING_ENVIRONMENT}
     with its:
         process = subprocess.Popen(
             [sys.executable, "-m", _PROGRAM, str(its.fileno())],

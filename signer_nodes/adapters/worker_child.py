@@ -177,7 +177,12 @@ def serve_template(control: socket.socket) -> None:
 
 
 def _fork(control: socket.socket, pipe: socket.socket) -> None:
-    pid = os.fork()
+    try:
+        pid = os.fork()
+    except OSError:  # no process to be had now: that ends this run, not the template
+        pipe.close()
+        control.sendall(frames.BUSY)
+        return
     if pid == 0:
         try:
             ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
@@ -186,7 +191,11 @@ def _fork(control: socket.socket, pipe: socket.socket) -> None:
         finally:
             os._exit(0)
     pipe.close()
-    handle = os.pidfd_open(pid)  # the worker waits for its job, so it is still there
+    try:
+        handle = os.pidfd_open(pid)  # the worker waits for its job, so it is there unless somebody killed it
+    except OSError:
+        control.sendall(frames.BUSY)
+        return
     socket.send_fds(control, [b"p"], [handle])
     os.close(handle)
 

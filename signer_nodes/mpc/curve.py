@@ -39,7 +39,6 @@ __all__ = [
     "add",
     "base_mul",
     "hash_to_point",
-    "invert_blinded",
     "mul_public",
     "mul_secret",
     "negate",
@@ -74,16 +73,6 @@ def shared_secret(point: bytes, x: int) -> bytes:
     if not lib.secp256k1_ecdh(GLOBAL_CONTEXT.ctx, digest, parse(point), factor(x), hasher, ffi.NULL):
         raise CallerError("libsecp256k1 refused a scalar in [1, Q)")
     return bytes(ffi.buffer(digest))
-
-
-def invert_blinded(x: int, blind: int) -> int:
-    """``1/x mod Q`` computed on ``x·blind``, so that the timing of the inversion says nothing of x.
-
-    ``blind`` is fresh, secret and uniform in ``[1, Q)``; ``x`` is in ``[1, Q)``.
-    """
-    if not (0 < x < Q and 0 < blind < Q):
-        raise CallerError("an inversion needs a value and a blind in [1, Q)")
-    return pow(x * blind % Q, -1, Q) * blind % Q
 
 
 def hash_to_point(digest: bytes) -> bytes:

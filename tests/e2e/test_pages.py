@@ -22,7 +22,8 @@ from tests.e2e.processes import running_with, secrets_shown
 
 pytestmark = pytest.mark.timeout(500)  # the fixture runs the whole pages; a busy machine is slower
 REPOSITORY = Path(__file__).resolve().parents[2]
-PAGES = [REPOSITORY / "docs" / name for name in ("setup.md", "administration.md", "runbook-lost-cosigner.md")]
+NAMES = ("setup.md", "administration.md", "runbook-lost-cosigner.md", "keys.md")
+PAGES = [REPOSITORY / "docs" / name for name in NAMES]
 DELAY_MS = 6000
 BLOCK = re.compile(r"^```sh\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 PORT = re.compile(r"(?<=127\.0\.0\.1:)\d+|(?<=--port )\d+")
@@ -102,11 +103,11 @@ def played(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Played]:
             process.wait()
 
 
-def test_the_pages_end_with_four_payments_settled_and_one_denied(played: Played) -> None:
+def test_the_pages_end_with_five_payments_settled_and_one_denied(played: Played) -> None:
     listed = played.run("quorumkeep", "request", "list", "--as", "people/bob", "--json")
 
     states = {r["body"]["idempotency_key"]: r["state"] for r in json.loads(listed.stdout)["requests"]}
-    assert states == {f"order-{n}": "denied" if n == 3 else "settled" for n in range(1, 6)}, listed
+    assert states == {f"order-{n}": "denied" if n == 3 else "settled" for n in range(1, 7)}, listed
 
 
 def test_a_freeze_said_why_nothing_was_signed_and_its_unfreeze_ended_it(played: Played) -> None:
@@ -119,10 +120,21 @@ def test_the_policy_of_the_quorum_is_in_force_and_the_vetoed_one_is_not(played: 
     vetoed = json.loads((played.folder / "generous-change.json").read_bytes())
     client = json.loads((played.folder / "treasury" / "client.json").read_bytes())
 
-    assert played.status["policy"] == document_hash("policy", changed["body"]["policy"]).hex()
+    in_force = json.loads((played.folder / "with-old-change.json").read_bytes())
+
+    assert in_force["body"]["previous"] == document_hash("policy", changed["body"]["policy"]).hex()
+    assert played.status["policy"] == document_hash("policy", in_force["body"]["policy"]).hex()
     assert played.status["pending"] == []
-    assert client["policy"] == changed["body"]["policy"]
-    assert vetoed["body"]["previous"] == played.status["policy"] and len(vetoed["signatures"]) == 2
+    assert client["policy"] == in_force["body"]["policy"]
+    assert vetoed["body"]["previous"] == in_force["body"]["previous"] and len(vetoed["signatures"]) == 2
+
+
+def test_the_key_is_in_its_next_epoch_and_another_is_taken_in(played: Played) -> None:
+    keys = {key["key"]: key for key in played.status["keys"]}
+
+    assert (keys["main"]["epoch"], keys["main"]["imported"]) == (1, False)
+    assert (keys["old"]["epoch"], keys["old"]["imported"]) == (0, True)
+    assert "key old, epoch 0: any 2 of node-a, node-b, node-c sign with it" in played.output
 
 
 def test_the_successor_follows_the_log_in_the_place_of_the_lost_witness(played: Played) -> None:

@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from policy.encoding import Json, canonical
 from policy.errors import CallerError, FaultyParticipant, UnknownFault
 from signer_nodes.mpc.rounds import RunState
-from tests.protocols.mutator import Protocol, transcript
+from tests.protocols.attack_model import Protocol
+from tests.protocols.mutator import transcript
 
 EDIT_BYTES = 6
 EDITS_MAX = 32

@@ -59,7 +59,8 @@ from tests.protocols.adapters_ecdsa import finish_protocol, presign_protocol
 from tests.protocols.adapters_frost import frost_protocol
 from tests.protocols.adapters_keys import dkg_protocol, setup_protocol
 from tests.protocols.adapters_redeal import import_protocol, refresh_protocol, reshare_protocol
-from tests.protocols.mutator import Protocol, transcript
+from tests.protocols.attack_model import Protocol
+from tests.protocols.mutator import transcript
 from tests.simulation.world import ORIGIN, authenticator, public_key
 from tests.unit import test_decode_bitcoin, test_decode_evm, test_decode_solana
 

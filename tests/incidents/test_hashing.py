@@ -16,10 +16,13 @@ REFERENCE = {"vole_reference.py"}  # computes the same as `vole`, for tests
 ENGINE = [path for path in sorted((ROOT / "signer_nodes/mpc").rglob("*.py")) if path.name not in REFERENCE]
 PUBLIC = [ROOT / "policy/ecdsa.py"]
 
-# SHA-512 of a tagged hash and a counter of fixed length, to have 512 bits; SHA-256 of one body for equality;
-# a seed of RFC 8032. The ciphersuites of ``policy`` hash as their standards say.
+# SHA-512 or SHA-256 of a tagged hash and parts of fixed length, SHA-256 of one string, a seed of RFC 8032.
+# The ciphersuites of ``policy`` hash as their standards say.
 PLAIN_HASHES = {
     ("vole.py", "sha512"),
+    ("vole.py", "sha256"),
+    ("extension.py", "sha256"),
+    ("points.py", "sha256"),
     ("zero.py", "sha512"),
     ("rounds.py", "sha256"),
     ("curve.py", "sha256"),

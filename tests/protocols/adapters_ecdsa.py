@@ -24,7 +24,7 @@ from signer_nodes.mpc.keyshare import KeyShare, PairState
 from signer_nodes.mpc.presign import Presignature, PresignParameters, PresignResult, start_presign
 from signer_nodes.mpc.rounds import Done, Rounds, Send, StepResult, blaming
 from tests.protocols import dealer, layouts
-from tests.protocols.mutator import Cheat, Protocol, Table, Verdict, seed_of
+from tests.protocols.attack_model import Cheat, Protocol, Table, Verdict, seed_of
 
 BATCH = 4
 NAMED, BANNED, UNNAMED, HARMLESS = Verdict.NAMED, Verdict.BANNED, Verdict.UNNAMED, Verdict.HARMLESS

@@ -17,7 +17,7 @@ from signer_nodes.mpc.keyshare import KeyShare
 from signer_nodes.mpc.nonces import NoncePair, make_nonces
 from signer_nodes.mpc.rounds import Done, Rounds, Send, StepResult
 from tests.protocols import frost_house, layouts
-from tests.protocols.mutator import Cheat, Protocol, Table, Verdict, seed_of
+from tests.protocols.attack_model import Cheat, Protocol, Table, Verdict, seed_of
 
 HARMLESS, NAMED, UNNAMED = Verdict.HARMLESS, Verdict.NAMED, Verdict.UNNAMED
 

@@ -16,8 +16,8 @@ from signer_nodes.mpc.keyshare import KeyShare, PairState
 from signer_nodes.mpc.rounds import Rounds
 from signer_nodes.mpc.setup import start_setup
 from tests.protocols import layouts
+from tests.protocols.attack_model import Cheat, Protocol, Table, Verdict, seed_of
 from tests.protocols.keys import give_their_key
-from tests.protocols.mutator import Cheat, Protocol, Table, Verdict, seed_of
 
 HARMLESS, NAMED, UNNAMED = Verdict.HARMLESS, Verdict.NAMED, Verdict.UNNAMED
 Start = Callable[[KeygenParameters, bytes], Rounds]

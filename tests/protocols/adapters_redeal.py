@@ -21,9 +21,9 @@ from signer_nodes.mpc.reshare import ReshareParameters, ReshareResult, start_res
 from signer_nodes.mpc.rounds import Rounds
 from tests.protocols import layouts
 from tests.protocols.adapters_keys import check_pairs
+from tests.protocols.attack_model import Cheat, Protocol, Table, Verdict, seed_of
 from tests.protocols.keys import KEY_ID, deal_key, give_their_key, names_of
 from tests.protocols.layouts import Layout
-from tests.protocols.mutator import Cheat, Protocol, Table, Verdict, seed_of
 
 HARMLESS, NAMED, UNNAMED = Verdict.HARMLESS, Verdict.NAMED, Verdict.UNNAMED
 DEALERS, NEW_COMMITTEE = (1, 2), (2, 3, 4)

@@ -19,21 +19,9 @@ from tests.protocols.adapters_ecdsa import finish_protocol, presign_protocol
 from tests.protocols.adapters_frost import frost_protocol
 from tests.protocols.adapters_keys import dkg_protocol, keygen_protocol, setup_protocol
 from tests.protocols.adapters_redeal import import_protocol, refresh_protocol, reshare_protocol
+from tests.protocols.attack_model import Change, Cheat, Protocol, Strike, Trick, Verdict
 from tests.protocols.layouts import Field, Layout, body_bytes, octets, placed
-from tests.protocols.mutator import (
-    Change,
-    Cheat,
-    Protocol,
-    Strike,
-    Trick,
-    TwoFaces,
-    Verdict,
-    attack,
-    attack_by_cheat,
-    judge,
-    judge_cheat,
-    transcript,
-)
+from tests.protocols.mutator import TwoFaces, attack, attack_by_cheat, judge, judge_cheat, transcript
 
 LIGHT = [
     dkg_protocol(2, 3),

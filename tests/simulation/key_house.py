@@ -245,6 +245,8 @@ class House:
         return body, signature_list({name: answer.signature for name, answer in answers.items()})
 
     async def _once(self, change: str, parties: tuple[str, ...], dealers: tuple[str, ...]) -> None:
+        if change == "reshare":
+            await self._replicated()  # a dealer waits for a quorum over what it follows
         body, signatures = await self.agree(change, *parties, dealers=dealers)
 
         async def log() -> None:

@@ -228,11 +228,12 @@ UNUSED = {
     "Chain.balance": "for people who look; nothing is decided by it",
     "Chain.check": "before the coordinator starts",
     "Node.close": "at the end of the process",
+    "Node.import_offer": "for the operator who imports a key; asked again by hand",
 }
 CASE_OF = {
     **dict.fromkeys(("Database.quorum_between", "Node.abandon", "Node.leave"), CASES[3]),
     "Database.set_aside_log": CASES[4],
-    "Node.leave_by_fork": CASES[5],
+    **dict.fromkeys(("Node.leave_by_fork", "Node.quorum"), CASES[5]),
     **dict.fromkeys(("Database.checkpoint_between", "Node.entries"), CASES[1]),
     **dict.fromkeys(
         (
@@ -242,7 +243,6 @@ CASE_OF = {
             "Database.release_slot",
             "Database.slot_is_waited_for",
             "Node.burn",
-            "Node.quorum",
         ),
         CASES[2],
     ),

@@ -95,6 +95,7 @@ class Victim:
             peers=cast("Peers", self.wire),
             workers=workers,
             pool=self.pool,
+            quorum_size=lambda: self.book.state.size,
         )
 
     async def generate(self, attempt: int) -> None:

@@ -297,6 +297,7 @@ class Node:
             peers=peers,
             workers=workers,
             pool=self.pool,
+            quorum_size=lambda: (store.quorum() or (0, b""))[0],
         )
         parts = Parts(log, signer, store, peers, self.keys, self.boot, self.roster, self.clock_ms)
         self.runtime = runtime = NodeRuntime(parts)

@@ -68,9 +68,9 @@ def policy(world: World, **changed: Any) -> dict[str, Any]:
 class SchnorrBook(Book):
     """One branch of such a log."""
 
-    def __init__(self, world: World) -> None:
+    def __init__(self, world: World, **changed: Any) -> None:
         super().__init__(world, start=False)
-        self.genesis(policy=policy(world))
+        self.genesis(policy=policy(world, **changed))
         self.key()
         for name, shares in SHARES.items():
             share = shares[1]

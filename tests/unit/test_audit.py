@@ -278,6 +278,18 @@ def test_a_repeated_nonce_is_named_though_the_fold_ignores_it() -> None:
     assert "repeats a nonce" in why
 
 
+def test_a_signature_of_a_burned_job_is_named_though_the_fold_ignores_it() -> None:
+    book = Book(WORLD)
+    job = book.reserve(book.request(10), nonce=0)
+    book.burn(job)
+    assert checked(published(book)).ok
+
+    book.sign(job)
+
+    assert not book.last.accepted
+    assert "burned job" in first_bad(checked(published(book)))[1]
+
+
 def test_a_log_without_an_effective_genesis_entry_is_refused() -> None:
     book = Book(WORLD, start=False)
     book.genesis(by=["ada"])

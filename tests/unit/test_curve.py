@@ -66,8 +66,6 @@ def test_no_product_with_an_unreduced_or_zero_scalar(x: int) -> None:
         lambda: curve.mul_secret(point, x),
         lambda: curve.mul_public(point, x),
         lambda: curve.shared_secret(point, x),
-        lambda: curve.invert_blinded(x, 5),
-        lambda: curve.invert_blinded(5, x),
     )
 
     for product in products:
@@ -136,11 +134,6 @@ def test_zero_is_a_scalar_only_where_it_may_be() -> None:
 def test_only_reduced_scalars_are_encoded(x: int) -> None:
     with pytest.raises(CallerError):
         curve.scalar_bytes(x)
-
-
-@given(scalars, scalars)
-def test_a_blinded_inverse_is_the_inverse(x: int, blind: int) -> None:
-    assert curve.invert_blinded(x, blind) * x % Q == 1
 
 
 # Source: BIP 324, ellswift_decode_test_vectors.csv, rows 1 and 2 (x coordinates).

@@ -155,10 +155,11 @@ async def test_a_change_begins_only_when_everybody_is_connected(
         for name in down:
             larger.nodes[name].down = True
 
-        reason = await refused(running, change)
+        with pytest.raises(OperationalError) as caught:
+            await change_key(running.parts, KEY, change=change, wait_s=0.1)
 
-        assert said in reason
-        assert reason.endswith("Nothing has begun")
+        assert said in str(caught.value)
+        assert str(caught.value).endswith("Nothing has begun")
         assert orders(larger) == before
         assert record(running).epoch == 0
 
@@ -170,7 +171,7 @@ async def test_a_node_that_nobody_has_told_the_coordinator_of_is_named(larger: H
     async with larger.running() as running:
         reason = await refused(running, "reshare")
 
-    assert "node-d is not in this coordinator's configuration: add it under [nodes]" in reason
+    assert "node-d has no address here: add it under [nodes]" in reason
 
 
 async def test_a_node_that_lacks_entries_is_waited_for_and_then_named(house: House) -> None:
@@ -182,7 +183,7 @@ async def test_a_node_that_lacks_entries_is_waited_for_and_then_named(house: Hou
         house.nodes["node-c"].before_append = fail
         await pay(running, "entries that node-c lacks")
         await until(lambda: running.parts.sequencer.state.size > 2)
-        with pytest.raises(OperationalError, match=r"node-c lacks entries of the log.*Nothing has begun"):
+        with pytest.raises(OperationalError, match=r"node-c lacks some of the.*Nothing has begun"):
             await change_key(running.parts, KEY, change="refresh", wait_s=0.1)
         begun = house.nodes["node-a"].orders[1:]
         later = asyncio.create_task(change_key(running.parts, KEY, change="refresh"))

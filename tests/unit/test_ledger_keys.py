@@ -155,12 +155,39 @@ def test_an_imported_key_is_marked_for_ever() -> None:
     assert record(book).imported
 
 
+def test_a_key_has_one_name() -> None:
+    keys = cast("dict[str, Any]", WORLD.policy()["keys"])
+    again = {**keys[KEY], "imported": True}
+    book = Book(WORLD, start=False)
+    book.genesis(policy=WORLD.policy(keys={**keys, "again": again}))
+    assert book.key().accepted
+
+    assert not book.key(key="again", change="import", dealers=[]).accepted
+    assert "one key has one name" in book.last.reason
+
+
 def test_no_policy_makes_another_suite_of_a_key(book: Book) -> None:
     other = {"suite": FROST_TAPROOT, "min_signers": 2, "participants": list(NODES)}
 
     book.change("policy", WORLD.policy(keys={KEY: other}, wallets={}, rules=[], limits=[]))
 
     assert not book.last.accepted
+
+
+def test_a_policy_that_waited_while_a_key_was_made_otherwise_is_dropped() -> None:
+    keys = cast("dict[str, Any]", WORLD.policy()["keys"])
+    book = Book(WORLD, start=False)
+    book.genesis()
+    before = book.state.policy_hash
+    book.change("policy", WORLD.policy(keys={KEY: {**keys[KEY], "imported": True}}))
+    assert book.last.accepted
+    assert book.key().accepted
+
+    book.advance(DAY_MS)
+    book.idle()
+
+    assert book.state.policy_hash == before
+    assert not book.state.pending
 
 
 def test_a_reservation_of_an_epoch_that_is_over_is_denied(book: Book) -> None:

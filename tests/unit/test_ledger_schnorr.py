@@ -178,6 +178,21 @@ def test_what_goes_back_into_the_wallet_cancels_an_expired_request(book: Schnorr
     assert rule_of(book) == "cancel"
 
 
+def test_a_cancellation_costs_no_more_than_its_chain_allows() -> None:
+    small_in_wei = {"fee_ceiling": str(10**16)}
+    book = SchnorrBook(WORLD, cancel=small_in_wei)
+    request = book.ask("btc", 20_000)
+    book.bitcoin(request)
+    book.advance(DAY_MS)
+    book.bitcoin(request, purpose=CANCEL, fee=10_001)
+
+    assert rule_of(book) == "fee-ceiling"
+
+    book.bitcoin(request, purpose=CANCEL, fee=10_000)
+
+    assert rule_of(book) == "cancel"
+
+
 @pytest.mark.parametrize(
     "paths", [("m/0/0",), ("m/0/1", "m/0/0"), ("m/0/0", "m/0/0"), ("m/0/0", "m/0/1", "m/0/0")]
 )
