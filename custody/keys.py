@@ -61,6 +61,7 @@ async def change_key(
     if not outcome.accepted:
         raise OperationalError(f"{_still(parts, key)}: the log refuses what the nodes made: {outcome.reason}")
     await _counts(parts, parts.sequencer.state.keys[key], wait_s)
+    await _tell(parts, names)
     return body
 
 
@@ -104,6 +105,18 @@ async def _ready(parts: Parts, names: tuple[str, ...], *, what: str, wait_s: flo
                 f"{what} takes {', '.join(names)}, and {', '.join(missing)} {hint}. Nothing has begun"
             )
         await asyncio.sleep(PAUSE_S)
+    await parts.replication.wait_quorum(size, wait_s)
+    await _tell(parts, names)
+
+
+async def _tell(parts: Parts, names: tuple[str, ...]) -> None:
+    """Tell the nodes what w cosigners have, which they hear in idle moments only.
+
+    Beforehand, since a resharing follows from nothing less; afterwards, so that they destroy the epoch that
+    is over. One that does not take it hears it later.
+    """
+    note = parts.replication.quorum.note
+    await asyncio.gather(*(parts.nodes[name].quorum(note) for name in names), return_exceptions=True)
 
 
 def _obstacle(parts: Parts, names: tuple[str, ...], size: int) -> tuple[list[str], str, bool] | None:

@@ -12,6 +12,7 @@ from custody.node_statements import unlogged
 from policy.encoding import Json, canonical, statement
 from policy.entries import KeyEntry, parse_entry, signature_list
 from policy.errors import OperationalError
+from policy.log.checkpoint import parse_checkpoint, parse_note
 from policy.state import KeyRecord
 from tests.unit.custody_cluster import (
     COSIGNERS,
@@ -230,6 +231,23 @@ async def test_an_entry_that_is_not_cosigned_yet_is_not_asked_for_again(house: H
         await running.until(await pay(running, "after"), "settled")
 
         assert record(running).epoch == 1
+
+
+async def test_the_nodes_hear_at_once_that_the_epoch_before_is_over(house: House) -> None:
+    """They destroy it then; in a busy log nobody would tell them otherwise."""
+    async with house.with_key() as running:
+        paying = asyncio.create_task(_pay_all_the_time(running))
+        await refresh(running)
+        heard = [parse_note(house.nodes[name].quorum_note, 10_000).body for name in NODES]
+        paying.cancel()
+
+        assert all(parse_checkpoint(body).size > record(running).index for body in heard)
+
+
+async def _pay_all_the_time(running: Running) -> None:
+    for number in range(1000):
+        await pay(running, f"busy {number}")
+        await asyncio.sleep(0.02)
 
 
 async def test_receipts_for_what_was_destroyed_are_logged_and_shown(house: House) -> None:
