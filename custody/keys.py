@@ -97,13 +97,14 @@ async def _ready(parts: Parts, names: tuple[str, ...], *, what: str, wait_s: flo
     A run with one away costs all others its time limit, and a node that lacks the newest entries may know
     another epoch or another policy: the others would wait for it in vain.
     """
-    size, deadline_ms = parts.sequencer.state.size, parts.now_ms() + int(wait_s * 1000)
+    size, pauses = parts.sequencer.state.size, round(wait_s / PAUSE_S)
     while found := _obstacle(parts, names, size):
         missing, hint, passes = found
-        if not passes or parts.now_ms() >= deadline_ms:
+        if not passes or not pauses:
             raise OperationalError(
                 f"{what} takes {', '.join(names)}, and {', '.join(missing)} {hint}. Nothing has begun"
             )
+        pauses -= 1
         await asyncio.sleep(PAUSE_S)
     await parts.replication.wait_quorum(size, wait_s)
     await _tell(parts, names)
