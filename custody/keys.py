@@ -60,7 +60,7 @@ async def change_key(
     outcome = await parts.sequencer.log(Candidate("key", body, proof))
     if not outcome.accepted:
         raise OperationalError(f"{_still(parts, key)}: the log refuses what the nodes made: {outcome.reason}")
-    await _counts(parts, parts.sequencer.state.keys[key], wait_s)
+    await _counts(parts, parts.sequencer.state.keys[key], wait_s=wait_s)
     await _tell(parts, names)
     return body
 
@@ -98,7 +98,7 @@ async def _ready(parts: Parts, names: tuple[str, ...], *, what: str, wait_s: flo
     another epoch or another policy: the others would wait for it in vain.
     """
     size, pauses = parts.sequencer.state.size, round(wait_s / PAUSE_S)
-    while found := _obstacle(parts, names, size):
+    while found := _obstacle(parts, names, size=size):
         missing, hint, passes = found
         if not passes or not pauses:
             raise OperationalError(
@@ -120,7 +120,7 @@ async def _tell(parts: Parts, names: tuple[str, ...]) -> None:
     await asyncio.gather(*(parts.nodes[name].quorum(note) for name in names), return_exceptions=True)
 
 
-def _obstacle(parts: Parts, names: tuple[str, ...], size: int) -> tuple[list[str], str, bool] | None:
+def _obstacle(parts: Parts, names: tuple[str, ...], *, size: int) -> tuple[list[str], str, bool] | None:
     """Who stands in the way of a run, what to do about it, and whether it may pass by itself."""
     roster, nodes, followers = parts.sequencer.state.roster, parts.nodes, parts.replication.followers
     if strangers := [name for name in names if name not in roster.cosigners]:
@@ -134,7 +134,7 @@ def _obstacle(parts: Parts, names: tuple[str, ...], size: int) -> tuple[list[str
     return None
 
 
-async def _counts(parts: Parts, record: KeyRecord, wait_s: float) -> None:
+async def _counts(parts: Parts, record: KeyRecord, *, wait_s: float) -> None:
     """Wait until w cosigners have the entry: from then on the epoch cannot be taken back."""
     try:
         await parts.replication.wait_quorum(record.index + 1, wait_s)
