@@ -149,6 +149,26 @@ async def test_a_node_that_has_not_heard_of_the_epoch_refuses_presignatures_of_i
     await house.down()
 
 
+@pytest.mark.parametrize("logged", range(3))
+async def test_any_of_the_runs_that_were_finished_may_be_the_one_that_is_logged(
+    logged: int, shelf: Shelf
+) -> None:
+    """A coordinator that lost the answers orders another run, and may find the first ones again."""
+    house = await shelf.take(REFRESH)
+    await house.up()
+    runs = [await house.agree("refresh", *PARTIES) for _ in range(3)]
+
+    house.book.write("key", runs[logged][0], signatures=runs[logged][1])
+    await house.replicate()
+
+    assert house.book.outcomes[-1].accepted
+    check_one_epoch_is_left(house)
+    await house.pay_by_all()
+    for body, signed in runs:
+        assert not house.book.write("key", body, signatures=signed).accepted
+    await house.down()
+
+
 async def test_a_run_that_ends_after_its_epoch_has_begun_leaves_nothing(shelf: Shelf) -> None:
     house = await shelf.take(REFRESH)
     await house.up()
