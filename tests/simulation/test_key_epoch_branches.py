@@ -9,12 +9,13 @@ from typing import Any
 
 import pytest
 
-from policy.encoding import Json, canonical
+from policy.encoding import INTEGER_MAX, Json, canonical
 from policy.entries import make_entry
 from policy.errors import OperationalError
 from policy.log.merkle import frontier_at, leaf_hash, leaf_reader
 from signer_nodes.api import node_pb2 as pb
 from signer_nodes.api.errors import Refused
+from signer_nodes.key_sessions import KeySessions
 from signer_nodes.witness import Branch
 from tests.simulation.cluster import note_of
 from tests.simulation.key_changes import REFRESH, Shelf, check_one_epoch_is_left
@@ -90,6 +91,29 @@ async def test_a_node_that_leaves_the_branch_of_a_change_still_has_the_old_epoch
     assert house.record.epoch == 1
     assert house.record.transcript != theirs.state.keys[KEY].transcript
     check_one_epoch_is_left(house)
+    await house.down()
+
+
+class Hasty(KeySessions):
+    """What we do not build: a node that destroys an epoch as soon as it sees the entry of the next one."""
+
+    def settle(self, quorum_size: int) -> None:
+        super().settle(INTEGER_MAX)
+
+
+async def test_a_node_that_destroys_without_a_quorum_has_nothing_left_on_the_other_branch(
+    shelf: Shelf,
+) -> None:
+    house = await shelf.take(REFRESH)
+    house.nodes[ALONE].sessions = Hasty
+    await house.up()
+    _, branch = await split(house, ALONE)
+    await leave(house, branch)
+    await house.replicate()
+
+    with pytest.raises(Refused, match="lost its share"):
+        await house.pay(*PARTIES[:2])
+
     await house.down()
 
 

@@ -13,6 +13,9 @@ from dataclasses import replace
 
 import pytest
 
+from policy.state import KeyRecord
+from signer_nodes.key_sessions import KeySessions
+from signer_nodes.sealed_keys import SealedKeys
 from tests.simulation.key_changes import CHANGES, REFRESH, REPLACE, Change, Shelf, check_one_epoch_is_left
 from tests.simulation.key_house import COORDINATOR, House
 from tests.simulation.node_faults import Fault, Way
@@ -29,9 +32,15 @@ KILLS = (Way.KILLED_BEFORE, Way.KILLED_AFTER)
 async def changed(
     shelf: Shelf, change: Change, faults: dict[str, Fault], *, forgetful: bool = False
 ) -> House:
-    """Play a change with these faults, and check all that must hold; the house, in which nobody runs."""
+    """Play a change with these faults in a house of its own; the house, in which nobody runs."""
     house = await shelf.take(change)
     house.forgetful, house.pays = forgetful, len(faults) < 2
+    await play(house, change, faults)
+    return house
+
+
+async def play(house: House, change: Change, faults: dict[str, Fault]) -> None:
+    """Play a change with these faults, and check all that must hold."""
     try:
         await house.up()
         house.faulty(faults)
@@ -46,7 +55,6 @@ async def changed(
     finally:
         await house.down()
         shutil.rmtree(house.folder)
-    return house
 
 
 async def points(shelf: Shelf, change: Change) -> dict[str, list[Fault]]:
@@ -109,6 +117,34 @@ async def test_a_change_survives_a_kill_of_a_node_after_every_call(
     assert len(houses) > 15
     assert all(house.nodes[name].faults.happened for house in houses)
     assert all(house.paid_meanwhile for house in houses)
+
+
+class DestroyThenNote(SealedKeys):
+    """What we do not build: it notes what it destroys only afterwards."""
+
+    def end_epochs_before(self, key: KeyRecord) -> None:
+        over = [epoch for epoch in self.hsm.sealing_epochs(key.key) if epoch < key.epoch]
+        for epoch in over:
+            self.hsm.destroy_sealing_key(key.key, epoch)
+        super().end_epochs_before(key)
+        self._note_ended(key.key, over)
+
+
+class Careless(KeySessions):
+    """A node that keeps its keys so."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self._sealed = DestroyThenNote(self.name, self.hsm, self.store)
+
+
+async def test_the_walk_finds_a_node_that_can_die_between_destroying_and_noting_it(shelf: Shelf) -> None:
+    house = await shelf.take(REFRESH)
+    house.nodes["node-2"].sessions = Careless
+    fault = Fault("Hsm.destroy_sealing_key", 1, Way.KILLED_AFTER)
+
+    with pytest.raises(AssertionError, match="node-2"):
+        await play(house, REFRESH, {"node-2": fault})
 
 
 async def test_a_refresh_survives_a_kill_of_the_coordinator_at_every_point(shelf: Shelf) -> None:
