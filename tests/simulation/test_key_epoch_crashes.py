@@ -13,9 +13,14 @@ from dataclasses import replace
 
 import pytest
 
+from policy.errors import OperationalError
 from policy.state import KeyRecord
+from signer_nodes.adapters.store import NodeStore
+from signer_nodes.adapters.worker_keys import open_share
 from signer_nodes.key_sessions import KeySessions
+from signer_nodes.mpc.keyshare import KeyShare
 from signer_nodes.sealed_keys import SealedKeys
+from tests.protocols.keys import give_their_key
 from tests.simulation.key_changes import CHANGES, REFRESH, REPLACE, Change, Shelf, check_one_epoch_is_left
 from tests.simulation.key_house import COORDINATOR, House
 from tests.simulation.node_faults import Fault, Way
@@ -103,6 +108,33 @@ async def test_a_change_leaves_one_epoch_in_which_any_two_sign(change: Change, s
     assert (house.record.epoch, house.record.participants) == (1, change.after)
     check_one_epoch_is_left(house)
     await house.down()
+
+
+async def test_the_share_of_a_lost_node_is_worth_nothing_after_the_resharing(shelf: Shelf) -> None:
+    house = await shelf.take(REPLACE)
+    before = house.record
+    lost = share_of(house, "node-3", before)
+    complete = share_of(house, "node-1", before)
+    await house.up()
+
+    await house.change("reshare", *REPLACE.parties, dealers=REPLACE.dealers)
+    await house.down()
+    kept = [share_of(house, name, house.record) for name in REPLACE.after]
+
+    assert give_their_key([lost, complete])
+    assert not any(give_their_key([lost, share]) for share in kept if share.index != lost.index)
+    for name in REPLACE.dealers:
+        with pytest.raises(OperationalError, match=r"no .*share"):
+            share_of(house, name, before)
+
+
+def share_of(house: House, name: str, record: KeyRecord) -> KeyShare:
+    """What whoever has a node's disk and token gets of a key's epoch. Nobody runs there."""
+    store = NodeStore(house.folder / name / "node.db")
+    try:
+        return open_share(SealedKeys(name, house.nodes[name].token, store).holding(record))
+    finally:
+        store.close()
 
 
 @pytest.mark.parametrize(("change", "name"), [(REFRESH, "node-2"), (REPLACE, "node-4")], ids=str)

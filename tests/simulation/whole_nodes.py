@@ -261,6 +261,10 @@ class Node:
         if self.life is not None:
             await self.life.ended()
             self.store.close()
+        comparing = self.runtime._comparing if self.runtime is not None else []
+        for task in comparing:
+            task.cancel()
+        await asyncio.gather(*comparing, return_exceptions=True)
         self.life = self.runtime = None
 
     async def ask(self, method: str, caller: Caller, *, call: Any) -> Any:
@@ -304,6 +308,7 @@ class Node:
         parts = Parts(log, signer, store, peers, self.keys, self.boot, self.roster, self.clock_ms)
         self.runtime = runtime = NodeRuntime(parts)
         self._greet(runtime)
+        await asyncio.sleep(0)  # others that start now listen, too, before anybody asks for heads
         await runtime.become_ready()
 
     def _greet(self, runtime: NodeRuntime) -> None:
