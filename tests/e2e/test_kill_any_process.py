@@ -100,7 +100,7 @@ def refreshing(deployment: Deployment) -> Iterator[list[int]]:
         while not ending.is_set():
             with contextlib.suppress(QuorumkeepError):
                 begun.append(refresh(deployment))
-            ending.wait(EVERY_S)
+            ending.wait(4 * EVERY_S)
 
     thread = threading.Thread(target=run, name="refreshing")
     thread.start()
