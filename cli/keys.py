@@ -4,14 +4,15 @@ import json
 import subprocess
 import tempfile
 from argparse import Namespace
+from collections.abc import Mapping
 from typing import Any
 
 from cli.addresses import readable_address
 from cli.connection import caller, load_connection
 from cli.programs import NODE, program
-from cli.results import Result, Table, time_text
+from cli.results import Result, Table, progress, time_text
 from policy.encoding import parse_canonical
-from policy.entries import ENTRY_BYTES_MAX
+from policy.entries import ENTRY_BYTES_MAX, GENERATE
 from policy.errors import OperationalError
 
 
@@ -19,8 +20,21 @@ def change(arguments: Namespace) -> Result:
     """``key create|refresh|reshare``: have the nodes begin a key's next epoch."""
     connection, identity = load_connection(arguments), caller(arguments)
     with connection.open(identity) as client:
+        if arguments.change != GENERATE:
+            progress(_beginning(client.status(), arguments.key, arguments.change))
         answer = client.change_key(arguments.key, arguments.change, timeout_s=arguments.timeout)
     return _shown(answer)
+
+
+def _beginning(status: Mapping[str, Any], name: str, change: str) -> str:
+    """What is about to happen to a key, as the coordinator knows it."""
+    key = next((key for key in status["keys"] if key["key"] == name), None)
+    if key is None:
+        return f"{change} of {name}: the log has no such key"
+    return (
+        f"{change} of {name}: {_words(key['participants'])} sign on in epoch {key['epoch']} until epoch "
+        f"{key['epoch'] + 1} is in the log, which takes seconds"
+    )
 
 
 def import_key(arguments: Namespace) -> Result:
@@ -57,13 +71,16 @@ def _shown(answer: bytes) -> Result:
     body = parse_canonical(answer, bytes_max=ENTRY_BYTES_MAX)
     if not isinstance(body, dict):
         raise OperationalError("the coordinator answered with no key: look at its log")
+    epoch = int(str(body["epoch"]))
+    lines = [
+        f"key {body['key']}, epoch {epoch}: any {body['min_signers']} of "
+        f"{_words(body['participants'])} sign with it;",
+        f"  group key {body['group_key']}",
+    ]
+    if epoch:
+        lines.append(f"  epoch {epoch - 1} is destroyed now; status --json lists by whom (destroyed_by)")
     return Result(
-        {name: body[name] for name in ("key", "epoch", "min_signers", "participants", "group_key")},
-        (
-            f"key {body['key']}, epoch {body['epoch']}: any {body['min_signers']} of "
-            f"{_words(body['participants'])} sign with it;",
-            f"  group key {body['group_key']}",
-        ),
+        {name: body[name] for name in ("key", "epoch", "min_signers", "participants", "group_key")}, lines
     )
 
 

@@ -12,10 +12,8 @@ from policy.errors import OperationalError, ProtocolError
 from policy.keys import key_admission_gap
 from policy.state import KeyRecord, State
 
-QUORUM_TIMEOUT_S = 10.0
-CONNECT_TRIES = 100
-CONNECT_PAUSE_S = 0.1
-LEVEL_TIMEOUT_S = 10.0
+WAIT_S = 10.0
+PAUSE_S = 0.05
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +27,7 @@ class Import:
 async def import_offers(parts: Parts, key: str) -> tuple[int, list[bytes]]:
     """The nodes' offers to take in an existing key: the attempt they are for, and one offer a node."""
     names = _parties(parts.sequencer.state, key, IMPORT, ())
-    await _ready(parts, names, f"an import of {key}")
+    await _ready(parts, names, what=f"import of {key}", wait_s=WAIT_S)
     attempt = parts.now_ms()
     try:
         offers = await asyncio.gather(*(parts.nodes[name].import_offer(key, attempt) for name in names))
@@ -38,8 +36,12 @@ async def import_offers(parts: Parts, key: str) -> tuple[int, list[bytes]]:
     return attempt, list(offers)
 
 
-async def change_key(parts: Parts, key: str, *, change: str, dealt: Import | None = None) -> Json:
+async def change_key(
+    parts: Parts, key: str, *, change: str, dealt: Import | None = None, wait_s: float = WAIT_S
+) -> Json:
     """Begin a key's next epoch by ``change``; the body of its entry. Raises ``OperationalError``.
+
+    The log gets ``wait_s`` to reach everybody beforehand, and the entry as long to be cosigned.
 
     When it raises, the key is in the epoch it was in, whatever the nodes had done, and may be changed again,
     unless the error says that the entry is in the log.
@@ -49,7 +51,7 @@ async def change_key(parts: Parts, key: str, *, change: str, dealt: Import | Non
     state = parts.sequencer.state
     dealers = _dealers(parts, state, key) if change == RESHARE else ()
     names = _parties(state, key, change, dealers)
-    await _ready(parts, names, f"{change} of {key}")
+    await _ready(parts, names, what=f"{change} of {key}", wait_s=wait_s)
     if dealt is None:
         order = KeyOrder(key, change, parts.now_ms(), dealers)
     else:
@@ -58,7 +60,8 @@ async def change_key(parts: Parts, key: str, *, change: str, dealt: Import | Non
     outcome = await parts.sequencer.log(Candidate("key", body, proof))
     if not outcome.accepted:
         raise OperationalError(f"{_still(parts, key)}: the log refuses what the nodes made: {outcome.reason}")
-    await _counts(parts, parts.sequencer.state.keys[key])
+    await _counts(parts, parts.sequencer.state.keys[key], wait_s=wait_s)
+    await _tell(parts, names)
     return body
 
 
@@ -88,46 +91,53 @@ async def _ask(node: Node, order: KeyOrder) -> tuple[bytes, bytes]:
         raise OperationalError(reason if node.name in reason else f"{node.name}: {reason}") from error
 
 
-async def _ready(parts: Parts, names: tuple[str, ...], what: str) -> None:
-    """Refuse, before anything begins, what would come to nothing: everybody has to be there, and level.
+async def _ready(parts: Parts, names: tuple[str, ...], *, what: str, wait_s: float) -> None:
+    """Wait a moment until every party is there and level, and refuse, before anything begins, without one.
 
-    A node that lacks the newest entries may know another epoch, or another policy, and the rest would wait
-    for it in vain.
+    A run with one away costs all others its time limit, and a node that lacks the newest entries may know
+    another epoch or another policy: the others would wait for it in vain.
     """
-    roster = parts.sequencer.state.roster
-    strangers = [name for name in names if name not in roster.cosigners]
-    unknown = [name for name in names if name not in parts.nodes]
-    gone = await _gone(parts, [name for name in names if name in parts.nodes])
-    for missing, hint in (
-        (strangers, "not in the roster: a change of the roster comes first"),
-        (unknown, "not in this coordinator's configuration: add it under [nodes] and restart"),
-        (gone, "not connected: start it; what is lost for good is replaced (docs/runbook-lost-cosigner.md)"),
-    ):
-        if missing:
+    size, pauses = parts.sequencer.state.size, round(wait_s / PAUSE_S)
+    while found := _obstacle(parts, names, size=size):
+        missing, hint, passes = found
+        if not passes or not pauses:
             raise OperationalError(
-                f"{what} takes {', '.join(names)}, and {', '.join(missing)} is {hint}. Nothing has begun"
+                f"{what} takes {', '.join(names)}, and {', '.join(missing)} {hint}. Nothing has begun"
             )
-    size = parts.sequencer.state.size
-    if behind := await parts.replication.behind(names, size, timeout_s=LEVEL_TIMEOUT_S):
-        raise OperationalError(
-            f"{what} takes {', '.join(names)}, and {', '.join(behind)} lacks entries of the log, which has "
-            f"{size}: wait until status shows it level. Nothing has begun"
-        )
+        pauses -= 1
+        await asyncio.sleep(PAUSE_S)
+    await parts.replication.wait_quorum(size, wait_s)
+    await _tell(parts, names)
 
 
-async def _gone(parts: Parts, names: list[str]) -> list[str]:
-    """Who is still not connected after a moment; one that was started just now is given it."""
-    for _ in range(CONNECT_TRIES):
-        if all(parts.nodes[name].boot for name in names):
-            return []
-        await asyncio.sleep(CONNECT_PAUSE_S)
-    return [name for name in names if not parts.nodes[name].boot]
+async def _tell(parts: Parts, names: tuple[str, ...]) -> None:
+    """Tell the nodes what w cosigners have, which they hear in idle moments only.
+
+    Beforehand, since a resharing follows from nothing less; afterwards, so that they destroy the epoch that
+    is over. One that does not take it hears it later.
+    """
+    note = parts.replication.quorum.note
+    await asyncio.gather(*(parts.nodes[name].quorum(note) for name in names), return_exceptions=True)
 
 
-async def _counts(parts: Parts, record: KeyRecord) -> None:
+def _obstacle(parts: Parts, names: tuple[str, ...], *, size: int) -> tuple[list[str], str, bool] | None:
+    """Who stands in the way of a run, what to do about it, and whether it may pass by itself."""
+    roster, nodes, followers = parts.sequencer.state.roster, parts.nodes, parts.replication.followers
+    if strangers := [name for name in names if name not in roster.cosigners]:
+        return strangers, "is not in the roster any more: reshare the key to nodes that are", False
+    if unknown := [name for name in names if name not in nodes]:
+        return unknown, "has no address here: add it under [nodes] and restart the coordinator", False
+    if gone := [name for name in names if not nodes[name].boot]:
+        return gone, "is not connected: start it, or replace it (docs/runbook-lost-node.md)", True
+    if behind := [name for name in names if (followers[name].size or 0) < size]:
+        return behind, f"lacks some of the {size} entries of the log: wait until status shows them", True
+    return None
+
+
+async def _counts(parts: Parts, record: KeyRecord, *, wait_s: float) -> None:
     """Wait until w cosigners have the entry: from then on the epoch cannot be taken back."""
     try:
-        await parts.replication.wait_quorum(record.index + 1, QUORUM_TIMEOUT_S)
+        await parts.replication.wait_quorum(record.index + 1, wait_s)
     except OperationalError as error:
         raise OperationalError(
             f"key {record.key}: epoch {record.epoch} is in the log, and counts once it is cosigned, which "

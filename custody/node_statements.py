@@ -72,6 +72,8 @@ def _is_new(state: State, name: str, kind: str, body: Json) -> bool:
         return False
     if kind == "shred":
         return (key, epoch, by) not in state.shreds
+    if key in state.keys and epoch < state.keys[key].epoch:
+        return False  # a ban ends with its epoch; one that was never logged has nothing left to say
     return (key, epoch, by, fields.name("against")) not in state.bans
 
 

@@ -8,7 +8,7 @@ served when they can be; (4) who is not in the roster is sent nothing, whatever 
 
 import asyncio
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from custody.branches import NOTE_BYTES_MAX, read_head
@@ -133,19 +133,6 @@ class Replication:
             )
         return self._quorum
 
-    async def behind(self, names: Sequence[str], size: int, *, timeout_s: float) -> list[str]:
-        """Who of these is not known to have ``size`` entries when the time is over."""
-
-        def lacking() -> list[str]:
-            return [name for name in names if (self.followers[name].size or 0) < size]
-
-        await self._wait(lambda: not lacking(), timeout_s)
-        return lacking()
-
-    def moved(self) -> None:
-        """A cosigner has come further."""
-        self._wake()
-
     async def run(self) -> None:
         """Serve every cosigner until cancelled. Raises ``InvariantError`` when the log has another writer."""
         async with asyncio.TaskGroup() as group:
@@ -224,7 +211,6 @@ class Follower:
         while True:
             try:
                 await self._serve()
-                self._replication.moved()
                 if self.size == self._replication.newest.size > self._floor:  # a head alone is no progress
                     self.problem, self.diverged, self._back_off_s = "", False, BACK_OFF_FIRST_S
             except (OperationalError, ProtocolError) as error:

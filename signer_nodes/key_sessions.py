@@ -41,7 +41,7 @@ from signer_nodes.sealed_keys import SealedKeys
 from signer_nodes.worker_wire import DealtEnvelope, KeyJob, KeyOutcome, OldKey, PresignJob, PresignOutcome
 
 PROTOCOL_VERSION: Final = 1
-RUNS_KEPT_MAX: Final = 64
+RUNS_KEPT_MAX: Final = 1024  # none may be forgotten: whoever has its signatures can log it any time
 CHANGE_TIMEOUT_S: Final = 60.0
 PRESIGN_TIMEOUT_S: Final = 30.0
 FINISH_TIMEOUT_S: Final = 10.0

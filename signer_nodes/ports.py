@@ -3,7 +3,7 @@
 The adapters that implement them are wired in ``main.py`` and nowhere else.
 """
 
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, Protocol, TypeAlias
 
@@ -184,8 +184,8 @@ class SecretStore(Protocol):
     def sealed_names(self, prefix: str = "") -> list[str]:
         """The names of sealed secrets that begin with ``prefix``."""
 
-    def drop_sealed(self, name: str) -> bool:
-        """Destroy a sealed secret."""
+    def drop_sealed(self, names: Collection[str]) -> int:
+        """Destroy sealed secrets together; how many were there."""
 
     def put_meta(self, name: str, value: bytes) -> None:
         """Replace a small value."""

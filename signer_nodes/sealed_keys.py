@@ -50,7 +50,8 @@ class SealedKeys:
             }
         )
         for name, item in sealed.items():
-            if not hmac.compare_digest(self._file_sealed(name, context).file_key, item.file_key):
+            found = self._file_sealed(name, context)
+            if not hmac.compare_digest(found.file_key, item.file_key) or found.blob != item.blob:
                 raise OperationalError(f"{name} does not open as it was sealed: examine the token")
 
     def holding(self, key: KeyRecord) -> Holding:
@@ -65,17 +66,18 @@ class SealedKeys:
 
     def drop_pair(self, key: KeyRecord, peer: int) -> None:
         """Destroy the state toward a peer for good."""
-        self.store.drop_sealed(f"{_prefix_of(key)}pair-{peer}")
+        self.store.drop_sealed([f"{_prefix_of(key)}pair-{peer}"])
 
     def end_epochs_before(self, key: KeyRecord) -> None:
         """Destroy what is left of earlier epochs and of other runs of this one.
 
         Call it only once the entry of ``key`` has w cosignatures. Repeating it after a crash is safe.
         """
-        for name in self.store.sealed_names(f"{key.key}/"):
-            epoch = int(name.split("/")[1])
-            if epoch < key.epoch or (epoch == key.epoch and not name.startswith(_prefix_of(key))):
-                self.store.drop_sealed(name)
+        kept = _prefix_of(key)
+        names = {name: int(name.split("/")[1]) for name in self.store.sealed_names(f"{key.key}/")}
+        gone = [name for name, epoch in names.items() if epoch <= key.epoch and not name.startswith(kept)]
+        if gone:
+            self.store.drop_sealed(gone)
         over = [epoch for epoch in self.hsm.sealing_epochs(key.key) if epoch < key.epoch]
         if over:
             self._note_ended(key.key, over)

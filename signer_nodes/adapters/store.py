@@ -7,7 +7,7 @@ index) is bound once, and is either sent or burned.
 
 import sqlite3
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final, TypeAlias
@@ -271,16 +271,17 @@ class NodeStore:
         )
         return [str(row[0]) for row in rows]
 
-    def drop_sealed(self, name: str) -> bool:
-        """Overwrite and remove a sealed secret; false when it was not there.
+    def drop_sealed(self, names: Collection[str]) -> int:
+        """Overwrite and remove sealed secrets together; how many were there.
 
         What an SSD or a copy keeps is still sealed: only the destroyed HSM key makes it unreadable.
         """
         with self._writing() as connection:
-            dropped = connection.execute("DELETE FROM sealed WHERE name = ?", (name,)).rowcount == 1
+            rows = [(name,) for name in names]
+            dropped = connection.executemany("DELETE FROM sealed WHERE name = ?", rows).rowcount
         with self._lock, reporting(self._path):
             self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
-        return dropped
+        return max(dropped, 0)
 
     def put_meta(self, name: str, value: bytes) -> None:
         """Keep a value by name, in place of an earlier one."""

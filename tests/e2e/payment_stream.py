@@ -138,11 +138,9 @@ class Published:
     @classmethod
     def read(cls, deployment: scenario.Deployment) -> "Published":
         """What is published of everything that is logged so far."""
-        log = deployment.folder / "log"
-        wait_published(log, size := int(deployment.status()["size"]), timeout_s=30)
         origin = deployment.connection().origin
         reservations, signatures = [], []
-        for index, data in enumerate(read_entries(lambda path: _read(log / path), size)):
+        for index, data in enumerate(published_entries(deployment)):
             try:
                 entry = parse_entry(data).entry
             except MalformedError:
@@ -156,6 +154,13 @@ class Published:
             if isinstance(entry, SignatureEntry):
                 signatures.append((entry.job, entry.signature))
         return cls(tuple(reservations), tuple(signatures))
+
+
+def published_entries(deployment: scenario.Deployment) -> list[bytes]:
+    """Everything that is logged so far, once it is published."""
+    log = deployment.folder / "log"
+    wait_published(log, size := int(deployment.status()["size"]), timeout_s=30)
+    return list(read_entries(lambda path: _read(log / path), size))
 
 
 def payments_on_chain(deployment: scenario.Deployment) -> list[dict[str, Any]]:

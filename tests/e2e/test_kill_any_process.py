@@ -1,16 +1,27 @@
 """kill -9 of any one process at any time: nothing signed twice, no request lost, and everything resumes."""
 
+import contextlib
 import os
 import random
 import shutil
 import signal
+import threading
 import time
 from collections.abc import Iterator
 
 import pytest
 
+from cli.demo import policy as names
 from cli.demo.scenario import COORDINATOR_NAME, COSIGNERS, Deployment, wait_live
-from tests.e2e.payment_stream import SMALLEST, Stream, check_everything, running_deployment
+from policy.entries import ShredEntry, parse_entry
+from policy.errors import QuorumkeepError
+from tests.e2e.payment_stream import (
+    SMALLEST,
+    Stream,
+    check_everything,
+    published_entries,
+    running_deployment,
+)
 
 VICTIMS = (COORDINATOR_NAME, *COSIGNERS)
 BETWEEN_S = 2.0
@@ -76,6 +87,81 @@ def test_each_request_is_paid_once_when_the_coordinator_loses_its_database(
     paid.update(stream.accepted)
 
     assert len(stream.accepted) > 4
+    check_everything(deployment, paid)
+
+
+@contextlib.contextmanager
+def refreshing(deployment: Deployment) -> Iterator[list[int]]:
+    """An administrator who has the key refreshed again and again; the epochs that were said to have begun."""
+    begun: list[int] = []
+    ending = threading.Event()
+
+    def run() -> None:
+        while not ending.is_set():
+            with contextlib.suppress(QuorumkeepError):
+                begun.append(refresh(deployment))
+            ending.wait(4 * EVERY_S)
+
+    thread = threading.Thread(target=run, name="refreshing")
+    thread.start()
+    try:
+        yield begun
+    finally:
+        ending.set()
+        thread.join()
+
+
+def refresh(deployment: Deployment) -> int:
+    """Have the key refreshed; its epoch."""
+    return int(deployment.ask(names.ADMINISTRATORS[0], "key", "refresh", names.KEY)["epoch"])
+
+
+def receipts(deployment: Deployment) -> set[tuple[int, str]]:
+    """Which epochs are destroyed, and by whom, as the published log has it."""
+    entries = [parse_entry(data).entry for data in published_entries(deployment)]
+    return {(entry.epoch, entry.by) for entry in entries if isinstance(entry, ShredEntry)}
+
+
+def refresh_through_kills(
+    deployment: Deployment, source: random.Random, *, kills: int
+) -> tuple[dict[str, int], int]:
+    """Payments and refreshes all the time, and kills at random moments; what was paid, and the last epoch."""
+    label = f"refreshes-{source.random()}"
+    with Stream(deployment, label, SMALLEST + source.randrange(10**9), EVERY_S).flowing() as stream:
+        with refreshing(deployment) as begun:
+            for name in source.choices(VICTIMS, k=kills):
+                time.sleep(source.random() * BETWEEN_S)
+                kill(deployment, name)
+                wait_live(deployment, COSIGNERS)
+        epoch = refresh(deployment)
+    stream.settle(SETTLE_S)
+    assert begun == sorted(set(begun)) and len(begun) > 1
+    assert epoch > begun[-1]
+    return stream.accepted, epoch
+
+
+@pytest.mark.parametrize("seed", [5])
+def test_refreshes_through_kills_leave_one_epoch_in_which_everything_is_paid(
+    deployment: Deployment, paid: dict[str, int], seed: int
+) -> None:
+    accepted, epoch = refresh_through_kills(deployment, random.Random(seed), kills=3)
+    paid.update(accepted)
+
+    everything = {(over, name) for over in range(epoch) for name in names.NODES}
+    deadline = time.monotonic() + SETTLE_S
+    while (found := receipts(deployment)) != everything:
+        assert time.monotonic() < deadline, f"not destroyed: {everything - found}"
+        time.sleep(EVERY_S)
+    check_everything(deployment, paid)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("seed", range(20, 23))
+def test_refreshes_go_on_through_many_kills(deployment: Deployment, paid: dict[str, int], seed: int) -> None:
+    accepted, _ = refresh_through_kills(deployment, random.Random(seed), kills=15)
+    paid.update(accepted)
+
     check_everything(deployment, paid)
 
 

@@ -9,12 +9,13 @@ from typing import Any
 
 import pytest
 
-from policy.encoding import Json, canonical
+from policy.encoding import INTEGER_MAX, Json, canonical
 from policy.entries import make_entry
 from policy.errors import OperationalError
 from policy.log.merkle import frontier_at, leaf_hash, leaf_reader
 from signer_nodes.api import node_pb2 as pb
 from signer_nodes.api.errors import Refused
+from signer_nodes.key_sessions import KeySessions
 from signer_nodes.witness import Branch
 from tests.simulation.cluster import note_of
 from tests.simulation.key_changes import REFRESH, Shelf, check_one_epoch_is_left
@@ -93,6 +94,29 @@ async def test_a_node_that_leaves_the_branch_of_a_change_still_has_the_old_epoch
     await house.down()
 
 
+class Hasty(KeySessions):
+    """What we do not build: a node that destroys an epoch as soon as it sees the entry of the next one."""
+
+    def settle(self, quorum_size: int) -> None:
+        super().settle(INTEGER_MAX)
+
+
+async def test_a_node_that_destroys_without_a_quorum_has_nothing_left_on_the_other_branch(
+    shelf: Shelf,
+) -> None:
+    house = await shelf.take(REFRESH)
+    house.nodes[ALONE].sessions = Hasty
+    await house.up()
+    _, branch = await split(house, ALONE)
+    await leave(house, branch)
+    await house.replicate()
+
+    with pytest.raises(Refused, match="lost its share"):
+        await house.pay(*PARTIES[:2])
+
+    await house.down()
+
+
 async def test_what_was_made_in_the_epoch_of_a_branch_that_was_left_is_gone(shelf: Shelf) -> None:
     house = await shelf.take(REFRESH)
     await house.up()
@@ -146,6 +170,26 @@ async def test_a_node_that_has_not_heard_of_the_epoch_refuses_presignatures_of_i
     await house.replicate()
     await house.pay_by_all()
 
+    await house.down()
+
+
+@pytest.mark.parametrize("logged", range(3))
+async def test_any_of_the_runs_that_were_finished_may_be_the_one_that_is_logged(
+    logged: int, shelf: Shelf
+) -> None:
+    """A coordinator that lost the answers orders another run, and may find the first ones again."""
+    house = await shelf.take(REFRESH)
+    await house.up()
+    runs = [await house.agree("refresh", *PARTIES) for _ in range(3)]
+
+    house.book.write("key", runs[logged][0], signatures=runs[logged][1])
+    await house.replicate()
+
+    assert house.book.outcomes[-1].accepted
+    check_one_epoch_is_left(house)
+    await house.pay_by_all()
+    for body, signed in runs:
+        assert not house.book.write("key", body, signatures=signed).accepted
     await house.down()
 
 

@@ -13,6 +13,14 @@ from dataclasses import replace
 
 import pytest
 
+from policy.errors import OperationalError
+from policy.state import KeyRecord
+from signer_nodes.adapters.store import NodeStore
+from signer_nodes.adapters.worker_keys import open_share
+from signer_nodes.key_sessions import KeySessions
+from signer_nodes.mpc.keyshare import KeyShare
+from signer_nodes.sealed_keys import SealedKeys
+from tests.protocols.keys import give_their_key
 from tests.simulation.key_changes import CHANGES, REFRESH, REPLACE, Change, Shelf, check_one_epoch_is_left
 from tests.simulation.key_house import COORDINATOR, House
 from tests.simulation.node_faults import Fault, Way
@@ -22,16 +30,22 @@ EFFECTS = (
     *("Hsm.create_", "Hsm.destroy_", "Hsm.sign_", "Hsm.write_", "Peers.send_", "Run.result", "Workers.start"),
     *("Store.add_", "Store.append", "Store.drop_", "Store.put_", "Store.set_"),
 )
-PAIRS = 60
+PAIRS = 30
 KILLS = (Way.KILLED_BEFORE, Way.KILLED_AFTER)
 
 
 async def changed(
     shelf: Shelf, change: Change, faults: dict[str, Fault], *, forgetful: bool = False
 ) -> House:
-    """Play a change with these faults, and check all that must hold; the house, in which nobody runs."""
+    """Play a change with these faults in a house of its own; the house, in which nobody runs."""
     house = await shelf.take(change)
     house.forgetful, house.pays = forgetful, len(faults) < 2
+    await play(house, change, faults)
+    return house
+
+
+async def play(house: House, change: Change, faults: dict[str, Fault]) -> None:
+    """Play a change with these faults, and check all that must hold."""
     try:
         await house.up()
         house.faulty(faults)
@@ -46,7 +60,6 @@ async def changed(
     finally:
         await house.down()
         shutil.rmtree(house.folder)
-    return house
 
 
 async def points(shelf: Shelf, change: Change) -> dict[str, list[Fault]]:
@@ -97,6 +110,33 @@ async def test_a_change_leaves_one_epoch_in_which_any_two_sign(change: Change, s
     await house.down()
 
 
+async def test_the_share_of_a_lost_node_is_worth_nothing_after_the_resharing(shelf: Shelf) -> None:
+    house = await shelf.take(REPLACE)
+    before = house.record
+    lost = share_of(house, "node-3", before)
+    complete = share_of(house, "node-1", before)
+    await house.up()
+
+    await house.change("reshare", *REPLACE.parties, dealers=REPLACE.dealers)
+    await house.down()
+    kept = [share_of(house, name, house.record) for name in REPLACE.after]
+
+    assert give_their_key([lost, complete])
+    assert not any(give_their_key([lost, share]) for share in kept if share.index != lost.index)
+    for name in REPLACE.dealers:
+        with pytest.raises(OperationalError, match=r"no .*share"):
+            share_of(house, name, before)
+
+
+def share_of(house: House, name: str, record: KeyRecord) -> KeyShare:
+    """What whoever has a node's disk and token gets of a key's epoch. Nobody runs there."""
+    store = NodeStore(house.folder / name / "node.db")
+    try:
+        return open_share(SealedKeys(name, house.nodes[name].token, store).holding(record))
+    finally:
+        store.close()
+
+
 @pytest.mark.parametrize(("change", "name"), [(REFRESH, "node-2"), (REPLACE, "node-4")], ids=str)
 async def test_a_change_survives_a_kill_of_a_node_after_every_call(
     change: Change, name: str, shelf: Shelf
@@ -109,6 +149,34 @@ async def test_a_change_survives_a_kill_of_a_node_after_every_call(
     assert len(houses) > 15
     assert all(house.nodes[name].faults.happened for house in houses)
     assert all(house.paid_meanwhile for house in houses)
+
+
+class DestroyThenNote(SealedKeys):
+    """What we do not build: it notes what it destroys only afterwards."""
+
+    def end_epochs_before(self, key: KeyRecord) -> None:
+        over = [epoch for epoch in self.hsm.sealing_epochs(key.key) if epoch < key.epoch]
+        for epoch in over:
+            self.hsm.destroy_sealing_key(key.key, epoch)
+        super().end_epochs_before(key)
+        self._note_ended(key.key, over)
+
+
+class Careless(KeySessions):
+    """A node that keeps its keys so."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self._sealed = DestroyThenNote(self.name, self.hsm, self.store)
+
+
+async def test_the_walk_finds_a_node_that_can_die_between_destroying_and_noting_it(shelf: Shelf) -> None:
+    house = await shelf.take(REFRESH)
+    house.nodes["node-2"].sessions = Careless
+    fault = Fault("Hsm.destroy_sealing_key", 1, Way.KILLED_AFTER)
+
+    with pytest.raises(AssertionError, match="node-2"):
+        await play(house, REFRESH, {"node-2": fault})
 
 
 async def test_a_refresh_survives_a_kill_of_the_coordinator_at_every_point(shelf: Shelf) -> None:

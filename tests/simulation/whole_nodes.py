@@ -204,6 +204,7 @@ class Node:
     """A node's machine: disk and token stay, processes come and go.
 
     ``post`` sees each protocol message it sends, and may keep it a while or send something else.
+    ``sessions`` is for bad nodes.
     """
 
     name: str
@@ -216,6 +217,7 @@ class Node:
     faults: Faults = field(default_factory=Faults)
     network: dict[str, Answers] = field(default_factory=dict)
     post: Post | None = None
+    sessions: type[KeySessions] = KeySessions
     life: Life | None = None
     boots: int = 0
     trouble: list[str] = field(default_factory=list)
@@ -259,6 +261,10 @@ class Node:
         if self.life is not None:
             await self.life.ended()
             self.store.close()
+        comparing = self.runtime._comparing if self.runtime is not None else []
+        for task in comparing:
+            task.cancel()
+        await asyncio.gather(*comparing, return_exceptions=True)
         self.life = self.runtime = None
 
     async def ask(self, method: str, caller: Caller, *, call: Any) -> Any:
@@ -288,7 +294,7 @@ class Node:
         signer = Signer(self.name, log, hsm, store, self.pool, no_schnorr)
         peers = cast("Any", Mortal("Peers", Lines(self, self.network), life))
         workers = cast("Any", Mortal("Workers", self.machines, life))
-        self.keys = KeySessions(
+        self.keys = self.sessions(
             name=self.name,
             boot_id=self.boot.boot_id,
             state=lambda: log.cosigner.state,
@@ -302,6 +308,7 @@ class Node:
         parts = Parts(log, signer, store, peers, self.keys, self.boot, self.roster, self.clock_ms)
         self.runtime = runtime = NodeRuntime(parts)
         self._greet(runtime)
+        await asyncio.sleep(0)  # others that start now listen, too, before anybody asks for heads
         await runtime.become_ready()
 
     def _greet(self, runtime: NodeRuntime) -> None:
