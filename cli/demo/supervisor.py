@@ -7,6 +7,7 @@ id; (3) PINs live in this process's memory and go to a node through a pipe at ea
 
 import contextlib
 import os
+import random
 import signal
 import socket
 import subprocess
@@ -24,6 +25,7 @@ POLL_S = 0.05
 GRACE_S = 4.0
 RESTART_PAUSE_S = 0.3
 LOG_LINES_SHOWN = 3
+PORTS, PORT_TRIES = range(20_000, 32_000), 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,12 +156,23 @@ def _undisturbed() -> Iterator[None]:
 
 
 def free_ports(count: int) -> list[int]:
-    """Ports that nobody listens on now: taken together, so that they differ."""
+    """Ports that nobody listens on now: taken together, so that they differ.
+
+    They are below those that the system gives to outgoing connections, one of which could otherwise hold the
+    port by the time a server wants it.
+    """
     with contextlib.ExitStack() as stack:
-        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
-        for one in sockets:
-            one.bind(("127.0.0.1", 0))
-        return [int(one.getsockname()[1]) for one in sockets]
+        return [_bound_port(stack.enter_context(socket.socket())) for _ in range(count)]
+
+
+def _bound_port(one: socket.socket) -> int:
+    for port in random.sample(PORTS, k=PORT_TRIES):
+        with contextlib.suppress(OSError):
+            one.bind(("127.0.0.1", port))
+            return port
+    raise OperationalError(
+        f"found no free port from {PORTS.start} to {PORTS.stop - 1}: end what listens there"
+    )
 
 
 def run_to_end(program: Program, *, timeout_s: float = 60.0) -> bytes:

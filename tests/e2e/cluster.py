@@ -9,7 +9,6 @@ import json
 import os
 import secrets
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -23,6 +22,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from cli.authenticator import SoftwareAuthenticator
+from cli.demo.supervisor import free_ports
 from policy.ecdsa import Partial, SigningTask, combine
 from policy.encoding import Json, statement
 from policy.entries import make_entry, signature_list
@@ -54,9 +54,7 @@ def raw_public(key: Ed25519PrivateKey) -> bytes:
 
 
 def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    return free_ports(1)[0]
 
 
 def node_command(*arguments: str) -> list[str]:

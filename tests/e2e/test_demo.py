@@ -231,8 +231,9 @@ def test_a_request_survives_kill_9_of_any_process_and_is_paid_once(demo: Demo, v
     arguments = ("--wallet", "hot", "--asset", "eth", "--amount", "0.01 eth", "--to", CUSTOMER)
     order = ("request", "send", *arguments, "--idempotency-key", f"killed-{victim}", "--json")
     process = min(running_with(KILLED[victim].format(folder=demo.folder)))
-    time.sleep(1.5 if victim == "chain" else 0)  # anvil writes its state down every second
     before = demo.chain.balance(CUSTOMER)
+    if victim == "chain":
+        hold_still(demo, process)
     request = json.loads(demo.ask("payments", *order).stdout)["request"]
     os.kill(process, signal.SIGKILL)
 
@@ -243,6 +244,19 @@ def test_a_request_survives_kill_9_of_any_process_and_is_paid_once(demo: Demo, v
     assert json.loads(again.stdout)["tx_hash"] == json.loads(ended.stdout)["tx_hash"] is not None
     assert demo.chain.balance(CUSTOMER) - before == ETHER // 100
     assert process not in running_with(KILLED[victim].format(folder=demo.folder))
+
+
+def hold_still(demo: Demo, chain: int) -> None:
+    """Stop the chain's process once it has written down all it has: killed then, it loses nothing it told."""
+    state = demo.folder / "chain.json"
+    for _ in range(2):
+        written = state.stat().st_mtime_ns
+        deadline = time.monotonic() + 20
+        while state.stat().st_mtime_ns == written:
+            assert time.monotonic() < deadline, "the chain writes nothing down"
+            time.sleep(0.05)
+    time.sleep(0.3)
+    os.kill(chain, signal.SIGSTOP)
 
 
 def test_ctrl_c_in_the_middle_stops_everything_and_removes_what_it_made(tmp_path: Path) -> None:
