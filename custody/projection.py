@@ -35,10 +35,15 @@ def changes(folded: Folded) -> tuple[Change, ...]:
             return _signature(job) if job.status is JobStatus.SIGNED else ()
         case e.ObservationEntry():
             return (_observation(entry, folded.state),)
+        case e.RejectEntry():
+            fields = {"error": f"rejected by {entry.by}: {entry.reason}"}
+            return (Change(entry.request, Event.REJECTED, fields),)
         case (
             e.GenesisEntry()
             | e.KeyEntry()
             | e.BurnEntry()
+            | e.PriceEntry()
+            | e.ScreeningEntry()
             | e.BanEntry()
             | e.ShredEntry()
             | e.ChangeEntry()

@@ -125,6 +125,44 @@ class ObservationEntry:
 
 
 @dataclass(frozen=True, slots=True)
+class PriceEntry:
+    """What one whole ``asset`` is worth, in ``unit`` such as ``usd/8``, by those who watch markets."""
+
+    body: Json
+    origin: str
+    asset: str
+    unit: str
+    price: int
+    observed_ms: int
+    signatures: Signatures
+
+
+@dataclass(frozen=True, slots=True)
+class ScreeningEntry:
+    """What a screening found about a request: a ``result`` in the provider's words, and a ``risk`` to 100."""
+
+    body: Json
+    origin: str
+    request: bytes
+    result: str
+    risk: int
+    observed_ms: int
+    signatures: Signatures
+
+
+@dataclass(frozen=True, slots=True)
+class RejectEntry:
+    """One person's no to a request."""
+
+    body: Json
+    origin: str
+    request: bytes
+    by: str
+    reason: str
+    signatures: Signatures
+
+
+@dataclass(frozen=True, slots=True)
 class BanEntry:
     body: Json
     origin: str
@@ -204,6 +242,9 @@ Entry: TypeAlias = (
     | SignatureEntry
     | BurnEntry
     | ObservationEntry
+    | PriceEntry
+    | ScreeningEntry
+    | RejectEntry
     | BanEntry
     | ShredEntry
     | ChangeEntry
@@ -399,6 +440,50 @@ def _read_observation(fields: Fields) -> ObservationEntry:
     return entry
 
 
+def _read_price(fields: Fields) -> PriceEntry:
+    body, inner = _raw_body(fields)
+    entry = PriceEntry(
+        body=body,
+        origin=inner.origin("origin"),
+        asset=inner.name("asset"),
+        unit=inner.text("unit", length_max=70),
+        price=inner.amount("price", low=1),
+        observed_ms=inner.integer("observed_ms"),
+        signatures=_read_signatures(fields),
+    )
+    inner.done()
+    return entry
+
+
+def _read_screening(fields: Fields) -> ScreeningEntry:
+    body, inner = _raw_body(fields)
+    entry = ScreeningEntry(
+        body=body,
+        origin=inner.origin("origin"),
+        request=inner.hex("request", length=ID_BYTES),
+        result=inner.name("result"),
+        risk=inner.integer("risk", high=100),
+        observed_ms=inner.integer("observed_ms"),
+        signatures=_read_signatures(fields),
+    )
+    inner.done()
+    return entry
+
+
+def _read_reject(fields: Fields) -> RejectEntry:
+    body, inner = _raw_body(fields)
+    entry = RejectEntry(
+        body=body,
+        origin=inner.origin("origin"),
+        request=inner.hex("request", length=ID_BYTES),
+        by=inner.name("by"),
+        reason=inner.text("reason", length_max=300),
+        signatures=_read_signatures(fields),
+    )
+    inner.done()
+    return entry
+
+
 def _read_ban(fields: Fields) -> BanEntry:
     body, inner = _raw_body(fields)
     entry = BanEntry(
@@ -487,6 +572,9 @@ _READERS: dict[str, Callable[[Fields], Entry]] = {
     "signature": _read_signature,
     "burn": _read_burn,
     "observation": _read_observation,
+    "price": _read_price,
+    "screening": _read_screening,
+    "reject": _read_reject,
     "ban": _read_ban,
     "shred": _read_shred,
     "policy": _read_change("policy"),

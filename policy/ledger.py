@@ -14,6 +14,7 @@ from policy import entries as e
 from policy import governance as g
 from policy import keys as k
 from policy import reservations as r
+from policy import statements as t
 from policy.encoding import Json, canonical, tagged_hash
 from policy.errors import CallerError, OperationalError, ProtocolError
 from policy.evaluate import Verdict
@@ -126,6 +127,12 @@ def _apply(state: State, timed: e.TimedEntry, data: bytes) -> tuple[State, Outco
             state, subject = r.admit_burn(state, entry)
         case e.ObservationEntry():
             state, subject = a.admit_observation(state, entry)
+        case e.PriceEntry():
+            state, subject = t.admit_price(state, entry)
+        case e.ScreeningEntry():
+            state, subject = t.admit_screening(state, entry)
+        case e.RejectEntry():
+            state, subject = t.admit_reject(state, entry)
         case e.BanEntry():
             state, subject = k.admit_ban(state, entry)
         case e.ShredEntry():
