@@ -334,6 +334,7 @@ async def test_a_call_that_goes_wrong_loses_no_request_and_pays_none_twice(kind:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 @pytest.mark.parametrize("kind", CALLED)
 @pytest.mark.parametrize("number", range(1, 7))
 async def test_every_call_of_a_story_may_go_wrong(kind: str, number: int, tmp_path: Path) -> None:
