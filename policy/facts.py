@@ -49,7 +49,7 @@ def request_facts(
         approvals=(),
         initiator_people=initiator.people if initiator else frozenset(),
         usage=usage,
-        since_ms=record.logged_ms if record else time_ms,
+        since_ms=max(record.logged_ms if record else time_ms, request.created_ms),
         time_ms=time_ms,
     )
 

@@ -40,8 +40,8 @@ class Facts:
     cost (before there is one: the ceiling). ``approvals`` are verified, unexpired and given under this
     policy. ``initiator_people`` are the operators behind the initiator: their approvals never count.
     ``usage`` is what is already counted in a limit's window without this request, by limit name and scope
-    key; a scope that a mapping lacks has not been used. ``since_ms`` is when the log took in the request,
-    ``time_ms`` the log's time now. None is a fact that nobody has stated, or too long ago.
+    key; a scope that a mapping lacks has not been used. ``since_ms`` is when the request was both made and in
+    the log, ``time_ms`` the log's time now. None is a fact that nobody has stated, or too long ago.
     """
 
     initiator: str

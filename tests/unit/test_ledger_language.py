@@ -64,6 +64,20 @@ def test_an_allowed_payment_waits_for_its_delay_from_the_request_on() -> None:
     assert rule_of(book) == ("allow", "slow") and book.last.accepted
 
 
+def test_a_delay_does_not_begin_before_the_backend_made_the_request() -> None:
+    book = book_with(rule("slow", {**ALLOW, "delay_ms": HOUR_MS}))
+    later_ms = book.now_ms + HOUR_MS  # a log that is kept an hour behind the clock
+    request = book.request(created_ms=later_ms, expires_ms=later_ms + DAY_MS)
+    book.advance(2 * HOUR_MS - 1)
+    book.reserve(request)
+    early = rule_of(book)
+    book.advance(1)
+    book.reserve(request)
+
+    assert early == ("wait", "slow")
+    assert rule_of(book) == ("allow", "slow")
+
+
 def test_a_delay_after_approvals_runs_from_the_one_that_was_missing_last() -> None:
     then = {"outcome": "approve", "approvals": [{"group": "treasury", "count": 2}], "delay_ms": HOUR_MS}
     book = book_with(rule("slow", then))
