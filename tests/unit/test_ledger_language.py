@@ -76,6 +76,13 @@ def test_a_delay_does_not_begin_before_the_backend_made_the_request() -> None:
     assert rule_of(book) == ("allow", "slow")
 
 
+def test_without_a_delay_a_backend_whose_clock_is_ahead_waits_for_nothing() -> None:
+    book = book_with(rule("all", ALLOW))
+    book.request(created_ms=book.now_ms + HOUR_MS, expires_ms=book.now_ms + DAY_MS)
+
+    assert rule_of(book) == ("allow", "all")
+
+
 def test_a_delay_after_approvals_runs_from_the_one_that_was_missing_last() -> None:
     then = {"outcome": "approve", "approvals": [{"group": "treasury", "count": 2}], "delay_ms": HOUR_MS}
     book = book_with(rule("slow", then))
