@@ -59,6 +59,14 @@ class Wallet:
 
 
 @dataclass(frozen=True, slots=True)
+class Book:
+    """How a list changes one address at a time: signed by so many administrators, after a cool-down."""
+
+    quorum: int
+    cool_down_ms: int
+
+
+@dataclass(frozen=True, slots=True)
 class Prices:
     """What amounts are worth: in ``unit``, of ``decimals`` places, by prices at most ``max_age_ms`` old."""
 
@@ -143,7 +151,10 @@ class Limit:
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """A policy whose every reference is defined. ``lists`` are sets of canonical addresses."""
+    """A policy whose every reference is defined.
+
+    ``lists`` are sets of canonical addresses; ``books`` are those of them that change address by address.
+    """
 
     name: str
     chains: Mapping[str, Chain]
@@ -152,6 +163,7 @@ class Policy:
     wallets: Mapping[str, Wallet]
     lists: Mapping[str, frozenset[str]]
     labels: Mapping[str, str]
+    books: Mapping[str, Book]
     prices: Prices | None
     forbids: tuple[Forbid, ...]
     rules: tuple[Rule, ...]

@@ -14,10 +14,10 @@ from cli.admin.sentences import sentences
 from cli.connection import caller, load_connection
 from cli.files import read_document
 from cli.results import Misuse, Result
+from policy.coherence import check_coherent
 from policy.document import normalise_document, parse_policy
 from policy.encoding import Json, document_hash
 from policy.errors import CallerError, MalformedError, OperationalError
-from policy.governance import check_coherent
 from policy.roster import parse_roster
 
 if TYPE_CHECKING:
