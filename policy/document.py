@@ -278,7 +278,10 @@ def _read_when(outer: Fields) -> When:
         conditions += _read_bounds(name, fact, fields.amount, fields.has)
     conditions += _read_bounds("risk", "risk", lambda name: fields.integer(name, high=RISK_MAX), fields.has)
     if fields.has("hours"):
-        conditions.append(During("hours", fields.objects("hours", _read_span, count_max=SPANS_MAX)))
+        path, spans = fields.path("hours"), fields.objects("hours", _read_span, count_max=SPANS_MAX)
+        if not spans:
+            raise MalformedError(f"{path}: no hours at all are never; name a span, or leave it out")
+        conditions.append(During("hours", spans))
     fields.done()
     return When(tuple(conditions))
 
