@@ -11,7 +11,7 @@ is listed. The document's hash stays, and approvals with it: each of them names 
   it goes on listing, as long as it has the list with a quorum of its own; another policy ends both.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 
 from immutables import Map
@@ -23,7 +23,7 @@ from policy.encoding import Json, canonical, tagged_hash
 from policy.listing import Listing, listing_id, parse_listing
 from policy.model import Deny, Policy
 from policy.roster import verified_signers
-from policy.rules import When
+from policy.rules import ArgumentListed, Listed, When
 from policy.state import PendingChange, State
 
 REMOVED = ""
@@ -124,13 +124,14 @@ def _in_effect(state: State, listing: Listing) -> State:
 
 def _uses(policy: Policy, name: str) -> tuple[bool, bool]:
     """Whether standing on the list lets a payment through anywhere, and whether it keeps one out."""
-    against = [forbid.when for forbid in policy.forbids]
-    against += [rule.when for rule in policy.rules if isinstance(rule.then, Deny)]
-    allowing = [rule.when for rule in policy.rules if not isinstance(rule.then, Deny)]
-    lets_in = _named(name, destinations=allowing, not_destinations=against)
-    return lets_in, _named(name, destinations=against, not_destinations=allowing)
+    parts = [(forbid.when, False) for forbid in policy.forbids]
+    parts += [(rule.when, not isinstance(rule.then, Deny)) for rule in policy.rules]
+    found = {wanted is allows for when, allows in parts for wanted in _named(when, name)}
+    return True in found, False in found
 
 
-def _named(name: str, **conditions: list[When]) -> bool:
-    """Whether the list stands under that condition anywhere among those."""
-    return any(name in (when.names(kind) or ()) for kind, whens in conditions.items() for when in whens)
+def _named(when: When, name: str) -> Iterator[bool]:
+    """Of each condition that names the list: whether it wants the address there."""
+    for condition in when.conditions:
+        if isinstance(condition, Listed | ArgumentListed) and name in condition.lists:
+            yield condition.wanted if isinstance(condition, Listed) else True
