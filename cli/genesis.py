@@ -14,11 +14,12 @@ from cli.connection import client_document
 from cli.deployment import coordinator_config, load_draft, roster_of
 from cli.files import load_key, read_bytes, read_document, write_bytes, write_document
 from cli.results import Document, Misuse, Result
+from policy.coherence import check_coherent
 from policy.document import normalise_document, parse_policy
 from policy.encoding import Json, document_hash, statement
 from policy.entries import ENTRY_BYTES_MAX, make_entry, signature_list
 from policy.errors import MalformedError, OperationalError
-from policy.governance import RULES_SUPPORTED, check_coherent
+from policy.governance import RULES_SUPPORTED
 from policy.ledger import fold, initial
 from policy.log.merkle import leaf_hash
 from policy.roster import COORDINATOR, Roster, bound, parse_roster

@@ -21,6 +21,7 @@ from custody.api.errors import CODE_METADATA, CallRefused, Code
 from policy.encoding import Json, canonical, document_hash, parse_canonical
 from policy.errors import MalformedError
 from policy.intent import Request, request_message
+from policy.listing import listing_id
 
 __all__ = ["CallRefused", "Caller", "Code", "CustodyClient", "Endpoint", "RequestView"]
 
@@ -184,10 +185,11 @@ class CustodyClient:
         return _object(self._ask("Enact", call, self._stub.Enact, timeout_s=ENACT_S).outcome)
 
     def document(self, wanted: bytes) -> tuple[str, Json]:
-        """Kind and document of the policy or roster with this hash (as an administrator), which it has."""
+        """Kind and document of what has this hash, in force or pending (as an administrator)."""
         reply = self._ask("Document", pb.DocumentCall(hash=wanted), self._stub.Document)
         found = parse_canonical(reply.document, bytes_max=STATUS_BYTES_MAX)
-        if document_hash(reply.kind, found) != wanted:
+        digest = listing_id(found) if reply.kind == "address" else document_hash(reply.kind, found)
+        if digest != wanted:
             raise MalformedError(f"the coordinator shows another {reply.kind} than that: do not trust it")
         return reply.kind, found
 

@@ -9,6 +9,7 @@ digest. Time is the entries' own; it never goes back.
 from dataclasses import replace
 from typing import assert_never
 
+from policy import address_book as b
 from policy import admission as a
 from policy import entries as e
 from policy import fact_entries as f
@@ -80,7 +81,8 @@ def _check_version(index: int, rules: int) -> None:
 def _in_force(state: State) -> bytes:
     """What every cosigner must agree on besides outcomes: what changes by time alone shows at once."""
     numbers = (state.time_ms, state.rules, int(state.frozen))
-    return b"".join((state.policy_hash, state.roster_hash, *(n.to_bytes(8, "big") for n in numbers)))
+    times = (n.to_bytes(8, "big") for n in numbers)
+    return b"".join((state.policy_hash, state.roster_hash, *times, state.book_hash))
 
 
 def _at(state: State, time_ms: int) -> State:
@@ -140,6 +142,8 @@ def _apply(state: State, timed: e.TimedEntry, data: bytes) -> tuple[State, Outco
             state, subject = k.admit_shred(state, entry)
         case e.ChangeEntry():
             state, subject = g.admit_change(state, entry)
+        case e.AddressEntry():
+            state, subject = b.admit_address(state, entry)
         case e.OrderEntry():
             state, subject = g.admit_order(state, entry)
         case e.VersionEntry():

@@ -581,7 +581,7 @@ Global___EnactReply: _TypeAlias = EnactReply  # noqa: Y015
 
 @_typing.final
 class DocumentCall(_message.Message):
-    """Administrators': the policy or roster with a hash that Status lists."""
+    """Administrators': what has a hash that Status lists: a policy, a roster, or the pending change of a list."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -608,7 +608,7 @@ class DocumentReply(_message.Message):
     DOCUMENT_FIELD_NUMBER: _builtins.int
     kind: _builtins.str
     document: _builtins.bytes
-    """canonical; it has that hash under the tag `kind`"""
+    """canonical; that hash is of it, under the tag `kind` or, for a list's change, `address-change`"""
     def __init__(
         self,
         *,

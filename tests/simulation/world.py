@@ -19,6 +19,7 @@ from policy.approval import Approval, Slot, approval_digest
 from policy.encoding import Json, document_hash, statement, tagged_hash
 from policy.entries import job_id, make_entry
 from policy.intent import Intent, Request, request_id, request_message, transfer_calldata
+from policy.listing import listing_id
 from policy.log.merkle import Frontier, leaf_hash
 from policy.roster import COORDINATOR
 from policy.state import CANCEL, PAYMENT, Job, Outcome, State
@@ -459,6 +460,23 @@ class Book:
         body: Json = {"origin": ORIGIN, kind: document, "previous": previous.hex()}
         self.write(kind, body, signatures=signatures(kind, body, by))
         return document_hash(kind, document)
+
+    def list_address(
+        self, action: str, address: str, *, by: Iterable[str] = ("ada",), **changed: Any
+    ) -> bytes:
+        """Log an address put on the list of customers, or taken off it; the hash that a veto names."""
+        body: dict[str, Json] = {
+            "origin": ORIGIN,
+            "policy": self.state.policy_hash.hex(),
+            "list": "customers",
+            "action": action,
+            "address": address,
+            "nonce": seed(f"listing {len(self.entries)}").hex(),
+            **({"label": "Acme"} if action == "add" else {}),
+            **changed,
+        }
+        self.write("address", body, signatures=signatures("address", body, by))
+        return listing_id(body)
 
     def order(self, kind: str, target: bytes, *, by: Iterable[str] = ("ada",)) -> Outcome:
         """Log a veto, freeze or unfreeze."""
