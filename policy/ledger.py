@@ -7,7 +7,7 @@ digest. Time is the entries' own; it never goes back.
 """
 
 from dataclasses import replace
-from typing import assert_never
+from typing import NamedTuple, assert_never
 
 from policy import admission as a
 from policy import entries as e
@@ -20,11 +20,24 @@ from policy.errors import CallerError, OperationalError, ProtocolError
 from policy.evaluate import Verdict
 from policy.intent import parse_request, request_id
 from policy.log.merkle import leaf_hash
+from policy.rules import Facts
 from policy.state import Outcome, State
 
 
 class UnknownVersion(OperationalError):
     """The log uses rules this program does not have: it must stop here and be upgraded."""
+
+
+class Weighed(NamedTuple):
+    """A verdict and what it follows from.
+
+    ``facts`` are None where one of the log's own rules denied: then no policy was asked. ``state`` is that
+    of the log as its time reaches the verdict's.
+    """
+
+    verdict: Verdict
+    facts: Facts | None
+    state: State
 
 
 def initial() -> State:
@@ -56,12 +69,19 @@ def judge(state: State, kind: str, *, body: Json, time_ms: int) -> Verdict:
 
     Raises ``MalformedError`` for a body that cannot be read.
     """
+    return weigh(state, kind, body=body, time_ms=time_ms).verdict
+
+
+def weigh(state: State, kind: str, *, body: Json, time_ms: int) -> Weighed:
+    """``judge`` with what the verdict follows from. Raises ``MalformedError`` as it does."""
     state = _at(state, time_ms)
     if kind == "request":
-        return a.judge_request(state, parse_request(body), identifier=request_id(body), time_ms=time_ms)
+        request, identifier = parse_request(body), request_id(body)
+        return Weighed(*a.weigh_request(state, request, identifier=identifier, time_ms=time_ms), state)
     if kind != "reserve":
         raise CallerError(f"a {kind} entry has no verdict")
-    return r.judge_reservation(state, e.parse_reserve(body), time_ms=time_ms)[0]
+    verdict, _, facts = r.weigh_reservation(state, e.parse_reserve(body), time_ms=time_ms)
+    return Weighed(verdict, facts, state)
 
 
 def claim_verdict(state: State, kind: str, *, body: Json, time_ms: int) -> dict[str, Json]:

@@ -1,8 +1,40 @@
 """The arguments of ``quorumkeep policy``. Imports nothing of ours but the words of arguments."""
 
-from cli.arguments import Commands, new_group
+from argparse import ArgumentParser
+
+from cli.arguments import Commands, new_command, new_group
 
 
 def add_policies(commands: Commands) -> None:
     """``policy print|check|prove|diff|backtest|explain``."""
-    new_group(commands, "policy", what="write, check, prove, compare and explain policies")
+    policy = new_group(commands, "policy", what="write, check, prove, compare and explain policies")
+    explain = new_command(
+        policy,
+        "explain",
+        function="cli.policies.replaying:explain",
+        what="why a request was allowed, denied or has to wait, from the published log alone",
+        example="quorumkeep policy explain 4a5b... --log treasury/log --trust treasury/trust.json",
+    )
+    explain.add_argument("request", help="its id")
+    explain.add_argument("--log", required=True, help="the folder with checkpoint and tile/")
+    _needs_trust(explain)
+
+
+def add_replay(audit: Commands) -> None:
+    """``audit replay``."""
+    replay = new_command(
+        audit,
+        "replay",
+        function="cli.policies.replaying:replay",
+        what="make every verdict of a published log again, with its receipt; 1 on the first that differs",
+        example="quorumkeep audit replay treasury/log --trust treasury/trust.json --out verdicts.jsonl",
+    )
+    replay.add_argument("log", help="the folder with checkpoint and tile/")
+    replay.add_argument("--out", default="", help="write the receipts here, one JSON object a line")
+    _needs_trust(replay)
+
+
+def _needs_trust(command: ArgumentParser) -> None:
+    command.add_argument(
+        "--trust", default="", help="whose log it is, as you were told: the trust.json of genesis sign"
+    )
