@@ -74,7 +74,7 @@ def judge(state: State, kind: str, *, body: Json, time_ms: int) -> Verdict:
 
 def weigh(state: State, kind: str, *, body: Json, time_ms: int) -> Weighed:
     """``judge`` with what the verdict follows from. Raises ``MalformedError`` as it does."""
-    state = _at(state, time_ms)
+    state = at_time(state, time_ms)
     if kind == "request":
         request, identifier = parse_request(body), request_id(body)
         return Weighed(*a.weigh_request(state, request, identifier=identifier, time_ms=time_ms), state)
@@ -102,8 +102,8 @@ def _in_force(state: State) -> bytes:
     return b"".join((state.policy_hash, state.roster_hash, *(n.to_bytes(8, "big") for n in numbers)))
 
 
-def _at(state: State, time_ms: int) -> State:
-    """The state as the log's time reaches ``time_ms``: due changes are in effect."""
+def at_time(state: State, time_ms: int) -> State:
+    """The state as the log's time reaches ``time_ms``: due changes are in effect. It is no later entry."""
     return g.activate_due(replace(state, time_ms=max(state.time_ms, time_ms)))
 
 
@@ -121,7 +121,7 @@ def _fold(state: State, data: bytes) -> tuple[State, Outcome]:
         return state, Outcome(timed.kind, False, "the genesis entry is the first and only the first")
     if state.size and state.roster_or_none is None:
         return state, Outcome(timed.kind, False, "the log has no valid genesis entry: nothing can follow")
-    state = _at(state, timed.time_ms)
+    state = at_time(state, timed.time_ms)
     try:
         return _apply(state, timed, data)
     except (ProtocolError, CallerError) as error:  # a bound of a part we built from what we received

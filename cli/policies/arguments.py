@@ -16,8 +16,16 @@ def add_policies(commands: Commands) -> None:
         example="quorumkeep policy explain 4a5b... --log treasury/log --trust treasury/trust.json",
     )
     explain.add_argument("request", help="its id")
-    explain.add_argument("--log", required=True, help="the folder with checkpoint and tile/")
-    _needs_trust(explain)
+    _needs_log(explain)
+    backtest = new_command(
+        policy,
+        "backtest",
+        function="cli.policies.backtesting:backtest",
+        what="what a new policy would have said of everything in a log; 1 when any verdict would flip",
+        example="quorumkeep policy backtest new.json --log treasury/log --trust treasury/trust.json",
+    )
+    backtest.add_argument("new", help="the new policy document")
+    _needs_log(backtest)
 
 
 def add_replay(audit: Commands) -> None:
@@ -32,6 +40,11 @@ def add_replay(audit: Commands) -> None:
     replay.add_argument("log", help="the folder with checkpoint and tile/")
     replay.add_argument("--out", default="", help="write the receipts here, one JSON object a line")
     _needs_trust(replay)
+
+
+def _needs_log(command: ArgumentParser) -> None:
+    command.add_argument("--log", required=True, help="the folder with checkpoint and tile/")
+    _needs_trust(command)
 
 
 def _needs_trust(command: ArgumentParser) -> None:

@@ -46,7 +46,7 @@ def one_given(given: dict[str, Any]) -> str:
     return f"{given['operator']} of {', '.join(given['groups'])}, {time_text(given['given_ms'])}"
 
 
-def units(policy: Policy, amount: str, unit: str) -> str:
+def units(policy: Policy, amount: str, *, unit: str) -> str:
     """An amount with its unit, where the policy says how many places it has."""
     if not amount.isdigit():
         return amount
@@ -69,20 +69,22 @@ def span_text(milliseconds: int) -> str:
 def _facts(policy: Policy, facts: dict[str, Any]) -> str:
     native = policy.chains[facts["chain"]].native if facts["chain"] in policy.chains else ""
     words = [
-        f"{facts['kind']} of {units(policy, facts['amount'], facts['asset'])}",
+        f"{facts['kind']} of {units(policy, facts['amount'], unit=facts['asset'])}",
         f"from {facts['wallet']} ({facts['tier'] or 'no tier'}) to {facts['destination']}",
         f"by {facts['initiator']}",
-        f"fee up to {units(policy, facts['fee_max'], native)}",
+        f"fee up to {units(policy, facts['fee_max'], unit=native)}",
     ]
     if facts["first_use"]:
         words.append("never paid before")
     if "value" in facts and policy.prices is not None:
-        words.append(f"worth {units(policy, facts['value'], policy.prices.unit)}")
+        words.append(f"worth {units(policy, facts['value'], unit=policy.prices.unit)}")
     words += [f"{name} {facts[name]}" for name in ("screening", "risk") if name in facts]
     return ", ".join(words)
 
 
 def _limit(policy: Policy, line: dict[str, Any]) -> str:
     scope = f" ({line['scope']})" if line["scope"] else ""
-    used, asked, most = (units(policy, line[name], line["unit"]) for name in ("used", "asked", "maximum"))
+    used, asked, most = (
+        units(policy, line[name], unit=line["unit"]) for name in ("used", "asked", "maximum")
+    )
     return f"{line['limit']}{scope}: {used} used, {asked} asked, {most} in {span_text(line['window_ms'])}"
