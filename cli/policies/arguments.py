@@ -2,7 +2,7 @@
 
 from argparse import ArgumentParser
 
-from cli.arguments import Commands, new_command, new_group
+from cli.arguments import Commands, needs_identity, new_command, new_group
 
 
 def add_policies(commands: Commands) -> None:
@@ -26,6 +26,16 @@ def add_policies(commands: Commands) -> None:
     )
     backtest.add_argument("new", help="the new policy document")
     _needs_log(backtest)
+    shadow = new_command(
+        policy,
+        "shadow",
+        function="cli.policies.shadowing:shadow",
+        what="what the policy beside the real one would have said of the newest requests and reservations",
+        example="quorumkeep policy shadow --flips --as people/anna",
+    )
+    shadow.add_argument("--flips", action="store_true", help="only those with another outcome")
+    shadow.add_argument("--limit", type=int, default=100, help="at most so many, to 200 (%(default)s)")
+    needs_identity(shadow, "an operator or administrator")
 
 
 def add_replay(audit: Commands) -> None:

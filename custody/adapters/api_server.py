@@ -169,6 +169,13 @@ class CustodyServicer(custody_pb2_grpc.CustodyServicer):
         caller = self._caller("DraftFork", call, context)
         return pb.DraftForkReply(draft=await self._service.draft_fork(caller, call.cosigner))
 
+    @_refusals
+    async def Shadow(self, call: pb.ShadowCall, context: _Context) -> pb.ShadowReply:
+        if self._own_only(self._caller("Shadow", call, context)):
+            raise CallRefused(Code.FORBIDDEN, "this shows the requests of all: people see it, no backend")
+        document = await self._service.shadow(flips=call.flips, limit=call.limit or 100)
+        return pb.ShadowReply(document=canonical(document))
+
     def _own_only(self, caller: str) -> str:
         """The initiator whose requests alone the caller may see; empty for people."""
         return caller if caller in self._parts.sequencer.state.roster.initiators else ""

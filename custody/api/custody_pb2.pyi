@@ -663,3 +663,49 @@ class DraftForkReply(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___DraftForkReply: _TypeAlias = DraftForkReply  # noqa: Y015
+
+@_typing.final
+class ShadowCall(_message.Message):
+    """For people: what a policy that is not in force would have said of the newest requests and reservations."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    FLIPS_FIELD_NUMBER: _builtins.int
+    LIMIT_FIELD_NUMBER: _builtins.int
+    flips: _builtins.bool
+    """only those with another outcome"""
+    limit: _builtins.int
+    """newest first; 0: 100"""
+    def __init__(
+        self,
+        *,
+        flips: _builtins.bool = ...,
+        limit: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["flips", b"flips", "limit", b"limit"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ShadowCall: _TypeAlias = ShadowCall  # noqa: Y015
+
+@_typing.final
+class ShadowReply(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DOCUMENT_FIELD_NUMBER: _builtins.int
+    document: _builtins.bytes
+    """canonical JSON: policy, name, errors, verdicts; empty strings without a shadow"""
+    def __init__(
+        self,
+        *,
+        document: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["document", b"document"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ShadowReply: _TypeAlias = ShadowReply  # noqa: Y015

@@ -104,6 +104,11 @@ class CustodyStub:
                 request_serializer=custody_dot_api_dot_custody__pb2.DraftForkCall.SerializeToString,
                 response_deserializer=custody_dot_api_dot_custody__pb2.DraftForkReply.FromString,
                 _registered_method=True)
+        self.Shadow = channel.unary_unary(
+                '/quorumkeep.custody.v1.Custody/Shadow',
+                request_serializer=custody_dot_api_dot_custody__pb2.ShadowCall.SerializeToString,
+                response_deserializer=custody_dot_api_dot_custody__pb2.ShadowReply.FromString,
+                _registered_method=True)
 
 
 class CustodyServicer:
@@ -193,6 +198,12 @@ class CustodyServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def Shadow(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_CustodyServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -265,6 +276,11 @@ def add_CustodyServicer_to_server(servicer, server):
                     servicer.DraftFork,
                     request_deserializer=custody_dot_api_dot_custody__pb2.DraftForkCall.FromString,
                     response_serializer=custody_dot_api_dot_custody__pb2.DraftForkReply.SerializeToString,
+            ),
+            'Shadow': grpc.unary_unary_rpc_method_handler(
+                    servicer.Shadow,
+                    request_deserializer=custody_dot_api_dot_custody__pb2.ShadowCall.FromString,
+                    response_serializer=custody_dot_api_dot_custody__pb2.ShadowReply.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -645,6 +661,33 @@ class Custody:
             '/quorumkeep.custody.v1.Custody/DraftFork',
             custody_dot_api_dot_custody__pb2.DraftForkCall.SerializeToString,
             custody_dot_api_dot_custody__pb2.DraftForkReply.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Shadow(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/quorumkeep.custody.v1.Custody/Shadow',
+            custody_dot_api_dot_custody__pb2.ShadowCall.SerializeToString,
+            custody_dot_api_dot_custody__pb2.ShadowReply.FromString,
             options,
             channel_credentials,
             insecure,

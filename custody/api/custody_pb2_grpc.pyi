@@ -55,6 +55,7 @@ class CustodyStub:
     Enact: _grpc.UnaryUnaryMultiCallable[_custody_pb2.EnactCall, _custody_pb2.EnactReply]
     Document: _grpc.UnaryUnaryMultiCallable[_custody_pb2.DocumentCall, _custody_pb2.DocumentReply]
     DraftFork: _grpc.UnaryUnaryMultiCallable[_custody_pb2.DraftForkCall, _custody_pb2.DraftForkReply]
+    Shadow: _grpc.UnaryUnaryMultiCallable[_custody_pb2.ShadowCall, _custody_pb2.ShadowReply]
 
 @_typing.type_check_only
 class CustodyAsyncStub(CustodyStub):
@@ -73,6 +74,7 @@ class CustodyAsyncStub(CustodyStub):
     Enact: _aio.UnaryUnaryMultiCallable[_custody_pb2.EnactCall, _custody_pb2.EnactReply]  # type: ignore[assignment]
     Document: _aio.UnaryUnaryMultiCallable[_custody_pb2.DocumentCall, _custody_pb2.DocumentReply]  # type: ignore[assignment]
     DraftFork: _aio.UnaryUnaryMultiCallable[_custody_pb2.DraftForkCall, _custody_pb2.DraftForkReply]  # type: ignore[assignment]
+    Shadow: _aio.UnaryUnaryMultiCallable[_custody_pb2.ShadowCall, _custody_pb2.ShadowReply]  # type: ignore[assignment]
 
 class CustodyServicer(metaclass=_abc_1.ABCMeta):
     @_abc_1.abstractmethod
@@ -172,5 +174,12 @@ class CustodyServicer(metaclass=_abc_1.ABCMeta):
         request: _custody_pb2.DraftForkCall,
         context: _ServicerContext,
     ) -> _typing.Union[_custody_pb2.DraftForkReply, _abc.Awaitable[_custody_pb2.DraftForkReply]]: ...
+
+    @_abc_1.abstractmethod
+    def Shadow(
+        self,
+        request: _custody_pb2.ShadowCall,
+        context: _ServicerContext,
+    ) -> _typing.Union[_custody_pb2.ShadowReply, _abc.Awaitable[_custody_pb2.ShadowReply]]: ...
 
 def add_CustodyServicer_to_server(servicer: CustodyServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

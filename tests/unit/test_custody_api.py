@@ -245,3 +245,10 @@ def identity_certificate(key: Ed25519PrivateKey) -> bytes:
         .sign(key, None)
     )
     return certificate.public_bytes(Encoding.PEM)
+
+
+async def test_people_see_what_the_shadow_policy_says_and_backends_do_not(door: Door) -> None:
+    answer = await door.ask("admin", lambda client: client.shadow())
+
+    assert answer == {"policy": "", "name": "", "errors": 0, "verdicts": []}
+    assert await door.refusal("shop", lambda client: client.shadow(flips=True, limit=5)) == "forbidden"
