@@ -12,11 +12,20 @@ def add_policies(commands: Commands) -> None:
         policy,
         "explain",
         function="cli.policies.replaying:explain",
-        what="why a request was allowed, denied or has to wait, from the published log alone",
+        what="why a request was allowed, denied or has to wait, from the log alone",
         example="quorumkeep policy explain 4a5b... --log treasury/log --trust treasury/trust.json",
     )
     explain.add_argument("request", help="its id")
-    _needs_log(explain)
+    explain.add_argument("--log", default="", help="the folder with checkpoint and tile/")
+    explain.add_argument(
+        "--as",
+        dest="identity",
+        default="",
+        metavar="DIR",
+        help="ask the coordinator for the log instead",
+    )
+    explain.add_argument("--client", default="", help="the deployment's client.json ($QUORUMKEEP_CLIENT)")
+    _needs_trust(explain)
     backtest = new_command(
         policy,
         "backtest",

@@ -5,15 +5,22 @@ from argparse import Namespace
 from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
-from typing import TextIO
+from typing import TYPE_CHECKING, TextIO
 
-from cli.audit import as_json, as_text, look
+from cli.audit import as_json, as_text, look, look_at
+from cli.connection import caller, load_connection
 from cli.policies.receipts import receipt_lines
 from cli.requests import read_request_id
 from cli.results import DONE, REFUSED, Misuse, Result
-from policy.audit import AuditReport
-from policy.errors import MalformedError
+from policy.audit import CHECKPOINT_PATH, NOTE_BYTES_MAX, AuditReport
+from policy.errors import MalformedError, OperationalError
+from policy.log.checkpoint import parse_checkpoint, parse_note
+from policy.log.merkle import Frontier
+from policy.log.tiles import increment
 from policy.replay import Judged, Step, watch_verdicts
+
+if TYPE_CHECKING:
+    from custody.client import CustodyClient
 
 
 def explain(arguments: Namespace) -> Result:
@@ -24,7 +31,8 @@ def explain(arguments: Namespace) -> Result:
         if one.request == request:
             found.append(one)
 
-    report = audited(arguments, watch_verdicts(hear))
+    watch = watch_verdicts(hear)
+    report = audited(arguments, watch) if arguments.log else _asked(arguments, watch)
     document = {
         "request": request.hex(),
         "log": as_json(report),
@@ -71,6 +79,32 @@ def audited(arguments: Namespace, watch: Callable[[Step], None]) -> AuditReport:
         )
     except (MalformedError, OSError) as error:
         raise Misuse(str(error)) from error
+
+
+def _asked(arguments: Namespace, watch: Callable[[Step], None]) -> AuditReport:
+    """The check of the log that the coordinator has: its entries, against its newest checkpoint."""
+    if not arguments.identity:
+        raise Misuse("say where the log is: --log DIR, or --as DIR to ask the coordinator")
+    with load_connection(arguments).open(caller(arguments)) as client:
+        files = fetched(client)
+    trust = Path(arguments.trust) if arguments.trust else None
+    try:
+        return look_at(files.get, trust=trust, watch=watch)
+    except (MalformedError, OSError) as error:
+        raise Misuse(str(error)) from error
+
+
+def fetched(client: "CustodyClient") -> dict[str, bytes]:
+    """The files of the log as the coordinator tells it; an audit finds out whether they hold."""
+    note = client.log_note()
+    size = parse_checkpoint(parse_note(note, NOTE_BYTES_MAX).body).size
+    entries: list[bytes] = []
+    while len(entries) < size:
+        more = client.entries(len(entries), size)
+        if not more:
+            raise OperationalError(f"the coordinator gave {len(entries)} of {size} entries: ask again")
+        entries += more
+    return {**dict(increment(lambda path: None, Frontier(), entries=entries)), CHECKPOINT_PATH: note}
 
 
 def _new(path: str) -> TextIO:

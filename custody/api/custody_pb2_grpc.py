@@ -89,6 +89,11 @@ class CustodyStub:
                 request_serializer=custody_dot_api_dot_custody__pb2.LogCall.SerializeToString,
                 response_deserializer=custody_dot_api_dot_custody__pb2.LogReply.FromString,
                 _registered_method=True)
+        self.Entries = channel.unary_unary(
+                '/quorumkeep.custody.v1.Custody/Entries',
+                request_serializer=custody_dot_api_dot_custody__pb2.EntriesCall.SerializeToString,
+                response_deserializer=custody_dot_api_dot_custody__pb2.EntriesReply.FromString,
+                _registered_method=True)
         self.Enact = channel.unary_unary(
                 '/quorumkeep.custody.v1.Custody/Enact',
                 request_serializer=custody_dot_api_dot_custody__pb2.EnactCall.SerializeToString,
@@ -180,6 +185,12 @@ class CustodyServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def Entries(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def Enact(self, request, context):
         """Missing associated documentation comment in .proto file."""
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -261,6 +272,11 @@ def add_CustodyServicer_to_server(servicer, server):
                     servicer.Log,
                     request_deserializer=custody_dot_api_dot_custody__pb2.LogCall.FromString,
                     response_serializer=custody_dot_api_dot_custody__pb2.LogReply.SerializeToString,
+            ),
+            'Entries': grpc.unary_unary_rpc_method_handler(
+                    servicer.Entries,
+                    request_deserializer=custody_dot_api_dot_custody__pb2.EntriesCall.FromString,
+                    response_serializer=custody_dot_api_dot_custody__pb2.EntriesReply.SerializeToString,
             ),
             'Enact': grpc.unary_unary_rpc_method_handler(
                     servicer.Enact,
@@ -580,6 +596,33 @@ class Custody:
             '/quorumkeep.custody.v1.Custody/Log',
             custody_dot_api_dot_custody__pb2.LogCall.SerializeToString,
             custody_dot_api_dot_custody__pb2.LogReply.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Entries(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/quorumkeep.custody.v1.Custody/Entries',
+            custody_dot_api_dot_custody__pb2.EntriesCall.SerializeToString,
+            custody_dot_api_dot_custody__pb2.EntriesReply.FromString,
             options,
             channel_credentials,
             insecure,

@@ -52,6 +52,7 @@ class CustodyStub:
     ChangeKey: _grpc.UnaryUnaryMultiCallable[_custody_pb2.ChangeKeyCall, _custody_pb2.ChangeKeyReply]
     ImportOffers: _grpc.UnaryUnaryMultiCallable[_custody_pb2.ImportOffersCall, _custody_pb2.ImportOffersReply]
     Log: _grpc.UnaryUnaryMultiCallable[_custody_pb2.LogCall, _custody_pb2.LogReply]
+    Entries: _grpc.UnaryUnaryMultiCallable[_custody_pb2.EntriesCall, _custody_pb2.EntriesReply]
     Enact: _grpc.UnaryUnaryMultiCallable[_custody_pb2.EnactCall, _custody_pb2.EnactReply]
     Document: _grpc.UnaryUnaryMultiCallable[_custody_pb2.DocumentCall, _custody_pb2.DocumentReply]
     DraftFork: _grpc.UnaryUnaryMultiCallable[_custody_pb2.DraftForkCall, _custody_pb2.DraftForkReply]
@@ -71,6 +72,7 @@ class CustodyAsyncStub(CustodyStub):
     ChangeKey: _aio.UnaryUnaryMultiCallable[_custody_pb2.ChangeKeyCall, _custody_pb2.ChangeKeyReply]  # type: ignore[assignment]
     ImportOffers: _aio.UnaryUnaryMultiCallable[_custody_pb2.ImportOffersCall, _custody_pb2.ImportOffersReply]  # type: ignore[assignment]
     Log: _aio.UnaryUnaryMultiCallable[_custody_pb2.LogCall, _custody_pb2.LogReply]  # type: ignore[assignment]
+    Entries: _aio.UnaryUnaryMultiCallable[_custody_pb2.EntriesCall, _custody_pb2.EntriesReply]  # type: ignore[assignment]
     Enact: _aio.UnaryUnaryMultiCallable[_custody_pb2.EnactCall, _custody_pb2.EnactReply]  # type: ignore[assignment]
     Document: _aio.UnaryUnaryMultiCallable[_custody_pb2.DocumentCall, _custody_pb2.DocumentReply]  # type: ignore[assignment]
     DraftFork: _aio.UnaryUnaryMultiCallable[_custody_pb2.DraftForkCall, _custody_pb2.DraftForkReply]  # type: ignore[assignment]
@@ -153,6 +155,13 @@ class CustodyServicer(metaclass=_abc_1.ABCMeta):
         request: _custody_pb2.LogCall,
         context: _ServicerContext,
     ) -> _typing.Union[_custody_pb2.LogReply, _abc.Awaitable[_custody_pb2.LogReply]]: ...
+
+    @_abc_1.abstractmethod
+    def Entries(
+        self,
+        request: _custody_pb2.EntriesCall,
+        context: _ServicerContext,
+    ) -> _typing.Union[_custody_pb2.EntriesReply, _abc.Awaitable[_custody_pb2.EntriesReply]]: ...
 
     @_abc_1.abstractmethod
     def Enact(

@@ -220,6 +220,11 @@ def test_explain_gives_a_script_the_receipts(tmp_path: Path) -> None:
     assert json.dumps(result.document)
 
 
+def test_explain_needs_to_know_where_the_log_is() -> None:
+    with pytest.raises(Misuse, match="--log DIR, or --as DIR"):
+        invoke("policy", "explain", "00" * 32)
+
+
 def test_explain_refuses_a_request_that_the_log_has_not(tmp_path: Path) -> None:
     result = invoke("policy", "explain", "00" * 32, "--log", str(folder_of(tmp_path, varied())))
 
