@@ -31,7 +31,7 @@ def receipt_lines(one: Judged) -> list[str]:
     if "inputs" in found:
         lines.append(f"  on          {_facts(one.policy, found['inputs'])}")
     lines += [f"  approval    {one_given(given)}" for given in found.get("inputs", {}).get("approvals", ())]
-    lines += [f"  rule        {line['rule']}: {line['unmet'] or 'holds'}" for line in found["rules"]]
+    lines += [f"  rule        {_rule(line, verdict['rule'])}" for line in found["rules"]]
     lines += [f"  limit       {_limit(one.policy, line)}" for line in found["limits"]]
     lines.append(f"  policy      {found['policy']}")
     if not one.accepted:
@@ -88,3 +88,8 @@ def _limit(policy: Policy, line: dict[str, Any]) -> str:
         units(policy, line[name], unit=line["unit"]) for name in ("used", "asked", "maximum")
     )
     return f"{line['limit']}{scope}: {used} used, {asked} asked, {most} in {span_text(line['window_ms'])}"
+
+
+def _rule(line: dict[str, str], decided: str) -> str:
+    holds = "holds, and decides" if line["rule"] == decided else "holds too"
+    return f"{line['rule']}: {line['unmet'] or holds}"
