@@ -3,11 +3,12 @@
 from collections.abc import Mapping
 from typing import Any, NamedTuple, cast
 
+from policy.decode.abi import Argument
 from policy.encoding import Json
 from policy.evaluate import Verdict
 from policy.limits import LimitScope, limit_scopes, unit, used
 from policy.model import Policy
-from policy.rules import Facts, Given
+from policy.rules import CALL, CANCELLATION, Facts, Given
 
 LOG, FORBID, RULE, LIMIT, ENGINE = "log", "forbid", "rule", "limit", "engine"
 """Who decided: one of the log's own rules, a part of the policy, or a ceiling, error or silence of it."""
@@ -72,6 +73,9 @@ def inputs(facts: Facts) -> dict[str, Json]:
         "since_ms": facts.since_ms,
         "time_ms": facts.time_ms,
     }
+    if facts.kind == CALL:
+        found |= {"contract": facts.contract, "method": facts.method}
+        found["arguments"] = {name: _argument(value) for name, value in facts.arguments.items()}
     if facts.value is not None:
         found["value"] = str(facts.value)
     if facts.risk is not None:
@@ -92,6 +96,9 @@ def facts_of(receipt: Mapping[str, Json]) -> Facts:
             **found,
             **numbers,
             **sets,
+            "contract": found.get("contract", ""),
+            "method": found.get("method", ""),
+            "arguments": {name: _value(one) for name, one in found.get("arguments", {}).items()},
             "value": None if value is None else int(value),
             "risk": found.get("risk"),
             "screening": found.get("screening"),
@@ -113,8 +120,9 @@ def _decided_by(policy: Policy, facts: Facts | None, verdict: Verdict) -> str:
 
 
 def _rule_lines(policy: Policy, facts: Facts) -> list[Json]:
-    """No rule is asked about what moves no amount: a cancellation."""
-    return [{"rule": line.rule, "unmet": line.unmet} for line in trace(policy, facts)] if facts.amount else []
+    """No rule is asked about a cancellation."""
+    lines = trace(policy, facts) if facts.kind != CANCELLATION else ()
+    return [{"rule": line.rule, "unmet": line.unmet} for line in lines]
 
 
 def _limit_lines(policy: Policy, facts: Facts) -> list[Json]:
@@ -127,12 +135,23 @@ def _limit_line(policy: Policy, facts: Facts, scope: LimitScope) -> Json:
     return {
         "limit": limit.name,
         "scope": key,
-        "used": str(used(facts, limit.name, key)),
+        "used": str(used(facts, limit.name, key=key)),
         "asked": "unknown" if amount is None else str(amount),
         "maximum": str(limit.maximum),
         "unit": unit(policy, limit),
         "window_ms": limit.window_ms,
     }
+
+
+def _argument(value: Argument) -> Json:
+    """An argument as it can be read again: a number, of any size, from a text."""
+    return value if isinstance(value, bool | str) else {"number": str(value)}
+
+
+def _value(argument: Any) -> Argument:
+    if isinstance(argument, dict):
+        return int(argument["number"])
+    return cast("Argument", argument)
 
 
 def _sorted(names: frozenset[str]) -> list[Json]:

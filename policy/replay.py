@@ -15,6 +15,7 @@ from policy.fields import Fields
 from policy.intent import request_id
 from policy.ledger import Weighed, weigh
 from policy.model import Policy
+from policy.rules import CANCELLATION
 from policy.state import CANCEL, Outcome, State
 
 
@@ -112,7 +113,7 @@ def _wrong(weighed: Weighed, found: dict[str, Json], *, claim: Claim, folded: Ve
         return f"the fold found {_words(folded)}, and made again it is {_words(verdict)}"
     if (claim.outcome, claim.rule) != (verdict.outcome.name.lower(), verdict.rule):
         return f"the entry claims {claim.outcome} by {claim.rule}, the verdict is {_words(verdict)}"
-    if weighed.facts is not None and weighed.facts.amount:
+    if weighed.facts is not None and weighed.facts.kind != CANCELLATION:
         again = evaluate(weighed.state.policy, facts_of(found))
         if again != verdict:
             return f"the verdict is {_words(verdict)}, and by its receipt alone {_words(again)}"

@@ -74,12 +74,19 @@ def _facts(policy: Policy, facts: dict[str, Any]) -> str:
         f"by {facts['initiator']}",
         f"fee up to {units(policy, facts['fee_max'], unit=native)}",
     ]
+    if facts.get("method"):
+        words.append(f"calling {facts['method']}({_arguments(facts['arguments'])})")
     if facts["first_use"]:
         words.append("never paid before")
     if "value" in facts and policy.prices is not None:
         words.append(f"worth {units(policy, facts['value'], unit=policy.prices.unit)}")
     words += [f"{name} {facts[name]}" for name in ("screening", "risk") if name in facts]
     return ", ".join(words)
+
+
+def _arguments(arguments: dict[str, Any]) -> str:
+    values = {name: one["number"] if isinstance(one, dict) else one for name, one in arguments.items()}
+    return ", ".join(f"{name} {value}" for name, value in values.items())
 
 
 def _limit(policy: Policy, line: dict[str, Any]) -> str:
@@ -91,5 +98,5 @@ def _limit(policy: Policy, line: dict[str, Any]) -> str:
 
 
 def _rule(line: dict[str, str], decided: str) -> str:
-    holds = "holds, and decides" if line["rule"] == decided else "holds too"
+    holds = "holds, and decides" if line["rule"] == decided else "holds"
     return f"{line['rule']}: {line['unmet'] or holds}"

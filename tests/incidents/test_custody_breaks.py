@@ -21,25 +21,25 @@ from tests.simulation.cluster import Coordinator, attempt, refusal
 from tests.simulation.node_faults import PARTNER, Machine, dealt
 from tests.simulation.node_faults import WORLD as MACHINE_WORLD
 from tests.simulation.world import (
+    CHAIN,
     CUSTOMER,
     DAY_MS,
-    OBSERVERS,
-    ORIGIN,
     OTHER,
     STRANGER,
     TOKEN,
     Book,
     authenticator,
     limit,
-    signatures,
     unsigned,
 )
 from tests.unit.test_cli_deployment import Place
+from tests.unit.test_ledger_calls import ask
 
 HOUR_MS, MINUTE_MS = 3_600_000, 60_000
 ALLOW = {"outcome": "allow"}
 SAFE = "0x" + "5a" * 20
 EXEC_TRANSACTION, TRANSFER_OWNERSHIP = bytes.fromhex("6a761202"), bytes.fromhex("f2fde38b")
+SAFE_PAUSE = {"safe": {"chain": CHAIN, "address": SAFE, "methods": {"pause": "pause()"}}}
 INIT_WALLET, KILL = bytes.fromhex("e46dcfeb"), bytes.fromhex("cbf0b0c0")
 
 
@@ -65,7 +65,7 @@ def test_without_an_attack_the_payment_is_signed() -> None:
 
 
 def test_bybit_a_delegatecall_behind_an_honest_screen_is_signed_by_nobody() -> None:
-    """Control: nodes decode the bytes themselves and know transfers alone; what a screen says is no input."""
+    """Control: nodes decode the bytes and sign what was asked for; what a screen says is no input."""
     scene = Scene()
     request = scene.approved(700, "alice", "bob")
     call = (
@@ -128,12 +128,17 @@ def test_wazirx_a_payload_that_differs_from_what_was_approved_is_signed_by_nobod
 
 
 def test_radiant_a_transfer_of_ownership_is_signed_by_nobody_whoever_approves() -> None:
-    """Control: no call but a transfer has an intent, so none can be asked for, approved or decoded."""
-    scene = Scene()
+    """Control: only methods that the policy lists can be asked for, so no other is approved or signed."""
+    scene = Scene(contracts=SAFE_PAUSE)
     request = scene.approved(700, "alice", "bob")
     call = TRANSFER_OWNERSHIP + address_word(STRANGER)
+    tx = unsigned(SAFE, 0, nonce=0, fee=10, data=call)
+    behind = scene.forced(request, tx=tx)
+    openly = ask(scene.book, call, to=SAFE)
 
-    assert scene.forced(request, tx=unsigned(SAFE, 0, nonce=0, fee=10, data=call)) == ("undecodable", 0)
+    assert behind == ("undecodable", 0)
+    assert scene.rule == "error" and "no method" in scene.book.last.reason
+    assert openly not in scene.book.state.requests
 
 
 @pytest.mark.parametrize(
@@ -148,7 +153,7 @@ def test_radiant_a_transfer_of_ownership_is_signed_by_nobody_whoever_approves() 
     ids=["init", "kill", "kill-with-value", "create", "create-with-value"],
 )
 def test_parity_a_call_of_a_library_and_a_creation_are_signed_by_nobody(tx: bytes) -> None:
-    """Control: calldata is empty or exactly an ERC-20 transfer, and 'to' is an account."""
+    """Control: what is no listed call has no calldata but an ERC-20 transfer's, and 'to' is an account."""
     scene = Scene()
 
     assert scene.forced(scene.book.request(100), tx=tx) == ("undecodable", 0)
@@ -377,24 +382,13 @@ def _priced() -> Scene:
     return Scene(rules=everything, limits=[worth], prices=PRICED)
 
 
-def _state_price(scene: Scene, price: int, *, by: tuple[str, ...] = OBSERVERS) -> bool:
-    body = {
-        "origin": ORIGIN,
-        "asset": "eth",
-        "unit": "usd/2",
-        "price": str(price),
-        "observed_ms": scene.book.now_ms,
-    }
-    return scene.book.write("price", body, signatures=signatures("price", body, by)).accepted
-
-
 def test_a_price_that_falls_for_a_moment_opens_no_limit() -> None:
     """Control: the highest price of the age allowed counts, and f + 1 observers must have signed it."""
     scene = _priced()
-    assert _state_price(scene, 300_000)
+    assert scene.book.price(300_000).accepted
     scene.advance(MINUTE_MS)
-    alone = _state_price(scene, 1, by=("oskar",))
-    crashed = _state_price(scene, 1)
+    alone = scene.book.price(1, by=["oskar"]).accepted
+    crashed = scene.book.price(1).accepted
     scene.book.request(ETHER)
     spiked, reason = scene.rule, scene.book.last.reason
     scene.book.request(ETHER // 4)
@@ -407,7 +401,7 @@ def test_a_price_that_falls_for_a_moment_opens_no_limit() -> None:
 def test_a_price_too_old_denies() -> None:
     """Control: a price counts for the age that the policy allows; without one the answer is no."""
     scene = _priced()
-    _state_price(scene, 300_000)
+    scene.book.price(300_000)
     scene.advance(HOUR_MS)
     scene.book.request(ETHER // 4)
 

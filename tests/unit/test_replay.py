@@ -15,8 +15,9 @@ from policy.evaluate import evaluate
 from policy.explain import facts_of
 from policy.replay import Judged, watch_verdicts
 from policy.state import CANCEL
-from tests.simulation.world import CUSTOMER, DAY_MS, OTHER, SANCTIONED, STRANGER, Book, World, limit
+from tests.simulation.world import CUSTOMER, DAY_MS, OTHER, SANCTIONED, STRANGER, Book, World, limit, unsigned
 from tests.unit.test_audit import published, trust_file, written
+from tests.unit.test_ledger_calls import DEPOSITS, VAULT, ask, book_with, deposit
 
 WORLD = World()
 
@@ -135,6 +136,27 @@ def test_a_cancellation_is_asked_about_by_limits_alone() -> None:
 
     assert verdicts(book)[-1].kind == CANCEL
     assert (found["verdict"]["rule"], found["rules"], found["limits"][0]["asked"]) == ("cancel", [], "10")
+
+
+def test_a_calls_receipt_has_its_arguments_and_makes_the_verdict_again(tmp_path: Path) -> None:
+    book = book_with(DEPOSITS)
+    request = ask(book, deposit(), value=7)
+    book.reserve(request, tx=unsigned(VAULT, 7, nonce=0, fee=10, data=deposit()))
+    ask(book, deposit(amount=101))
+    ask(book, b"\x01\x02\x03\x04", value=0)
+    book.advance(DAY_MS)
+    book.reserve(request, purpose=CANCEL)
+    found = verdicts(book)
+    shown = invoke("policy", "explain", request.hex(), "--log", str(folder_of(tmp_path, book))).text
+
+    assert [(one.wrong, cast("Any", one.receipt)["verdict"]["rule"]) for one in found] == [
+        ("", rule) for rule in ("deposits", "deposits", "no-rule-matches", "error", "cancel")
+    ]
+    assert cast("Any", found[0].receipt)["inputs"]["arguments"] == {
+        "amount": {"number": "5"},
+        "beneficiary": CUSTOMER,
+    }
+    assert f"calling vault.deposit(amount 5, beneficiary {CUSTOMER})" in str(shown)
 
 
 def test_a_receipt_is_by_the_policy_in_force_at_that_moment() -> None:
