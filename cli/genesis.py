@@ -13,6 +13,7 @@ from typing import Any
 from cli.connection import client_document
 from cli.deployment import coordinator_config, load_draft, roster_of
 from cli.files import load_key, read_bytes, read_document, write_bytes, write_document
+from cli.places import UNSEEN, shared_places
 from cli.results import Document, Misuse, Result
 from policy.coherence import check_coherent
 from policy.document import normalise_document, parse_policy
@@ -50,10 +51,15 @@ def draft(arguments: Namespace) -> Result:
     }
     write_document(folder / DRAFT, {"time_ms": time.time_ns() // 1_000_000, "body": body, "signatures": {}})
     digest = document_hash("genesis", body).hex()
+    addresses = {node["name"]: node["address"] for node in deployment["nodes"]}
+    warnings = shared_places(addresses, policy=parse_policy(policy_document), roster=roster)
+    found = {"draft": str(folder / DRAFT), "hash": digest, "cosigners": bound(roster), "warnings": warnings}
     return Result(
-        {"draft": str(folder / DRAFT), "hash": digest, "cosigners": bound(roster), **_numbers(roster)},
+        {**found, **_numbers(roster)},
         (
             f"{bound(roster)}.",
+            *(f"WARNING: {warning}." for warning in warnings),
+            UNSEEN,
             f"{arguments.quorum} of {len(roster.administrators)} administrators have to sign",
             f"{folder / DRAFT}, which has the hash {digest}.",
         ),

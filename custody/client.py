@@ -198,6 +198,16 @@ class CustodyClient:
         call = pb.DraftForkCall(cosigner=cosigner)
         return _object(self._ask("DraftFork", call, self._stub.DraftFork, timeout_s=DRAFT_FORK_S).draft)
 
+    def entries(self, start: int, stop: int) -> tuple[bytes, ...]:
+        """Entries from ``start`` on, as many as fit; to be checked against the note."""
+        call = pb.EntriesCall(start=start, stop=stop)
+        return tuple(self._ask("Entries", call, self._stub.Entries).entries)
+
+    def shadow(self, *, flips: bool = False, limit: int = 100) -> dict[str, Json]:
+        """What the shadow policy would have said of the newest requests and reservations."""
+        call = pb.ShadowCall(flips=flips, limit=limit)
+        return _object(self._ask("Shadow", call, self._stub.Shadow).document)
+
     def log_note(self) -> bytes:
         """The newest checkpoint with w cosignatures."""
         return self._ask("Log", pb.LogCall(), self._stub.Log).note

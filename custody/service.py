@@ -150,6 +150,12 @@ class Service:
         kind, document = enacting.document(self._parts.sequencer.state, wanted)
         return kind, canonical(document)
 
+    async def shadow(self, *, flips: bool, limit: int) -> Json:
+        """What the shadow policy would have said of the newest requests and reservations."""
+        if self._parts.shadow is None:
+            return {"policy": "", "name": "", "errors": 0, "verdicts": []}
+        return await self._parts.shadow.report(flips=flips, limit=limit)
+
     def log_note(self) -> bytes:
         """The newest checkpoint with w cosignatures."""
         return self._parts.replication.quorum.note
