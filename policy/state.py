@@ -129,7 +129,7 @@ class RequestState:
 class PendingChange:
     """A signed policy or roster that takes effect at ``effective_ms`` unless one administrator vetoes it.
 
-    It replaces the document whose hash is ``previous`` and no other.
+    It replaces the document whose hash is ``previous`` and no other. ``index`` is its place in the log.
     """
 
     kind: str
@@ -137,6 +137,7 @@ class PendingChange:
     document_hash: bytes
     previous: bytes
     effective_ms: int
+    index: int
 
 
 @dataclass(frozen=True, slots=True)

@@ -308,7 +308,8 @@ class NodeRuntime:
         size = stored_checkpoint(reply.head).size if reply.head else 0
         if size > log.cosigner.size:
             entries = await self._parts.peers.entries(name, log.cosigner.size, stop=size)
-            await asyncio.to_thread(log.follow, entries, reply.head, cosigned_by=name)
+            now_ms = self._parts.clock_ms()
+            await asyncio.to_thread(log.follow, entries, reply.head, cosigned_by=name, now_ms=now_ms)
         if reply.quorum:
             await asyncio.to_thread(log.learn_quorum, reply.quorum, starting=True)
 
