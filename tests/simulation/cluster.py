@@ -63,10 +63,11 @@ class Clock:
 
 @dataclass(frozen=True)
 class Given:
-    """A partial signature that a node gave: for which job, and the log's time at which it gave it."""
+    """A partial signature that a node gave: for which job, and when by the log's time and its own clock."""
 
     job: Job
     log_ms: int
+    at_ms: int
 
 
 def note_of(book: Book, *, by: str = COORDINATOR) -> bytes:
@@ -152,7 +153,7 @@ class SimNode:
         if not self.pool.bound_to(job.presignatures[0], job_id, index=0):
             raise Refusal("declined", "the presignature is gone")
         self.pool.take(job.presignatures[0], job_id, index=0)
-        self.given[job_id] = Given(job, self.cosigner.state.time_ms)
+        self.given[job_id] = Given(job, self.cosigner.state.time_ms, self.clock.now_ms)
         return self.given[job_id]
 
     def burn(self, job_id: bytes) -> bytes:

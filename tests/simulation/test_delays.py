@@ -10,7 +10,7 @@ from policy.log.merkle import leaf_hash
 from policy.roster import COORDINATOR
 from signer_nodes.adapters.store import NodeStore
 from signer_nodes.node_log import NodeLog
-from signer_nodes.witness import Extension, Identity, follow
+from signer_nodes.witness import Identity
 from tests.simulation.cluster import (
     SKEW_MS,
     Clock,
@@ -25,19 +25,13 @@ from tests.simulation.cluster import (
     started,
 )
 from tests.simulation.memory_token import MemoryToken
+from tests.simulation.weak_nodes import ByLogTime
 from tests.simulation.world import DAY_MS, ORIGIN, PAIR, START_MS, STRANGER, Book, World, public_key
 
 WORLD = World()
 WEEK_MS = 7 * DAY_MS
 THREE = ("node-1", "node-2", "node-3")
 PAYS_A_STRANGER = WORLD.policy(name="robbed", lists={"customers": [STRANGER], "sanctioned": []})
-
-
-class ByLogTime(SimNode):
-    """What we do not build: a cosigner for which a delay is over when the log says so."""
-
-    def _extended(self, start: int, entries: Sequence[bytes], note: bytes) -> Extension:
-        return follow(self.cosigner, start, entries=entries, note=note, now_ms=self.clock.now_ms)
 
 
 def back_dated(kind: type[SimNode] = SimNode) -> tuple[Coordinator, dict[str, SimNode], bytes]:
