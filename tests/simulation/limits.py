@@ -4,7 +4,7 @@ The claim is docs/spec/log.md, "What limits are"; ``check`` is the claim as code
 """
 
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from policy.accounts import Account
@@ -17,6 +17,9 @@ from tests.simulation.cluster import SKEW_MS
 from tests.simulation.world import CUSTOMER, DAY_MS, LIMIT, SMALL_MAX
 
 REAL_WINDOW_MS = DAY_MS - RESERVATION_AGE_MS_MAX - SKEW_MS - 4 * CLOCK_ERROR_MS
+OVER_IN_LOG_TIME = "a limit was exceeded in the log's time"
+OVER_IN_REAL_TIME = "a limit was exceeded in real time"
+EARLY = "a policy took effect before its delay was over"
 
 
 class Broken(AssertionError):
@@ -33,31 +36,34 @@ class Spent:
 
 
 def check(run: Adversary) -> None:
-    """Raise ``Broken`` where a run broke the claim."""
+    """Raise ``Broken`` with all by which a run broke the claim."""
+    if found := [what for what, broken in _findings(run) if broken]:
+        raise Broken("; ".join(found))
+
+
+def _findings(run: Adversary) -> Iterator[tuple[str, bool]]:
     signed = run.signed()
-    _check_anchors(signed)
-    for one in signed:
-        tx = decoded(one)
+    yield from _about_anchors(signed)
+    for tx in map(decoded, signed):
         if isinstance(tx, Transfer):
-            _require(tx.recipient == CUSTOMER, "a forbidden destination was paid")
-            _require(tx.amount <= SMALL_MAX, "what needs approvals was paid without them")
+            yield "a forbidden destination was paid", tx.recipient != CUSTOMER
+            yield "what needs approvals was paid without them", tx.amount > SMALL_MAX
     by_log = [Spent(one.job.request_id, spent(one), one.log_ms) for one in signed]
-    _require(most_in_a_window(by_log, DAY_MS) <= LIMIT, "a limit was exceeded in the log's time")
+    yield OVER_IN_LOG_TIME, most_in_a_window(by_log, DAY_MS) > LIMIT
     if not run.clocks_wrong:
         by_clock = [Spent(one.job.request_id, spent(one), one.at_ms) for one in signed]
-        _require(most_in_a_window(by_clock, REAL_WINDOW_MS) <= LIMIT, "a limit was exceeded in real time")
-        early_ms = run.early_ms - 2 * CLOCK_ERROR_MS
-        _require(early_ms <= LAG_MS_MAX, f"a policy was in effect {early_ms} ms before its delay was over")
+        yield OVER_IN_REAL_TIME, most_in_a_window(by_clock, REAL_WINDOW_MS) > LIMIT
+        yield EARLY, run.early_ms > LAG_MS_MAX + 2 * CLOCK_ERROR_MS
 
 
-def _check_anchors(signed: Iterable[Signed]) -> None:
+def _about_anchors(signed: Iterable[Signed]) -> Iterator[tuple[str, bool]]:
     anchors, used = defaultdict(set), list[bytes]()
     for one in signed:
         anchors[one.job.request_id].add(one.job.anchor)
         used += one.job.presignatures
-    _require(all(len(found) == 1 for found in anchors.values()), "a request has two anchors")
-    _require(len({a for found in anchors.values() for a in found}) == len(anchors), "an anchor is shared")
-    _require(len(set(used)) == len(used), "a presignature served twice")
+    yield "a request has two anchors", any(len(found) > 1 for found in anchors.values())
+    yield "two requests share an anchor", len(set().union(*anchors.values())) < len(anchors)
+    yield "a presignature served twice", len(set(used)) < len(used)
 
 
 def spent(signed: Signed) -> int:
@@ -84,8 +90,3 @@ def _within(spendings: Iterable[Spent], start_ms: int, end_ms: int) -> int:
         if start_ms <= one.at_ms < end_ms:
             largest[one.request] = max(largest[one.request], one.amount)
     return sum(largest.values())
-
-
-def _require(holds: bool, what: str) -> None:
-    if not holds:
-        raise Broken(what)

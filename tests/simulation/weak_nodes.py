@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 
 from policy.log.checkpoint import Checkpoint, parse_checkpoint, parse_note
-from policy.state import Job
 from signer_nodes.gate import Node
 from signer_nodes.witness import NOTE_BYTES_MAX, Extension, Refusal, follow, last_quorum
 from tests.simulation.cluster import SimNode, Statement
@@ -36,11 +35,7 @@ class LeavesWhenAsked(SimNode):
 
 
 class OldReservations(SimNode):
-    """It gives partial signatures however old the reservation is."""
+    """It gives partial signatures however old the reservation is: its gate has no clock."""
 
     def _node(self) -> Node:
-        newest = max((job.time_ms for job in self._mine()), default=self.clock.now_ms)
-        return Node(self.name, min(newest, self.clock.now_ms), self.frozen)
-
-    def _mine(self) -> list[Job]:
-        return [job for job in self.cosigner.state.jobs.values() if self.name in job.signers]
+        return Node(self.name, 0, self.frozen)
