@@ -228,9 +228,7 @@ class Adversary:
             self.books.pop(self.source.randrange(len(self.books)))
             self.current = self.source.choice(self.books)
         old = self.current
-        branch = Book(self.world, start=False)
-        for entry in old.entries[: self.source.randint(max(2, len(old.entries) - 6), len(old.entries))]:
-            branch.append(entry)
+        branch = old.fork(self.source.randint(max(2, len(old.entries) - 6), len(old.entries)))
         branch.now_ms = self.source.choice([branch.state.time_ms, old.now_ms])
         self.books.append(branch)
         self.current = self.source.choice(self.books)

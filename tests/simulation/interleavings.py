@@ -85,11 +85,14 @@ def main() -> int:
     parser.add_argument("--first", type=int, default=0, help="the number of the first run, to see one again")
     parser.add_argument("--processes", type=int, default=2)
     asked = parser.parse_args()
-    started, met, broken = time.monotonic(), Counter[str](), list[str]()
+    started, met, broken, done = time.monotonic(), Counter[str](), list[str](), 0
     batches = list(_batches(asked.first, asked.first + asked.runs))
     with ProcessPoolExecutor(asked.processes) as pool:
         for found, ended in pool.map(partial(several, asked.seed), batches):
             met, broken = met + found, broken + ended
+            done += BATCH
+            sys.stderr.write(f"\r{min(done, asked.runs)} of {asked.runs}, {len(broken)} broke the claim ")
+    sys.stderr.write("\n")
     seconds = time.monotonic() - started
     said = [
         f"{asked.runs} runs of {STEPS} steps, seed {asked.seed}: {len(broken)} broke the claim",

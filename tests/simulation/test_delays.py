@@ -83,27 +83,18 @@ def test_a_back_dated_change_is_in_no_head_that_a_cosigner_cosigns() -> None:
 def test_showing_a_back_dated_change_by_itself_shortens_no_delay(part: str) -> None:
     coordinator, nodes, _ = back_dated()
     book, clock = coordinator.book, nodes["node-1"].clock
-    first = Book(WORLD, start=False)
-    for entry in book.entries[: 3 if part == "the change" else 4]:
-        first.append(entry)
+    first = book.fork(3 if part == "the change" else 4)
     if part == "the change":
         Coordinator(first, nodes).send()
     else:
         assert refusal(Coordinator(first, nodes).send, "node-1") == "early"
-        Coordinator(_prefix(book, 3), nodes).send()
+        Coordinator(book.fork(3), nodes).send()
     clock.now_ms += DAY_MS - LAG_MS_MAX - 1
 
     assert {refusal(coordinator.send, name) for name in nodes} == {"early"}
     clock.now_ms += 1
     coordinator.send()
     assert nodes["node-1"].cosigner.state.policy.name == "robbed"
-
-
-def _prefix(book: Book, size: int) -> Book:
-    shorter = Book(WORLD, start=False)
-    for entry in book.entries[:size]:
-        shorter.append(entry)
-    return shorter
 
 
 def test_a_change_that_all_have_had_takes_effect_when_it_is_due() -> None:
@@ -191,7 +182,7 @@ def test_the_first_note_over_a_change_proves_to_a_late_cosigner_since_when_it_is
 
 def test_f_corrupt_cosigners_prove_no_time_before_an_honest_one() -> None:
     coordinator, nodes, _ = back_dated()
-    book, clock = _prefix(coordinator.book, 3), nodes["node-1"].clock
+    book, clock = coordinator.book.fork(3), nodes["node-1"].clock
     note = note_of(book)
     lines = [nodes[name].append(2, book.entries[2:], note) for name in ("node-1", "node-2")]
     full = cosigned(note, *lines, cosign("witness-1", note, time_s=0))
@@ -215,7 +206,7 @@ def test_a_restart_forgets_no_time() -> None:
 def test_the_same_change_on_another_branch_waits_anew() -> None:
     coordinator, nodes, clock = changed(seen_by=("node-1",))
     node = nodes["node-1"]
-    other = _prefix(coordinator.book, 2)
+    other = coordinator.book.fork(2)
     other.now_ms = START_MS + 1
     other.change("policy", WORLD.policy(name="second"))
     Coordinator(other, nodes).send("node-2", "node-3", "witness-1")
@@ -263,7 +254,7 @@ def test_what_one_peer_cosigned_is_followed_at_a_start_but_not_cosigned_too_earl
     coordinator, _, _ = back_dated()
     book, now_ms = coordinator.book, START_MS + WEEK_MS
     if ahead_ms:
-        book = _prefix(book, 2)
+        book = book.fork(2)
         book.now_ms = now_ms + ahead_ms
         book.idle()
     note = cosigned(note_of(book), cosign("witness-1", note_of(book)))
