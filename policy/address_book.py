@@ -48,7 +48,7 @@ def admit_address(state: State, entry: e.AddressEntry) -> tuple[State, bytes]:
     if not waits(state.policy, listing):
         return _in_effect(state, listing), identifier
     effective_ms = state.time_ms + book.cool_down_ms
-    change = PendingChange(KIND, entry.body, identifier, listing.policy, effective_ms)
+    change = PendingChange(KIND, entry.body, identifier, listing.policy, effective_ms, state.size)
     return replace(state, pending=(*state.pending, change)), identifier
 
 

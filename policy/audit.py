@@ -338,7 +338,7 @@ def _check_signature(run: _Run, index: int, entry: SignatureEntry) -> None:
     if not signatures.verify(job.suite, entry.signature, signing=signing):
         return
     signed = (signing.message, signing.public_key)
-    if run.nonces.setdefault(signatures.nonce(entry.signature), signed) != signed:
+    if run.nonces.setdefault(signatures.nonce(job.suite, entry.signature), signed) != signed:
         raise Bad(index, "the signature repeats a nonce: the key can be computed from both, retire it now")
     if job.status is JobStatus.BURNED:
         signers = ", ".join(job.signers)

@@ -232,11 +232,6 @@ class TimedEntry:
     entry: Entry
 
 
-def entry_time_ms(data: bytes) -> int:
-    """The time an entry carries, read without reading the rest. Raises ``MalformedError``."""
-    return Fields(parse_canonical(data, bytes_max=ENTRY_BYTES_MAX), "entry").integer("time_ms")
-
-
 def parse_entry(data: bytes) -> TimedEntry:
     """Read one entry strictly. Raises ``MalformedError`` naming the field."""
     fields = Fields(parse_canonical(data, bytes_max=ENTRY_BYTES_MAX), "entry")

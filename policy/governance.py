@@ -86,7 +86,7 @@ def admit_change(state: State, entry: e.ChangeEntry) -> tuple[State, bytes]:
         _check_roster_signatures(state.roster, new, entry)
     digest = document_hash(entry.kind, entry.document)
     effective_ms = state.time_ms + state.roster.policy_delay_ms
-    change = PendingChange(entry.kind, entry.document, digest, entry.previous, effective_ms)
+    change = PendingChange(entry.kind, entry.document, digest, entry.previous, effective_ms, state.size)
     return replace(state, pending=(*state.pending, change), changes=state.changes | {signed}), digest
 
 

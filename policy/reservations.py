@@ -123,7 +123,7 @@ def admit_signature(state: State, entry: e.SignatureEntry) -> tuple[State, bytes
         raise Inert(f"signature {index} of the job is there already")
     if not signatures.verify(job.suite, entry.signature, signing=job.signings[index]):
         raise Inert("the signature does not verify under the job's key, or is not in its canonical form")
-    nonce = signatures.nonce(entry.signature)
+    nonce = signatures.nonce(job.suite, entry.signature)
     if nonce in state.nonces:
         raise Inert("the signature repeats a nonce: keep it as evidence and retire the key")
     job = replace(job, signatures=(*job.signatures[:index], entry.signature, *job.signatures[index + 1 :]))

@@ -215,6 +215,7 @@ class Book:
         self.entries: list[bytes] = []
         self.frontier = Frontier()
         self.outcomes: list[Outcome] = []
+        self.past = [(self.state, self.frontier)]
         self.now_ms = START_MS
         if start:
             self.genesis()
@@ -225,11 +226,13 @@ class Book:
         """What the last entry came to."""
         return self.outcomes[-1]
 
-    def fork(self) -> "Book":
-        """Another branch that begins like this one."""
+    def fork(self, size: int | None = None) -> "Book":
+        """Another branch that begins like this one, or like its first ``size`` entries."""
+        size = len(self.entries) if size is None else size
         other = Book(self.world, start=False)
-        other.state, other.frontier, other.now_ms = self.state, self.frontier, self.now_ms
-        other.entries, other.outcomes = list(self.entries), list(self.outcomes)
+        other.now_ms, other.past = self.now_ms, self.past[: size + 1]
+        other.state, other.frontier = self.past[size]
+        other.entries, other.outcomes = self.entries[:size], self.outcomes[:size]
         return other
 
     def append(self, entry: bytes) -> Outcome:
@@ -238,6 +241,7 @@ class Book:
         self.entries.append(entry)
         self.frontier = self.frontier.append(leaf_hash(entry))
         self.outcomes.append(outcome)
+        self.past.append((self.state, self.frontier))
         return outcome
 
     def write(self, kind: str, body: Any, **proof: Any) -> Outcome:
