@@ -94,7 +94,7 @@ def test_every_method_reads_back(method: Method) -> None:
     assert method.selector == function_signature_to_4byte_selector(method.signature)
 
 
-@settings(max_examples=120, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(METHODS, st.data())
 def test_what_another_library_encodes_is_decoded_to_the_same(method: Method, draw: st.DataObject) -> None:
     found = [draw.draw(values(one.type)) for one in method.parameters]
@@ -102,7 +102,7 @@ def test_what_another_library_encodes_is_decoded_to_the_same(method: Method, dra
     assert list(decode_call(method, encoded(method, found)).values()) == found
 
 
-@settings(max_examples=250, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(METHODS, st.data())
 def test_what_is_decoded_from_changed_bytes_has_only_that_encoding(
     method: Method, draw: st.DataObject
