@@ -13,6 +13,7 @@ import re
 from dataclasses import dataclass
 
 from policy.decode.abi import (
+    ARRAY_DEPTH_MAX,
     IDENTIFIER,
     WORD_BYTES,
     Array,
@@ -102,10 +103,21 @@ def _types(fields: Fields) -> dict[str, tuple[Member, ...]]:
         raise MalformedError(f"typed data: types: {DOMAIN_TYPE} must have some of {wanted}, in this order")
     for name, members in types.items():
         for one in members:
-            core = _core(one.type)
-            if core == DOMAIN_TYPE or (core not in types and not _is_elementary(one.type)):
-                raise MalformedError(f"typed data: types: {name}.{one.name} has no type: {one.type[:64]!r}")
+            _check_type(one.type, types, f"typed data: types: {name}.{one.name}")
     return types
+
+
+def _check_type(kind: str, types: dict[str, tuple[Member, ...]], where: str) -> None:
+    depth, core = kind.count("["), _core(kind)
+    if depth > ARRAY_DEPTH_MAX:
+        raise MalformedError(f"{where}: arrays are nested {depth} deep, at most {ARRAY_DEPTH_MAX}")
+    if core == DOMAIN_TYPE:
+        raise MalformedError(f"{where}: {DOMAIN_TYPE} is for the domain alone")
+    if core not in types:
+        try:
+            parse_type(core)
+        except MalformedError as error:
+            raise MalformedError(f"{where}: {error}") from error
 
 
 def _members(name: str, value: Json) -> tuple[Member, ...]:
@@ -130,10 +142,6 @@ def _core(kind: str) -> str:
     while (array := split_array(kind)) is not None:
         kind = array[0]
     return kind
-
-
-def _is_elementary(kind: str) -> bool:
-    return isinstance(_elementary(_core(kind)), Elementary)
 
 
 def _elementary(kind: str) -> Elementary:
