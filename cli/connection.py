@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING, Any
 
 from cli.files import read_document
 from cli.results import Misuse
-from policy.document import Asset, Policy, parse_policy, policy_hash
+from policy.document import parse_policy, policy_hash
 from policy.encoding import Json
 from policy.errors import MalformedError, OperationalError
+from policy.model import Asset, Policy
 
 if TYPE_CHECKING:
     from cli.identities import Identity

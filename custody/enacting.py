@@ -1,4 +1,4 @@
-"""What administrators sign, on its way into the log; and changes that are due, into effect.
+"""What administrators and others sign, on its way into the log; and changes that are due, into effect.
 
 What the log would not take in is refused and not logged. A call may be repeated, as after a lost answer:
 what is done already is answered as done. Nothing here is authority: the fold decides, at every node.
@@ -14,6 +14,7 @@ from custody.candidates import Candidate
 from custody.forking import hand_over
 from custody.parts import Parts
 from policy import entries as e
+from policy import fact_entries as f
 from policy.encoding import Json, document_hash, parse_canonical
 from policy.errors import CallerError, MalformedError
 from policy.fields import Fields
@@ -22,10 +23,20 @@ from policy.roster import parse_roster
 from policy.state import State
 
 KINDS = ("policy", "roster", "veto", "freeze", "unfreeze", "version", "fork")
+STATEMENTS = ("reject", "price", "screening")
+"""What others than administrators sign: the fold says whose word each of them takes."""
 COSIGNED_S = 2.0
 SWEEP_S = 0.5
 _LOG = logging.getLogger(__name__)
-_Enacted = e.ChangeEntry | e.OrderEntry | e.VersionEntry | e.ForkEntry
+_Enacted = (
+    e.ChangeEntry
+    | e.OrderEntry
+    | e.VersionEntry
+    | e.ForkEntry
+    | f.RejectEntry
+    | f.PriceEntry
+    | f.ScreeningEntry
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +49,7 @@ class Signed:
 
 
 async def enact(parts: Parts, signed: Signed) -> dict[str, Json]:
-    """Put what administrators signed into the log; what came of it. Raises ``CallRefused``.
+    """Put what somebody signed into the log; what came of it. Raises ``CallRefused``.
 
     ``effective_ms`` is when a change takes effect, 0 where nothing waits; ``cosigned`` says whether w
     cosigners have it already.
@@ -101,8 +112,10 @@ def _moment(origin: str) -> Candidate:
 
 def _read(signed: Signed) -> tuple[_Enacted, Candidate]:
     """The entry as it would stand in the log, but for its time."""
-    if signed.kind not in KINDS:
-        raise CallRefused(Code.MALFORMED, f"{signed.kind[:64]!r} is none of {', '.join(KINDS)}")
+    if signed.kind not in (*KINDS, *STATEMENTS):
+        raise CallRefused(
+            Code.MALFORMED, f"{signed.kind[:64]!r} is none of {', '.join((*KINDS, *STATEMENTS))}"
+        )
     try:
         body = parse_canonical(signed.body, bytes_max=e.ENTRY_BYTES_MAX)
         fields = Fields(parse_canonical(signed.proof, bytes_max=e.ENTRY_BYTES_MAX), "proof")
@@ -113,7 +126,7 @@ def _read(signed: Signed) -> tuple[_Enacted, Candidate]:
     except (MalformedError, CallerError) as error:
         raise CallRefused(Code.MALFORMED, f"{error}: draw it up with quorumkeep admin draft") from error
     if not isinstance(entry, _Enacted):
-        raise CallRefused(Code.MALFORMED, f"a {signed.kind} entry is not the administrators'")
+        raise CallRefused(Code.MALFORMED, f"a {signed.kind} entry cannot be handed in")
     return entry, Candidate(signed.kind, body, proof)
 
 
@@ -130,7 +143,10 @@ def _done(state: State, entry: _Enacted) -> bytes | None:
             return entry.target if ended and entry.target == state.freeze else None
         case e.VersionEntry():
             return str(entry.rules).encode() if entry.rules == state.rules else None
-        case e.ForkEntry():
+        case f.RejectEntry():
+            request = state.requests.get(entry.request)
+            return entry.request if request and request.rejected_by else None
+        case e.ForkEntry() | f.PriceEntry() | f.ScreeningEntry():
             return None
         case _:
             assert_never(entry)

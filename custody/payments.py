@@ -18,6 +18,7 @@ from custody.planning import (
     fee_ceiling,
     key_of,
     needs_approval,
+    only_time_is_missing,
     reserve_body,
     verdict_on_plan,
 )
@@ -130,8 +131,9 @@ async def cancel(parts: Parts, errand: Errand) -> None:
         parts.slots.release(record.request)
         await parts.database.drop_duty(record.request, duty.effect)
         return
-    if not waited_for or now < record.expires_ms:
-        raise NotYet(max(now + POLL_SLOT_MS, record.expires_ms if waited_for else 0), record.error)
+    from_ms = 0 if known is not None and known.rejected_by else record.expires_ms
+    if not waited_for or now < from_ms:
+        raise NotYet(max(now + POLL_SLOT_MS, from_ms if waited_for else 0), record.error)
     fees = await chain_of(parts, record.chain).cancel_fees(state.policy.cancel_ceiling(record.chain))
     tx = cancellation(record.chain, account=record.account, nonce=record.nonce, fees=fees)
     outcome = await reserve_job(parts, record, tx=tx, purpose=CANCEL)
@@ -176,7 +178,8 @@ async def approve(parts: Parts, request: bytes) -> None:
     state, wallet = parts.sequencer.state, _request(record).intent.wallet
     try:
         verdict = verdict_on_plan(state, record, wallet=wallet, now_ms=parts.now_ms())
-        allowed, reason = verdict.outcome is Answer.ALLOW, verdict.reason
+        allowed = verdict.outcome is Answer.ALLOW or only_time_is_missing(verdict)
+        reason = verdict.reason
     except OperationalError as error:
         allowed, reason = False, str(error)
     if allowed:
@@ -221,6 +224,8 @@ async def reserve_job(parts: Parts, record: RequestRecord, *, tx: bytes, purpose
 
 
 async def _not_reserved(parts: Parts, record: RequestRecord, verdict: Verdict) -> None:
+    if only_time_is_missing(verdict):
+        raise NotYet(verdict.not_before_ms, verdict.reason)
     if verdict.rule in RETRIED_RULES:
         raise OperationalError(f"{verdict.rule}: {verdict.reason}")
     event = Event.APPROVAL_MISSING if verdict.outcome is Answer.WAIT else Event.REFUSED

@@ -12,11 +12,12 @@ from custody.signing_sets import SigningSet, set_without
 from policy import ledger
 from policy.accounts import Account, account_at
 from policy.approval import Approval, Slot
-from policy.document import Allow, Approve, Asset, Policy, Wallet
 from policy.encoding import Json
 from policy.errors import InvariantError, OperationalError
+from policy.evaluate import Outcome as Answer
 from policy.evaluate import Verdict
 from policy.intent import Request
+from policy.model import Allow, Asset, Policy, Wallet, requirements
 from policy.state import KeyRecord, State
 
 RETRIED_RULES = frozenset(
@@ -45,16 +46,21 @@ def wallet_of(policy: Policy, name: str) -> Wallet:
 
 def needs_approval(policy: Policy, rule: str) -> bool:
     """Whether a request decided by ``rule`` waits for people; yes for a rule that is gone."""
-    return not any(one.name == rule and isinstance(one.then, Allow) for one in policy.rules)
+    found = policy.rule_named(rule)
+    return found is None or not isinstance(found.then, Allow)
 
 
 def groups_wanted(policy: Policy, rule: str) -> frozenset[str]:
     """The groups whose approvals ``rule`` asks for; every group for a rule that is gone."""
-    for one in policy.rules:
-        if one.name == rule:
-            wanted = one.then.approvals if isinstance(one.then, Approve) else ()
-            return frozenset(requirement.group for requirement in wanted)
-    return policy.groups_named()
+    found = policy.rule_named(rule)
+    if found is None:
+        return policy.groups_named()
+    return frozenset(need.group for need in requirements(found.then))
+
+
+def only_time_is_missing(verdict: Verdict) -> bool:
+    """Whether the same transaction will be allowed from ``not_before_ms`` on, if nothing else happens."""
+    return verdict.outcome is Answer.WAIT and not verdict.missing and verdict.not_before_ms > 0
 
 
 def choose_account(

@@ -47,6 +47,7 @@ class Event(StrEnum):
     APPROVED = "approved"
     APPROVAL_MISSING = "approval-missing"
     REFUSED = "refused"
+    REJECTED = "rejected"
     RESERVATION_LOGGED = "reservation-logged"
     SIGNERS_FAILED = "signers-failed"
     SIGNATURE_LOGGED = "signature-logged"
@@ -141,6 +142,7 @@ _LOGGED: Table = {
         (early, Event.RESERVATION_LOGGED): Step(State.RESERVED, (Effect.SIGN,)),
         (early, Event.SIGNATURE_LOGGED): Step(State.SIGNED, (Effect.BROADCAST,)),
         (early, Event.CANCEL_LOGGED): Step(State.EXPIRED, (Effect.SIGN,)),
+        (early, Event.REJECTED): Step(State.DENIED, (Effect.CANCEL,)),
     }.items()
 }
 

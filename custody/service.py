@@ -133,8 +133,9 @@ class Service:
         return attempt, canonical(listed)
 
     async def enact(self, caller: str, signed: Signed) -> bytes:
-        """Put into the log what administrators signed; for administrators."""
-        self._administrator(caller)
+        """Put into the log what administrators signed, for administrators; and statements, for everybody."""
+        if signed.kind not in enacting.STATEMENTS:
+            self._administrator(caller)
         return canonical(await enact(self._parts, signed))
 
     async def draft_fork(self, caller: str, cosigner: str) -> bytes:

@@ -1,12 +1,17 @@
 """What a wallet pays from: an address and the public key behind it, at each path of a key."""
 
+import contextlib
 import functools
+from collections.abc import Mapping
 from dataclasses import dataclass
+
+from immutables import Map
 
 from policy import bip32, schnorr
 from policy.addresses import segwit_address, solana_address
-from policy.errors import CallerError
+from policy.errors import CallerError, MalformedError
 from policy.ids import EVM, SOLANA, family
+from policy.model import Policy
 from policy.state import KeyRecord
 from policy.suites import CHAIN_SUITES
 
@@ -27,6 +32,20 @@ class Account:
     public_key: bytes
     tweak: int
     merkle_root: bytes | None
+
+
+def owned_accounts(policy: Policy, keys: Mapping[str, KeyRecord]) -> Map[tuple[str, str], str]:
+    """Every account of the policy's wallets whose key there is, by chain and address, with its wallet.
+
+    A path without an account is left out, as nothing is ever paid from it. Cost: all paths.
+    """
+    found: dict[tuple[str, str], str] = {}
+    for wallet in policy.wallets.values():
+        key = keys.get(wallet.key)
+        for path in wallet.paths if key is not None else ():
+            with contextlib.suppress(MalformedError, CallerError):
+                found[wallet.chain, account_at(key, path, chain=wallet.chain).address] = wallet.name
+    return Map(found)
 
 
 @functools.lru_cache(maxsize=ACCOUNTS_CACHED)

@@ -7,14 +7,16 @@ reason: an inert entry stands in the log and changes nothing.
 from dataclasses import replace
 
 from policy import entries as e
+from policy import fact_entries as f
 from policy.approval import approval_digest, verify_assertion
+from policy.counting import usage_without
 from policy.errors import ProtocolError
 from policy.evaluate import Outcome as Answer
 from policy.evaluate import Verdict, evaluate
+from policy.facts import request_facts
 from policy.intent import Request, request_id, verify_request
 from policy.roster import COORDINATOR, verified_signers
-from policy.rules import Facts
-from policy.state import ApprovalRecord, JobStatus, RequestState, State, usage_without
+from policy.state import ApprovalRecord, JobStatus, RequestState, State
 
 
 class Inert(ProtocolError):
@@ -45,13 +47,12 @@ def judge_request(state: State, request: Request, *, identifier: bytes, time_ms:
     if known is not None:
         rule = "request-known" if known == identifier else "idempotency-key-taken"
         return denied(rule, f"idempotency key {request.idempotency_key!r} belongs to request {known.hex()}")
-    wallet = state.policy.wallets.get(request.intent.wallet)
-    facts = Facts.of(
+    facts = request_facts(
+        state,
         request,
-        tier=wallet.tier if wallet else "",
+        identifier=identifier,
         fee_max=request.fee_ceiling,
-        approvals=(),
-        initiator_people=initiator.people,
+        time_ms=time_ms,
         usage=usage_without(state, identifier, time_ms=time_ms),
     )
     return evaluate(state.policy, facts)
@@ -87,7 +88,7 @@ def check_approval(state: State, entry: e.ApprovalEntry, *, time_ms: int) -> App
     check_origin(state, approval.origin)
     request = state.requests.get(approval.request)
     operator = state.roster.operators.get(approval.operator)
-    if request is None or request.closed:
+    if request is None or request.closed or request.rejected_by:
         raise Inert("the approved request is not open")
     if operator is None:
         raise Inert(f"the roster has no operator {approval.operator}")
@@ -108,7 +109,7 @@ def check_approval(state: State, entry: e.ApprovalEntry, *, time_ms: int) -> App
     challenge = approval_digest(entry.body)
     verify_assertion(entry.assertion, credential=operator.credential, challenge=challenge)
     return ApprovalRecord(
-        operator.name, approval.slot, approval.policy, approval.fee_ceiling, approval.expires_ms
+        operator.name, approval.slot, approval.policy, approval.fee_ceiling, approval.expires_ms, time_ms
     )
 
 
@@ -130,7 +131,7 @@ def admit_approval(state: State, entry: e.ApprovalEntry) -> tuple[State, bytes]:
     )
 
 
-def admit_observation(state: State, entry: e.ObservationEntry) -> tuple[State, bytes]:
+def admit_observation(state: State, entry: f.ObservationEntry) -> tuple[State, bytes]:
     """Close a request whose transaction settled. It gives back no limit and reopens nothing.
 
     The coordinator alone may say it, since it only makes later verdicts stricter.

@@ -1,200 +1,86 @@
-"""The policy document, version 1: what an organisation lets its wallets do, as data.
+"""The policy document, version 1: what an organisation lets its wallets do, read from its canonical form.
 
-A document is read in two passes: every field by itself, then every reference between its parts. It
-is refused whole, with the path of the first mistake. What is written here is closed: an unknown
-field, a name that is defined nowhere, a rule that counts nothing, are errors and never ignored.
-Names of initiators and groups are the roster's; whoever puts a policy in force compares
+A document is read in two passes: every field by itself, here, then every reference between its parts, in
+``policy.document_checks``. It is refused whole, with the path of the first mistake. What is written here is
+closed: an unknown field, a name that is defined nowhere, a rule that counts nothing, are errors and never
+ignored. Names of initiators and groups are the roster's; whoever puts a policy in force compares
 ``initiators_named`` and ``groups_named`` with the roster in force there.
 """
 
 import re
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
-from typing import TypeAlias
 
 from policy.bip32 import parse_address, parse_path
+from policy.decode.abi import Method, parse_method
+from policy.document_checks import check_references, distinct, known
 from policy.encoding import Json, document_hash
 from policy.errors import MalformedError
-from policy.fields import Fields
+from policy.fields import NAME, Fields
 from policy.ids import CHAIN, EVM, family
-from policy.suites import CHAIN_SUITES, SUITES, suite_named
+from policy.model import (
+    AMOUNT,
+    COUNT,
+    SCOPES,
+    VALUE,
+    Allow,
+    Approve,
+    Asset,
+    Chain,
+    Contract,
+    Deny,
+    Forbid,
+    Key,
+    Limit,
+    Policy,
+    Prices,
+    Requirement,
+    Rule,
+    Then,
+    Wallet,
+)
+from policy.rules import (
+    DAYS,
+    KINDS,
+    PAYMENTS,
+    Among,
+    ArgumentListed,
+    ArgumentWithin,
+    AtLeast,
+    AtMost,
+    Condition,
+    During,
+    FirstUse,
+    InGroup,
+    Listed,
+    Span,
+    When,
+)
+from policy.suites import SUITES
 
 CHAINS_MAX, ASSETS_MAX, KEYS_MAX, WALLETS_MAX, LISTS_MAX = 64, 256, 64, 1024, 64
 PATHS_MAX, PARTICIPANTS_MAX, ADDRESSES_MAX = 4096, 9, 10_000
-RULES_MAX, NAMES_MAX, APPROVALS_MAX, APPROVERS_MAX = 512, 256, 8, 16
-WINDOW_MS_MAX = 366 * 24 * 3600 * 1000
-SCOPES = ("wallet", "initiator", "destination")
-RESERVED_NAMES = ("no-rule-matches", "fee-ceiling", "error")
+RULES_MAX, NAMES_MAX, APPROVALS_MAX, APPROVERS_MAX, ALTERNATIVES_MAX = 512, 256, 8, 16, 8
+DAY_MS = 24 * 3600 * 1000
+WINDOW_MS_MAX, DELAY_MS_MAX, PRICE_AGE_MS_MAX = 366 * DAY_MS, 30 * DAY_MS, 7 * DAY_MS
+CONTRACTS_MAX, METHODS_MAX, ARGUMENTS_MAX = 64, 64, 16
+SPANS_MAX, COUNT_MAX, RISK_MAX, LABEL_MAX = 16, 10**9, 100, 100
 _PATH = re.compile(r"m(?:/[0-9]+)*")
+_DOTTED = re.compile(NAME.pattern + r"\." + NAME.pattern)
+_TIME = re.compile(r"(?:[01][0-9]|2[0-3]):[0-5][0-9]|24:00")
 
-
-@dataclass(frozen=True, slots=True)
-class Chain:
-    """``native`` is the asset fees are paid in; ``fee_ceiling`` the most one transaction may cost."""
-
-    native: str
-    fee_ceiling: int
-
-
-@dataclass(frozen=True, slots=True)
-class Asset:
-    """What can be transferred: ``contract`` is None for a chain's native asset."""
-
-    name: str
-    chain: str
-    contract: str | None
-    decimals: int
-
-    @property
-    def native(self) -> bool:
-        """Whether this is what the chain's fees are paid in."""
-        return self.contract is None
-
-
-@dataclass(frozen=True, slots=True)
-class Key:
-    """A key shared among ``participants``, any ``min_signers`` of whom can sign.
-
-    ``imported``: it existed before as a whole, and is to be taken in that way only.
-    """
-
-    name: str
-    suite: str
-    imported: bool
-    min_signers: int
-    participants: tuple[str, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Wallet:
-    """Accounts of one key on one chain, all under the same rules."""
-
-    name: str
-    tier: str
-    key: str
-    chain: str
-    paths: tuple[str, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class When:
-    """Conditions that must all hold; None is no condition. Amounts are inclusive bounds."""
-
-    initiators: tuple[str, ...] | None
-    tiers: tuple[str, ...] | None
-    wallets: tuple[str, ...] | None
-    assets: tuple[str, ...] | None
-    destinations: tuple[str, ...] | None
-    not_destinations: tuple[str, ...] | None
-    amount_min: int | None
-    amount_max: int | None
-
-
-@dataclass(frozen=True, slots=True)
-class Requirement:
-    """``count`` different operators of ``group``."""
-
-    group: str
-    count: int
-
-
-@dataclass(frozen=True, slots=True)
-class Allow:
-    """No approval is needed."""
-
-
-@dataclass(frozen=True, slots=True)
-class Deny:
-    """No, and no later rule is looked at."""
-
-
-@dataclass(frozen=True, slots=True)
-class Approve:
-    """Yes, once every requirement is met by people of its own."""
-
-    approvals: tuple[Requirement, ...]
-
-
-Then: TypeAlias = Allow | Deny | Approve
-
-
-@dataclass(frozen=True, slots=True)
-class Forbid:
-    """What no rule and no approval can allow."""
-
-    name: str
-    when: When
-
-
-@dataclass(frozen=True, slots=True)
-class Rule:
-    """The first rule whose conditions hold decides."""
-
-    name: str
-    when: When
-    then: Then
-
-
-@dataclass(frozen=True, slots=True)
-class Limit:
-    """At most ``amount_max`` of ``asset``, fees in it included, in any ``window_ms``.
-
-    ``per`` keeps a separate count for each wallet, initiator or destination; ``wallets`` and
-    ``initiators`` say to whom it applies, None is to all.
-    """
-
-    name: str
-    asset: str
-    window_ms: int
-    amount_max: int
-    per: tuple[str, ...]
-    wallets: tuple[str, ...] | None
-    initiators: tuple[str, ...] | None
-
-
-@dataclass(frozen=True, slots=True)
-class Policy:
-    """A policy whose every reference is defined. ``lists`` are sets of canonical addresses."""
-
-    name: str
-    chains: Mapping[str, Chain]
-    assets: Mapping[str, Asset]
-    keys: Mapping[str, Key]
-    wallets: Mapping[str, Wallet]
-    lists: Mapping[str, frozenset[str]]
-    forbids: tuple[Forbid, ...]
-    rules: tuple[Rule, ...]
-    limits: tuple[Limit, ...]
-    cancel_fee_ceiling: int
-
-    def cancel_ceiling(self, chain: str) -> int:
-        """The most a cancellation may cost on a chain, in its smallest unit; 0 on one the policy has not.
-
-        ``cancel_fee_ceiling`` is one number for all chains: what is a small fee in wei is all there is in
-        satoshi. So the chain's own ceiling holds as well.
-        """
-        known = self.chains.get(chain)
-        return min(self.cancel_fee_ceiling, known.fee_ceiling) if known else 0
-
-    def asset_at(self, chain: str, contract: str | None) -> Asset | None:
-        """The asset a decoded transaction moves, or None for one this policy does not know."""
-        found = (
-            asset for asset in self.assets.values() if (asset.chain, asset.contract) == (chain, contract)
-        )
-        return next(found, None)
-
-    def groups_named(self) -> frozenset[str]:
-        """Every approver group some rule needs; the roster must have them all."""
-        approvals = (rule.then.approvals for rule in self.rules if isinstance(rule.then, Approve))
-        return frozenset(requirement.group for needed in approvals for requirement in needed)
-
-    def initiators_named(self) -> frozenset[str]:
-        """Every initiator some condition or limit names; a name the roster lacks is a typing mistake."""
-        named = [forbid.when.initiators for forbid in self.forbids]
-        named += [rule.when.initiators for rule in self.rules]
-        named += [limit.initiators for limit in self.limits]
-        return frozenset(name for names in named for name in names or ())
+_NAMED = {
+    "initiators": "initiator",
+    "kinds": "kind",
+    "chains": "chain",
+    "tiers": "tier",
+    "wallets": "wallet",
+    "assets": "asset",
+    "destination_tiers": "destination_tier",
+    "contracts": "contract",
+    "screenings": "screening",
+}
+_BOUNDED = {"amount": "amount", "total": "total", "value": "value"}
 
 
 def parse_policy(body: Json) -> Policy:
@@ -206,13 +92,17 @@ def parse_policy(body: Json) -> Policy:
     fields = Fields(body, "")
     fields.integer("version", low=1, high=1)
     cancel = fields.nested("cancel")
+    lists, labels = _read_lists(fields)
     policy = Policy(
         name=fields.name("name"),
         chains=fields.table("chains", _read_chain, count_max=CHAINS_MAX, keys=CHAIN),
         assets=fields.table("assets", _read_asset, count_max=ASSETS_MAX),
         keys=fields.table("keys", _read_key, count_max=KEYS_MAX),
         wallets=fields.table("wallets", _read_wallet, count_max=WALLETS_MAX),
-        lists=_read_lists(fields),
+        lists=lists,
+        labels=labels,
+        contracts=_read_contracts(fields),
+        prices=_read_prices(fields.nested("prices")) if fields.has("prices") else None,
         forbids=fields.objects("forbids", _read_forbid, count_max=RULES_MAX),
         rules=fields.objects("rules", _read_rule, count_max=RULES_MAX),
         limits=fields.objects("limits", _read_limit, count_max=RULES_MAX),
@@ -220,9 +110,7 @@ def parse_policy(body: Json) -> Policy:
     )
     cancel.done()
     fields.done()
-    _check_definitions(policy)
-    _check_conditions(policy)
-    _check_limits(policy)
+    check_references(policy)
     return policy
 
 
@@ -257,7 +145,13 @@ def _normal_asset(path: str, asset: Json) -> Json:
 def _normal_list(path: str, items: Json) -> Json:
     if not isinstance(items, list):
         return items
-    return [_normal_address(f"{path}[{index}]", item) for index, item in enumerate(items)]
+    return [_normal_entry(f"{path}[{index}]", item) for index, item in enumerate(items)]
+
+
+def _normal_entry(path: str, item: Json) -> Json:
+    if isinstance(item, dict) and "address" in item:
+        return {**item, "address": _normal_address(f"{path}.address", item["address"])}
+    return _normal_address(path, item)
 
 
 def _normal_address(path: str, text: Json) -> Json:
@@ -274,9 +168,6 @@ def _at(path: str) -> Iterator[None]:
         yield
     except MalformedError as error:
         raise MalformedError(f"{path}: {error}") from error
-
-
-# The first pass: each part by itself.
 
 
 def _read_chain(chain: str, fields: Fields) -> Chain:
@@ -316,10 +207,54 @@ def _read_wallet(name: str, fields: Fields) -> Wallet:
     return Wallet(name, fields.name("tier"), fields.name("key"), fields.chain("chain"), paths)
 
 
-def _read_lists(fields: Fields) -> dict[str, frozenset[str]]:
+def _read_lists(fields: Fields) -> tuple[dict[str, frozenset[str]], dict[str, str]]:
+    """The lists, and what their addresses are called: an item is an address, or one with a label."""
     entries = fields.mapping("lists", count_max=LISTS_MAX)
-    lists = Fields(entries, "lists")
-    return {name: frozenset(lists.addresses(name, count_max=ADDRESSES_MAX)) for name in sorted(entries)}
+    lists: dict[str, frozenset[str]] = {}
+    labels: dict[str, str] = {}
+    for name in sorted(entries):
+        plain: list[Json] = []
+        items = entries[name]
+        for index, item in enumerate(items if isinstance(items, list) else ()):
+            if isinstance(item, dict):
+                one = Fields(item, f"lists.{name}[{index}]")
+                address, label = one.raw("address"), one.text("label", length_max=LABEL_MAX)
+                one.done()
+                plain.append(address)
+                labels[f"{name} {address}"] = label
+            else:
+                plain.append(item)
+        whole = Fields({name: plain if isinstance(items, list) else items}, "lists")
+        lists[name] = frozenset(whole.addresses(name, count_max=ADDRESSES_MAX))
+    return lists, labels
+
+
+def _read_contracts(fields: Fields) -> dict[str, Contract]:
+    if not fields.has("contracts"):
+        return {}
+    return fields.table("contracts", _read_contract, count_max=CONTRACTS_MAX)
+
+
+def _read_contract(name: str, fields: Fields) -> Contract:
+    chain = fields.chain("chain")
+    address, path = fields.address("address", chain=chain), fields.path("methods")
+    methods = fields.mapping("methods", count_max=METHODS_MAX)
+    read: dict[str, Method] = {}
+    for method in sorted(methods):
+        with _at(f"{path}.{method}"):
+            text = methods[method]
+            read[method] = parse_method(text if isinstance(text, str) else "")
+    return Contract(name, chain, address, read)
+
+
+def _read_prices(fields: Fields) -> Prices:
+    prices = Prices(
+        unit=fields.name("unit"),
+        decimals=fields.integer("decimals", high=18),
+        max_age_ms=fields.integer("max_age_ms", low=1, high=PRICE_AGE_MS_MAX),
+    )
+    fields.done()
+    return prices
 
 
 def _read_forbid(fields: Fields) -> Forbid:
@@ -327,36 +262,115 @@ def _read_forbid(fields: Fields) -> Forbid:
 
 
 def _read_rule(fields: Fields) -> Rule:
-    return Rule(fields.name("name"), _read_when(fields), _read_then(fields.nested("then")))
+    name, then = fields.name("name"), _read_then(fields.nested("then"))
+    return Rule(name, _read_when(fields, payments_only=not isinstance(then, Deny)), then)
 
 
-def _read_when(outer: Fields) -> When:
+def _read_when(outer: Fields, *, payments_only: bool = False) -> When:
+    """The conditions of a part; ``payments_only`` for one that may consent.
+
+    What says nothing of kinds, contracts or methods is about payments: a rule that allows them is not to
+    allow a call of a contract that its author did not think of.
+    """
     fields = outer.nested("when")
-    when = When(
-        initiators=_optional_names(fields, "initiators"),
-        tiers=_optional_names(fields, "tiers"),
-        wallets=_optional_names(fields, "wallets"),
-        assets=_optional_names(fields, "assets"),
-        destinations=_optional_names(fields, "destinations"),
-        not_destinations=_optional_names(fields, "not_destinations"),
-        amount_min=fields.amount("amount_min") if fields.has("amount_min") else None,
-        amount_max=fields.amount("amount_max") if fields.has("amount_max") else None,
-    )
+    conditions: list[Condition] = []
+    if payments_only and not any(fields.has(name) for name in ("kinds", "contracts", "methods")):
+        conditions.append(Among("kinds", "kind", PAYMENTS))
+    for name, fact in _NAMED.items():
+        if fields.has(name):
+            path, names = fields.path(name), _names(fields, name)
+            if name == "kinds":
+                known(path, names, defined=KINDS, kind="kind")
+            conditions.append(Among(name, fact, names))
+    if fields.has("methods"):
+        methods = fields.words(
+            "methods", _DOTTED, expected="a method such as 'vault.deposit'", count_max=NAMES_MAX
+        )
+        conditions.append(Among("methods", "method", methods))
+    if fields.has("initiator_groups"):
+        conditions.append(InGroup("initiator_groups", _names(fields, "initiator_groups")))
+    for name, wanted in (("destinations", True), ("not_destinations", False)):
+        if fields.has(name):
+            conditions.append(Listed(name, _names(fields, name), wanted))
+    if fields.has("first_use"):
+        conditions.append(FirstUse("first_use", fields.boolean("first_use")))
+    for name, fact in _BOUNDED.items():
+        conditions += _read_bounds(name, fact, fields.amount, fields.has)
+    conditions += _read_bounds("risk", "risk", lambda name: fields.integer(name, high=RISK_MAX), fields.has)
+    if fields.has("arguments"):
+        conditions += fields.objects("arguments", _read_argument, count_max=ARGUMENTS_MAX)
+    if fields.has("hours"):
+        conditions.append(During("hours", fields.objects("hours", _read_span, count_max=SPANS_MAX)))
     fields.done()
-    return when
+    return When(tuple(conditions))
+
+
+def _read_argument(fields: Fields) -> Condition:
+    argument = fields.text("argument", length_max=64)
+    if fields.has("destinations"):
+        return ArgumentListed("arguments", argument, _names(fields, "destinations"))
+    path = fields.path("min")
+    low = fields.amount("min") if fields.has("min") else None
+    high = fields.amount("max") if fields.has("max") else None
+    if low is None and high is None:
+        raise MalformedError(f"{path}: say what the argument may be: 'min', 'max' or 'destinations'")
+    return ArgumentWithin("arguments", argument, low, high)
+
+
+def _read_bounds(
+    name: str, fact: str, read: Callable[[str], int], has: Callable[[str], bool]
+) -> Iterator[Condition]:
+    if has(f"{name}_min"):
+        yield AtLeast(f"{name}_min", fact, read(f"{name}_min"))
+    if has(f"{name}_max"):
+        yield AtMost(f"{name}_max", fact, read(f"{name}_max"))
+
+
+def _read_span(fields: Fields) -> Span:
+    path = fields.path("days")
+    days = fields.names("days", count_min=1, count_max=len(DAYS))
+    known(path, days, defined=DAYS, kind="day")
+    where = fields.path("to")
+    start, end = _read_minute(fields, "from"), _read_minute(fields, "to")
+    if start >= end:
+        raise MalformedError(f"{where}: a span ends after it starts, at 24:00 at the latest; write two spans")
+    return Span(frozenset(DAYS.index(day) for day in days), start, end)
+
+
+def _read_minute(fields: Fields, name: str) -> int:
+    path = fields.path(name)
+    text = fields.text(name, length_max=5)
+    if not _TIME.fullmatch(text):
+        raise MalformedError(f"{path}: {text!r} is no time of day such as '09:30', in UTC")
+    return int(text[:2]) * 60 + int(text[3:])
 
 
 def _read_then(fields: Fields) -> Then:
     then: Then
     match fields.choice("outcome", "allow", "deny", "approve"):
         case "allow":
-            then = Allow()
+            then = Allow(_read_delay(fields))
         case "deny":
             then = Deny()
         case _:
-            then = Approve(_read_approvals(fields))
+            then = Approve(_read_alternatives(fields), _read_delay(fields))
     fields.done()
     return then
+
+
+def _read_delay(fields: Fields) -> int:
+    return fields.integer("delay_ms", low=1, high=DELAY_MS_MAX) if fields.has("delay_ms") else 0
+
+
+def _read_alternatives(fields: Fields) -> tuple[tuple[Requirement, ...], ...]:
+    """``approvals``: all of them; ``any_of``: a list of such lists, of which one is enough."""
+    if not fields.has("any_of"):
+        return (_read_approvals(fields),)
+    path = fields.path("any_of")
+    alternatives = fields.objects("any_of", _read_approvals, count_max=ALTERNATIVES_MAX)
+    if len(alternatives) < 2:
+        raise MalformedError(f"{path}: one way alone is no choice: write it as 'approvals'")
+    return alternatives
 
 
 def _read_approvals(fields: Fields) -> tuple[Requirement, ...]:
@@ -364,7 +378,7 @@ def _read_approvals(fields: Fields) -> tuple[Requirement, ...]:
     approvals = fields.objects("approvals", _read_requirement, count_max=APPROVALS_MAX)
     if not approvals:
         raise MalformedError(f"{path}: an approval by nobody is no approval; name a group and a count")
-    _check_distinct((f"{path}[{i}]", item.group) for i, item in enumerate(approvals))
+    distinct((f"{path}[{i}]", item.group) for i, item in enumerate(approvals))
     return approvals
 
 
@@ -375,124 +389,42 @@ def _read_requirement(fields: Fields) -> Requirement:
 def _read_limit(fields: Fields) -> Limit:
     path = fields.path("per")
     per = fields.names("per", count_max=len(SCOPES))
-    _check_known(path, per, SCOPES, "scope")
+    known(path, per, defined=SCOPES, kind="scope")
+    name = fields.name("name")
+    asset = fields.name("asset") if fields.has("asset") else None
+    measure, maximum = _read_maximum(fields, asset)
     return Limit(
-        name=fields.name("name"),
-        asset=fields.name("asset"),
+        name=name,
+        measure=measure,
+        asset=asset,
         window_ms=fields.integer("window_ms", low=1, high=WINDOW_MS_MAX),
-        amount_max=fields.amount("amount_max", low=1),
+        maximum=maximum,
         per=tuple(scope for scope in SCOPES if scope in per),
         wallets=_optional_names(fields, "wallets"),
+        tiers=_optional_names(fields, "tiers"),
         initiators=_optional_names(fields, "initiators"),
+        assets=_optional_names(fields, "assets"),
     )
+
+
+def _read_maximum(fields: Fields, asset: str | None) -> tuple[str, int]:
+    """Exactly one of ``amount_max`` (with its ``asset``), ``count_max`` and ``value_max``."""
+    path = fields.path("amount_max")
+    if asset is not None:
+        return AMOUNT, fields.amount("amount_max", low=1)
+    if fields.has("count_max"):
+        return COUNT, fields.integer("count_max", low=1, high=COUNT_MAX)
+    if fields.has("value_max"):
+        return VALUE, fields.amount("value_max", low=1)
+    raise MalformedError(
+        f"{path}: a limit is an 'amount_max' of an 'asset', a 'count_max' of payments or a 'value_max'"
+    )
+
+
+def _names(fields: Fields, name: str) -> tuple[str, ...]:
+    """Names to be among; an empty list would match nothing and is refused."""
+    return fields.names(name, count_min=1, count_max=NAMES_MAX)
 
 
 def _optional_names(fields: Fields, name: str) -> tuple[str, ...] | None:
-    """A condition on names; an empty list would match nothing and is refused."""
-    return fields.names(name, count_min=1, count_max=NAMES_MAX) if fields.has(name) else None
-
-
-# The second pass: references between parts.
-
-
-def _check_definitions(policy: Policy) -> None:
-    for name, chain in policy.chains.items():
-        _check_known(f"chains.{name}.native", chain.native, policy.assets, "asset")
-        native = policy.assets[chain.native]
-        if not native.native or native.chain != name:
-            raise MalformedError(f"chains.{name}.native: {chain.native!r} is not the native asset of {name}")
-    for name, asset in policy.assets.items():
-        _check_known(f"assets.{name}.chain", asset.chain, policy.chains, "chain")
-        if asset.native and policy.chains[asset.chain].native != name:
-            raise MalformedError(f"assets.{name}: {asset.chain} already has a native asset")
-    for name, wallet in policy.wallets.items():
-        _check_known(f"wallets.{name}.key", wallet.key, policy.keys, "key")
-        _check_known(f"wallets.{name}.chain", wallet.chain, policy.chains, "chain")
-        _check_wallet_key(f"wallets.{name}", wallet, policy.keys[wallet.key])
-    tokens = ((f"assets.{a.name}", f"{a.chain} {a.contract}") for a in policy.assets.values() if a.contract)
-    _check_distinct(tokens)
-    # An account under two wallets would let whoever asks choose the laxer rules. What is signed for Solana
-    # or Bitcoin does not name the network, so there an account is one on all networks.
-    _check_distinct(
-        (f"wallets.{w.name}.paths[{i}]", f"{_replay_domain(w.chain)} {w.key} {path}")
-        for w in policy.wallets.values()
-        for i, path in enumerate(w.paths)
-    )
-
-
-def _check_wallet_key(path: str, wallet: Wallet, key: Key) -> None:
-    needed = CHAIN_SUITES[family(wallet.chain)]
-    if key.suite != needed:
-        raise MalformedError(f"{path}.key: {wallet.chain} needs a key of {needed}, not {key.suite}")
-    if not suite_named(needed).derivable:
-        if wallet.paths != ("m",):
-            raise MalformedError(f"{path}.paths: a key of {needed} is one account: its only path is 'm'")
-    elif "m" in wallet.paths:
-        raise MalformedError(
-            f"{path}.paths[{wallet.paths.index('m')}]: 'm' is the key itself: give a path such as 'm/0/0'"
-        )
-
-
-def _replay_domain(chain: str) -> str:
-    return chain if family(chain) == EVM else family(chain)
-
-
-def _check_conditions(policy: Policy) -> None:
-    tiers = {wallet.tier for wallet in policy.wallets.values()}
-    named = [(f"forbids[{i}]", forbid.name, forbid.when) for i, forbid in enumerate(policy.forbids)]
-    named += [(f"rules[{i}]", rule.name, rule.when) for i, rule in enumerate(policy.rules)]
-    for path, _, when in named:
-        _check_known(f"{path}.when.tiers", when.tiers, tiers, "tier")
-        _check_known(f"{path}.when.wallets", when.wallets, policy.wallets, "wallet")
-        _check_known(f"{path}.when.assets", when.assets, policy.assets, "asset")
-        _check_known(f"{path}.when.destinations", when.destinations, policy.lists, "list")
-        _check_known(f"{path}.when.not_destinations", when.not_destinations, policy.lists, "list")
-        _check_amounts(f"{path}.when", when)
-    names = [(f"{path}.name", name) for path, name, _ in named]
-    names += [(f"limits[{i}].name", limit.name) for i, limit in enumerate(policy.limits)]
-    _check_distinct(names)
-    for path, name in names:
-        if name in RESERVED_NAMES:
-            raise MalformedError(f"{path}: {name!r} is a verdict's own word, choose another name")
-
-
-def _check_amounts(path: str, when: When) -> None:
-    if when.amount_min is None and when.amount_max is None:
-        return
-    if when.assets is None or len(when.assets) != 1:
-        count = 0 if when.assets is None else len(when.assets)
-        raise MalformedError(
-            f"{path}: an amount needs its unit: name exactly one asset in 'assets', there are {count}"
-        )
-    if when.amount_min is not None and when.amount_max is not None and when.amount_min > when.amount_max:
-        raise MalformedError(f"{path}: no amount is from {when.amount_min} to {when.amount_max}")
-
-
-def _check_limits(policy: Policy) -> None:
-    for index, limit in enumerate(policy.limits):
-        path = f"limits[{index}]"
-        _check_known(f"{path}.asset", limit.asset, policy.assets, "asset")
-        _check_known(f"{path}.wallets", limit.wallets, policy.wallets, "wallet")
-        chain = policy.assets[limit.asset].chain
-        for i, name in enumerate(limit.wallets or ()):
-            if policy.wallets[name].chain != chain:
-                raise MalformedError(
-                    f"{path}.wallets[{i}]: {name!r} is not on {chain}, where {limit.asset} is"
-                )
-
-
-def _check_known(path: str, names: str | tuple[str, ...] | None, defined: Collection[str], kind: str) -> None:
-    if isinstance(names, str):
-        if names not in defined:
-            raise MalformedError(f"{path}: unknown {kind} {names!r}")
-        return
-    for index, name in enumerate(names or ()):
-        _check_known(f"{path}[{index}]", name, defined, kind)
-
-
-def _check_distinct(items: "Iterator[tuple[str, str]] | list[tuple[str, str]]") -> None:
-    seen: dict[str, str] = {}
-    for path, item in items:
-        if item in seen:
-            raise MalformedError(f"{path}: {item!r} is already at {seen[item]}")
-        seen[item] = path
+    return _names(fields, name) if fields.has(name) else None

@@ -6,9 +6,12 @@ The order, which is part of what a policy means:
 2. a fee above the request's or the chain's ceiling denies;
 3. the first rule whose conditions hold decides; if none does, that is a denial;
 4. a limit that the job would exceed denies, naming the limit;
-5. the rule's approvals are counted: until they are there the verdict is to wait.
+5. the rule's approvals are counted, and then its delay: until both are there the verdict is to wait.
 
-What is unknown, inconsistent or raises an error denies. Only ``Outcome.ALLOW`` allows.
+Where conditions or a limit cannot be told, because nobody has stated a fact or too long ago, the verdict is
+to wait for it; but a rule that would allow at once is passed over then, as no later one is laxer. So a fact
+that is not there never allows what some value of it would not. What is inconsistent or raises an error
+denies. Only ``Outcome.ALLOW`` allows.
 """
 
 from collections.abc import Mapping
@@ -16,21 +19,12 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import NamedTuple, assert_never
 
-from policy.document import Allow, Approve, Deny, Limit, Policy, Requirement, Rule
 from policy.encoding import Json
-from policy.rules import Facts, Usage, first_unmet
+from policy.limits import first_excess
+from policy.model import Allow, Approve, Deny, Forbid, Policy, Requirement, Rule
+from policy.rules import CALL, KINDS, Facts, Given, Usage
 
-__all__ = [
-    "Facts",
-    "LimitScope",
-    "Missing",
-    "Outcome",
-    "TraceLine",
-    "Usage",
-    "Verdict",
-    "evaluate",
-    "limit_scopes",
-]
+__all__ = ["Facts", "Given", "Missing", "Outcome", "Usage", "Verdict", "evaluate"]
 
 
 class Outcome(Enum):
@@ -42,13 +36,6 @@ class Outcome(Enum):
     WAIT = 3
 
 
-class TraceLine(NamedTuple):
-    """A forbid or rule that was looked at, and its first unmet condition; empty if all held."""
-
-    rule: str
-    unmet: str
-
-
 class Missing(NamedTuple):
     """A requirement that lacks approvals."""
 
@@ -57,23 +44,19 @@ class Missing(NamedTuple):
     have: int
 
 
-class LimitScope(NamedTuple):
-    """A limit that applies, the key its usage is counted under, and what this job adds to it."""
-
-    limit: Limit
-    scope_key: str
-    amount: int
-
-
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """The answer, the name of the rule that gave it, and why, for the requester to read."""
+    """The answer, the name of the rule that gave it, and why, for the requester to read.
+
+    A verdict to wait names what is ``missing``, or ``not_before_ms``, the log's time from which it allows;
+    with neither it waits for a fact that the reason names.
+    """
 
     outcome: Outcome
     rule: str
     reason: str
-    trace: tuple[TraceLine, ...] = ()
     missing: tuple[Missing, ...] = ()
+    not_before_ms: int = 0
 
     def to_json(self) -> dict[str, Json]:
         """The part that every node and auditor must agree on; reasons are for people."""
@@ -88,36 +71,30 @@ def evaluate(policy: Policy, facts: Facts) -> Verdict:
         return Verdict(Outcome.DENY, "error", f"the policy could not be evaluated: {error!r}")
 
 
-def limit_scopes(policy: Policy, facts: Facts) -> tuple[LimitScope, ...]:
-    """The limits a job counts into: its amount on its asset, its greatest fee on the native asset."""
-    native = policy.chains[facts.chain].native
-    added: dict[str, int] = {facts.asset: facts.amount}
-    added[native] = added.get(native, 0) + facts.fee_max
-    return tuple(
-        LimitScope(limit, _scope_key(limit, facts), added[limit.asset])
-        for limit in policy.limits
-        if limit.asset in added
-        and (limit.wallets is None or facts.wallet in limit.wallets)
-        and (limit.initiators is None or facts.initiator in limit.initiators)
-    )
-
-
 def _evaluate(policy: Policy, facts: Facts) -> Verdict:
     problem = _problem(policy, facts)
     if problem:
         return Verdict(Outcome.DENY, "error", problem)
-    trace: list[TraceLine] = []
     for forbid in policy.forbids:
-        trace.append(TraceLine(forbid.name, first_unmet(forbid.when, facts, policy=policy)))
-        if not trace[-1].unmet:
-            return Verdict(Outcome.DENY, forbid.name, f"forbidden by {forbid.name!r}", tuple(trace))
+        found = forbid.when.holds(facts, policy.lists)
+        if found:
+            return Verdict(Outcome.DENY, forbid.name, f"forbidden by {forbid.name!r}")
+        if found is None:
+            return _untold(policy, facts, forbid)
     if reason := _fee_excess(policy, facts):
-        return Verdict(Outcome.DENY, "fee-ceiling", reason, tuple(trace))
+        return Verdict(Outcome.DENY, "fee-ceiling", reason)
     for rule in policy.rules:
-        trace.append(TraceLine(rule.name, first_unmet(rule.when, facts, policy=policy)))
-        if not trace[-1].unmet:
-            return _decide(policy, facts, rule=rule, trace=tuple(trace))
-    return Verdict(Outcome.DENY, "no-rule-matches", "no rule matches, and no rule means no", tuple(trace))
+        found = rule.when.holds(facts, policy.lists)
+        if found:
+            return _decide(policy, facts, rule=rule)
+        if found is None and rule.then != Allow():
+            return _untold(policy, facts, rule)
+    return Verdict(Outcome.DENY, "no-rule-matches", "no rule matches, and no rule means no")
+
+
+def _untold(policy: Policy, facts: Facts, part: Forbid | Rule) -> Verdict:
+    reason = f"whether {part.name!r} applies cannot be told: {part.when.unmet(facts, policy.lists)}"
+    return Verdict(Outcome.WAIT, part.name, reason)
 
 
 def _problem(policy: Policy, facts: Facts) -> str:
@@ -125,17 +102,33 @@ def _problem(policy: Policy, facts: Facts) -> str:
     wallet, asset = policy.wallets.get(facts.wallet), policy.assets.get(facts.asset)
     if facts.chain not in policy.chains:
         return f"chain {facts.chain!r} is not in the policy"
-    if wallet is None or wallet.chain != facts.chain:
-        return f"the policy has no wallet {facts.wallet!r} on {facts.chain}"
+    if wallet is None or wallet.chain != facts.chain or wallet.tier != facts.tier:
+        return f"the policy has no wallet {facts.wallet!r} of tier {facts.tier!r} on {facts.chain}"
     if asset is None or asset.chain != facts.chain:
         return f"the policy has no asset {facts.asset!r} on {facts.chain}"
+    if facts.kind not in KINDS:
+        return f"kind is {facts.kind!r}, not one of {', '.join(KINDS)}"
+    if facts.kind == CALL and (not facts.method or not asset.native):
+        return (
+            f"the policy has no method of {facts.destination} with this calldata, or the asset is not native"
+        )
+    return _bad_number(facts)
+
+
+def _bad_number(facts: Facts) -> str:
     for name, value, low in (
-        ("amount", facts.amount, 1),
+        ("amount", facts.amount, 0 if facts.kind == CALL else 1),
+        ("total", facts.total, facts.amount),
         ("fee_max", facts.fee_max, 0),
         ("fee_ceiling", facts.fee_ceiling, 0),
+        ("since_ms", facts.since_ms, 0),
+        ("time_ms", facts.time_ms, 0),
     ):
         if type(value) is not int or value < low:
             return f"{name} is {value!r}, not an integer from {low}"
+    for name, stated in (("value", facts.value), ("risk", facts.risk)):
+        if stated is not None and (type(stated) is not int or stated < 0):
+            return f"{name} is {stated!r}, not an integer from 0"
     return ""
 
 
@@ -148,77 +141,76 @@ def _fee_excess(policy: Policy, facts: Facts) -> str:
     return ""
 
 
-def _decide(policy: Policy, facts: Facts, *, rule: Rule, trace: tuple[TraceLine, ...]) -> Verdict:
+def _decide(policy: Policy, facts: Facts, *, rule: Rule) -> Verdict:
     then = rule.then
     if isinstance(then, Deny):
-        return Verdict(Outcome.DENY, rule.name, f"denied by {rule.name!r}", trace)
-    if exceeded := _exceeded(policy, facts):
-        return Verdict(Outcome.DENY, exceeded[0], exceeded[1], trace)
+        return Verdict(Outcome.DENY, rule.name, f"denied by {rule.name!r}")
+    if excess := first_excess(policy, facts):
+        return Verdict(Outcome.DENY if excess.told else Outcome.WAIT, excess.limit, excess.reason)
     match then:
         case Allow():
-            return Verdict(Outcome.ALLOW, rule.name, f"allowed by {rule.name!r}", trace)
+            verdict = Verdict(Outcome.ALLOW, rule.name, f"allowed by {rule.name!r}")
+            since_ms = facts.since_ms
         case Approve():
-            return _count_approvals(facts, rule.name, approvals=then.approvals, trace=trace)
+            verdict = _count_approvals(facts, facts.approvals, rule=rule.name, then=then)
+            since_ms = _met_ms(facts, rule.name, then) if verdict.outcome is Outcome.ALLOW else 0
         case _:
             assert_never(then)
+    if verdict.outcome is not Outcome.ALLOW or not then.delay_ms or facts.time_ms >= since_ms + then.delay_ms:
+        return verdict
+    reason = f"{verdict.reason}, from {since_ms + then.delay_ms} on: until then one person can reject it"
+    return Verdict(Outcome.WAIT, rule.name, reason, not_before_ms=since_ms + then.delay_ms)
 
 
-def _exceeded(policy: Policy, facts: Facts) -> tuple[str, str] | None:
-    """The first limit this job would exceed, and the numbers."""
-    for limit, key, amount in limit_scopes(policy, facts):
-        used = _used(facts.usage, limit.name, key)
-        if used + amount > limit.amount_max:
-            of_scope = f" for {key}" if key else ""
-            return limit.name, (
-                f"limit {limit.name!r}{of_scope}: {used} used and {amount} asked is above "
-                f"{limit.amount_max} {limit.asset} in {limit.window_ms} ms"
-            )
-    return None
+def _met_ms(facts: Facts, rule: str, then: Approve) -> int:
+    """When the log had enough approvals: at the earliest one with which all before it suffice."""
+    if not then.delay_ms:
+        return 0
+    approvals = sorted(facts.approvals, key=lambda given: (given.given_ms, given.operator))
+    for count, last in enumerate(approvals, 1):
+        enough = _count_approvals(facts, tuple(approvals[:count]), rule=rule, then=then)
+        if enough.outcome is Outcome.ALLOW:
+            return last.given_ms
+    raise ValueError("approvals suffice together, but not in any order")
 
 
-def _used(usage: Usage, limit: str, key: str) -> int:
-    used = usage.get((limit, key), 0) if isinstance(usage, Mapping) else usage(limit, key)
-    if type(used) is not int or used < 0:
-        raise ValueError(f"usage of limit {limit!r} is {used!r}, not an integer from 0")
-    return used
-
-
-def _scope_key(limit: Limit, facts: Facts) -> str:
-    values = {"wallet": facts.wallet, "initiator": facts.initiator, "destination": facts.destination}
-    return "/".join(f"{scope}={values[scope]}" for scope in limit.per)
-
-
-def _count_approvals(
-    facts: Facts, rule: str, *, approvals: tuple[Requirement, ...], trace: tuple[TraceLine, ...]
-) -> Verdict:
+def _count_approvals(facts: Facts, approvals: tuple[Given, ...], *, rule: str, then: Approve) -> Verdict:
     barred = facts.initiator_people | {facts.initiator}
     groups: dict[str, frozenset[str]] = {}
-    for operator, member_of in facts.approvals:
-        if operator not in barred:
-            groups[operator] = groups.get(operator, frozenset()) | member_of
-    have = _assign(approvals, groups)
-    missing = tuple(
-        Missing(needed.group, needed.count, count)
-        for needed, count in zip(approvals, have, strict=True)
-        if count < needed.count
-    )
-    if not missing:
-        return Verdict(Outcome.ALLOW, rule, f"approved under {rule!r}", trace)
+    for given in approvals:
+        if given.operator not in barred:
+            groups[given.operator] = groups.get(given.operator, frozenset()) | given.groups
+    ways = [_missing(needs, groups) for needs in then.alternatives]
+    if not all(ways):
+        return Verdict(Outcome.ALLOW, rule, f"approved under {rule!r}")
+    missing = min(ways, key=lambda way: sum(one.needed - one.have for one in way))
     reason = "; ".join(f"need {m.needed} approvals of {m.group}, got {m.have}" for m in missing)
-    ignored = sorted({operator for operator, _ in facts.approvals} & barred)
+    if len(ways) > 1:
+        reason += f" (the nearest of {len(ways)} ways)"
+    ignored = sorted({given.operator for given in approvals} & barred)
     if ignored:
         reason += f"; the initiator cannot approve: {', '.join(ignored)} did not count"
-    return Verdict(Outcome.WAIT, rule, reason, trace, missing)
+    return Verdict(Outcome.WAIT, rule, reason, missing)
 
 
-def _assign(approvals: tuple[Requirement, ...], groups: Mapping[str, frozenset[str]]) -> tuple[int, ...]:
+def _missing(needs: tuple[Requirement, ...], groups: Mapping[str, frozenset[str]]) -> tuple[Missing, ...]:
+    """What these people leave open of one alternative."""
+    have = _assign(needs, groups)
+    return tuple(
+        Missing(need.group, need.count, count)
+        for need, count in zip(needs, have, strict=True)
+        if count < need.count
+    )
+
+
+def _assign(needs: tuple[Requirement, ...], groups: Mapping[str, frozenset[str]]) -> tuple[int, ...]:
     """How many places of each requirement can be filled when each operator takes one place only.
 
     A maximum bipartite matching by augmenting paths. A place once filled stays filled, so earlier
     requirements are served first and the result does not depend on the order of approvals.
     """
-    places = [index for index, needed in enumerate(approvals) for _ in range(needed.count)]
-    wanted = [approvals[index].group for index in places]
+    places = [index for index, need in enumerate(needs) for _ in range(need.count)]
+    wanted = [needs[index].group for index in places]
     operators = sorted(groups)
     seat_of: dict[str, int] = {}
 
@@ -232,4 +224,4 @@ def _assign(approvals: tuple[Requirement, ...], groups: Mapping[str, frozenset[s
         return False
 
     filled = [index for place, index in enumerate(places) if seated(place, set())]
-    return tuple(filled.count(index) for index in range(len(approvals)))
+    return tuple(filled.count(index) for index in range(len(needs)))

@@ -11,12 +11,15 @@ from dataclasses import replace
 from immutables import Map
 
 from policy import entries as e
+from policy.accounts import owned_accounts
 from policy.admission import Inert, check_origin
-from policy.document import Approve, Policy, parse_policy, policy_hash
+from policy.counting import recount_all
+from policy.document import parse_policy, policy_hash
 from policy.encoding import Json, document_hash
 from policy.errors import MalformedError
+from policy.model import Policy, requirements
 from policy.roster import Roster, parse_roster, verified_signers
-from policy.state import PendingChange, State, recount_all
+from policy.state import PendingChange, State
 
 RULES_SUPPORTED = 1
 PENDING_MAX = 16
@@ -57,15 +60,18 @@ def check_coherent(roster: Roster, policy: Policy) -> None:
     unknown = sorted(policy.initiators_named() - set(roster.initiators))
     if unknown:
         raise MalformedError(f"policy: the roster has no initiator {unknown[0]}")
+    groups = frozenset(group for initiator in roster.initiators.values() for group in initiator.groups)
+    unknown = sorted(policy.initiator_groups_named() - groups)
+    if unknown:
+        raise MalformedError(f"policy: no initiator of the roster is in group {unknown[0]}")
     for rule in policy.rules:
-        if isinstance(rule.then, Approve):
-            for needed in rule.then.approvals:
-                members = sum(needed.group in operator.groups for operator in roster.operators.values())
-                if members < needed.count:
-                    raise MalformedError(
-                        f"rule {rule.name}: needs {needed.count} of group {needed.group}, "
-                        f"which has {members} members"
-                    )
+        for needed in requirements(rule.then):
+            members = sum(needed.group in operator.groups for operator in roster.operators.values())
+            if members < needed.count:
+                raise MalformedError(
+                    f"rule {rule.name}: needs {needed.count} of group {needed.group}, "
+                    f"which has {members} members"
+                )
 
 
 def change_hash(kind: str, body: Json) -> bytes:
@@ -192,6 +198,7 @@ def _activate(state: State, change: PendingChange) -> State:
                 policy_document=change.document,
                 policy_or_none=policy,
                 policy_hash=change.document_hash,
+                owned=owned_accounts(policy, state.keys),
             )
             return recount_all(_without_approvals(changed, frozenset()))
         roster = parse_roster(change.document)

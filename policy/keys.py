@@ -8,8 +8,9 @@ where the next resharing leads, not who signs now: that is its record.
 from dataclasses import replace
 
 from policy import entries as e
+from policy.accounts import owned_accounts
 from policy.admission import Inert, check_origin
-from policy.document import Key
+from policy.model import Key
 from policy.roster import verified_signers
 from policy.state import KeyRecord, State
 
@@ -41,7 +42,9 @@ def admit_key(state: State, entry: e.KeyEntry) -> tuple[State, bytes]:
         transcript=entry.transcript,
         index=state.size,
     )
-    return replace(state, keys=state.keys.set(entry.key, record)), entry.key.encode()
+    keys = state.keys.set(entry.key, record)
+    owned = owned_accounts(state.policy, keys) if before is None else state.owned
+    return replace(state, keys=keys, owned=owned), entry.key.encode()
 
 
 def admit_ban(state: State, entry: e.BanEntry) -> tuple[State, bytes]:

@@ -5,7 +5,7 @@ job, as long as the newest live one is unsigned or was signed less than a window
 a little longer (from a later burn), never less.
 """
 
-from policy.document import Limit
+from policy.model import COUNT, VALUE, Limit
 from policy.state import PAYMENT, Job, JobStatus, State
 
 
@@ -27,8 +27,8 @@ class LimitsAudit:
             if mine is None:
                 continue
             used = self._used_by_others(state, limit, job)
-            if used + mine > limit.amount_max:
-                return f"limit {limit.name}: {used} used and {mine} more is above {limit.amount_max}"
+            if used + mine > limit.maximum:
+                return f"limit {limit.name}: {used} used and {mine} more is above {limit.maximum}"
         return ""
 
     def _rebuild(self, state: State) -> None:
@@ -69,27 +69,42 @@ def _amount(state: State, limit: Limit, request_id: bytes) -> int:
 
 
 def _counts(state: State, limit: Limit, job: Job) -> int | None:
-    """What one job adds to a limit; None when the limit is not about it."""
-    request = state.requests[job.request_id].request
-    chain = state.policy.chains.get(request.intent.chain)
+    """What one job adds to a limit; None when the limit is not about it.
+
+    A job from before there was a price of this unit adds nothing to a value here.
+    """
+    request, policy = state.requests[job.request_id].request, state.policy
+    chain, wallet = policy.chains.get(request.intent.chain), policy.wallets.get(request.intent.wallet)
     if chain is None:
         return None
-    if limit.wallets is not None and request.intent.wallet not in limit.wallets:
+    pays = job.purpose == PAYMENT
+    asset = request.intent.asset if pays else chain.native
+    for applies, fact in (
+        (limit.wallets, request.intent.wallet),
+        (limit.tiers, wallet.tier if wallet else ""),
+        (limit.initiators, request.initiator),
+        (limit.assets, asset),
+    ):
+        if applies is not None and fact not in applies:
+            return None
+    if limit.measure == COUNT:
+        return 1 if pays else None
+    if limit.measure == VALUE:
+        return job.value if policy.prices and job.unit == policy.prices.scale else 0
+    moves, costs = pays and asset == limit.asset, chain.native == limit.asset
+    if not moves and not costs:
         return None
-    if limit.initiators is not None and request.initiator not in limit.initiators:
-        return None
-    pays = job.purpose == PAYMENT and request.intent.asset == limit.asset
-    costs = chain.native == limit.asset
-    if not pays and not costs:
-        return None
-    return (request.intent.amount if pays else 0) + (job.fee_max if costs else 0)
+    return (request.intent.amount if moves else 0) + (job.fee_max if costs else 0)
 
 
 def _place(state: State, limit: Limit, job: Job) -> tuple[str, str]:
-    request = state.requests[job.request_id].request
+    request, policy = state.requests[job.request_id].request, state.policy
+    wallet, chain = policy.wallets.get(request.intent.wallet), policy.chains[request.intent.chain]
     parts = {
         "wallet": request.intent.wallet,
+        "tier": wallet.tier if wallet else "",
         "initiator": request.initiator,
+        "asset": request.intent.asset if job.purpose == PAYMENT else chain.native,
         "destination": request.intent.destination,
     }
     return limit.name, "\n".join(parts[scope] for scope in limit.per)

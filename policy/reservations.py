@@ -12,28 +12,26 @@ from policy import signatures
 from policy.accounts import Account, account_at
 from policy.admission import Inert, check_origin, denied
 from policy.approval import Slot
+from policy.counting import expire_windows, recount, usage_without
 from policy.decode import bitcoin, evm, solana
-from policy.decode.decoded import Cancel, Decoder, Source, Transfer, Undecodable
-from policy.document import Wallet
+from policy.decode.decoded import Call, Cancel, Decoder, Source, Transfer, Undecodable
 from policy.errors import MalformedError
+from policy.evaluate import Given, Verdict, evaluate
 from policy.evaluate import Outcome as Answer
-from policy.evaluate import Verdict, evaluate, limit_scopes
+from policy.facts import job_facts, request_facts, scale, with_approvals
 from policy.ids import BITCOIN, EVM, SOLANA, family
 from policy.intent import Request
+from policy.limits import first_excess
 from policy.roster import verified_signers
-from policy.rules import Facts
 from policy.state import (
     CANCEL,
+    PAYMENT,
     Job,
     JobStatus,
     KeyRecord,
     RequestState,
     Signing,
     State,
-    expire_windows,
-    job_facts,
-    recount,
-    usage_without,
 )
 from policy.suites import CHAIN_SUITES
 
@@ -86,6 +84,8 @@ def reserve(state: State, entry: e.ReserveEntry, *, draft: Draft, job_id: bytes)
         signatures=(b"",) * len(draft.signings),
         anchor=draft.anchor,
         fee_max=draft.fee_max,
+        value=_value(state, entry, draft),
+        unit=scale(state.policy),
         policy=state.policy_hash,
         time_ms=state.time_ms,
         status=JobStatus.RESERVED,
@@ -120,8 +120,30 @@ def admit_signature(state: State, entry: e.SignatureEntry) -> tuple[State, bytes
     job = replace(job, signatures=(*job.signatures[:index], entry.signature, *job.signatures[index + 1 :]))
     if all(job.signatures):
         job = replace(job, status=JobStatus.SIGNED, signed_ms=state.time_ms)
+        state = _paid(state, job)
     state = replace(state, jobs=state.jobs.set(entry.job, job), nonces=state.nonces.set(nonce, entry.job))
     return recount(state, job.request_id, signed_ms=state.time_ms), entry.job
+
+
+def _value(state: State, entry: e.ReserveEntry, draft: Draft) -> int | None:
+    facts = job_facts(
+        state,
+        draft.request,
+        purpose=entry.purpose,
+        fee_max=draft.fee_max,
+        time_ms=state.time_ms,
+        usage={},
+    )
+    return facts.value
+
+
+def _paid(state: State, job: Job) -> State:
+    """``state`` in which the destination of a signed payment is no new one any more."""
+    intent = state.requests[job.request_id].request.intent
+    place = (intent.chain, intent.destination)
+    if job.purpose != PAYMENT or place in state.paid:
+        return state
+    return replace(state, paid=state.paid.set(place, job.request_id))
 
 
 def admit_burn(state: State, entry: e.BurnEntry) -> tuple[State, bytes]:
@@ -145,10 +167,12 @@ def _draft(state: State, entry: e.ReserveEntry, *, time_ms: int) -> Draft:
     key, source = _source(state, entry, request.request)
     _check_signers(state, entry, key)
     _check_presignatures(state, entry)
-    tx = _decoded(entry, source)
+    tx = _decoded(entry, source, request.request)
     _check_anchor(state, request, tx.anchor)
     if isinstance(tx, Cancel):
         _check_cancelled_slot(request, tx.anchor)
+    elif isinstance(tx, Call):
+        _check_call(request.request, tx)
     else:
         _check_intent(state, request.request, tx)
     signings = tuple(map(_signing, source.accounts, tx.messages))
@@ -162,7 +186,9 @@ def _open_request(state: State, entry: e.ReserveEntry, *, time_ms: int) -> Reque
     if request.closed:
         raise Denied("request-closed", "the request is settled")
     expired = request.request.expires_ms <= time_ms
-    if entry.purpose == CANCEL and not expired:
+    if entry.purpose != CANCEL and request.rejected_by:
+        raise Denied("request-rejected", f"{request.rejected_by} has rejected the request")
+    if entry.purpose == CANCEL and not (expired or request.rejected_by):
         raise Denied("cancel-too-early", f"the request can be paid until {request.request.expires_ms}")
     if entry.purpose != CANCEL and expired:
         raise Denied("request-expired", f"the request expired at {request.request.expires_ms}")
@@ -186,18 +212,7 @@ def _source(state: State, entry: e.ReserveEntry, request: Request) -> tuple[KeyR
         accounts = tuple(account_at(key, path, chain=chain) for path in entry.paths)
     except MalformedError as error:
         raise Denied("path-invalid", str(error)) from error
-    return key, Source(chain, accounts, lambda address: _owns(key, wallet, address))
-
-
-def _owns(key: KeyRecord, wallet: Wallet, address: str) -> bool:
-    """Whether an address is one of the wallet's; looks at all its paths."""
-    for path in wallet.paths:
-        try:
-            if account_at(key, path, chain=wallet.chain).address == address:
-                return True
-        except MalformedError:
-            continue
-    return False
+    return key, Source(chain, accounts, lambda address: state.owned.get((chain, address)) == wallet.name)
 
 
 def _signing(account: Account, message: bytes) -> Signing:
@@ -229,10 +244,15 @@ def _check_presignatures(state: State, entry: e.ReserveEntry) -> None:
         raise Denied("presignature-used", "a presignature serves one job only")
 
 
-def _decoded(entry: e.ReserveEntry, source: Source) -> Transfer | Cancel:
+def _decoded(entry: e.ReserveEntry, source: Source, request: Request) -> Transfer | Call | Cancel:
     decoder = DECODERS[family(source.chain)]
-    read = decoder.decode_cancel if entry.purpose == CANCEL else decoder.decode
-    tx = read(entry.tx, source)
+    tx: Transfer | Call | Cancel | Undecodable
+    if entry.purpose == CANCEL:
+        tx = decoder.decode_cancel(entry.tx, source)
+    elif request.intent.calldata is not None:
+        tx = evm.decode_call(entry.tx, source)
+    else:
+        tx = decoder.decode(entry.tx, source)
     if isinstance(tx, Undecodable):
         raise Denied("undecodable", tx.reason)
     if len(tx.messages) != len(source.accounts):
@@ -275,6 +295,17 @@ def _check_intent(state: State, request: Request, tx: Transfer) -> None:
         )
 
 
+def _check_call(request: Request, tx: Call) -> None:
+    """That the asset is the native one, the policy checks: it decides on no other call."""
+    intent = request.intent
+    if (tx.contract, tx.value, tx.data) != (intent.destination, intent.amount, intent.calldata):
+        raise Denied(
+            "intent-mismatch",
+            f"the bytes call {tx.contract} with {tx.value} and 0x{tx.data[:4].hex()}, or with other "
+            f"arguments than the request's call of {intent.destination}",
+        )
+
+
 def _judge(state: State, entry: e.ReserveEntry, draft: Draft, *, time_ms: int) -> Verdict:
     if entry.purpose == CANCEL:
         return _judge_cancel(state, draft, time_ms=time_ms)
@@ -282,21 +313,21 @@ def _judge(state: State, entry: e.ReserveEntry, draft: Draft, *, time_ms: int) -
     initiator = state.roster.initiators.get(request.initiator)
     if initiator is None:
         return denied("initiator-unknown", f"the roster has no initiator {request.initiator} any more")
-    facts = Facts.of(
+    facts = request_facts(
+        state,
         request,
-        tier=state.policy.wallets[request.intent.wallet].tier,
+        identifier=entry.request,
         fee_max=draft.fee_max,
-        approvals=_approvals(state, draft, time_ms=time_ms),
-        initiator_people=initiator.people,
+        time_ms=time_ms,
         usage=usage_without(state, entry.request, time_ms=time_ms),
     )
-    return evaluate(state.policy, facts)
+    return evaluate(state.policy, with_approvals(facts, _approvals(state, draft, time_ms=time_ms)))
 
 
-def _approvals(state: State, draft: Draft, *, time_ms: int) -> tuple[tuple[str, frozenset[str]], ...]:
+def _approvals(state: State, draft: Draft, *, time_ms: int) -> tuple[Given, ...]:
     """The approvals that hold for exactly this transaction, with the groups their operators are in now."""
     return tuple(
-        (record.operator, state.roster.operators[record.operator].groups)
+        Given(record.operator, state.roster.operators[record.operator].groups, record.logged_ms)
         for record in draft.request.approvals
         if record.operator in state.roster.operators
         and record.policy == state.policy_hash
@@ -311,11 +342,16 @@ def _judge_cancel(state: State, draft: Draft, *, time_ms: int) -> Verdict:
     ceiling = state.policy.cancel_ceiling(draft.anchor.chain)
     if draft.fee_max > ceiling:
         return denied("fee-ceiling", f"a cancellation may cost {ceiling}, this one up to {draft.fee_max}")
-    request_id = draft.request.request_id
-    usage = usage_without(state, request_id, time_ms=time_ms)
-    facts = job_facts(state, draft.request.request, purpose=CANCEL, fee_max=draft.fee_max, usage=usage)
-    for limit, scope, amount in limit_scopes(state.policy, facts):
-        used = usage(limit.name, scope) if callable(usage) else usage.get((limit.name, scope), 0)
-        if used + amount > limit.amount_max:
-            return denied(limit.name, f"{used} used and a fee of {amount} is above {limit.amount_max}")
+    facts = job_facts(
+        state,
+        draft.request,
+        purpose=CANCEL,
+        fee_max=draft.fee_max,
+        time_ms=time_ms,
+        usage=usage_without(state, draft.request.request_id, time_ms=time_ms),
+    )
+    if excess := first_excess(state.policy, facts):
+        return denied(
+            excess.limit, excess.reason
+        )  # also one that cannot be told: a fee is small, and can wait
     return Verdict(Answer.ALLOW, "cancel", "an expired request's anchor may be closed")

@@ -34,16 +34,20 @@ class Cosigner:
 
 @dataclass(frozen=True, slots=True)
 class Initiator:
-    """A backend or desk that may ask; ``people`` are the operators who can use its key."""
+    """A backend or desk that may ask; ``people`` are the operators who can use its key.
+
+    ``groups`` are the initiators' own, not those of operators.
+    """
 
     name: str
     key: bytes
     people: frozenset[str]
+    groups: frozenset[str]
 
 
 @dataclass(frozen=True, slots=True)
 class Operator:
-    """A person who approves with a passkey; ``key`` signs their calls for reading, nothing else."""
+    """A person who approves with a passkey; ``key`` signs their calls for reading, and a no."""
 
     name: str
     key: bytes
@@ -89,7 +93,7 @@ class Roster:
             return self.initiators[caller].key
         if caller in self.operators:
             return self.operators[caller].key
-        return self.administrators.get(caller)
+        return self.administrators.get(caller, self.observers.get(caller))
 
 
 def parse_roster(body: Json) -> Roster:
@@ -216,6 +220,7 @@ def _read_initiator(fields: Fields) -> Initiator:
         name=fields.name("name"),
         key=fields.hex("key", length=KEY_BYTES),
         people=frozenset(fields.names("people", count_max=PEOPLE_MAX)),
+        groups=frozenset(fields.names("groups", count_max=64) if fields.has("groups") else ()),
     )
 
 

@@ -1,107 +1,307 @@
-"""Which conditions hold: the facts of one job against the conditions of one rule. Integers only."""
+"""Which conditions hold: the facts of one job against the conditions of one rule. Integers only.
 
-from collections.abc import Callable, Mapping
+A condition holds, does not hold, or cannot be told because a fact is not there (None). What follows from
+"cannot be told" is ``policy.evaluate``'s to say, and is never more than would follow from either answer.
+"""
+
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import NamedTuple, TypeAlias
 
-from policy.document import Policy, When
-from policy.intent import Request
+from policy.decode.abi_values import Value
 
+MINUTE_MS, DAY_MINUTES = 60_000, 24 * 60
+DAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
+EPOCH_DAY = DAYS.index("thu")
+TRANSFER, TIER_MOVE, SWEEP, CALL = KINDS = ("transfer", "tier_move", "sweep", "call")
+"""To somebody else; to an own account of another tier; to one of the same tier; of a contract."""
+PAYMENTS = (TRANSFER, TIER_MOVE, SWEEP)
+CANCELLATION = "cancellation"
 Usage: TypeAlias = Mapping[tuple[str, str], int] | Callable[[str, str], int]
+Lists: TypeAlias = Mapping[str, frozenset[str]]
+
+
+class Given(NamedTuple):
+    """An approval that counts: who said yes, the groups they are in now, and when the log heard it."""
+
+    operator: str
+    groups: frozenset[str]
+    given_ms: int
 
 
 @dataclass(frozen=True, slots=True)
 class Facts:
     """Everything a verdict depends on besides the policy; who builds it has verified every part.
 
+    A call has the names of its ``contract`` and ``method`` (as in ``vault.deposit``) and its ``arguments``;
+    they are empty for a payment. ``total`` is the amount and ``fee_max`` together where both are of one
+    asset, else the amount. ``value`` is what both are worth in the policy's unit, rounded up.
+    ``destination_tier`` is empty for an address that is not our own; ``first_use`` says that nobody was paid
+    there before this request.
     ``fee_ceiling`` is the most the request allows, ``fee_max`` the most the transaction at hand can
-    cost (before there is one: the ceiling). ``approvals`` are operators, with their groups, whose
-    approvals are verified, unexpired and given under this policy. ``initiator_people`` are the
-    operators behind the initiator: their approvals never count. ``usage`` is what is already
-    counted in a limit's window without this request, by limit name and scope key; a scope that a
-    mapping lacks has not been used.
+    cost (before there is one: the ceiling). ``approvals`` are verified, unexpired and given under this
+    policy. ``initiator_people`` are the operators behind the initiator: their approvals never count.
+    ``usage`` is what is already counted in a limit's window without this request, by limit name and scope
+    key; a scope that a mapping lacks has not been used. ``since_ms`` is when the request was both made and in
+    the log, ``time_ms`` the log's time now. None is a fact that nobody has stated, or too long ago.
     """
 
     initiator: str
+    initiator_groups: frozenset[str]
+    kind: str
     chain: str
     wallet: str
     tier: str
     asset: str
     amount: int
+    total: int
+    value: int | None
     destination: str
+    destination_tier: str
+    first_use: bool
+    contract: str
+    method: str
+    arguments: Mapping[str, Value]
     fee_ceiling: int
     fee_max: int
-    approvals: tuple[tuple[str, frozenset[str]], ...]
+    screening: str | None
+    risk: int | None
+    approvals: tuple[Given, ...]
     initiator_people: frozenset[str]
     usage: Usage
+    since_ms: int
+    time_ms: int
 
-    @classmethod
-    def of(
-        cls,
-        request: Request,
-        *,
-        tier: str,
-        fee_max: int,
-        approvals: tuple[tuple[str, frozenset[str]], ...],
-        initiator_people: frozenset[str],
-        usage: Usage,
-    ) -> "Facts":
-        """The facts of a request, and of the transaction for it when there is one."""
-        return cls(
-            initiator=request.initiator,
-            chain=request.intent.chain,
-            wallet=request.intent.wallet,
-            tier=tier,
-            asset=request.intent.asset,
-            amount=request.intent.amount,
-            destination=request.intent.destination,
-            fee_ceiling=request.fee_ceiling,
-            fee_max=fee_max,
-            approvals=approvals,
-            initiator_people=initiator_people,
-            usage=usage,
+
+@dataclass(frozen=True, slots=True)
+class Among:
+    """The fact is one of these names."""
+
+    name: str
+    fact: str
+    allowed: tuple[str, ...]
+
+    def holds(self, facts: Facts, lists: Lists) -> bool | None:
+        """Whether it holds; None when the fact is not there."""
+        found = getattr(facts, self.fact)
+        return None if found is None else found in self.allowed
+
+    def unmet(self, facts: Facts, lists: Lists) -> str:
+        """Why it does not hold."""
+        return f"{self.name}: {getattr(facts, self.fact)!r} is not among {', '.join(self.allowed)}"
+
+
+@dataclass(frozen=True, slots=True)
+class InGroup:
+    """The initiator is in one of these groups."""
+
+    name: str
+    groups: tuple[str, ...]
+
+    def holds(self, facts: Facts, lists: Lists) -> bool | None:
+        """Whether it holds."""
+        return not facts.initiator_groups.isdisjoint(self.groups)
+
+    def unmet(self, facts: Facts, lists: Lists) -> str:
+        """Why it does not hold."""
+        return f"{self.name}: {facts.initiator!r} is in no group of {', '.join(self.groups)}"
+
+
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """The destination is on one of these lists, or, unless ``wanted``, on none of them."""
+
+    name: str
+    lists: tuple[str, ...]
+    wanted: bool
+
+    def holds(self, facts: Facts, lists: Lists) -> bool | None:
+        """Whether it holds."""
+        return any(facts.destination in lists[name] for name in self.lists) is self.wanted
+
+    def unmet(self, facts: Facts, lists: Lists) -> str:
+        """Why it does not hold."""
+        if self.wanted:
+            return f"{self.name}: {facts.destination} is on no list of {', '.join(self.lists)}"
+        found = next(name for name in self.lists if facts.destination in lists[name])
+        return f"{self.name}: {facts.destination} is on list {found}"
+
+
+@dataclass(frozen=True, slots=True)
+class AtLeast:
+    """The number is not below the bound."""
+
+    name: str
+    fact: str
+    bound: int
+
+    def holds(self, facts: Facts, lists: Lists) -> bool | None:
+        """Whether it holds; None when the fact is not there."""
+        found = getattr(facts, self.fact)
+        return None if found is None else found >= self.bound
+
+    def unmet(self, facts: Facts, lists: Lists) -> str:
+        """Why it does not hold."""
+        return f"{self.name}: {getattr(facts, self.fact)} is below {self.bound}"
+
+
+@dataclass(frozen=True, slots=True)
+class AtMost:
+    """The number is not above the bound."""
+
+    name: str
+    fact: str
+    bound: int
+
+    def holds(self, facts: Facts, lists: Lists) -> bool | None:
+        """Whether it holds; None when the fact is not there."""
+        found = getattr(facts, self.fact)
+        return None if found is None else found <= self.bound
+
+    def unmet(self, facts: Facts, lists: Lists) -> str:
+        """Why it does not hold."""
+        return f"{self.name}: {getattr(facts, self.fact)} is above {self.bound}"
+
+
+@dataclass(frozen=True, slots=True)
+class FirstUse:
+    """The destination was, or was not, paid before."""
+
+    name: str
+    wanted: bool
+
+    def holds(self, facts: Facts, lists: Lists) -> bool | None:
+        """Whether it holds."""
+        return facts.first_use is self.wanted
+
+    def unmet(self, facts: Facts, lists: Lists) -> str:
+        """Why it does not hold."""
+        return f"{self.name}: {facts.destination} was {'never' if facts.first_use else ''} paid before"
+
+
+@dataclass(frozen=True, slots=True)
+class ArgumentWithin:
+    """An argument of the call is a number from ``low`` to ``high``; None is no bound."""
+
+    name: str
+    argument: str
+    low: int | None
+    high: int | None
+
+    def holds(self, facts: Facts, lists: Lists) -> bool | None:
+        """Whether it holds."""
+        found = facts.arguments.get(self.argument)
+        if not isinstance(found, int):
+            return False
+        return (self.low is None or found >= self.low) and (self.high is None or found <= self.high)
+
+    def unmet(self, facts: Facts, lists: Lists) -> str:
+        """Why it does not hold."""
+        found = facts.arguments.get(self.argument, "not there")
+        return f"{self.name}: {self.argument} is {found}, outside {self.low} to {self.high}"
+
+
+@dataclass(frozen=True, slots=True)
+class ArgumentListed:
+    """An argument of the call is an address on one of these lists."""
+
+    name: str
+    argument: str
+    lists: tuple[str, ...]
+
+    def holds(self, facts: Facts, lists: Lists) -> bool | None:
+        """Whether it holds."""
+        found = facts.arguments.get(self.argument)
+        return any(found in lists[name] for name in self.lists)
+
+    def unmet(self, facts: Facts, lists: Lists) -> str:
+        """Why it does not hold."""
+        found = facts.arguments.get(self.argument, "not there")
+        return f"{self.name}: {self.argument} is {found}, on no list of {', '.join(self.lists)}"
+
+
+class Span(NamedTuple):
+    """From a minute of the day up to, not including, another, on these days (0 is Monday), in UTC."""
+
+    days: frozenset[int]
+    from_minute: int
+    to_minute: int
+
+
+@dataclass(frozen=True, slots=True)
+class During:
+    """The log's time is inside one of these spans of the week."""
+
+    name: str
+    spans: tuple[Span, ...]
+
+    def holds(self, facts: Facts, lists: Lists) -> bool | None:
+        """Whether it holds."""
+        day, minute = weekday_and_minute(facts.time_ms)
+        return any(day in span.days and span.from_minute <= minute < span.to_minute for span in self.spans)
+
+    def unmet(self, facts: Facts, lists: Lists) -> str:
+        """Why it does not hold."""
+        day, minute = weekday_and_minute(facts.time_ms)
+        return f"{self.name}: {DAYS[day]} {minute // 60:02}:{minute % 60:02} UTC is outside"
+
+
+Condition: TypeAlias = (
+    Among | InGroup | Listed | AtLeast | AtMost | FirstUse | ArgumentWithin | ArgumentListed | During
+)
+
+
+@dataclass(frozen=True, slots=True)
+class When:
+    """Conditions that must all hold; none at all always does."""
+
+    conditions: tuple[Condition, ...]
+
+    def holds(self, facts: Facts, lists: Lists) -> bool | None:
+        """Whether all hold: no as soon as one does not, None when one cannot be told and no other fails."""
+        told = True
+        for condition in self.conditions:
+            found = condition.holds(facts, lists)
+            if found is False:
+                return False
+            told = told and found is not None
+        return True if told else None
+
+    def unmet(self, facts: Facts, lists: Lists) -> str:
+        """The first condition that does not hold, in words, or else the first that cannot be told."""
+        untold = ""
+        for condition in self.conditions:
+            found = condition.holds(facts, lists)
+            if found is False:
+                return condition.unmet(facts, lists)
+            if found is None and not untold:
+                untold = f"{condition.name}: nobody has stated it, or it is too old"
+        return untold
+
+    def names(self, name: str) -> tuple[str, ...] | None:
+        """The names that a condition on names lists; None without that condition."""
+        for condition in self.conditions:
+            if condition.name == name:
+                match condition:
+                    case Among():
+                        return condition.allowed
+                    case InGroup():
+                        return condition.groups
+                    case Listed():
+                        return condition.lists
+                    case _:
+                        return None
+        return None
+
+    def bound(self, name: str) -> int | None:
+        """The bound of ``amount_max`` and its like; None without that condition."""
+        bounds: Iterator[int] = (
+            c.bound for c in self.conditions if isinstance(c, AtLeast | AtMost) and c.name == name
         )
+        return next(bounds, None)
 
 
-def first_unmet(when: When, facts: Facts, *, policy: Policy) -> str:
-    """The first condition of ``when`` that does not hold, in words; empty when all hold."""
-    checks = (
-        _named("initiators", facts.initiator, when.initiators),
-        _named("tiers", facts.tier, when.tiers),
-        _named("wallets", facts.wallet, when.wallets),
-        _named("assets", facts.asset, when.assets),
-        _listed(facts.destination, when.destinations, policy),
-        _unlisted(facts.destination, when.not_destinations, policy),
-        _at_least(facts.amount, when.amount_min),
-        _at_most(facts.amount, when.amount_max),
-    )
-    return next((unmet for unmet in checks if unmet), "")
-
-
-def _named(condition: str, name: str, allowed: tuple[str, ...] | None) -> str:
-    if allowed is None or name in allowed:
-        return ""
-    return f"{condition}: {name!r} is not among {', '.join(allowed)}"
-
-
-def _listed(destination: str, lists: tuple[str, ...] | None, policy: Policy) -> str:
-    if lists is None or any(destination in policy.lists[name] for name in lists):
-        return ""
-    return f"destinations: {destination} is on no list of {', '.join(lists)}"
-
-
-def _unlisted(destination: str, lists: tuple[str, ...] | None, policy: Policy) -> str:
-    found = [name for name in lists or () if destination in policy.lists[name]]
-    return f"not_destinations: {destination} is on list {found[0]}" if found else ""
-
-
-def _at_least(amount: int, amount_min: int | None) -> str:
-    if amount_min is None or amount >= amount_min:
-        return ""
-    return f"amount_min: {amount} is below {amount_min}"
-
-
-def _at_most(amount: int, amount_max: int | None) -> str:
-    if amount_max is None or amount <= amount_max:
-        return ""
-    return f"amount_max: {amount} is above {amount_max}"
+def weekday_and_minute(time_ms: int) -> tuple[int, int]:
+    """The day of the week (0 is Monday) and the minute of the day, in UTC."""
+    days, minute = divmod(time_ms // MINUTE_MS, DAY_MINUTES)
+    return (days + EPOCH_DAY) % len(DAYS), minute

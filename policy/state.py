@@ -4,20 +4,20 @@ Every container is persistent, so a state is a value: an old one stays valid whi
 the log is tried.
 """
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from enum import Enum
+from typing import NamedTuple
 
 from immutables import Map
 
 from policy.approval import Slot
-from policy.document import Policy
 from policy.encoding import Json
 from policy.errors import InvariantError
-from policy.evaluate import LimitScope, Verdict, limit_scopes
+from policy.evaluate import Verdict
 from policy.intent import Request
+from policy.model import Policy
 from policy.roster import Roster
-from policy.rules import Facts, Usage
-from policy.windows import Counted, Window
+from policy.windows import Window
 
 CANCEL, PAYMENT = "cancel", "payment"
 
@@ -64,6 +64,23 @@ class ApprovalRecord:
     policy: bytes
     fee_ceiling: int
     expires_ms: int
+    logged_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class Screening:
+    """What observers stated about a request: a provider's ``result``, and a ``risk`` from 0 to 100."""
+
+    result: str
+    risk: int
+    observed_ms: int
+
+
+class PricePoint(NamedTuple):
+    """What observers stated one whole unit of an asset is worth, in the policy's unit, and when."""
+
+    observed_ms: int
+    price: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +103,8 @@ class Signing:
 class Job:
     """An admitted reservation: these signers may sign these bytes with these presignatures.
 
+    ``value`` is what the amount and the fee were worth in ``unit`` when it was reserved, None if that could
+    not be told.
     ``signings``, ``presignatures`` and ``signatures`` are in one order, that of the signatures' indices; a
     signature that is not there yet is empty. The job is signed when all are there.
     """
@@ -104,6 +123,8 @@ class Job:
     signatures: tuple[bytes, ...]
     anchor: Slot
     fee_max: int
+    value: int | None
+    unit: str
     policy: bytes
     time_ms: int
     status: JobStatus
@@ -112,13 +133,18 @@ class Job:
 
 @dataclass(frozen=True, slots=True)
 class RequestState:
-    """An admitted request. ``anchor`` is fixed by its first job; ``scopes`` are where it counts."""
+    """An admitted request. ``anchor`` is fixed by its first job; ``scopes`` are where it counts.
+
+    ``rejected_by`` is who stopped it before it was signed: it can then be cancelled, and never be paid.
+    """
 
     request_id: bytes
     request: Request
     rule: str
     logged_ms: int
     closed: bool = False
+    rejected_by: str = ""
+    screening: Screening | None = None
     anchor: Slot | None = None
     jobs: tuple[bytes, ...] = ()
     approvals: tuple[ApprovalRecord, ...] = ()
@@ -144,7 +170,10 @@ class State:
     """The fold of the log's first ``size`` entries. ``digest`` is what checkpoints call ``state``.
 
     ``changes`` are the bodies of all policies and rosters ever taken in: none is taken in twice.
-    ``identities`` are the keys of all cosigners there ever were, by name. ``freeze`` is the id of the
+    ``identities`` are the keys of all cosigners there ever were, by name. ``owned`` are the accounts of the
+    policy's wallets, each with its wallet; ``paid`` the destinations of signed payments, by their first
+    request; ``prices`` what observers stated, by asset, oldest first,
+    ``statements`` how many of prices and screenings there were. ``freeze`` is the id of the
     latest freeze, which an unfreeze must name.
     """
 
@@ -167,6 +196,10 @@ class State:
     keys: Map[str, KeyRecord] = field(default_factory=Map)
     bans: frozenset[tuple[str, int, str, str]] = frozenset()
     shreds: frozenset[tuple[str, int, str]] = frozenset()
+    owned: Map[tuple[str, str], str] = field(default_factory=Map)
+    paid: Map[tuple[str, str], bytes] = field(default_factory=Map)
+    prices: Map[str, tuple[PricePoint, ...]] = field(default_factory=Map)
+    statements: int = 0
     requests: Map[bytes, RequestState] = field(default_factory=Map)
     idempotency: Map[tuple[str, str], bytes] = field(default_factory=Map)
     approval_ids: Map[bytes, bytes] = field(default_factory=Map)
@@ -207,91 +240,6 @@ class State:
                 if (key, epoch, a, b) in self.bans:
                     return a, b
         return None
-
-
-def usage_without(state: State, request_id: bytes, *, time_ms: int) -> Usage:
-    """How much of each limit others use at ``time_ms``."""
-    windows_ms = {limit.name: limit.window_ms for limit in state.policy.limits}
-
-    def used(limit: str, scope_key: str) -> int:
-        window = state.windows.get((limit, scope_key))
-        if window is None:
-            return 0
-        return window.expired(time_ms, window_ms=windows_ms[limit]).used_by_others(request_id)
-
-    return used
-
-
-def job_facts(state: State, request: Request, *, purpose: str, fee_max: int, usage: Usage) -> Facts:
-    """The facts by which a job counts into limits: a cancellation moves nothing but its fee."""
-    wallet = state.policy.wallets.get(request.intent.wallet)
-    facts = Facts.of(
-        request,
-        tier=wallet.tier if wallet else "",
-        fee_max=fee_max,
-        approvals=(),
-        initiator_people=frozenset(),
-        usage=usage,
-    )
-    if purpose == PAYMENT:
-        return facts
-    return replace(facts, asset=state.policy.chains[request.intent.chain].native, amount=0)
-
-
-def recount(state: State, request_id: bytes, *, signed_ms: int) -> State:
-    """``state`` with the request counted anew in every limit it touches, from its jobs as they stand.
-
-    Held while the newest live job is unsigned; otherwise counted from ``signed_ms``, which must not
-    be before that of any call earlier.
-    """
-    request = state.requests[request_id]
-    live = state.live_jobs(request_id)
-    amounts: dict[tuple[str, str], int] = {}
-    for job in live:
-        for scope in _scopes(state, request.request, job):
-            place = (scope.limit.name, scope.scope_key)
-            amounts[place] = max(amounts.get(place, 0), scope.amount)
-    held = bool(live) and live[-1].status is JobStatus.RESERVED
-    windows = state.windows
-    for place in {*request.scopes, *amounts}:
-        window = windows.get(place, Window()).without(request_id)
-        if place in amounts:
-            window = window.with_request(request_id, Counted(amounts[place], None if held else signed_ms))
-        windows = windows.set(place, window)
-    counted = replace(request, scopes=tuple(sorted(amounts)))
-    return replace(state, windows=windows, requests=state.requests.set(request_id, counted))
-
-
-def recount_all(state: State) -> State:
-    """``state`` with every window rebuilt: what a change of policy calls for. Cost: all requests."""
-    state = replace(state, windows=Map())
-    last_signed = {
-        request_id: max(state.jobs[job].signed_ms for job in request.jobs)
-        for request_id, request in state.requests.items()
-        if request.jobs
-    }
-    for request_id in sorted(last_signed, key=lambda key: (last_signed[key], key)):
-        state = recount(state, request_id, signed_ms=last_signed[request_id])
-    return state
-
-
-def expire_windows(state: State, places: tuple[tuple[str, str], ...]) -> State:
-    """``state`` with what has left the windows at ``places`` dropped for good."""
-    windows_ms = {limit.name: limit.window_ms for limit in state.policy.limits}
-    windows = state.windows
-    for place in places:
-        window = windows.get(place)
-        if window is not None:
-            windows = windows.set(place, window.expired(state.time_ms, window_ms=windows_ms[place[0]]))
-    return replace(state, windows=windows)
-
-
-def _scopes(state: State, request: Request, job: Job) -> tuple[LimitScope, ...]:
-    if request.intent.chain not in state.policy.chains:
-        return ()
-    return limit_scopes(
-        state.policy, job_facts(state, request, purpose=job.purpose, fee_max=job.fee_max, usage={})
-    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -114,6 +114,8 @@ def _objection(state: State, job: Job, node: Node) -> str:
         return "a later job of the same request has replaced this one"
     if request.closed:
         return "the request is settled"
+    if request.rejected_by and job.purpose != CANCEL:
+        return f"{request.rejected_by} has rejected the request"
     if job.purpose != CANCEL and request.request.expires_ms <= node.now_ms:
         return f"the request expired at {request.request.expires_ms} by this node's clock"
     if node.now_ms - job.time_ms > RESERVATION_AGE_MS_MAX:

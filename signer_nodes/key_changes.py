@@ -7,8 +7,8 @@ nothing else, whoever asks.
 
 from dataclasses import dataclass, field
 
-from policy.document import Key
 from policy.entries import GENERATE, IMPORT, REFRESH, RESHARE
+from policy.model import Key
 from policy.state import KeyRecord, State
 from signer_nodes.api.errors import Refused
 

@@ -4,21 +4,24 @@ The document has ``types``, ``primaryType``, ``domain`` and ``message``, in cano
 strictly: every type is needed, every value is there once and of its type, nothing is left over. Integers are
 decimal strings, bytes and addresses ``0x`` and lower-case hex digits, arrays lists, structs objects; ``uint``
 and ``int`` without their bits are no types. ``types`` holds ``EIP712Domain`` too: those of name, version,
-chainId, verifyingContract and salt that ``domain`` has, in this order.
+chainId, verifyingContract and salt that ``domain`` has, in this order. What is read are values as
+``abi_values`` has them, a struct as a dict.
 
 So what is judged is all that the digest covers. Source: EIP-712.
 """
 
 import re
 from dataclasses import dataclass
+from typing import TypeAlias
 
-from policy.decode.abi import (
+from policy.decode import abi_values
+from policy.decode.abi_values import (
     ARRAY_DEPTH_MAX,
     IDENTIFIER,
     WORD_BYTES,
     Array,
     Elementary,
-    Value,
+    in_range,
     parse_type,
     split_array,
 )
@@ -27,6 +30,7 @@ from policy.errors import MalformedError
 from policy.fields import Fields
 from policy.intent import keccak256
 
+Value: TypeAlias = "abi_values.Value | tuple[Value, ...] | dict[str, Value]"
 DOCUMENT_BYTES_MAX = 16 * 1024
 TYPES_MAX = 32
 MEMBERS_MAX = 64
@@ -222,7 +226,7 @@ def _word(kind: Elementary, value: Json, where: str) -> tuple[Value, bytes]:
             return "0x" + data.hex(), bytes(WORD_BYTES - kind.size) + data
         case "bytes":
             data = _bytes(kind, value, where)
-            return data, data.ljust(WORD_BYTES, b"\0") if kind.size else keccak256(data)
+            return data.hex(), data.ljust(WORD_BYTES, b"\0") if kind.size else keccak256(data)
         case _:
             number = _integer(kind, value, where)
             return number, number.to_bytes(WORD_BYTES, "big", signed=number < 0)
@@ -239,9 +243,6 @@ def _bytes(kind: Elementary, value: Json, where: str) -> bytes:
 def _integer(kind: Elementary, value: Json, where: str) -> int:
     if not isinstance(value, str) or not _INTEGER.fullmatch(value):
         raise MalformedError(f"{where}: expected a decimal string of at most 78 digits")
-    low, high = (
-        (0, 1 << 8 * kind.size) if kind.kind == "uint" else (-1 << 8 * kind.size - 1, 1 << 8 * kind.size - 1)
-    )
-    if not low <= int(value) < high:
+    if not in_range(kind, int(value)):
         raise MalformedError(f"{where}: {value} is no {kind}")
     return int(value)

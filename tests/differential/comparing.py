@@ -13,7 +13,7 @@ from random import Random
 from typing import TypeAlias
 
 from policy.approval import Slot
-from policy.decode.decoded import Cancel, Decoder, Source, Transfer, Undecodable
+from policy.decode.decoded import Call, Cancel, Decoder, Source, Transfer, Undecodable
 
 DISAGREEMENTS_KEPT = 20
 _NUMBERS = re.compile(r"0x[0-9a-f]*|\b(?:bc|bcrt|tb)1[0-9a-z]+|\b[0-9a-f]{8,}\b|-?\d+|none\b")
@@ -55,6 +55,14 @@ Reading: TypeAlias = "Payment | Other"
 
 
 @dataclass(frozen=True, slots=True)
+class Calls:
+    """How a family's calls of contracts are read: by our decoder, and whole by the library."""
+
+    ours: Callable[[bytes, Source], Call | Undecodable]
+    theirs: Callable[[bytes, Source], Call | Other]
+
+
+@dataclass(frozen=True, slots=True)
 class Comparison:
     """One family: a generator of cases, our decoder, and how the library reads payment and cancellation."""
 
@@ -63,6 +71,7 @@ class Comparison:
     decoder: Decoder
     payment: Callable[[bytes, Source], Reading]
     cancellation: Callable[[bytes, Source], Reading]
+    calls: Calls | None = None
 
 
 @dataclass(slots=True)
@@ -76,6 +85,7 @@ class Tally:
     plain: int = 0
     payments: int = 0
     cancellations: int = 0
+    calls: int = 0
     refused_by_both: int = 0
     stricter: Counter[str] = field(default_factory=Counter)
     disagreement_count: int = 0
@@ -112,10 +122,17 @@ def _judge(comparison: Comparison, case: Case, tally: Tally) -> Iterator[str]:
     if isinstance(cancel, Cancel):
         tally.cancellations += 1
         yield from _differences(cancel, comparison.cancellation(case.tx, case.source), case.source)
-    if isinstance(ours, Undecodable) and isinstance(cancel, Undecodable):
+    call = comparison.calls.ours(case.tx, case.source) if comparison.calls else Undecodable("no contracts")
+    if isinstance(call, Call) and comparison.calls:
+        tally.calls += 1
+        read = comparison.calls.theirs(case.tx, case.source)
+        if call != read:
+            yield f"call: ours {call}, theirs {read}"
+    signed = [one for one in (ours, cancel, call) if not isinstance(one, Undecodable)]
+    if len(signed) > 1:
+        yield f"ours reads two things: {signed}"
+    if isinstance(ours, Undecodable) and not signed:
         _count_refusal(tally, ours, theirs)
-    if isinstance(ours, Transfer) and isinstance(cancel, Cancel):
-        yield "ours reads a payment and a cancellation"
     if case.plain and not (isinstance(ours, Transfer) and isinstance(theirs, Payment)):
         yield f"a plain payment is not read: ours {ours}, theirs {theirs}"
 

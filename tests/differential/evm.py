@@ -21,8 +21,8 @@ from ethereum_types.numeric import U64, U256, Uint
 from policy.accounts import Account
 from policy.approval import Slot
 from policy.decode import evm
-from policy.decode.decoded import Source
-from tests.differential.comparing import Case, Comparison, Other, Payment, Reading
+from policy.decode.decoded import Call, Source
+from tests.differential.comparing import Calls, Case, Comparison, Other, Payment, Reading
 from tests.differential.spoiling import RawRlp, chance, rlp_oddly, spoiled
 
 CHAIN_IDS = (1, 10, 137, 8453, 42161, 31337, 2**53 - 1)
@@ -110,6 +110,20 @@ def cancellation(tx: bytes, source: Source) -> Reading:
     return _reading(found, source, (None, to, 0))
 
 
+def call(tx: bytes, source: Source) -> Call | Other:
+    """What contract a transaction calls, unless it does what is a payment."""
+    found = _read(tx, source)
+    if isinstance(found, Other):
+        return found
+    data = bytes(found.data)
+    if len(data) < 4 or data[:4] == TRANSFER:
+        return Other("it calls no method, or a token's transfer")
+    read = _reading(found, source, (None, "", 0))
+    if isinstance(read, Other):
+        return read
+    return Call(read.anchor, "0x" + bytes(found.to).hex(), int(found.value), data, read.fee, read.messages)
+
+
 def _read(tx: bytes, source: Source) -> DynamicFee | Protected | Other:
     try:
         found = decode_to(DynamicFee, tx[1:]) if tx[:1] == b"\2" else decode_to(Protected, tx)
@@ -161,7 +175,8 @@ def generate(random: Random) -> Case:
     )
     fields = _fields(random, chain_id, sender)
     typed = random.random() < 0.6
-    plain = random.random() < 0.5 and not (fields["to"] == sender and not fields["value"])
+    pays = fields["value"] if not fields["data"] else fields["data"][:4] == TRANSFER
+    plain = random.random() < 0.5 and bool(pays)
     if not plain:
         for _ in range(random.choice((0, 1, 1, 2))):
             _spoil_fields(random, fields)
@@ -178,10 +193,12 @@ def generate(random: Random) -> Case:
 
 
 def _fields(random: Random, chain_id: int, sender: bytes) -> dict[str, Any]:
-    """The fields of a plain transfer, or of a cancellation, as integers and bytes."""
+    """The fields of a plain transfer, of a cancellation or of a call, as integers and bytes."""
     recipient, amount = random.randbytes(20), 1 + random.getrandbits(random.choice((1, 8, 64, 96, 255)))
-    kind = random.choice(("native", "token", "token", "cancel"))
+    kind = random.choice(("native", "token", "token", "cancel", "call"))
     fee = random.getrandbits(random.choice((0, 8, 40, 128)))
+    data = _token_call(random, amount) if kind in ("token", "call") else b""
+    data = _other_call(random, data) if kind == "call" else data
     return {
         "chain_id": chain_id,
         "nonce": random.getrandbits(random.choice((0, 7, 8, 32, 64))),
@@ -189,8 +206,8 @@ def _fields(random: Random, chain_id: int, sender: bytes) -> dict[str, Any]:
         "fee": fee,
         "gas": random.choice((21_000, 65_000, random.getrandbits(64))),
         "to": sender if kind == "cancel" else recipient,
-        "value": amount if kind == "native" else 0,
-        "data": _token_call(random, amount) if kind == "token" else b"",
+        "value": amount if kind == "native" else random.choice((0, amount)) if kind == "call" else 0,
+        "data": data,
         "access_list": [],
         "tail": [0, 0],
     }
@@ -304,4 +321,4 @@ def _spoil_items(random: Random, items: list[Any]) -> None:
             items[:] = [list(items)]
 
 
-COMPARISON = Comparison("evm", generate, evm, payment, cancellation)
+COMPARISON = Comparison("evm", generate, evm, payment, cancellation, Calls(evm.decode_call, call))

@@ -43,8 +43,8 @@ def _run(comparison: Comparison, seed: int, count: int) -> Tally:
         if tally.cases % PROGRESS_CASES == 0 and tally.cases < count and sys.stderr.isatty():
             sys.stderr.write(f"\r{comparison.name}: {tally.cases} of {count}\033[K\r")
     say(
-        f"{comparison.name}: {tally.cases} cases; ours signs {tally.payments} payments and"
-        f" {tally.cancellations} cancellations; {tally.refused_by_both} refused by both;"
+        f"{comparison.name}: {tally.cases} cases; ours signs {tally.payments} payments,"
+        f" {tally.cancellations} cancellations, {tally.calls} calls; {tally.refused_by_both} refused by both;"
         f" {tally.stricter.total()} refused by ours alone:"
     )
     for reason, times in tally.stricter.most_common():

@@ -17,8 +17,8 @@ from policy.addresses import is_address, is_address_somewhere, is_slot_account
 from policy.approval import parse_approval, parse_assertion, verify_assertion
 from policy.audit import parse_trust
 from policy.decode import bitcoin, evm, solana
-from policy.decode.abi import decode_call, parse_method
-from policy.decode.decoded import Cancel, Decoder, Refusal, Source, Transfer, Undecodable
+from policy.decode.abi import OtherCall, decode_call, parse_method
+from policy.decode.decoded import Cancel, Decoder, Source, Transfer, Undecodable
 from policy.decode.eip712 import parse_typed_data
 from policy.document import parse_policy
 from policy.ecdsa import Partial
@@ -229,7 +229,7 @@ BYTES = [
     Target("solana", _transaction(solana, test_decode_solana.SOURCE), seeds.solana_messages, errors=()),
     Target("bitcoin", _transaction(bitcoin, test_decode_bitcoin.TWO), seeds.psbts, errors=()),
     Target("method", _text(parse_method), lambda: [method.encode() for method in seeds.METHODS]),
-    Target("calldata", _calldata, seeds.calldata, errors=(Refusal,)),
+    Target("calldata", _calldata, seeds.calldata, errors=(OtherCall,)),
     Target("boot", parse_boot, lambda: [seeds.boot().to_bytes()]),
     Target("boot-signed", _boot, lambda: [seeds.boot().to_bytes()], (MalformedError, InvalidSignatureError)),
     Target("card", parse_card, lambda: [seeds.card()], errors=(MalformedError, InvalidSignatureError)),

@@ -12,8 +12,9 @@ from cli.demo.hostile import Outcome
 from cli.demo.report import Report
 from cli.demo.scenes import SCENES, Scene, Seen
 from cli.main import main
-from policy.document import Allow, parse_policy
+from policy.document import parse_policy
 from policy.errors import OperationalError
+from policy.model import Allow
 
 REFUSED = Outcome(
     rule="intent-mismatch",
@@ -79,9 +80,9 @@ def test_the_policy_is_valid_and_pays_customers_only() -> None:
 
 def test_a_large_payment_can_exceed_the_day_while_each_is_within_its_rule() -> None:
     policy = parse_policy(names.demo_policy("0x" + "11" * 20))
-    largest = max(rule.when.amount_max or 0 for rule in policy.rules if rule.name == "large")
+    largest = max(rule.when.bound("amount_max") or 0 for rule in policy.rules if rule.name == "large")
 
-    assert largest < policy.limits[0].amount_max < 2 * largest
+    assert largest < policy.limits[0].maximum < 2 * largest
 
 
 def test_a_folder_that_holds_a_deployment_is_not_overwritten(

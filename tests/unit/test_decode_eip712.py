@@ -11,8 +11,8 @@ from eth_account.messages import encode_typed_data
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from policy.decode.abi import Elementary, Value, parse_type, split_array
-from policy.decode.eip712 import DOCUMENT_BYTES_MAX, DOMAIN_MEMBERS, parse_typed_data
+from policy.decode.abi_values import Elementary, parse_type, split_array
+from policy.decode.eip712 import DOCUMENT_BYTES_MAX, DOMAIN_MEMBERS, Value, parse_typed_data
 from policy.encoding import canonical
 from policy.errors import MalformedError
 from policy.intent import keccak256
@@ -31,26 +31,31 @@ def document(types: Types, primary: str, domain: dict[str, Any], message: dict[s
     return canonical({"types": listed, "primaryType": primary, "domain": domain, "message": message})
 
 
-def as_json(value: Any) -> Any:
-    """A typed value as it stands in a document."""
-    match value:
-        case bool() | str():
-            return value
-        case int():
-            return str(value)
-        case bytes():
-            return "0x" + value.hex()
-        case dict():
-            return {key: as_json(item) for key, item in value.items()}
-        case _:
-            return [as_json(item) for item in value]
+def as_json(types: Types, kind: str, value: Any) -> Any:
+    """A value as it stands in a document."""
+    return converted(types, kind, value, lambda core, one: one if core == "string" else as_text(core, one))
 
 
-def as_theirs(value: Any) -> Any:
-    """A typed value as the other library takes it: with lists."""
-    if isinstance(value, dict):
-        return {key: as_theirs(item) for key, item in value.items()}
-    return [as_theirs(item) for item in value] if isinstance(value, tuple) else value
+def as_text(core: str, value: Any) -> Any:
+    if core.startswith("bytes"):
+        return "0x" + value
+    return value if isinstance(value, bool | str) else str(value)
+
+
+def as_theirs(types: Types, kind: str, value: Any) -> Any:
+    """A value as the other library takes it: with bytes."""
+    return converted(
+        types, kind, value, lambda core, one: bytes.fromhex(one) if core.startswith("bytes") else one
+    )
+
+
+def converted(types: Types, kind: str, value: Any, change: Callable[[str, Any], Any]) -> Any:
+    if kind in types:
+        return {name: converted(types, inner, value[name], change) for name, inner in types[kind]}
+    array = split_array(kind)
+    return (
+        change(kind, value) if array is None else [converted(types, array[0], one, change) for one in value]
+    )
 
 
 @st.composite
@@ -104,15 +109,22 @@ def test_every_document_has_the_digest_of_another_library(
     made: tuple[Types, dict[str, Value], dict[str, Value]],
 ) -> None:
     types, domain, message = made
-    found = parse_typed_data(document(types, STRUCTS[0], as_json(domain), as_json(message)))
+    found = parse_typed_data(
+        document(
+            types,
+            STRUCTS[0],
+            as_json(types, "EIP712Domain", domain),
+            as_json(types, STRUCTS[0], message),
+        )
+    )
     theirs = encode_typed_data(
-        as_theirs(domain),
+        as_theirs(types, "EIP712Domain", domain),
         {
             name: [{"name": member, "type": kind} for member, kind in members]
             for name, members in types.items()
             if name != "EIP712Domain"
         },
-        as_theirs(message),
+        as_theirs(types, STRUCTS[0], message),
     )
 
     assert (found.domain, found.message) == (domain, message)

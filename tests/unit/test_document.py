@@ -6,18 +6,10 @@ from typing import Any, cast
 import pytest
 
 from policy.bip32 import checksum_address
-from policy.document import (
-    Allow,
-    Approve,
-    Deny,
-    Policy,
-    Requirement,
-    normalise_document,
-    parse_policy,
-    policy_hash,
-)
+from policy.document import normalise_document, parse_policy, policy_hash
 from policy.encoding import Json, canonical, parse_canonical
 from policy.errors import MalformedError
+from policy.model import Allow, Approve, Deny, Policy, Requirement
 
 CUSTOMER, TOKEN = "0x" + "ab" * 20, "0x" + "cd" * 20
 DOCUMENT: dict[str, Any] = {
@@ -103,7 +95,11 @@ def test_a_policy_is_read_into_data() -> None:
     assert policy.chains["evm:31337"].fee_ceiling == 1000
     assert policy.wallets["hot"].paths == ("m/0/0", "m/0/1")
     assert policy.lists == {"customers": frozenset({CUSTOMER})}
-    assert [rule.then for rule in policy.rules] == [Allow(), Approve((Requirement("treasury", 2),)), Deny()]
+    assert [rule.then for rule in policy.rules] == [
+        Allow(),
+        Approve(((Requirement("treasury", 2),),)),
+        Deny(),
+    ]
     assert policy.limits[0].per == ("wallet", "initiator")
     assert policy.cancel_fee_ceiling == 1000
 

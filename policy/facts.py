@@ -1,0 +1,144 @@
+"""From the log's state to the facts of one job: who asks, what moves, what others have stated about it."""
+
+import contextlib
+from collections.abc import Iterable
+from dataclasses import replace
+
+from policy.decode.abi import Argument, OtherCall, decode_call
+from policy.intent import Intent, Request
+from policy.model import Policy, Prices
+from policy.rules import CALL, CANCELLATION, SWEEP, TIER_MOVE, TRANSFER, Facts, Given, Usage
+from policy.state import CANCEL, PricePoint, RequestState, State
+
+PRICE_POINTS_MAX = 256
+
+
+def request_facts(
+    state: State, request: Request, *, identifier: bytes, fee_max: int, time_ms: int, usage: Usage
+) -> Facts:
+    """The facts of a request whose transaction can cost ``fee_max``, before any approval."""
+    intent, record = request.intent, state.requests.get(identifier)
+    initiator = state.roster.initiators.get(request.initiator)
+    wallet = state.policy.wallets.get(intent.wallet)
+    tier = wallet.tier if wallet else ""
+    destination_tier = _destination_tier(state, intent.chain, intent.destination)
+    contract, method, arguments = called(state.policy, intent)
+    native = _native(state.policy, intent.chain) == intent.asset
+    amounts = ((intent.asset, intent.amount), (_native(state.policy, intent.chain), fee_max))
+    return Facts(
+        initiator=request.initiator,
+        initiator_groups=initiator.groups if initiator else frozenset(),
+        kind=CALL if intent.calldata is not None else _kind(tier, destination_tier),
+        chain=intent.chain,
+        wallet=intent.wallet,
+        tier=tier,
+        asset=intent.asset,
+        amount=intent.amount,
+        total=intent.amount + fee_max if native else intent.amount,
+        value=worth(state, amounts, time_ms=time_ms),
+        destination=intent.destination,
+        destination_tier=destination_tier,
+        first_use=state.paid.get((intent.chain, intent.destination)) in (None, identifier),
+        contract=contract,
+        method=method,
+        arguments=arguments,
+        fee_ceiling=request.fee_ceiling,
+        fee_max=fee_max,
+        screening=record.screening.result if record and record.screening else None,
+        risk=record.screening.risk if record and record.screening else None,
+        approvals=(),
+        initiator_people=initiator.people if initiator else frozenset(),
+        usage=usage,
+        since_ms=max(record.logged_ms if record else time_ms, request.created_ms),
+        time_ms=time_ms,
+    )
+
+
+def job_facts(
+    state: State, record: RequestState, *, purpose: str, fee_max: int, time_ms: int, usage: Usage
+) -> Facts:
+    """The facts by which a job counts into limits: a cancellation moves nothing but its fee."""
+    facts = request_facts(
+        state,
+        record.request,
+        identifier=record.request_id,
+        fee_max=fee_max,
+        time_ms=time_ms,
+        usage=usage,
+    )
+    if purpose != CANCEL:
+        return facts
+    native = _native(state.policy, facts.chain)
+    value = worth(state, ((native, fee_max),), time_ms=time_ms)
+    return replace(facts, kind=CANCELLATION, asset=native, amount=0, total=fee_max, value=value)
+
+
+def with_approvals(facts: Facts, approvals: Iterable[Given]) -> Facts:
+    """The same job with these approvals."""
+    return replace(facts, approvals=tuple(approvals))
+
+
+def scale(policy: Policy) -> str:
+    """What one unit of a value is under a policy; empty without prices."""
+    return policy.prices.scale if policy.prices else ""
+
+
+def worth(state: State, amounts: Iterable[tuple[str, int]], *, time_ms: int) -> int | None:
+    """What these amounts of assets are worth together, each rounded up; None without a price new enough.
+
+    The highest price counts that was stated within the age allowed: one low price opens no limit.
+    """
+    prices, total = state.policy.prices, 0
+    if prices is None:
+        return None
+    for asset, amount in amounts:
+        if not amount:
+            continue
+        price = _price(state.prices.get(asset, ()), prices, time_ms)
+        if price is None or asset not in state.policy.assets:
+            return None
+        total += -(-amount * price // 10 ** state.policy.assets[asset].decimals)
+    return total
+
+
+def add_price(points: tuple[PricePoint, ...], new: PricePoint) -> tuple[PricePoint, ...]:
+    """The points that can still be the highest of some window, oldest first.
+
+    Beyond ``PRICE_POINTS_MAX`` the oldest two become one, with the higher price and the later time.
+    """
+    kept = (*(point for point in points if point.price > new.price), new)
+    if len(kept) <= PRICE_POINTS_MAX:
+        return kept
+    first, second, *rest = kept
+    return (PricePoint(second.observed_ms, first.price), *rest)
+
+
+def _price(points: tuple[PricePoint, ...], prices: Prices, time_ms: int) -> int | None:
+    recent = (point.price for point in points if point.observed_ms > time_ms - prices.max_age_ms)
+    return max(recent, default=None)
+
+
+def _native(policy: Policy, chain: str) -> str:
+    return policy.chains[chain].native if chain in policy.chains else ""
+
+
+def _destination_tier(state: State, chain: str, destination: str) -> str:
+    wallet = state.policy.wallets.get(state.owned.get((chain, destination), ""))
+    return wallet.tier if wallet else ""
+
+
+def called(policy: Policy, intent: Intent) -> tuple[str, str, dict[str, Argument]]:
+    """Contract, method and arguments of a call; the method is empty for one that the policy does not know."""
+    contract = policy.contract_at(intent.chain, intent.destination)
+    if contract is None or intent.calldata is None:
+        return "", "", {}
+    for name, method in contract.methods.items():
+        with contextlib.suppress(OtherCall):
+            return contract.name, f"{contract.name}.{name}", decode_call(method, intent.calldata)
+    return contract.name, "", {}
+
+
+def _kind(tier: str, destination_tier: str) -> str:
+    if not destination_tier:
+        return TRANSFER
+    return SWEEP if destination_tier == tier else TIER_MOVE

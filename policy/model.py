@@ -1,0 +1,224 @@
+"""The parts of a policy, as data: chains, assets, keys, wallets, rules, limits."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from policy.decode.abi import Method
+from policy.rules import When
+
+AMOUNT, COUNT, VALUE = MEASURES = ("amount", "count", "value")
+SCOPES = ("wallet", "tier", "initiator", "asset", "destination")
+
+
+@dataclass(frozen=True, slots=True)
+class Chain:
+    """``native`` is the asset fees are paid in; ``fee_ceiling`` the most one transaction may cost."""
+
+    native: str
+    fee_ceiling: int
+
+
+@dataclass(frozen=True, slots=True)
+class Asset:
+    """What can be transferred: ``contract`` is None for a chain's native asset."""
+
+    name: str
+    chain: str
+    contract: str | None
+    decimals: int
+
+    @property
+    def native(self) -> bool:
+        """Whether this is what the chain's fees are paid in."""
+        return self.contract is None
+
+
+@dataclass(frozen=True, slots=True)
+class Key:
+    """A key shared among ``participants``, any ``min_signers`` of whom can sign.
+
+    ``imported``: it existed before as a whole, and is to be taken in that way only.
+    """
+
+    name: str
+    suite: str
+    imported: bool
+    min_signers: int
+    participants: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Wallet:
+    """Accounts of one key on one chain, all under the same rules."""
+
+    name: str
+    tier: str
+    key: str
+    chain: str
+    paths: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Contract:
+    """A contract that may be called, by the methods that may be called of it, each under its own name."""
+
+    name: str
+    chain: str
+    address: str
+    methods: Mapping[str, Method]
+
+
+@dataclass(frozen=True, slots=True)
+class Prices:
+    """What amounts are worth: in ``unit``, of ``decimals`` places, by prices at most ``max_age_ms`` old."""
+
+    unit: str
+    decimals: int
+    max_age_ms: int
+
+    @property
+    def scale(self) -> str:
+        """What one unit of a value is, as in ``usd/8``."""
+        return f"{self.unit}/{self.decimals}"
+
+
+@dataclass(frozen=True, slots=True)
+class Requirement:
+    """``count`` different operators of ``group``."""
+
+    group: str
+    count: int
+
+
+@dataclass(frozen=True, slots=True)
+class Allow:
+    """No approval is needed; ``delay_ms`` after the log took in the request it may be paid."""
+
+    delay_ms: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Deny:
+    """No, and no later rule is looked at."""
+
+
+@dataclass(frozen=True, slots=True)
+class Approve:
+    """Yes, ``delay_ms`` after every requirement of one alternative is met, by people of its own."""
+
+    alternatives: tuple[tuple[Requirement, ...], ...]
+    delay_ms: int = 0
+
+
+Then: TypeAlias = Allow | Deny | Approve
+
+
+@dataclass(frozen=True, slots=True)
+class Forbid:
+    """What no rule and no approval can allow."""
+
+    name: str
+    when: When
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """The first rule whose conditions hold decides."""
+
+    name: str
+    when: When
+    then: Then
+
+
+@dataclass(frozen=True, slots=True)
+class Limit:
+    """At most ``maximum`` in any ``window_ms``, by one measure.
+
+    ``amount``: of ``asset``, fees in it included; ``count``: of payments; ``value``: what they and their fees
+    are worth in the policy's unit. ``per`` keeps a separate count for each wallet, tier, initiator, asset or
+    destination; ``wallets``, ``tiers``, ``initiators`` and ``assets`` say to what it applies, None is to all.
+    """
+
+    name: str
+    measure: str
+    asset: str | None
+    window_ms: int
+    maximum: int
+    per: tuple[str, ...]
+    wallets: tuple[str, ...] | None
+    tiers: tuple[str, ...] | None
+    initiators: tuple[str, ...] | None
+    assets: tuple[str, ...] | None
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """A policy whose every reference is defined. ``lists`` are sets of canonical addresses."""
+
+    name: str
+    chains: Mapping[str, Chain]
+    assets: Mapping[str, Asset]
+    keys: Mapping[str, Key]
+    wallets: Mapping[str, Wallet]
+    lists: Mapping[str, frozenset[str]]
+    labels: Mapping[str, str]
+    contracts: Mapping[str, Contract]
+    prices: Prices | None
+    forbids: tuple[Forbid, ...]
+    rules: tuple[Rule, ...]
+    limits: tuple[Limit, ...]
+    cancel_fee_ceiling: int
+
+    def cancel_ceiling(self, chain: str) -> int:
+        """The most a cancellation may cost on a chain, in its smallest unit; 0 on one the policy has not.
+
+        ``cancel_fee_ceiling`` is one number for all chains: what is a small fee in wei is all there is in
+        satoshi. So the chain's own ceiling holds as well.
+        """
+        known = self.chains.get(chain)
+        return min(self.cancel_fee_ceiling, known.fee_ceiling) if known else 0
+
+    def asset_at(self, chain: str, contract: str | None) -> Asset | None:
+        """The asset a decoded transaction moves, or None for one this policy does not know."""
+        found = (
+            asset for asset in self.assets.values() if (asset.chain, asset.contract) == (chain, contract)
+        )
+        return next(found, None)
+
+    def contract_at(self, chain: str, address: str) -> Contract | None:
+        """The contract at an address, or None for one this policy does not know."""
+        found = (one for one in self.contracts.values() if (one.chain, one.address) == (chain, address))
+        return next(found, None)
+
+    def method_named(self, name: str) -> Method | None:
+        """The method ``contract.method``, or None."""
+        contract, _, method = name.rpartition(".")
+        return self.contracts[contract].methods.get(method) if contract in self.contracts else None
+
+    def rule_named(self, name: str) -> Rule | None:
+        """The rule of that name, if there is one."""
+        return next((rule for rule in self.rules if rule.name == name), None)
+
+    def groups_named(self) -> frozenset[str]:
+        """Every approver group some rule needs; the roster must have them all."""
+        return frozenset(need.group for rule in self.rules for need in requirements(rule.then))
+
+    def initiators_named(self) -> frozenset[str]:
+        """Every initiator some condition or limit names; a name the roster lacks is a typing mistake."""
+        named = [when.names("initiators") for when in self._conditions()]
+        named += [limit.initiators for limit in self.limits]
+        return frozenset(name for names in named for name in names or ())
+
+    def initiator_groups_named(self) -> frozenset[str]:
+        """Every group of initiators some condition names."""
+        named = (when.names("initiator_groups") for when in self._conditions())
+        return frozenset(name for names in named for name in names or ())
+
+    def _conditions(self) -> list[When]:
+        return [forbid.when for forbid in self.forbids] + [rule.when for rule in self.rules]
+
+
+def requirements(then: Then) -> tuple[Requirement, ...]:
+    """Every requirement of any alternative of an outcome."""
+    return tuple(need for needs in then.alternatives for need in needs) if isinstance(then, Approve) else ()
