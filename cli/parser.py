@@ -315,7 +315,7 @@ def _add_payments(commands: Commands) -> None:
         "--argument amount=5 --idempotency-key deposit-1 --wait 60",
     )
     call.add_argument("--method", required=True, help="as the policy calls it: CONTRACT.METHOD")
-    call.add_argument("--argument", action="append", help="NAME=VALUE; once for each argument")
+    call.add_argument("--argument", action="append", help="NAME=VALUE; once for each, lists in JSON")
     call.add_argument("--amount", default="0", help="native units that the contract is sent (%(default)s)")
     for command in (send, call):
         needs_identity(command, "a backend")

@@ -127,7 +127,7 @@ def _check_arguments(policy: Policy, path: str, when: When) -> None:
         for name in named:
             method = policy.method_named(name)
             kind = method.type_of(condition.argument) if method else None
-            if kind is None or not kind.startswith(wanted):
+            if kind is None or not kind.startswith(wanted) or "[" in kind:
                 raise MalformedError(
                     f"{path}.arguments: {name} has no {wanted} called {condition.argument!r}"
                 )

@@ -156,7 +156,7 @@ class PendingChange:
     """A signed change that takes effect at ``effective_ms`` unless one administrator vetoes it.
 
     A policy or roster replaces the document whose hash is ``previous`` and no other; the change of a list
-    is for the policy whose hash that is. ``document_hash`` is what a veto names. ``index`` is its place in the
+    is for the policy whose hash that is. ``document_hash`` is what a veto names, ``index`` its place in the
     log.
     """
 
