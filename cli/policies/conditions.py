@@ -24,8 +24,8 @@ from policy.rules import (
 
 KIND_WORDS = {
     TRANSFER: "a payment to somebody else",
-    TIER_MOVE: "a move to an own wallet of another tier",
-    SWEEP: "a move to an own wallet of the same tier",
+    TIER_MOVE: "a move to another own tier",
+    SWEEP: "a move within one own tier",
 }
 AMONG_WORDS = {
     "initiators": "asked for by {}",
@@ -34,7 +34,7 @@ AMONG_WORDS = {
     "wallets": "from wallet {}",
     "assets": "of {}",
     "destination_tiers": "to an own wallet of tier {}",
-    "screenings": "screened as {}",
+    "screenings": "that was screened as {}",
 }
 BOUND_WORDS = {
     "amount": "of {} {}",
@@ -72,7 +72,7 @@ def condition_text(policy: Policy, condition: Condition, *, when: When) -> str:
         case FirstUse():
             return f"to an address that was {'never paid' if condition.wanted else 'paid'} before"
         case During():
-            return f"at {alternatives(_span(span) for span in condition.spans)} UTC"
+            return f"within {alternatives(_span(span) for span in condition.spans)} UTC"
         case _:
             assert_never(condition)
 

@@ -125,6 +125,8 @@ class _Form:
 
     def when(self) -> Schema:
         fields: Schema = {name: _names(what) for name, what in NAME_LISTS.items()}
+        chain = _pattern(_anchored(CHAIN.pattern), "")
+        fields["chains"] = _distinct(chain, 1, d.NAMES_MAX) | {"description": NAME_LISTS["chains"]}
         fields["kinds"] = _distinct({"enum": list(KINDS)}, 1, d.NAMES_MAX)
         fields["first_use"] = {"type": "boolean", "description": "the destination was never paid before"}
         for end, word in (("min", "at least"), ("max", "at most")):
