@@ -245,7 +245,7 @@ def _read_when(outer: Fields) -> When:
         if fields.has(name):
             path, names = fields.path(name), _names(fields, name)
             if name == "kinds":
-                known(path, names, KINDS, "kind")
+                known(path, names, defined=KINDS, kind="kind")
             conditions.append(Among(name, fact, names))
     if fields.has("initiator_groups"):
         conditions.append(InGroup("initiator_groups", _names(fields, "initiator_groups")))
@@ -275,7 +275,7 @@ def _read_bounds(
 def _read_span(fields: Fields) -> Span:
     path = fields.path("days")
     days = fields.names("days", count_min=1, count_max=len(DAYS))
-    known(path, days, DAYS, "day")
+    known(path, days, defined=DAYS, kind="day")
     where = fields.path("to")
     start, end = _read_minute(fields, "from"), _read_minute(fields, "to")
     if start >= end:
@@ -335,7 +335,7 @@ def _read_requirement(fields: Fields) -> Requirement:
 def _read_limit(fields: Fields) -> Limit:
     path = fields.path("per")
     per = fields.names("per", count_max=len(SCOPES))
-    known(path, per, SCOPES, "scope")
+    known(path, per, defined=SCOPES, kind="scope")
     name = fields.name("name")
     asset = fields.name("asset") if fields.has("asset") else None
     measure, maximum = _read_maximum(fields, asset)

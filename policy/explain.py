@@ -37,7 +37,7 @@ def receipt(policy: Policy, facts: Facts, *, verdict: Verdict, policy_hash: byte
             {
                 "limit": limit.name,
                 "scope": key,
-                "used": str(used(facts, limit.name, key)),
+                "used": str(used(facts, limit.name, key=key)),
                 "asked": "unknown" if amount is None else str(amount),
                 "maximum": str(limit.maximum),
                 "unit": unit(policy, limit),

@@ -18,10 +18,11 @@ class LimitScope(NamedTuple):
 
 
 class Excess(NamedTuple):
-    """A limit that a job would exceed, and the numbers in words."""
+    """A limit that a job would exceed, or, unless ``told``, may exceed; and the numbers in words."""
 
     limit: str
     reason: str
+    told: bool
 
 
 def limit_scopes(policy: Policy, facts: Facts) -> tuple[LimitScope, ...]:
@@ -48,22 +49,23 @@ def limit_scopes(policy: Policy, facts: Facts) -> tuple[LimitScope, ...]:
 
 
 def first_excess(policy: Policy, facts: Facts) -> Excess | None:
-    """The first limit this job would exceed; one that cannot be told counts as exceeded."""
+    """The first limit this job would exceed, else the first that cannot be told."""
+    untold: Excess | None = None
     for limit, key, amount in limit_scopes(policy, facts):
         of_scope = f" for {key}" if key else ""
         if amount is None:
-            return Excess(
-                limit.name,
-                f"limit {limit.name!r}{of_scope}: no price of {facts.asset} or of the fee is new enough",
-            )
-        already = used(facts, limit.name, key)
+            reason = f"limit {limit.name!r}{of_scope}: no price of {facts.asset} or of the fee is new enough"
+            untold = untold or Excess(limit.name, reason, told=False)
+            continue
+        already = used(facts, limit.name, key=key)
         if already + amount > limit.maximum:
             return Excess(
                 limit.name,
                 f"limit {limit.name!r}{of_scope}: {already} used and {amount} asked is above "
                 f"{limit.maximum} {unit(policy, limit)} in {limit.window_ms} ms",
+                told=True,
             )
-    return None
+    return untold
 
 
 def unit(policy: Policy, limit: Limit) -> str:
@@ -84,7 +86,7 @@ def _applies(limit: Limit, facts: Facts) -> bool:
     )
 
 
-def used(facts: Facts, limit: str, key: str) -> int:
+def used(facts: Facts, limit: str, *, key: str) -> int:
     """What others have used of a limit. Raises ``ValueError`` when that is no integer from 0."""
     usage = facts.usage
     found = usage(limit, key) if callable(usage) else usage.get((limit, key), 0)

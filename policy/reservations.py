@@ -333,5 +333,7 @@ def _judge_cancel(state: State, draft: Draft, *, time_ms: int) -> Verdict:
         usage=usage_without(state, draft.request.request_id, time_ms=time_ms),
     )
     if excess := first_excess(state.policy, facts):
-        return denied(excess.limit, excess.reason)
+        return denied(
+            excess.limit, excess.reason
+        )  # also one that cannot be told: a fee is small, and can wait
     return Verdict(Answer.ALLOW, "cancel", "an expired request's anchor may be closed")
