@@ -232,9 +232,16 @@ def value(base: str, document: Document) -> str:
     return amount_text(int(base), asset=document["prices"]["unit"], decimals=document["prices"]["decimals"])
 
 
+class Plain(yaml.SafeDumper):
+    """A writer without anchors and aliases."""
+
+    def ignore_aliases(self, data: Any) -> bool:
+        return True
+
+
 def as_yaml(document: Document) -> str:
     """The text of a document that is ``written`` already."""
-    return yaml.safe_dump(document, sort_keys=False, width=10_000, allow_unicode=True)
+    return yaml.dump(document, Dumper=Plain, sort_keys=False, width=10_000, allow_unicode=True)
 
 
 def places_of(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:

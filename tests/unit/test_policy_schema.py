@@ -1,4 +1,4 @@
-"""The published schemas are those of the code, take all that the parser takes, and refuse much of the rest."""
+"""The published schemas are those of the code, take what the parser takes, and refuse much else."""
 
 import copy
 import json
