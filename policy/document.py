@@ -258,7 +258,10 @@ def _read_when(outer: Fields) -> When:
         conditions += _read_bounds(name, fact, fields.amount, fields.has)
     conditions += _read_bounds("risk", "risk", lambda name: fields.integer(name, high=RISK_MAX), fields.has)
     if fields.has("hours"):
-        conditions.append(During("hours", fields.objects("hours", _read_span, count_max=SPANS_MAX)))
+        path, spans = fields.path("hours"), fields.objects("hours", _read_span, count_max=SPANS_MAX)
+        if not spans:
+            raise MalformedError(f"{path}: without a span there is no time at which this holds: name one")
+        conditions.append(During("hours", spans))
     fields.done()
     return When(tuple(conditions))
 

@@ -14,13 +14,14 @@ from cli.policies.reading import Examined, examine, read_policy
 from cli.policies.yaml_reader import DEPTH_MAX, read_yaml
 from policy.document import policy_hash
 from policy.errors import OperationalError
-from tests.unit.policy_documents import Document, as_yaml, documents, mutants, written
+from tests.unit.policy_documents import PHASES, Document, as_yaml, documents, mutants, written
 
 EXAMPLE = Path(__file__).resolve().parents[2] / "docs" / "examples" / "treasury.yaml"
 TEXT = EXAMPLE.read_text()
 quick = settings(
     max_examples=40,
     deadline=None,
+    phases=PHASES,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
 )
 
