@@ -279,9 +279,9 @@ JUNK = (
 
 @st.composite
 def mutants(draw: st.DrawFn, base: st.SearchStrategy[Document]) -> Document:
-    """A document with one to three values replaced, taken out, put in twice or given another name."""
+    """A document with one or two values near what they were, junk, gone, there twice or renamed."""
     document = copy.deepcopy(draw(base))
-    for _ in range(draw(st.integers(1, 3))):
+    for _ in range(draw(st.integers(1, 2))):
         paths = [*places_of(document)]
         if not paths:
             break
@@ -289,7 +289,9 @@ def mutants(draw: st.DrawFn, base: st.SearchStrategy[Document]) -> Document:
         inner: Any = document
         for step in outer:
             inner = inner[step]
-        match draw(st.sampled_from(("replace", "drop", "double", "rename"))):
+        match draw(st.sampled_from(("near", "near", "near", "junk", "drop", "double", "rename"))):
+            case "near":
+                inner[last] = draw(near(inner[last]))
             case "drop":
                 del inner[last]
             case "double" if isinstance(inner, list):
@@ -299,3 +301,34 @@ def mutants(draw: st.DrawFn, base: st.SearchStrategy[Document]) -> Document:
             case _:
                 inner[last] = draw(st.sampled_from(JUNK))
     return document
+
+
+def near(value: Any) -> st.SearchStrategy[Any]:
+    """Values that could have stood in the place of this one."""
+    match value:
+        case bool():
+            return st.just(not value)
+        case int():
+            return st.sampled_from((value + 1, max(0, value - 1), 2 * value, 7))
+        case str() if value.isdigit():
+            return st.sampled_from((str(int(value) + 1), str(10 * int(value)), "0"))
+        case str():
+            token = value.replace("eth", "usdc") if "eth" in value else value.replace("usdc", "eth")
+            words = (
+                token,
+                f"{value}x",
+                f"1{value}",
+                "hot",
+                "cold",
+                "deny",
+                "allow",
+                "m/7",
+                "0x" + "22" * 20,
+            )
+            return st.sampled_from((*words, value.upper()))
+        case list():
+            return st.sampled_from((value[::-1], value[1:], [*value, *value[:1]]))
+        case _:
+            return st.sampled_from(
+                [value, *({k: v for k, v in value.items() if k != name} for name in value)]
+            )
