@@ -231,14 +231,15 @@ def _read_prices(fields: Fields) -> Prices:
 
 
 def _read_forbid(fields: Fields) -> Forbid:
-    return Forbid(fields.name("name"), _read_when(fields))
+    return Forbid(fields.name("name"), read_when(fields))
 
 
 def _read_rule(fields: Fields) -> Rule:
-    return Rule(fields.name("name"), _read_when(fields), _read_then(fields.nested("then")))
+    return Rule(fields.name("name"), read_when(fields), _read_then(fields.nested("then")))
 
 
-def _read_when(outer: Fields) -> When:
+def read_when(outer: Fields) -> When:
+    """Read the conditions under ``when``."""
     fields = outer.nested("when")
     conditions: list[Condition] = []
     for name, fact in _NAMED.items():
@@ -338,7 +339,7 @@ def _read_limit(fields: Fields) -> Limit:
     known(path, per, SCOPES, "scope")
     name = fields.name("name")
     asset = fields.name("asset") if fields.has("asset") else None
-    measure, maximum = _read_maximum(fields, asset)
+    measure, maximum = read_maximum(fields, asset)
     return Limit(
         name=name,
         measure=measure,
@@ -353,7 +354,7 @@ def _read_limit(fields: Fields) -> Limit:
     )
 
 
-def _read_maximum(fields: Fields, asset: str | None) -> tuple[str, int]:
+def read_maximum(fields: Fields, asset: str | None) -> tuple[str, int]:
     """Exactly one of ``amount_max`` (with its ``asset``), ``count_max`` and ``value_max``."""
     path = fields.path("amount_max")
     if asset is not None:

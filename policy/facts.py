@@ -25,7 +25,7 @@ def request_facts(
     return Facts(
         initiator=request.initiator,
         initiator_groups=initiator.groups if initiator else frozenset(),
-        kind=_kind(tier, destination_tier),
+        kind=kind_of(tier, destination_tier),
         chain=intent.chain,
         wallet=intent.wallet,
         tier=tier,
@@ -121,7 +121,8 @@ def _destination_tier(state: State, chain: str, destination: str) -> str:
     return wallet.tier if wallet else ""
 
 
-def _kind(tier: str, destination_tier: str) -> str:
+def kind_of(tier: str, destination_tier: str) -> str:
+    """What a payment is, by the wallet's tier and the destination's, which is empty if it is not ours."""
     if not destination_tier:
         return TRANSFER
     return SWEEP if destination_tier == tier else TIER_MOVE
