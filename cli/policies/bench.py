@@ -1,15 +1,8 @@
 """Policies of any size to measure with, and what verdicts, proofs and comparisons of them cost here."""
 
-import time
-from collections.abc import Callable
-from dataclasses import replace
-from typing import Any, TypeVar
+from typing import TypeVar
 
-from policy.document import parse_policy
 from policy.encoding import Json
-from policy.evaluate import Facts, Given, Usage, evaluate
-from policy.model import Policy
-from policy.windows import Counted, Window
 
 T = TypeVar("T")
 ENTRIES = 1_000

@@ -11,9 +11,10 @@ from typing import NamedTuple, assert_never
 
 import z3
 
+from policy.errors import CallerError
 from policy.model import COUNT, VALUE, Allow, Approve, Deny, Limit, Policy, Requirement, Rule
 from policy.prove.terms import Number, Term, all_of, any_of, not_
-from policy.prove.world import World
+from policy.prove.world import Names, World
 from policy.rules import (
     SWEEP,
     TIER_MOVE,
@@ -207,13 +208,14 @@ class Formulas:
                 return _told(any_of(*[self._kinds[name] for name in names]))
             case "screening":
                 return _known(world.screened, world.screening.one_of(names))
-        plain = {
-            "initiator": world.initiator,
-            "chain": world.chain,
-            "wallet": world.wallet,
-            "asset": world.asset,
-        }
-        return _told(plain[condition.fact].one_of(names))
+            case _:
+                return _told(self._plain(condition.fact).one_of(names))
+
+    def _plain(self, fact: str) -> Names:
+        """A fact that is what the request says, whatever the policy."""
+        world = self.world
+        plain = (("initiator", world.initiator), ("chain", world.chain), ("wallet", world.wallet))
+        return dict((*plain, ("asset", world.asset)))[fact]
 
     def _number(self, fact: str) -> tuple[Term, Number]:
         world, told = self.world, z3.BoolVal(True)
@@ -225,7 +227,10 @@ class Formulas:
             case "total":
                 natives = any_of(*[self._native(chain) for chain in self.policy.chains])
                 return told, world.amount + z3.If(natives, world.fee_max, 0)
-        return {"amount": (told, world.amount)}[fact]
+            case "amount":
+                return told, world.amount
+            case _:
+                raise CallerError(f"there is no number {fact!r} in a transaction")
 
     def _listed(self, condition: Listed) -> Term:
         lists = [self.policy.lists[name] for name in condition.lists]

@@ -135,15 +135,14 @@ def _counts(formulas: Formulas, limit: Limit) -> Term:
 
 
 def _reachability(search: Search, formulas: Formulas) -> Finding:
-    policy = formulas.policy
-    parts = [*policy.forbids, *policy.rules]
+    names = [part.name for part in formulas.policy.forbids] + [part.name for part in formulas.policy.rules]
     try:
-        reached = search.which({part.name: _decides(formulas, part.name) for part in parts})
+        reached = search.which({name: _decides(formulas, name) for name in names})
     except Undecided as error:
         return Finding(UNREACHABLE, Answer.UNDECIDED, str(error))
-    idle = [part.name for part in parts if part.name not in reached]
+    idle = [name for name in names if name not in reached]
     if not idle:
-        return Finding(UNREACHABLE, Answer.PROVED, f"each of {len(parts)} decides some transaction")
+        return Finding(UNREACHABLE, Answer.PROVED, f"each of {len(names)} decides some transaction")
     reason = f"no transaction is ever decided by {', '.join(idle)}: drop it, or move it before what covers it"
     return Finding(UNREACHABLE, Answer.BROKEN, reason)
 

@@ -1,6 +1,7 @@
 """From a solver's model to one concrete transaction, and the evaluator's own word on it."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
 import z3
@@ -76,39 +77,39 @@ class Search:
         self._world = world
         self._solver = z3.Solver()
         self._solver.set("rlimit", STEPS_MAX)
+        self._solver.set("arith.solver", 2)  # z3's older one: quicker here, where most is names, little numbers
         self._solver.add(*world.constraints())
-
-    def insist(self, term: Term) -> None:
-        """Ask for no transaction any more that does not meet ``term``."""
-        self._solver.add(term)
+        self._marks: dict[int, tuple[Term, Term]] = {}
 
     def find(self, *terms: Term) -> Transaction | None:
         """One that meets every term; None when there is none. Raises ``Undecided``."""
-        self._solver.push()
-        try:
-            self._solver.add(*terms)
-            if not self._possible():
-                return None
-            return transaction_of(self._world, self._plainest())
-        finally:
-            self._solver.pop()
+        with self._asking(terms):
+            return transaction_of(self._world, self._plainest()) if self._possible() else None
 
     def exists(self, *terms: Term) -> bool:
         """Whether there is one. Raises ``Undecided``."""
-        self._solver.push()
-        try:
-            self._solver.add(*terms)
-            return self._possible()
-        finally:
-            self._solver.pop()
+        return self._possible(*[self.mark(term) for term in terms])
 
     def which(self, terms: Mapping[str, Term]) -> set[str]:
         """The names whose term some transaction meets. Raises ``Undecided``."""
+        marks = {name: self.mark(term) for name, term in terms.items()}
+        return {name for name, mark in marks.items() if self._possible(mark)}
+
+    def mark(self, term: Term) -> Term:
+        """A variable that is true exactly where ``term`` is: what is asked often is translated once."""
+        if term.get_id() not in self._marks:
+            mark = z3.Bool(f"mark {len(self._marks)}")
+            self._solver.add(mark == term)
+            self._marks[term.get_id()] = term, mark
+        return self._marks[term.get_id()][1]
+
+    @contextmanager
+    def _asking(self, terms: Iterable[Term]) -> Iterator[None]:
+        marks = [self.mark(term) for term in terms]
         self._solver.push()
         try:
-            marks = {name: z3.Bool(f"mark {name}") for name in terms}
-            self._solver.add(*[mark == terms[name] for name, mark in marks.items()])
-            return {name for name, mark in marks.items() if self._possible(mark)}
+            self._solver.add(*marks)
+            yield
         finally:
             self._solver.pop()
 
@@ -124,7 +125,9 @@ class Search:
         for wish in self._world.wishes():
             self._solver.push()
             self._solver.add(wish)
-            if self._solver.check() == z3.sat:
+            if z3.is_true(model.eval(wish, model_completion=True)):
+                granted += 1
+            elif self._solver.check() == z3.sat:
                 model, granted = self._solver.model(), granted + 1
             else:
                 self._solver.pop()

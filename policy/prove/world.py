@@ -43,13 +43,14 @@ class Names:
         """It is one of ``names``; those it can never be do not count."""
         return any_of(*[self._is(name) for name in names if name in self._index])
 
-    def is_(self, name: str) -> Term:
-        """It is ``name``."""
-        return self.one_of((name,))
+    def is_(self, name: str | None) -> Term:
+        """It is ``name``, which None never is."""
+        return self.one_of(() if name is None else (name,))
 
     def found(self, model: z3.ModelRef) -> str:
         """What it is in a solver's model."""
-        return self.values[model.eval(self.term, model_completion=True).as_long()]
+        index: int = model.eval(self.term, model_completion=True).as_long()
+        return self.values[index]
 
     def _is(self, name: str) -> Term:
         if name not in self._equal:
@@ -62,7 +63,7 @@ class World:
 
     def __init__(self, policies: Sequence[Policy], more: Collection[When] = ()) -> None:
         self.policies = tuple(policies)
-        whens = [*more, *(part.when for policy in policies for part in (*policy.forbids, *policy.rules))]
+        whens = [*more, *(when for policy in policies for when in policy.whens())]
         limits = [limit for policy in policies for limit in policy.limits]
         initiators = {name for limit in limits for name in limit.initiators or ()}
         initiators |= _named(whens, "initiator")
@@ -143,7 +144,8 @@ class World:
 
     def _coverings(self) -> list[Term]:
         """A limit that counts whatever another counts, as long and in wider scopes, has no less in it."""
-        found, kinds = [], {}
+        found: list[Term] = []
+        kinds: dict[tuple[str, str | None], list[tuple[LimitKey, Limit]]] = {}
         for key, limit in self._limits.items():
             kinds.setdefault((limit.measure, limit.asset), []).append((key, limit))
         for same in kinds.values():
