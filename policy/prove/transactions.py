@@ -77,7 +77,9 @@ class Search:
         self._world = world
         self._solver = z3.Solver()
         self._solver.set("rlimit", STEPS_MAX)
-        self._solver.set("arith.solver", 2)  # z3's older one: quicker here, where most is names, little numbers
+        self._solver.set(
+            "arith.solver", 2
+        )  # z3's older one: quicker here, where most is names, little numbers
         self._solver.add(*world.constraints())
         self._marks: dict[int, tuple[Term, Term]] = {}
 

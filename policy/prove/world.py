@@ -5,7 +5,7 @@ all that stand on the same lists, or one on no list. Numbers have no bound but t
 are of one group each: who is in several can fill no place that one of each could not, so nothing is missed.
 """
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import TypeAlias
 
 import z3
@@ -17,7 +17,7 @@ from policy.errors import CallerError
 from policy.ids import AMOUNT_MAX, EVM, SOLANA, family
 from policy.model import Limit, Policy, Prices
 from policy.prove.terms import Number, Term, all_of, any_of, not_, sum_of
-from policy.rules import DAY_MINUTES, DAYS, Among, When
+from policy.rules import DAY_MINUTES, DAYS, Among, Condition, InGroup, When
 
 NOBODY = ""
 PEOPLE_MAX = 128
@@ -68,7 +68,7 @@ class World:
         initiators = {name for limit in limits for name in limit.initiators or ()}
         initiators |= _named(whens, "initiator")
         screenings = _named(whens, "screening")
-        groups = {name for when in whens for name in when.names("initiator_groups") or ()}
+        groups = {name for one in _conditions(whens) if isinstance(one, InGroup) for name in one.groups}
         wallets = {name for policy in policies for name in policy.wallets}
         chains = sorted({name for policy in policies for name in policy.chains})
 
@@ -172,13 +172,12 @@ def unused(name: str, taken: Collection[str]) -> str:
 
 
 def _named(whens: Iterable[When], fact: str) -> set[str]:
-    return {
-        name
-        for when in whens
-        for condition in when.conditions
-        if isinstance(condition, Among) and condition.fact == fact
-        for name in condition.allowed
-    }
+    among = (one for one in _conditions(whens) if isinstance(one, Among) and one.fact == fact)
+    return {name for one in among for name in one.allowed}
+
+
+def _conditions(whens: Iterable[When]) -> Iterator[Condition]:
+    return (condition for when in whens for condition in when.conditions)
 
 
 def _between(low: int, term: Number, high: int | Number) -> Term:
