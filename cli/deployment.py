@@ -33,7 +33,12 @@ from signer_nodes.api.card import parse_card
 from signer_nodes.api.issuing import make_identity_certificate
 
 DRAFT = "deployment.json"
-LISTS = {"operator": "operators", "backend": "initiators", "administrator": "administrators"}
+LISTS = {
+    "operator": "operators",
+    "backend": "initiators",
+    "administrator": "administrators",
+    "observer": "observers",
+}
 
 
 def init(arguments: Namespace) -> Result:
@@ -65,6 +70,7 @@ def init(arguments: Namespace) -> Result:
         "administrators": [],
         "initiators": [],
         "operators": [],
+        "observers": [],
     }
     write_document(folder / DRAFT, draft)
     return Result(
@@ -99,7 +105,7 @@ def enroll_node(arguments: Namespace) -> Result:
 
 
 def enroll_person(arguments: Namespace) -> Result:
-    """``enroll operator``, ``backend`` and ``administrator``: take a card into the draft."""
+    """``enroll operator``, ``backend``, ``administrator`` and ``observer``: take a card into the draft."""
     folder, kind = Path(arguments.dir), arguments.kind
     draft = load_draft(folder)
     card = parse_person_card(read_bytes(Path(arguments.card), "the card"))
@@ -110,7 +116,7 @@ def enroll_person(arguments: Namespace) -> Result:
     if kind == "operator":
         member |= {"groups": _names(arguments.groups), "credential": card.credential}
     if kind == "backend":
-        member |= {"people": _names(arguments.people)}
+        member |= {"people": _names(arguments.people), "groups": _names(arguments.groups)}
     _add(folder, draft, place=LISTS[kind], member=member)
     return _enrolled(kind, card.name, folder)
 
@@ -132,7 +138,7 @@ def roster_of(draft: dict[str, Any], *, w: int, f: int, quorum: int, policy_dela
         "administrators": {"quorum": quorum, "members": draft["administrators"]},
         "initiators": draft["initiators"],
         "operators": draft["operators"],
-        "observers": [],
+        "observers": draft["observers"],
         "policy_delay_ms": policy_delay_ms,
     }
 
@@ -170,7 +176,7 @@ def _toml(text: str) -> str:
 
 
 def _add(folder: Path, draft: dict[str, Any], *, place: str, member: dict[str, Any]) -> None:
-    lists = ("nodes", "administrators", "initiators", "operators")
+    lists = ("nodes", "administrators", "initiators", "operators", "observers")
     taken = {one["name"] for kind in lists for one in draft[kind]}
     if member["name"] in taken or member["name"] == COORDINATOR:
         raise OperationalError(f"the name {member['name']} is taken: every identity needs one of its own")

@@ -20,7 +20,7 @@ from policy.errors import MalformedError, OperationalError
 from policy.fields import NAME, Fields
 
 CARD, KEY, PASSKEY = "card.json", "key.pem", "passkey"
-KINDS = ("operator", "backend", "administrator")
+KINDS = ("operator", "backend", "administrator", "observer")
 CARD_BYTES_MAX = 8192
 CARD_TAG = "card"
 

@@ -8,6 +8,12 @@ from cli.arguments import Commands, needs_card, needs_dir, needs_identity, new_c
 from cli.policies.arguments import add_policies
 
 DAY_MS = 24 * 3600 * 1000
+PEOPLE = {
+    "operator": "who approves",
+    "backend": "who asks",
+    "administrator": "who signs policies",
+    "observer": "who states prices and screenings",
+}
 
 
 def build_parser() -> ArgumentParser:
@@ -64,7 +70,7 @@ def _add_setup(commands: Commands) -> None:
     )
     needs_card(node)
     node.add_argument("--address", required=True, help="HOST:PORT where it listens")
-    for kind in ("operator", "backend", "administrator"):
+    for kind in PEOPLE:
         _add_person(enroll, kind)
     identity = new_group(commands, "identity", what="keys and cards of people and backends")
     create = new_command(
@@ -74,7 +80,7 @@ def _add_setup(commands: Commands) -> None:
         what="make a key, and for an operator a software authenticator",
         example="quorumkeep identity create operator alice --dir people/alice",
     )
-    create.add_argument("kind", choices=("operator", "backend", "administrator"))
+    create.add_argument("kind", choices=tuple(PEOPLE))
     create.add_argument("name", help="the name in the roster")
     needs_dir(create)
     create.add_argument(
@@ -91,12 +97,12 @@ def _add_setup(commands: Commands) -> None:
 
 
 def _add_person(enroll: Commands, kind: str) -> None:
-    more = {"operator": " --groups treasury", "backend": " --people alice", "administrator": ""}[kind]
+    more = {"operator": " --groups treasury", "backend": " --people alice"}.get(kind, "")
     command = new_command(
         enroll,
         kind,
         function="cli.deployment:enroll_person",
-        what={"operator": "who approves", "backend": "who asks", "administrator": "who signs policies"}[kind],
+        what=PEOPLE[kind],
         example=f"quorumkeep enroll {kind} card.json --fingerprint 9f2c...{more} --dir treasury",
     )
     command.set_defaults(kind=kind)
@@ -104,6 +110,7 @@ def _add_person(enroll: Commands, kind: str) -> None:
     if kind == "operator":
         command.add_argument("--groups", default="", help="approver groups, separated by commas")
     if kind == "backend":
+        command.add_argument("--groups", default="", help="groups of backends, separated by commas")
         command.add_argument(
             "--people", default="", help="operators who can use its key: they cannot approve"
         )
@@ -295,15 +302,33 @@ def _add_payments(commands: Commands) -> None:
         example="quorumkeep request send --as backends/shop --wallet hot --asset eth --amount '1.5 eth' "
         "--to 0x8ba1f109551bd432803012645ac136ddd64dba72 --idempotency-key order-17 --wait 60",
     )
-    needs_identity(send, "a backend")
-    send.add_argument("--wallet", required=True, help="which wallet pays")
     send.add_argument("--asset", required=True, help="what is paid, as the policy calls it")
     send.add_argument("--amount", required=True, help="base units, or with the unit: '1.5 eth'")
     send.add_argument("--to", required=True, help="who is paid")
-    send.add_argument("--idempotency-key", required=True, help="the same key again is the same payment")
-    send.add_argument("--fee-ceiling", help="the most the network may take (the policy's ceiling)")
-    send.add_argument("--expires-in", type=int, default=3600, help="seconds (%(default)s)")
-    send.add_argument("--wait", type=float, default=0.0, help="wait so many seconds until it is over")
+    call = new_command(
+        request,
+        "call",
+        function="cli.requests:call",
+        what="ask for a call of a contract, by a method that the policy has",
+        example="quorumkeep request call --as backends/desk --wallet warm --method vault.deposit "
+        "--argument amount=5 --idempotency-key deposit-1 --wait 60",
+    )
+    call.add_argument("--method", required=True, help="as the policy calls it: CONTRACT.METHOD")
+    call.add_argument("--argument", action="append", help="NAME=VALUE; once for each argument")
+    call.add_argument("--amount", default="0", help="native units that the contract is sent (%(default)s)")
+    for command in (send, call):
+        needs_identity(command, "a backend")
+        command.add_argument("--wallet", required=True, help="which wallet pays")
+        command.add_argument("--idempotency-key", required=True, help="the same key, the same request")
+        command.add_argument("--fee-ceiling", help="the most the network may take (the policy's ceiling)")
+        command.add_argument("--expires-in", type=int, default=3600, help="seconds (%(default)s)")
+        command.add_argument("--wait", type=float, default=0.0, help="wait so many seconds until it is over")
+    _add_looking_at_requests(request)
+    _add_statements(commands, request)
+    _add_approve(commands)
+
+
+def _add_looking_at_requests(request: Commands) -> None:
     show = new_command(
         request,
         "show",
@@ -333,6 +358,9 @@ def _add_payments(commands: Commands) -> None:
     wait.add_argument("request", help="its id")
     wait.add_argument("--timeout", type=float, default=60.0, help="seconds (%(default)s)")
     needs_identity(wait, "anyone in the roster")
+
+
+def _add_approve(commands: Commands) -> None:
     approve = new_command(
         commands,
         "approve",
@@ -345,6 +373,53 @@ def _add_payments(commands: Commands) -> None:
         "--yes", action="store_true", help="do not ask; for scripts that have shown it already"
     )
     needs_identity(approve, "an operator")
+
+
+def _add_statements(commands: Commands, request: Commands) -> None:
+    reject = new_command(
+        request,
+        "reject",
+        function="cli.statements:reject",
+        what="stop a request for good, before it is signed: one operator, administrator or its own backend",
+        example="quorumkeep request reject 4a5b... --reason 'not confirmed by telephone' --as people/bob",
+    )
+    reject.add_argument("request", help="its id")
+    reject.add_argument("--reason", required=True, help="why, for everybody who reads the log")
+    needs_identity(reject, "an operator, an administrator or the backend that asked")
+    observe = new_group(commands, "observe", what="state facts from outside, as an observer of the roster")
+    price = new_command(
+        observe,
+        "price",
+        function="cli.statements:price",
+        what="what one whole unit of an asset is worth, in the unit of the policy's prices",
+        example="quorumkeep observe price eth 2512.40 --as feeds/ticker-a --out price.json",
+    )
+    price.add_argument("asset", help="the asset, as the policy calls it")
+    price.add_argument("price", help="in the policy's unit, such as 2512.40")
+    screening = new_command(
+        observe,
+        "screening",
+        function="cli.statements:screening",
+        what="what a screening of a request found",
+        example="quorumkeep observe screening 4a5b... --result clear --risk 5 --as feeds/a --out s.json",
+    )
+    screening.add_argument("request", help="its id")
+    screening.add_argument("--result", required=True, help="in the provider's words, such as clear")
+    screening.add_argument("--risk", required=True, type=int, help="from 0 to 100")
+    for command in (price, screening):
+        command.add_argument(
+            "--out", required=True, help="the file of the statement; an existing one is signed as it is"
+        )
+        needs_identity(command, "an observer")
+    submit = new_command(
+        observe,
+        "submit",
+        function="cli.statements:submit",
+        what="hand in a statement that enough observers have signed",
+        example="quorumkeep observe submit price.json --as feeds/ticker-a",
+    )
+    submit.add_argument("statement", help="its file")
+    needs_identity(submit, "anyone in the roster")
 
 
 def _add_demo(commands: Commands) -> None:

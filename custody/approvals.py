@@ -44,15 +44,15 @@ async def take_approval(parts: Parts, body: bytes, *, assertion: bytes) -> Reque
 async def run(parts: Parts) -> None:
     """Log what a crash or a failure kept from it, and look at every request that waits, until cancelled.
 
-    They are looked at when this starts, and again when another policy or roster or the end of a freeze lets
-    the approvals they have do.
+    They are looked at when this starts, and again when another policy or roster, the end of a freeze, or what
+    observers stated lets the approvals they have do.
     """
-    looked_at: tuple[bytes, bytes, bytes, bool] | None = None
+    looked_at: tuple[bytes, bytes, bytes, bool, int] | None = None
     while True:
         try:
             await _log_pending(parts)
             state = parts.sequencer.state
-            in_force = (state.policy_hash, state.roster_hash, state.freeze, state.frozen)
+            in_force = (state.policy_hash, state.roster_hash, state.freeze, state.frozen, state.statements)
             if in_force != looked_at:
                 await _look_at_waiting(parts)
                 looked_at = in_force

@@ -14,6 +14,7 @@ from custody.candidates import Candidate
 from custody.forking import hand_over
 from custody.parts import Parts
 from policy import entries as e
+from policy import fact_entries as f
 from policy.encoding import Json, document_hash, parse_canonical
 from policy.errors import CallerError, MalformedError
 from policy.fields import Fields
@@ -32,9 +33,9 @@ _Enacted = (
     | e.OrderEntry
     | e.VersionEntry
     | e.ForkEntry
-    | e.RejectEntry
-    | e.PriceEntry
-    | e.ScreeningEntry
+    | f.RejectEntry
+    | f.PriceEntry
+    | f.ScreeningEntry
 )
 
 
@@ -142,10 +143,10 @@ def _done(state: State, entry: _Enacted) -> bytes | None:
             return entry.target if ended and entry.target == state.freeze else None
         case e.VersionEntry():
             return str(entry.rules).encode() if entry.rules == state.rules else None
-        case e.RejectEntry():
+        case f.RejectEntry():
             request = state.requests.get(entry.request)
             return entry.request if request and request.rejected_by else None
-        case e.ForkEntry() | e.PriceEntry() | e.ScreeningEntry():
+        case e.ForkEntry() | f.PriceEntry() | f.ScreeningEntry():
             return None
         case _:
             assert_never(entry)

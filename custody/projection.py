@@ -7,6 +7,7 @@ from custody.chains.evm_transaction import attach_signature, transaction_hash
 from custody.records import Change, SignedTransaction, new_request
 from custody.requests import Event
 from policy import entries as e
+from policy import fact_entries as f
 from policy.errors import MalformedError
 from policy.evaluate import Outcome as Answer
 from policy.ids import EVM, family
@@ -33,17 +34,17 @@ def changes(folded: Folded) -> tuple[Change, ...]:
         case e.SignatureEntry():
             job = folded.state.jobs[entry.job]
             return _signature(job) if job.status is JobStatus.SIGNED else ()
-        case e.ObservationEntry():
+        case f.ObservationEntry():
             return (_observation(entry, folded.state),)
-        case e.RejectEntry():
+        case f.RejectEntry():
             fields = {"error": f"rejected by {entry.by}: {entry.reason}"}
             return (Change(entry.request, Event.REJECTED, fields),)
         case (
             e.GenesisEntry()
             | e.KeyEntry()
             | e.BurnEntry()
-            | e.PriceEntry()
-            | e.ScreeningEntry()
+            | f.PriceEntry()
+            | f.ScreeningEntry()
             | e.BanEntry()
             | e.ShredEntry()
             | e.ChangeEntry()
@@ -100,7 +101,7 @@ def _signature(job: Job) -> tuple[Change, ...]:
     return (Change(job.request_id, event, fields, transaction=transaction),)
 
 
-def _observation(entry: e.ObservationEntry, state: State) -> Change:
+def _observation(entry: f.ObservationEntry, state: State) -> Change:
     if state.jobs[entry.job].purpose == CANCEL:
         event = Event.CANCEL_MINED
     else:

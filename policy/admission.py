@@ -7,6 +7,7 @@ reason: an inert entry stands in the log and changes nothing.
 from dataclasses import replace
 
 from policy import entries as e
+from policy import fact_entries as f
 from policy.approval import approval_digest, verify_assertion
 from policy.counting import usage_without
 from policy.errors import ProtocolError
@@ -130,7 +131,7 @@ def admit_approval(state: State, entry: e.ApprovalEntry) -> tuple[State, bytes]:
     )
 
 
-def admit_observation(state: State, entry: e.ObservationEntry) -> tuple[State, bytes]:
+def admit_observation(state: State, entry: f.ObservationEntry) -> tuple[State, bytes]:
     """Close a request whose transaction settled. It gives back no limit and reopens nothing.
 
     The coordinator alone may say it, since it only makes later verdicts stricter.

@@ -5,7 +5,7 @@ from collections.abc import Collection, Iterable
 from policy.errors import MalformedError
 from policy.ids import EVM, family
 from policy.model import AMOUNT, VALUE, Key, Limit, Policy, Wallet
-from policy.rules import AtLeast, AtMost, When
+from policy.rules import ArgumentListed, ArgumentWithin, AtLeast, AtMost, When
 from policy.suites import CHAIN_SUITES, suite_named
 
 RESERVED_NAMES = ("no-rule-matches", "fee-ceiling", "error")
@@ -19,14 +19,14 @@ def check_references(policy: Policy) -> None:
         _check_limit(policy, f"limits[{index}]", limit)
 
 
-def known(path: str, names: str | tuple[str, ...] | None, defined: Collection[str], kind: str) -> None:
+def known(path: str, names: str | tuple[str, ...] | None, *, defined: Collection[str], kind: str) -> None:
     """Refuse a name that is not among ``defined``."""
     if isinstance(names, str):
         if names not in defined:
             raise MalformedError(f"{path}: unknown {kind} {names!r}")
         return
     for index, name in enumerate(names or ()):
-        known(f"{path}[{index}]", name, defined, kind)
+        known(f"{path}[{index}]", name, defined=defined, kind=kind)
 
 
 def distinct(items: Iterable[tuple[str, str]]) -> None:
@@ -40,19 +40,22 @@ def distinct(items: Iterable[tuple[str, str]]) -> None:
 
 def _check_definitions(policy: Policy) -> None:
     for name, chain in policy.chains.items():
-        known(f"chains.{name}.native", chain.native, policy.assets, "asset")
+        known(f"chains.{name}.native", chain.native, defined=policy.assets, kind="asset")
         native = policy.assets[chain.native]
         if not native.native or native.chain != name:
             raise MalformedError(f"chains.{name}.native: {chain.native!r} is not the native asset of {name}")
     for name, asset in policy.assets.items():
-        known(f"assets.{name}.chain", asset.chain, policy.chains, "chain")
+        known(f"assets.{name}.chain", asset.chain, defined=policy.chains, kind="chain")
         if asset.native and policy.chains[asset.chain].native != name:
             raise MalformedError(f"assets.{name}: {asset.chain} already has a native asset")
     for name, wallet in policy.wallets.items():
-        known(f"wallets.{name}.key", wallet.key, policy.keys, "key")
-        known(f"wallets.{name}.chain", wallet.chain, policy.chains, "chain")
+        known(f"wallets.{name}.key", wallet.key, defined=policy.keys, kind="key")
+        known(f"wallets.{name}.chain", wallet.chain, defined=policy.chains, kind="chain")
         _check_wallet_key(f"wallets.{name}", wallet, policy.keys[wallet.key])
     distinct((f"assets.{a.name}", f"{a.chain} {a.contract}") for a in policy.assets.values() if a.contract)
+    for name, contract in policy.contracts.items():
+        known(f"contracts.{name}.chain", contract.chain, defined=policy.chains, kind="chain")
+    distinct((f"contracts.{c.name}", f"{c.chain} {c.address}") for c in policy.contracts.values())
     # An account under two wallets would let whoever asks choose the laxer rules. What is signed for Solana
     # or Bitcoin does not name the network, so there an account is one on all networks.
     distinct(
@@ -94,19 +97,47 @@ def _check_conditions(policy: Policy) -> None:
 
 def check_when(policy: Policy, path: str, *, when: When) -> None:
     """Refuse conditions that name no part, or whose amounts have no unit."""
-    tiers = {wallet.tier for wallet in policy.wallets.values()}
+    tiers = _tiers(policy)
+    methods = {f"{one.name}.{name}" for one in policy.contracts.values() for name in one.methods}
     defined: dict[str, tuple[Collection[str], str]] = {
         "tiers": (tiers, "tier"),
         "destination_tiers": (tiers, "tier"),
         "wallets": (policy.wallets, "wallet"),
         "assets": (policy.assets, "asset"),
         "chains": (policy.chains, "chain"),
+        "contracts": (policy.contracts, "contract"),
+        "methods": (methods, "method"),
         "destinations": (policy.lists, "list"),
         "not_destinations": (policy.lists, "list"),
     }
     for name, (parts, kind) in defined.items():
-        known(f"{path}.{name}", when.names(name), parts, kind)
+        known(f"{path}.{name}", when.names(name), defined=parts, kind=kind)
+    _check_arguments(policy, path, when)
     _check_amounts(policy, path, when)
+
+
+def _check_arguments(policy: Policy, path: str, when: When) -> None:
+    """An argument is one of every method that is named, of a type that the condition can be about."""
+    for condition in when.conditions:
+        if not isinstance(condition, ArgumentWithin | ArgumentListed):
+            continue
+        named = when.names("methods")
+        if not named:
+            raise MalformedError(f"{path}.arguments: say under 'methods' whose arguments they are")
+        wanted = "uint" if isinstance(condition, ArgumentWithin) else "address"
+        for name in named:
+            method = policy.method_named(name)
+            kind = method.type_of(condition.argument) if method else None
+            if kind is None or not kind.startswith(wanted):
+                raise MalformedError(
+                    f"{path}.arguments: {name} has no {wanted} called {condition.argument!r}"
+                )
+        if isinstance(condition, ArgumentListed):
+            known(f"{path}.arguments", condition.lists, defined=policy.lists, kind="list")
+
+
+def _tiers(policy: Policy) -> frozenset[str]:
+    return frozenset(wallet.tier for wallet in policy.wallets.values())
 
 
 def _check_amounts(policy: Policy, path: str, when: When) -> None:
@@ -127,10 +158,10 @@ def _check_amounts(policy: Policy, path: str, when: When) -> None:
 
 
 def _check_limit(policy: Policy, path: str, limit: Limit) -> None:
-    known(f"{path}.asset", limit.asset, policy.assets, "asset")
-    known(f"{path}.assets", limit.assets, policy.assets, "asset")
-    known(f"{path}.wallets", limit.wallets, policy.wallets, "wallet")
-    known(f"{path}.tiers", limit.tiers, {wallet.tier for wallet in policy.wallets.values()}, "tier")
+    known(f"{path}.asset", limit.asset, defined=policy.assets, kind="asset")
+    known(f"{path}.assets", limit.assets, defined=policy.assets, kind="asset")
+    known(f"{path}.wallets", limit.wallets, defined=policy.wallets, kind="wallet")
+    known(f"{path}.tiers", limit.tiers, defined=_tiers(policy), kind="tier")
     if limit.measure == VALUE and policy.prices is None:
         raise MalformedError(f"{path}: a value needs its unit: say under 'prices' what it is worth in")
     if limit.measure == AMOUNT and limit.assets is not None:

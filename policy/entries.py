@@ -12,7 +12,17 @@ from typing import TypeAlias
 
 from policy.approval import Approval, Assertion, parse_approval, parse_assertion
 from policy.encoding import Json, canonical, parse_canonical, tagged_hash
-from policy.errors import MalformedError
+from policy.entry_fields import Signatures, raw_body, read_id, read_signatures
+from policy.fact_entries import (
+    ObservationEntry,
+    PriceEntry,
+    RejectEntry,
+    ScreeningEntry,
+    read_observation,
+    read_price,
+    read_reject,
+    read_screening,
+)
 from policy.fields import Fields
 from policy.ids import ID_BYTES
 from policy.intent import Request, parse_request
@@ -22,11 +32,9 @@ from policy.suites import SUITES
 ENTRY_BYTES_MAX = 65535
 TX_BYTES_MAX = 8 * 1024
 SIGNERS_MAX = 9
-SIGNATURES_MAX = 64
 JOB_SIGNATURES_MAX = 32
 SIGNATURE_BYTES_MAX = 65
 GENERATE, IMPORT, REFRESH, RESHARE = KEY_CHANGES = ("generate", "import", "refresh", "reshare")
-Signatures: TypeAlias = Mapping[str, bytes]
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,56 +117,6 @@ class BurnEntry:
     body: Json
     origin: str
     job: bytes
-    signatures: Signatures
-
-
-@dataclass(frozen=True, slots=True)
-class ObservationEntry:
-    body: Json
-    origin: str
-    request: bytes
-    job: bytes
-    tx_hash: bytes
-    block: int
-    success: bool
-    signatures: Signatures
-
-
-@dataclass(frozen=True, slots=True)
-class PriceEntry:
-    """What one whole ``asset`` is worth, in ``unit`` such as ``usd/8``, by those who watch markets."""
-
-    body: Json
-    origin: str
-    asset: str
-    unit: str
-    price: int
-    observed_ms: int
-    signatures: Signatures
-
-
-@dataclass(frozen=True, slots=True)
-class ScreeningEntry:
-    """What a screening found about a request: a ``result`` in the provider's words, and a ``risk`` to 100."""
-
-    body: Json
-    origin: str
-    request: bytes
-    result: str
-    risk: int
-    observed_ms: int
-    signatures: Signatures
-
-
-@dataclass(frozen=True, slots=True)
-class RejectEntry:
-    """One person's no to a request."""
-
-    body: Json
-    origin: str
-    request: bytes
-    by: str
-    reason: str
     signatures: Signatures
 
 
@@ -298,16 +256,6 @@ def signature_list(signatures: Signatures) -> list[Json]:
     return [{"name": name, "signature": signatures[name].hex()} for name in sorted(signatures)]
 
 
-def _read_signatures(fields: Fields) -> dict[str, bytes]:
-    pairs = fields.objects(
-        "signatures", lambda f: (f.name("name"), f.hex("signature", length=64)), count_max=SIGNATURES_MAX
-    )
-    signatures = dict(pairs)
-    if len(signatures) != len(pairs):
-        raise MalformedError("entry: one name signs twice")
-    return signatures
-
-
 def _read_claim(fields: Fields) -> Claim:
     verdict = fields.nested("verdict")
     claim = Claim(verdict.choice("outcome", "allow", "deny", "wait"), verdict.name("rule"))
@@ -315,27 +263,22 @@ def _read_claim(fields: Fields) -> Claim:
     return claim
 
 
-def _raw_body(fields: Fields) -> tuple[Json, Fields]:
-    body = fields.raw("body")
-    return body, Fields(body, "body")
-
-
 def _read_genesis(fields: Fields) -> GenesisEntry:
-    body, inner = _raw_body(fields)
+    body, inner = raw_body(fields)
     entry = GenesisEntry(
         body=body,
         origin=inner.origin("origin"),
         rules=inner.integer("rules", low=1),
         roster=inner.raw("roster"),
         policy=inner.raw("policy"),
-        signatures=_read_signatures(fields),
+        signatures=read_signatures(fields),
     )
     inner.done()
     return entry
 
 
 def _read_key(fields: Fields) -> KeyEntry:
-    body, inner = _raw_body(fields)
+    body, inner = raw_body(fields)
     suite = SUITES[inner.choice("suite", *SUITES)]
     entry = KeyEntry(
         body=body,
@@ -353,7 +296,7 @@ def _read_key(fields: Fields) -> KeyEntry:
             "public_shares", partial(_read_point, length=suite.point_bytes), count_max=SIGNERS_MAX
         ),
         transcript=inner.hex("transcript", length=ID_BYTES),
-        signatures=_read_signatures(fields),
+        signatures=read_signatures(fields),
     )
     inner.done()
     return entry
@@ -361,10 +304,6 @@ def _read_key(fields: Fields) -> KeyEntry:
 
 def _read_point(value: Json, *, length: int) -> bytes:
     return Fields({"point": value}, "public_shares").hex("point", length=length)
-
-
-def _read_id(value: Json) -> bytes:
-    return Fields({"id": value}, "ids").hex("id", length=ID_BYTES)
 
 
 def _read_request(fields: Fields) -> RequestEntry:
@@ -396,7 +335,7 @@ def _reserve_of(inner: Fields, claim: Claim) -> ReserveEntry:
         epoch=inner.integer("epoch", high=2**31),
         paths=inner.texts("paths", length_max=128, count_max=JOB_SIGNATURES_MAX),
         signers=inner.names("signers", count_min=2, count_max=SIGNERS_MAX),
-        presignatures=inner.items("presignatures", _read_id, count_max=JOB_SIGNATURES_MAX),
+        presignatures=inner.items("presignatures", read_id, count_max=JOB_SIGNATURES_MAX),
         claim=claim,
     )
     inner.done()
@@ -415,77 +354,16 @@ def _read_signature(fields: Fields) -> SignatureEntry:
 
 
 def _read_burn(fields: Fields) -> BurnEntry:
-    body, inner = _raw_body(fields)
+    body, inner = raw_body(fields)
     entry = BurnEntry(
-        body, inner.origin("origin"), inner.hex("job", length=ID_BYTES), _read_signatures(fields)
-    )
-    inner.done()
-    return entry
-
-
-def _read_observation(fields: Fields) -> ObservationEntry:
-    body, inner = _raw_body(fields)
-    inner.choice("fact", "settled")
-    entry = ObservationEntry(
-        body=body,
-        origin=inner.origin("origin"),
-        request=inner.hex("request", length=ID_BYTES),
-        job=inner.hex("job", length=ID_BYTES),
-        tx_hash=inner.hex("tx_hash", length=ID_BYTES),
-        block=inner.integer("block"),
-        success=inner.boolean("success"),
-        signatures=_read_signatures(fields),
-    )
-    inner.done()
-    return entry
-
-
-def _read_price(fields: Fields) -> PriceEntry:
-    body, inner = _raw_body(fields)
-    entry = PriceEntry(
-        body=body,
-        origin=inner.origin("origin"),
-        asset=inner.name("asset"),
-        unit=inner.text("unit", length_max=70),
-        price=inner.amount("price", low=1),
-        observed_ms=inner.integer("observed_ms"),
-        signatures=_read_signatures(fields),
-    )
-    inner.done()
-    return entry
-
-
-def _read_screening(fields: Fields) -> ScreeningEntry:
-    body, inner = _raw_body(fields)
-    entry = ScreeningEntry(
-        body=body,
-        origin=inner.origin("origin"),
-        request=inner.hex("request", length=ID_BYTES),
-        result=inner.name("result"),
-        risk=inner.integer("risk", high=100),
-        observed_ms=inner.integer("observed_ms"),
-        signatures=_read_signatures(fields),
-    )
-    inner.done()
-    return entry
-
-
-def _read_reject(fields: Fields) -> RejectEntry:
-    body, inner = _raw_body(fields)
-    entry = RejectEntry(
-        body=body,
-        origin=inner.origin("origin"),
-        request=inner.hex("request", length=ID_BYTES),
-        by=inner.name("by"),
-        reason=inner.text("reason", length_max=300),
-        signatures=_read_signatures(fields),
+        body, inner.origin("origin"), inner.hex("job", length=ID_BYTES), read_signatures(fields)
     )
     inner.done()
     return entry
 
 
 def _read_ban(fields: Fields) -> BanEntry:
-    body, inner = _raw_body(fields)
+    body, inner = raw_body(fields)
     entry = BanEntry(
         body=body,
         origin=inner.origin("origin"),
@@ -494,21 +372,21 @@ def _read_ban(fields: Fields) -> BanEntry:
         by=inner.name("by"),
         against=inner.name("against"),
         reason=inner.text("reason", length_max=300),
-        signatures=_read_signatures(fields),
+        signatures=read_signatures(fields),
     )
     inner.done()
     return entry
 
 
 def _read_shred(fields: Fields) -> ShredEntry:
-    body, inner = _raw_body(fields)
+    body, inner = raw_body(fields)
     entry = ShredEntry(
         body=body,
         origin=inner.origin("origin"),
         key=inner.name("key"),
         epoch=inner.integer("epoch", high=2**31),
         by=inner.name("by"),
-        signatures=_read_signatures(fields),
+        signatures=read_signatures(fields),
     )
     inner.done()
     return entry
@@ -516,47 +394,45 @@ def _read_shred(fields: Fields) -> ShredEntry:
 
 def _read_change(kind: str) -> Callable[[Fields], ChangeEntry]:
     def read(fields: Fields) -> ChangeEntry:
-        body, inner = _raw_body(fields)
+        body, inner = raw_body(fields)
         origin, document = inner.origin("origin"), inner.raw(kind)
         previous = inner.hex("previous", length=ID_BYTES)
         inner.done()
-        return ChangeEntry(kind, body, origin, document, previous, _read_signatures(fields))
+        return ChangeEntry(kind, body, origin, document, previous, read_signatures(fields))
 
     return read
 
 
 def _read_order(kind: str) -> Callable[[Fields], OrderEntry]:
     def read(fields: Fields) -> OrderEntry:
-        body, inner = _raw_body(fields)
+        body, inner = raw_body(fields)
         origin, target = inner.origin("origin"), inner.hex("target", length=ID_BYTES)
         inner.text("reason", length_max=300)
         inner.done()
-        return OrderEntry(kind, body, origin, target, _read_signatures(fields))
+        return OrderEntry(kind, body, origin, target, read_signatures(fields))
 
     return read
 
 
 def _read_version(fields: Fields) -> VersionEntry:
-    body, inner = _raw_body(fields)
-    entry = VersionEntry(
-        body, inner.origin("origin"), inner.integer("rules", low=1), _read_signatures(fields)
-    )
+    body, inner = raw_body(fields)
+    entry = VersionEntry(body, inner.origin("origin"), inner.integer("rules", low=1), read_signatures(fields))
     inner.done()
     return entry
 
 
 def _read_fork(fields: Fields) -> ForkEntry:
-    body, inner = _raw_body(fields)
+    body, inner = raw_body(fields)
     burns = fields.objects(
-        "burns", lambda f: (f.hex("job", length=ID_BYTES), _read_signatures(f)), count_max=64
+        "burns", lambda f: (f.hex("job", length=ID_BYTES), read_signatures(f)), count_max=64
     )
     entry = ForkEntry(
         body=body,
         origin=inner.origin("origin"),
         size=inner.integer("size"),
         root=inner.hex("root", length=ID_BYTES),
-        abandoned=inner.items("abandoned", _read_id, count_max=64),
-        signatures=_read_signatures(fields),
+        abandoned=inner.items("abandoned", read_id, count_max=64),
+        signatures=read_signatures(fields),
         burns=dict(burns),
     )
     inner.done()
@@ -571,10 +447,10 @@ _READERS: dict[str, Callable[[Fields], Entry]] = {
     "reserve": _read_reserve,
     "signature": _read_signature,
     "burn": _read_burn,
-    "observation": _read_observation,
-    "price": _read_price,
-    "screening": _read_screening,
-    "reject": _read_reject,
+    "observation": read_observation,
+    "price": read_price,
+    "screening": read_screening,
+    "reject": read_reject,
     "ban": _read_ban,
     "shred": _read_shred,
     "policy": _read_change("policy"),

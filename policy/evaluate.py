@@ -2,14 +2,16 @@
 
 The order, which is part of what a policy means:
 
-1. a forbid whose conditions hold, or cannot be told, denies, and nothing overrides it;
+1. a forbid whose conditions hold denies, and nothing overrides it;
 2. a fee above the request's or the chain's ceiling denies;
-3. the first rule whose conditions hold decides; if none does, that is a denial. A rule whose conditions
-   cannot be told denies, unless it would allow at once: then it is passed over, as later ones are no laxer;
-4. a limit that the job would exceed, or that cannot be told, denies, naming the limit;
+3. the first rule whose conditions hold decides; if none does, that is a denial;
+4. a limit that the job would exceed denies, naming the limit;
 5. the rule's approvals are counted, and then its delay: until both are there the verdict is to wait.
 
-What is unknown, inconsistent or raises an error denies. Only ``Outcome.ALLOW`` allows.
+Where conditions or a limit cannot be told, because nobody has stated a fact or too long ago, the verdict is
+to wait for it; but a rule that would allow at once is passed over then, as no later one is laxer. So a fact
+that is not there never allows what some value of it would not. What is inconsistent or raises an error
+denies. Only ``Outcome.ALLOW`` allows.
 """
 
 from collections.abc import Mapping
@@ -19,8 +21,8 @@ from typing import NamedTuple, assert_never
 
 from policy.encoding import Json
 from policy.limits import first_excess
-from policy.model import Allow, Approve, Deny, Policy, Requirement, Rule
-from policy.rules import KINDS, Facts, Given, Usage
+from policy.model import Allow, Approve, Deny, Forbid, Policy, Requirement, Rule
+from policy.rules import CALL, KINDS, Facts, Given, Usage
 
 __all__ = ["Facts", "Given", "Missing", "Outcome", "Usage", "Verdict", "evaluate"]
 
@@ -46,8 +48,8 @@ class Missing(NamedTuple):
 class Verdict:
     """The answer, the name of the rule that gave it, and why, for the requester to read.
 
-    A verdict to wait names what is ``missing``, or, when nothing is, ``not_before_ms``: the log's time from
-    which it allows.
+    A verdict to wait names what is ``missing``, or ``not_before_ms``, the log's time from which it allows;
+    with neither it waits for a fact that the reason names.
     """
 
     outcome: Outcome
@@ -74,9 +76,11 @@ def _evaluate(policy: Policy, facts: Facts) -> Verdict:
     if problem:
         return Verdict(Outcome.DENY, "error", problem)
     for forbid in policy.forbids:
-        if forbid.when.holds(facts, policy.lists) is not False:
-            reason = forbid.when.unmet(facts, policy.lists)
-            return Verdict(Outcome.DENY, forbid.name, f"forbidden by {forbid.name!r}{_untold(reason)}")
+        found = forbid.when.holds(facts, policy.lists)
+        if found:
+            return Verdict(Outcome.DENY, forbid.name, f"forbidden by {forbid.name!r}")
+        if found is None:
+            return _untold(policy, facts, forbid)
     if reason := _fee_excess(policy, facts):
         return Verdict(Outcome.DENY, "fee-ceiling", reason)
     for rule in policy.rules:
@@ -84,13 +88,13 @@ def _evaluate(policy: Policy, facts: Facts) -> Verdict:
         if found:
             return _decide(policy, facts, rule=rule)
         if found is None and rule.then != Allow():
-            reason = rule.when.unmet(facts, policy.lists)
-            return Verdict(Outcome.DENY, rule.name, f"denied at {rule.name!r}{_untold(reason)}")
+            return _untold(policy, facts, rule)
     return Verdict(Outcome.DENY, "no-rule-matches", "no rule matches, and no rule means no")
 
 
-def _untold(reason: str) -> str:
-    return f", as its conditions cannot be told: {reason}" if reason else ""
+def _untold(policy: Policy, facts: Facts, part: Forbid | Rule) -> Verdict:
+    reason = f"whether {part.name!r} applies cannot be told: {part.when.unmet(facts, policy.lists)}"
+    return Verdict(Outcome.WAIT, part.name, reason)
 
 
 def _problem(policy: Policy, facts: Facts) -> str:
@@ -104,12 +108,16 @@ def _problem(policy: Policy, facts: Facts) -> str:
         return f"the policy has no asset {facts.asset!r} on {facts.chain}"
     if facts.kind not in KINDS:
         return f"kind is {facts.kind!r}, not one of {', '.join(KINDS)}"
+    if facts.kind == CALL and (not facts.method or not asset.native):
+        return (
+            f"the policy has no method of {facts.destination} with this calldata, or the asset is not native"
+        )
     return _bad_number(facts)
 
 
 def _bad_number(facts: Facts) -> str:
     for name, value, low in (
-        ("amount", facts.amount, 1),
+        ("amount", facts.amount, 0 if facts.kind == CALL else 1),
         ("total", facts.total, facts.amount),
         ("fee_max", facts.fee_max, 0),
         ("fee_ceiling", facts.fee_ceiling, 0),
@@ -138,7 +146,7 @@ def _decide(policy: Policy, facts: Facts, *, rule: Rule) -> Verdict:
     if isinstance(then, Deny):
         return Verdict(Outcome.DENY, rule.name, f"denied by {rule.name!r}")
     if excess := first_excess(policy, facts):
-        return Verdict(Outcome.DENY, excess.limit, excess.reason)
+        return Verdict(Outcome.DENY if excess.told else Outcome.WAIT, excess.limit, excess.reason)
     match then:
         case Allow():
             verdict = Verdict(Outcome.ALLOW, rule.name, f"allowed by {rule.name!r}")

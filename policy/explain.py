@@ -37,7 +37,7 @@ def receipt(policy: Policy, facts: Facts, *, verdict: Verdict, policy_hash: byte
             {
                 "limit": limit.name,
                 "scope": key,
-                "used": str(used(facts, limit.name, key)),
+                "used": str(used(facts, limit.name, key=key)),
                 "asked": "unknown" if amount is None else str(amount),
                 "maximum": str(limit.maximum),
                 "unit": unit(policy, limit),
@@ -73,6 +73,9 @@ def inputs(facts: Facts) -> dict[str, Json]:
         "since_ms": facts.since_ms,
         "time_ms": facts.time_ms,
     }
+    if facts.method:
+        found |= {"contract": facts.contract, "method": facts.method}
+        found["arguments"] = {name: str(value) for name, value in facts.arguments.items()}
     if facts.value is not None:
         found["value"] = str(facts.value)
     if facts.risk is not None:

@@ -11,6 +11,7 @@ from typing import assert_never
 
 from policy import admission as a
 from policy import entries as e
+from policy import fact_entries as f
 from policy import governance as g
 from policy import keys as k
 from policy import reservations as r
@@ -125,13 +126,13 @@ def _apply(state: State, timed: e.TimedEntry, data: bytes) -> tuple[State, Outco
             state, subject = r.admit_signature(state, entry)
         case e.BurnEntry():
             state, subject = r.admit_burn(state, entry)
-        case e.ObservationEntry():
+        case f.ObservationEntry():
             state, subject = a.admit_observation(state, entry)
-        case e.PriceEntry():
+        case f.PriceEntry():
             state, subject = t.admit_price(state, entry)
-        case e.ScreeningEntry():
+        case f.ScreeningEntry():
             state, subject = t.admit_screening(state, entry)
-        case e.RejectEntry():
+        case f.RejectEntry():
             state, subject = t.admit_reject(state, entry)
         case e.BanEntry():
             state, subject = k.admit_ban(state, entry)

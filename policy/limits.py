@@ -3,7 +3,7 @@
 from typing import NamedTuple
 
 from policy.model import COUNT, VALUE, Limit, Policy
-from policy.rules import Facts
+from policy.rules import CANCELLATION, Facts
 
 
 class LimitScope(NamedTuple):
@@ -18,17 +18,17 @@ class LimitScope(NamedTuple):
 
 
 class Excess(NamedTuple):
-    """A limit that a job would exceed, and the numbers in words."""
+    """A limit that a job would exceed, or, unless ``told``, may exceed; and the numbers in words."""
 
     limit: str
     reason: str
+    told: bool
 
 
 def limit_scopes(policy: Policy, facts: Facts) -> tuple[LimitScope, ...]:
     """The limits a job counts into.
 
-    Its amount counts on its asset and its greatest fee on the native asset; a cancellation, which has no
-    amount, is no payment to be counted.
+    Its amount counts on its asset and its greatest fee on the native asset; a cancellation is no payment.
     """
     native = policy.chains[facts.chain].native
     added: dict[str | None, int] = {facts.asset: facts.amount}
@@ -40,7 +40,7 @@ def limit_scopes(policy: Policy, facts: Facts) -> tuple[LimitScope, ...]:
         if limit.measure == VALUE:
             scopes.append(LimitScope(limit, _scope_key(limit, facts), facts.value))
         elif limit.measure == COUNT:
-            if facts.amount:
+            if facts.kind != CANCELLATION:
                 scopes.append(LimitScope(limit, _scope_key(limit, facts), 1))
         elif limit.asset in added:
             scopes.append(LimitScope(limit, _scope_key(limit, facts), added[limit.asset]))
@@ -48,22 +48,23 @@ def limit_scopes(policy: Policy, facts: Facts) -> tuple[LimitScope, ...]:
 
 
 def first_excess(policy: Policy, facts: Facts) -> Excess | None:
-    """The first limit this job would exceed; one that cannot be told counts as exceeded."""
+    """The first limit this job would exceed, else the first that cannot be told."""
+    untold: Excess | None = None
     for limit, key, amount in limit_scopes(policy, facts):
         of_scope = f" for {key}" if key else ""
         if amount is None:
-            return Excess(
-                limit.name,
-                f"limit {limit.name!r}{of_scope}: no price of {facts.asset} or of the fee is new enough",
-            )
-        already = used(facts, limit.name, key)
+            reason = f"limit {limit.name!r}{of_scope}: no price of {facts.asset} or of the fee is new enough"
+            untold = untold or Excess(limit.name, reason, told=False)
+            continue
+        already = used(facts, limit.name, key=key)
         if already + amount > limit.maximum:
             return Excess(
                 limit.name,
                 f"limit {limit.name!r}{of_scope}: {already} used and {amount} asked is above "
                 f"{limit.maximum} {unit(policy, limit)} in {limit.window_ms} ms",
+                told=True,
             )
-    return None
+    return untold
 
 
 def unit(policy: Policy, limit: Limit) -> str:
@@ -84,7 +85,7 @@ def _applies(limit: Limit, facts: Facts) -> bool:
     )
 
 
-def used(facts: Facts, limit: str, key: str) -> int:
+def used(facts: Facts, limit: str, *, key: str) -> int:
     """What others have used of a limit. Raises ``ValueError`` when that is no integer from 0."""
     usage = facts.usage
     found = usage(limit, key) if callable(usage) else usage.get((limit, key), 0)

@@ -172,7 +172,8 @@ class State:
     ``changes`` are the bodies of all policies and rosters ever taken in: none is taken in twice.
     ``identities`` are the keys of all cosigners there ever were, by name. ``owned`` are the accounts of the
     policy's wallets, each with its wallet; ``paid`` the destinations of signed payments, by their first
-    request; ``prices`` what observers stated, by asset, oldest first. ``freeze`` is the id of the
+    request; ``prices`` what observers stated, by asset, oldest first,
+    ``statements`` how many of prices and screenings there were. ``freeze`` is the id of the
     latest freeze, which an unfreeze must name.
     """
 
@@ -198,6 +199,7 @@ class State:
     owned: Map[tuple[str, str], str] = field(default_factory=Map)
     paid: Map[tuple[str, str], bytes] = field(default_factory=Map)
     prices: Map[str, tuple[PricePoint, ...]] = field(default_factory=Map)
+    statements: int = 0
     requests: Map[bytes, RequestState] = field(default_factory=Map)
     idempotency: Map[tuple[str, str], bytes] = field(default_factory=Map)
     approval_ids: Map[bytes, bytes] = field(default_factory=Map)

@@ -7,15 +7,15 @@ no takes one signature, since it only makes an answer stricter.
 from collections.abc import Mapping
 from dataclasses import replace
 
-from policy import entries as e
+from policy import fact_entries as f
 from policy.admission import Inert, check_origin
 from policy.encoding import Json
 from policy.facts import add_price
-from policy.roster import verified_signers
+from policy.roster import Roster, verified_signers
 from policy.state import JobStatus, PricePoint, Screening, State
 
 
-def admit_price(state: State, entry: e.PriceEntry) -> tuple[State, bytes]:
+def admit_price(state: State, entry: f.PriceEntry) -> tuple[State, bytes]:
     """Take in what one whole asset is worth; statements of one asset come in order of their time."""
     check_origin(state, entry.origin)
     prices = state.policy.prices
@@ -28,10 +28,11 @@ def admit_price(state: State, entry: e.PriceEntry) -> tuple[State, bytes]:
         raise Inert("the price is not newer than the last one, or of a time to come")
     _check_observers(state, "price", entry.body, entry.signatures)
     points = add_price(points, PricePoint(entry.observed_ms, entry.price))
-    return replace(state, prices=state.prices.set(entry.asset, points)), entry.asset.encode()
+    prices_now = state.prices.set(entry.asset, points)
+    return replace(state, prices=prices_now, statements=state.statements + 1), entry.asset.encode()
 
 
-def admit_screening(state: State, entry: e.ScreeningEntry) -> tuple[State, bytes]:
+def admit_screening(state: State, entry: f.ScreeningEntry) -> tuple[State, bytes]:
     """Take in what a screening of an open request found; the newest statement counts."""
     check_origin(state, entry.origin)
     request = state.requests.get(entry.request)
@@ -42,10 +43,11 @@ def admit_screening(state: State, entry: e.ScreeningEntry) -> tuple[State, bytes
         raise Inert("the screening is not newer than the last one, or of a time to come")
     _check_observers(state, "screening", entry.body, entry.signatures)
     screened = replace(request, screening=Screening(entry.result, entry.risk, entry.observed_ms))
-    return replace(state, requests=state.requests.set(entry.request, screened)), entry.request
+    requests = state.requests.set(entry.request, screened)
+    return replace(state, requests=requests, statements=state.statements + 1), entry.request
 
 
-def admit_reject(state: State, entry: e.RejectEntry) -> tuple[State, bytes]:
+def admit_reject(state: State, entry: f.RejectEntry) -> tuple[State, bytes]:
     """Stop a request for good, by one operator or administrator, or by the initiator itself.
 
     It comes too late for a payment that is signed. One that is reserved is not signed any more.
@@ -56,9 +58,7 @@ def admit_reject(state: State, entry: e.RejectEntry) -> tuple[State, bytes]:
         raise Inert("the rejected request is not open")
     if any(job.status is JobStatus.SIGNED for job in state.live_jobs(entry.request)):
         raise Inert("the request is signed already: it may be under way")
-    roster = state.roster
-    stranger = entry.by in roster.initiators and entry.by != request.request.initiator
-    key = None if stranger else roster.key_of(entry.by)
+    key = _rejecting_key(state.roster, entry.by, initiator=request.request.initiator)
     if key is None:
         raise Inert(f"{entry.by} is no operator or administrator, and not the initiator")
     signers = verified_signers("reject", entry.body, signatures=entry.signatures, keys={entry.by: key})
@@ -66,6 +66,14 @@ def admit_reject(state: State, entry: e.RejectEntry) -> tuple[State, bytes]:
         raise Inert(f"the rejection is not signed by {entry.by}")
     rejected = replace(request, rejected_by=entry.by, approvals=())
     return replace(state, requests=state.requests.set(entry.request, rejected)), entry.request
+
+
+def _rejecting_key(roster: Roster, by: str, *, initiator: str) -> bytes | None:
+    if by in roster.operators:
+        return roster.operators[by].key
+    if by == initiator and by in roster.initiators:
+        return roster.initiators[by].key
+    return roster.administrators.get(by)
 
 
 def _check_observers(state: State, tag: str, body: Json, signatures: Mapping[str, bytes]) -> None:

@@ -12,6 +12,7 @@ from cli.results import Misuse
 from policy import entries as e
 from policy.document import parse_policy
 from policy.encoding import INTEGER_MAX, Json, document_hash, parse_canonical
+from policy.entry_fields import read_signatures
 from policy.errors import CallerError, MalformedError, OperationalError
 from policy.fields import Fields
 from policy.governance import change_hash
@@ -99,13 +100,11 @@ def parse_change(data: bytes) -> Change:
     """Read a change. Raises ``MalformedError``."""
     fields = Fields(parse_canonical(data, bytes_max=FILE_BYTES_MAX), "change")
     kind, body = fields.choice("kind", *KINDS), fields.raw("body")
-    pairs = fields.objects(
-        "signatures", lambda f: (f.name("name"), f.hex("signature", length=64)), count_max=e.SIGNATURES_MAX
-    )
+    signatures = read_signatures(fields)
     burns = fields.raw("burns") if kind == "fork" else ""
     replaces = fields.raw("replaces") if fields.has("replaces") else ""
     fields.done()
-    return make_change(kind, body, signatures=dict(pairs), burns=burns, replaces=replaces)
+    return make_change(kind, body, signatures=signatures, burns=burns, replaces=replaces)
 
 
 def reason_of(text: str) -> str:

@@ -52,6 +52,7 @@ NODES = ("node-a", "node-b", "node-c")
 COSIGNERS = (*NODES, "witness-a")
 ADMINISTRATORS = ("admin-a", "admin-b", "admin-c")
 OPERATORS = ("olga", "peter", "quinn")
+OBSERVERS = ("ticker-a", "ticker-b")
 CUSTOMER, STRANGER = "0x" + "ab" * 20, "0x" + "ef" * 20
 Q = 0xFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFEBAAEDCE6AF48A03BBFD25E8CD0364141
 FEES = Fees(fee_per_gas=2_000_000_000, priority_per_gas=1_000_000_000, gas=21_000)
@@ -104,7 +105,7 @@ def roster(operators: tuple[str, ...]) -> dict[str, Json]:
         },
         "initiators": [{"name": "shop", "key": public("shop").hex(), "people": ["olga"]}],
         "operators": [operator(name) for name in operators],
-        "observers": [],
+        "observers": [{"name": name, "key": public(name).hex()} for name in OBSERVERS],
         "policy_delay_ms": HOUR_MS,
     }
 
@@ -136,7 +137,8 @@ def policy(daily: int) -> dict[str, Json]:
         "assets": {"eth": {"chain": CHAIN, "kind": "native", "decimals": 18}},
         "keys": {"hot": {"suite": "dkls23-secp256k1", "min_signers": 2, "participants": list(NODES)}},
         "wallets": {"hot": {"tier": "hot", "key": "hot", "chain": CHAIN, "paths": ["m/0/0", "m/0/1"]}},
-        "lists": {"customers": [CUSTOMER]},
+        "lists": {"customers": [{"address": CUSTOMER, "label": "the shop's account at an exchange"}]},
+        "prices": {"unit": "usd", "decimals": 8, "max_age_ms": HOUR_MS},
         "forbids": [],
         "rules": [
             {
@@ -350,6 +352,34 @@ def review(log: Log) -> bytes:
     return request
 
 
+def state_facts(log: Log) -> None:
+    """What observers say of a price and of a request, and an operator's no to it."""
+    price: Json = {
+        "origin": ORIGIN,
+        "asset": "eth",
+        "unit": "usd/8",
+        "price": str(2_500 * 10**8),
+        "observed_ms": log.time_ms,
+    }
+    log.write("price", "price", price, signatures=signed("price", price, *OBSERVERS))
+    request = log.request("request-rejected", 3 * 10**18, CUSTOMER)
+    screening: Json = {
+        "origin": ORIGIN,
+        "request": request.hex(),
+        "result": "review",
+        "risk": 70,
+        "observed_ms": log.time_ms,
+    }
+    log.write("screening", "screening", screening, signatures=signed("screening", screening, *OBSERVERS))
+    reject: Json = {
+        "origin": ORIGIN,
+        "request": request.hex(),
+        "by": "quinn",
+        "reason": "the customer did not confirm it by telephone",
+    }
+    log.write("reject", "reject", reject, signatures=signed("reject", reject, "quinn"))
+
+
 def govern(log: Log) -> None:
     """A ban, and changes of the rules."""
     ban: Json = {
@@ -415,6 +445,7 @@ def write_log() -> Log:
     found(log)
     pay(log)
     request = review(log)
+    state_facts(log)
     govern(log)
     end(log, request)
     return log

@@ -415,6 +415,37 @@ class Book:
         self.sign(job)
         return job
 
+    # What people and observers state.
+
+    def reject(self, request: bytes, *, by: str, signer: str = "") -> Outcome:
+        """Log somebody's no."""
+        body: Json = {"origin": ORIGIN, "request": request.hex(), "by": by, "reason": "a test"}
+        return self.write("reject", body, signatures=signatures("reject", body, [signer or by]))
+
+    def price(self, price: int, *, by: Iterable[str] = OBSERVERS, **changed: Any) -> Outcome:
+        """Log what one whole eth is worth, in dollars of two places."""
+        body: dict[str, Json] = {
+            "origin": ORIGIN,
+            "asset": "eth",
+            "unit": "usd/2",
+            "price": str(price),
+            "observed_ms": self.now_ms,
+            **changed,
+        }
+        return self.write("price", body, signatures=signatures("price", body, by))
+
+    def screen(self, request: bytes, *, by: Iterable[str] = OBSERVERS, **changed: Any) -> Outcome:
+        """Log what a screening of a request found."""
+        body: dict[str, Json] = {
+            "origin": ORIGIN,
+            "request": request.hex(),
+            "result": "clear",
+            "risk": 10,
+            "observed_ms": self.now_ms,
+            **changed,
+        }
+        return self.write("screening", body, signatures=signatures("screening", body, by))
+
     # What governs.
 
     def ban(self, by: str, against: str, *, signer: str = "") -> Outcome:

@@ -1,0 +1,145 @@
+"""Delays, rejections, prices and screenings through a running coordinator."""
+
+from pathlib import Path
+
+import pytest
+
+from custody.api.errors import CallRefused
+from custody.enacting import Signed
+from policy.encoding import Json, canonical, statement
+from policy.entries import signature_list
+from tests.unit.custody_cluster import (
+    ETHER,
+    ORIGIN,
+    identity,
+    make_request,
+    policy_document,
+    public,
+    roster_document,
+)
+from tests.unit.custody_house import Clock, House, Running, until
+
+OBSERVERS = ("watch-a", "watch-b")
+PRICES: Json = {"unit": "usd", "decimals": 2, "max_age_ms": 3_600_000}
+
+
+def rule(outcome: dict[str, Json], **when: Json) -> dict[str, Json]:
+    return {"name": "only", "when": {**when}, "then": {**outcome}}
+
+
+def house_with(folder: Path, *rules: Json, **changed: Json) -> House:
+    observers: list[Json] = [{"name": name, "key": public(name).hex()} for name in OBSERVERS]
+    policy: dict[str, Json] = {**policy_document(), "rules": list(rules), **changed}
+    return House(folder, policy=policy, roster=roster_document(observers=observers))
+
+
+async def submit(running: Running, house: House, name: str) -> bytes:
+    _, body, signature = make_request(name, amount=ETHER, now_ms=house.now_ms())
+    return (await running.service.submit(body, signature)).request
+
+
+def signed(kind: str, body: dict[str, Json], *names: str) -> Signed:
+    message = statement(kind, body)
+    signatures = signature_list({name: identity(name).sign(message) for name in names})
+    return Signed(kind, canonical(body), canonical({"signatures": signatures}))
+
+
+def no_to(request: bytes, by: str) -> Signed:
+    return signed("reject", {"origin": ORIGIN, "request": request.hex(), "by": by, "reason": "a test"}, by)
+
+
+async def test_a_delayed_payment_settles_when_its_time_has_come(tmp_path: Path) -> None:
+    house = house_with(tmp_path, rule({"outcome": "allow", "delay_ms": 60_000}))
+    clock = house.now_ms = Clock()
+    async with house.with_key() as running:
+        request = await submit(running, house, "slow")
+        waiting = await running.until(request, "ready")
+        assert waiting.rule == "only"
+
+        clock.ahead_ms = 60_001
+        running.parts.duties.look_again()
+        settled = await running.until(request, "settled", timeout_s=10)
+
+    assert settled.tx_hash
+
+
+async def test_a_no_within_the_delay_stops_the_payment(tmp_path: Path) -> None:
+    house = house_with(tmp_path, rule({"outcome": "allow", "delay_ms": 60_000}))
+    clock = house.now_ms = Clock()
+    async with house.with_key() as running:
+        request = await submit(running, house, "slow")
+        await running.until(request, "ready")
+        await running.service.enact("otto", no_to(request, "otto"))
+        await running.service.enact("otto", no_to(request, "otto"))  # a lost answer: the same again
+        denied = await running.until(request, "denied")
+        clock.ahead_ms = 120_000
+        other = await submit(running, house, "other")
+        await running.until(other, "ready")
+        clock.ahead_ms = 240_000
+        running.parts.duties.look_again()
+        await running.until(other, "settled", timeout_s=10)
+
+        assert "rejected by otto: a test" in denied.error
+        assert (await running.service.get(request)).state == "denied"
+
+
+@pytest.mark.parametrize("by", ["desk", "watch-a"])
+async def test_a_no_of_somebody_else_is_refused_and_not_logged(tmp_path: Path, by: str) -> None:
+    house = house_with(tmp_path, rule({"outcome": "allow", "delay_ms": 60_000}))
+    async with house.with_key() as running:
+        request = await submit(running, house, "slow")
+        await running.until(request, "ready")
+        size = running.parts.sequencer.state.size
+
+        with pytest.raises(CallRefused, match="no operator or administrator, and not the initiator"):
+            await running.service.enact(by, no_to(request, by))
+
+        assert running.parts.sequencer.state.size == size
+
+
+async def test_a_request_waits_for_its_screening_and_is_paid_after_it(tmp_path: Path) -> None:
+    house = house_with(
+        tmp_path,
+        rule({"outcome": "allow"}, screenings=["clear"]),
+        {
+            "name": "rest",
+            "when": {"risk_min": 0},
+            "then": {"outcome": "deny"},
+        },
+    )
+    async with house.with_key() as running:
+        request = await submit(running, house, "screened")
+        await running.until(request, "waiting")
+        body: dict[str, Json] = {
+            "origin": ORIGIN,
+            "request": request.hex(),
+            "result": "clear",
+            "risk": 3,
+            "observed_ms": running.parts.sequencer.state.time_ms,
+        }
+        with pytest.raises(CallRefused, match="need 2 observers, got 1"):
+            await running.service.enact("watch-a", signed("screening", body, "watch-a"))
+        await running.service.enact("watch-a", signed("screening", body, *OBSERVERS))
+        settled = await running.until(request, "settled", timeout_s=10)
+
+    assert settled.tx_hash
+
+
+async def test_a_value_limit_waits_for_a_price(tmp_path: Path) -> None:
+    limit: Json = {"name": "worth", "window_ms": 86_400_000, "per": [], "value_max": "100000000"}
+    house = house_with(tmp_path, rule({"outcome": "allow"}), prices=PRICES, limits=[limit])
+    async with house.with_key() as running:
+        request = await submit(running, house, "priced")
+        await until(lambda: request in running.parts.sequencer.state.requests)
+        body: dict[str, Json] = {
+            "origin": ORIGIN,
+            "asset": "eth",
+            "unit": "usd/2",
+            "price": "250000",
+            "observed_ms": running.parts.sequencer.state.time_ms,
+        }
+        await running.service.enact("watch-b", signed("price", body, *OBSERVERS))
+        await running.until(request, "settled", timeout_s=10)
+        used = running.parts.sequencer.state.windows["worth", ""].total
+
+    assert used == 250_000 + 6  # an ether, and a fee of 21,000 gas at 1 gwei, rounded up
