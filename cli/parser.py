@@ -128,7 +128,7 @@ def _add_genesis(commands: Commands) -> None:
         example="quorumkeep genesis draft --dir treasury --policy policy.json --w 3 --f 1 --quorum 2",
     )
     needs_dir(draft)
-    draft.add_argument("--policy", required=True, help="the policy document")
+    draft.add_argument("--policy", required=True, help="the policy, in YAML or canonical JSON")
     draft.add_argument("--w", required=True, type=int, help="how many cosignatures bind a checkpoint")
     draft.add_argument("--f", required=True, type=int, help="how many cosigners may be corrupt")
     draft.add_argument("--quorum", required=True, type=int, help="how many administrators a change needs")

@@ -423,6 +423,8 @@ def read_maximum(fields: Fields, asset: str | None) -> tuple[str, int]:
 
 def _names(fields: Fields, name: str) -> tuple[str, ...]:
     """Names to be among; an empty list would match nothing and is refused."""
+    if name == "chains":
+        return fields.words(name, CHAIN, expected="a chain such as 'evm:1'", count_max=NAMES_MAX)
     return fields.names(name, count_min=1, count_max=NAMES_MAX)
 
 

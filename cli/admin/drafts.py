@@ -12,9 +12,9 @@ from cli.admin.change_file import Change, make_change, reason_of
 from cli.admin.rosters import changed_roster
 from cli.admin.sentences import sentences
 from cli.connection import caller, load_connection
-from cli.files import read_document
+from cli.policies.reading import read_policy
 from cli.results import Misuse, Result
-from policy.document import normalise_document, parse_policy
+from policy.document import parse_policy
 from policy.encoding import Json, document_hash
 from policy.errors import CallerError, MalformedError, OperationalError
 from policy.governance import check_coherent
@@ -41,7 +41,7 @@ def policy(arguments: Namespace) -> Result:
     with asking(arguments) as (client, origin):
         status = client.status()
         old, roster = in_force(client, status, kind="policy"), in_force(client, status, kind="roster")
-    new = normalise_document(read_document(Path(arguments.document), "the policy"))
+    new = read_policy(Path(arguments.document)).body
     return _changed(arguments, origin, kind="policy", old=old, new=new, other=roster)
 
 
