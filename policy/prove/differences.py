@@ -103,6 +103,7 @@ def redefined(old: Policy, new: Policy) -> Iterator[str]:
     parts: dict[str, tuple[Mapping[str, object], Mapping[str, object]]] = {
         "chain": (old.chains, new.chains),
         "asset": (old.assets, new.assets),
+        "contract": (old.contracts, new.contracts),
         "key": (old.keys, new.keys),
         "wallet": (old.wallets, new.wallets),
     }

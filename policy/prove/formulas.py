@@ -5,7 +5,7 @@ each condition there are two formulas: that it holds, and that it holds or canno
 for facts that somebody else must state.
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from itertools import groupby
 from typing import NamedTuple, assert_never
 
@@ -14,12 +14,15 @@ import z3
 from policy.errors import CallerError
 from policy.model import COUNT, VALUE, Allow, Approve, Deny, Limit, Policy, Requirement, Rule
 from policy.prove.terms import Number, Term, all_of, any_of, not_
-from policy.prove.world import Names, World
+from policy.prove.world import NO_CALL, Names, World, call_key
 from policy.rules import (
+    CALL,
     SWEEP,
     TIER_MOVE,
     TRANSFER,
     Among,
+    ArgumentListed,
+    ArgumentWithin,
     AtLeast,
     AtMost,
     Condition,
@@ -49,6 +52,7 @@ class Formulas:
         self.world, self.policy = world, policy
         self._conditions: dict[Condition, Holds] = {}
         self._met: dict[tuple[Requirement, ...], Term] = {}
+        self._methods = _methods(policy)
         self._kinds = self._kind_terms()
         self.decides: dict[str, Term] = {}
         self.matched: dict[str, Term] = {}
@@ -83,47 +87,53 @@ class Formulas:
     # --- the order of a verdict ------------------------------------------------------------------------
 
     def _decide(self) -> tuple[Term, Term]:
-        open_, fits = z3.BoolVal(True), self._fits()
-        self.decides["error"] = not_(fits)
-        open_ = fits
+        open_ = self._fits()
+        self.decides["error"] = not_(open_)
+        waits = []
         for forbid in self.policy.forbids:
             found = self.holds(forbid.when)
             self.decides[forbid.name] = all_of(open_, found.maybe)
             self.matched[forbid.name] = all_of(open_, found.surely)
+            waits.append(all_of(open_, found.maybe, not_(found.surely)))
             open_ = all_of(open_, not_(found.maybe))
         excess = self._fee_excess()
         self.decides["fee-ceiling"] = all_of(open_, excess)
-        return self._decide_rules(all_of(open_, not_(excess)))
+        allowed, more = self._decide_rules(all_of(open_, not_(excess)))
+        return allowed, any_of(*waits, more)
 
     def _decide_rules(self, open_: Term) -> tuple[Term, Term]:
-        exceeded = self._exceeded()
-        within = not_(any_of(*exceeded.values()))
+        told = {limit.name: all_of(self.applies(limit), self._full(limit)) for limit in self.policy.limits}
+        untold = {
+            limit.name: all_of(self.applies(limit), self._unknown(limit)) for limit in self.policy.limits
+        }
+        room = not_(any_of(*told.values()))
+        within = all_of(room, not_(any_of(*untold.values())))
         allowed, waits, paying = [], [], []
         for rule in self.policy.rules:
             found = self.holds(rule.when)
             matched = self.matched[rule.name] = all_of(open_, found.surely)
             stops = found.surely if rule.then == Allow() else found.maybe
-            if isinstance(rule.then, Deny):
-                self.decides[rule.name] = all_of(open_, stops)
-            else:
-                ready = self._ready(rule)
-                allowed.append(all_of(matched, ready))
-                waits.append(all_of(matched, not_(ready)))
+            unsure = all_of(open_, stops, not_(found.surely))
+            waits.append(unsure)
+            decides = matched
+            if not isinstance(rule.then, Deny):
+                ready, decides = self._ready(rule), all_of(matched, within)
+                allowed.append(all_of(decides, ready))
+                waits.append(all_of(decides, not_(ready)))
                 paying.append(matched)
-                untold = all_of(open_, stops, not_(found.surely))
-                self.decides[rule.name] = any_of(all_of(matched, within), untold)
+            self.decides[rule.name] = any_of(decides, unsure)
             open_ = all_of(open_, not_(stops))
         self.decides["no-rule-matches"] = open_
         first = any_of(*paying)
-        for name, excess in exceeded.items():
-            self.decides[name] = all_of(first, excess)
-            first = all_of(first, not_(excess))
-        return all_of(within, any_of(*allowed)), all_of(within, any_of(*waits))
+        waits.append(all_of(first, room, not_(within)))
+        for name, first_of in (*_in_turn(first, told), *_in_turn(all_of(first, room), untold)):
+            self.decides[name] = any_of(self.decides.get(name, z3.BoolVal(False)), first_of)
+        return any_of(*allowed), any_of(*waits)
 
     def _fits(self) -> Term:
-        """The wallet and the asset are the policy's, and on this chain."""
+        """The wallet and the asset are the policy's, and on this chain; so is the method of a call."""
         world, wallets, assets = self.world, self.policy.wallets, self.policy.assets
-        return any_of(
+        on_chain = any_of(
             *[
                 all_of(
                     world.chain.is_(chain),
@@ -133,6 +143,9 @@ class Formulas:
                 for chain in self.policy.chains
             ]
         )
+        native = world.asset.one_of(name for name, asset in assets.items() if asset.native)
+        known = all_of(world.call.one_of(self._methods), native)
+        return all_of(on_chain, any_of(world.call.is_(NO_CALL), known))
 
     def _fee_excess(self) -> Term:
         world = self.world
@@ -142,20 +155,21 @@ class Formulas:
         ]
         return any_of(*above, world.fee_max > world.fee_ceiling)
 
-    def _exceeded(self) -> dict[str, Term]:
-        """By limit: the transaction counts into it, and it has no room, or none that can be told."""
-        return {limit.name: all_of(self.applies(limit), self._no_room(limit)) for limit in self.policy.limits}
-
-    def _no_room(self, limit: Limit) -> Term:
+    def _full(self, limit: Limit) -> Term:
+        """What others use of a limit and what the transaction adds are above its maximum."""
         world, used = self.world, self.world.used(limit)
         if limit.measure == COUNT:
             return used + 1 > limit.maximum
         if limit.measure == VALUE:
             known, value = world.value(self.policy.prices)
-            return any_of(not_(known), used + value > limit.maximum)
+            return all_of(known, used + value > limit.maximum)
         by_amount = z3.If(world.asset.is_(limit.asset), world.amount, 0)
         by_fee = z3.If(self._fee_is_in(limit.asset), world.fee_max, 0)
         return used + by_amount + by_fee > limit.maximum
+
+    def _unknown(self, limit: Limit) -> Term:
+        """It cannot be told what the transaction adds to a limit."""
+        return not_(self.world.value(self.policy.prices)[0]) if limit.measure == VALUE else z3.BoolVal(False)
 
     def _ready(self, rule: Rule) -> Term:
         """The approvals are there, and the delay is over."""
@@ -193,6 +207,10 @@ class Formulas:
                 return _known(known, number <= condition.bound)
             case FirstUse():
                 return _told(world.first_use == condition.wanted)
+            case ArgumentWithin():
+                return _told(any_of(*self._within(condition)))
+            case ArgumentListed():
+                return _told(any_of(*self._argument_listed(condition)))
             case During():
                 return _told(self._during(condition))
         assert_never(condition)
@@ -206,6 +224,10 @@ class Formulas:
                 return _told(self._owned(names))
             case "kind":
                 return _told(any_of(*[self._kinds[name] for name in names]))
+            case "contract":
+                return _told(self._called(lambda method: method.rpartition(".")[0] in names))
+            case "method":
+                return _told(self._called(lambda method: method in names))
             case "screening":
                 return _known(world.screened, world.screening.one_of(names))
             case _:
@@ -237,6 +259,31 @@ class Formulas:
         address = self.world.address
         return address.one_of(one for one in address.values if any(one in listed for listed in lists))
 
+    def _called(self, wanted: Callable[[str], bool]) -> Term:
+        return self.world.call.one_of(call for call, name in self._methods.items() if wanted(name))
+
+    def _within(self, condition: ArgumentWithin) -> Iterator[Term]:
+        for call, term in self._argument(condition.argument):
+            if isinstance(term, z3.ArithRef):
+                low = [] if condition.low is None else [term >= condition.low]
+                high = [] if condition.high is None else [term <= condition.high]
+                yield all_of(self.world.call.is_(call), *low, *high)
+
+    def _argument_listed(self, condition: ArgumentListed) -> Iterator[Term]:
+        lists = [self.policy.lists[name] for name in condition.lists]
+        for call, term in self._argument(condition.argument):
+            if isinstance(term, Names):
+                listed = term.one_of(one for one in term.values if any(one in listed for listed in lists))
+                yield all_of(self.world.call.is_(call), listed)
+
+    def _argument(self, name: str) -> Iterator[tuple[str, Names | Number | None]]:
+        """The argument of that name, of each method that has one here."""
+        for call, method in self._methods.items():
+            found = self.policy.method_named(method)
+            for index, (_, known) in enumerate(found.parameters if found else ()):
+                if known == name:
+                    yield call, self.world.arguments[call, index]
+
     def _during(self, condition: During) -> Term:
         world = self.world
         return any_of(
@@ -267,7 +314,13 @@ class Formulas:
     def _kind_terms(self) -> dict[str, Term]:
         tiers = sorted({wallet.tier for wallet in self.policy.wallets.values()})
         own, swept = self._owned(tiers), any_of(*[all_of(self._tier([t]), self._owned([t])) for t in tiers])
-        return {TRANSFER: not_(own), SWEEP: swept, TIER_MOVE: all_of(own, not_(swept))}
+        plain = self.world.call.is_(NO_CALL)
+        return {
+            TRANSFER: all_of(plain, not_(own)),
+            SWEEP: all_of(plain, swept),
+            TIER_MOVE: all_of(plain, own, not_(swept)),
+            CALL: not_(plain),
+        }
 
     def _native(self, chain: str) -> Term:
         return all_of(self.world.chain.is_(chain), self.world.asset.is_(self.policy.chains[chain].native))
@@ -275,6 +328,22 @@ class Formulas:
     def _fee_is_in(self, asset: str | None) -> Term:
         paid = (name for name, chain in self.policy.chains.items() if chain.native == asset)
         return self.world.chain.one_of(paid)
+
+
+def _methods(policy: Policy) -> dict[str, str]:
+    """By the key of a call, what the policy names it: the first method that reads it."""
+    found: dict[str, str] = {}
+    for contract in policy.contracts.values():
+        for name, method in contract.methods.items():
+            found.setdefault(call_key(contract.chain, contract.address, method), f"{contract.name}.{name}")
+    return found
+
+
+def _in_turn(open_: Term, parts: Mapping[str, Term]) -> Iterator[tuple[str, Term]]:
+    """When each part is the first that holds."""
+    for name, part in parts.items():
+        yield name, all_of(open_, part)
+        open_ = all_of(open_, not_(part))
 
 
 def _told(term: Term) -> Holds:

@@ -114,7 +114,7 @@ def _read_bound(fields: Fields) -> Bound:
     measure, maximum = read_maximum(fields, asset)
     window_ms = fields.integer("window_ms", low=1, high=WINDOW_MS_MAX)
     per = fields.names("per", count_max=len(SCOPES))
-    known(path, per, SCOPES, "scope")
+    known(path, per, defined=SCOPES, kind="scope")
     fields.done()
     return Bound(measure, asset, maximum, window_ms, per)
 
@@ -124,6 +124,6 @@ def _check(policy: Policy, path: str, invariant: Invariant) -> None:
     bound = invariant.claim.limited_by
     if bound is None:
         return
-    known(f"{path}.claim.limited_by.asset", bound.asset, policy.assets, "asset")
+    known(f"{path}.claim.limited_by.asset", bound.asset, defined=policy.assets, kind="asset")
     if bound.measure == VALUE and policy.prices is None:
         raise MalformedError(f"{path}.claim.limited_by: a value needs its unit, and the policy has no prices")

@@ -6,17 +6,19 @@ from dataclasses import dataclass, replace
 
 import z3
 
+from policy.decode.abi import Argument, encode_call
 from policy.encoding import Json
 from policy.errors import InvariantError
 from policy.evaluate import Outcome, Verdict, evaluate
 from policy.explain import inputs
-from policy.facts import kind_of
+from policy.facts import called, kind_of
+from policy.intent import Intent
 from policy.limits import limit_scopes
 from policy.model import Policy, Prices
 from policy.prove.formulas import Formulas
 from policy.prove.terms import Term
-from policy.prove.world import LimitKey, World, limit_key, unused
-from policy.rules import DAY_MINUTES, DAYS, EPOCH_DAY, MINUTE_MS, Facts, Given
+from policy.prove.world import NO_CALL, LimitKey, Names, World, limit_key, unused
+from policy.rules import CALL, DAY_MINUTES, DAYS, EPOCH_DAY, MINUTE_MS, Facts, Given
 
 WEEK_MS = len(DAYS) * DAY_MINUTES * MINUTE_MS
 SOME_WEEK = 2869
@@ -29,6 +31,7 @@ class Transaction:
     """What was found: facts without what a policy makes of them, and what others use of each limit."""
 
     facts: Facts
+    calldata: bytes | None
     owner: str
     values: tuple[tuple[Prices, int | None], ...]
     used: tuple[tuple[LimitKey, int], ...]
@@ -41,11 +44,16 @@ class Transaction:
         destination_tier = owner.tier if owner and owner.chain == facts.chain else ""
         chain = policy.chains.get(facts.chain)
         native = chain is not None and chain.native == facts.asset
+        calls = (facts.chain, facts.wallet, facts.asset, facts.amount, facts.destination)
+        contract, method, arguments = called(policy, Intent(*calls, calldata=self.calldata))
         facts = replace(
             facts,
             tier=tier,
             destination_tier=destination_tier,
-            kind=kind_of(tier, destination_tier),
+            kind=kind_of(tier, destination_tier) if self.calldata is None else CALL,
+            contract=contract,
+            method=method,
+            arguments=arguments,
             total=facts.amount + facts.fee_max if native else facts.amount,
             value=dict(self.values).get(policy.prices) if policy.prices else None,
         )
@@ -171,6 +179,9 @@ def transaction_of(world: World, model: z3.ModelRef) -> Transaction:
         destination=world.address.found(model),
         destination_tier="",
         first_use=true(world.first_use),
+        contract="",
+        method="",
+        arguments={},
         fee_ceiling=number(world.fee_ceiling),
         fee_max=fee_max,
         screening=world.screening.found(model) if screened else None,
@@ -183,7 +194,25 @@ def transaction_of(world: World, model: z3.ModelRef) -> Transaction:
     )
     values = ((p, number(v) if true(known) else None) for p, (known, v) in world.values().items())
     used = tuple((key, number(term)) for key, term in world.usage().items())
-    return Transaction(facts, world.owner.found(model), tuple(values), used)
+    return Transaction(facts, _calldata(world, model), world.owner.found(model), tuple(values), used)
+
+
+def _calldata(world: World, model: z3.ModelRef) -> bytes | None:
+    call = world.call.found(model)
+    if call == NO_CALL:
+        return None
+    method = world.calls[call]
+    arguments: dict[str, Argument] = {}
+    for index, (kind, name) in enumerate(method.parameters):
+        term = world.arguments[call, index]
+        if isinstance(term, Names):
+            arguments[name] = term.found(model)
+        elif term is not None:
+            arguments[name] = int(model.eval(term, model_completion=True).as_long())
+        else:
+            size = int(kind.removeprefix("bytes")) if kind.startswith("bytes") else 0
+            arguments[name] = "00" * size if size else (False if kind == "bool" else 0)
+    return encode_call(method, arguments)
 
 
 def confirmed(transaction: Transaction, formulas: Formulas, outcome: Outcome) -> Verdict:

@@ -10,7 +10,8 @@ from typing import TypeAlias
 
 import z3
 
-from policy.addresses import is_address, segwit_address, solana_address
+from policy.addresses import EVM_ADDRESS, is_address, segwit_address, solana_address
+from policy.decode.abi import Method
 from policy.document import DAY_MS, RISK_MAX
 from policy.encoding import tagged_hash
 from policy.errors import CallerError
@@ -19,7 +20,7 @@ from policy.model import Limit, Policy, Prices
 from policy.prove.terms import Number, Term, all_of, any_of, not_, sum_of
 from policy.rules import DAY_MINUTES, DAYS, Among, Condition, InGroup, When
 
-NOBODY = ""
+NOBODY = NO_CALL = ""
 PEOPLE_MAX = 128
 WAITED_MS_MAX = 366 * DAY_MS
 LimitKey: TypeAlias = tuple[object, ...]
@@ -79,6 +80,13 @@ class World:
         self.groups = {name: z3.Bool(f"in {name}") for name in sorted(groups)}
         self.owner = Names("owner", [NOBODY, *sorted(wallets)])
         self.address, self._valid = _addresses(policies, chains)
+        self.calls = _calls(policies)
+        self.call = Names("call", [NO_CALL, *self.calls])
+        self.arguments = {
+            (call, index): self._argument(call, index, kind)
+            for call, method in self.calls.items()
+            for index, (kind, _) in enumerate(method.parameters)
+        }
         self.first_use = z3.Bool("first_use")
         self.amount, self.fee_max, self.fee_ceiling = z3.Ints("amount fee_max fee_ceiling")
         self.screened = z3.Bool("screened")
@@ -97,6 +105,13 @@ class World:
         }
         self._usage = {limit_key(limit): z3.Int(f"used {limit_key(limit)}") for limit in limits}
         self._limits = {limit_key(limit): limit for limit in limits}
+
+    def _argument(self, call: str, index: int, kind: str) -> Names | Number | None:
+        """An argument that conditions can be about: an address, or a number from 0."""
+        name = f"argument {index} of {call}"
+        if kind == "address":
+            return Names(name, [one for one in self.address.values if EVM_ADDRESS.fullmatch(one)])
+        return z3.Int(name) if kind.startswith("uint") else None
 
     def value(self, prices: Prices | None) -> tuple[Term, Number]:
         """Whether it is known what the transaction is worth by these prices, and what."""
@@ -119,6 +134,7 @@ class World:
         return [
             all_of(*[used == 0 for used in self._usage.values()]),
             all_of(self.fee_max == 0, self.fee_ceiling == 0),
+            self.call.is_(NO_CALL),
             self.owner.is_(NOBODY),
             not_(self.first_use),
             not_(any_of(*self.groups.values())),
@@ -129,18 +145,41 @@ class World:
 
     def constraints(self) -> list[Term]:
         """What holds of every transaction."""
-        named = (self.wallet, self.chain, self.asset, self.initiator, self.owner, self.address, self.day)
+        named = (
+            self.wallet,
+            self.chain,
+            self.asset,
+            self.initiator,
+            self.owner,
+            self.address,
+            self.call,
+            self.day,
+        )
         found = [one.bounds for one in (*named, self.screening)]
         found += [
             z3.Implies(self.chain.is_(chain), self.address.one_of(v)) for chain, v in self._valid.items()
         ]
-        found += [_between(1, self.amount, AMOUNT_MAX), _between(0, self.risk, RISK_MAX)]
+        found += [_between(0, self.amount, AMOUNT_MAX), _between(0, self.risk, RISK_MAX)]
+        found += [any_of(self.amount >= 1, not_(self.call.is_(NO_CALL))), *self._call_constraints()]
         found += [_between(0, fee, AMOUNT_MAX) for fee in (self.fee_max, self.fee_ceiling)]
         found += [_between(0, people, PEOPLE_MAX) for people in self.people.values()]
         found += [_between(0, self.minute, DAY_MINUTES - 1), _between(0, self.given_ago_ms, self.waited_ms)]
         found += [self.waited_ms <= WAITED_MS_MAX]
         found += [number >= 0 for number in (*self._usage.values(), *(v for _, v in self._values.values()))]
         return found + self._coverings()
+
+    def _call_constraints(self) -> Iterator[Term]:
+        """A call goes to its contract, with arguments of their types."""
+        for call in self.calls:
+            chain, address, _ = call.split(" ")
+            there = all_of(self.chain.is_(chain), self.address.is_(address))
+            yield any_of(not_(self.call.is_(call)), there)
+        for (call, index), term in self.arguments.items():
+            if isinstance(term, Names):
+                yield term.bounds
+            elif term is not None:
+                bits = int(self.calls[call].parameters[index][0].removeprefix("uint"))
+                yield _between(0, term, 2**bits - 1)
 
     def _coverings(self) -> list[Term]:
         """A limit that counts whatever another counts, as long and in wider scopes, has no less in it."""
@@ -154,6 +193,11 @@ class World:
                     if wide != narrow and _covers(wider, narrower):
                         found.append(self._usage[wide] >= self._usage[narrow])
         return found
+
+
+def call_key(chain: str, address: str, method: Method) -> str:
+    """A call whatever a policy calls it: where it goes, and the selector."""
+    return f"{chain} {address} {method.selector.hex()}"
 
 
 def limit_key(limit: Limit) -> LimitKey:
@@ -199,19 +243,31 @@ def _covers(wider: Limit, narrower: Limit) -> bool:
     )
 
 
+def _calls(policies: Sequence[Policy]) -> dict[str, Method]:
+    """Every method that some policy knows, by its key."""
+    return {
+        call_key(contract.chain, contract.address, method): method
+        for policy in policies
+        for contract in policy.contracts.values()
+        for method in contract.methods.values()
+    }
+
+
 def _addresses(policies: Sequence[Policy], chains: Sequence[str]) -> tuple[Names, Mapping[str, list[str]]]:
-    """One address for each set of lists that some address is on, and on each chain one that is on none."""
+    """Each contract, one address for each set of lists that some are on, and on each chain one on no list."""
     on: dict[str, list[tuple[int, str]]] = {}
     for number, policy in enumerate(policies):
         for name, addresses in policy.lists.items():
             for address in addresses:
                 on.setdefault(address, []).append((number, name))
+    contracts = {contract.address for policy in policies for contract in policy.contracts.values()}
     alike: dict[tuple[object, ...], str] = {}
-    for address in sorted(on):
+    for address in sorted({*on, *contracts}):
         valid = tuple(chain for chain in chains if is_address(chain, address))
         if valid:
-            alike.setdefault((tuple(on[address]), valid), address)
-    found = [*alike.values(), *dict.fromkeys(unlisted_address(chain, on) for chain in chains)]
+            own = address if address in contracts else ""
+            alike.setdefault((tuple(on.get(address, ())), valid, own), address)
+    found = [*alike.values(), *dict.fromkeys(unlisted_address(chain, {*on, *contracts}) for chain in chains)]
     return Names("address", found), {c: [one for one in found if is_address(c, one)] for c in chains}
 
 

@@ -6,6 +6,7 @@ from typing import Any
 import z3
 from hypothesis import strategies as st
 
+from policy.decode.abi import Argument, parse_method
 from policy.document import DAY_MS
 from policy.evaluate import Outcome, _count_approvals, _met_ms
 from policy.facts import kind_of
@@ -19,6 +20,7 @@ from policy.model import (
     Approve,
     Asset,
     Chain,
+    Contract,
     Deny,
     Forbid,
     Limit,
@@ -29,11 +31,14 @@ from policy.model import (
     Wallet,
 )
 from policy.prove.formulas import Formulas
-from policy.prove.world import NOBODY, World, limit_key
+from policy.prove.world import NO_CALL, NOBODY, Names, World, call_key, limit_key
 from policy.rules import (
+    CALL,
     DAYS,
     KINDS,
     Among,
+    ArgumentListed,
+    ArgumentWithin,
     AtLeast,
     AtMost,
     During,
@@ -58,6 +63,12 @@ ASSETS = {
     "pol": Asset("pol", "evm:137", None, 18),
 }
 SMALL = st.integers(0, 8)
+DEPOSIT, LEND = (
+    parse_method("deposit(uint256 amount,bool wait)"),
+    parse_method("lend(address to,uint8 amount)"),
+)
+METHODS = ("vault.deposit", "vault.lend")
+VAULT = Contract("vault", "evm:1", ADDRESSES[1], {"deposit": DEPOSIT, "lend": LEND})
 
 
 def some(names: tuple[str, ...]) -> st.SearchStrategy[tuple[str, ...]]:
@@ -88,6 +99,10 @@ CONDITIONS = st.one_of(
         for kind in (AtLeast, AtMost)
         for fact in ("amount", "total", "value", "risk")
     ),
+    among("contracts", "contract", ("vault",)),
+    among("methods", "method", METHODS),
+    st.builds(ArgumentWithin, st.just("arguments"), st.just("amount"), st.none() | SMALL, st.none() | SMALL),
+    st.builds(ArgumentListed, st.just("arguments"), st.just("to"), some(LISTS)),
     st.builds(During, st.just("hours"), st.lists(SPANS, min_size=1, max_size=2).map(tuple)),
 )
 WHENS = st.lists(CONDITIONS, max_size=3).map(lambda found: When(tuple(found)))
@@ -141,6 +156,7 @@ def policies(draw: st.DrawFn) -> Policy:
         },
         lists={name: draw(st.frozensets(st.sampled_from(ADDRESSES[:3]), max_size=2)) for name in LISTS},
         labels={},
+        contracts=draw(st.sampled_from(({}, {"vault": VAULT}, {"vault": VAULT}))),
         prices=draw(st.sampled_from((None, Prices("usd", 2, 1000)))),
         forbids=tuple(Forbid(f"forbid-{number}", when) for number, when in enumerate(forbids)),
         rules=tuple(Rule(f"rule-{number}", when, then) for number, (when, then) in enumerate(rules)),
@@ -149,15 +165,23 @@ def policies(draw: st.DrawFn) -> Policy:
     )
 
 
+ARGUMENTS: dict[str, st.SearchStrategy[dict[str, Argument]]] = {
+    METHODS[0]: st.fixed_dictionaries({"amount": SMALL, "wait": st.booleans()}),
+    METHODS[1]: st.fixed_dictionaries({"to": st.sampled_from(ADDRESSES), "amount": SMALL}),
+}
+
+
 @st.composite
 def transactions(draw: st.DrawFn, policy: Policy) -> tuple[Facts, str]:
     """Facts as the log would state them under ``policy``, and whose account the destination is."""
+    calling = draw(st.sampled_from((None, None, None, *METHODS))) if policy.contracts else None
     wallet = draw(st.sampled_from(tuple(policy.wallets)))
     chain = policy.wallets[wallet].chain if draw(st.integers(0, 9)) else draw(st.sampled_from(tuple(CHAINS)))
+    chain = "evm:1" if calling else chain
     asset = draw(st.sampled_from([name for name, one in ASSETS.items() if one.chain == chain] * 5 + ["eth"]))
     owner = draw(st.sampled_from((NOBODY, *policy.wallets)))
     owned = owner in policy.wallets and policy.wallets[owner].chain == chain
-    amount, fee_max = draw(st.integers(1, 8)), draw(st.sampled_from((0, 0, 1, 2, 5)))
+    amount, fee_max = draw(st.integers(0 if calling else 1, 8)), draw(st.sampled_from((0, 0, 1, 2, 5)))
     screening = draw(st.none() | st.sampled_from(SCREENINGS))
     tier, destination_tier = policy.wallets[wallet].tier, policy.wallets[owner].tier if owned else ""
     since_ms = draw(st.integers(0, 7 * DAY_MS))
@@ -171,7 +195,7 @@ def transactions(draw: st.DrawFn, policy: Policy) -> tuple[Facts, str]:
     facts = Facts(
         initiator=draw(st.sampled_from(INITIATORS)),
         initiator_groups=draw(st.frozensets(st.sampled_from(TEAMS))),
-        kind=kind_of(tier, destination_tier),
+        kind=CALL if calling else kind_of(tier, destination_tier),
         chain=chain,
         wallet=wallet,
         tier=tier,
@@ -179,9 +203,12 @@ def transactions(draw: st.DrawFn, policy: Policy) -> tuple[Facts, str]:
         amount=amount,
         total=amount + fee_max if CHAINS[chain].native == asset else amount,
         value=draw(st.none() | SMALL) if policy.prices else None,
-        destination=draw(st.sampled_from(ADDRESSES)),
+        destination=VAULT.address if calling else draw(st.sampled_from(ADDRESSES)),
         destination_tier=destination_tier,
         first_use=draw(st.booleans()),
+        contract="vault" if calling else "",
+        method=calling or "",
+        arguments=draw(ARGUMENTS[calling]) if calling else {},
         fee_ceiling=fee_max + draw(st.integers(-1, 9)) if fee_max else 0,
         fee_max=fee_max,
         screening=screening,
@@ -215,11 +242,11 @@ class Values:
             (world.owner, owner),
             (world.day, DAYS[day]),
         ):
-            self._set(names.term, z3.BitVecVal(names.values.index(name), names.term.size()))
+            self._name(names, name)
         for names, one in ((world.initiator, facts.initiator), (world.screening, facts.screening)):
             index = names.values.index(one) if one in names.values else len(names.values) - 1
             self._set(names.term, z3.BitVecVal(index, names.term.size()))
-        self._set(world.address.term, z3.BitVecVal(self._alike(world), world.address.term.size()))
+        self._name(world.address, self._alike(world.address, facts.destination))
         for name, term in world.groups.items():
             self._set(term, z3.BoolVal(name in facts.initiator_groups))
         for term, number in (
@@ -231,6 +258,7 @@ class Values:
             (world.waited_ms, facts.time_ms - facts.since_ms),
         ):
             self._set(term, z3.IntVal(number))
+        self._set_call(world)
         self._set(world.first_use, z3.BoolVal(facts.first_use))
         self._set(world.screened, z3.BoolVal(facts.screening is not None))
         for known, value in world.values().values():
@@ -263,18 +291,32 @@ class Values:
         policy, facts = self._formulas.policy, self._facts
         found = {limit_key(limit): 0 for limit in policy.limits}
         for scope in limit_scopes(policy, facts) if facts.chain in policy.chains else ():
-            found[limit_key(scope.limit)] = used(facts, scope.limit.name, scope.scope_key)
+            found[limit_key(scope.limit)] = used(facts, scope.limit.name, key=scope.scope_key)
         for key, term in world.usage().items():
             self._set(term, z3.IntVal(found[key]))
 
-    def _alike(self, world: World) -> int:
-        """The representative that is on the same lists as the destination."""
-        lists = self._formulas.policy.lists.values()
-        wanted = [self._facts.destination in listed for listed in lists]
-        for index, address in enumerate(world.address.values):
-            if [address in listed for listed in lists] == wanted:
-                return index
-        raise AssertionError("no representative is on these lists")
+    def _set_call(self, world: World) -> None:
+        """The call, and its arguments; those of other calls are whatever is possible."""
+        facts = self._facts
+        method = self._formulas.policy.method_named(facts.method)
+        made = call_key(facts.chain, facts.destination, method) if method else NO_CALL
+        self._name(world.call, made)
+        for (call, index), term in world.arguments.items():
+            value = facts.arguments[world.calls[call].parameters[index][1]] if call == made else None
+            if isinstance(term, Names):
+                self._name(term, self._alike(term, str(value)) if value else term.values[0])
+            elif term is not None:
+                self._set(term, z3.IntVal(value or 0))
+
+    def _alike(self, names: Names, address: str) -> str:
+        """The representative that is on the same lists as the address, and the same contract."""
+        lists = [frozenset({one.address}) for one in self._formulas.policy.contracts.values()]
+        lists += self._formulas.policy.lists.values()
+        wanted = [address in listed for listed in lists]
+        return next(one for one in names.values if [one in listed for listed in lists] == wanted)
+
+    def _name(self, names: Names, name: str) -> None:
+        self._set(names.term, z3.BitVecVal(names.values.index(name), names.term.size()))
 
     def _set(self, term: Any, value: Any) -> None:
         self._pairs = [(old, was) for old, was in self._pairs if not old.eq(term)] + [(term, value)]
