@@ -64,3 +64,15 @@ def add_proving(policy: Commands) -> None:
     )
     diff.add_argument("old", help="a policy, in YAML or canonical JSON")
     diff.add_argument("new", help="the policy that would replace it")
+
+
+def add_policy_bench(bench: Commands) -> None:
+    """``bench policy``."""
+    command = new_command(
+        bench,
+        "policy",
+        function="cli.policies.bench:run",
+        what="policies of 10, 100 and 300 rules: verdicts a second, an invariant, a comparison",
+        example="quorumkeep bench policy --json",
+    )
+    command.add_argument("--quick", action="store_true", help="as few verdicts as can be: shape, not figures")
