@@ -41,6 +41,7 @@ def draft(arguments: Namespace) -> Result:
         policy_delay_ms=arguments.policy_delay_ms,
     )
     read = read_policy(Path(arguments.policy))
+    proved(Path(arguments.policy), "", policy=read.policy)
     roster = _check(roster_document, read.policy, arguments.policy)
     body: dict[str, Json] = {
         "origin": deployment["origin"],

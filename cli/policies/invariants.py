@@ -7,6 +7,7 @@ from cli.files import read_bytes, read_document
 from cli.policies.authoring import convert_invariants
 from cli.policies.faults import FaultyError
 from cli.policies.reading import YAML_ENDINGS
+from cli.policies.transactions import transaction_text
 from cli.policies.yaml_reader import read_yaml
 from policy.encoding import Json
 from policy.errors import MalformedError, OperationalError
@@ -27,16 +28,34 @@ class Proofs:
         """Whether each is proved."""
         return all(finding.answer is Answer.PROVED for finding in self.findings)
 
-    def first_failure(self) -> str:
-        """The first that is not, in words."""
-        failed = next(one for one in self.findings if one.answer is not Answer.PROVED)
-        return f"the invariant {failed.invariant} is {failed.answer.name.lower()}: {failed.reason}"
+    def said(self) -> str:
+        """That they hold, in one line."""
+        return f"All {len(self.findings)} invariants are proved; their file has the hash {self.hash}."
 
 
-def prove_file(path: Path, policy: Policy) -> Proofs:
-    """Prove the invariants in a file. Raises ``OperationalError`` for a file that is none of ``policy``."""
+def proofs_of(path: Path, policy: Policy) -> Proofs:
+    """What comes of the invariants in a file. Raises ``OperationalError`` for one that is none."""
     found, body = read_invariants(path, policy)
     return Proofs(invariants_hash(body).hex(), prove(policy, found))
+
+
+def proved(path: Path, named: str, *, policy: Policy) -> Proofs | None:
+    """The proofs of the invariants in the file ``named``, or else beside the policy; None without either.
+
+    Raises ``OperationalError`` when one does not hold: such a policy is not to be published.
+    """
+    where = Path(named) if named else beside(path)
+    if where is None:
+        return None
+    proofs = proofs_of(where, policy)
+    for one in proofs.findings:
+        if one.answer is not Answer.PROVED:
+            found = f"; {transaction_text(one.transaction, policy)}" if one.transaction else ""
+            raise OperationalError(
+                f"the invariant {one.invariant} of {where} is {one.answer.name.lower()}: {one.reason}{found}; "
+                "change the policy: one that breaks an invariant is not published"
+            )
+    return proofs
 
 
 def read_invariants(path: Path, policy: Policy) -> tuple[tuple[Invariant, ...], Json]:
