@@ -29,6 +29,8 @@ DRAFT, GENESIS, CLIENT, TRUST = "genesis.draft.json", "genesis.json", "client.js
 
 def draft(arguments: Namespace) -> Result:
     """``genesis draft``: make what the administrators are to sign, after every check there is."""
+    from cli.policies.invariants import proved
+
     folder = Path(arguments.dir)
     if (folder / GENESIS).exists():
         raise OperationalError(f"{folder / GENESIS} is signed already: this deployment has begun")

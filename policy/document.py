@@ -300,7 +300,10 @@ def read_when(outer: Fields, *, payments_only: bool = False) -> When:
     if fields.has("arguments"):
         conditions += fields.objects("arguments", _read_argument, count_max=ARGUMENTS_MAX)
     if fields.has("hours"):
-        conditions.append(During("hours", fields.objects("hours", _read_span, count_max=SPANS_MAX)))
+        path, spans = fields.path("hours"), fields.objects("hours", _read_span, count_max=SPANS_MAX)
+        if not spans:
+            raise MalformedError(f"{path}: without a span there is no time at which this holds: name one")
+        conditions.append(During("hours", spans))
     fields.done()
     return When(tuple(conditions))
 

@@ -58,6 +58,10 @@ def convert_invariants(root: Node, policy: Policy) -> Written:
     return Written(body, written.places, written.names, written.faults, written.broken)
 
 
+class _FollowsError(ValueError):
+    """What cannot be read because of a fault elsewhere, which is reported there."""
+
+
 class _Converter:
     """One pass over the document; what has a unit is converted where its name says so."""
 
@@ -65,6 +69,7 @@ class _Converter:
         self._root = root
         self._out = written
         self._assets = dict(_decimals(_fields(root, "assets")))
+        self._declared = _fields(root, "assets").keys()
         self._chains = _fields(root, "chains")
         self._prices = _fields(root, "prices")
 
@@ -153,6 +158,9 @@ class _Converter:
             if isinstance(node.value, dict | list):
                 raise ValueError("expected one text here")
             return read(node.value)
+        except _FollowsError:
+            self._out.broken.add(path)
+            return ""
         except ValueError as error:
             self._fault(node, path, str(error))
             return ""
@@ -226,9 +234,11 @@ class _Converter:
 
         def read(text: object) -> Json:
             unit = amount_unit(text if isinstance(text, str) else str(text))
-            expected = " or ".join(sorted(units or self._assets))
-            if unit not in (units or self._assets):
+            expected = " or ".join(sorted(units or self._declared))
+            if unit not in (units or self._declared):
                 raise ValueError(f"{text!r} is in {unit}: expected an amount in {expected or 'an asset'}")
+            if unit in self._declared and unit not in self._assets:
+                raise _FollowsError(f"the decimals of {unit} are wrong themselves")
             if unit not in self._assets:
                 raise ValueError(f"unknown asset {unit!r}, so {text!r} is no amount")
             return str(base_units(str(text), decimals=self._assets[unit]))

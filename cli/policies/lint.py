@@ -39,22 +39,22 @@ def lint_groups(policy: Policy, roster: Roster) -> Iterator[Remark]:
 
 def _unreachable(policy: Policy) -> Iterator[Remark]:
     for index, rule in enumerate(policy.rules):
-        for forbid in policy.forbids:
-            if covers(forbid.when, rule.when):
-                reason = f"{rule.name!r} can never apply: {forbid.name!r} forbids everything it is for"
-                yield Remark(f"rules[{index}]", reason, True)
-        if earlier := _earlier(policy.rules[:index], rule):
+        forbids = (forbid.name for forbid in policy.forbids if covers(forbid.when, rule.when))
+        if forbid := next(forbids, None):
+            reason = f"{rule.name!r} can never apply: {forbid!r} forbids everything it is for"
+            yield Remark(f"rules[{index}]", reason, True)
+        elif earlier := _earlier(policy.rules[:index], rule):
             reason = (
                 f"{rule.name!r} is never reached: {earlier.name!r} before it has no conditions"
                 if not earlier.when.conditions
                 else f"{rule.name!r} is never reached: {earlier.name!r} before it takes all that it is for"
             )
             yield Remark(f"rules[{index}]", reason, True)
-    for index, forbid in enumerate(policy.forbids):
-        for other in policy.forbids[:index]:
-            if covers(other.when, forbid.when):
-                reason = f"{forbid.name!r} forbids nothing that {other.name!r} does not"
-                yield Remark(f"forbids[{index}]", reason, True)
+    for index, later in enumerate(policy.forbids):
+        others = (one.name for one in policy.forbids[:index] if covers(one.when, later.when))
+        if other := next(others, None):
+            reason = f"{later.name!r} forbids nothing that {other!r} does not"
+            yield Remark(f"forbids[{index}]", reason, True)
 
 
 def _earlier(rules: tuple[Rule, ...], rule: Rule) -> Rule | None:

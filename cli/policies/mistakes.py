@@ -43,10 +43,9 @@ def mistakes(body: Json, *, broken: Iterable[str] = ()) -> tuple[Policy | None, 
     """
     if not isinstance(body, dict):
         return None, [Mistake("", "document: expected an object")]
-    document, found = _Document(body), []
-    for path in broken:
+    document, found, left_out = _Document(body), [], tuple(broken)
+    for path in left_out:
         document.take_out(path)
-    whole = not document.gone
     for _ in range(MISTAKES_MAX * 10):
         try:
             policy = parse_policy(normalise_document(document.body()))
@@ -57,7 +56,7 @@ def mistakes(body: Json, *, broken: Iterable[str] = ()) -> tuple[Policy | None, 
             if len(found) == MISTAKES_MAX or not document.take_out(mistake.path, mistake.message):
                 return None, found
         else:
-            return (policy if whole and not found else None), found
+            return (None if found or left_out else policy), found
     return None, found
 
 

@@ -134,7 +134,7 @@ class _Form:
             fields[f"total_{end}"] = self.amount(f"the amount and the fee together are {word} this")
             fields[f"value_{end}"] = self.amount(f"what amount and fee are worth is {word} this")
             fields[f"risk_{end}"] = _integer(0, d.RISK_MAX)
-        fields["hours"] = _list(self.span(), d.SPANS_MAX)
+        fields["hours"] = _list(self.span(), d.SPANS_MAX) | {"minItems": 1}
         one_asset = {"required": ["assets"], "properties": {"assets": {"maxItems": 1}}}
         names = ("amount_min", "amount_max", "total_min", "total_max")
         return _object(fields, optional=fields) | {"dependentSchemas": dict.fromkeys(names, one_asset)}

@@ -24,8 +24,8 @@ from policy.model import (
 
 NOTHING_ELSE = "What no rule allows is denied."
 IN_DOUBT = (
-    "A price, risk score or screening verdict that is missing or too old never makes an answer more "
-    "generous: a forbid that needs it forbids, and a rule that needs it allows nothing."
+    "A price, risk score or screening verdict that is missing or too old never turns a no into a yes: the "
+    "transaction waits for it, or a later rule decides."
 )
 
 

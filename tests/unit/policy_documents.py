@@ -5,12 +5,15 @@ from collections.abc import Iterator
 from typing import Any, TypeAlias
 
 import yaml
+from hypothesis import Phase
 from hypothesis import strategies as st
 
 from cli.amounts import amount_text
 from policy.rules import DAYS, KINDS
 
 Document: TypeAlias = dict[str, Any]
+PHASES = (Phase.explicit, Phase.reuse, Phase.generate)
+"""Without shrinking: making a whole policy smaller takes minutes."""
 DECIMALS = {"eth": 18, "usdc": 6, "btc": 8}
 TOKEN, CUSTOMER = "0x" + "cd" * 20, "0x" + "ab" * 20
 ADDRESSES = (CUSTOMER, "0x" + "11" * 20, "bc1qw508d6qejxtdg4y5r3zarvary0c5xw7kv8f3t4")
@@ -57,7 +60,7 @@ def whens(draw: st.DrawFn) -> Document:
                 scaled = bound * 10 ** draw(st.sampled_from((0, 5, 18)))
                 when[f"{name}_{end}"] = bound if name == "risk" else str(scaled if end == "max" else bound)
     if draw(st.booleans()):
-        when["hours"] = draw(st.lists(spans(), min_size=0, max_size=2))
+        when["hours"] = draw(st.lists(spans(), min_size=1, max_size=2))
     if any(name.startswith("total_") for name in when):
         when["assets"] = ["eth"]
     return when
@@ -232,9 +235,16 @@ def value(base: str, document: Document) -> str:
     return amount_text(int(base), asset=document["prices"]["unit"], decimals=document["prices"]["decimals"])
 
 
+class Plain(yaml.SafeDumper):
+    """A writer without anchors and aliases."""
+
+    def ignore_aliases(self, data: Any) -> bool:
+        return True
+
+
 def as_yaml(document: Document) -> str:
     """The text of a document that is ``written`` already."""
-    return yaml.safe_dump(document, sort_keys=False, width=10_000, allow_unicode=True)
+    return yaml.dump(document, Dumper=Plain, sort_keys=False, width=10_000, allow_unicode=True)
 
 
 def places_of(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:

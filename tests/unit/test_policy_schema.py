@@ -1,4 +1,4 @@
-"""The published schemas are those of the code, take all that the parser takes, and refuse much of the rest."""
+"""The published schemas are those of the code, take what the parser takes, and refuse much else."""
 
 import copy
 import json
@@ -19,6 +19,7 @@ from policy.errors import CallerError, MalformedError
 from tests.unit.policy_documents import (
     ADDRESSES,
     CUSTOMER,
+    PHASES,
     Document,
     as_yaml,
     base_document,
@@ -32,7 +33,7 @@ ROOT = Path(__file__).resolve().parents[2]
 SPEC, EXAMPLES = ROOT / "docs" / "spec", ROOT / "docs" / "examples"
 FILES = {False: SPEC / "policy.schema.json", True: SPEC / "policy-canonical.schema.json"}
 VALIDATORS = {form: Draft202012Validator(policy_schema(canonical=form)) for form in FILES}
-quick = settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+quick = settings(max_examples=25, deadline=None, phases=PHASES, suppress_health_check=[HealthCheck.too_slow])
 
 FULL = base_document() | {
     "forbids": [{"name": "f", "when": {"kinds": ["sweep"], "chains": ["evm:1"], "first_use": True}}],
