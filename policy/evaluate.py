@@ -156,7 +156,7 @@ def _decide(policy: Policy, facts: Facts, *, rule: Rule) -> Verdict:
             since_ms = _met_ms(facts, rule.name, then) if verdict.outcome is Outcome.ALLOW else 0
         case _:
             assert_never(then)
-    if verdict.outcome is not Outcome.ALLOW or facts.time_ms >= since_ms + then.delay_ms:
+    if verdict.outcome is not Outcome.ALLOW or not then.delay_ms or facts.time_ms >= since_ms + then.delay_ms:
         return verdict
     reason = f"{verdict.reason}, from {since_ms + then.delay_ms} on: until then one person can reject it"
     return Verdict(Outcome.WAIT, rule.name, reason, not_before_ms=since_ms + then.delay_ms)
