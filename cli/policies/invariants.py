@@ -52,7 +52,7 @@ def proved(path: Path, named: str, *, policy: Policy) -> Proofs | None:
         if one.answer is not Answer.PROVED:
             found = f"; {transaction_text(one.transaction, policy)}" if one.transaction else ""
             raise OperationalError(
-                f"the invariant {one.invariant} of {where} is {one.answer.name.lower()}: {one.reason}{found}; "
+                f"invariant {one.invariant} of {where} is {one.answer.name.lower()}: {one.reason}{found}; "
                 "change the policy: one that breaks an invariant is not published"
             )
     return proofs
