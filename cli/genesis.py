@@ -31,6 +31,8 @@ DRAFT, GENESIS, CLIENT, TRUST = "genesis.draft.json", "genesis.json", "client.js
 
 def draft(arguments: Namespace) -> Result:
     """``genesis draft``: make what the administrators are to sign, after every check there is."""
+    from cli.policies.invariants import proved
+
     folder = Path(arguments.dir)
     if (folder / GENESIS).exists():
         raise OperationalError(f"{folder / GENESIS} is signed already: this deployment has begun")
@@ -43,6 +45,7 @@ def draft(arguments: Namespace) -> Result:
         policy_delay_ms=arguments.policy_delay_ms,
     )
     read = read_policy(Path(arguments.policy))
+    proved(Path(arguments.policy), "", policy=read.policy)
     roster = _check(roster_document, read.policy, arguments.policy)
     body: dict[str, Json] = {
         "origin": deployment["origin"],
@@ -53,7 +56,7 @@ def draft(arguments: Namespace) -> Result:
     write_document(folder / DRAFT, {"time_ms": time.time_ns() // 1_000_000, "body": body, "signatures": {}})
     digest = document_hash("genesis", body).hex()
     addresses = {node["name"]: node["address"] for node in deployment["nodes"]}
-    warnings = shared_places(addresses, policy=parse_policy(policy_document), roster=roster)
+    warnings = shared_places(addresses, policy=read.policy, roster=roster)
     found = {"draft": str(folder / DRAFT), "hash": digest, "cosigners": bound(roster), "warnings": warnings}
     return Result(
         {**found, **_numbers(roster)},

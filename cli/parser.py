@@ -5,7 +5,7 @@ from argparse import ArgumentParser
 
 from cli.admin.arguments import add_admin
 from cli.arguments import Commands, needs_card, needs_dir, needs_identity, new_command, new_group
-from cli.policies.arguments import add_policies, add_replay
+from cli.policies.arguments import add_policies, add_policy_bench, add_replay
 
 DAY_MS = 24 * 3600 * 1000
 PEOPLE = {
@@ -291,6 +291,7 @@ def _add_bench(commands: Commands) -> None:
     engine.add_argument(
         "--quick", action="store_true", help="one run of the smallest batch: shape, not figures"
     )
+    add_policy_bench(bench)
 
 
 def _add_payments(commands: Commands) -> None:

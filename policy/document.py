@@ -278,15 +278,15 @@ def _read_prices(fields: Fields) -> Prices:
 
 
 def _read_forbid(fields: Fields) -> Forbid:
-    return Forbid(fields.name("name"), _read_when(fields))
+    return Forbid(fields.name("name"), read_when(fields))
 
 
 def _read_rule(fields: Fields) -> Rule:
     name, then = fields.name("name"), _read_then(fields.nested("then"))
-    return Rule(name, _read_when(fields, payments_only=not isinstance(then, Deny)), then)
+    return Rule(name, read_when(fields, payments_only=not isinstance(then, Deny)), then)
 
 
-def _read_when(outer: Fields, *, payments_only: bool = False) -> When:
+def read_when(outer: Fields, *, payments_only: bool = False) -> When:
     """The conditions of a part; ``payments_only`` for one that may consent.
 
     What says nothing of kinds, contracts or methods is about payments: a rule that allows them is not to
@@ -415,7 +415,7 @@ def _read_limit(fields: Fields) -> Limit:
     known(path, per, defined=SCOPES, kind="scope")
     name = fields.name("name")
     asset = fields.name("asset") if fields.has("asset") else None
-    measure, maximum = _read_maximum(fields, asset)
+    measure, maximum = read_maximum(fields, asset)
     return Limit(
         name=name,
         measure=measure,
@@ -430,7 +430,7 @@ def _read_limit(fields: Fields) -> Limit:
     )
 
 
-def _read_maximum(fields: Fields, asset: str | None) -> tuple[str, int]:
+def read_maximum(fields: Fields, asset: str | None) -> tuple[str, int]:
     """Exactly one of ``amount_max`` (with its ``asset``), ``count_max`` and ``value_max``."""
     path = fields.path("amount_max")
     if asset is not None:

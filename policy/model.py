@@ -218,16 +218,17 @@ class Policy:
 
     def initiators_named(self) -> frozenset[str]:
         """Every initiator some condition or limit names; a name the roster lacks is a typing mistake."""
-        named = [when.names("initiators") for when in self._conditions()]
+        named = [when.names("initiators") for when in self.whens()]
         named += [limit.initiators for limit in self.limits]
         return frozenset(name for names in named for name in names or ())
 
     def initiator_groups_named(self) -> frozenset[str]:
         """Every group of initiators some condition names."""
-        named = (when.names("initiator_groups") for when in self._conditions())
+        named = (when.names("initiator_groups") for when in self.whens())
         return frozenset(name for names in named for name in names or ())
 
-    def _conditions(self) -> list[When]:
+    def whens(self) -> list[When]:
+        """The conditions of every forbid and every rule."""
         return [forbid.when for forbid in self.forbids] + [rule.when for rule in self.rules]
 
 

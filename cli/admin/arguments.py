@@ -24,6 +24,9 @@ def _add_drafts(drafts: Commands) -> None:
     policy.add_argument(
         "--document", required=True, help="the new policy; admin fetch policy gives the old one"
     )
+    policy.add_argument(
+        "--invariants", default="", metavar="FILE", help="they must hold (POLICY.invariants.yaml beside it)"
+    )
     roster = _draft(
         drafts,
         "roster",

@@ -5,6 +5,7 @@ import secrets
 from argparse import Namespace
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -37,12 +38,21 @@ NEXT_QUORUM = (
 
 
 def policy(arguments: Namespace) -> Result:
-    """``admin draft policy``: a new policy in place of the one in force."""
+    """``admin draft policy``: a new policy in place of the one in force; refused when an invariant fails."""
+    from cli.policies.invariants import proved
+
     with asking(arguments) as (client, origin):
         status = client.status()
         old, roster = in_force(client, status, kind="policy"), in_force(client, status, kind="roster")
-    new = read_policy(Path(arguments.document)).body
-    return changed(arguments, origin, kind="policy", old=old, new=new, other=roster)
+    new, where = read_policy(Path(arguments.document)), Path(arguments.document)
+    proofs = proved(where, arguments.invariants, policy=new.policy)
+    result = changed(arguments, origin, kind="policy", old=old, new=new.body, other=roster)
+    said = proofs.said() if proofs else f"No invariants were proved: there are none beside {where}."
+    return replace(
+        result,
+        document={**result.document, "invariants": proofs.hash if proofs else ""},
+        text=(*result.text, said),
+    )
 
 
 def roster(arguments: Namespace) -> Result:

@@ -9,6 +9,7 @@ def add_policies(commands: Commands) -> None:
     """``policy print|check|prove|diff|backtest|explain``."""
     policy = new_group(commands, "policy", what="write, check, prove, compare and explain policies")
     add_authoring(policy)
+    add_proving(policy)
     explain = new_command(
         policy,
         "explain",
@@ -100,3 +101,42 @@ def add_authoring(policy: Commands) -> None:
         example="quorumkeep policy schema > policy.schema.json",
     )
     schema.add_argument("--canonical", action="store_true", help="of the canonical form, not that in YAML")
+
+
+def add_proving(policy: Commands) -> None:
+    """``policy prove|diff``."""
+    prove = new_command(
+        policy,
+        "prove",
+        function="cli.policies.proving:prove_",
+        what="prove a policy's invariants, or show a transaction that breaks one; refused when one fails",
+        example="quorumkeep policy prove treasury.yaml",
+    )
+    prove.add_argument("file", help="a policy, in YAML or canonical JSON")
+    prove.add_argument(
+        "--invariants", default="", metavar="FILE", help="where they are (POLICY.invariants.yaml beside it)"
+    )
+    prove.add_argument(
+        "--mutants", action="store_true", help="also count the slips of the pen that they would catch"
+    )
+    diff = new_command(
+        policy,
+        "diff",
+        function="cli.policies.proving:diff",
+        what="what a new policy newly allows, denies, eases and hardens; exit code 1 when there is anything",
+        example="quorumkeep policy diff treasury.yaml treasury-new.yaml",
+    )
+    diff.add_argument("old", help="a policy, in YAML or canonical JSON")
+    diff.add_argument("new", help="the policy that would replace it")
+
+
+def add_policy_bench(bench: Commands) -> None:
+    """``bench policy``."""
+    command = new_command(
+        bench,
+        "policy",
+        function="cli.policies.bench:run",
+        what="policies of 10, 100 and 300 rules: verdicts a second, an invariant, a comparison",
+        example="quorumkeep bench policy --json",
+    )
+    command.add_argument("--quick", action="store_true", help="as few verdicts as can be: shape, not figures")
