@@ -9,6 +9,7 @@ log, so the shadow is asked about those that it does, and about every request.
 import asyncio
 import logging
 from collections.abc import Sequence
+from functools import partial
 from typing import NamedTuple, Protocol
 
 from custody.candidates import Folded
@@ -17,6 +18,7 @@ from policy.backtest import Beside, Comparison, compare
 from policy.document import normalise_document, parse_policy, policy_hash
 from policy.encoding import Json
 from policy.entries import parse_entry
+from policy.errors import OperationalError
 from policy.replay import Step
 from policy.state import State
 
@@ -83,10 +85,15 @@ class Shadow:
                 self._failed(len(batch))
 
     async def report(self, *, flips: bool, limit: int) -> Json:
-        """What it would have said of late; ``errors`` counts the entries it has no verdict on."""
-        verdicts = await asyncio.to_thread(
-            self._shelf.newest, self._hash, flips=flips, limit=min(limit, REPORT_MAX)
-        )
+        """What it would have said of late; ``errors`` counts the entries it has no verdict on.
+
+        Raises ``OperationalError`` when what was kept cannot be read.
+        """
+        newest = partial(self._shelf.newest, self._hash, flips=flips, limit=min(limit, REPORT_MAX))
+        try:
+            verdicts = await asyncio.to_thread(newest)
+        except Exception as error:
+            raise OperationalError(f"what the shadow policy said cannot be read: {error}") from error
         return {
             "policy": self._hash.hex(),
             "name": self._policy.name,

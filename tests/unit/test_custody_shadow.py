@@ -22,7 +22,7 @@ from policy.backtest import Beside, Comparison, compare
 from policy.document import parse_policy
 from policy.encoding import Json, canonical
 from policy.entries import parse_entry
-from policy.errors import MalformedError
+from policy.errors import MalformedError, OperationalError
 from policy.replay import Step
 from tests.simulation.world import Book, World, limit
 from tests.unit.custody_cluster import ETHER, make_request, policy_document
@@ -204,6 +204,15 @@ def test_a_document_that_is_no_policy_keeps_no_coordinator_down(tmp_path: Path) 
     assert right is not None
     with pytest.raises(MalformedError):
         Shadow({"version": 9}, BrokenShelf(), metrics=metrics)
+
+
+async def test_what_cannot_be_read_is_said_so(tmp_path: Path) -> None:
+    store = ShadowStore(tmp_path / "shadow.db")
+    (tmp_path / "shadow.db").write_bytes(b"no database" * 1000)
+
+    with pytest.raises(OperationalError, match="cannot be read"):
+        await Shadow(SMALLER, store, metrics=Metrics()).report(flips=True, limit=5)
+    store.close()
 
 
 def test_the_same_entry_on_another_branch_takes_the_place_of_the_first(tmp_path: Path) -> None:
