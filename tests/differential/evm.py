@@ -321,4 +321,5 @@ def _spoil_items(random: Random, items: list[Any]) -> None:
             items[:] = [list(items)]
 
 
-COMPARISON = Comparison("evm", generate, evm, payment, cancellation, Calls(evm.decode_call, call))
+CALLS = Calls(evm.decode_call, call)
+COMPARISON = Comparison("evm", generate, evm, payment, cancellation, CALLS)

@@ -4,7 +4,10 @@ from dataclasses import replace
 
 import pytest
 
+from policy.decode import evm
+from policy.decode.decoded import Call, Source, Undecodable
 from tests.differential.comparing import Comparison, Tally, case_at, compare
+from tests.differential.evm import CALLS
 from tests.differential.families import FAMILIES
 from tests.differential.planted import FLAWS, UNFLAWED
 
@@ -44,6 +47,16 @@ def test_a_planted_flaw_is_found(flaw: str) -> None:
 def test_a_case_depends_on_seed_and_number_alone(name: str) -> None:
     assert case_at(FAMILIES[name], SEED, 17).tx == case_at(FAMILIES[name], SEED, 17).tx
     assert case_at(FAMILIES[name], SEED, 17).tx != case_at(FAMILIES[name], SEED + 1, 17).tx
+
+
+def test_a_call_whose_value_is_not_looked_at_is_found() -> None:
+    def valueless(tx: bytes, source: Source) -> Call | Undecodable:
+        found = evm.decode_call(tx, source)
+        return replace(found, value=0) if isinstance(found, Call) else found
+
+    calls = replace(CALLS, ours=valueless)
+
+    assert tally_of(replace(FAMILIES["evm"], calls=calls), 200).disagreements
 
 
 def test_the_planting_itself_is_no_flaw() -> None:
