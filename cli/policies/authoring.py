@@ -19,7 +19,12 @@ from policy.model import Policy
 DECIMALS_MAX = 77
 AMOUNTS = ("amount_min", "amount_max", "total_min", "total_max")
 VALUES = ("value_min", "value_max")
-DURATIONS = {"window": WINDOW_MS_MAX, "delay": DELAY_MS_MAX, "max_age": PRICE_AGE_MS_MAX}
+DURATIONS = {
+    "window": WINDOW_MS_MAX,
+    "delay": DELAY_MS_MAX,
+    "max_age": PRICE_AGE_MS_MAX,
+    "cool_down": DELAY_MS_MAX,
+}
 OUTCOMES = ("allow", "deny")
 
 
@@ -82,6 +87,7 @@ class _Converter:
             {
                 "chains": lambda node, path: self._table(node, path, self._chain),
                 "cancel": lambda node, path: self._object(node, path, {"fee_ceiling": self._cancel_fee}),
+                "lists": lambda node, path: self._table(node, path, self._addresses),
                 "prices": lambda node, path: self._object(node, path, {}),
                 "forbids": lambda node, path: self._list(node, path, self._rule),
                 "rules": lambda node, path: self._list(node, path, self._rule),
@@ -174,6 +180,11 @@ class _Converter:
     def _cancel_fee(self, node: Node, path: str) -> Json:
         return self._amount(node, path, {_text(chain, "native") for chain in self._chains.values()} - {""})
 
+    def _addresses(self, node: Node, path: str) -> Json:
+        if isinstance(node.value, dict):
+            return self._object(node, path, {}, durations=("cool_down",))
+        return self.copy(node, path)
+
     def _rule(self, node: Node, path: str) -> Json:
         return self._object(node, path, {"when": self._when, "then": self._then}, durations=())
 
@@ -183,7 +194,15 @@ class _Converter:
         units = {str(item.value) for item in one}
         amounts = {name: lambda inner, where: self._amount(inner, where, units) for name in AMOUNTS}
         values = dict.fromkeys(VALUES, self._value)
-        return self._object(node, path, {**amounts, **values, "hours": self._hours}, durations=())
+        readers = {**amounts, **values, "hours": self._hours, "arguments": self._arguments}
+        return self._object(node, path, readers, durations=())
+
+    def _arguments(self, node: Node, path: str) -> Json:
+        """Bounds of arguments have no unit: only the contract knows what they count."""
+        bounds = {
+            name: lambda inner, where: self._read(inner, where, _whole_number) for name in ("min", "max")
+        }
+        return self._list(node, path, lambda inner, where: self._object(inner, where, bounds, durations=()))
 
     def _hours(self, node: Node, path: str) -> Json:
         return self._list(node, path, lambda inner, where: self._read(inner, where, span_document))
@@ -274,6 +293,13 @@ def _leaves(fields: Mapping[str, str | int]) -> dict[str, Node]:
 
 def _node(value: Value) -> Node:
     return Node(value, START, START)
+
+
+def _whole_number(value: object) -> Json:
+    text = str(value)
+    if isinstance(value, bool) or not text.isdecimal() or not text.isascii():
+        raise ValueError(f"expected a whole number from 0, not {text[:80]!r}")
+    return str(int(text[:80]))
 
 
 def _duration(name: str, text: object) -> Json:

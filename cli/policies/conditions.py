@@ -6,11 +6,14 @@ from typing import assert_never
 from cli.amounts import amount_text
 from policy.model import Policy
 from policy.rules import (
+    CALL,
     DAYS,
     SWEEP,
     TIER_MOVE,
     TRANSFER,
     Among,
+    ArgumentListed,
+    ArgumentWithin,
     AtLeast,
     AtMost,
     Condition,
@@ -26,6 +29,7 @@ KIND_WORDS = {
     TRANSFER: "a payment to somebody else",
     TIER_MOVE: "a move to another own tier",
     SWEEP: "a move within one own tier",
+    CALL: "a call of a contract",
 }
 AMONG_WORDS = {
     "initiators": "asked for by {}",
@@ -35,6 +39,8 @@ AMONG_WORDS = {
     "assets": "of {}",
     "destination_tiers": "to an own wallet of tier {}",
     "screenings": "that was screened as {}",
+    "contracts": "of contract {}",
+    "methods": "by method {}",
 }
 BOUND_WORDS = {
     "amount": "of {} {}",
@@ -71,6 +77,12 @@ def condition_text(policy: Policy, condition: Condition, *, when: When) -> str:
             return _bound(policy, condition, when=when, word="at most")
         case FirstUse():
             return f"to an address that was {'never paid' if condition.wanted else 'paid'} before"
+        case ArgumentWithin():
+            return f"whose argument {condition.argument} is {_range(condition.low, condition.high)}"
+        case ArgumentListed():
+            return (
+                f"whose argument {condition.argument} is an address on list {alternatives(condition.lists)}"
+            )
         case During():
             return f"within {alternatives(_span(span) for span in condition.spans)} UTC"
         case _:
@@ -100,6 +112,12 @@ def _bound(policy: Policy, condition: AtLeast | AtMost, *, when: When, word: str
             asset = policy.assets[(when.names("assets") or ("",))[0]]
             number = amount_text(condition.bound, asset=asset.name, decimals=asset.decimals)
     return BOUND_WORDS[condition.fact].format(word, number)
+
+
+def _range(low: int | None, high: int | None) -> str:
+    if low is None or high is None:
+        return f"at most {high}" if low is None else f"at least {low}"
+    return f"from {low} to {high}"
 
 
 def _span(span: Span) -> str:

@@ -61,6 +61,7 @@ def sections(policy: Policy) -> tuple[Section, ...]:
         ),
         Section("prices", "What things are worth", tuple(_prices(policy))),
         Section("lists", "Lists of addresses", tuple(_lists(policy)) or _none()),
+        Section("contracts", "Contracts that may be called", tuple(_contracts(policy)) or _none()),
         Section("wallets", "Wallets", tuple(_wallets(policy)) or _none()),
         Section("keys", "Keys", tuple(_keys(policy)) or _none()),
         Section("assets", "Assets", tuple(_assets(policy)) or _none()),
@@ -145,8 +146,22 @@ def _prices(policy: Policy) -> Iterator[Sentence]:
     yield _said(IN_DOUBT)
 
 
+def _contracts(policy: Policy) -> Iterator[Sentence]:
+    for name, contract in sorted(policy.contracts.items()):
+        yield Sentence(name, f"{name}: {contract.address} on {contract.chain}.")
+        for method, known in sorted(contract.methods.items()):
+            yield Sentence(name, f"{name}.{method}: {known.signature}")
+
+
 def _lists(policy: Policy) -> Iterator[Sentence]:
     for name, addresses in sorted(policy.lists.items()):
+        if name in policy.books:
+            book = policy.books[name]
+            yield Sentence(
+                name,
+                f"{name} changes one address at a time, signed by {_people(book.quorum)} who administer; "
+                f"an added one counts after {duration_text(book.cool_down_ms)}.",
+            )
         if not addresses:
             yield Sentence(name, f"{name}: no address.")
         for address in sorted(addresses):
