@@ -1,6 +1,7 @@
 """Policies of every shape, for properties: valid by construction, in both forms."""
 
 import copy
+import json
 from collections.abc import Iterator
 from typing import Any, TypeAlias
 
@@ -14,7 +15,6 @@ from policy.rules import DAYS, KINDS
 Document: TypeAlias = dict[str, Any]
 PHASES = (Phase.explicit, Phase.reuse, Phase.generate)
 """Without shrinking: making a whole policy smaller takes minutes."""
-DECIMALS = {"eth": 18, "usdc": 6, "btc": 8}
 TOKEN, CUSTOMER = "0x" + "cd" * 20, "0x" + "ab" * 20
 ADDRESSES = (CUSTOMER, "0x" + "11" * 20, "bc1qw508d6qejxtdg4y5r3zarvary0c5xw7kv8f3t4")
 WALLETS, TIERS, LISTS = ("hot", "vault", "btc-hot"), ("hot", "cold"), ("customers", "exchanges")
@@ -27,7 +27,7 @@ NAMES: dict[str, tuple[str, ...]] = {
     "chains": ("evm:1", "bitcoin:mainnet"),
     "tiers": TIERS,
     "wallets": WALLETS,
-    "assets": tuple(DECIMALS),
+    "assets": ("eth", "usdc", "btc"),
     "destinations": LISTS,
     "not_destinations": LISTS,
     "destination_tiers": TIERS,
@@ -182,16 +182,16 @@ def base_document() -> Document:
 
 def written(document: Document) -> Document:
     """The same policy as people write it: the inverse of the reader, made independently of it."""
-    out = copy.deepcopy(document)
+    out: Document = json.loads(json.dumps(document))  # nothing of it shared
     for chain in out["chains"].values():
-        chain["fee_ceiling"] = amount(chain["fee_ceiling"], chain["native"])
-    out["cancel"]["fee_ceiling"] = amount(out["cancel"]["fee_ceiling"], "eth")
+        chain["fee_ceiling"] = amount(chain["fee_ceiling"], chain["native"], out)
+    out["cancel"]["fee_ceiling"] = amount(out["cancel"]["fee_ceiling"], "eth", out)
     if "prices" in out:
         out["prices"]["max_age"] = f"{out['prices'].pop('max_age_ms')} ms"
     for part in (*out["forbids"], *out["rules"]):
         when = part["when"]
         for name in [name for name in when if name.startswith(("amount_", "total_"))]:
-            when[name] = amount(when[name], when["assets"][0])
+            when[name] = amount(when[name], when["assets"][0], out)
         for name in [name for name in when if name.startswith("value_")]:
             when[name] = value(when[name], out)
         if "hours" in when:
@@ -201,7 +201,7 @@ def written(document: Document) -> Document:
     for limit in out["limits"]:
         limit["window"] = duration(limit.pop("window_ms"))
         if "amount_max" in limit:
-            limit["amount_max"] = amount(limit["amount_max"], limit["asset"])
+            limit["amount_max"] = amount(limit["amount_max"], limit["asset"], out)
         if "value_max" in limit:
             limit["value_max"] = value(limit["value_max"], out)
     return out
@@ -227,8 +227,8 @@ def duration(milliseconds: int) -> str:
     return f"{milliseconds} ms"
 
 
-def amount(base: str, asset: str) -> str:
-    return amount_text(int(base), asset=asset, decimals=DECIMALS[asset])
+def amount(base: str, asset: str, document: Document) -> str:
+    return amount_text(int(base), asset=asset, decimals=document["assets"][asset]["decimals"])
 
 
 def value(base: str, document: Document) -> str:
@@ -254,7 +254,7 @@ def places_of(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...
         yield from places_of(value[key], (*path, key))
 
 
-JUNK = (
+JUNK: tuple[Any, ...] = (
     "",
     "x",
     "X y",

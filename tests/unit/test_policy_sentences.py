@@ -20,7 +20,7 @@ from policy.rules import KINDS, Condition
 from tests.unit.policy_documents import PHASES, Document, base_document, documents, mutants
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "docs" / "examples"
-quick = settings(max_examples=60, deadline=None, phases=PHASES, suppress_health_check=list(HealthCheck))
+quick = settings(max_examples=25, deadline=None, phases=PHASES, suppress_health_check=list(HealthCheck))
 HOUR_MS, DAY_MS = 3_600_000, 86_400_000
 
 
@@ -39,7 +39,7 @@ def read(document: Document) -> Policy | None:
         return None
 
 
-WHENS = {
+WHENS: dict[str, Document] = {
     "any transaction": {},
     "any transaction asked for by shop or desk": {"initiators": ["shop", "desk"]},
     "any transaction asked for by a member of group a, b or c": {"initiator_groups": ["a", "b", "c"]},
@@ -88,7 +88,7 @@ THENS: dict[str, Then] = {
     "needs approval by either 2 people of a, or 1 person of b; paid 24 hours after the last of them, and "
     "until then one person can reject it": Approve(((Requirement("a", 2),), (Requirement("b", 1),)), DAY_MS),
 }
-LIMITS = {
+LIMITS: dict[str, Document] = {
     "at most 2 eth (fees included), in any 24 hours, for each wallet and initiator by itself.": {
         "asset": "eth",
         "amount_max": "2000000000000000000",
