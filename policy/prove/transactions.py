@@ -1,7 +1,6 @@
 """From a solver's model to one concrete transaction, and the evaluator's own word on it."""
 
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
 import z3
@@ -90,11 +89,12 @@ class Search:
         )  # z3's older one: quicker here, where most is names, little numbers
         self._solver.add(*world.constraints())
         self._marks: dict[int, tuple[Term, Term]] = {}
+        self._wishes = [self.mark(wish) for wish in world.wishes()]
 
     def find(self, *terms: Term) -> Transaction | None:
         """One that meets every term; None when there is none. Raises ``Undecided``."""
-        with self._asking(terms):
-            return transaction_of(self._world, self._plainest()) if self._possible() else None
+        marks = [self.mark(term) for term in terms]
+        return transaction_of(self._world, self._plainest(marks)) if self._possible(*marks) else None
 
     def exists(self, *terms: Term) -> bool:
         """Whether there is one. Raises ``Undecided``."""
@@ -113,35 +113,20 @@ class Search:
             self._marks[term.get_id()] = term, mark
         return self._marks[term.get_id()][1]
 
-    @contextmanager
-    def _asking(self, terms: Iterable[Term]) -> Iterator[None]:
-        marks = [self.mark(term) for term in terms]
-        self._solver.push()
-        try:
-            self._solver.add(*marks)
-            yield
-        finally:
-            self._solver.pop()
-
     def _possible(self, *marks: Term) -> bool:
         answer = self._solver.check(*marks)
         if answer == z3.unknown:
             raise Undecided(f"the solver gave up: {self._solver.reason_unknown()}")
         return bool(answer == z3.sat)
 
-    def _plainest(self) -> z3.ModelRef:
+    def _plainest(self, marks: list[Term]) -> z3.ModelRef:
         """A model with as little in it that does not matter as can be had quickly."""
-        model, granted = self._solver.model(), 0
-        for wish in self._world.wishes():
-            self._solver.push()
-            self._solver.add(wish)
+        model = self._solver.model()
+        for wish in self._wishes:
             if z3.is_true(model.eval(wish, model_completion=True)):
-                granted += 1
-            elif self._solver.check() == z3.sat:
-                model, granted = self._solver.model(), granted + 1
-            else:
-                self._solver.pop()
-        self._solver.pop(granted)
+                marks = [*marks, wish]
+            elif self._solver.check(*marks, wish) == z3.sat:
+                model, marks = self._solver.model(), [*marks, wish]
         return model
 
 
