@@ -92,7 +92,7 @@ SAMPLE_INVARIANTS: Json = {
         {
             "name": "above-two-somebody-agrees",
             "when": {"assets": ["eth"], "amount_min": str(2 * ETHER + 1)},
-            "claim": {"approvals_min": 1},
+            "must": {"approvals_min": 1},
         }
     ],
 }

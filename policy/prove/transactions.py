@@ -88,45 +88,45 @@ class Search:
             "arith.solver", 2
         )  # z3's older one: quicker here, where most is names, little numbers
         self._solver.add(*world.constraints())
-        self._marks: dict[int, tuple[Term, Term]] = {}
-        self._wishes = [self.mark(wish) for wish in world.wishes()]
+        self._literals: dict[int, tuple[Term, Term]] = {}
+        self._wishes = [self.literal(wish) for wish in world.wishes()]
 
     def find(self, *terms: Term) -> Transaction | None:
         """One that meets every term; None when there is none. Raises ``Undecided``."""
-        marks = [self.mark(term) for term in terms]
-        return transaction_of(self._world, self._plainest(marks)) if self._possible(*marks) else None
+        literals = [self.literal(term) for term in terms]
+        return transaction_of(self._world, self._plainest(literals)) if self._possible(*literals) else None
 
     def exists(self, *terms: Term) -> bool:
         """Whether there is one. Raises ``Undecided``."""
-        return self._possible(*[self.mark(term) for term in terms])
+        return self._possible(*[self.literal(term) for term in terms])
 
     def which(self, terms: Mapping[str, Term]) -> set[str]:
         """The names whose term some transaction meets. Raises ``Undecided``."""
-        marks = {name: self.mark(term) for name, term in terms.items()}
-        return {name for name, mark in marks.items() if self._possible(mark)}
+        literals = {name: self.literal(term) for name, term in terms.items()}
+        return {name for name, literal in literals.items() if self._possible(literal)}
 
-    def mark(self, term: Term) -> Term:
+    def literal(self, term: Term) -> Term:
         """A variable that is true exactly where ``term`` is: what is asked often is translated once."""
-        if term.get_id() not in self._marks:
-            mark = z3.Bool(f"mark {len(self._marks)}")
-            self._solver.add(mark == term)
-            self._marks[term.get_id()] = term, mark
-        return self._marks[term.get_id()][1]
+        if term.get_id() not in self._literals:
+            literal = z3.Bool(f"literal {len(self._literals)}")
+            self._solver.add(literal == term)
+            self._literals[term.get_id()] = term, literal
+        return self._literals[term.get_id()][1]
 
-    def _possible(self, *marks: Term) -> bool:
-        answer = self._solver.check(*marks)
+    def _possible(self, *literals: Term) -> bool:
+        answer = self._solver.check(*literals)
         if answer == z3.unknown:
             raise Undecided(f"the solver gave up: {self._solver.reason_unknown()}")
         return bool(answer == z3.sat)
 
-    def _plainest(self, marks: list[Term]) -> z3.ModelRef:
+    def _plainest(self, literals: list[Term]) -> z3.ModelRef:
         """A model with as little in it that does not matter as can be had quickly."""
         model = self._solver.model()
         for wish in self._wishes:
             if z3.is_true(model.eval(wish, model_completion=True)):
-                marks = [*marks, wish]
-            elif self._solver.check(*marks, wish) == z3.sat:
-                model, marks = self._solver.model(), [*marks, wish]
+                literals = [*literals, wish]
+            elif self._solver.check(*literals, wish) == z3.sat:
+                model, literals = self._solver.model(), [*literals, wish]
         return model
 
 
