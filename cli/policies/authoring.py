@@ -237,9 +237,9 @@ class _Converter:
         return found
 
     def _invariant(self, node: Node, path: str) -> Json:
-        return self._object(node, path, {"when": self._when, "claim": self._claim}, durations=())
+        return self._object(node, path, {"when": self._when, "must": self._demand}, durations=())
 
-    def _claim(self, node: Node, path: str) -> Json:
+    def _demand(self, node: Node, path: str) -> Json:
         def delay(inner: Node, where: str) -> Json:
             return self._read(inner, where, partial(_duration, "delay"))
 

@@ -137,7 +137,7 @@ def _pairs(search: Search, before: Formulas, after: Formulas, *, change: Change)
             return
         old, new = confirmed(found, before, wanted[0]), confirmed(found, after, wanted[1])
         yield Difference(change, found, old, new)
-        decided = search.mark(before.decides[old.rule]), search.mark(after.decides[new.rule])
+        decided = search.literal(before.decides[old.rule]), search.literal(after.decides[new.rule])
         terms.append(not_(all_of(*decided)))
         apart += [not_(part) for part in decided] if apart or not count else []
 

@@ -4,9 +4,9 @@ It stands beside the policy, not in it, so that who changes the rules does not c
 held to. Version 1::
 
     {"version": 1, "policy": "treasury", "invariants": [
-        {"name": "...", "when": {conditions as in a rule}, "claim": {...}}]}
+        {"name": "...", "when": {conditions as in a rule}, "must": {...}}]}
 
-A claim has one or more of: ``never`` (nothing of the kind is ever allowed); ``approvals_min`` (at least so
+``must`` has one or more of: ``never`` (nothing of the kind is ever allowed); ``approvals_min`` (at least so
 many different people said yes; with ``different_groups``, people of so many different groups);
 ``delay_min_ms`` (it waited at least so long, from the request or from the last approval needed);
 ``limited_by`` (some limit keeps it to a maximum in any such time). It must hold of what meets the conditions,
@@ -39,7 +39,7 @@ class Bound:
 
 
 @dataclass(frozen=True, slots=True)
-class Claim:
+class Demand:
     """What an invariant says of all that is allowed under its conditions."""
 
     never: bool
@@ -51,11 +51,11 @@ class Claim:
 
 @dataclass(frozen=True, slots=True)
 class Invariant:
-    """A claim about every transaction that meets the conditions, or cannot be told to."""
+    """What must be of every transaction that meets the conditions, or cannot be told to."""
 
     name: str
     when: When
-    claim: Claim
+    must: Demand
 
 
 def parse_invariants(body: Json, policy: Policy) -> tuple[Invariant, ...]:
@@ -82,12 +82,12 @@ def _read_invariant(fields: Fields) -> Invariant:
     path, name = fields.path("name"), fields.name("name")
     if name == UNREACHABLE:
         raise MalformedError(f"{path}: {name!r} is always checked, choose another name")
-    return Invariant(name, read_when(fields), _read_claim(fields.nested("claim"), fields.path("claim")))
+    return Invariant(name, read_when(fields), _read_demand(fields.nested("must"), fields.path("must")))
 
 
-def _read_claim(fields: Fields, path: str) -> Claim:
+def _read_demand(fields: Fields, path: str) -> Demand:
     approvals = fields.has("approvals_min")
-    claim = Claim(
+    demand = Demand(
         never=fields.has("never") and fields.boolean("never"),
         approvals_min=fields.integer("approvals_min", low=1, high=APPROVALS_MIN_MAX) if approvals else 0,
         different_groups=fields.has("different_groups") and fields.boolean("different_groups"),
@@ -97,15 +97,15 @@ def _read_claim(fields: Fields, path: str) -> Claim:
         limited_by=_read_bound(fields.nested("limited_by")) if fields.has("limited_by") else None,
     )
     fields.done()
-    if claim == Claim(False, 0, claim.different_groups, 0, None):
+    if demand == Demand(False, 0, demand.different_groups, 0, None):
         raise MalformedError(
-            f"{path}: claims nothing: give 'never', 'approvals_min', 'delay_min_ms' or 'limited_by'"
+            f"{path}: demands nothing: give 'never', 'approvals_min', 'delay_min_ms' or 'limited_by'"
         )
-    if claim.different_groups and not approvals:
+    if demand.different_groups and not approvals:
         raise MalformedError(f"{path}: 'different_groups' of how many? give 'approvals_min' too")
-    if claim.never and claim != Claim(True, 0, False, 0, None):
-        raise MalformedError(f"{path}: what is never allowed needs no other claim")
-    return claim
+    if demand.never and demand != Demand(True, 0, False, 0, None):
+        raise MalformedError(f"{path}: what is never allowed needs no other demand")
+    return demand
 
 
 def _read_bound(fields: Fields) -> Bound:
@@ -121,9 +121,9 @@ def _read_bound(fields: Fields) -> Bound:
 
 def _check(policy: Policy, path: str, invariant: Invariant) -> None:
     check_when(policy, f"{path}.when", when=invariant.when)
-    bound = invariant.claim.limited_by
+    bound = invariant.must.limited_by
     if bound is None:
         return
-    known(f"{path}.claim.limited_by.asset", bound.asset, defined=policy.assets, kind="asset")
+    known(f"{path}.must.limited_by.asset", bound.asset, defined=policy.assets, kind="asset")
     if bound.measure == VALUE and policy.prices is None:
-        raise MalformedError(f"{path}.claim.limited_by: a value needs its unit, and the policy has no prices")
+        raise MalformedError(f"{path}.must.limited_by: a value needs its unit, and the policy has no prices")

@@ -10,7 +10,7 @@ from policy.encoding import Json
 from policy.evaluate import Outcome, Verdict
 from policy.model import Deny, Limit, Policy
 from policy.prove.formulas import Formulas
-from policy.prove.invariants import UNREACHABLE, Bound, Claim, Invariant
+from policy.prove.invariants import UNREACHABLE, Bound, Demand, Invariant
 from policy.prove.terms import Term, all_of, any_of, not_, sum_of
 from policy.prove.transactions import Search, Transaction, Undecided, confirmed
 from policy.prove.world import World
@@ -60,30 +60,30 @@ def prove(policy: Policy, invariants: Sequence[Invariant]) -> tuple[Finding, ...
 
 def breaking(search: Search, formulas: Formulas, invariant: Invariant) -> Transaction | None:
     """A transaction that breaks an invariant; None when there is none. Raises ``Undecided``."""
-    claim = invariant.claim
+    demand = invariant.must
     allowed = (formulas.allowed, formulas.holds(invariant.when).maybe)
-    if claim.never:
+    if demand.never:
         return search.find(*allowed)
-    found = search.find(*allowed, any_of(*_failures(formulas, claim)))
-    if found is not None or claim.limited_by is None:
+    found = search.find(*allowed, any_of(*_failures(formulas, demand)))
+    if found is not None or demand.limited_by is None:
         return found
-    for limits in _candidates(formulas.policy, claim.limited_by):
+    for limits in _candidates(formulas.policy, demand.limited_by):
         found = search.find(*allowed, not_(any_of(*[_counts(formulas, limit) for limit in limits])))
         if found is None:
             return None
     return found
 
 
-def _failures(formulas: Formulas, claim: Claim) -> list[Term]:
-    """The ways in which what is allowed can fall short of a claim, but for its limit."""
+def _failures(formulas: Formulas, demand: Demand) -> list[Term]:
+    """The ways in which what is allowed can fall short of a demand, but for its limit."""
     people = list(formulas.world.people.values())
     return [
-        sum_of(*people) < claim.approvals_min,
-        sum_of(*[z3.If(one >= 1, 1, 0) for one in people]) < claim.approvals_min * claim.different_groups,
+        sum_of(*people) < demand.approvals_min,
+        sum_of(*[z3.If(one >= 1, 1, 0) for one in people]) < demand.approvals_min * demand.different_groups,
         *(
             formulas.matched[rule.name]
             for rule in formulas.policy.rules
-            if not isinstance(rule.then, Deny) and rule.then.delay_ms < claim.delay_min_ms
+            if not isinstance(rule.then, Deny) and rule.then.delay_ms < demand.delay_min_ms
         ),
     ]
 

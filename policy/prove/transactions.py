@@ -1,7 +1,6 @@
 """From a solver's model to one concrete transaction, and the evaluator's own word on it."""
 
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
 import z3
@@ -89,59 +88,45 @@ class Search:
             "arith.solver", 2
         )  # z3's older one: quicker here, where most is names, little numbers
         self._solver.add(*world.constraints())
-        self._marks: dict[int, tuple[Term, Term]] = {}
+        self._literals: dict[int, tuple[Term, Term]] = {}
+        self._wishes = [self.literal(wish) for wish in world.wishes()]
 
     def find(self, *terms: Term) -> Transaction | None:
         """One that meets every term; None when there is none. Raises ``Undecided``."""
-        with self._asking(terms):
-            return transaction_of(self._world, self._plainest()) if self._possible() else None
+        literals = [self.literal(term) for term in terms]
+        return transaction_of(self._world, self._plainest(literals)) if self._possible(*literals) else None
 
     def exists(self, *terms: Term) -> bool:
         """Whether there is one. Raises ``Undecided``."""
-        return self._possible(*[self.mark(term) for term in terms])
+        return self._possible(*[self.literal(term) for term in terms])
 
     def which(self, terms: Mapping[str, Term]) -> set[str]:
         """The names whose term some transaction meets. Raises ``Undecided``."""
-        marks = {name: self.mark(term) for name, term in terms.items()}
-        return {name for name, mark in marks.items() if self._possible(mark)}
+        literals = {name: self.literal(term) for name, term in terms.items()}
+        return {name for name, literal in literals.items() if self._possible(literal)}
 
-    def mark(self, term: Term) -> Term:
+    def literal(self, term: Term) -> Term:
         """A variable that is true exactly where ``term`` is: what is asked often is translated once."""
-        if term.get_id() not in self._marks:
-            mark = z3.Bool(f"mark {len(self._marks)}")
-            self._solver.add(mark == term)
-            self._marks[term.get_id()] = term, mark
-        return self._marks[term.get_id()][1]
+        if term.get_id() not in self._literals:
+            literal = z3.Bool(f"literal {len(self._literals)}")
+            self._solver.add(literal == term)
+            self._literals[term.get_id()] = term, literal
+        return self._literals[term.get_id()][1]
 
-    @contextmanager
-    def _asking(self, terms: Iterable[Term]) -> Iterator[None]:
-        marks = [self.mark(term) for term in terms]
-        self._solver.push()
-        try:
-            self._solver.add(*marks)
-            yield
-        finally:
-            self._solver.pop()
-
-    def _possible(self, *marks: Term) -> bool:
-        answer = self._solver.check(*marks)
+    def _possible(self, *literals: Term) -> bool:
+        answer = self._solver.check(*literals)
         if answer == z3.unknown:
             raise Undecided(f"the solver gave up: {self._solver.reason_unknown()}")
         return bool(answer == z3.sat)
 
-    def _plainest(self) -> z3.ModelRef:
+    def _plainest(self, literals: list[Term]) -> z3.ModelRef:
         """A model with as little in it that does not matter as can be had quickly."""
-        model, granted = self._solver.model(), 0
-        for wish in self._world.wishes():
-            self._solver.push()
-            self._solver.add(wish)
+        model = self._solver.model()
+        for wish in self._wishes:
             if z3.is_true(model.eval(wish, model_completion=True)):
-                granted += 1
-            elif self._solver.check() == z3.sat:
-                model, granted = self._solver.model(), granted + 1
-            else:
-                self._solver.pop()
-        self._solver.pop(granted)
+                literals = [*literals, wish]
+            elif self._solver.check(*literals, wish) == z3.sat:
+                model, literals = self._solver.model(), [*literals, wish]
         return model
 
 

@@ -145,4 +145,4 @@ def test_a_policy_that_breaks_an_invariant_is_no_genesis(tmp_path: Path) -> None
 
 
 def never(when: dict[str, Any]) -> Json:
-    return {"name": "nothing", "when": when, "claim": {"never": True}}
+    return {"name": "nothing", "when": when, "must": {"never": True}}

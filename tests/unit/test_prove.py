@@ -53,12 +53,12 @@ DAILY = {
 WHITELIST: dict[str, Any] = {
     "name": "cold-pays-the-whitelist",
     "when": {"tiers": ["cold"], "not_destinations": ["whitelist"]},
-    "claim": {"never": True},
+    "must": {"never": True},
 }
 TWO_GROUPS: dict[str, Any] = {
     "name": "above-100-eth-two-groups",
     "when": {"assets": ["eth"], "amount_min": str(100 * ETHER + 1)},
-    "claim": {"approvals_min": 2, "different_groups": True},
+    "must": {"approvals_min": 2, "different_groups": True},
 }
 
 
@@ -91,8 +91,8 @@ def proved(policy: Policy, *invariants: dict[str, Any]) -> dict[str, Finding]:
     return {one.invariant: one for one in found}
 
 
-def claim(when: dict[str, Any], **said: object) -> dict[str, Any]:
-    return {"name": "claim", "when": when, "claim": said}
+def demand(when: dict[str, Any], **said: object) -> dict[str, Any]:
+    return {"name": "demand", "when": when, "must": said}
 
 
 def test_what_always_holds_is_proved() -> None:
@@ -117,7 +117,7 @@ def test_what_does_not_hold_is_shown_by_a_transaction_that_the_evaluator_allows(
 def test_a_counterexample_breaks_the_invariant_by_its_own_numbers() -> None:
     policy = policy_of({**LARGE_RULE, "when": {"assets": ["eth"]}, "then": COLD_RULE["then"]})
 
-    finding = proved(policy, {**TWO_GROUPS, "claim": {"approvals_min": 3}})[TWO_GROUPS["name"]]
+    finding = proved(policy, {**TWO_GROUPS, "must": {"approvals_min": 3}})[TWO_GROUPS["name"]]
 
     assert finding.transaction is not None
     facts = finding.transaction.under(policy)
@@ -134,15 +134,15 @@ def test_two_people_of_one_group_are_not_two_groups() -> None:
         }
     )
 
-    two = proved(policy, claim({}, approvals_min=2))["claim"]
-    apart = proved(policy, claim({}, approvals_min=2, different_groups=True))["claim"]
+    two = proved(policy, demand({}, approvals_min=2))["demand"]
+    apart = proved(policy, demand({}, approvals_min=2, different_groups=True))["demand"]
 
     assert (two.answer, apart.answer) == (Answer.PROVED, Answer.BROKEN)
 
 
 def test_a_delay_is_that_of_the_laxest_rule() -> None:
-    enough = proved(policy_of(), claim({"tiers": ["cold"]}, delay_min_ms=DAY_MS))["claim"]
-    missing = proved(policy_of(), claim({}, delay_min_ms=DAY_MS))["claim"]
+    enough = proved(policy_of(), demand({"tiers": ["cold"]}, delay_min_ms=DAY_MS))["demand"]
+    missing = proved(policy_of(), demand({}, delay_min_ms=DAY_MS))["demand"]
 
     assert (enough.answer, missing.answer) == (Answer.PROVED, Answer.BROKEN)
 
@@ -157,13 +157,13 @@ def test_a_delay_is_that_of_the_laxest_rule() -> None:
         ({"tiers": ["hot"]}, Answer.BROKEN),
     ],
 )
-def test_a_limit_bounds_what_it_counts_for_as_long_as_is_claimed(
+def test_a_limit_bounds_what_it_counts_for_as_long_as_is_demanded(
     changed: dict[str, Any], answer: Answer
 ) -> None:
     bound = {"asset": "eth", "amount_max": str(500 * ETHER), "window_ms": DAY_MS, "per": ["wallet"]}
     policy = policy_of(limits=[{**DAILY, **changed}])
 
-    finding = proved(policy, claim({"assets": ["eth"]}, limited_by=bound))["claim"]
+    finding = proved(policy, demand({"assets": ["eth"]}, limited_by=bound))["demand"]
 
     assert finding.answer is answer
 
@@ -173,8 +173,8 @@ def test_two_limits_for_one_wallet_each_are_no_limit_on_both() -> None:
     bound = {"asset": "eth", "amount_max": str(500 * ETHER), "window_ms": DAY_MS}
     policy = policy_of(limits=limits)
 
-    together = proved(policy, claim({"assets": ["eth"]}, limited_by={**bound, "per": []}))["claim"]
-    apart = proved(policy, claim({"assets": ["eth"]}, limited_by={**bound, "per": ["wallet"]}))["claim"]
+    together = proved(policy, demand({"assets": ["eth"]}, limited_by={**bound, "per": []}))["demand"]
+    apart = proved(policy, demand({"assets": ["eth"]}, limited_by={**bound, "per": ["wallet"]}))["demand"]
 
     assert (together.answer, apart.answer) == (Answer.BROKEN, Answer.PROVED)
 
@@ -190,20 +190,20 @@ def test_a_rule_behind_one_that_covers_it_is_unreachable() -> None:
 
 def test_an_invariant_must_hold_of_what_cannot_be_told() -> None:
     prices = {"unit": "usd", "decimals": 2, "max_age_ms": 1000}
-    dear = claim({"value_min": "100"}, approvals_min=1)
+    dear = demand({"value_min": "100"}, approvals_min=1)
     cheap = {"name": "cheap", "when": {"assets": ["eth"], "value_max": "99"}, "then": {"outcome": "allow"}}
     rest = {"name": "rest", "when": {"tiers": ["hot"]}, "then": {"outcome": "allow", "delay_ms": 1}}
 
-    finding = proved(policy_of(cheap, rest, prices=prices), dear)["claim"]
+    finding = proved(policy_of(cheap, rest, prices=prices), dear)["demand"]
 
     assert finding.answer is Answer.BROKEN
 
 
 def test_an_invariant_about_nothing_is_not_proved() -> None:
-    finding = proved(policy_of(), claim({"kinds": ["call"]}, never=True), WHITELIST)["claim"]
-    nothing = proved(policy_of(), claim({"kinds": ["call"], "destination_tiers": ["hot"]}, never=True))
+    finding = proved(policy_of(), demand({"kinds": ["call"]}, never=True), WHITELIST)["demand"]
+    nothing = proved(policy_of(), demand({"kinds": ["call"], "destination_tiers": ["hot"]}, never=True))
 
-    assert (finding.answer, nothing["claim"].answer) == (Answer.IDLE, Answer.IDLE)
+    assert (finding.answer, nothing["demand"].answer) == (Answer.IDLE, Answer.IDLE)
 
 
 def test_a_model_that_disagrees_with_the_evaluator_is_never_silent() -> None:
@@ -219,15 +219,15 @@ def test_a_model_that_disagrees_with_the_evaluator_is_never_silent() -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"claim": {}}, r"invariants\[0\].claim: claims nothing"),
-        ({"claim": {"different_groups": True, "never": True}}, "of how many"),
-        ({"claim": {"never": True, "delay_min_ms": 1}}, "needs no other claim"),
-        ({"claim": {"ever": True}}, "ever"),
+        ({"must": {}}, r"invariants\[0\].must: claims nothing"),
+        ({"must": {"different_groups": True, "never": True}}, "of how many"),
+        ({"must": {"never": True, "delay_min_ms": 1}}, "needs no other demand"),
+        ({"must": {"ever": True}}, "ever"),
         ({"name": UNREACHABLE}, "always checked"),
         ({"when": {"tiers": ["tepid"]}}, r"invariants\[0\].when.tiers\[0\]: unknown tier 'tepid'"),
-        ({"claim": {"limited_by": {"value_max": "1", "window_ms": 1, "per": []}}}, "needs its unit"),
+        ({"must": {"limited_by": {"value_max": "1", "window_ms": 1, "per": []}}}, "needs its unit"),
         (
-            {"claim": {"limited_by": {"asset": "doge", "amount_max": "1", "window_ms": 1, "per": []}}},
+            {"must": {"limited_by": {"asset": "doge", "amount_max": "1", "window_ms": 1, "per": []}}},
             "unknown asset 'doge'",
         ),
     ],

@@ -121,7 +121,7 @@ def test_a_change_with_many_consequences_is_cut_short_and_hides_no_other() -> No
     assert "cold" in {each.new.rule for each in allowed}
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=15, deadline=None, suppress_health_check=list(HealthCheck))
 @given(st.data(), policies())
 def test_a_verdict_that_differs_is_a_difference_and_each_difference_is_one(
     data: st.DataObject, old: Policy

@@ -29,7 +29,7 @@ def values_of(formulas: Formulas, facts: Facts, *, owner: str) -> Values:
     return values
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=SLOW_TO_DRAW)
+@settings(max_examples=100, deadline=None, suppress_health_check=SLOW_TO_DRAW)
 @given(st.data(), policies())
 def test_the_model_and_the_evaluator_give_one_verdict(data: st.DataObject, policy: Policy) -> None:
     formulas = Formulas(World((policy,)), policy)
@@ -43,7 +43,7 @@ def test_the_model_and_the_evaluator_give_one_verdict(data: st.DataObject, polic
     assert [name for name, term in formulas.decides.items() if values.true(term)] == [verdict.rule]
 
 
-@settings(max_examples=50, deadline=None, suppress_health_check=SLOW_TO_DRAW)
+@settings(max_examples=30, deadline=None, suppress_health_check=SLOW_TO_DRAW)
 @given(st.data(), policies())
 def test_no_transaction_is_outside_the_world(data: st.DataObject, policy: Policy) -> None:
     formulas = Formulas(World((policy,)), policy)
@@ -55,7 +55,7 @@ def test_no_transaction_is_outside_the_world(data: st.DataObject, policy: Policy
     assert outside == []
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=SLOW_TO_DRAW)
+@settings(max_examples=15, deadline=None, suppress_health_check=SLOW_TO_DRAW)
 @given(policies())
 def test_the_evaluator_confirms_whatever_the_solver_finds(policy: Policy) -> None:
     world = World((policy,))
