@@ -119,7 +119,7 @@ class Adversary:
             (self.restart, wild),
             (self.repeat, wild),
             (self.move_a_clock, 2 * wild),
-            (self.write_change, wild),
+            (self.write_change, wild / 2),
             (self.deal, 1),
         )
         moves = [(move, weight * self.source.choice([0.3, 1, 3])) for move, weight in usual]

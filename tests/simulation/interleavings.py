@@ -20,7 +20,7 @@ from tests.simulation.cluster import SimNode
 from tests.simulation.limits import Broken, check, spent
 from tests.simulation.world import LIMIT, World
 
-STEPS = 60
+STEPS = 40
 BATCH = 20
 
 
