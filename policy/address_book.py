@@ -11,7 +11,7 @@ is listed. The document's hash stays, and approvals with it: each of them names 
   it goes on listing, as long as it has the list with a quorum of its own; another policy ends both.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 
 from immutables import Map
@@ -20,10 +20,10 @@ from policy import entries as e
 from policy.admission import Inert, check_origin
 from policy.document import ADDRESSES_MAX
 from policy.encoding import Json, canonical, tagged_hash
+from policy.list_uses import is_named, may_let_through
 from policy.listing import Listing, listing_id, parse_listing
-from policy.model import Deny, Policy
+from policy.model import Policy
 from policy.roster import verified_signers
-from policy.rules import ArgumentListed, Listed, When
 from policy.state import PendingChange, State
 
 REMOVED = ""
@@ -61,9 +61,9 @@ def activate_address(state: State, change: PendingChange) -> State:
 
 
 def waits(policy: Policy, listing: Listing) -> bool:
-    """Whether this could let something through that was not before."""
-    lets_in, keeps_out = _uses(policy, listing.list)
-    return lets_in or not keeps_out if listing.adds else keeps_out
+    """Whether this could let something through that was not before; an address on a list for later does."""
+    laxer = may_let_through(policy, listing.list, adds=listing.adds)
+    return laxer or (listing.adds and not is_named(policy, listing.list))
 
 
 def with_book(policy: Policy, book: Mapping[Place, str]) -> Policy:
@@ -120,18 +120,3 @@ def _in_effect(state: State, listing: Listing) -> State:
     place = (listing.list, listing.address)
     book, policy = state.book.set(place, label), with_book(state.policy, {place: label})
     return replace(state, book=book, book_hash=book_hash(book), policy_or_none=policy)
-
-
-def _uses(policy: Policy, name: str) -> tuple[bool, bool]:
-    """Whether standing on the list lets a payment through anywhere, and whether it keeps one out."""
-    parts = [(forbid.when, False) for forbid in policy.forbids]
-    parts += [(rule.when, not isinstance(rule.then, Deny)) for rule in policy.rules]
-    found = {wanted is allows for when, allows in parts for wanted in _named(when, name)}
-    return True in found, False in found
-
-
-def _named(when: When, name: str) -> Iterator[bool]:
-    """Of each condition that names the list: whether it wants the address there."""
-    for condition in when.conditions:
-        if isinstance(condition, Listed | ArgumentListed) and name in condition.lists:
-            yield condition.wanted if isinstance(condition, Listed) else True

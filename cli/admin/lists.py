@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING
 from cli.admin.change_file import Change, make_change
 from cli.admin.drafts import asking, drafted, in_force
 from cli.results import Misuse, Result
+from policy.address_book import waits
 from policy.bip32 import parse_address
 from policy.document import parse_policy
 from policy.encoding import Json
 from policy.errors import MalformedError, OperationalError
-from policy.listing import ADD, LABEL_MAX, REMOVE
+from policy.listing import ADD, LABEL_MAX, REMOVE, parse_listing
 
 if TYPE_CHECKING:
     from policy.model import Policy
@@ -30,7 +31,10 @@ def address(arguments: Namespace) -> Result:
         "nonce": secrets.token_hex(32),
         **_what(arguments),
     }
-    return drafted(arguments, _change(body), numbers)
+    change = _change(body)
+    waiting = waits(policy, parse_listing(body))
+    when = "It waits the cool-down." if waiting else "It can let nothing through: it is in effect at once."
+    return drafted(arguments, change, numbers, when)
 
 
 def _what(arguments: Namespace) -> dict[str, Json]:

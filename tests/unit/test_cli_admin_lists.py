@@ -88,7 +88,9 @@ async def status_lines(desk: Desk) -> str:
 async def test_an_address_is_drafted_signed_and_in_effect_when_its_cool_down_is_over(
     desk: Desk,
 ) -> None:
-    path = await desk.draft("address", "--list", "customers", "--add", ACME, "--label", "Acme Ltd")
+    given = ("address", "--list", "customers", "--add", ACME, "--label", "Acme Ltd")
+    path = desk.folder / "address-change.json"
+    drafted = "\n".join(map(str, (await desk.run("draft", *given, "--out", str(path))).text))
     shown = said_of(path)
     outcome = await enacted(desk, path)
     again = (await desk.run("submit", str(path))).document
@@ -98,6 +100,7 @@ async def test_an_address_is_drafted_signed_and_in_effect_when_its_cool_down_is_
     done = (await desk.run("submit", str(path))).document
     in_effect = await status_lines(desk)
 
+    assert "It waits the cool-down." in drafted
     assert f"{ACME}, of 'Acme Ltd', is put on the list customers." in shown
     assert outcome["subject"] == pending.document_hash.hex() == read_change(path).fingerprint
     assert outcome["effective_ms"] == pending.effective_ms == again["effective_ms"]
