@@ -8,6 +8,7 @@ from policy.model import Policy
 from policy.rules import (
     CALL,
     DAYS,
+    PAYMENTS,
     SWEEP,
     TIER_MOVE,
     TRANSFER,
@@ -53,12 +54,18 @@ BOUND_WORDS = {
 def when_text(policy: Policy, when: When) -> str:
     """Everything that a rule's conditions take in, as the subject of a sentence."""
     kinds = when.names("kinds")
-    subject = alternatives(KIND_WORDS[kind] for kind in kinds) if kinds else "any transaction"
+    subject = _subject(kinds) if kinds else "any transaction"
     bounds = {one.fact for one in when.conditions if isinstance(one, AtLeast | AtMost)}
     # An amount says which asset it is of, and there is only one then.
     said = {"kinds", "assets"} if bounds & {"amount", "total"} else {"kinds"}
     parts = [condition_text(policy, one, when=when) for one in when.conditions if one.name not in said]
     return f"{subject} {', '.join(parts)}" if parts else subject
+
+
+def _subject(kinds: tuple[str, ...]) -> str:
+    if set(kinds) == set(PAYMENTS):
+        return "any payment"
+    return alternatives(KIND_WORDS[kind] for kind in kinds)
 
 
 def condition_text(policy: Policy, condition: Condition, *, when: When) -> str:

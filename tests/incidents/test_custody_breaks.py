@@ -196,6 +196,7 @@ def test_ronin_a_leavers_approvals_are_void_and_no_new_ones_count() -> None:
     roster = scene.world.roster()
     staying = [one for one in _members(roster["operators"]) if one["name"] != "bob"]
     scene.book.change("roster", scene.world.roster(operators=staying))
+    scene.coordinator.send()  # every cosigner has it for its delay
     scene.advance(DAY_MS)
     scene.book.approve(request, "bob", nonce=0)
     refused = scene.book.last.reason
@@ -213,6 +214,7 @@ def test_ronin_a_removed_initiator_is_paid_nothing_that_it_asked_for_before() ->
     roster = scene.world.roster()
     staying = [one for one in _members(roster["initiators"]) if one["name"] != "backend"]
     scene.book.change("roster", scene.world.roster(initiators=staying))
+    scene.coordinator.send()  # every cosigner has it for its delay
     scene.advance(DAY_MS)
     signed = scene.signed(request, nonce=0, claim=ALLOWED)
 

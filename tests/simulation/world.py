@@ -465,10 +465,9 @@ class Book:
         self.write(kind, body, signatures=signatures(kind, body, by))
         return document_hash(kind, document)
 
-    def list_address(
-        self, action: str, address: str, *, by: Iterable[str] = ("ada",), **changed: Any
-    ) -> bytes:
+    def list_address(self, action: str, address: str, *, by: Iterable[str] = ("ada",), **more: Any) -> bytes:
         """Log an address put on the list of customers, or taken off it; the hash that a veto names."""
+        label = {"label": "Acme"} if action == "add" else {}
         body: dict[str, Json] = {
             "origin": ORIGIN,
             "policy": self.state.policy_hash.hex(),
@@ -476,8 +475,7 @@ class Book:
             "action": action,
             "address": address,
             "nonce": seed(f"listing {len(self.entries)}").hex(),
-            **({"label": "Acme"} if action == "add" else {}),
-            **changed,
+            **{**label, **more},
         }
         self.write("address", body, signatures=signatures("address", body, by))
         return listing_id(body)

@@ -156,6 +156,7 @@ def policies(draw: st.DrawFn) -> Policy:
         },
         lists={name: draw(st.frozensets(st.sampled_from(ADDRESSES[:3]), max_size=2)) for name in LISTS},
         labels={},
+        books={},
         contracts=draw(st.sampled_from(({}, {"vault": VAULT}, {"vault": VAULT}))),
         prices=draw(st.sampled_from((None, Prices("usd", 2, 1000)))),
         forbids=tuple(Forbid(f"forbid-{number}", when) for number, when in enumerate(forbids)),

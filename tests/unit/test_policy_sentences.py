@@ -32,8 +32,17 @@ quick = settings(max_examples=25, deadline=None, phases=PHASES, suppress_health_
 HOUR_MS, DAY_MS = 3_600_000, 86_400_000
 
 
+CONTRACTS = {
+    "vault": {
+        "chain": "evm:1",
+        "address": "0x" + "77" * 20,
+        "methods": {"pay": "pay(address to,uint256 amount)"},
+    }
+}
+
+
 def policy_with(**parts: Any) -> Policy:
-    return parse_policy(cast("Json", base_document() | parts))
+    return parse_policy(cast("Json", base_document() | {"contracts": CONTRACTS} | parts))
 
 
 def text_of(policy: Policy) -> str:
@@ -76,6 +85,16 @@ WHENS: dict[str, Document] = {
     },
     "any transaction worth at least 10.01 usd with its fee": {"value_min": "1001"},
     "any transaction with a risk score of at most 20": {"risk_max": 20},
+    "any transaction of contract vault": {"contracts": ["vault"]},
+    "a call of a contract by method vault.pay, whose argument to is on list customers, "
+    "whose argument amount is from 1 to 5": {
+        "kinds": ["call"],
+        "methods": ["vault.pay"],
+        "arguments": [
+            {"argument": "to", "destinations": ["customers"]},
+            {"argument": "amount", "min": "1", "max": "5"},
+        ],
+    },
     "any transaction within mon-fri 09:00-17:30 or sat sun 10:00-24:00 UTC": {
         "hours": [
             {"days": ["mon", "tue", "wed", "thu", "fri"], "from": "09:00", "to": "17:30"},
@@ -154,7 +173,7 @@ def test_every_condition_and_outcome_of_the_language_is_among_those_said_above()
     assert said == set(get_args(Condition))
     assert {type(then) for then in THENS.values()} == set(get_args(Then))
     assert set(KIND_WORDS) == set(KINDS)
-    assert {*AMONG_WORDS, "kinds"} == set(reader._NAMED)
+    assert {*AMONG_WORDS, "kinds"} == {*reader._NAMED, "methods"}
     assert set(BOUND_WORDS) == {*reader._BOUNDED, "risk"}
 
 
