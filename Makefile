@@ -19,7 +19,7 @@ setup: ## install what is missing: Debian packages, .venv, node_modules (quick w
 	@deploy/setup.sh
 
 test: lint types ## everything a change must pass: lint, types, layers, and all tests that are not slow
-	$(BIN)/pytest -n 2 -m "not slow"
+	$(BIN)/pytest -n 3 -m "not slow"  # one more than the cores: real processes wait more than they work
 
 test-slow: setup ## the tests marked slow
 	$(BIN)/pytest -n 2 -m slow

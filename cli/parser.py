@@ -302,15 +302,33 @@ def _add_payments(commands: Commands) -> None:
         example="quorumkeep request send --as backends/shop --wallet hot --asset eth --amount '1.5 eth' "
         "--to 0x8ba1f109551bd432803012645ac136ddd64dba72 --idempotency-key order-17 --wait 60",
     )
-    needs_identity(send, "a backend")
-    send.add_argument("--wallet", required=True, help="which wallet pays")
     send.add_argument("--asset", required=True, help="what is paid, as the policy calls it")
     send.add_argument("--amount", required=True, help="base units, or with the unit: '1.5 eth'")
     send.add_argument("--to", required=True, help="who is paid")
-    send.add_argument("--idempotency-key", required=True, help="the same key again is the same payment")
-    send.add_argument("--fee-ceiling", help="the most the network may take (the policy's ceiling)")
-    send.add_argument("--expires-in", type=int, default=3600, help="seconds (%(default)s)")
-    send.add_argument("--wait", type=float, default=0.0, help="wait so many seconds until it is over")
+    call = new_command(
+        request,
+        "call",
+        function="cli.requests:call",
+        what="ask for a call of a contract, by a method that the policy has",
+        example="quorumkeep request call --as backends/desk --wallet warm --method vault.deposit "
+        "--argument amount=5 --idempotency-key deposit-1 --wait 60",
+    )
+    call.add_argument("--method", required=True, help="as the policy calls it: CONTRACT.METHOD")
+    call.add_argument("--argument", action="append", help="NAME=VALUE; once for each argument")
+    call.add_argument("--amount", default="0", help="native units that the contract is sent (%(default)s)")
+    for command in (send, call):
+        needs_identity(command, "a backend")
+        command.add_argument("--wallet", required=True, help="which wallet pays")
+        command.add_argument("--idempotency-key", required=True, help="the same key, the same request")
+        command.add_argument("--fee-ceiling", help="the most the network may take (the policy's ceiling)")
+        command.add_argument("--expires-in", type=int, default=3600, help="seconds (%(default)s)")
+        command.add_argument("--wait", type=float, default=0.0, help="wait so many seconds until it is over")
+    _add_looking_at_requests(request)
+    _add_statements(commands, request)
+    _add_approve(commands)
+
+
+def _add_looking_at_requests(request: Commands) -> None:
     show = new_command(
         request,
         "show",
@@ -340,8 +358,6 @@ def _add_payments(commands: Commands) -> None:
     wait.add_argument("request", help="its id")
     wait.add_argument("--timeout", type=float, default=60.0, help="seconds (%(default)s)")
     needs_identity(wait, "anyone in the roster")
-    _add_statements(commands, request)
-    _add_approve(commands)
 
 
 def _add_approve(commands: Commands) -> None:

@@ -7,6 +7,7 @@ again sends the same bytes again, so a lost answer or a crash never makes a seco
 import hashlib
 import time
 from argparse import Namespace
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from cli.addresses import read_address
@@ -15,8 +16,11 @@ from cli.connection import Connection, caller, load_connection
 from cli.files import read_bytes, write_bytes
 from cli.identities import Identity
 from cli.results import DONE, REFUSED, Document, Misuse, Result, Table, progress
+from policy.bip32 import parse_address
+from policy.decode.abi import Argument, encode_call
 from policy.encoding import canonical, parse_canonical
 from policy.errors import MalformedError, OperationalError
+from policy.facts import called
 from policy.intent import IDEMPOTENCY_KEY_MAX, Intent, Request, parse_request, request_id, request_message
 
 if TYPE_CHECKING:
@@ -125,7 +129,19 @@ def intent_text(intent: Intent, connection: Connection) -> str:
     """What an intent moves, in words."""
     asset = connection.asset(intent.asset)
     amount = amount_text(intent.amount, asset=intent.asset, decimals=asset.decimals)
+    if intent.calldata is not None:
+        lowered = replace(intent, destination=intent.destination.lower())
+        return f"{amount} from {intent.wallet} on {intent.chain} to {call_text(lowered, connection)}"
     return f"{amount} from {intent.wallet} on {intent.chain} to {intent.destination}"
+
+
+def call_text(intent: Intent, connection: Connection) -> str:
+    """What a call does, by the policy; one that the policy does not know is shown as such."""
+    _, method, arguments = called(connection.policy, intent)
+    if not method:
+        return f"a call of {intent.destination} THAT THE POLICY DOES NOT KNOW"
+    listed = ", ".join(f"{name} = {value}" for name, value in arguments.items())
+    return f"{intent.destination} for the call {method}({listed})"
 
 
 def _kept_or_new(arguments: Namespace, connection: Connection, identity: Identity) -> Request:
@@ -172,7 +188,49 @@ def _intent(arguments: Namespace, connection: Connection) -> Intent:
     except MalformedError as error:
         raise Misuse(f"--to: {error}") from error
     amount = parse_amount(arguments.amount, asset=arguments.asset, decimals=asset.decimals)
+    if getattr(arguments, "method", None) is not None:
+        calldata = _calldata(arguments.method, arguments.argument or [], connection)
+        return Intent(asset.chain, arguments.wallet, arguments.asset, amount, destination, calldata)
     return Intent(asset.chain, arguments.wallet, arguments.asset, amount, destination)
+
+
+def call(arguments: Namespace) -> Result:
+    """``request call``: ask for a call of a contract that the policy has."""
+    policy = load_connection(arguments).policy
+    contract = policy.contracts.get(arguments.method.partition(".")[0])
+    if contract is None or policy.method_named(arguments.method) is None:
+        methods = [f"{one.name}.{name}" for one in policy.contracts.values() for name in one.methods]
+        known = ", ".join(methods) or "none"
+        raise Misuse(f"the policy has no method {arguments.method[:80]!r}: it has {known}")
+    arguments.asset = policy.chains[contract.chain].native
+    arguments.to = contract.address
+    return send(arguments)
+
+
+def _calldata(name: str, texts: list[str], connection: Connection) -> bytes:
+    """The calldata of a method for arguments as ``name=value``. Raises ``Misuse``."""
+    method = connection.policy.method_named(name)
+    if method is None:
+        raise Misuse(f"the policy has no method {name[:80]!r}")
+    values: dict[str, Argument] = {}
+    for text in texts:
+        argument, equals, value = text.partition("=")
+        kind = method.type_of(argument)
+        if not equals or kind is None or argument in values:
+            raise Misuse(f"--argument {text[:80]!r}: write each of {method.signature} once, as name=value")
+        values[argument] = _argument(kind, value)
+    try:
+        return encode_call(method, values)
+    except MalformedError as error:
+        raise Misuse(f"--argument: {error}") from error
+
+
+def _argument(kind: str, text: str) -> Argument:
+    if kind == "bool" and text in ("true", "false"):
+        return text == "true"
+    if kind.startswith(("uint", "int")) and text.removeprefix("-").isdecimal() and len(text) <= 80:
+        return int(text)
+    return parse_address(text) if kind == "address" else text.removeprefix("0x").lower()
 
 
 def _fee_ceiling(arguments: Namespace, connection: Connection) -> int:

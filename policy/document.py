@@ -12,10 +12,11 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from policy.bip32 import parse_address, parse_path
+from policy.decode.abi import Method, parse_method
 from policy.document_checks import check_references, distinct, known
 from policy.encoding import Json, document_hash
 from policy.errors import MalformedError
-from policy.fields import Fields
+from policy.fields import NAME, Fields
 from policy.ids import CHAIN, EVM, family
 from policy.model import (
     AMOUNT,
@@ -26,6 +27,7 @@ from policy.model import (
     Approve,
     Asset,
     Chain,
+    Contract,
     Deny,
     Forbid,
     Key,
@@ -40,7 +42,10 @@ from policy.model import (
 from policy.rules import (
     DAYS,
     KINDS,
+    PAYMENTS,
     Among,
+    ArgumentListed,
+    ArgumentWithin,
     AtLeast,
     AtMost,
     Condition,
@@ -58,8 +63,10 @@ PATHS_MAX, PARTICIPANTS_MAX, ADDRESSES_MAX = 4096, 9, 10_000
 RULES_MAX, NAMES_MAX, APPROVALS_MAX, APPROVERS_MAX, ALTERNATIVES_MAX = 512, 256, 8, 16, 8
 DAY_MS = 24 * 3600 * 1000
 WINDOW_MS_MAX, DELAY_MS_MAX, PRICE_AGE_MS_MAX = 366 * DAY_MS, 30 * DAY_MS, 7 * DAY_MS
+CONTRACTS_MAX, METHODS_MAX, ARGUMENTS_MAX = 64, 64, 16
 SPANS_MAX, COUNT_MAX, RISK_MAX, LABEL_MAX = 16, 10**9, 100, 100
 _PATH = re.compile(r"m(?:/[0-9]+)*")
+_DOTTED = re.compile(NAME.pattern + r"\." + NAME.pattern)
 _TIME = re.compile(r"(?:[01][0-9]|2[0-3]):[0-5][0-9]|24:00")
 
 _NAMED = {
@@ -70,6 +77,7 @@ _NAMED = {
     "wallets": "wallet",
     "assets": "asset",
     "destination_tiers": "destination_tier",
+    "contracts": "contract",
     "screenings": "screening",
 }
 _BOUNDED = {"amount": "amount", "total": "total", "value": "value"}
@@ -93,6 +101,7 @@ def parse_policy(body: Json) -> Policy:
         wallets=fields.table("wallets", _read_wallet, count_max=WALLETS_MAX),
         lists=lists,
         labels=labels,
+        contracts=_read_contracts(fields),
         prices=_read_prices(fields.nested("prices")) if fields.has("prices") else None,
         forbids=fields.objects("forbids", _read_forbid, count_max=RULES_MAX),
         rules=fields.objects("rules", _read_rule, count_max=RULES_MAX),
@@ -220,6 +229,24 @@ def _read_lists(fields: Fields) -> tuple[dict[str, frozenset[str]], dict[str, st
     return lists, labels
 
 
+def _read_contracts(fields: Fields) -> dict[str, Contract]:
+    if not fields.has("contracts"):
+        return {}
+    return fields.table("contracts", _read_contract, count_max=CONTRACTS_MAX)
+
+
+def _read_contract(name: str, fields: Fields) -> Contract:
+    chain = fields.chain("chain")
+    address, path = fields.address("address", chain=chain), fields.path("methods")
+    methods = fields.mapping("methods", count_max=METHODS_MAX)
+    read: dict[str, Method] = {}
+    for method in sorted(methods):
+        with _at(f"{path}.{method}"):
+            text = methods[method]
+            read[method] = parse_method(text if isinstance(text, str) else "")
+    return Contract(name, chain, address, read)
+
+
 def _read_prices(fields: Fields) -> Prices:
     prices = Prices(
         unit=fields.name("unit"),
@@ -235,18 +262,31 @@ def _read_forbid(fields: Fields) -> Forbid:
 
 
 def _read_rule(fields: Fields) -> Rule:
-    return Rule(fields.name("name"), _read_when(fields), _read_then(fields.nested("then")))
+    name, then = fields.name("name"), _read_then(fields.nested("then"))
+    return Rule(name, _read_when(fields, payments_only=not isinstance(then, Deny)), then)
 
 
-def _read_when(outer: Fields) -> When:
+def _read_when(outer: Fields, *, payments_only: bool = False) -> When:
+    """The conditions of a part; ``payments_only`` for one that may consent.
+
+    What says nothing of kinds, contracts or methods is about payments: a rule that allows them is not to
+    allow a call of a contract that its author did not think of.
+    """
     fields = outer.nested("when")
     conditions: list[Condition] = []
+    if payments_only and not any(fields.has(name) for name in ("kinds", "contracts", "methods")):
+        conditions.append(Among("kinds", "kind", PAYMENTS))
     for name, fact in _NAMED.items():
         if fields.has(name):
             path, names = fields.path(name), _names(fields, name)
             if name == "kinds":
                 known(path, names, defined=KINDS, kind="kind")
             conditions.append(Among(name, fact, names))
+    if fields.has("methods"):
+        methods = fields.words(
+            "methods", _DOTTED, expected="a method such as 'vault.deposit'", count_max=NAMES_MAX
+        )
+        conditions.append(Among("methods", "method", methods))
     if fields.has("initiator_groups"):
         conditions.append(InGroup("initiator_groups", _names(fields, "initiator_groups")))
     for name, wanted in (("destinations", True), ("not_destinations", False)):
@@ -257,6 +297,8 @@ def _read_when(outer: Fields) -> When:
     for name, fact in _BOUNDED.items():
         conditions += _read_bounds(name, fact, fields.amount, fields.has)
     conditions += _read_bounds("risk", "risk", lambda name: fields.integer(name, high=RISK_MAX), fields.has)
+    if fields.has("arguments"):
+        conditions += fields.objects("arguments", _read_argument, count_max=ARGUMENTS_MAX)
     if fields.has("hours"):
         path, spans = fields.path("hours"), fields.objects("hours", _read_span, count_max=SPANS_MAX)
         if not spans:
@@ -264,6 +306,18 @@ def _read_when(outer: Fields) -> When:
         conditions.append(During("hours", spans))
     fields.done()
     return When(tuple(conditions))
+
+
+def _read_argument(fields: Fields) -> Condition:
+    argument = fields.text("argument", length_max=64)
+    if fields.has("destinations"):
+        return ArgumentListed("arguments", argument, _names(fields, "destinations"))
+    path = fields.path("min")
+    low = fields.amount("min") if fields.has("min") else None
+    high = fields.amount("max") if fields.has("max") else None
+    if low is None and high is None:
+        raise MalformedError(f"{path}: say what the argument may be: 'min', 'max' or 'destinations'")
+    return ArgumentWithin("arguments", argument, low, high)
 
 
 def _read_bounds(

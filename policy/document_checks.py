@@ -5,7 +5,7 @@ from collections.abc import Collection, Iterable
 from policy.errors import MalformedError
 from policy.ids import EVM, family
 from policy.model import AMOUNT, VALUE, Key, Limit, Policy, Wallet
-from policy.rules import AtLeast, AtMost, When
+from policy.rules import ArgumentListed, ArgumentWithin, AtLeast, AtMost, When
 from policy.suites import CHAIN_SUITES, suite_named
 
 RESERVED_NAMES = ("no-rule-matches", "fee-ceiling", "error")
@@ -53,6 +53,9 @@ def _check_definitions(policy: Policy) -> None:
         known(f"wallets.{name}.chain", wallet.chain, defined=policy.chains, kind="chain")
         _check_wallet_key(f"wallets.{name}", wallet, policy.keys[wallet.key])
     distinct((f"assets.{a.name}", f"{a.chain} {a.contract}") for a in policy.assets.values() if a.contract)
+    for name, contract in policy.contracts.items():
+        known(f"contracts.{name}.chain", contract.chain, defined=policy.chains, kind="chain")
+    distinct((f"contracts.{c.name}", f"{c.chain} {c.address}") for c in policy.contracts.values())
     # An account under two wallets would let whoever asks choose the laxer rules. What is signed for Solana
     # or Bitcoin does not name the network, so there an account is one on all networks.
     distinct(
@@ -94,18 +97,42 @@ def _check_conditions(policy: Policy) -> None:
 
 def _check_when(policy: Policy, path: str, when: When) -> None:
     tiers = _tiers(policy)
+    methods = {f"{one.name}.{name}" for one in policy.contracts.values() for name in one.methods}
     defined: dict[str, tuple[Collection[str], str]] = {
         "tiers": (tiers, "tier"),
         "destination_tiers": (tiers, "tier"),
         "wallets": (policy.wallets, "wallet"),
         "assets": (policy.assets, "asset"),
         "chains": (policy.chains, "chain"),
+        "contracts": (policy.contracts, "contract"),
+        "methods": (methods, "method"),
         "destinations": (policy.lists, "list"),
         "not_destinations": (policy.lists, "list"),
     }
     for name, (parts, kind) in defined.items():
         known(f"{path}.{name}", when.names(name), defined=parts, kind=kind)
+    _check_arguments(policy, path, when)
     _check_amounts(policy, path, when)
+
+
+def _check_arguments(policy: Policy, path: str, when: When) -> None:
+    """An argument is one of every method that is named, of a type that the condition can be about."""
+    for condition in when.conditions:
+        if not isinstance(condition, ArgumentWithin | ArgumentListed):
+            continue
+        named = when.names("methods")
+        if not named:
+            raise MalformedError(f"{path}.arguments: say under 'methods' whose arguments they are")
+        wanted = "uint" if isinstance(condition, ArgumentWithin) else "address"
+        for name in named:
+            method = policy.method_named(name)
+            kind = method.type_of(condition.argument) if method else None
+            if kind is None or not kind.startswith(wanted):
+                raise MalformedError(
+                    f"{path}.arguments: {name} has no {wanted} called {condition.argument!r}"
+                )
+        if isinstance(condition, ArgumentListed):
+            known(f"{path}.arguments", condition.lists, defined=policy.lists, kind="list")
 
 
 def _tiers(policy: Policy) -> frozenset[str]:

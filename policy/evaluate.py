@@ -22,7 +22,7 @@ from typing import NamedTuple, assert_never
 from policy.encoding import Json
 from policy.limits import first_excess
 from policy.model import Allow, Approve, Deny, Forbid, Policy, Requirement, Rule
-from policy.rules import KINDS, Facts, Given, Usage
+from policy.rules import CALL, KINDS, Facts, Given, Usage
 
 __all__ = ["Facts", "Given", "Missing", "Outcome", "Usage", "Verdict", "evaluate"]
 
@@ -108,12 +108,16 @@ def _problem(policy: Policy, facts: Facts) -> str:
         return f"the policy has no asset {facts.asset!r} on {facts.chain}"
     if facts.kind not in KINDS:
         return f"kind is {facts.kind!r}, not one of {', '.join(KINDS)}"
+    if facts.kind == CALL and (not facts.method or not asset.native):
+        return (
+            f"the policy has no method of {facts.destination} with this calldata, or the asset is not native"
+        )
     return _bad_number(facts)
 
 
 def _bad_number(facts: Facts) -> str:
     for name, value, low in (
-        ("amount", facts.amount, 1),
+        ("amount", facts.amount, 0 if facts.kind == CALL else 1),
         ("total", facts.total, facts.amount),
         ("fee_max", facts.fee_max, 0),
         ("fee_ceiling", facts.fee_ceiling, 0),
@@ -152,7 +156,7 @@ def _decide(policy: Policy, facts: Facts, *, rule: Rule) -> Verdict:
             since_ms = _met_ms(facts, rule.name, then) if verdict.outcome is Outcome.ALLOW else 0
         case _:
             assert_never(then)
-    if verdict.outcome is not Outcome.ALLOW or facts.time_ms >= since_ms + then.delay_ms:
+    if verdict.outcome is not Outcome.ALLOW or not then.delay_ms or facts.time_ms >= since_ms + then.delay_ms:
         return verdict
     reason = f"{verdict.reason}, from {since_ms + then.delay_ms} on: until then one person can reject it"
     return Verdict(Outcome.WAIT, rule.name, reason, not_before_ms=since_ms + then.delay_ms)

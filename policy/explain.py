@@ -73,6 +73,9 @@ def inputs(facts: Facts) -> dict[str, Json]:
         "since_ms": facts.since_ms,
         "time_ms": facts.time_ms,
     }
+    if facts.method:
+        found |= {"contract": facts.contract, "method": facts.method}
+        found["arguments"] = {name: str(value) for name, value in facts.arguments.items()}
     if facts.value is not None:
         found["value"] = str(facts.value)
     if facts.risk is not None:

@@ -1,11 +1,13 @@
 """From the log's state to the facts of one job: who asks, what moves, what others have stated about it."""
 
+import contextlib
 from collections.abc import Iterable
 from dataclasses import replace
 
-from policy.intent import Request
+from policy.decode.abi import Argument, OtherCall, decode_call
+from policy.intent import Intent, Request
 from policy.model import Policy, Prices
-from policy.rules import SWEEP, TIER_MOVE, TRANSFER, Facts, Given, Usage
+from policy.rules import CALL, CANCELLATION, SWEEP, TIER_MOVE, TRANSFER, Facts, Given, Usage
 from policy.state import CANCEL, PricePoint, RequestState, State
 
 PRICE_POINTS_MAX = 256
@@ -20,12 +22,13 @@ def request_facts(
     wallet = state.policy.wallets.get(intent.wallet)
     tier = wallet.tier if wallet else ""
     destination_tier = _destination_tier(state, intent.chain, intent.destination)
+    contract, method, arguments = called(state.policy, intent)
     native = _native(state.policy, intent.chain) == intent.asset
     amounts = ((intent.asset, intent.amount), (_native(state.policy, intent.chain), fee_max))
     return Facts(
         initiator=request.initiator,
         initiator_groups=initiator.groups if initiator else frozenset(),
-        kind=_kind(tier, destination_tier),
+        kind=CALL if intent.calldata is not None else _kind(tier, destination_tier),
         chain=intent.chain,
         wallet=intent.wallet,
         tier=tier,
@@ -36,6 +39,9 @@ def request_facts(
         destination=intent.destination,
         destination_tier=destination_tier,
         first_use=state.paid.get((intent.chain, intent.destination)) in (None, identifier),
+        contract=contract,
+        method=method,
+        arguments=arguments,
         fee_ceiling=request.fee_ceiling,
         fee_max=fee_max,
         screening=record.screening.result if record and record.screening else None,
@@ -43,7 +49,7 @@ def request_facts(
         approvals=(),
         initiator_people=initiator.people if initiator else frozenset(),
         usage=usage,
-        since_ms=record.logged_ms if record else time_ms,
+        since_ms=max(record.logged_ms if record else time_ms, request.created_ms),
         time_ms=time_ms,
     )
 
@@ -64,7 +70,7 @@ def job_facts(
         return facts
     native = _native(state.policy, facts.chain)
     value = worth(state, ((native, fee_max),), time_ms=time_ms)
-    return replace(facts, asset=native, amount=0, total=fee_max, value=value)
+    return replace(facts, kind=CANCELLATION, asset=native, amount=0, total=fee_max, value=value)
 
 
 def with_approvals(facts: Facts, approvals: Iterable[Given]) -> Facts:
@@ -119,6 +125,17 @@ def _native(policy: Policy, chain: str) -> str:
 def _destination_tier(state: State, chain: str, destination: str) -> str:
     wallet = state.policy.wallets.get(state.owned.get((chain, destination), ""))
     return wallet.tier if wallet else ""
+
+
+def called(policy: Policy, intent: Intent) -> tuple[str, str, dict[str, Argument]]:
+    """Contract, method and arguments of a call; the method is empty for one that the policy does not know."""
+    contract = policy.contract_at(intent.chain, intent.destination)
+    if contract is None or intent.calldata is None:
+        return "", "", {}
+    for name, method in contract.methods.items():
+        with contextlib.suppress(OtherCall):
+            return contract.name, f"{contract.name}.{name}", decode_call(method, intent.calldata)
+    return contract.name, "", {}
 
 
 def _kind(tier: str, destination_tier: str) -> str:

@@ -15,11 +15,12 @@ from policy.addresses import EVM_ADDRESS
 from policy.encoding import Json, document_hash, statement
 from policy.errors import CallerError, InvalidSignatureError, MalformedError
 from policy.fields import Fields
-from policy.ids import AMOUNT_MAX
+from policy.ids import AMOUNT_MAX, EVM, family
 
 IDEMPOTENCY_KEY_MAX = 64
 ERC20_TRANSFER = bytes.fromhex("a9059cbb")
 SIGNATURE_BYTES = 64
+SELECTOR_BYTES, CALLDATA_BYTES_MAX = 4, 4096
 
 
 def keccak256(data: bytes) -> bytes:
@@ -38,7 +39,8 @@ def transfer_calldata(destination: str, amount: int) -> bytes:
 class Intent:
     """A transfer of ``amount`` base units of ``asset`` out of ``wallet`` to ``destination``.
 
-    For a token the destination is who receives it, never the contract.
+    For a token the destination is who receives it, never the contract. With ``calldata`` it is a call of the
+    contract ``destination`` that is sent ``amount``, which may be 0, of the native asset.
     """
 
     chain: str
@@ -46,24 +48,28 @@ class Intent:
     asset: str
     amount: int
     destination: str
+    calldata: bytes | None = None
 
     def calldata_hash(self, *, native: bool) -> bytes:
         """Keccak-256 of the only calldata that carries out this intent.
 
-        ``native`` says whether the policy in force calls the asset native (empty calldata) or an
-        ERC-20 token (``transfer``); the approval binds the policy too.
+        A call's is its own. For a transfer, ``native`` says whether the policy in force calls the asset
+        native (empty calldata) or an ERC-20 token (``transfer``); the approval binds the policy too.
         """
+        if self.calldata is not None:
+            return keccak256(self.calldata)
         return keccak256(b"" if native else transfer_calldata(self.destination, self.amount))
 
     def to_json(self) -> dict[str, Json]:
         """The intent's fields as they stand in documents."""
-        return {
+        fields: dict[str, Json] = {
             "chain": self.chain,
             "wallet": self.wallet,
             "asset": self.asset,
             "amount": str(self.amount),
             "destination": self.destination,
         }
+        return fields if self.calldata is None else {**fields, "calldata": self.calldata.hex()}
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,14 +98,23 @@ class Request:
 
 
 def read_intent(fields: Fields) -> Intent:
-    """Read an intent's five fields out of a document that may have more."""
+    """Read an intent's five fields, and a call's sixth, out of a document that may have more."""
     chain = fields.chain("chain")
+    calldata = None
+    if fields.has("calldata"):
+        path = fields.path("calldata")
+        calldata = fields.hex("calldata", length_max=CALLDATA_BYTES_MAX)
+        if family(chain) != EVM or len(calldata) < SELECTOR_BYTES:
+            raise MalformedError(
+                f"{path}: a call is of an EVM contract, and begins with its method's selector"
+            )
     return Intent(
         chain=chain,
         wallet=fields.name("wallet"),
         asset=fields.name("asset"),
-        amount=fields.amount("amount", low=1),
+        amount=fields.amount("amount", low=1 if calldata is None else 0),
         destination=fields.address("destination", chain=chain),
+        calldata=calldata,
     )
 
 

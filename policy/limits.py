@@ -3,7 +3,7 @@
 from typing import NamedTuple
 
 from policy.model import COUNT, VALUE, Limit, Policy
-from policy.rules import Facts
+from policy.rules import CANCELLATION, Facts
 
 
 class LimitScope(NamedTuple):
@@ -28,8 +28,7 @@ class Excess(NamedTuple):
 def limit_scopes(policy: Policy, facts: Facts) -> tuple[LimitScope, ...]:
     """The limits a job counts into.
 
-    Its amount counts on its asset and its greatest fee on the native asset; a cancellation, which has no
-    amount, is no payment to be counted.
+    Its amount counts on its asset and its greatest fee on the native asset; a cancellation is no payment.
     """
     native = policy.chains[facts.chain].native
     added: dict[str | None, int] = {facts.asset: facts.amount}
@@ -41,7 +40,7 @@ def limit_scopes(policy: Policy, facts: Facts) -> tuple[LimitScope, ...]:
         if limit.measure == VALUE:
             scopes.append(LimitScope(limit, _scope_key(limit, facts), facts.value))
         elif limit.measure == COUNT:
-            if facts.amount:
+            if facts.kind != CANCELLATION:
                 scopes.append(LimitScope(limit, _scope_key(limit, facts), 1))
         elif limit.asset in added:
             scopes.append(LimitScope(limit, _scope_key(limit, facts), added[limit.asset]))

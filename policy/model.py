@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TypeAlias
 
+from policy.decode.abi import Method
 from policy.rules import When
 
 AMOUNT, COUNT, VALUE = MEASURES = ("amount", "count", "value")
@@ -56,6 +57,16 @@ class Wallet:
     key: str
     chain: str
     paths: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Contract:
+    """A contract that may be called, by the methods that may be called of it, each under its own name."""
+
+    name: str
+    chain: str
+    address: str
+    methods: Mapping[str, Method]
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,6 +163,7 @@ class Policy:
     wallets: Mapping[str, Wallet]
     lists: Mapping[str, frozenset[str]]
     labels: Mapping[str, str]
+    contracts: Mapping[str, Contract]
     prices: Prices | None
     forbids: tuple[Forbid, ...]
     rules: tuple[Rule, ...]
@@ -173,6 +185,16 @@ class Policy:
             asset for asset in self.assets.values() if (asset.chain, asset.contract) == (chain, contract)
         )
         return next(found, None)
+
+    def contract_at(self, chain: str, address: str) -> Contract | None:
+        """The contract at an address, or None for one this policy does not know."""
+        found = (one for one in self.contracts.values() if (one.chain, one.address) == (chain, address))
+        return next(found, None)
+
+    def method_named(self, name: str) -> Method | None:
+        """The method ``contract.method``, or None."""
+        contract, _, method = name.rpartition(".")
+        return self.contracts[contract].methods.get(method) if contract in self.contracts else None
 
     def rule_named(self, name: str) -> Rule | None:
         """The rule of that name, if there is one."""

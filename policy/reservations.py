@@ -14,7 +14,7 @@ from policy.admission import Inert, check_origin, denied
 from policy.approval import Slot
 from policy.counting import expire_windows, recount, usage_without
 from policy.decode import bitcoin, evm, solana
-from policy.decode.decoded import Cancel, Decoder, Source, Transfer, Undecodable
+from policy.decode.decoded import Call, Cancel, Decoder, Source, Transfer, Undecodable
 from policy.errors import MalformedError
 from policy.evaluate import Given, Verdict, evaluate
 from policy.evaluate import Outcome as Answer
@@ -167,10 +167,12 @@ def _draft(state: State, entry: e.ReserveEntry, *, time_ms: int) -> Draft:
     key, source = _source(state, entry, request.request)
     _check_signers(state, entry, key)
     _check_presignatures(state, entry)
-    tx = _decoded(entry, source)
+    tx = _decoded(entry, source, request.request)
     _check_anchor(state, request, tx.anchor)
     if isinstance(tx, Cancel):
         _check_cancelled_slot(request, tx.anchor)
+    elif isinstance(tx, Call):
+        _check_call(request.request, tx)
     else:
         _check_intent(state, request.request, tx)
     signings = tuple(map(_signing, source.accounts, tx.messages))
@@ -242,10 +244,15 @@ def _check_presignatures(state: State, entry: e.ReserveEntry) -> None:
         raise Denied("presignature-used", "a presignature serves one job only")
 
 
-def _decoded(entry: e.ReserveEntry, source: Source) -> Transfer | Cancel:
+def _decoded(entry: e.ReserveEntry, source: Source, request: Request) -> Transfer | Call | Cancel:
     decoder = DECODERS[family(source.chain)]
-    read = decoder.decode_cancel if entry.purpose == CANCEL else decoder.decode
-    tx = read(entry.tx, source)
+    tx: Transfer | Call | Cancel | Undecodable
+    if entry.purpose == CANCEL:
+        tx = decoder.decode_cancel(entry.tx, source)
+    elif request.intent.calldata is not None:
+        tx = evm.decode_call(entry.tx, source)
+    else:
+        tx = decoder.decode(entry.tx, source)
     if isinstance(tx, Undecodable):
         raise Denied("undecodable", tx.reason)
     if len(tx.messages) != len(source.accounts):
@@ -285,6 +292,17 @@ def _check_intent(state: State, request: Request, tx: Transfer) -> None:
             "intent-mismatch",
             f"the bytes send {tx.amount} of {moved[0]} to {tx.recipient}, the request asks for "
             f"{intent.amount} of {intent.asset} to {intent.destination}",
+        )
+
+
+def _check_call(request: Request, tx: Call) -> None:
+    """That the asset is the native one, the policy checks: it decides on no other call."""
+    intent = request.intent
+    if (tx.contract, tx.value, tx.data) != (intent.destination, intent.amount, intent.calldata):
+        raise Denied(
+            "intent-mismatch",
+            f"the bytes call {tx.contract} with {tx.value} and 0x{tx.data[:4].hex()}, or with other "
+            f"arguments than the request's call of {intent.destination}",
         )
 
 

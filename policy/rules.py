@@ -11,8 +11,10 @@ from typing import NamedTuple, TypeAlias
 MINUTE_MS, DAY_MINUTES = 60_000, 24 * 60
 DAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 EPOCH_DAY = DAYS.index("thu")
-TRANSFER, TIER_MOVE, SWEEP = KINDS = ("transfer", "tier_move", "sweep")
-"""To somebody else; to an own account of another tier; to one of the same tier."""
+TRANSFER, TIER_MOVE, SWEEP, CALL = KINDS = ("transfer", "tier_move", "sweep", "call")
+"""To somebody else; to an own account of another tier; to one of the same tier; of a contract."""
+PAYMENTS = (TRANSFER, TIER_MOVE, SWEEP)
+CANCELLATION = "cancellation"
 Usage: TypeAlias = Mapping[tuple[str, str], int] | Callable[[str, str], int]
 Lists: TypeAlias = Mapping[str, frozenset[str]]
 
@@ -29,15 +31,17 @@ class Given(NamedTuple):
 class Facts:
     """Everything a verdict depends on besides the policy; who builds it has verified every part.
 
-    ``total`` is the amount and ``fee_max`` together where both are of one asset, else the amount.
-    ``value`` is what both are worth in the policy's unit, rounded up. ``destination_tier`` is empty for an
-    address that is not our own; ``first_use`` says that nobody was paid there before this request.
+    A call has the names of its ``contract`` and ``method`` (as in ``vault.deposit``) and its ``arguments``;
+    they are empty for a payment. ``total`` is the amount and ``fee_max`` together where both are of one
+    asset, else the amount. ``value`` is what both are worth in the policy's unit, rounded up.
+    ``destination_tier`` is empty for an address that is not our own; ``first_use`` says that nobody was paid
+    there before this request.
     ``fee_ceiling`` is the most the request allows, ``fee_max`` the most the transaction at hand can
     cost (before there is one: the ceiling). ``approvals`` are verified, unexpired and given under this
     policy. ``initiator_people`` are the operators behind the initiator: their approvals never count.
     ``usage`` is what is already counted in a limit's window without this request, by limit name and scope
-    key; a scope that a mapping lacks has not been used. ``since_ms`` is when the log took in the request,
-    ``time_ms`` the log's time now. None is a fact that nobody has stated, or too long ago.
+    key; a scope that a mapping lacks has not been used. ``since_ms`` is when the request was both made and in
+    the log, ``time_ms`` the log's time now. None is a fact that nobody has stated, or too long ago.
     """
 
     initiator: str
@@ -53,6 +57,9 @@ class Facts:
     destination: str
     destination_tier: str
     first_use: bool
+    contract: str
+    method: str
+    arguments: Mapping[str, int | str | bool]
     fee_ceiling: int
     fee_max: int
     screening: str | None
@@ -170,6 +177,47 @@ class FirstUse:
         return f"{self.name}: {facts.destination} was {'never' if facts.first_use else ''} paid before"
 
 
+@dataclass(frozen=True, slots=True)
+class ArgumentWithin:
+    """An argument of the call is a number from ``low`` to ``high``; None is no bound."""
+
+    name: str
+    argument: str
+    low: int | None
+    high: int | None
+
+    def holds(self, facts: Facts, lists: Lists) -> bool | None:
+        """Whether it holds."""
+        found = facts.arguments.get(self.argument)
+        if not isinstance(found, int):
+            return False
+        return (self.low is None or found >= self.low) and (self.high is None or found <= self.high)
+
+    def unmet(self, facts: Facts, lists: Lists) -> str:
+        """Why it does not hold."""
+        found = facts.arguments.get(self.argument, "not there")
+        return f"{self.name}: {self.argument} is {found}, outside {self.low} to {self.high}"
+
+
+@dataclass(frozen=True, slots=True)
+class ArgumentListed:
+    """An argument of the call is an address on one of these lists."""
+
+    name: str
+    argument: str
+    lists: tuple[str, ...]
+
+    def holds(self, facts: Facts, lists: Lists) -> bool | None:
+        """Whether it holds."""
+        found = facts.arguments.get(self.argument)
+        return any(found in lists[name] for name in self.lists)
+
+    def unmet(self, facts: Facts, lists: Lists) -> str:
+        """Why it does not hold."""
+        found = facts.arguments.get(self.argument, "not there")
+        return f"{self.name}: {self.argument} is {found}, on no list of {', '.join(self.lists)}"
+
+
 class Span(NamedTuple):
     """From a minute of the day up to, not including, another, on these days (0 is Monday), in UTC."""
 
@@ -196,7 +244,9 @@ class During:
         return f"{self.name}: {DAYS[day]} {minute // 60:02}:{minute % 60:02} UTC is outside"
 
 
-Condition: TypeAlias = Among | InGroup | Listed | AtLeast | AtMost | FirstUse | During
+Condition: TypeAlias = (
+    Among | InGroup | Listed | AtLeast | AtMost | FirstUse | ArgumentWithin | ArgumentListed | During
+)
 
 
 @dataclass(frozen=True, slots=True)

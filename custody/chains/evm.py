@@ -23,6 +23,7 @@ GAS_NATIVE = 21_000
 PRICES_KEPT_S = 1.0
 GAS_TOKEN_MAX = 200_000
 GAS_TOKEN_FALLBACK = 100_000
+GAS_CALL_MAX = 5_000_000
 BALANCE_OF = bytes.fromhex("70a08231")
 KNOWN_ALREADY = ("already known", "already imported", "known transaction", "already exists")
 NONCE_USED = ("nonce too low", "nonce is too low", "old nonce")
@@ -76,7 +77,9 @@ class EvmChain:
     async def fees(self, intent: Intent, *, account: str, contract: str | None, ceiling: int) -> Fees:
         """Fees for a transfer: twice the base fee and the suggested tip, cut to the ceiling."""
         gas = GAS_NATIVE
-        if contract is not None:
+        if intent.calldata is not None:
+            gas = await self._call_gas(intent, account)
+        elif contract is not None:
             gas = await self._token_gas(intent, account, contract)
         return await self._within(ceiling, gas)
 
@@ -114,14 +117,31 @@ class EvmChain:
     async def _token_gas(self, intent: Intent, account: str, contract: str) -> int:
         """The estimate and a third more; a fixed bound while the transfer would fail now."""
         data = "0x" + transfer_calldata(intent.destination, intent.amount).hex()
-        call: Any = {"from": _checksum(account), "to": _checksum(contract), "data": data}
+        call = {"from": _checksum(account), "to": _checksum(contract), "data": data}
+        estimate = await self._estimate(call)
+        return GAS_TOKEN_FALLBACK if estimate is None else min(estimate * 4 // 3, GAS_TOKEN_MAX)
+
+    async def _call_gas(self, intent: Intent, account: str) -> int:
+        """The estimate and a third more. Raises ``OperationalError`` while the call would fail."""
+        call = {
+            "from": _checksum(account),
+            "to": _checksum(intent.destination),
+            "value": intent.amount,
+            "data": "0x" + (intent.calldata or b"").hex(),
+        }
+        estimate = await self._estimate(call)
+        if estimate is None:
+            raise OperationalError(f"the call of {intent.destination} would fail now: it is tried again")
+        return min(estimate * 4 // 3, GAS_CALL_MAX)
+
+    async def _estimate(self, call: Any) -> int | None:
+        """The gas a transaction takes; None while it would fail."""
         try:
-            estimate = await self._web3.eth.estimate_gas(call)
+            return await self._web3.eth.estimate_gas(call)
         except (Web3Exception, ValueError):
-            return GAS_TOKEN_FALLBACK
+            return None
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             raise self._unreachable("gas estimate", error) from error
-        return min(estimate * 4 // 3, GAS_TOKEN_MAX)
 
     async def _within(self, ceiling: int, gas: int) -> Fees:
         base, tip = await self._prices()

@@ -15,7 +15,9 @@ _FIELDS = 9
 
 def payment(intent: Intent, *, contract: str | None, nonce: int, fees: Fees) -> bytes:
     """The unsigned transaction that carries out ``intent``; ``contract`` is None for the native asset."""
-    if contract is None:
+    if intent.calldata is not None:
+        to, value, data = intent.destination, intent.amount, intent.calldata
+    elif contract is None:
         to, value, data = intent.destination, intent.amount, b""
     else:
         to, value, data = contract, 0, transfer_calldata(intent.destination, intent.amount)

@@ -39,6 +39,18 @@ class Transfer:
 
 
 @dataclass(frozen=True, slots=True)
+class Call:
+    """A call of ``contract`` with ``data``, which is sent ``value`` of the native asset."""
+
+    anchor: Slot
+    contract: str
+    value: int
+    data: bytes
+    fee_max: int
+    messages: tuple[bytes, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Cancel:
     """A transaction that uses up ``anchor`` and pays nobody else than the wallet itself."""
 
@@ -54,7 +66,7 @@ class Undecodable:
     reason: str
 
 
-Decoded: TypeAlias = Transfer | Cancel | Undecodable
+Decoded: TypeAlias = Transfer | Call | Cancel | Undecodable
 
 
 class Decoder(Protocol):

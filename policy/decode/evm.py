@@ -13,7 +13,7 @@ from typing import TypeAlias, cast
 import rlp
 
 from policy.approval import Slot
-from policy.decode.decoded import Cancel, Refusal, Source, Transfer, Undecodable, require
+from policy.decode.decoded import Call, Cancel, Refusal, Source, Transfer, Undecodable, require
 from policy.ids import AMOUNT_MAX, EVM_CHAIN_ID_MAX, evm_chain_id
 from policy.intent import ERC20_TRANSFER, keccak256
 
@@ -49,6 +49,25 @@ def decode(tx: bytes, source: Source) -> Transfer | Undecodable:
         return _transfer(_envelope(tx, source), source, keccak256(tx))
     except Refusal as refusal:
         return Undecodable(str(refusal))
+
+
+def decode_call(tx: bytes, source: Source) -> Call | Undecodable:
+    """Say which contract the unsigned transaction ``tx`` calls, with what data and value.
+
+    What the data means is the policy's to know: no more is read here than that there is a selector. The
+    transfer of a token is none of these calls.
+    """
+    try:
+        envelope = _envelope(tx, source)
+        selector = envelope.data[:4]
+        require(len(selector) == 4, "there is no calldata: it is a transfer, not a call")
+        require(selector != ERC20_TRANSFER, "calldata transfers a token: ask for a payment of it")
+    except Refusal as refusal:
+        return Undecodable(str(refusal))
+    anchor = Slot(source.chain, source.accounts[0].address, envelope.nonce)
+    return Call(
+        anchor, _hex(envelope.to), envelope.value, envelope.data, envelope.max_fee_total, (keccak256(tx),)
+    )
 
 
 def decode_cancel(tx: bytes, source: Source) -> Cancel | Undecodable:

@@ -5,6 +5,7 @@ import json
 import shutil
 import subprocess
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -23,8 +24,9 @@ from custody.chains.evm_transaction import (
 from custody.ports import Fees, Receipt
 from policy import accounts
 from policy.approval import Slot
-from policy.decode.decoded import Cancel, Source, Transfer
-from policy.decode.evm import decode, decode_cancel
+from policy.decode.abi import encode_call, parse_method
+from policy.decode.decoded import Call, Cancel, Source, Transfer
+from policy.decode.evm import decode, decode_call, decode_cancel
 from policy.errors import CallerError, MalformedError, OperationalError
 from policy.intent import Intent, keccak256
 from tests.fixtures_anvil import CHAIN_ID, FUNDED, ROOT, Anvil
@@ -264,3 +266,28 @@ def test_the_committed_token_is_what_its_source_compiles_to() -> None:
     ).stdout
 
     assert json.loads(compiled) == json.loads((TOKEN / "Token.json").read_text())
+
+
+async def test_a_call_of_a_contract_is_mined_and_one_that_would_fail_is_not_built(anvil: Anvil) -> None:
+    web3 = fund(anvil, KEY.address)
+    token = deploy(web3, 1_000)
+    approve = parse_method("approve(address spender,uint256 amount)")
+    data = encode_call(approve, {"spender": PAYEE, "amount": 9})
+    call = Intent(ANVIL_CHAIN, WALLET, "eth", 0, token, data)
+    chain, account = EvmChain(ANVIL_CHAIN, anvil.url), KEY.address.lower()
+    fees = await chain.fees(call, account=account, contract=None, ceiling=CEILING)
+    tx = payment(call, contract=None, nonce=0, fees=fees)
+    raw = signed(tx)
+    await chain.broadcast(raw)
+    receipt = await mined(chain, raw)
+    artifact = json.loads((TOKEN / "Token.json").read_text())
+    contract = web3.eth.contract(Web3.to_checksum_address(token), abi=artifact["abi"])
+    unknown = replace(call, calldata=bytes.fromhex("f2fde38b") + bytes(32))
+
+    assert receipt.success
+    assert contract.functions.allowance(KEY.address, Web3.to_checksum_address(PAYEE)).call() == 9
+    decoded = decode_call(tx, SOURCE)
+    assert isinstance(decoded, Call) and (decoded.contract, decoded.data) == (token, data)
+    with pytest.raises(OperationalError, match="would fail now"):
+        await chain.fees(unknown, account=account, contract=None, ceiling=CEILING)
+    await chain.close()

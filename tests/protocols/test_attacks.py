@@ -222,13 +222,13 @@ def strikes(draw: st.DrawFn, protocols: list[Protocol]) -> tuple[Protocol, Strik
     return protocol, Strike(attacker, number, frozenset(receivers), act, target, element, seed)
 
 
-@settings(max_examples=150)
+@settings(max_examples=80)
 @given(strikes(LIGHT))
 def test_any_strike_in_any_order_of_delivery_ends_well(struck: tuple[Protocol, Strike]) -> None:
     run(*struck)
 
 
-@settings(max_examples=12, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=6, suppress_health_check=[HealthCheck.too_slow])
 @given(strikes(HEAVY))
 def test_any_strike_on_a_heavy_protocol_ends_well(struck: tuple[Protocol, Strike]) -> None:
     run(*struck)

@@ -30,7 +30,7 @@ from tests.unit.custody_house import FakeChain, House, Running
 
 T = TypeVar("T")
 LIVES_MAX = 4
-STORY_S = 20.0
+STORY_S = 90.0
 AGAIN_S = 0.02
 LIFE_MS = 600_000
 

@@ -58,6 +58,7 @@ async def test_a_refresh_survives_a_coordinator_that_goes_wrong_at_some_calls(tm
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 @pytest.mark.parametrize("way", Way, ids=lambda way: way.value)
 @pytest.mark.parametrize("kind", KINDS)
 async def test_a_refresh_survives_a_coordinator_that_goes_wrong_at_any_call(
