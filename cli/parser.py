@@ -125,7 +125,7 @@ def _add_genesis(commands: Commands) -> None:
         "draft",
         function="cli.genesis:draft",
         what="draw it up from the draft and a policy",
-        example="quorumkeep genesis draft --dir treasury --policy policy.json --w 3 --f 1 --quorum 2",
+        example="quorumkeep genesis draft --dir treasury --policy policy.yaml --w 3 --f 1 --quorum 2",
     )
     needs_dir(draft)
     draft.add_argument("--policy", required=True, help="the policy, in YAML or canonical JSON")

@@ -22,7 +22,7 @@ def add_admin(commands: Commands) -> None:
 def _add_drafts(drafts: Commands) -> None:
     policy = _draft(drafts, "policy", "a new policy in place of the one in force", "--document policy.json")
     policy.add_argument(
-        "--document", required=True, help="the new policy; admin fetch policy gives the old one"
+        "--document", required=True, help="the new policy, YAML or JSON; admin fetch policy gives the old one"
     )
     policy.add_argument(
         "--invariants", default="", metavar="FILE", help="they must hold (POLICY.invariants.yaml beside it)"

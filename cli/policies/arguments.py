@@ -4,7 +4,7 @@ from cli.arguments import Commands, new_command, new_group
 
 
 def add_policies(commands: Commands) -> None:
-    """``policy print|check|prove|diff|backtest|explain``."""
+    """``policy print|check|schema|prove|diff|backtest|explain``."""
     policy = new_group(commands, "policy", what="write, check, prove, compare and explain policies")
     add_authoring(policy)
     add_proving(policy)

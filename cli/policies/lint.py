@@ -5,11 +5,23 @@ own. That an earlier rule covers it together with others is for ``quorumkeep pol
 """
 
 from collections.abc import Iterator
+from functools import lru_cache
 from typing import NamedTuple
 
 from policy.model import Policy, Rule, Wallet
 from policy.roster import Roster
-from policy.rules import Among, AtLeast, AtMost, Condition, During, FirstUse, InGroup, Listed, When
+from policy.rules import (
+    DAY_MINUTES,
+    Among,
+    AtLeast,
+    AtMost,
+    Condition,
+    During,
+    FirstUse,
+    InGroup,
+    Listed,
+    When,
+)
 
 
 class Remark(NamedTuple):
@@ -90,13 +102,12 @@ def _idle_limits(policy: Policy) -> Iterator[Remark]:
 
 def covers(wide: When, narrow: When) -> bool:
     """Whether all that meets ``narrow`` meets ``wide``, as far as single conditions show it."""
-    return all(any(_follows(one, other) for other in narrow.conditions) for one in wide.conditions)
+    own = {condition.name: condition for condition in narrow.conditions}
+    return all(one.name in own and _follows(one, own[one.name]) for one in wide.conditions)
 
 
 def _follows(wide: Condition, narrow: Condition) -> bool:
-    """Whether one condition holds wherever another does."""
-    if type(wide) is not type(narrow) or wide.name != narrow.name:
-        return False
+    """Whether one condition holds wherever another of the same name does."""
     match wide, narrow:
         case Among(), Among():
             return set(narrow.allowed) <= set(wide.allowed)
@@ -112,16 +123,17 @@ def _follows(wide: Condition, narrow: Condition) -> bool:
         case FirstUse(), FirstUse():
             return wide.wanted is narrow.wanted
         case During(), During():
-            return _minutes(narrow) <= _minutes(wide)
+            return not _minutes(narrow) & ~_minutes(wide)
         case _:
             return False
 
 
-def _minutes(during: During) -> set[tuple[int, int]]:
-    """Every minute of the week inside the spans."""
-    return {
-        (day, minute)
-        for span in during.spans
-        for day in span.days
-        for minute in range(span.from_minute, span.to_minute)
-    }
+@lru_cache(maxsize=1024)
+def _minutes(during: During) -> int:
+    """Every minute of the week inside the spans, as the bits of a number."""
+    minutes = 0
+    for span in during.spans:
+        of_a_day = (1 << span.to_minute) - (1 << span.from_minute)
+        for day in span.days:
+            minutes |= of_a_day << day * DAY_MINUTES
+    return minutes

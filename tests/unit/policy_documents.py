@@ -1,6 +1,7 @@
 """Policies of every shape, for properties: valid by construction, in both forms."""
 
 import copy
+import json
 from collections.abc import Iterator
 from typing import Any, TypeAlias
 
@@ -14,7 +15,6 @@ from policy.rules import DAYS, KINDS
 Document: TypeAlias = dict[str, Any]
 PHASES = (Phase.explicit, Phase.reuse, Phase.generate)
 """Without shrinking: making a whole policy smaller takes minutes."""
-DECIMALS = {"eth": 18, "usdc": 6, "btc": 8}
 TOKEN, CUSTOMER = "0x" + "cd" * 20, "0x" + "ab" * 20
 ADDRESSES = (CUSTOMER, "0x" + "11" * 20, "bc1qw508d6qejxtdg4y5r3zarvary0c5xw7kv8f3t4")
 WALLETS, TIERS, LISTS = ("hot", "vault", "btc-hot"), ("hot", "cold"), ("customers", "exchanges")
@@ -27,7 +27,7 @@ NAMES: dict[str, tuple[str, ...]] = {
     "chains": ("evm:1", "bitcoin:mainnet"),
     "tiers": TIERS,
     "wallets": WALLETS,
-    "assets": tuple(DECIMALS),
+    "assets": ("eth", "usdc", "btc"),
     "destinations": LISTS,
     "not_destinations": LISTS,
     "destination_tiers": TIERS,
@@ -180,18 +180,79 @@ def base_document() -> Document:
     }
 
 
+def full_document() -> Document:
+    """A policy with every kind of part, condition and outcome in it."""
+    label = {"address": ADDRESSES[1], "label": "Example Ltd"}
+    return base_document() | {
+        "lists": {"customers": [CUSTOMER, label], "exchanges": []},
+        "forbids": [
+            {
+                "name": "f",
+                "when": {
+                    "kinds": ["sweep"],
+                    "chains": ["evm:1"],
+                    "first_use": True,
+                    "initiators": ["shop"],
+                    "initiator_groups": ["backoffice"],
+                    "tiers": ["hot"],
+                    "wallets": ["hot"],
+                    "destinations": ["customers"],
+                    "not_destinations": ["exchanges"],
+                    "destination_tiers": ["cold"],
+                    "amount_min": "1",
+                    "assets": ["usdc"],
+                    "value_min": "2",
+                    "risk_min": 3,
+                },
+            }
+        ],
+        "rules": [
+            {
+                "name": "r",
+                "when": {
+                    "assets": ["eth"],
+                    "amount_max": "1",
+                    "total_max": "2",
+                    "value_max": "3",
+                    "risk_max": 4,
+                    "screenings": ["clear"],
+                    "hours": [{"days": ["mon"], "from": "09:00", "to": "17:00"}],
+                },
+                "then": {
+                    "outcome": "approve",
+                    "any_of": [{"approvals": [{"group": g, "count": 1}]} for g in ("a", "b")],
+                    "delay_ms": 1,
+                },
+            },
+            {"name": "s", "when": {}, "then": {"outcome": "deny"}},
+        ],
+        "limits": [
+            {
+                "name": "l",
+                "asset": "eth",
+                "amount_max": "1",
+                "window_ms": 1,
+                "per": ["wallet"],
+                "tiers": ["hot"],
+            },
+            {"name": "m", "count_max": 1, "window_ms": 1, "per": []},
+            {"name": "o", "value_max": "1", "window_ms": 1, "per": [], "assets": ["eth"]},
+        ],
+    }
+
+
 def written(document: Document) -> Document:
     """The same policy as people write it: the inverse of the reader, made independently of it."""
-    out = copy.deepcopy(document)
+    out: Document = json.loads(json.dumps(document))  # nothing of it shared
     for chain in out["chains"].values():
-        chain["fee_ceiling"] = amount(chain["fee_ceiling"], chain["native"])
-    out["cancel"]["fee_ceiling"] = amount(out["cancel"]["fee_ceiling"], "eth")
+        chain["fee_ceiling"] = amount(chain["fee_ceiling"], chain["native"], out)
+    out["cancel"]["fee_ceiling"] = amount(out["cancel"]["fee_ceiling"], "eth", out)
     if "prices" in out:
         out["prices"]["max_age"] = f"{out['prices'].pop('max_age_ms')} ms"
     for part in (*out["forbids"], *out["rules"]):
         when = part["when"]
         for name in [name for name in when if name.startswith(("amount_", "total_"))]:
-            when[name] = amount(when[name], when["assets"][0])
+            when[name] = amount(when[name], when["assets"][0], out)
         for name in [name for name in when if name.startswith("value_")]:
             when[name] = value(when[name], out)
         if "hours" in when:
@@ -201,7 +262,7 @@ def written(document: Document) -> Document:
     for limit in out["limits"]:
         limit["window"] = duration(limit.pop("window_ms"))
         if "amount_max" in limit:
-            limit["amount_max"] = amount(limit["amount_max"], limit["asset"])
+            limit["amount_max"] = amount(limit["amount_max"], limit["asset"], out)
         if "value_max" in limit:
             limit["value_max"] = value(limit["value_max"], out)
     return out
@@ -227,8 +288,8 @@ def duration(milliseconds: int) -> str:
     return f"{milliseconds} ms"
 
 
-def amount(base: str, asset: str) -> str:
-    return amount_text(int(base), asset=asset, decimals=DECIMALS[asset])
+def amount(base: str, asset: str, document: Document) -> str:
+    return amount_text(int(base), asset=asset, decimals=document["assets"][asset]["decimals"])
 
 
 def value(base: str, document: Document) -> str:
@@ -254,7 +315,7 @@ def places_of(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...
         yield from places_of(value[key], (*path, key))
 
 
-JUNK = (
+JUNK: tuple[Any, ...] = (
     "",
     "x",
     "X y",
@@ -279,9 +340,9 @@ JUNK = (
 
 @st.composite
 def mutants(draw: st.DrawFn, base: st.SearchStrategy[Document]) -> Document:
-    """A document with one to three values replaced, taken out, put in twice or given another name."""
+    """A document with one or two values near what they were, junk, gone, there twice or renamed."""
     document = copy.deepcopy(draw(base))
-    for _ in range(draw(st.integers(1, 3))):
+    for _ in range(draw(st.integers(1, 2))):
         paths = [*places_of(document)]
         if not paths:
             break
@@ -289,7 +350,9 @@ def mutants(draw: st.DrawFn, base: st.SearchStrategy[Document]) -> Document:
         inner: Any = document
         for step in outer:
             inner = inner[step]
-        match draw(st.sampled_from(("replace", "drop", "double", "rename"))):
+        match draw(st.sampled_from(("near", "near", "near", "junk", "drop", "double", "rename"))):
+            case "near":
+                inner[last] = draw(st.sampled_from([inner[last], *near(inner[last])]))
             case "drop":
                 del inner[last]
             case "double" if isinstance(inner, list):
@@ -299,3 +362,35 @@ def mutants(draw: st.DrawFn, base: st.SearchStrategy[Document]) -> Document:
             case _:
                 inner[last] = draw(st.sampled_from(JUNK))
     return document
+
+
+def near(value: Any) -> list[Any]:
+    """Values that could have stood in the place of this one."""
+    match value:
+        case bool():
+            return [not value]
+        case int():
+            return [value + 1, max(0, value - 1), 2 * value, 7]
+        case str() if value.isdigit():
+            return [str(int(value) + 1), str(10 * int(value)), "0"]
+        case str():
+            token = value.replace("eth", "usdc") if "eth" in value else value.replace("usdc", "eth")
+            known = (
+                "hot",
+                "cold",
+                "vault",
+                "deny",
+                "allow",
+                "sweep",
+                "customers",
+                "exchanges",
+                "tue",
+                "23:00",
+            )
+            return [token, f"{value}x", f"1{value}", value.upper(), "m/7", CUSTOMER, TOKEN, *known]
+        case list():
+            return [value[::-1], value[1:], [*value, *value[:1]]]
+        case dict():
+            return [{k: v for k, v in value.items() if k != name} for name in value]
+        case _:
+            return [value]

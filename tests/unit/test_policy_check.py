@@ -59,7 +59,7 @@ def rule(name: str, when: Document, then: Document = DENY) -> Document:
 
 
 def whens(*documents: Document) -> list[When]:
-    lists = {"customers": [], "exchanges": []}
+    lists: Document = {"customers": [], "exchanges": []}
     rules = [rule(f"r{index}", when) for index, when in enumerate(documents)]
     return [one.when for one in policy_with(lists=lists, rules=rules).rules]
 
