@@ -135,7 +135,7 @@ def _pairs(search: Search, before: Formulas, after: Formulas, *, change: Change)
             apart, found = [], search.find(*terms)
         if found is None:
             return
-        old, new = confirmed(found, before, wanted[0]), confirmed(found, after, wanted[1])
+        old, new = confirmed(found, before, outcome=wanted[0]), confirmed(found, after, outcome=wanted[1])
         yield Difference(change, found, old, new)
         decided = search.literal(before.decides[old.rule]), search.literal(after.decides[new.rule])
         terms.append(not_(all_of(*decided)))

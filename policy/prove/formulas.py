@@ -335,7 +335,9 @@ def _methods(policy: Policy) -> dict[str, str]:
     found: dict[str, str] = {}
     for contract in policy.contracts.values():
         for name, method in contract.methods.items():
-            found.setdefault(call_key(contract.chain, contract.address, method), f"{contract.name}.{name}")
+            found.setdefault(
+                call_key(contract.chain, contract.address, method=method), f"{contract.name}.{name}"
+            )
     return found
 
 

@@ -102,7 +102,7 @@ def _in_rules(policy: Policy) -> Iterator[Mutant]:
 def _caught(policy: Policy, invariants: Sequence[Invariant]) -> bool:
     world = World((policy,), [one.when for one in invariants])
     formulas, search = Formulas(world, policy), Search(world)
-    return any(breaking(search, formulas, invariant) is not None for invariant in invariants)
+    return any(breaking(search, formulas, invariant=invariant) is not None for invariant in invariants)
 
 
 def _slips_of(when: When) -> Iterator[tuple[str, When]]:

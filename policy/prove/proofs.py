@@ -58,7 +58,7 @@ def prove(policy: Policy, invariants: Sequence[Invariant]) -> tuple[Finding, ...
     return (*found, _reachability(search, formulas))
 
 
-def breaking(search: Search, formulas: Formulas, invariant: Invariant) -> Transaction | None:
+def breaking(search: Search, formulas: Formulas, *, invariant: Invariant) -> Transaction | None:
     """A transaction that breaks an invariant; None when there is none. Raises ``Undecided``."""
     demand = invariant.must
     allowed = (formulas.allowed, formulas.holds(invariant.when).maybe)
@@ -94,12 +94,12 @@ def _answer(search: Search, formulas: Formulas, invariant: Invariant) -> Finding
             return Finding(
                 invariant.name, Answer.IDLE, "no transaction can meet its conditions: it says nothing"
             )
-        found = breaking(search, formulas, invariant)
+        found = breaking(search, formulas, invariant=invariant)
     except Undecided as error:
         return Finding(invariant.name, Answer.UNDECIDED, str(error))
     if found is None:
         return Finding(invariant.name, Answer.PROVED, "no transaction breaks it")
-    verdict = confirmed(found, formulas, Outcome.ALLOW)
+    verdict = confirmed(found, formulas, outcome=Outcome.ALLOW)
     return Finding(invariant.name, Answer.BROKEN, verdict.reason, found, verdict)
 
 

@@ -200,7 +200,7 @@ def _calldata(world: World, model: z3.ModelRef) -> bytes | None:
     return encode_call(method, arguments)
 
 
-def confirmed(transaction: Transaction, formulas: Formulas, outcome: Outcome) -> Verdict:
+def confirmed(transaction: Transaction, formulas: Formulas, *, outcome: Outcome) -> Verdict:
     """The evaluator's verdict on what was found. Raises ``InvariantError`` when it is not ``outcome``."""
     verdict = transaction.judged(formulas.policy)
     if verdict.outcome is not outcome:

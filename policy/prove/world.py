@@ -195,7 +195,7 @@ class World:
         return found
 
 
-def call_key(chain: str, address: str, method: Method) -> str:
+def call_key(chain: str, address: str, *, method: Method) -> str:
     """A call whatever a policy calls it: where it goes, and the selector."""
     return f"{chain} {address} {method.selector.hex()}"
 
@@ -246,7 +246,7 @@ def _covers(wider: Limit, narrower: Limit) -> bool:
 def _calls(policies: Sequence[Policy]) -> dict[str, Method]:
     """Every method that some policy knows, by its key."""
     return {
-        call_key(contract.chain, contract.address, method): method
+        call_key(contract.chain, contract.address, method=method): method
         for policy in policies
         for contract in policy.contracts.values()
         for method in contract.methods.values()

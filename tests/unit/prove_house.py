@@ -279,7 +279,7 @@ class Values:
         enough = _count_approvals(facts, facts.approvals, rule=rule, then=then).outcome is Outcome.ALLOW
         for term in world.people.values():
             self._set(term, z3.IntVal(99 if enough else 0))
-        met_ms = _met_ms(facts, rule, then) if enough else facts.time_ms
+        met_ms = _met_ms(facts, rule, then) if enough and then.delay_ms else facts.time_ms
         self._set(world.given_ago_ms, z3.IntVal(facts.time_ms - met_ms))
 
     def nobody(self) -> None:
@@ -300,7 +300,7 @@ class Values:
         """The call, and its arguments; those of other calls are whatever is possible."""
         facts = self._facts
         method = self._formulas.policy.method_named(facts.method)
-        made = call_key(facts.chain, facts.destination, method) if method else NO_CALL
+        made = call_key(facts.chain, facts.destination, method=method) if method else NO_CALL
         self._name(world.call, made)
         for (call, index), term in world.arguments.items():
             value = facts.arguments[world.calls[call].parameters[index][1]] if call == made else None

@@ -213,13 +213,13 @@ def test_a_model_that_disagrees_with_the_evaluator_is_never_silent() -> None:
     assert found is not None
 
     with pytest.raises(InvariantError, match="disagree"):
-        confirmed(found, Formulas(world, other), Outcome.ALLOW)
+        confirmed(found, Formulas(world, other), outcome=Outcome.ALLOW)
 
 
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"must": {}}, r"invariants\[0\].must: claims nothing"),
+        ({"must": {}}, r"invariants\[0\].must: demands nothing"),
         ({"must": {"different_groups": True, "never": True}}, "of how many"),
         ({"must": {"never": True, "delay_min_ms": 1}}, "needs no other demand"),
         ({"must": {"ever": True}}, "ever"),

@@ -65,5 +65,5 @@ def test_the_evaluator_confirms_whatever_the_solver_finds(policy: Policy) -> Non
     allowed, waiting = search.find(formulas.allowed), search.find(formulas.waits)
 
     assert all(one is None or one.judged(policy).rule == name for name, one in found.items())
-    assert allowed is None or confirmed(allowed, formulas, Outcome.ALLOW).outcome is Outcome.ALLOW
-    assert waiting is None or confirmed(waiting, formulas, Outcome.WAIT).outcome is Outcome.WAIT
+    assert allowed is None or confirmed(allowed, formulas, outcome=Outcome.ALLOW).outcome is Outcome.ALLOW
+    assert waiting is None or confirmed(waiting, formulas, outcome=Outcome.WAIT).outcome is Outcome.WAIT
