@@ -61,10 +61,8 @@ def signatures(tag: str, body: Any, names: Iterable[str]) -> list[Json]:
 
 def authenticator(operator: str) -> SoftwareAuthenticator:
     """The passkey of an operator."""
-    randomness = hashlib.sha512(seed(operator)).digest()[:48]
-    return SoftwareAuthenticator.create(
-        "console.example.com", "https://console.example.com", randomness=randomness
-    )
+    randomness, site = hashlib.sha512(seed(operator)).digest()[:48], "console.example.com"
+    return SoftwareAuthenticator.create(site, f"https://{site}", randomness=randomness)
 
 
 def unsigned(to: str, value: int, *, nonce: int, fee: int, data: bytes = b"", chain_id: int = 1) -> bytes:
@@ -475,7 +473,8 @@ class Book:
             "action": action,
             "address": address,
             "nonce": seed(f"listing {len(self.entries)}").hex(),
-            **{**label, **more},
+            **label,
+            **more,
         }
         self.write("address", body, signatures=signatures("address", body, by))
         return listing_id(body)
