@@ -35,7 +35,7 @@ VALIDATORS = {form: Draft202012Validator(policy_schema(canonical=form)) for form
 quick = settings(max_examples=25, deadline=None, phases=PHASES, suppress_health_check=[HealthCheck.too_slow])
 
 FULL = full_document()
-OPTIONAL = {"when", "prices", "imported", "tiers", "assets", "delay_ms", "delay"}
+OPTIONAL = {"min", "max", "when", "prices", "imported", "tiers", "assets", "delay_ms", "delay"}
 
 
 def taken(document: Document) -> bool:
@@ -127,7 +127,7 @@ def closed(path: tuple[Any, ...], value: Any) -> bool:
     return (
         isinstance(value, dict)
         and len(path) > 0
-        and path not in {(t,) for t in ("chains", "assets", "keys", "wallets", "lists")}
+        and path not in {(t,) for t in ("chains", "assets", "keys", "wallets", "lists", "contracts")}
     )
 
 
