@@ -98,7 +98,7 @@ def test_a_rule_behind_one_with_other_conditions_is_not(wide: Document, narrow: 
 
 
 def test_unreachable_rules_and_unused_lists_are_errors_where_they_stand(file: Path) -> None:
-    rules = [rule("all", {"tiers": ["hot"]}, ALLOW), rule("some", {"tiers": ["hot"], "first_use": True})]
+    rules = [rule("all", {"tiers": ["hot"]}), rule("some", {"tiers": ["hot"], "first_use": True}, ALLOW)]
     forbids = [{"name": "never", "when": {"tiers": ["cold"]}}, {"name": "again", "when": {"tiers": ["cold"]}}]
     frozen = rule("frozen", {"tiers": ["cold"], "assets": ["eth"]})
     parts = {"rules": [*rules, frozen], "forbids": forbids, "lists": {"customers": []}}
