@@ -183,7 +183,19 @@ class _Converter:
         units = {str(item.value) for item in one}
         amounts = {name: lambda inner, where: self._amount(inner, where, units) for name in AMOUNTS}
         values = dict.fromkeys(VALUES, self._value)
-        return self._object(node, path, {**amounts, **values, "hours": self._hours}, durations=())
+        readers = {**amounts, **values, "hours": self._hours, "arguments": self._arguments}
+        return self._object(node, path, readers, durations=())
+
+    def _arguments(self, node: Node, path: str) -> Json:
+        readers = {"min": self._number, "max": self._number}
+        return self._list(node, path, lambda one, where: self._object(one, where, readers, durations=()))
+
+    def _number(self, node: Node, path: str) -> Json:
+        """A number that a contract knows the unit of, or an amount of an asset."""
+        if type(node.value) is int or (isinstance(node.value, str) and node.value.isdecimal()):
+            self._note(node, path)
+            return str(node.value)
+        return self._amount(node, path, set())
 
     def _hours(self, node: Node, path: str) -> Json:
         return self._list(node, path, lambda inner, where: self._read(inner, where, span_document))

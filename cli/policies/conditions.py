@@ -6,11 +6,15 @@ from typing import assert_never
 from cli.amounts import amount_text
 from policy.model import Policy
 from policy.rules import (
+    CALL,
     DAYS,
+    PAYMENTS,
     SWEEP,
     TIER_MOVE,
     TRANSFER,
     Among,
+    ArgumentListed,
+    ArgumentWithin,
     AtLeast,
     AtMost,
     Condition,
@@ -26,6 +30,7 @@ KIND_WORDS = {
     TRANSFER: "a payment to somebody else",
     TIER_MOVE: "a move to another own tier",
     SWEEP: "a move within one own tier",
+    CALL: "a call of a contract",
 }
 AMONG_WORDS = {
     "initiators": "asked for by {}",
@@ -33,6 +38,8 @@ AMONG_WORDS = {
     "tiers": "from a wallet of tier {}",
     "wallets": "from wallet {}",
     "assets": "of {}",
+    "contracts": "that calls the contract {}",
+    "methods": "that calls the method {}",
     "destination_tiers": "to an own wallet of tier {}",
     "screenings": "that was screened as {}",
 }
@@ -48,6 +55,8 @@ def when_text(policy: Policy, when: When) -> str:
     """Everything that a rule's conditions take in, as the subject of a sentence."""
     kinds = when.names("kinds")
     subject = alternatives(KIND_WORDS[kind] for kind in kinds) if kinds else "any transaction"
+    if kinds == PAYMENTS:
+        subject = "any payment"
     bounds = {one.fact for one in when.conditions if isinstance(one, AtLeast | AtMost)}
     # An amount says which asset it is of, and there is only one then.
     said = {"kinds", "assets"} if bounds & {"amount", "total"} else {"kinds"}
@@ -71,6 +80,12 @@ def condition_text(policy: Policy, condition: Condition, *, when: When) -> str:
             return _bound(policy, condition, when=when, word="at most")
         case FirstUse():
             return f"to an address that was {'never paid' if condition.wanted else 'paid'} before"
+        case ArgumentWithin():
+            bounds = (("at least", condition.low), ("at most", condition.high))
+            within = " and ".join(f"{word} {bound}" for word, bound in bounds if bound is not None)
+            return f"whose argument {condition.argument} is {within}"
+        case ArgumentListed():
+            return f"whose argument {condition.argument} is on list {alternatives(condition.lists)}"
         case During():
             return f"within {alternatives(_span(span) for span in condition.spans)} UTC"
         case _:

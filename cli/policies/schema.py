@@ -30,6 +30,7 @@ NAME_LISTS = {
     "wallets": "the paying wallet",
     "assets": "what is paid",
     "chains": "the chain it is paid on",
+    "contracts": "the contract that is called",
     "destinations": "the destination is on one of these lists",
     "not_destinations": "the destination is on none of these lists",
     "destination_tiers": "the destination is an own wallet of one of these tiers",
@@ -47,6 +48,7 @@ def policy_schema(*, canonical: bool) -> Schema:
         "assets": _table(form.asset(), d.ASSETS_MAX),
         "keys": _table(form.key(), d.KEYS_MAX),
         "wallets": _table(form.wallet(), d.WALLETS_MAX),
+        "contracts": _table(form.contract(), d.CONTRACTS_MAX),
         "lists": _table(_addresses(), d.LISTS_MAX),
         "prices": form.prices(),
         "forbids": _list(form.part("what no rule and no approval can allow"), d.RULES_MAX),
@@ -61,7 +63,7 @@ def policy_schema(*, canonical: bool) -> Schema:
         "$schema": DRAFT,
         "$id": f"urn:quorumkeep:policy:{'canonical' if canonical else 'yaml'}:1",
         "title": f"A Quorumkeep policy, {what}",
-        **_object(fields, optional=("prices",)),
+        **_object(fields, optional=("prices", "contracts")),
     }
 
 
@@ -116,6 +118,18 @@ class _Form:
             }
         )
 
+    def contract(self) -> Schema:
+        method = _pattern(
+            r"^[A-Za-z_$][A-Za-z0-9_$]*\([^()]*\)$", "as 'approve(address spender,uint256 amount)'"
+        )
+        return _object(
+            {
+                "chain": _pattern(_anchored(CHAIN.pattern), "a chain of this policy"),
+                "address": _pattern(ADDRESS, "in quotes"),
+                "methods": _table(method, d.METHODS_MAX),
+            }
+        )
+
     def prices(self) -> Schema:
         age = self.duration("max_age", high=d.PRICE_AGE_MS_MAX, what="how old a price may be")
         return _object({"unit": _name("what values are in"), "decimals": _integer(0, 18), **age})
@@ -134,10 +148,22 @@ class _Form:
             fields[f"total_{end}"] = self.amount(f"the amount and the fee together are {word} this")
             fields[f"value_{end}"] = self.amount(f"what amount and fee are worth is {word} this")
             fields[f"risk_{end}"] = _integer(0, d.RISK_MAX)
+        method = _pattern(f"^{NAME.pattern}\\.{NAME.pattern}$", "as 'vault.deposit'")
+        fields["methods"] = _distinct(method, 1, d.NAMES_MAX)
+        fields["arguments"] = _list(self.argument(), d.ARGUMENTS_MAX)
         fields["hours"] = _list(self.span(), d.SPANS_MAX) | {"minItems": 1}
         one_asset = {"required": ["assets"], "properties": {"assets": {"maxItems": 1}}}
         names = ("amount_min", "amount_max", "total_min", "total_max")
         return _object(fields, optional=fields) | {"dependentSchemas": dict.fromkeys(names, one_asset)}
+
+    def argument(self) -> Schema:
+        number = self.amount("a number of the contract's own unit")
+        if not self._canonical:
+            number = {"anyOf": [number, _pattern(r"^[0-9]+$", ""), _integer(0)]}
+        fields: Schema = {"argument": {"type": "string", "minLength": 1, "maxLength": 64}}
+        within = _object(fields | {"min": number, "max": number}, optional=("min", "max"))
+        listed = _object(fields | {"destinations": _names("it is on one of these lists")})
+        return {"oneOf": [within | {"anyOf": [{"required": ["min"]}, {"required": ["max"]}]}, listed]}
 
     def span(self) -> Schema:
         if not self._canonical:

@@ -61,6 +61,7 @@ def sections(policy: Policy) -> tuple[Section, ...]:
         ),
         Section("prices", "What things are worth", tuple(_prices(policy))),
         Section("lists", "Lists of addresses", tuple(_lists(policy)) or _none()),
+        Section("contracts", "Contracts that may be called", tuple(_contracts(policy)) or _none()),
         Section("wallets", "Wallets", tuple(_wallets(policy)) or _none()),
         Section("keys", "Keys", tuple(_keys(policy)) or _none()),
         Section("assets", "Assets", tuple(_assets(policy)) or _none()),
@@ -152,6 +153,13 @@ def _lists(policy: Policy) -> Iterator[Sentence]:
         for address in sorted(addresses):
             label = policy.labels.get(f"{name} {address}")
             yield Sentence(name, f"{name}: {address}{f' is {label}' if label is not None else ''}")
+
+
+def _contracts(policy: Policy) -> Iterator[Sentence]:
+    for name, contract in sorted(policy.contracts.items()):
+        yield Sentence(name, f"{name}: {contract.address} on {contract.chain}.")
+        for method, known in sorted(contract.methods.items()):
+            yield Sentence(name, f"{name}.{method}: {known.signature}")
 
 
 def _wallets(policy: Policy) -> Iterator[Sentence]:

@@ -54,6 +54,8 @@ def test_every_command_of_the_page_is_run() -> None:
 
 def test_the_page_explains_every_condition() -> None:
     others = (
+        "methods",
+        "arguments",
         "initiator_groups",
         "destinations",
         "not_destinations",

@@ -48,6 +48,17 @@ def read(document: Document) -> Policy | None:
 
 
 WHENS: dict[str, Document] = {
+    "any payment": {"kinds": ["transfer", "tier_move", "sweep"]},
+    "a call of a contract that calls the contract vault": {"kinds": ["call"], "contracts": ["vault"]},
+    "any transaction that calls the method vault.deposit or vault.withdraw, whose argument amount is at least 2 "
+    "and at most 5": {
+        "methods": ["vault.deposit", "vault.withdraw"],
+        "arguments": [{"argument": "amount", "min": "2", "max": "5"}],
+    },
+    "any transaction that calls the method vault.deposit, whose argument receiver is on list customers": {
+        "methods": ["vault.deposit"],
+        "arguments": [{"argument": "receiver", "destinations": ["customers"]}],
+    },
     "any transaction": {},
     "any transaction asked for by shop or desk": {"initiators": ["shop", "desk"]},
     "any transaction asked for by a member of group a, b or c": {"initiator_groups": ["a", "b", "c"]},
@@ -154,7 +165,7 @@ def test_every_condition_and_outcome_of_the_language_is_among_those_said_above()
     assert said == set(get_args(Condition))
     assert {type(then) for then in THENS.values()} == set(get_args(Then))
     assert set(KIND_WORDS) == set(KINDS)
-    assert {*AMONG_WORDS, "kinds"} == set(reader._NAMED)
+    assert {*AMONG_WORDS, "kinds"} == {*reader._NAMED, "methods"}
     assert set(BOUND_WORDS) == {*reader._BOUNDED, "risk"}
 
 
