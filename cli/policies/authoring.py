@@ -19,12 +19,7 @@ from policy.model import Policy
 DECIMALS_MAX = 77
 AMOUNTS = ("amount_min", "amount_max", "total_min", "total_max")
 VALUES = ("value_min", "value_max")
-DURATIONS = {
-    "window": WINDOW_MS_MAX,
-    "delay": DELAY_MS_MAX,
-    "max_age": PRICE_AGE_MS_MAX,
-    "cool_down": DELAY_MS_MAX,
-}
+DURATIONS = {"window": WINDOW_MS_MAX, "delay": DELAY_MS_MAX, "max_age": PRICE_AGE_MS_MAX}
 OUTCOMES = ("allow", "deny")
 
 
@@ -87,7 +82,6 @@ class _Converter:
             {
                 "chains": lambda node, path: self._table(node, path, self._chain),
                 "cancel": lambda node, path: self._object(node, path, {"fee_ceiling": self._cancel_fee}),
-                "lists": lambda node, path: self._table(node, path, self._addresses),
                 "prices": lambda node, path: self._object(node, path, {}),
                 "forbids": lambda node, path: self._list(node, path, self._rule),
                 "rules": lambda node, path: self._list(node, path, self._rule),
@@ -180,11 +174,6 @@ class _Converter:
     def _cancel_fee(self, node: Node, path: str) -> Json:
         return self._amount(node, path, {_text(chain, "native") for chain in self._chains.values()} - {""})
 
-    def _addresses(self, node: Node, path: str) -> Json:
-        if isinstance(node.value, dict):
-            return self._object(node, path, {}, durations=("cool_down",))
-        return self.copy(node, path)
-
     def _rule(self, node: Node, path: str) -> Json:
         return self._object(node, path, {"when": self._when, "then": self._then}, durations=())
 
@@ -198,11 +187,15 @@ class _Converter:
         return self._object(node, path, readers, durations=())
 
     def _arguments(self, node: Node, path: str) -> Json:
-        """Bounds of arguments have no unit: only the contract knows what they count."""
-        bounds = {
-            name: lambda inner, where: self._read(inner, where, _whole_number) for name in ("min", "max")
-        }
-        return self._list(node, path, lambda inner, where: self._object(inner, where, bounds, durations=()))
+        readers = {"min": self._number, "max": self._number}
+        return self._list(node, path, lambda one, where: self._object(one, where, readers, durations=()))
+
+    def _number(self, node: Node, path: str) -> Json:
+        """A number that a contract knows the unit of, or an amount of an asset."""
+        if type(node.value) is int or (isinstance(node.value, str) and node.value.isdecimal()):
+            self._note(node, path)
+            return str(node.value)
+        return self._amount(node, path, set())
 
     def _hours(self, node: Node, path: str) -> Json:
         return self._list(node, path, lambda inner, where: self._read(inner, where, span_document))
@@ -293,13 +286,6 @@ def _leaves(fields: Mapping[str, str | int]) -> dict[str, Node]:
 
 def _node(value: Value) -> Node:
     return Node(value, START, START)
-
-
-def _whole_number(value: object) -> Json:
-    text = str(value)
-    if isinstance(value, bool) or not text.isdecimal() or not text.isascii():
-        raise ValueError(f"expected a whole number from 0, not {text[:80]!r}")
-    return str(int(text[:80]))
 
 
 def _duration(name: str, text: object) -> Json:

@@ -169,6 +169,13 @@ def _lists(policy: Policy) -> Iterator[Sentence]:
             yield Sentence(name, f"{name}: {address}{f' is {label}' if label is not None else ''}")
 
 
+def _contracts(policy: Policy) -> Iterator[Sentence]:
+    for name, contract in sorted(policy.contracts.items()):
+        yield Sentence(name, f"{name}: {contract.address} on {contract.chain}.")
+        for method, known in sorted(contract.methods.items()):
+            yield Sentence(name, f"{name}.{method}: {known.signature}")
+
+
 def _wallets(policy: Policy) -> Iterator[Sentence]:
     for name, wallet in sorted(policy.wallets.items()):
         paths = ", ".join(wallet.paths)

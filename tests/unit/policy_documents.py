@@ -172,6 +172,16 @@ def base_document() -> Document:
             "btc-hot": {"tier": "hot", "key": "coins", "chain": "bitcoin:mainnet", "paths": ["m/0/0"]},
         },
         "lists": {"customers": [CUSTOMER], "exchanges": []},
+        "contracts": {
+            "vault": {
+                "chain": "evm:1",
+                "address": "0x" + "ee" * 20,
+                "methods": {
+                    "deposit": "deposit(uint256 amount,address receiver)",
+                    "withdraw": "withdraw(uint256 amount)",
+                },
+            }
+        },
         "prices": {"unit": "usd", "decimals": 2, "max_age_ms": 900_000},
         "forbids": [],
         "rules": [],
@@ -225,6 +235,18 @@ def full_document() -> Document:
                 },
             },
             {"name": "s", "when": {}, "then": {"outcome": "deny"}},
+            {
+                "name": "c",
+                "when": {
+                    "contracts": ["vault"],
+                    "methods": ["vault.deposit"],
+                    "arguments": [
+                        {"argument": "amount", "min": "1", "max": "9"},
+                        {"argument": "receiver", "destinations": ["customers"]},
+                    ],
+                },
+                "then": {"outcome": "allow"},
+            },
         ],
         "limits": [
             {

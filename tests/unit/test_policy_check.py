@@ -16,10 +16,15 @@ from policy.rules import When
 from tests.unit.policy_documents import Document, as_yaml, base_document, written
 
 ROOT = Path(__file__).resolve().parents[2]
-EXAMPLES = sorted(path for path in (ROOT / "docs/examples").glob("*.yaml") if "." not in path.stem)
+EXAMPLES = sorted((ROOT / "docs" / "examples").glob("*.yaml"))
 ALLOW, DENY = {"outcome": "allow"}, {"outcome": "deny"}
 WORKDAYS = {"days": ["mon", "tue", "wed", "thu", "fri"], "from": "09:00", "to": "17:00"}
+AMOUNT, RECEIVER = {"methods": ["vault.deposit"]}, {"argument": "receiver", "destinations": ["customers"]}
 NARROWER = [
+    (
+        AMOUNT | {"arguments": [{"argument": "amount", "max": "5"}]},
+        AMOUNT | {"arguments": [RECEIVER, {"argument": "amount", "max": "4", "min": "1"}]},
+    ),
     ({}, {"tiers": ["hot"]}),
     ({"tiers": ["hot"]}, {"tiers": ["hot"], "first_use": True}),
     ({"tiers": ["hot", "cold"]}, {"tiers": ["cold"]}),
@@ -34,6 +39,10 @@ NARROWER = [
     ({"hours": [WORKDAYS]}, {"hours": [{"days": ["mon"], "from": "10:00", "to": "11:00"}]}),
 ]
 OTHER = [
+    (
+        AMOUNT | {"arguments": [{"argument": "amount", "max": "5"}]},
+        AMOUNT | {"arguments": [{"argument": "amount", "min": "5"}, RECEIVER]},
+    ),
     ({"tiers": ["hot"]}, {}),
     ({"tiers": ["hot"]}, {"tiers": ["hot", "cold"]}),
     ({"tiers": ["hot"]}, {"destination_tiers": ["hot"]}),
@@ -89,8 +98,7 @@ def test_a_rule_behind_one_with_other_conditions_is_not(wide: Document, narrow: 
 
 
 def test_unreachable_rules_and_unused_lists_are_errors_where_they_stand(file: Path) -> None:
-    some = rule("some", {"tiers": ["hot"], "first_use": True}, ALLOW)
-    rules = [rule("all", {"tiers": ["hot"]}, ALLOW), some]
+    rules = [rule("all", {"tiers": ["hot"]}), rule("some", {"tiers": ["hot"], "first_use": True}, ALLOW)]
     forbids = [{"name": "never", "when": {"tiers": ["cold"]}}, {"name": "again", "when": {"tiers": ["cold"]}}]
     frozen = rule("frozen", {"tiers": ["cold"], "assets": ["eth"]})
     parts = {"rules": [*rules, frozen], "forbids": forbids, "lists": {"customers": []}}

@@ -57,6 +57,17 @@ def read(document: Document) -> Policy | None:
 
 
 WHENS: dict[str, Document] = {
+    "any payment": {"kinds": ["transfer", "tier_move", "sweep"]},
+    "a call of a contract that calls the contract vault": {"kinds": ["call"], "contracts": ["vault"]},
+    "any transaction that calls the method vault.deposit or vault.withdraw, whose argument amount is at least 2 "
+    "and at most 5": {
+        "methods": ["vault.deposit", "vault.withdraw"],
+        "arguments": [{"argument": "amount", "min": "2", "max": "5"}],
+    },
+    "any transaction that calls the method vault.deposit, whose argument receiver is on list customers": {
+        "methods": ["vault.deposit"],
+        "arguments": [{"argument": "receiver", "destinations": ["customers"]}],
+    },
     "any transaction": {},
     "any transaction asked for by shop or desk": {"initiators": ["shop", "desk"]},
     "any transaction asked for by a member of group a, b or c": {"initiator_groups": ["a", "b", "c"]},

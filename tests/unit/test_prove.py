@@ -86,7 +86,7 @@ def policy_of(*rules: dict[str, Any], **more: object) -> Policy:
 
 
 def proved(policy: Policy, *invariants: dict[str, Any]) -> dict[str, Finding]:
-    body = {"version": 1, "policy": "treasury", "invariants": list(invariants)}
+    body = {"version": 1, "invariants": list(invariants)}
     found = prove(policy, parse_invariants(cast("Json", body), policy))
     return {one.invariant: one for one in found}
 
@@ -237,16 +237,9 @@ def test_a_mistake_in_an_invariant_is_refused_with_its_path(change: dict[str, An
         proved(policy_of(), {**WHITELIST, **change})
 
 
-def test_invariants_of_another_policy_are_refused() -> None:
-    body: Json = {"version": 1, "policy": "other", "invariants": []}
-
-    with pytest.raises(MalformedError, match="invariants of 'other'"):
-        parse_invariants(body, policy_of())
-
-
 def test_mutants_that_allow_more_are_counted_and_those_that_break_an_invariant_caught() -> None:
     policy = policy_of()
-    body = {"version": 1, "policy": "treasury", "invariants": [WHITELIST, TWO_GROUPS]}
+    body = {"version": 1, "invariants": [WHITELIST, TWO_GROUPS]}
 
     without = score(policy, ())
     found = score(policy, parse_invariants(cast("Json", body), policy))
