@@ -190,6 +190,42 @@ def base_document() -> Document:
     }
 
 
+def full_rules() -> list[Document]:
+    """Rules for ``full_document``."""
+    return [
+        {
+            "name": "r",
+            "when": {
+                "assets": ["eth"],
+                "amount_max": "1",
+                "total_max": "2",
+                "value_max": "3",
+                "risk_max": 4,
+                "screenings": ["clear"],
+                "hours": [{"days": ["mon"], "from": "09:00", "to": "17:00"}],
+            },
+            "then": {
+                "outcome": "approve",
+                "any_of": [{"approvals": [{"group": g, "count": 1}]} for g in ("a", "b")],
+                "delay_ms": 1,
+            },
+        },
+        {"name": "s", "when": {}, "then": {"outcome": "deny"}},
+        {
+            "name": "c",
+            "when": {
+                "contracts": ["vault"],
+                "methods": ["vault.deposit"],
+                "arguments": [
+                    {"argument": "amount", "min": "1", "max": "9"},
+                    {"argument": "receiver", "destinations": ["customers"]},
+                ],
+            },
+            "then": {"outcome": "allow"},
+        },
+    ]
+
+
 def full_document() -> Document:
     """A policy with every kind of part, condition and outcome in it."""
     label = {"address": ADDRESSES[1], "label": "Example Ltd"}
@@ -216,38 +252,7 @@ def full_document() -> Document:
                 },
             }
         ],
-        "rules": [
-            {
-                "name": "r",
-                "when": {
-                    "assets": ["eth"],
-                    "amount_max": "1",
-                    "total_max": "2",
-                    "value_max": "3",
-                    "risk_max": 4,
-                    "screenings": ["clear"],
-                    "hours": [{"days": ["mon"], "from": "09:00", "to": "17:00"}],
-                },
-                "then": {
-                    "outcome": "approve",
-                    "any_of": [{"approvals": [{"group": g, "count": 1}]} for g in ("a", "b")],
-                    "delay_ms": 1,
-                },
-            },
-            {"name": "s", "when": {}, "then": {"outcome": "deny"}},
-            {
-                "name": "c",
-                "when": {
-                    "contracts": ["vault"],
-                    "methods": ["vault.deposit"],
-                    "arguments": [
-                        {"argument": "amount", "min": "1", "max": "9"},
-                        {"argument": "receiver", "destinations": ["customers"]},
-                    ],
-                },
-                "then": {"outcome": "allow"},
-            },
-        ],
+        "rules": full_rules(),
         "limits": [
             {
                 "name": "l",

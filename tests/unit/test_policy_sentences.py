@@ -59,8 +59,8 @@ def read(document: Document) -> Policy | None:
 WHENS: dict[str, Document] = {
     "any payment": {"kinds": ["transfer", "tier_move", "sweep"]},
     "a call of a contract that calls the contract vault": {"kinds": ["call"], "contracts": ["vault"]},
-    "any transaction that calls the method vault.deposit or vault.withdraw, whose argument amount is at least 2 "
-    "and at most 5": {
+    "any transaction that calls the method vault.deposit or vault.withdraw, whose argument amount is "
+    "at least 2 and at most 5": {
         "methods": ["vault.deposit", "vault.withdraw"],
         "arguments": [{"argument": "amount", "min": "2", "max": "5"}],
     },
