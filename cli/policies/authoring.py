@@ -19,7 +19,12 @@ from policy.model import Policy
 DECIMALS_MAX = 77
 AMOUNTS = ("amount_min", "amount_max", "total_min", "total_max")
 VALUES = ("value_min", "value_max")
-DURATIONS = {"window": WINDOW_MS_MAX, "delay": DELAY_MS_MAX, "max_age": PRICE_AGE_MS_MAX}
+DURATIONS = {
+    "window": WINDOW_MS_MAX,
+    "delay": DELAY_MS_MAX,
+    "max_age": PRICE_AGE_MS_MAX,
+    "cool_down": DELAY_MS_MAX,
+}
 OUTCOMES = ("allow", "deny")
 
 
@@ -82,6 +87,7 @@ class _Converter:
             {
                 "chains": lambda node, path: self._table(node, path, self._chain),
                 "cancel": lambda node, path: self._object(node, path, {"fee_ceiling": self._cancel_fee}),
+                "lists": lambda node, path: self._table(node, path, self._addresses),
                 "prices": lambda node, path: self._object(node, path, {}),
                 "forbids": lambda node, path: self._list(node, path, self._rule),
                 "rules": lambda node, path: self._list(node, path, self._rule),
@@ -173,6 +179,11 @@ class _Converter:
 
     def _cancel_fee(self, node: Node, path: str) -> Json:
         return self._amount(node, path, {_text(chain, "native") for chain in self._chains.values()} - {""})
+
+    def _addresses(self, node: Node, path: str) -> Json:
+        if isinstance(node.value, dict):
+            return self._object(node, path, {}, durations=("cool_down",))
+        return self.copy(node, path)
 
     def _rule(self, node: Node, path: str) -> Json:
         return self._object(node, path, {"when": self._when, "then": self._then}, durations=())

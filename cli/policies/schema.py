@@ -12,6 +12,7 @@ from policy import document as d
 from policy.encoding import INTEGER_MAX
 from policy.fields import AMOUNT_DIGITS_MAX, NAME
 from policy.ids import CHAIN
+from policy.listing import LABEL_MAX
 from policy.model import SCOPES
 from policy.rules import DAYS, KINDS
 from policy.suites import SUITES
@@ -49,7 +50,7 @@ def policy_schema(*, canonical: bool) -> Schema:
         "keys": _table(form.key(), d.KEYS_MAX),
         "wallets": _table(form.wallet(), d.WALLETS_MAX),
         "contracts": _table(form.contract(), d.CONTRACTS_MAX),
-        "lists": _table(_addresses(), d.LISTS_MAX),
+        "lists": _table(form.addresses(), d.LISTS_MAX),
         "prices": form.prices(),
         "forbids": _list(form.part("what no rule and no approval can allow"), d.RULES_MAX),
         "rules": _list(
@@ -165,6 +166,12 @@ class _Form:
         listed = _object(fields | {"destinations": _names("it is on one of these lists")})
         return {"oneOf": [within | {"anyOf": [{"required": ["min"]}, {"required": ["max"]}]}, listed]}
 
+    def addresses(self) -> Schema:
+        """A list, or one that changes one address at a time."""
+        cool_down = self.duration("cool_down", high=d.DELAY_MS_MAX, what="before an added address counts")
+        book = {"addresses": _addresses(), "quorum": _integer(1, d.BOOK_QUORUM_MAX), **cool_down}
+        return {"oneOf": [_addresses(), _object(book)]}
+
     def span(self) -> Schema:
         if not self._canonical:
             return _pattern(_anchored(SPAN), "days and hours, as in 'mon-fri 09:00-17:00 UTC'")
@@ -248,7 +255,7 @@ def _names(what: str, *, low: int = 1, high: int = d.NAMES_MAX) -> Schema:
 
 def _addresses() -> Schema:
     address = _pattern(ADDRESS, "in quotes")
-    label = {"type": "string", "minLength": 1, "maxLength": d.LABEL_MAX}
+    label = {"type": "string", "minLength": 1, "maxLength": LABEL_MAX}
     return _list({"oneOf": [address, _object({"address": address, "label": label})]}, d.ADDRESSES_MAX)
 
 

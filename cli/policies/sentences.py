@@ -146,13 +146,6 @@ def _prices(policy: Policy) -> Iterator[Sentence]:
     yield _said(IN_DOUBT)
 
 
-def _contracts(policy: Policy) -> Iterator[Sentence]:
-    for name, contract in sorted(policy.contracts.items()):
-        yield Sentence(name, f"{name}: {contract.address} on {contract.chain}.")
-        for method, known in sorted(contract.methods.items()):
-            yield Sentence(name, f"{name}.{method}: {known.signature}")
-
-
 def _lists(policy: Policy) -> Iterator[Sentence]:
     for name, addresses in sorted(policy.lists.items()):
         if name in policy.books:
