@@ -207,7 +207,9 @@ def _plainest(kind: str) -> Argument:
         return (_plainest(item[0]),) * (item[1] or 0)
     if kind.startswith("bytes") or kind == "string":
         return "00" * int(kind.removeprefix("bytes") or 0) if kind.startswith("bytes") else ""
-    return {"bool": False, "address": "0x" + "00" * 20}.get(kind, 0)
+    if kind == "address":
+        return "0x" + "00" * 20
+    return False if kind == "bool" else 0
 
 
 def confirmed(transaction: Transaction, formulas: Formulas, *, outcome: Outcome) -> Verdict:

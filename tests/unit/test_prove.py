@@ -114,6 +114,19 @@ def test_what_does_not_hold_is_shown_by_a_transaction_that_the_evaluator_allows(
     assert finding.transaction.judged(policy).outcome is Outcome.ALLOW
 
 
+def test_a_call_whose_arguments_no_condition_is_about_is_shown_in_whole() -> None:
+    method = "pay(address[2] to,uint256[] amounts,bytes note,string memo,bytes4 mark,int8 sign,bool last)"
+    vault = {"chain": "evm:1", "address": "0x" + "77" * 20, "methods": {"pay": method}}
+    calls = {"name": "calls", "when": {"methods": ["vault.pay"]}, "then": {"outcome": "allow"}}
+    policy = policy_of(calls, contracts={"vault": vault})
+
+    finding = proved(policy, demand({"kinds": ["call"]}, never=True))["demand"]
+
+    assert finding.transaction is not None
+    facts = finding.transaction.under(policy)
+    assert (facts.method, facts.arguments["to"]) == ("vault.pay", ("0x" + "00" * 20,) * 2)
+
+
 def test_a_counterexample_breaks_the_invariant_by_its_own_numbers() -> None:
     policy = policy_of({**LARGE_RULE, "when": {"assets": ["eth"]}, "then": COLD_RULE["then"]})
 
