@@ -198,15 +198,11 @@ class _Converter:
         return self._object(node, path, readers, durations=())
 
     def _arguments(self, node: Node, path: str) -> Json:
-        readers = {"min": self._number, "max": self._number}
-        return self._list(node, path, lambda one, where: self._object(one, where, readers, durations=()))
-
-    def _number(self, node: Node, path: str) -> Json:
-        """A number that a contract knows the unit of, or an amount of an asset."""
-        if type(node.value) is int or (isinstance(node.value, str) and node.value.isdecimal()):
-            self._note(node, path)
-            return str(node.value)
-        return self._amount(node, path, set())
+        """Bounds of arguments have no unit: only the contract knows what they count."""
+        bounds = {
+            name: lambda inner, where: self._read(inner, where, _whole_number) for name in ("min", "max")
+        }
+        return self._list(node, path, lambda inner, where: self._object(inner, where, bounds, durations=()))
 
     def _hours(self, node: Node, path: str) -> Json:
         return self._list(node, path, lambda inner, where: self._read(inner, where, span_document))
@@ -297,6 +293,13 @@ def _leaves(fields: Mapping[str, str | int]) -> dict[str, Node]:
 
 def _node(value: Value) -> Node:
     return Node(value, START, START)
+
+
+def _whole_number(value: object) -> Json:
+    text = str(value)
+    if isinstance(value, bool) or not text.isdecimal() or not text.isascii():
+        raise ValueError(f"expected a whole number from 0, not {text[:80]!r}")
+    return str(int(text[:80]))
 
 
 def _duration(name: str, text: object) -> Json:

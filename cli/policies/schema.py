@@ -23,6 +23,7 @@ SUITE_NAMES = sorted(SUITES)
 NAME_PATTERN = f"^{NAME.pattern}$"
 ADDRESS = r"^(0x[0-9a-fA-F]{40}|[1-9A-HJ-NP-Za-km-z]{32,44}|(bc|tb|bcrt)1[02-9ac-hj-np-z]{6,87})$"
 DECIMAL = r"^(0|[1-9][0-9]*)$"
+METHOD_NAME = rf"^{NAME.pattern}\.{NAME.pattern}$"
 TIME = r"^(([01][0-9]|2[0-3]):[0-5][0-9]|24:00)$"
 NAME_LISTS = {
     "initiators": "who asks: names of initiators in the roster",
@@ -31,11 +32,11 @@ NAME_LISTS = {
     "wallets": "the paying wallet",
     "assets": "what is paid",
     "chains": "the chain it is paid on",
-    "contracts": "the contract that is called",
     "destinations": "the destination is on one of these lists",
     "not_destinations": "the destination is on none of these lists",
     "destination_tiers": "the destination is an own wallet of one of these tiers",
     "screenings": "what the screening provider found",
+    "contracts": "the contract that is called",
 }
 
 
@@ -49,8 +50,8 @@ def policy_schema(*, canonical: bool) -> Schema:
         "assets": _table(form.asset(), d.ASSETS_MAX),
         "keys": _table(form.key(), d.KEYS_MAX),
         "wallets": _table(form.wallet(), d.WALLETS_MAX),
-        "contracts": _table(form.contract(), d.CONTRACTS_MAX),
         "lists": _table(form.addresses(), d.LISTS_MAX),
+        "contracts": _table(_contract(), d.CONTRACTS_MAX),
         "prices": form.prices(),
         "forbids": _list(form.part("what no rule and no approval can allow"), d.RULES_MAX),
         "rules": _list(
@@ -64,7 +65,7 @@ def policy_schema(*, canonical: bool) -> Schema:
         "$schema": DRAFT,
         "$id": f"urn:quorumkeep:policy:{'canonical' if canonical else 'yaml'}:1",
         "title": f"A Quorumkeep policy, {what}",
-        **_object(fields, optional=("prices", "contracts")),
+        **_object(fields, optional=("contracts", "prices")),
     }
 
 
@@ -119,18 +120,6 @@ class _Form:
             }
         )
 
-    def contract(self) -> Schema:
-        method = _pattern(
-            r"^[A-Za-z_$][A-Za-z0-9_$]*\([^()]*\)$", "as 'approve(address spender,uint256 amount)'"
-        )
-        return _object(
-            {
-                "chain": _pattern(_anchored(CHAIN.pattern), "a chain of this policy"),
-                "address": _pattern(ADDRESS, "in quotes"),
-                "methods": _table(method, d.METHODS_MAX),
-            }
-        )
-
     def prices(self) -> Schema:
         age = self.duration("max_age", high=d.PRICE_AGE_MS_MAX, what="how old a price may be")
         return _object({"unit": _name("what values are in"), "decimals": _integer(0, 18), **age})
@@ -149,8 +138,7 @@ class _Form:
             fields[f"total_{end}"] = self.amount(f"the amount and the fee together are {word} this")
             fields[f"value_{end}"] = self.amount(f"what amount and fee are worth is {word} this")
             fields[f"risk_{end}"] = _integer(0, d.RISK_MAX)
-        method = _pattern(f"^{NAME.pattern}\\.{NAME.pattern}$", "as 'vault.deposit'")
-        fields["methods"] = _distinct(method, 1, d.NAMES_MAX)
+        fields["methods"] = _distinct(_pattern(METHOD_NAME, "as in vault.deposit"), 1, d.NAMES_MAX)
         fields["arguments"] = _list(self.argument(), d.ARGUMENTS_MAX)
         fields["hours"] = _list(self.span(), d.SPANS_MAX) | {"minItems": 1}
         one_asset = {"required": ["assets"], "properties": {"assets": {"maxItems": 1}}}
@@ -158,13 +146,16 @@ class _Form:
         return _object(fields, optional=fields) | {"dependentSchemas": dict.fromkeys(names, one_asset)}
 
     def argument(self) -> Schema:
-        number = self.amount("a number of the contract's own unit")
+        """One argument of the called method: bounds, or lists that it is on."""
+        bound: Schema = _pattern(DECIMAL, "a whole number")
         if not self._canonical:
-            number = {"anyOf": [number, _pattern(r"^[0-9]+$", ""), _integer(0)]}
-        fields: Schema = {"argument": {"type": "string", "minLength": 1, "maxLength": 64}}
-        within = _object(fields | {"min": number, "max": number}, optional=("min", "max"))
-        listed = _object(fields | {"destinations": _names("it is on one of these lists")})
-        return {"oneOf": [within | {"anyOf": [{"required": ["min"]}, {"required": ["max"]}]}, listed]}
+            bound = {"oneOf": [bound, _integer(0, 2**256 - 1)]}
+        bounds = {"min": bound, "max": bound}
+        name = {"argument": {"type": "string", "minLength": 1, "maxLength": 64}}
+        within = _object({**name, **bounds}, optional=bounds) | {
+            "anyOf": [{"required": ["min"]}, {"required": ["max"]}]
+        }
+        return {"oneOf": [within, _object({**name, "destinations": _names("lists that it is on")})]}
 
     def addresses(self) -> Schema:
         """A list, or one that changes one address at a time."""
@@ -251,6 +242,17 @@ def _distinct(item: Schema, low: int, high: int) -> Schema:
 
 def _names(what: str, *, low: int = 1, high: int = d.NAMES_MAX) -> Schema:
     return _distinct(_name(""), low, high) | {"description": what}
+
+
+def _contract() -> Schema:
+    method = {"type": "string", "description": "as in 'deposit(uint256 amount,address to)'"}
+    return _object(
+        {
+            "chain": _pattern(_anchored(CHAIN.pattern), "a chain of this policy"),
+            "address": _pattern(ADDRESS, "in quotes"),
+            "methods": _table(method, d.METHODS_MAX),
+        }
+    )
 
 
 def _addresses() -> Schema:

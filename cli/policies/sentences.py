@@ -146,6 +146,13 @@ def _prices(policy: Policy) -> Iterator[Sentence]:
     yield _said(IN_DOUBT)
 
 
+def _contracts(policy: Policy) -> Iterator[Sentence]:
+    for name, contract in sorted(policy.contracts.items()):
+        yield Sentence(name, f"{name}: {contract.address} on {contract.chain}.")
+        for method, known in sorted(contract.methods.items()):
+            yield Sentence(name, f"{name}.{method}: {known.signature}")
+
+
 def _lists(policy: Policy) -> Iterator[Sentence]:
     for name, addresses in sorted(policy.lists.items()):
         if name in policy.books:
@@ -160,13 +167,6 @@ def _lists(policy: Policy) -> Iterator[Sentence]:
         for address in sorted(addresses):
             label = policy.labels.get(f"{name} {address}")
             yield Sentence(name, f"{name}: {address}{f' is {label}' if label is not None else ''}")
-
-
-def _contracts(policy: Policy) -> Iterator[Sentence]:
-    for name, contract in sorted(policy.contracts.items()):
-        yield Sentence(name, f"{name}: {contract.address} on {contract.chain}.")
-        for method, known in sorted(contract.methods.items()):
-            yield Sentence(name, f"{name}.{method}: {known.signature}")
 
 
 def _wallets(policy: Policy) -> Iterator[Sentence]:

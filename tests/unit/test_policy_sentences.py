@@ -57,17 +57,6 @@ def read(document: Document) -> Policy | None:
 
 
 WHENS: dict[str, Document] = {
-    "any payment": {"kinds": ["transfer", "tier_move", "sweep"]},
-    "a call of a contract that calls the contract vault": {"kinds": ["call"], "contracts": ["vault"]},
-    "any transaction that calls the method vault.deposit or vault.withdraw, whose argument amount is "
-    "at least 2 and at most 5": {
-        "methods": ["vault.deposit", "vault.withdraw"],
-        "arguments": [{"argument": "amount", "min": "2", "max": "5"}],
-    },
-    "any transaction that calls the method vault.deposit, whose argument receiver is on list customers": {
-        "methods": ["vault.deposit"],
-        "arguments": [{"argument": "receiver", "destinations": ["customers"]}],
-    },
     "any transaction": {},
     "any transaction asked for by shop or desk": {"initiators": ["shop", "desk"]},
     "any transaction asked for by a member of group a, b or c": {"initiator_groups": ["a", "b", "c"]},
@@ -97,7 +86,7 @@ WHENS: dict[str, Document] = {
     "any transaction worth at least 10.01 usd with its fee": {"value_min": "1001"},
     "any transaction with a risk score of at most 20": {"risk_max": 20},
     "any transaction of contract vault": {"contracts": ["vault"]},
-    "a call of a contract by method vault.pay, whose argument to is on list customers, "
+    "a call of a contract by method vault.pay, whose argument to is an address on list customers, "
     "whose argument amount is from 1 to 5": {
         "kinds": ["call"],
         "methods": ["vault.pay"],
