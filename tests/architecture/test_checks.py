@@ -103,7 +103,7 @@ def test_numeric_libraries_are_for_the_protocols_alone(tmp_path: Path, line: str
 
 
 def test_the_solver_is_for_proofs_alone(tmp_path: Path) -> None:
-    plant(tmp_path, {"policy/prove.py": "import z3\n", "policy/evaluate.py": "import z3\n"})
+    plant(tmp_path, {"policy/prove/a.py": "import z3\n", "policy/evaluate.py": "import z3\n"})
 
     assert [found.path for found in checks.purity(tmp_path)] == ["policy/evaluate.py"]
 
@@ -206,3 +206,11 @@ def test_a_registry_or_a_folder_of_this_machine_is_seen(tmp_path: Path, text: st
     )
 
     assert {(violation.path, violation.line) for violation in found} == {("docs/a.md", 2)}
+
+
+@pytest.mark.parametrize("line", ["import yaml", "from yaml import parse", "import ruamel.yaml"])
+@pytest.mark.parametrize("path", ["policy/a.py", "signer_nodes/a.py", "custody/a.py", "cli/genesis.py"])
+def test_yaml_where_policies_are_not_written_is_seen(tmp_path: Path, path: str, line: str) -> None:
+    plant(tmp_path, {path: f"def late() -> None:\n    {line}\n", "cli/policies/a.py": line + "\n"})
+
+    assert [found.path for found in checks.authoring(tmp_path)] == [path]

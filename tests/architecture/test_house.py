@@ -39,6 +39,10 @@ def test_adapters_are_wired_in_main_only() -> None:
     assert_none(checks.wiring(REPOSITORY))
 
 
+def test_only_the_tools_of_authors_read_yaml() -> None:
+    assert_none(checks.authoring(REPOSITORY))
+
+
 def test_files_functions_and_parameter_lists_keep_their_sizes() -> None:
     assert_none(checks.sizes(REPOSITORY))
 

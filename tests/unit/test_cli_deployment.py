@@ -21,6 +21,7 @@ from policy.ledger import fold, initial
 from policy.log.merkle import leaf_hash
 from signer_nodes.api.card import Card
 from signer_nodes.api.issuing import make_identity_certificate
+from tests.unit.policy_documents import as_yaml, written
 
 ORIGIN = "log.example.com/test"
 
@@ -69,9 +70,9 @@ class Place:
         self.person("backend", "payments")
         self.person("backend", "desk", "--people", "alice")
 
-    def draft(self, w: int = 3, f: int = 1) -> dict[str, Any]:
-        path = self.folder / "policy.json"
-        path.write_text(json.dumps(demo_policy("0x" + "11" * 20)))
+    def draft(self, w: int = 3, f: int = 1, *, policy: str = "") -> dict[str, Any]:
+        path = self.folder / "policy"
+        path.write_text(policy or json.dumps(demo_policy("0x" + "11" * 20)))
         numbers = ("--w", str(w), "--f", str(f), "--quorum", "2")
         return self.run("genesis", "draft", "--policy", str(path), *numbers)
 
@@ -97,6 +98,29 @@ def test_the_quorums_signatures_make_an_entry_that_every_node_takes(place: Place
         second["fingerprint"] == leaf_hash(entry).hex() == place.run("genesis", "fingerprint")["fingerprint"]
     )
     assert "limits are exact while at most 1" in drafted["cosigners"]
+
+
+def test_a_policy_in_yaml_becomes_the_same_entry_as_its_canonical_form(place: Place) -> None:
+    place.enroll_all()
+    in_json = place.draft()["hash"]
+    policy: Any = demo_policy("0x" + "11" * 20)
+    body = json.loads((place.folder / "deployment" / "genesis.draft.json").read_text())["body"]
+    in_yaml = place.draft(policy=as_yaml(written(policy)))["hash"]
+
+    assert body["policy"] == policy
+    assert in_yaml == in_json
+
+
+def test_a_policy_with_a_rule_that_nothing_reaches_begins_no_log(place: Place) -> None:
+    place.enroll_all()
+    policy: Any = demo_policy("0x" + "11" * 20)
+    policy["rules"].append({**policy["rules"][1], "name": "again"})
+
+    with pytest.raises(
+        OperationalError, match=r"policy:\d+:\d+: .*'again' is never reached: 'small' before it"
+    ):
+        place.draft(policy=as_yaml(written(policy)))
+    assert not (place.folder / "deployment" / "genesis.draft.json").exists()
 
 
 def test_clients_and_auditors_get_what_the_administrators_signed(place: Place) -> None:

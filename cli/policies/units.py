@@ -1,0 +1,97 @@
+"""Amounts, lengths of time, hours and approvals as people write them; exact, by whole numbers alone.
+
+Every reader raises ``ValueError`` saying what was expected.
+"""
+
+import re
+
+from cli.amounts import DIGITS_MAX
+from policy.encoding import Json
+from policy.fields import NAME
+from policy.ids import AMOUNT_MAX
+from policy.rules import DAYS
+
+UNITS_MS = {"ms": 1, "s": 1000, "min": 60_000, "h": 3_600_000, "d": 86_400_000}
+WORDS_MS = {"day": 86_400_000, "hour": 3_600_000, "minute": 60_000, "second": 1000, "millisecond": 1}
+AMOUNT = rf"(?P<whole>0|[1-9][0-9]*)(?:\.(?P<part>[0-9]+))? (?P<unit>{NAME.pattern})"
+DURATION = rf"(?P<count>[1-9][0-9]{{0,11}}) (?P<unit>{'|'.join(UNITS_MS)})"
+_TIME = r"(?:(?:[01][0-9]|2[0-3]):[0-5][0-9]|24:00)"
+_DAY = "|".join(DAYS)
+SPAN = (
+    rf"(?P<days>(?:{_DAY})(?:-(?:{_DAY}))?(?: (?:{_DAY})(?:-(?:{_DAY}))?)*)"
+    rf" (?P<start>{_TIME})-(?P<end>{_TIME}) UTC"
+)
+APPROVAL = rf"(?P<count>[1-9][0-9]?) of (?P<group>{NAME.pattern})"
+
+
+def amount_unit(text: str) -> str:
+    """The unit of an amount such as ``1.5 eth``."""
+    match = re.fullmatch(AMOUNT, text) if len(text) <= DIGITS_MAX else None
+    if match is None:
+        number = re.fullmatch(r"[0-9.]+", text)
+        wrong = "has no unit" if number else "is no amount"
+        raise ValueError(f"{text[:40]!r} {wrong}: write it as in '{text[:20] if number else '1.5'} eth'")
+    return match["unit"]
+
+
+def base_units(text: str, *, decimals: int) -> int:
+    """The base units of an amount, whatever its unit is called."""
+    match = re.fullmatch(AMOUNT, text)
+    if match is None:
+        raise ValueError(f"{text[:40]!r} is no amount such as '1.5 eth'")
+    part = match["part"] or ""
+    if len(part) > decimals:
+        raise ValueError(
+            f"{text!r} has {len(part)} decimals, {match['unit']} has {decimals}: round it yourself"
+        )
+    amount = int(match["whole"] + part.ljust(decimals, "0"))
+    if amount > AMOUNT_MAX:
+        raise ValueError(f"{text!r} is above 2**256 - 1 base units: no transaction can move it")
+    return amount
+
+
+def duration_ms(text: object, *, high: int) -> int:
+    """The milliseconds of a length of time such as ``24 h``, at most ``high``."""
+    match = re.fullmatch(DURATION, text) if isinstance(text, str) else None
+    if match is None:
+        raise ValueError(f"{text!r} is no length of time such as '24 h', '15 min' or '7 d'")
+    found = int(match["count"]) * UNITS_MS[match["unit"]]
+    if found > high:
+        raise ValueError(f"{text!r} is too long: at most {duration_text(high)}")
+    return found
+
+
+def duration_text(duration: int) -> str:
+    """A length of time in the largest unit that it is a whole number of: ``24 hours``, ``7 days``."""
+    for word, unit in WORDS_MS.items():
+        count, rest = divmod(duration, unit)
+        if not rest and (count > 1 or word != "day"):
+            return f"{count} {word}{'' if count == 1 else 's'}"
+    return f"{duration} milliseconds"
+
+
+def span_document(text: object) -> Json:
+    """The canonical form of hours such as ``mon-fri 09:00-17:00 UTC``."""
+    match = re.fullmatch(SPAN, text) if isinstance(text, str) else None
+    if match is None:
+        raise ValueError(f"{text!r} are no hours such as 'mon-fri 09:00-17:00 UTC'")
+    days: list[Json] = []
+    for part in match["days"].split(" "):
+        first, _, last = part.partition("-")
+        low, high = DAYS.index(first), DAYS.index(last or first)
+        if low > high:
+            raise ValueError(
+                f"{part!r} ends before it begins: the week goes from mon to sun, write two parts"
+            )
+        days += DAYS[low : high + 1]
+    if match["start"] >= match["end"]:
+        raise ValueError(f"{text!r} ends before it begins: write two spans, the first until 24:00")
+    return {"days": days, "from": match["start"], "to": match["end"]}
+
+
+def approval_document(text: object) -> Json:
+    """The canonical form of an approval such as ``2 of treasury``."""
+    match = re.fullmatch(APPROVAL, text) if isinstance(text, str) else None
+    if match is None:
+        raise ValueError(f"{text!r} are no approvals such as '2 of treasury'")
+    return {"group": match["group"], "count": int(match["count"])}
