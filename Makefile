@@ -3,13 +3,16 @@ SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup test test-slow adversarial fuzz vectors lint types proto demo
+.PHONY: help setup test test-slow adversarial fuzz differential simulate vectors lint types proto demo
 MAKEFLAGS += --no-print-directory
 
 BIN := .venv/bin
 PROTOS = $(wildcard signer_nodes/api/*.proto custody/api/*.proto)
 ARGS ?=
 SECONDS ?= 60
+SEED ?= 1
+RUNS ?= 1000
+COUNT ?= 100000
 TARGETS ?=
 
 help: ## print this list
@@ -30,6 +33,12 @@ adversarial: setup ## the larger sweeps of attacks on the protocols
 fuzz: setup ## fuzz every decoder; SECONDS=60 each, some by TARGETS="evm note"
 	@$(BIN)/python -c 'import atheris' 2>/dev/null || $(BIN)/pip install -q -c constraints.txt -e '.[fuzz]'
 	@$(BIN)/python -m tests.fuzz.run --seconds $(SECONDS) $(TARGETS)
+
+simulate: setup ## random interleavings of all that a hostile coordinator can do; SEED=1 RUNS=1000
+	@$(BIN)/python -m tests.simulation.interleavings --seed "$(SEED)" --runs $(RUNS)
+
+differential: setup ## read COUNT=100000 generated transactions by two decoders each; SEED=1 chooses them
+	@$(BIN)/python -m tests.differential.run --count $(COUNT) --seed $(SEED)
 
 vectors: setup ## regenerate the transcripts in tests/vectors
 	$(BIN)/python -m tests.vectors.make_transcripts

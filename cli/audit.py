@@ -10,6 +10,8 @@ from rich.progress import Progress, TaskID
 
 from policy.audit import CHECKPOINT_PATH, AuditReport, Trust, audit, parse_trust
 from policy.errors import MalformedError
+from policy.log.tiles import Read
+from policy.replay import Step
 
 OK, FAILED, MISUSE = 0, 1, 2
 LONG_ENTRIES = 2000
@@ -18,15 +20,33 @@ LONG_ENTRIES = 2000
 def verify(directory: Path, *, trust: Path | None, json_output: bool) -> int:
     """Check the log in ``directory``; 0 if all of it holds, 1 if not, 2 if it cannot be looked at."""
     try:
-        if not (directory / CHECKPOINT_PATH).is_file():
-            raise MalformedError(f"{directory} has no file {CHECKPOINT_PATH!r}: name the folder of a log")
-        pinned = _read_trust(trust) if trust else None
-        report = _audit(directory, pinned)
+        report = look(directory, trust=trust)
     except (MalformedError, OSError) as error:
         print(f"quorumkeep: {error}", file=sys.stderr)
         return MISUSE
     print(json.dumps(as_json(report)) if json_output else as_text(report))
     return OK if report.ok else FAILED
+
+
+def look(directory: Path, *, trust: Path | None, watch: Callable[[Step], None] | None = None) -> AuditReport:
+    """Check the log in ``directory``. Raises ``MalformedError`` or ``OSError`` when there is none."""
+    if not (directory / CHECKPOINT_PATH).is_file():
+        raise MalformedError(f"{directory} has no file {CHECKPOINT_PATH!r}: name the folder of a log")
+
+    def read(path: str) -> bytes | None:
+        try:
+            return (directory / path).read_bytes()
+        except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
+            return None
+
+    return look_at(read, trust=trust, watch=watch)
+
+
+def look_at(read: Read, *, trust: Path | None, watch: Callable[[Step], None] | None = None) -> AuditReport:
+    """Check the log whose files ``read`` gives. Raises as ``look`` does for the trust file."""
+    pinned = _read_trust(trust) if trust else None
+    with Progress(console=Console(stderr=True), transient=True) as bar:
+        return audit(read, trust=pinned, progress=_shown(bar), watch=watch)
 
 
 def as_json(report: AuditReport) -> dict[str, object]:
@@ -68,17 +88,6 @@ def _read_trust(path: Path) -> Trust:
         return parse_trust(json.loads(path.read_bytes()))
     except ValueError as error:
         raise MalformedError(f"{path} is not JSON: {error}") from error
-
-
-def _audit(directory: Path, trust: Trust | None) -> AuditReport:
-    def read(path: str) -> bytes | None:
-        try:
-            return (directory / path).read_bytes()
-        except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
-            return None
-
-    with Progress(console=Console(stderr=True), transient=True) as bar:
-        return audit(read, trust=trust, progress=_shown(bar))
 
 
 def _shown(bar: Progress) -> Callable[[int, int], None]:

@@ -13,12 +13,14 @@ from typing import Any
 from cli.connection import client_document
 from cli.deployment import coordinator_config, load_draft, roster_of
 from cli.files import load_key, read_bytes, read_document, write_bytes, write_document
+from cli.places import UNSEEN, shared_places
 from cli.policies.reading import read_policy
 from cli.results import Document, Misuse, Result
+from policy.coherence import check_coherent
 from policy.encoding import Json, document_hash, statement
 from policy.entries import ENTRY_BYTES_MAX, make_entry, signature_list
 from policy.errors import MalformedError, OperationalError
-from policy.governance import RULES_SUPPORTED, check_coherent
+from policy.governance import RULES_SUPPORTED
 from policy.ledger import fold, initial
 from policy.log.merkle import leaf_hash
 from policy.model import Policy
@@ -29,6 +31,8 @@ DRAFT, GENESIS, CLIENT, TRUST = "genesis.draft.json", "genesis.json", "client.js
 
 def draft(arguments: Namespace) -> Result:
     """``genesis draft``: make what the administrators are to sign, after every check there is."""
+    from cli.policies.invariants import proved
+
     folder = Path(arguments.dir)
     if (folder / GENESIS).exists():
         raise OperationalError(f"{folder / GENESIS} is signed already: this deployment has begun")
@@ -41,6 +45,7 @@ def draft(arguments: Namespace) -> Result:
         policy_delay_ms=arguments.policy_delay_ms,
     )
     read = read_policy(Path(arguments.policy))
+    proved(Path(arguments.policy), "", policy=read.policy)
     roster = _check(roster_document, read.policy, arguments.policy)
     body: dict[str, Json] = {
         "origin": deployment["origin"],
@@ -50,10 +55,15 @@ def draft(arguments: Namespace) -> Result:
     }
     write_document(folder / DRAFT, {"time_ms": time.time_ns() // 1_000_000, "body": body, "signatures": {}})
     digest = document_hash("genesis", body).hex()
+    addresses = {node["name"]: node["address"] for node in deployment["nodes"]}
+    warnings = shared_places(addresses, policy=read.policy, roster=roster)
+    found = {"draft": str(folder / DRAFT), "hash": digest, "cosigners": bound(roster), "warnings": warnings}
     return Result(
-        {"draft": str(folder / DRAFT), "hash": digest, "cosigners": bound(roster), **_numbers(roster)},
+        {**found, **_numbers(roster)},
         (
             f"{bound(roster)}.",
+            *(f"WARNING: {warning}." for warning in warnings),
+            UNSEEN,
             f"{arguments.quorum} of {len(roster.administrators)} administrators have to sign",
             f"{folder / DRAFT}, which has the hash {digest}.",
         ),

@@ -134,9 +134,24 @@ def _governance(document: dict[str, Any]) -> list[str | Table]:
     if document["frozen"]:
         lines.append(f"FROZEN: nothing is signed until an unfreeze names {document['freeze']}")
     rows = tuple(
-        (change["kind"], change["hash"], time_text(change["effective_ms"])) for change in document["pending"]
+        (change["kind"], change["hash"], time_text(change["effective_ms"]), change["what"])
+        for change in document["pending"]
     )
-    return [*lines, Table(("pending", "hash", "takes effect at"), rows)] if rows else lines
+    lines += [Table(("pending", "hash", "takes effect at", "what"), rows)] if rows else []
+    return lines + [line for book in document["lists"] for line in _list(book)]
+
+
+def _list(book: dict[str, Any]) -> list[str]:
+    """A list that has a quorum of its own: its numbers, and what changed since the policy took effect."""
+    lines = [
+        f"list {book['list']}: {book['addresses']} addresses, {book['added_count']} added and "
+        f"{book['removed_count']} removed since the policy; changes need {book['quorum']} administrators "
+        f"and wait {book['cool_down_ms']} ms"
+    ]
+    lines += [f"  + {readable_address(one['address'])} {one['label']}" for one in book["added"]]
+    lines += [f"  - {readable_address(address)}" for address in book["removed"]]
+    left = book["added_count"] + book["removed_count"] - len(book["added"]) - len(book["removed"])
+    return [*lines, f"  and {left} more"] if left else lines
 
 
 def _words(names: Any) -> str:

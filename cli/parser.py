@@ -5,7 +5,7 @@ from argparse import ArgumentParser
 
 from cli.admin.arguments import add_admin
 from cli.arguments import Commands, needs_card, needs_dir, needs_identity, new_command, new_group
-from cli.policies.arguments import add_policies
+from cli.policies.arguments import add_policies, add_policy_bench, add_replay
 
 DAY_MS = 24 * 3600 * 1000
 PEOPLE = {
@@ -274,6 +274,7 @@ def _add_looking(commands: Commands) -> None:
     verify.add_argument(
         "--trust", default="", help="whose log it is, as you were told: the trust.json of genesis sign"
     )
+    add_replay(audit)
 
 
 def _add_bench(commands: Commands) -> None:
@@ -290,6 +291,7 @@ def _add_bench(commands: Commands) -> None:
     engine.add_argument(
         "--quick", action="store_true", help="one run of the smallest batch: shape, not figures"
     )
+    add_policy_bench(bench)
 
 
 def _add_payments(commands: Commands) -> None:
@@ -314,7 +316,7 @@ def _add_payments(commands: Commands) -> None:
         "--argument amount=5 --idempotency-key deposit-1 --wait 60",
     )
     call.add_argument("--method", required=True, help="as the policy calls it: CONTRACT.METHOD")
-    call.add_argument("--argument", action="append", help="NAME=VALUE; once for each argument")
+    call.add_argument("--argument", action="append", help="NAME=VALUE; once for each, lists in JSON")
     call.add_argument("--amount", default="0", help="native units that the contract is sent (%(default)s)")
     for command in (send, call):
         needs_identity(command, "a backend")

@@ -5,6 +5,7 @@ again sends the same bytes again, so a lost answer or a crash never makes a seco
 """
 
 import hashlib
+import json
 import time
 from argparse import Namespace
 from dataclasses import replace
@@ -18,6 +19,7 @@ from cli.identities import Identity
 from cli.results import DONE, REFUSED, Document, Misuse, Result, Table, progress
 from policy.bip32 import parse_address
 from policy.decode.abi import Argument, encode_call
+from policy.decode.abi_values import split_array
 from policy.encoding import canonical, parse_canonical
 from policy.errors import MalformedError, OperationalError
 from policy.facts import called
@@ -226,11 +228,28 @@ def _calldata(name: str, texts: list[str], connection: Connection) -> bytes:
 
 
 def _argument(kind: str, text: str) -> Argument:
+    """An argument as it is written: numbers in decimal, bytes in hex, a list as JSON."""
+    array = split_array(kind)
+    if array is not None:
+        return tuple(_argument(array[0], item) for item in _listed(text))
+    if kind == "string":
+        return text
     if kind == "bool" and text in ("true", "false"):
         return text == "true"
     if kind.startswith(("uint", "int")) and text.removeprefix("-").isdecimal() and len(text) <= 80:
         return int(text)
     return parse_address(text) if kind == "address" else text.removeprefix("0x").lower()
+
+
+def _listed(text: str) -> list[str]:
+    """The items of a JSON list, each as it would be written alone."""
+    try:
+        found = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise Misuse(f"--argument: {text[:80]!r} is no list in JSON: {error}") from error
+    if not isinstance(found, list):
+        raise Misuse(f"--argument: {text[:80]!r} is no list in JSON, such as [1,2]")
+    return [item if isinstance(item, str) else json.dumps(item) for item in found]
 
 
 def _fee_ceiling(arguments: Namespace, connection: Connection) -> int:

@@ -21,6 +21,7 @@ from custody.api.errors import CODE_METADATA, CallRefused, Code
 from policy.encoding import Json, canonical, document_hash, parse_canonical
 from policy.errors import MalformedError
 from policy.intent import Request, request_message
+from policy.listing import listing_id
 
 __all__ = ["CallRefused", "Caller", "Code", "CustodyClient", "Endpoint", "RequestView"]
 
@@ -184,10 +185,11 @@ class CustodyClient:
         return _object(self._ask("Enact", call, self._stub.Enact, timeout_s=ENACT_S).outcome)
 
     def document(self, wanted: bytes) -> tuple[str, Json]:
-        """Kind and document of the policy or roster with this hash (as an administrator), which it has."""
+        """Kind and document of what has this hash, in force or pending (as an administrator)."""
         reply = self._ask("Document", pb.DocumentCall(hash=wanted), self._stub.Document)
         found = parse_canonical(reply.document, bytes_max=STATUS_BYTES_MAX)
-        if document_hash(reply.kind, found) != wanted:
+        digest = listing_id(found) if reply.kind == "address" else document_hash(reply.kind, found)
+        if digest != wanted:
             raise MalformedError(f"the coordinator shows another {reply.kind} than that: do not trust it")
         return reply.kind, found
 
@@ -195,6 +197,16 @@ class CustodyClient:
         """Body and burns of the fork entry that a cosigner on another branch needs (as an administrator)."""
         call = pb.DraftForkCall(cosigner=cosigner)
         return _object(self._ask("DraftFork", call, self._stub.DraftFork, timeout_s=DRAFT_FORK_S).draft)
+
+    def entries(self, start: int, stop: int) -> tuple[bytes, ...]:
+        """Entries from ``start`` on, as many as fit; to be checked against the note."""
+        call = pb.EntriesCall(start=start, stop=stop)
+        return tuple(self._ask("Entries", call, self._stub.Entries).entries)
+
+    def shadow(self, *, flips: bool = False, limit: int = 100) -> dict[str, Json]:
+        """What the shadow policy would have said of the newest requests and reservations."""
+        call = pb.ShadowCall(flips=flips, limit=limit)
+        return _object(self._ask("Shadow", call, self._stub.Shadow).document)
 
     def log_note(self) -> bytes:
         """The newest checkpoint with w cosignatures."""

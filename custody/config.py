@@ -8,6 +8,7 @@ listen_file = "port"                  # optional: where the bound port is writte
 data_dir = "data"                     # database and lease
 database = "sqlite:///data/custody.db"  # optional: a SQLAlchemy URL
 publish_dir = "log"                   # optional: the log as static files
+shadow_policy = "new.json"            # optional: a policy to judge by beside the real one, without authority
 genesis = "genesis.json"              # the genesis entry, byte for byte
 identity_key = "identity.pem"         # Ed25519; its certificate is what others pin
 log_key = "log-key.pem"               # Ed25519; signs checkpoints
@@ -79,6 +80,7 @@ class Config:
     data_dir: Path
     database: str
     publish_dir: Path | None
+    shadow_policy: Path | None
     genesis: Path
     identity_key: Path
     log_key: Path
@@ -110,6 +112,7 @@ def _read(fields: Fields, folder: Path) -> Config:
         data_dir=data_dir,
         database=_text(fields, "database", f"sqlite:///{data_dir / 'custody.db'}"),
         publish_dir=_optional_path(fields, "publish_dir", folder),
+        shadow_policy=_optional_path(fields, "shadow_policy", folder),
         genesis=folder / fields.text("genesis", length_max=TEXT_MAX),
         identity_key=folder / fields.text("identity_key", length_max=TEXT_MAX),
         log_key=folder / fields.text("log_key", length_max=TEXT_MAX),

@@ -74,6 +74,10 @@ async def run(parts: Parts, publisher: Publisher | None) -> None:
         group.create_task(keep_lease(parts.database, parts.now_ms), name="lease")
         group.create_task(approvals.run(parts), name="approvals")
         group.create_task(enacting.run(parts), name="enacting")
+        if parts.shadow is not None:
+            parts.shadow.start(parts.sequencer.state)
+            parts.sequencer.on_written.append(parts.shadow.written)
+            group.create_task(parts.shadow.run(), name="shadow")
         if publisher is not None:
             group.create_task(publisher.run(parts.replication), name="publisher")
 

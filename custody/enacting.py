@@ -19,10 +19,11 @@ from policy.encoding import Json, document_hash, parse_canonical
 from policy.errors import CallerError, MalformedError
 from policy.fields import Fields
 from policy.governance import RULES_SUPPORTED, change_hash
+from policy.listing import listing_id
 from policy.roster import parse_roster
 from policy.state import State
 
-KINDS = ("policy", "roster", "veto", "freeze", "unfreeze", "version", "fork")
+KINDS = ("policy", "roster", "address", "veto", "freeze", "unfreeze", "version", "fork")
 STATEMENTS = ("reject", "price", "screening")
 """What others than administrators sign: the fold says whose word each of them takes."""
 COSIGNED_S = 2.0
@@ -30,6 +31,7 @@ SWEEP_S = 0.5
 _LOG = logging.getLogger(__name__)
 _Enacted = (
     e.ChangeEntry
+    | e.AddressEntry
     | e.OrderEntry
     | e.VersionEntry
     | e.ForkEntry
@@ -73,7 +75,7 @@ async def enact(parts: Parts, signed: Signed) -> dict[str, Json]:
 
 
 def document(state: State, wanted: bytes) -> tuple[str, Json]:
-    """The policy or roster with this hash, in force or pending; its kind first. Raises ``CallRefused``."""
+    """The document with this hash, in force or pending; its kind first. Raises ``CallRefused``."""
     known = {change.document_hash: (change.kind, change.document) for change in state.pending}
     known[state.policy_hash] = ("policy", state.policy_document)
     known[state.roster_hash] = ("roster", state.roster_document)
@@ -138,6 +140,12 @@ def _done(state: State, entry: _Enacted) -> bytes | None:
             here = {change.document_hash for change in state.pending} | {state.policy_hash, state.roster_hash}
             taken = change_hash(entry.kind, entry.body) in state.changes
             return digest if taken and digest in here else None
+        case e.AddressEntry():
+            identifier, listing = listing_id(entry.body), entry.listing
+            listed = listing.address in state.policy.lists.get(listing.list, ())
+            here = {change.document_hash for change in state.pending}
+            done = identifier in here or listed == listing.adds
+            return identifier if identifier in state.changes and done else None
         case e.OrderEntry():
             ended = entry.kind == "unfreeze" and not state.frozen and state.freeze != bytes(32)
             return entry.target if ended and entry.target == state.freeze else None

@@ -3,6 +3,7 @@
 import argparse
 import asyncio
 import contextlib
+import json
 import logging
 import signal
 import sys
@@ -16,6 +17,7 @@ from custody.adapters.api_server import CustodyServicer, ServerTls, start_server
 from custody.adapters.database import StoreThread
 from custody.adapters.identity import boot_credentials, load_identity
 from custody.adapters.node_link import NodeLink
+from custody.adapters.shadow_store import ShadowStore
 from custody.adapters.store import Store
 from custody.chains.evm import EvmChain
 from custody.config import Config, load_config
@@ -29,6 +31,7 @@ from custody.publish import Publisher
 from custody.replication import Replication
 from custody.sequencer import Sequencer
 from custody.service import Service
+from custody.shadow import Shadow
 from custody.signing import Signing
 from custody.slots import Slots
 from policy.errors import OperationalError, QuorumkeepError
@@ -112,7 +115,21 @@ def build(config: Config, credentials: Credentials) -> Parts:
             name: Patience(chain.replace_after_ms, chain.replacements_max)
             for name, chain in config.chains.items()
         },
+        shadow=build_shadow(config, metrics),
     )
+
+
+def build_shadow(config: Config, metrics: Metrics) -> Shadow | None:
+    """The shadow policy, if there is one that can be read; without it the coordinator runs all the same."""
+    if config.shadow_policy is None:
+        return None
+    try:
+        document = json.loads(_read(config.shadow_policy))
+        return Shadow(document, ShadowStore(config.data_dir / "shadow.db"), metrics=metrics)
+    except Exception as error:  # noqa: BLE001 - it has no authority to keep the coordinator down either
+        _LOG.error("no shadow policy: %s: %s; correct it and restart", config.shadow_policy, error)
+        metrics.shadow_errors.inc()
+        return None
 
 
 def now_ms() -> int:

@@ -39,6 +39,17 @@ class Metrics:
         self.failed_jobs = Counter(
             "quorumkeep_failed_jobs", "Jobs given up and retried", registry=self.registry
         )
+        self.shadow_verdicts = Counter(
+            "quorumkeep_shadow_verdicts",
+            "Verdicts that the shadow policy was asked for too, by both outcomes",
+            ["kind", "real", "shadow"],
+            registry=self.registry,
+        )
+        self.shadow_errors = Counter(
+            "quorumkeep_shadow_errors",
+            "Entries that the shadow policy has no verdict on: it failed, or was too slow",
+            registry=self.registry,
+        )
 
     def serve(self, port: int, address: str) -> None:
         """Answer scrapes over HTTP; port 0 is off."""

@@ -10,6 +10,7 @@ from custody.pools import Pools
 from custody.ports import Chain, Node
 from custody.replication import Replication
 from custody.sequencer import Sequencer
+from custody.shadow import Shadow
 from custody.signing import Signing
 from custody.slots import Slots
 from custody.storage import Database
@@ -45,3 +46,4 @@ class Parts:
     confirmations: Mapping[str, int]
     poll_ms: Mapping[str, int]
     patience: Mapping[str, Patience] = field(default_factory=dict)
+    shadow: Shadow | None = None

@@ -48,6 +48,7 @@ def changes(folded: Folded) -> tuple[Change, ...]:
             | e.BanEntry()
             | e.ShredEntry()
             | e.ChangeEntry()
+            | e.AddressEntry()
             | e.OrderEntry()
             | e.VersionEntry()
             | e.ForkEntry()

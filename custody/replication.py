@@ -3,7 +3,8 @@
 Rules: (1) a cosigner is sent entries from where it stands, with a checkpoint that is durable here;
 (2) each cosignature is verified before it counts, and counts by the roster at its checkpoint's size;
 (3) a dead cosigner delays nobody: the sequencer waits for w cosignatures of one checkpoint, the rest are
-served when they can be; (4) who is not in the roster is sent nothing, whatever the configuration says.
+served when they can be; (4) who is not in the roster is sent nothing, whatever the configuration says;
+(5) one that refuses a head as early, since it had a change late, is shown what a quorum cosigned before.
 """
 
 import asyncio
@@ -28,7 +29,9 @@ from policy.log.checkpoint import (
 from policy.log.note import NoteSignature
 from policy.roster import Roster
 from policy.state import State
+from signer_nodes.api.errors import Refused
 
+EARLY = "early"
 ENTRIES_EACH_MAX = 512
 BYTES_EACH_MAX = 1024 * 1024
 BACK_OFF_FIRST_S, BACK_OFF_MAX_S = 0.05, 1.0
@@ -68,6 +71,7 @@ class Replication:
         self._newest = Published(0, b"")
         self._quorum = Published(0, b"")
         self._cosigned: dict[int, Note] = {}
+        self._changes: set[int] = set()
         self._changed = asyncio.Event()
         self.followers = {name: Follower(node, self, database=database) for name, node in nodes.items()}
 
@@ -87,8 +91,9 @@ class Replication:
         self.use_roster(state)
 
     def use_roster(self, state: State) -> None:
-        """Whose cosignatures count on checkpoints from the state's size on."""
+        """Whose cosignatures count on checkpoints from the state's size on, and which changes wait there."""
         self._origin = state.origin
+        self._changes.update(change.index for change in state.pending)
         if not self._rosters or self._rosters[-1][1] is not state.roster:
             self._rosters.append((state.size, state.roster))
 
@@ -152,6 +157,11 @@ class Replication:
             self._wake()  # before the disk: should that fail, nobody would send this cosignature again
             await self._database.set_quorum(sent.size, note.to_bytes())
 
+    async def proofs(self, at_most: int) -> dict[int, bytes]:
+        """By size, the first notes of a quorum over each change: since when it has been public."""
+        found = [await self._database.first_quorum(index) for index in sorted(self._changes)]
+        return {size: note for size, note in filter(None, found) if size <= at_most}
+
     def others(self) -> Others:
         """The cosigners that are known to follow this log, and the roster."""
         known = {name: one.node for name, one in self.followers.items() if one.size is not None}
@@ -198,6 +208,7 @@ class Follower:
         self.problem = "not asked yet"
         self.diverged = False
         self._told = 0
+        self._shown: set[int] = set()
         self._floor = 0
         self._back_off_s = BACK_OFF_FIRST_S
 
@@ -274,24 +285,47 @@ class Follower:
         return theirs.size == head.size and ours is not None and _checkpoint(ours[1]) == theirs
 
     async def _send(self, start: int) -> None:
-        entries, sent = await self._increment(start)
+        sent = await self._increment(start)
+        try:
+            await self._bring(start, sent)
+        except Refused as refused:
+            if refused.code != EARLY or not await self._hurry(start):
+                raise
+
+    async def _bring(self, start: int, sent: Published) -> None:
+        entries = await self._entries(start, sent.size)
         answer = await self.node.append(start, entries, note=sent.note)
         await self._replication.answered(self.node.name, sent, answer=answer)
         self.size = sent.size
 
-    async def _increment(self, start: int) -> tuple[tuple[bytes, ...], Published]:
-        """Entries from ``start`` and the largest checkpoint over them that fits into one message."""
+    async def _hurry(self, start: int) -> bool:
+        """Show a cosigner that had a change late what a quorum cosigned; whether there was anything new."""
+        quorum = await self._database.quorum_between(start, max(start, self._floor) + ENTRIES_EACH_MAX)
+        if quorum is not None:
+            await self._bring(start, Published(*quorum))
+            return True
+        proofs = await self._replication.proofs(start)
+        fresh = {size: note for size, note in proofs.items() if size not in self._shown}
+        for size, note in fresh.items():
+            await self.node.quorum(note)
+            self._shown.add(size)
+        return bool(fresh)
+
+    async def _increment(self, start: int) -> Published:
+        """The largest checkpoint above ``start`` whose entries fit into one message."""
         at_most = max(start, self._floor) + ENTRIES_EACH_MAX
         newest = self._replication.newest
         found = (newest.size, newest.note)
         if newest.size > at_most:
             earlier = await self._database.checkpoint_between(start, at_most)
             found = earlier if earlier is not None else found
-        size, note = found
+        return Published(*found)
+
+    async def _entries(self, start: int, size: int) -> tuple[bytes, ...]:
         entries: tuple[bytes, ...] = ()
         while start + len(entries) < size:
             entries += await self._database.entries(start + len(entries), size)
-        return entries, Published(size, note)
+        return entries
 
     async def _tell_quorum(self) -> None:
         quorum = self._replication.quorum

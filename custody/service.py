@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator
 
 from custody import approvals, enacting
+from custody.address_lists import lists_shown, pending_text
 from custody.api.errors import CallRefused, Code
 from custody.enacting import Signed, enact
 from custody.forking import draft_fork
@@ -149,6 +150,12 @@ class Service:
         kind, document = enacting.document(self._parts.sequencer.state, wanted)
         return kind, canonical(document)
 
+    async def shadow(self, *, flips: bool, limit: int) -> Json:
+        """What the shadow policy would have said of the newest requests and reservations."""
+        if self._parts.shadow is None:
+            return {"policy": "", "name": "", "errors": 0, "verdicts": []}
+        return await self._parts.shadow.report(flips=flips, limit=limit)
+
     def log_note(self) -> bytes:
         """The newest checkpoint with w cosignatures."""
         return self._parts.replication.quorum.note
@@ -237,7 +244,12 @@ class Service:
 def _governance(state: State) -> dict[str, Json]:
     """What is in force, and what waits: an unfreeze names ``freeze``, a veto a change's ``hash``."""
     pending: list[Json] = [
-        {"kind": change.kind, "hash": change.document_hash.hex(), "effective_ms": change.effective_ms}
+        {
+            "kind": change.kind,
+            "hash": change.document_hash.hex(),
+            "effective_ms": change.effective_ms,
+            "what": pending_text(change),
+        }
         for change in state.pending
     ]
     return {
@@ -247,4 +259,5 @@ def _governance(state: State) -> dict[str, Json]:
         "frozen": state.frozen,
         "freeze": state.freeze.hex() if state.frozen else "",
         "pending": pending,
+        "lists": lists_shown(state),
     }

@@ -52,6 +52,9 @@ class Database(Protocol):
     async def quorum_between(self, above: int, at_most: int) -> tuple[int, bytes] | None:
         """The largest note with w cosignatures and ``above < size <= at_most``."""
 
+    async def first_quorum(self, above: int) -> tuple[int, bytes] | None:
+        """The smallest note with w cosignatures and ``above < size``."""
+
     async def set_aside_log(self, now_ms: int) -> None:
         """Forget the log and what it says of requests, which are owed anew; another branch takes its place.
 

@@ -16,6 +16,7 @@ from policy.evaluate import Verdict, evaluate
 from policy.facts import request_facts
 from policy.intent import Request, request_id, verify_request
 from policy.roster import COORDINATOR, verified_signers
+from policy.rules import Facts
 from policy.state import ApprovalRecord, JobStatus, RequestState, State
 
 
@@ -36,17 +37,15 @@ def denied(rule: str, reason: str) -> Verdict:
 
 def judge_request(state: State, request: Request, *, identifier: bytes, time_ms: int) -> Verdict:
     """What the policy says of a request before any approval, at the request's own fee ceiling."""
-    initiator = state.roster.initiators.get(request.initiator)
-    if initiator is None:
-        return denied("initiator-unknown", f"the roster has no initiator {request.initiator}")
-    if request.origin != state.origin:
-        return denied("origin-foreign", f"the request is for {request.origin}, this is {state.origin}")
-    if request.expires_ms <= time_ms:
-        return denied("request-expired", f"the request expired at {request.expires_ms}")
-    known = state.idempotency.get((request.initiator, request.idempotency_key))
-    if known is not None:
-        rule = "request-known" if known == identifier else "idempotency-key-taken"
-        return denied(rule, f"idempotency key {request.idempotency_key!r} belongs to request {known.hex()}")
+    return weigh_request(state, request, identifier=identifier, time_ms=time_ms)[0]
+
+
+def weigh_request(
+    state: State, request: Request, *, identifier: bytes, time_ms: int
+) -> tuple[Verdict, Facts | None]:
+    """``judge_request`` with the facts it judged by; None where one of the log's own rules denied."""
+    if own := _own_denial(state, request, identifier=identifier, time_ms=time_ms):
+        return own, None
     facts = request_facts(
         state,
         request,
@@ -55,7 +54,21 @@ def judge_request(state: State, request: Request, *, identifier: bytes, time_ms:
         time_ms=time_ms,
         usage=usage_without(state, identifier, time_ms=time_ms),
     )
-    return evaluate(state.policy, facts)
+    return evaluate(state.policy, facts), facts
+
+
+def _own_denial(state: State, request: Request, *, identifier: bytes, time_ms: int) -> Verdict | None:
+    if request.initiator not in state.roster.initiators:
+        return denied("initiator-unknown", f"the roster has no initiator {request.initiator}")
+    if request.origin != state.origin:
+        return denied("origin-foreign", f"the request is for {request.origin}, this is {state.origin}")
+    if request.expires_ms <= time_ms:
+        return denied("request-expired", f"the request expired at {request.expires_ms}")
+    known = state.idempotency.get((request.initiator, request.idempotency_key))
+    if known is None:
+        return None
+    rule = "request-known" if known == identifier else "idempotency-key-taken"
+    return denied(rule, f"idempotency key {request.idempotency_key!r} belongs to request {known.hex()}")
 
 
 def admit_request(state: State, entry: e.RequestEntry, *, verdict: Verdict) -> tuple[State, bytes]:

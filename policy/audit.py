@@ -35,6 +35,7 @@ from policy.log.checkpoint import (
 )
 from policy.log.merkle import Frontier, leaf_hash
 from policy.log.tiles import TILE_WIDTH, Read, TilePath, audit_tiles, decode_bundle, read_entries
+from policy.replay import Step
 from policy.roster import COSIGNERS_MAX, KEY_BYTES
 from policy.state import JobStatus, Outcome, State
 
@@ -98,6 +99,7 @@ class _Run:
         self.cosigners = self.replayed = self.mismatches = self.inert = 0
         self.first_bad: tuple[int, str] | None = None
         self.limits = LimitsAudit()
+        self.watch: Callable[[Step], None] | None = None
         self.nonces: dict[bytes, tuple[bytes, bytes]] = {}
 
     def report(self) -> AuditReport:
@@ -115,9 +117,19 @@ class _Run:
         )
 
 
-def audit(read: Read, *, trust: Trust | None, progress: Callable[[int, int], None]) -> AuditReport:
-    """Check the log whose files ``read`` gives; total. ``progress`` hears of entries done and to do."""
+def audit(
+    read: Read,
+    *,
+    trust: Trust | None,
+    progress: Callable[[int, int], None],
+    watch: Callable[[Step], None] | None = None,
+) -> AuditReport:
+    """Check the log whose files ``read`` gives; total. ``progress`` hears of entries done and to do.
+
+    ``watch`` hears of every entry that can be read, once the files are found to be those of the checkpoint.
+    """
     run = _Run(read, trust=trust, progress=progress)
+    run.watch = watch
     try:
         note, checkpoint = _checkpoint(run)
         _check_pinned(run, note, checkpoint)
@@ -277,6 +289,8 @@ def _fold_one(run: _Run, index: int, data: bytes) -> None:
     timed = _parsed(data)
     if timed is None:
         return
+    if run.watch is not None:
+        run.watch(Step(before, index, data, timed, outcome, run.state))
     _check_claim(run, index, timed, outcome)
     if isinstance(timed.entry, SignatureEntry):
         _check_signature(run, index, timed.entry)
@@ -324,7 +338,7 @@ def _check_signature(run: _Run, index: int, entry: SignatureEntry) -> None:
     if not signatures.verify(job.suite, entry.signature, signing=signing):
         return
     signed = (signing.message, signing.public_key)
-    if run.nonces.setdefault(signatures.nonce(entry.signature), signed) != signed:
+    if run.nonces.setdefault(signatures.nonce(job.suite, entry.signature), signed) != signed:
         raise Bad(index, "the signature repeats a nonce: the key can be computed from both, retire it now")
     if job.status is JobStatus.BURNED:
         signers = ", ".join(job.signers)

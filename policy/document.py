@@ -18,6 +18,7 @@ from policy.encoding import Json, document_hash
 from policy.errors import MalformedError
 from policy.fields import NAME, Fields
 from policy.ids import CHAIN, EVM, family
+from policy.listing import LABEL_MAX
 from policy.model import (
     AMOUNT,
     COUNT,
@@ -26,6 +27,7 @@ from policy.model import (
     Allow,
     Approve,
     Asset,
+    Book,
     Chain,
     Contract,
     Deny,
@@ -64,7 +66,7 @@ RULES_MAX, NAMES_MAX, APPROVALS_MAX, APPROVERS_MAX, ALTERNATIVES_MAX = 512, 256,
 DAY_MS = 24 * 3600 * 1000
 WINDOW_MS_MAX, DELAY_MS_MAX, PRICE_AGE_MS_MAX = 366 * DAY_MS, 30 * DAY_MS, 7 * DAY_MS
 CONTRACTS_MAX, METHODS_MAX, ARGUMENTS_MAX = 64, 64, 16
-SPANS_MAX, COUNT_MAX, RISK_MAX, LABEL_MAX = 16, 10**9, 100, 100
+SPANS_MAX, COUNT_MAX, RISK_MAX, BOOK_QUORUM_MAX = 16, 10**9, 100, 1024
 _PATH = re.compile(r"m(?:/[0-9]+)*")
 _DOTTED = re.compile(NAME.pattern + r"\." + NAME.pattern)
 _TIME = re.compile(r"(?:[01][0-9]|2[0-3]):[0-5][0-9]|24:00")
@@ -92,7 +94,7 @@ def parse_policy(body: Json) -> Policy:
     fields = Fields(body, "")
     fields.integer("version", low=1, high=1)
     cancel = fields.nested("cancel")
-    lists, labels = _read_lists(fields)
+    lists, labels, books = _read_lists(fields)
     policy = Policy(
         name=fields.name("name"),
         chains=fields.table("chains", _read_chain, count_max=CHAINS_MAX, keys=CHAIN),
@@ -101,6 +103,7 @@ def parse_policy(body: Json) -> Policy:
         wallets=fields.table("wallets", _read_wallet, count_max=WALLETS_MAX),
         lists=lists,
         labels=labels,
+        books=books,
         contracts=_read_contracts(fields),
         prices=_read_prices(fields.nested("prices")) if fields.has("prices") else None,
         forbids=fields.objects("forbids", _read_forbid, count_max=RULES_MAX),
@@ -143,6 +146,8 @@ def _normal_asset(path: str, asset: Json) -> Json:
 
 
 def _normal_list(path: str, items: Json) -> Json:
+    if isinstance(items, dict) and "addresses" in items:
+        return {**items, "addresses": _normal_list(f"{path}.addresses", items["addresses"])}
     if not isinstance(items, list):
         return items
     return [_normal_entry(f"{path}[{index}]", item) for index, item in enumerate(items)]
@@ -207,26 +212,41 @@ def _read_wallet(name: str, fields: Fields) -> Wallet:
     return Wallet(name, fields.name("tier"), fields.name("key"), fields.chain("chain"), paths)
 
 
-def _read_lists(fields: Fields) -> tuple[dict[str, frozenset[str]], dict[str, str]]:
-    """The lists, and what their addresses are called: an item is an address, or one with a label."""
+def _read_lists(fields: Fields) -> tuple[dict[str, frozenset[str]], dict[str, str], dict[str, Book]]:
+    """The lists, what their addresses are called, and how lists change one address at a time.
+
+    An item is an address, or one with a label; a list that is an object has a quorum of its own.
+    """
     entries = fields.mapping("lists", count_max=LISTS_MAX)
     lists: dict[str, frozenset[str]] = {}
     labels: dict[str, str] = {}
+    books: dict[str, Book] = {}
     for name in sorted(entries):
         plain: list[Json] = []
-        items = entries[name]
+        items, place = entries[name], name
+        if isinstance(items, dict):
+            place = f"{name}.addresses"
+            items, books[name] = _read_book(Fields(items, f"lists.{name}"))
         for index, item in enumerate(items if isinstance(items, list) else ()):
             if isinstance(item, dict):
-                one = Fields(item, f"lists.{name}[{index}]")
+                one = Fields(item, f"lists.{place}[{index}]")
                 address, label = one.raw("address"), one.text("label", length_max=LABEL_MAX)
                 one.done()
                 plain.append(address)
                 labels[f"{name} {address}"] = label
             else:
                 plain.append(item)
-        whole = Fields({name: plain if isinstance(items, list) else items}, "lists")
-        lists[name] = frozenset(whole.addresses(name, count_max=ADDRESSES_MAX))
-    return lists, labels
+        whole = Fields({place: plain if isinstance(items, list) else items}, "lists")
+        lists[name] = frozenset(whole.addresses(place, count_max=ADDRESSES_MAX))
+    return lists, labels, books
+
+
+def _read_book(fields: Fields) -> tuple[Json, Book]:
+    addresses = fields.raw("addresses")
+    quorum = fields.integer("quorum", low=1, high=BOOK_QUORUM_MAX)
+    book = Book(quorum, fields.integer("cool_down_ms", low=1, high=DELAY_MS_MAX))
+    fields.done()
+    return addresses, book
 
 
 def _read_contracts(fields: Fields) -> dict[str, Contract]:
@@ -258,15 +278,15 @@ def _read_prices(fields: Fields) -> Prices:
 
 
 def _read_forbid(fields: Fields) -> Forbid:
-    return Forbid(fields.name("name"), _read_when(fields))
+    return Forbid(fields.name("name"), read_when(fields))
 
 
 def _read_rule(fields: Fields) -> Rule:
     name, then = fields.name("name"), _read_then(fields.nested("then"))
-    return Rule(name, _read_when(fields, payments_only=not isinstance(then, Deny)), then)
+    return Rule(name, read_when(fields, payments_only=not isinstance(then, Deny)), then)
 
 
-def _read_when(outer: Fields, *, payments_only: bool = False) -> When:
+def read_when(outer: Fields, *, payments_only: bool = False) -> When:
     """The conditions of a part; ``payments_only`` for one that may consent.
 
     What says nothing of kinds, contracts or methods is about payments: a rule that allows them is not to
@@ -302,7 +322,7 @@ def _read_when(outer: Fields, *, payments_only: bool = False) -> When:
     if fields.has("hours"):
         path, spans = fields.path("hours"), fields.objects("hours", _read_span, count_max=SPANS_MAX)
         if not spans:
-            raise MalformedError(f"{path}: without a span there is no time at which this holds: name one")
+            raise MalformedError(f"{path}: no hours at all are never; name a span, or leave it out")
         conditions.append(During("hours", spans))
     fields.done()
     return When(tuple(conditions))
@@ -395,7 +415,7 @@ def _read_limit(fields: Fields) -> Limit:
     known(path, per, defined=SCOPES, kind="scope")
     name = fields.name("name")
     asset = fields.name("asset") if fields.has("asset") else None
-    measure, maximum = _read_maximum(fields, asset)
+    measure, maximum = read_maximum(fields, asset)
     return Limit(
         name=name,
         measure=measure,
@@ -410,7 +430,7 @@ def _read_limit(fields: Fields) -> Limit:
     )
 
 
-def _read_maximum(fields: Fields, asset: str | None) -> tuple[str, int]:
+def read_maximum(fields: Fields, asset: str | None) -> tuple[str, int]:
     """Exactly one of ``amount_max`` (with its ``asset``), ``count_max`` and ``value_max``."""
     path = fields.path("amount_max")
     if asset is not None:

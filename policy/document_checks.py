@@ -86,7 +86,7 @@ def _check_conditions(policy: Policy) -> None:
     named = [(f"forbids[{i}]", forbid.name, forbid.when) for i, forbid in enumerate(policy.forbids)]
     named += [(f"rules[{i}]", rule.name, rule.when) for i, rule in enumerate(policy.rules)]
     for path, _, when in named:
-        _check_when(policy, f"{path}.when", when)
+        check_when(policy, f"{path}.when", when=when)
     names = [(f"{path}.name", name) for path, name, _ in named]
     names += [(f"limits[{i}].name", limit.name) for i, limit in enumerate(policy.limits)]
     distinct(names)
@@ -95,7 +95,8 @@ def _check_conditions(policy: Policy) -> None:
             raise MalformedError(f"{path}: {name!r} is a verdict's own word, choose another name")
 
 
-def _check_when(policy: Policy, path: str, when: When) -> None:
+def check_when(policy: Policy, path: str, *, when: When) -> None:
+    """Refuse conditions that name no part, or whose amounts have no unit."""
     tiers = _tiers(policy)
     methods = {f"{one.name}.{name}" for one in policy.contracts.values() for name in one.methods}
     defined: dict[str, tuple[Collection[str], str]] = {
@@ -127,7 +128,7 @@ def _check_arguments(policy: Policy, path: str, when: When) -> None:
         for name in named:
             method = policy.method_named(name)
             kind = method.type_of(condition.argument) if method else None
-            if kind is None or not kind.startswith(wanted):
+            if kind is None or not kind.startswith(wanted) or "[" in kind:
                 raise MalformedError(
                     f"{path}.arguments: {name} has no {wanted} called {condition.argument!r}"
                 )

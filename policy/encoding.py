@@ -23,6 +23,10 @@ DEPTH_MAX = 12
 def canonical(value: Json) -> bytes:
     """Encode ``value`` by RFC 8785. Raises ``CallerError`` for floats, nulls or wide integers."""
     _check(value, 0)
+    text = _ENCODER.encode(value)
+    if text.isascii():
+        return text.encode()
+    _check_texts(value)
     return rfc8785.dumps(cast("dict[str, int]", value))
 
 
@@ -35,21 +39,23 @@ def parse_canonical(data: bytes, *, bytes_max: int) -> Json:
     if len(data) > bytes_max:
         raise MalformedError(f"document has {len(data)} bytes, at most {bytes_max} are accepted")
     try:
-        value = json.loads(data, parse_float=_no_float, parse_constant=_no_float)
-        if canonical(value) == data:
-            return cast("Json", value)
+        text = data.decode()
+        value = _DECODER.decode(text)
+        if _is_plain(text):  # then the decoder has checked all that _check would
+            same = _ENCODER.encode(value) == text
+        else:
+            same = canonical(value) == data
     except (ValueError, RecursionError, CallerError) as error:
         raise MalformedError(f"document is not canonical JSON: {error}") from error
+    if same:
+        return cast("Json", value)
     raise MalformedError("document is not in its canonical encoding (RFC 8785)")
 
 
 def tagged_hash(tag: str, *fields: bytes) -> bytes:
     """SHA-256 of the domain ``tag`` and ``fields``, each prefixed by its length in 8 bytes."""
-    digest = hashlib.sha256()
-    for field in (tag.encode(), *fields):
-        digest.update(len(field).to_bytes(8, "big"))
-        digest.update(field)
-    return digest.digest()
+    parts = [part for field in (tag.encode(), *fields) for part in (len(field).to_bytes(8, "big"), field)]
+    return hashlib.sha256(b"".join(parts)).digest()
 
 
 def statement(tag: str, body: Json) -> bytes:
@@ -70,28 +76,48 @@ def _no_float(text: str) -> NoReturn:
     raise ValueError(f"number {text[:40]!r} is not an integer")
 
 
+def _integer(text: str) -> int:
+    number = int(text)
+    if abs(number) > INTEGER_MAX:
+        raise ValueError("integers beyond 2**53 must be decimal strings")
+    return number
+
+
+def _is_plain(text: str) -> bool:
+    """Whether JSON text is ASCII and can hold neither a null nor a nesting too deep: most are."""
+    return text.isascii() and "null" not in text and text.count("{") + text.count("[") <= DEPTH_MAX
+
+
 def _check(value: object, depth: int) -> None:
+    """Refuse what has no canonical encoding; ``_check_texts`` does so for characters."""
     if depth > DEPTH_MAX:
         raise CallerError(f"document is nested deeper than {DEPTH_MAX} levels")
-    match value:
-        case bool():
-            pass
-        case str():
-            _check_text(value)
-        case int():
-            if abs(value) > INTEGER_MAX:
-                raise CallerError("integers beyond 2**53 must be decimal strings")
-        case list():
-            for item in value:
+    if isinstance(value, dict):
+        for key, item in value.items():
+            if not isinstance(key, str):
+                raise CallerError("object keys must be strings")
+            if type(item) is not str or depth == DEPTH_MAX:
                 _check(item, depth + 1)
-        case dict():
-            for key, item in value.items():
-                if not isinstance(key, str):
-                    raise CallerError("object keys must be strings")
-                _check_text(key)
-                _check(item, depth + 1)
-        case _:
-            raise CallerError(f"a {type(value).__name__} has no canonical encoding")
+    elif isinstance(value, list):
+        for item in value:
+            _check(item, depth + 1)
+    elif isinstance(value, int):
+        if abs(value) > INTEGER_MAX:
+            raise CallerError("integers beyond 2**53 must be decimal strings")
+    elif not isinstance(value, str):
+        raise CallerError(f"a {type(value).__name__} has no canonical encoding")
+
+
+def _check_texts(value: Json) -> None:
+    if isinstance(value, str):
+        _check_text(value)
+    elif isinstance(value, list):
+        for item in value:
+            _check_texts(item)
+    elif isinstance(value, dict):
+        for key, item in value.items():
+            _check_text(key)
+            _check_texts(item)
 
 
 def _check_text(text: str) -> None:
@@ -99,3 +125,9 @@ def _check_text(text: str) -> None:
         text.encode()
     except UnicodeEncodeError as error:
         raise CallerError("a string with a lone surrogate has no canonical encoding") from error
+
+
+# For ASCII the interpreter's own encoder writes exactly RFC 8785, ten times as fast: names sort by code unit
+# as by code point, and both escape quotation mark, backslash and controls alike. Tests compare the two.
+_ENCODER = json.JSONEncoder(ensure_ascii=False, check_circular=False, sort_keys=True, separators=(",", ":"))
+_DECODER = json.JSONDecoder(parse_float=_no_float, parse_int=_integer, parse_constant=_no_float)

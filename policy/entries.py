@@ -26,6 +26,7 @@ from policy.fact_entries import (
 from policy.fields import Fields
 from policy.ids import ID_BYTES
 from policy.intent import Request, parse_request
+from policy.listing import Listing, parse_listing
 from policy.log.merkle import leaf_hash
 from policy.suites import SUITES
 
@@ -157,6 +158,15 @@ class ChangeEntry:
 
 
 @dataclass(frozen=True, slots=True)
+class AddressEntry:
+    """One address more on a list of the policy, or one less."""
+
+    body: Json
+    listing: Listing
+    signatures: Signatures
+
+
+@dataclass(frozen=True, slots=True)
 class OrderEntry:
     """A veto of a pending change, a freeze, or an unfreeze.
 
@@ -206,6 +216,7 @@ Entry: TypeAlias = (
     | BanEntry
     | ShredEntry
     | ChangeEntry
+    | AddressEntry
     | OrderEntry
     | VersionEntry
     | ForkEntry
@@ -219,11 +230,6 @@ class TimedEntry:
     kind: str
     time_ms: int
     entry: Entry
-
-
-def entry_time_ms(data: bytes) -> int:
-    """The time an entry carries, read without reading the rest. Raises ``MalformedError``."""
-    return Fields(parse_canonical(data, bytes_max=ENTRY_BYTES_MAX), "entry").integer("time_ms")
 
 
 def parse_entry(data: bytes) -> TimedEntry:
@@ -403,6 +409,11 @@ def _read_change(kind: str) -> Callable[[Fields], ChangeEntry]:
     return read
 
 
+def _read_address(fields: Fields) -> AddressEntry:
+    body = fields.raw("body")
+    return AddressEntry(body, parse_listing(body), read_signatures(fields))
+
+
 def _read_order(kind: str) -> Callable[[Fields], OrderEntry]:
     def read(fields: Fields) -> OrderEntry:
         body, inner = raw_body(fields)
@@ -455,6 +466,7 @@ _READERS: dict[str, Callable[[Fields], Entry]] = {
     "shred": _read_shred,
     "policy": _read_change("policy"),
     "roster": _read_change("roster"),
+    "address": _read_address,
     "veto": _read_order("veto"),
     "freeze": _read_order("freeze"),
     "unfreeze": _read_order("unfreeze"),

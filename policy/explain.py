@@ -1,12 +1,17 @@
 """Why a verdict came out as it did: every rule with what did not hold, and what each limit had used."""
 
-from typing import NamedTuple
+from collections.abc import Mapping
+from typing import Any, NamedTuple, cast
 
+from policy.decode.abi import Argument
 from policy.encoding import Json
 from policy.evaluate import Verdict
-from policy.limits import limit_scopes, unit, used
+from policy.limits import LimitScope, limit_scopes, unit, used
 from policy.model import Policy
-from policy.rules import Facts
+from policy.rules import CALL, CANCELLATION, Facts, Given
+
+LOG, FORBID, RULE, LIMIT, ENGINE = "log", "forbid", "rule", "limit", "engine"
+"""Who decided: one of the log's own rules, a part of the policy, or a ceiling, error or silence of it."""
 
 
 class TraceLine(NamedTuple):
@@ -23,28 +28,23 @@ def trace(policy: Policy, facts: Facts) -> tuple[TraceLine, ...]:
     return tuple(TraceLine(name, when.unmet(facts, policy.lists)) for name, when in parts)
 
 
-def receipt(policy: Policy, facts: Facts, *, verdict: Verdict, policy_hash: bytes) -> dict[str, Json]:
-    """A verdict with everything it followed from, as one canonical document."""
+def receipt(policy: Policy, facts: Facts | None, *, verdict: Verdict, policy_hash: bytes) -> dict[str, Json]:
+    """A verdict with everything it followed from, as one canonical document.
+
+    ``facts`` are None where one of the log's own rules denied: then the policy was not asked, there are no
+    ``inputs``, and ``reason`` has the numbers. A cancellation is asked about by no rule, but by every limit.
+    """
+    asked: dict[str, Json] = {"inputs": inputs(facts)} if facts else {}
     return {
         "policy": policy_hash.hex(),
         "verdict": verdict.to_json(),
+        "decided_by": _decided_by(policy, facts, verdict),
         "reason": verdict.reason,
         "not_before_ms": verdict.not_before_ms,
         "missing": [{"group": one.group, "needed": one.needed, "have": one.have} for one in verdict.missing],
-        "inputs": inputs(facts),
-        "rules": [{"rule": line.rule, "unmet": line.unmet} for line in trace(policy, facts)],
-        "limits": [
-            {
-                "limit": limit.name,
-                "scope": key,
-                "used": str(used(facts, limit.name, key=key)),
-                "asked": "unknown" if amount is None else str(amount),
-                "maximum": str(limit.maximum),
-                "unit": unit(policy, limit),
-                "window_ms": limit.window_ms,
-            }
-            for limit, key, amount in limit_scopes(policy, facts)
-        ],
+        **asked,
+        "rules": _rule_lines(policy, facts) if facts else [],
+        "limits": _limit_lines(policy, facts) if facts else [],
     }
 
 
@@ -73,9 +73,9 @@ def inputs(facts: Facts) -> dict[str, Json]:
         "since_ms": facts.since_ms,
         "time_ms": facts.time_ms,
     }
-    if facts.method:
+    if facts.kind == CALL:
         found |= {"contract": facts.contract, "method": facts.method}
-        found["arguments"] = {name: str(value) for name, value in facts.arguments.items()}
+        found["arguments"] = {name: _argument(value) for name, value in facts.arguments.items()}
     if facts.value is not None:
         found["value"] = str(facts.value)
     if facts.risk is not None:
@@ -83,6 +83,75 @@ def inputs(facts: Facts) -> dict[str, Json]:
     if facts.screening is not None:
         found["screening"] = facts.screening
     return found
+
+
+def facts_of(receipt: Mapping[str, Json]) -> Facts:
+    """The facts that a receipt of ours has, so that the same policy gives the same verdict on them."""
+    found, limits = cast("dict[str, Any]", receipt["inputs"]), cast("list[dict[str, str]]", receipt["limits"])
+    numbers = {name: int(found[name]) for name in ("amount", "total", "fee_ceiling", "fee_max")}
+    sets = {name: frozenset(found[name]) for name in ("initiator_groups", "initiator_people")}
+    value = found.get("value")
+    return Facts(
+        **{
+            **found,
+            **numbers,
+            **sets,
+            "contract": found.get("contract", ""),
+            "method": found.get("method", ""),
+            "arguments": {name: _value(one) for name, one in found.get("arguments", {}).items()},
+            "value": None if value is None else int(value),
+            "risk": found.get("risk"),
+            "screening": found.get("screening"),
+            "approvals": tuple(
+                Given(one["operator"], frozenset(one["groups"]), one["given_ms"])
+                for one in found["approvals"]
+            ),
+            "usage": {(line["limit"], line["scope"]): int(line["used"]) for line in limits},
+        }
+    )
+
+
+def _decided_by(policy: Policy, facts: Facts | None, verdict: Verdict) -> str:
+    if facts is None:
+        return LOG
+    parts = ((FORBID, policy.forbids), (RULE, policy.rules), (LIMIT, policy.limits))
+    named = (kind for kind, found in parts if any(one.name == verdict.rule for one in found))
+    return next(named, ENGINE)
+
+
+def _rule_lines(policy: Policy, facts: Facts) -> list[Json]:
+    """No rule is asked about a cancellation."""
+    lines = trace(policy, facts) if facts.kind != CANCELLATION else ()
+    return [{"rule": line.rule, "unmet": line.unmet} for line in lines]
+
+
+def _limit_lines(policy: Policy, facts: Facts) -> list[Json]:
+    scopes = limit_scopes(policy, facts) if facts.chain in policy.chains else ()
+    return [_limit_line(policy, facts, scope) for scope in scopes]
+
+
+def _limit_line(policy: Policy, facts: Facts, scope: LimitScope) -> Json:
+    limit, key, amount = scope
+    return {
+        "limit": limit.name,
+        "scope": key,
+        "used": str(used(facts, limit.name, key=key)),
+        "asked": "unknown" if amount is None else str(amount),
+        "maximum": str(limit.maximum),
+        "unit": unit(policy, limit),
+        "window_ms": limit.window_ms,
+    }
+
+
+def _argument(value: Argument) -> Json:
+    """An argument as it can be read again: a number, of any size, from a text."""
+    return value if isinstance(value, bool | str) else {"number": str(value)}
+
+
+def _value(argument: Any) -> Argument:
+    if isinstance(argument, dict):
+        return int(argument["number"])
+    return cast("Argument", argument)
 
 
 def _sorted(names: frozenset[str]) -> list[Json]:

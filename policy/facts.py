@@ -28,7 +28,7 @@ def request_facts(
     return Facts(
         initiator=request.initiator,
         initiator_groups=initiator.groups if initiator else frozenset(),
-        kind=CALL if intent.calldata is not None else _kind(tier, destination_tier),
+        kind=CALL if intent.calldata is not None else kind_of(tier, destination_tier),
         chain=intent.chain,
         wallet=intent.wallet,
         tier=tier,
@@ -138,7 +138,8 @@ def called(policy: Policy, intent: Intent) -> tuple[str, str, dict[str, Argument
     return contract.name, "", {}
 
 
-def _kind(tier: str, destination_tier: str) -> str:
+def kind_of(tier: str, destination_tier: str) -> str:
+    """What a payment is, by the wallet's tier and the destination's, which is empty if it is not ours."""
     if not destination_tier:
         return TRANSFER
     return SWEEP if destination_tier == tier else TIER_MOVE

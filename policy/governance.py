@@ -2,7 +2,8 @@
 
 A change is signed by the administrators' quorum, waits out the delay, can be vetoed by one
 administrator meanwhile, and takes effect by the log's time. A roster that changes the cosigners
-also needs w of the old and w of the new ones.
+also needs w of the old and w of the new ones. A key is one identity's for ever: who has left does not
+come back under another name.
 """
 
 from collections.abc import Mapping
@@ -12,12 +13,15 @@ from immutables import Map
 
 from policy import entries as e
 from policy.accounts import owned_accounts
+from policy.address_book import KIND as ADDRESS
+from policy.address_book import activate_address, book_hash, carried_over, with_book
 from policy.admission import Inert, check_origin
+from policy.coherence import check_coherent
 from policy.counting import recount_all
 from policy.document import parse_policy, policy_hash
 from policy.encoding import Json, document_hash
 from policy.errors import MalformedError
-from policy.model import Policy, requirements
+from policy.model import Policy
 from policy.roster import Roster, parse_roster, verified_signers
 from policy.state import PendingChange, State
 
@@ -42,36 +46,13 @@ def admit_genesis(state: State, entry: e.GenesisEntry) -> tuple[State, bytes]:
             roster_hash=document_hash("roster", entry.roster),
             roster_or_none=roster,
             identities=_identities(state, roster),
+            key_owners=state.key_owners.update(roster.key_owners()),
             policy_document=entry.policy,
             policy_or_none=policy,
             policy_hash=digest,
         ),
         digest,
     )
-
-
-def check_coherent(roster: Roster, policy: Policy) -> None:
-    """Refuse a policy that its roster cannot carry out. Raises ``MalformedError``."""
-    nodes = {name for name, cosigner in roster.cosigners.items() if cosigner.role == "node"}
-    for key in policy.keys.values():
-        strangers = sorted(set(key.participants) - nodes)
-        if strangers:
-            raise MalformedError(f"keys.{key.name}: {strangers[0]} is no node of the roster")
-    unknown = sorted(policy.initiators_named() - set(roster.initiators))
-    if unknown:
-        raise MalformedError(f"policy: the roster has no initiator {unknown[0]}")
-    groups = frozenset(group for initiator in roster.initiators.values() for group in initiator.groups)
-    unknown = sorted(policy.initiator_groups_named() - groups)
-    if unknown:
-        raise MalformedError(f"policy: no initiator of the roster is in group {unknown[0]}")
-    for rule in policy.rules:
-        for needed in requirements(rule.then):
-            members = sum(needed.group in operator.groups for operator in roster.operators.values())
-            if members < needed.count:
-                raise MalformedError(
-                    f"rule {rule.name}: needs {needed.count} of group {needed.group}, "
-                    f"which has {members} members"
-                )
 
 
 def change_hash(kind: str, body: Json) -> bytes:
@@ -87,7 +68,7 @@ def admit_change(state: State, entry: e.ChangeEntry) -> tuple[State, bytes]:
     check_origin(state, entry.origin)
     if entry.previous != _in_force(state, entry.kind):
         raise Inert(f"the {entry.kind} was drawn up against another version than the one in force")
-    if len(state.pending) >= PENDING_MAX:
+    if sum(change.kind != ADDRESS for change in state.pending) >= PENDING_MAX:
         raise Inert(f"{PENDING_MAX} changes are pending already; veto some first")
     signed = change_hash(entry.kind, entry.body)
     if signed in state.changes:
@@ -101,10 +82,11 @@ def admit_change(state: State, entry: e.ChangeEntry) -> tuple[State, bytes]:
         new = parse_roster(entry.document)
         check_coherent(new, state.policy)
         _check_identities(state, new)
+        _check_owners(state, new)
         _check_roster_signatures(state.roster, new, entry)
     digest = document_hash(entry.kind, entry.document)
     effective_ms = state.time_ms + state.roster.policy_delay_ms
-    change = PendingChange(entry.kind, entry.document, digest, entry.previous, effective_ms)
+    change = PendingChange(entry.kind, entry.document, digest, entry.previous, effective_ms, state.size)
     return replace(state, pending=(*state.pending, change), changes=state.changes | {signed}), digest
 
 
@@ -176,8 +158,8 @@ def admit_fork(state: State, entry: e.ForkEntry) -> tuple[State, bytes]:
 
 
 def activate_due(state: State) -> State:
-    """Put pending changes into effect whose time has come, in the order they were logged."""
-    for change in state.pending:
+    """Put pending changes into effect whose time has come, in the order of it, then as they were logged."""
+    for change in sorted(state.pending, key=lambda change: change.effective_ms):
         if change.effective_ms <= state.time_ms:
             rest = tuple(other for other in state.pending if other is not change)
             state = _activate(replace(state, pending=rest), change)
@@ -186,6 +168,8 @@ def activate_due(state: State) -> State:
 
 def _activate(state: State, change: PendingChange) -> State:
     """One change in effect; one that no longer fits what else changed meanwhile is dropped."""
+    if change.kind == ADDRESS:
+        return activate_address(state, change)
     if change.previous != _in_force(state, change.kind):
         return state
     try:
@@ -193,10 +177,13 @@ def _activate(state: State, change: PendingChange) -> State:
             policy = parse_policy(change.document)
             check_coherent(state.roster, policy)
             _check_keys_kept(state, policy)  # a key may have been made while the change waited
+            book = carried_over(state.book, policy)
             changed = replace(
                 state,
                 policy_document=change.document,
-                policy_or_none=policy,
+                policy_or_none=with_book(policy, book),
+                book=book,
+                book_hash=book_hash(book),
                 policy_hash=change.document_hash,
                 owned=owned_accounts(policy, state.keys),
             )
@@ -212,6 +199,7 @@ def _activate(state: State, change: PendingChange) -> State:
         roster_document=change.document,
         roster_hash=change.document_hash,
         identities=_identities(state, roster),
+        key_owners=state.key_owners.update(roster.key_owners()),
     )
     return _without_approvals(changed, frozenset(same))
 
@@ -242,6 +230,14 @@ def _check_identities(state: State, new: Roster) -> None:
     taken = set(new.cosigners) & set(state.roster.administrators)
     if taken:
         raise Inert(f"{min(taken)} is an administrator's name: a cosigner needs a name of its own")
+
+
+def _check_owners(state: State, new: Roster) -> None:
+    """A key that was somebody's never becomes another's, not even of one who has left."""
+    for place, name in new.key_owners().items():
+        owner = state.key_owners.get(place, name)
+        if owner != name:
+            raise Inert(f"the {place[0]} key of {name} was {owner}'s: {name} needs a key of its own")
 
 
 def _check_quorum(tag: str, body: Json, signatures: Mapping[str, bytes], *, roster: Roster) -> None:

@@ -7,8 +7,9 @@ digest. Time is the entries' own; it never goes back.
 """
 
 from dataclasses import replace
-from typing import assert_never
+from typing import NamedTuple, assert_never
 
+from policy import address_book as b
 from policy import admission as a
 from policy import entries as e
 from policy import fact_entries as f
@@ -21,11 +22,24 @@ from policy.errors import CallerError, OperationalError, ProtocolError
 from policy.evaluate import Verdict
 from policy.intent import parse_request, request_id
 from policy.log.merkle import leaf_hash
+from policy.rules import Facts
 from policy.state import Outcome, State
 
 
 class UnknownVersion(OperationalError):
     """The log uses rules this program does not have: it must stop here and be upgraded."""
+
+
+class Weighed(NamedTuple):
+    """A verdict and what it follows from.
+
+    ``facts`` are None where one of the log's own rules denied: then no policy was asked. ``state`` is that
+    of the log as its time reaches the verdict's.
+    """
+
+    verdict: Verdict
+    facts: Facts | None
+    state: State
 
 
 def initial() -> State:
@@ -57,12 +71,19 @@ def judge(state: State, kind: str, *, body: Json, time_ms: int) -> Verdict:
 
     Raises ``MalformedError`` for a body that cannot be read.
     """
-    state = _at(state, time_ms)
+    return weigh(state, kind, body=body, time_ms=time_ms).verdict
+
+
+def weigh(state: State, kind: str, *, body: Json, time_ms: int) -> Weighed:
+    """``judge`` with what the verdict follows from. Raises ``MalformedError`` as it does."""
+    state = at_time(state, time_ms)
     if kind == "request":
-        return a.judge_request(state, parse_request(body), identifier=request_id(body), time_ms=time_ms)
+        request, identifier = parse_request(body), request_id(body)
+        return Weighed(*a.weigh_request(state, request, identifier=identifier, time_ms=time_ms), state)
     if kind != "reserve":
         raise CallerError(f"a {kind} entry has no verdict")
-    return r.judge_reservation(state, e.parse_reserve(body), time_ms=time_ms)[0]
+    verdict, _, facts = r.weigh_reservation(state, e.parse_reserve(body), time_ms=time_ms)
+    return Weighed(verdict, facts, state)
 
 
 def claim_verdict(state: State, kind: str, *, body: Json, time_ms: int) -> dict[str, Json]:
@@ -80,11 +101,12 @@ def _check_version(index: int, rules: int) -> None:
 def _in_force(state: State) -> bytes:
     """What every cosigner must agree on besides outcomes: what changes by time alone shows at once."""
     numbers = (state.time_ms, state.rules, int(state.frozen))
-    return b"".join((state.policy_hash, state.roster_hash, *(n.to_bytes(8, "big") for n in numbers)))
+    times = (n.to_bytes(8, "big") for n in numbers)
+    return b"".join((state.policy_hash, state.roster_hash, *times, state.book_hash))
 
 
-def _at(state: State, time_ms: int) -> State:
-    """The state as the log's time reaches ``time_ms``: due changes are in effect."""
+def at_time(state: State, time_ms: int) -> State:
+    """The state as the log's time reaches ``time_ms``: due changes are in effect. It is no later entry."""
     return g.activate_due(replace(state, time_ms=max(state.time_ms, time_ms)))
 
 
@@ -102,7 +124,7 @@ def _fold(state: State, data: bytes) -> tuple[State, Outcome]:
         return state, Outcome(timed.kind, False, "the genesis entry is the first and only the first")
     if state.size and state.roster_or_none is None:
         return state, Outcome(timed.kind, False, "the log has no valid genesis entry: nothing can follow")
-    state = _at(state, timed.time_ms)
+    state = at_time(state, timed.time_ms)
     try:
         return _apply(state, timed, data)
     except (ProtocolError, CallerError) as error:  # a bound of a part we built from what we received
@@ -140,6 +162,8 @@ def _apply(state: State, timed: e.TimedEntry, data: bytes) -> tuple[State, Outco
             state, subject = k.admit_shred(state, entry)
         case e.ChangeEntry():
             state, subject = g.admit_change(state, entry)
+        case e.AddressEntry():
+            state, subject = b.admit_address(state, entry)
         case e.OrderEntry():
             state, subject = g.admit_order(state, entry)
         case e.VersionEntry():

@@ -60,6 +60,14 @@ class Wallet:
 
 
 @dataclass(frozen=True, slots=True)
+class Book:
+    """How a list changes one address at a time: signed by so many administrators, after a cool-down."""
+
+    quorum: int
+    cool_down_ms: int
+
+
+@dataclass(frozen=True, slots=True)
 class Contract:
     """A contract that may be called, by the methods that may be called of it, each under its own name."""
 
@@ -154,7 +162,10 @@ class Limit:
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """A policy whose every reference is defined. ``lists`` are sets of canonical addresses."""
+    """A policy whose every reference is defined.
+
+    ``lists`` are sets of canonical addresses; ``books`` are those of them that change address by address.
+    """
 
     name: str
     chains: Mapping[str, Chain]
@@ -163,6 +174,7 @@ class Policy:
     wallets: Mapping[str, Wallet]
     lists: Mapping[str, frozenset[str]]
     labels: Mapping[str, str]
+    books: Mapping[str, Book]
     contracts: Mapping[str, Contract]
     prices: Prices | None
     forbids: tuple[Forbid, ...]
@@ -206,16 +218,17 @@ class Policy:
 
     def initiators_named(self) -> frozenset[str]:
         """Every initiator some condition or limit names; a name the roster lacks is a typing mistake."""
-        named = [when.names("initiators") for when in self._conditions()]
+        named = [when.names("initiators") for when in self.whens()]
         named += [limit.initiators for limit in self.limits]
         return frozenset(name for names in named for name in names or ())
 
     def initiator_groups_named(self) -> frozenset[str]:
         """Every group of initiators some condition names."""
-        named = (when.names("initiator_groups") for when in self._conditions())
+        named = (when.names("initiator_groups") for when in self.whens())
         return frozenset(name for names in named for name in names or ())
 
-    def _conditions(self) -> list[When]:
+    def whens(self) -> list[When]:
+        """The conditions of every forbid and every rule."""
         return [forbid.when for forbid in self.forbids] + [rule.when for rule in self.rules]
 
 

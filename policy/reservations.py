@@ -23,6 +23,7 @@ from policy.ids import BITCOIN, EVM, SOLANA, family
 from policy.intent import Request
 from policy.limits import first_excess
 from policy.roster import verified_signers
+from policy.rules import Facts
 from policy.state import (
     CANCEL,
     PAYMENT,
@@ -59,12 +60,20 @@ class Draft:
 
 def judge_reservation(state: State, entry: e.ReserveEntry, *, time_ms: int) -> tuple[Verdict, Draft | None]:
     """The verdict on a reservation at ``time_ms``, and the draft of its job when it is allowed."""
+    verdict, draft, _ = weigh_reservation(state, entry, time_ms=time_ms)
+    return verdict, draft
+
+
+def weigh_reservation(
+    state: State, entry: e.ReserveEntry, *, time_ms: int
+) -> tuple[Verdict, Draft | None, Facts | None]:
+    """``judge_reservation`` with the facts it judged by; None where one of the log's own rules denied."""
     try:
         draft = _draft(state, entry, time_ms=time_ms)
-        verdict = _judge(state, entry, draft, time_ms=time_ms)
+        verdict, facts = _judge(state, entry, draft, time_ms=time_ms)
     except Denied as denial:
-        return denial.verdict, None
-    return verdict, draft if verdict.outcome is Answer.ALLOW else None
+        return denial.verdict, None, None
+    return verdict, draft if verdict.outcome is Answer.ALLOW else None, facts
 
 
 def reserve(state: State, entry: e.ReserveEntry, *, draft: Draft, job_id: bytes) -> State:
@@ -114,7 +123,7 @@ def admit_signature(state: State, entry: e.SignatureEntry) -> tuple[State, bytes
         raise Inert(f"signature {index} of the job is there already")
     if not signatures.verify(job.suite, entry.signature, signing=job.signings[index]):
         raise Inert("the signature does not verify under the job's key, or is not in its canonical form")
-    nonce = signatures.nonce(entry.signature)
+    nonce = signatures.nonce(job.suite, entry.signature)
     if nonce in state.nonces:
         raise Inert("the signature repeats a nonce: keep it as evidence and retire the key")
     job = replace(job, signatures=(*job.signatures[:index], entry.signature, *job.signatures[index + 1 :]))
@@ -306,13 +315,15 @@ def _check_call(request: Request, tx: Call) -> None:
         )
 
 
-def _judge(state: State, entry: e.ReserveEntry, draft: Draft, *, time_ms: int) -> Verdict:
+def _judge(
+    state: State, entry: e.ReserveEntry, draft: Draft, *, time_ms: int
+) -> tuple[Verdict, Facts | None]:
     if entry.purpose == CANCEL:
         return _judge_cancel(state, draft, time_ms=time_ms)
     request = draft.request.request
     initiator = state.roster.initiators.get(request.initiator)
     if initiator is None:
-        return denied("initiator-unknown", f"the roster has no initiator {request.initiator} any more")
+        raise Denied("initiator-unknown", f"the roster has no initiator {request.initiator} any more")
     facts = request_facts(
         state,
         request,
@@ -321,7 +332,8 @@ def _judge(state: State, entry: e.ReserveEntry, draft: Draft, *, time_ms: int) -
         time_ms=time_ms,
         usage=usage_without(state, entry.request, time_ms=time_ms),
     )
-    return evaluate(state.policy, with_approvals(facts, _approvals(state, draft, time_ms=time_ms)))
+    facts = with_approvals(facts, _approvals(state, draft, time_ms=time_ms))
+    return evaluate(state.policy, facts), facts
 
 
 def _approvals(state: State, draft: Draft, *, time_ms: int) -> tuple[Given, ...]:
@@ -337,11 +349,8 @@ def _approvals(state: State, draft: Draft, *, time_ms: int) -> tuple[Given, ...]
     )
 
 
-def _judge_cancel(state: State, draft: Draft, *, time_ms: int) -> Verdict:
+def _judge_cancel(state: State, draft: Draft, *, time_ms: int) -> tuple[Verdict, Facts]:
     """A cancellation needs no approval, but its fee is bounded and counts like any other."""
-    ceiling = state.policy.cancel_ceiling(draft.anchor.chain)
-    if draft.fee_max > ceiling:
-        return denied("fee-ceiling", f"a cancellation may cost {ceiling}, this one up to {draft.fee_max}")
     facts = job_facts(
         state,
         draft.request,
@@ -350,8 +359,11 @@ def _judge_cancel(state: State, draft: Draft, *, time_ms: int) -> Verdict:
         time_ms=time_ms,
         usage=usage_without(state, draft.request.request_id, time_ms=time_ms),
     )
+    ceiling = state.policy.cancel_ceiling(draft.anchor.chain)
+    if draft.fee_max > ceiling:
+        reason = f"a cancellation may cost {ceiling}, this one up to {draft.fee_max}"
+        return denied("fee-ceiling", reason), facts
     if excess := first_excess(state.policy, facts):
-        return denied(
-            excess.limit, excess.reason
-        )  # also one that cannot be told: a fee is small, and can wait
-    return Verdict(Answer.ALLOW, "cancel", "an expired request's anchor may be closed")
+        # Also one that cannot be told: a fee is small, and can wait.
+        return denied(excess.limit, excess.reason), facts
+    return Verdict(Answer.ALLOW, "cancel", "an expired request's anchor may be closed"), facts

@@ -87,6 +87,16 @@ class Roster:
         """Name to Ed25519 key of every cosigner."""
         return {cosigner.name: cosigner.key for cosigner in self.cosigners.values()}
 
+    def key_owners(self) -> dict[tuple[str, bytes], str]:
+        """Whose each key is. A node may observe with the key it has, so observers stand apart."""
+        owners = {("identity", key): name for name, key in self.cosigner_keys().items()}
+        owners |= {("identity", self.log_key): COORDINATOR}
+        owners |= {("identity", key): name for name, key in self.administrators.items()}
+        owners |= {("identity", one.key): one.name for one in self.initiators.values()}
+        owners |= {("identity", one.key): one.name for one in self.operators.values()}
+        owners |= {("passkey", one.credential.public_key): one.name for one in self.operators.values()}
+        return owners | {("observer", key): name for name, key in self.observers.items()}
+
     def key_of(self, caller: str) -> bytes | None:
         """The key by which ``caller`` signs its calls, whatever it is; None for a stranger."""
         if caller in self.initiators:

@@ -8,6 +8,8 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import NamedTuple, TypeAlias
 
+from policy.decode.abi_values import Value
+
 MINUTE_MS, DAY_MINUTES = 60_000, 24 * 60
 DAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 EPOCH_DAY = DAYS.index("thu")
@@ -59,7 +61,7 @@ class Facts:
     first_use: bool
     contract: str
     method: str
-    arguments: Mapping[str, int | str | bool]
+    arguments: Mapping[str, Value]
     fee_ceiling: int
     fee_max: int
     screening: str | None

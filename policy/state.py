@@ -153,9 +153,11 @@ class RequestState:
 
 @dataclass(frozen=True, slots=True)
 class PendingChange:
-    """A signed policy or roster that takes effect at ``effective_ms`` unless one administrator vetoes it.
+    """A signed change that takes effect at ``effective_ms`` unless one administrator vetoes it.
 
-    It replaces the document whose hash is ``previous`` and no other.
+    A policy or roster replaces the document whose hash is ``previous`` and no other; the change of a list
+    is for the policy whose hash that is. ``document_hash`` is what a veto names, ``index`` its place in the
+    log.
     """
 
     kind: str
@@ -163,14 +165,18 @@ class PendingChange:
     document_hash: bytes
     previous: bytes
     effective_ms: int
+    index: int
 
 
 @dataclass(frozen=True, slots=True)
 class State:
     """The fold of the log's first ``size`` entries. ``digest`` is what checkpoints call ``state``.
 
-    ``changes`` are the bodies of all policies and rosters ever taken in: none is taken in twice.
-    ``identities`` are the keys of all cosigners there ever were, by name. ``owned`` are the accounts of the
+    ``changes`` are the bodies of all changes ever taken in: none is taken in twice. ``book`` is what was put
+    on the policy's lists, with its label, and what was taken off them, with an empty one; ``policy_or_none``
+    has it applied, and ``book_hash`` stands for it.
+    ``identities`` are the keys of all cosigners there ever were, by name; ``key_owners`` the names of all
+    whose keys ever stood in a roster, observers' apart. ``owned`` are the accounts of the
     policy's wallets, each with its wallet; ``paid`` the destinations of signed payments, by their first
     request; ``prices`` what observers stated, by asset, oldest first,
     ``statements`` how many of prices and screenings there were. ``freeze`` is the id of the
@@ -188,9 +194,12 @@ class State:
     policy_document: Json = ""
     policy_or_none: Policy | None = None
     policy_hash: bytes = bytes(32)
+    book: Map[tuple[str, str], str] = field(default_factory=Map)
+    book_hash: bytes = b""
     pending: tuple[PendingChange, ...] = ()
     changes: frozenset[bytes] = frozenset()
     identities: Map[str, bytes] = field(default_factory=Map)
+    key_owners: Map[tuple[str, bytes], str] = field(default_factory=Map)
     frozen: bool = False
     freeze: bytes = bytes(32)
     keys: Map[str, KeyRecord] = field(default_factory=Map)

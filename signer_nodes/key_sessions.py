@@ -362,7 +362,7 @@ class KeySessions:
             try:
                 self.store.add_ban(ban)
                 self._sealed.drop_pair(key, key.index_of(ban.peer))
-                del self._unwritten[ban]
+                self._unwritten.pop(ban, None)  # two threads may write the same ban
             except OperationalError as error:
                 _LOG.critical("the ban of %s is not on the disk, do not restart: %s", ban.peer, error)
 

@@ -5,12 +5,13 @@ two of them leaves the disk ahead by one head, which is normal; a disk behind th
 back, and the node must be enrolled anew.
 """
 
+import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from hashlib import sha256
 from typing import Final, TypeVar
 
-from policy.encoding import INTEGER_MAX, Json, canonical, parse_canonical, statement
+from policy.encoding import Json, canonical, parse_canonical, statement
 from policy.errors import InvariantError, OperationalError
 from policy.fields import Fields
 from policy.log.checkpoint import (
@@ -32,17 +33,21 @@ from signer_nodes.witness import (
     Refusal,
     abandon,
     after_leaving,
+    check_clock,
     check_cosigned,
     check_fork,
     check_leave,
     extend,
     fold_entries,
+    follow,
+    last_quorum,
     new_cosigner,
     note_quorum,
     parse_branch,
     read_checkpoint,
 )
 
+_LOG: Final = logging.getLogger(__name__)
 T = TypeVar("T")
 CONTRADICTION: Final = "contradiction"
 MISFIT: Final = "misfit"
@@ -51,6 +56,8 @@ _MISFITS: Final = frozenset({"branch", "root", "state"})
 HEAD_RECORD: Final = "head"
 FOLD_BATCH: Final = 1024
 _RENOUNCED: Final = "renounced"
+_HELD: Final = "held"
+_NONE_HELD: Final = b"{}"
 BRANCHES_MAX: Final = 4096
 RE_ENROL: Final = (
     "it signs nothing any more: enrol this machine as a new node with a new identity, "
@@ -112,6 +119,7 @@ class NodeLog:
         self._leaves: list[bytes] = []
         self._key = hsm.identity_public_key()
         self._bound = b""
+        self._held = _NONE_HELD
         self.cosigner: Cosigner = new_cosigner(identity)
         self.ready = False
         self.had_head = False
@@ -136,6 +144,7 @@ class NodeLog:
         self._restore_renounced()
         self._fold_stored(self._store.size())
         self._restore_quorum()
+        self._restore_held()
         record = self._hsm.read_record(HEAD_RECORD)
         if record is not None:
             self.had_head = True
@@ -169,21 +178,14 @@ class NodeLog:
         line = self._cosign(extension.note, extension.checkpoint, now_ms)
         return extension, line
 
-    def follow(self, entries: Sequence[bytes], note: bytes, *, cosigned_by: str) -> None:
+    def follow(self, entries: Sequence[bytes], note: bytes, *, cosigned_by: str, now_ms: int) -> None:
         """Fold a head that a peer has cosigned, as when starting; it is not cosigned by that.
 
         Entries already cosigned are folded as they are, whatever this clock says.
         """
         extension = self._guarded(
             note,
-            lambda: extend(
-                self.cosigner,
-                self.cosigner.size,
-                entries=entries,
-                note=note,
-                now_ms=INTEGER_MAX,
-                skew_ms=0,
-            ),
+            lambda: follow(self.cosigner, self.cosigner.size, entries=entries, note=note, now_ms=now_ms),
         )
         if not check_cosigned(extension.cosigner, extension.note, by=cosigned_by):
             raise Refusal("checkpoint", f"{cosigned_by} has not cosigned the head it sent")
@@ -199,9 +201,10 @@ class NodeLog:
         stored = self._store.checkpoint_at(checkpoint.size)
         if stored is not None and stored_checkpoint(stored).state != checkpoint.state:
             raise Refusal("state", "a quorum folded the same entries to another state: compare versions")
-        if cosigner is not self.cosigner:
+        if cosigner.quorum_head != self.cosigner.quorum_head:
             self._store.set_quorum(note, checkpoint.size)
-            self.cosigner = cosigner
+        self.cosigner = cosigner
+        self._keep_held(cosigner)
         return checkpoint
 
     def recosign(self, note: bytes, *, now_ms: int) -> bytes:
@@ -214,12 +217,21 @@ class NodeLog:
             raise Refusal("head", f"this cosigner has {self.cosigner.size} entries, at another head")
         if checkpoint.size <= self.cosigner.floor:
             raise Refusal("abandoned", f"only heads above {self.cosigner.floor} are cosigned")
+        check_clock(self.cosigner, now_ms=now_ms, skew_ms=self._skew_ms)
         return self._cosign(received, checkpoint, now_ms)
 
     def cosign_own_head(self, now_ms: int) -> None:
-        """Cosign the head this node is at, if it is not yet: after it followed peers, or a crash."""
+        """Cosign the head this node is at, if it is not yet: after it followed peers, or a crash.
+
+        One that its clock objects to it is asked to cosign again, when that has passed.
+        """
         note, cosigned = self._store.checkpoint_at(self.cosigner.size), self._store.latest_cosigned()
         if note is None or self.frozen or (cosigned is not None and cosigned[0] == self.cosigner.size):
+            return
+        try:
+            check_clock(self.cosigner, now_ms=now_ms, skew_ms=self._skew_ms)
+        except Refusal as refusal:
+            _LOG.warning("the head of %d entries is not cosigned: %s", self.cosigner.size, refusal)
             return
         if self.cosigner.size > self.cosigner.floor:
             self._cosign(parse_note(note, NOTE_BYTES_MAX), stored_checkpoint(note), now_ms)
@@ -273,6 +285,7 @@ class NodeLog:
         after = after_leaving(self.cosigner, refolded, left=self.leaf_at(size))
         self._store.put_meta(_RENOUNCED, _renounced(after))
         self._bind(after)
+        self._keep_held(after)  # another branch may have another change in the same place
         self._store.truncate(size)
         self.cosigner, self._leaves = after, self._leaves[:size]
 
@@ -310,8 +323,28 @@ class NodeLog:
         if marks:
             self._store.add_marks(marks)
         self._leaves.extend(leaf_hash(data) for data in entries)
-        self.cosigner = extension.cosigner
+        known, self.cosigner = self.cosigner.quorum_head, extension.cosigner
+        if self.cosigner.quorum_head != known:
+            self._store.set_quorum(extension.note.to_bytes(), extension.checkpoint.size)
+        self._keep_held(self.cosigner)
         self.bind_token()
+
+    def _keep_held(self, cosigner: Cosigner) -> None:
+        """Have the disk know since when this node has had each change, before it cosigns on that."""
+        held = canonical({str(index): since_ms for index, since_ms in cosigner.delays.held.items()})
+        if held != self._held:
+            self._store.put_meta(_HELD, held)
+            self._held = held
+
+    def _restore_held(self) -> None:
+        """What the disk does not know, as after a crash, this node has from its next head on."""
+        self._held = self._store.meta(_HELD) or _NONE_HELD
+        fields = Fields(parse_canonical(self._held, bytes_max=1 << 16), "held changes")
+        changes = self.cosigner.delays.changes
+        held = {c.index: fields.integer(str(c.index)) for c in changes if fields.has(str(c.index))}
+        size, _ = last_quorum(self.cosigner)
+        delays = self.cosigner.delays.resumed(held, quorum_size=size)
+        self.cosigner = replace(self.cosigner, delays=delays)
 
     def _cosign(self, note: Note, checkpoint: Checkpoint, now_ms: int) -> bytes:
         self.bind_token()

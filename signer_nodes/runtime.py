@@ -34,6 +34,7 @@ ENTRIES_MAX: Final = 512
 ENTRIES_BYTES_MAX: Final = 1 << 20
 STATEMENTS_MAX: Final = 64
 HEADS_PAUSE_S: Final = 0.2
+NUMBERS_AHEAD_MS: Final = 60 * 60 * 1000
 _LOG: Final = logging.getLogger(__name__)
 
 
@@ -200,16 +201,19 @@ class NodeRuntime:
 
     async def change_key(self, caller: Caller, call: pb.ChangeKey) -> pb.ChangeKeyReply:
         self._check_open()
+        self._check_number("attempt", call.attempt)
         order = Order(call.key_id, call.change, call.attempt, tuple(call.dealers), call.envelope)
         body, signature = await self._keys().change_key(order)
         return pb.ChangeKeyReply(body=body, signature=signature)
 
     async def import_offer(self, caller: Caller, call: pb.ImportOffer) -> pb.ImportOfferReply:
         self._check_open()
+        self._check_number("attempt", call.attempt)
         return pb.ImportOfferReply(offer=await self._keys().import_offer(call.key_id, call.attempt))
 
     async def presign(self, caller: Caller, call: pb.Presign) -> pb.PresignReply:
         self._check_open()
+        self._check_number("batch", call.batch_id)
         made = await self._keys().presign(
             call.key_id,
             tuple(call.signers),
@@ -240,13 +244,19 @@ class NodeRuntime:
             "boot_counter": self._parts.boot.boot_counter,
             "boot_id": self._parts.boot.boot_id.hex(),
             "pools": pools,
-            "bans": keys.ban_documents() if keys else [],
-            "shreds": keys.shred_documents() if keys else [],
+            "bans": await asyncio.to_thread(keys.ban_documents) if keys else [],
+            "shreds": await asyncio.to_thread(keys.shred_documents) if keys else [],
         }
         return pb.StatusReply(document=canonical(document))
 
     def _check_open(self) -> None:
         _refusing(self._parts.log.check_open)
+
+    def _check_number(self, code: str, number: int) -> None:
+        """Attempts and batches are numbered by the clock: none may use up the numbers of years to come."""
+        latest = self._parts.clock_ms() + NUMBERS_AHEAD_MS
+        if number > latest:
+            raise Refused(code, f"number {number} is beyond {latest}: number by milliseconds of the time")
 
     async def _settle_keys(self) -> None:
         """Once w cosigners have it that a key's epoch is over, forget that epoch."""
@@ -308,7 +318,8 @@ class NodeRuntime:
         size = stored_checkpoint(reply.head).size if reply.head else 0
         if size > log.cosigner.size:
             entries = await self._parts.peers.entries(name, log.cosigner.size, stop=size)
-            await asyncio.to_thread(log.follow, entries, reply.head, cosigned_by=name)
+            now_ms = self._parts.clock_ms()
+            await asyncio.to_thread(log.follow, entries, reply.head, cosigned_by=name, now_ms=now_ms)
         if reply.quorum:
             await asyncio.to_thread(log.learn_quorum, reply.quorum, starting=True)
 

@@ -7,7 +7,7 @@ Before an opening leaves, its presignature is bound and the mark is durable and 
 before a partial signature leaves, its bytes are; before a burn statement is signed, the burn is.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
@@ -24,7 +24,7 @@ from signer_nodes.mpc.presignature import Presignature
 from signer_nodes.node_log import NodeLog
 from signer_nodes.ports import Hsm, LogStore, Mark
 from signer_nodes.presignatures import Held, PresignaturePool
-from signer_nodes.schnorr_wire import FinishItem, Unsigned
+from signer_nodes.schnorr_wire import ITEMS_MAX, FinishItem, Unsigned
 from signer_nodes.session import Event, Impossible, Phase, advance, phase_of
 from signer_nodes.witness import Extension, Refusal
 
@@ -247,11 +247,12 @@ class Signer:
             else:
                 schnorr.setdefault(one.key.key, []).append(one)
         for jobs in schnorr.values():
-            found += self._schnorr_marks(jobs)
+            for some in _batches(jobs):
+                found += self._schnorr_marks(some)
         return found
 
     def _schnorr_marks(self, jobs: Sequence["_Ready"]) -> "list[list[Mark] | Declined]":
-        """All jobs under one key, computed by one worker."""
+        """Jobs under one key, computed by one worker."""
         items = [item for one in jobs for item in one.schnorr_items()]
         try:
             answers = iter(self.schnorr(jobs[0].key, items))
@@ -261,6 +262,19 @@ class Signer:
 
     def _key(self, job: Job) -> KeyRecord:
         return self._state.keys[job.key]
+
+
+def _batches(jobs: Sequence[_Ready]) -> Iterator[list[_Ready]]:
+    """Jobs as one worker takes them: no more signatures together than fit into its job."""
+    batch: list[_Ready] = []
+    count = 0
+    for one in jobs:
+        if count + len(one.held) > ITEMS_MAX:
+            yield batch
+            batch, count = [], 0
+        batch.append(one)
+        count += len(one.held)
+    yield batch
 
 
 def _ecdsa_marks(ready: _Ready) -> list[Mark] | Declined:
@@ -293,7 +307,11 @@ def _schnorr_answer(ready: _Ready, answers: Sequence[bytes | Unsigned]) -> list[
 
 
 def _blamed(ready: _Ready, participant: int, reason: str) -> Declined:
-    """``participant`` is a party number of the key; 0 where nobody can be named."""
+    """``participant`` is a party number of the key; 0 where nobody can be named.
+
+    A hint for people and no evidence: openings come through the coordinator and nobody signs them, so it
+    could have any signer named by altering one. Nothing acts on the name.
+    """
     named = 1 <= participant <= len(ready.key.participants)
     prefix = f"{ready.key.participants[participant - 1]}: " if named else ""
     return Declined(ready.job.job_id, prefix + reason)

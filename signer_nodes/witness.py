@@ -3,7 +3,8 @@
 Nodes and witnesses both run this; a witness runs only this. Rules held here, from docs/spec/log.md:
 
 - a head is cosigned only if it extends the cosigner's own by entries it folded to the same state;
-- no entry later than the cosigner's clock plus the skew is cosigned;
+- no head whose time is later than the cosigner's clock plus the skew is cosigned, and none in which a change
+  is in effect that this cosigner has not had for its delay, unless a quorum has cosigned that head;
 - a branch is left only below quorum, on statements of more than c - w + f cosigners, and afterwards
   only sizes above the abandoned head are cosigned;
 - an entry it has stated never to cosign is never cosigned;
@@ -12,10 +13,11 @@ Nodes and witnesses both run this; a witness runs only this. Rules held here, fr
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
+from policy.delays import Delays
 from policy.encoding import Json
-from policy.entries import ForkEntry, entry_time_ms, parse_entry
+from policy.entries import ForkEntry, parse_entry
 from policy.errors import MalformedError, ProtocolError
 from policy.fields import Fields
 from policy.ledger import fold, initial
@@ -25,7 +27,6 @@ from policy.log.checkpoint import (
     Note,
     parse_checkpoint,
     parse_note,
-    quorum,
     verify_cosignatures,
     verify_log_signature,
 )
@@ -108,6 +109,7 @@ class Cosigner:
     floor: int = 0
     refused: frozenset[tuple[int, bytes]] = frozenset()
     left: frozenset[tuple[int, bytes]] = frozenset()
+    delays: Delays = field(default_factory=Delays)
 
     @property
     def size(self) -> int:
@@ -138,18 +140,22 @@ def new_cosigner(identity: Identity) -> Cosigner:
 def fold_entries(cosigner: Cosigner, entries: Sequence[bytes]) -> tuple[Cosigner, tuple[Outcome, ...]]:
     """Fold entries that are known to belong to the log, as at start-up."""
     identity, state = cosigner.identity, cosigner.state
-    frontier, rosters = cosigner.frontier, cosigner.rosters
+    frontier, rosters, delays = cosigner.frontier, cosigner.rosters, cosigner.delays
     outcomes = []
     for data in entries:
         if frontier.size == 0 and leaf_hash(data) != cosigner.identity.genesis:
             raise Refusal("genesis", "the first entry is not the genesis entry this cosigner was set up with")
+        before = state
         state, outcome = fold(state, data)
+        delays = delays.folded(before, state)
         frontier = frontier.append(leaf_hash(data))
         outcomes.append(outcome)
         if state.roster_or_none and (not rosters or rosters[-1][1] is not state.roster_or_none):
             rosters = (*rosters, (frontier.size, state.roster_or_none))
             identity = identity.knowing(state.roster_or_none.log_key)
-    folded = replace(cosigner, identity=identity, state=state, frontier=frontier, rosters=rosters)
+    folded = replace(
+        cosigner, identity=identity, state=state, frontier=frontier, rosters=rosters, delays=delays
+    )
     return folded, tuple(outcomes)
 
 
@@ -160,6 +166,30 @@ def extend(
 
     Raises ``Refusal`` (nothing changed), ``Contradiction`` (freeze) or ``UnknownVersion`` (stop).
     """
+    extension = follow(cosigner, start, entries=entries, note=note, now_ms=now_ms)
+    check_clock(extension.cosigner, now_ms=now_ms, skew_ms=skew_ms)
+    return extension
+
+
+def check_clock(cosigner: Cosigner, *, now_ms: int, skew_ms: int) -> None:
+    """Refuse to cosign the cosigner's head where its clock objects; both reasons pass with time.
+
+    A head that w cosigners have cosigned is beyond that.
+    """
+    known = cosigner.quorum_head
+    if known is not None and known.size == cosigner.size:
+        return
+    ahead_ms = cosigner.state.time_ms - now_ms - skew_ms
+    if ahead_ms > 0:
+        raise Refusal("clock", f"the log's time is {ahead_ms} ms ahead of this clock and its skew")
+    if objection := cosigner.delays.objection(now_ms):
+        raise Refusal("early", objection)
+
+
+def follow(
+    cosigner: Cosigner, start: int, *, entries: Sequence[bytes], note: bytes, now_ms: int
+) -> Extension:
+    """``extend`` whatever the clock says: what comes of it is not to be cosigned before ``check_clock``."""
     received, checkpoint = _read_note(cosigner.identity, note)
     if start != cosigner.size or checkpoint.size != start + len(entries):
         raise Refusal("head", f"this cosigner has {cosigner.size} entries; send what follows them")
@@ -169,7 +199,6 @@ def extend(
     for offset, data in enumerate(entries):
         if (start + offset, leaf_hash(data)) in cosigner.refused | cosigner.left:
             raise Refusal("abandoned", f"entry {start + offset} is on a branch this cosigner has renounced")
-        _check_time(data, start + offset, latest_ms=now_ms + skew_ms)
     extended, outcomes = fold_entries(cosigner, entries)
     in_force = [folded.roster_at(folded.size) for folded in (cosigner, extended)]
     _check_log_key(received, extended.identity.origin, [roster.log_key for roster in in_force if roster])
@@ -178,6 +207,10 @@ def extend(
             "state",
             f"folding to {checkpoint.size} entries gives another state here: compare program versions",
         )
+    extended = replace(extended, delays=extended.delays.seen(now_ms))
+    time_ms = quorum_time_ms(extended, received, size=checkpoint.size)
+    if time_ms is not None:
+        extended = _under_quorum(extended, checkpoint, time_ms)
     return Extension(extended, checkpoint, received, outcomes)
 
 
@@ -222,7 +255,8 @@ def note_quorum(
     note, checkpoint = read_checkpoint(cosigner.identity, data)
     if checkpoint.size > cosigner.size:
         raise Refusal("behind", f"the checkpoint has {checkpoint.size} entries, here are {cosigner.size}")
-    if not has_quorum(cosigner, note, size=checkpoint.size):
+    time_ms = quorum_time_ms(cosigner, note, size=checkpoint.size)
+    if time_ms is None:
         raise Refusal("quorum", "the checkpoint lacks the cosignatures of a quorum")
     known = cosigner.quorum_head
     if root_at(checkpoint.size) != checkpoint.root:
@@ -230,18 +264,30 @@ def note_quorum(
         if known is not None and checkpoint.size <= known.size:
             raise Contradiction(reason, data)
         raise Refusal("branch", f"{reason}: collect statements and leave the one that is here")
-    if known is None or checkpoint.size > known.size:
-        cosigner = replace(cosigner, quorum_head=checkpoint)
-    return cosigner, checkpoint
+    return _under_quorum(cosigner, checkpoint, time_ms), checkpoint
 
 
-def has_quorum(cosigner: Cosigner, note: Note, *, size: int) -> bool:
-    """Whether w cosigners of the roster in force at ``size`` have cosigned the note."""
+def _under_quorum(cosigner: Cosigner, checkpoint: Checkpoint, time_ms: int) -> Cosigner:
+    """The cosigner once it knows of a quorum's head, which an honest cosigner had by ``time_ms``."""
+    known = cosigner.quorum_head
+    delays = cosigner.delays.proved(checkpoint.size, time_ms)
+    newest = checkpoint if known is None or checkpoint.size > known.size else known
+    return replace(cosigner, quorum_head=newest, delays=delays)
+
+
+def quorum_time_ms(cosigner: Cosigner, note: Note, *, size: int) -> int | None:
+    """By when an honest cosigner had cosigned the note; None unless w of the roster at ``size`` have.
+
+    Of the f + 1 earliest cosignatures one is honest, so the latest of these is no earlier than it.
+    """
     roster = cosigner.roster_at(size)
     try:
-        return roster is not None and quorum(note, roster.cosigner_keys(), w=roster.w)
+        times_s = verify_cosignatures(note, roster.cosigner_keys()) if roster else {}
     except ProtocolError:
-        return False
+        return None
+    if roster is None or len(times_s) < roster.w:
+        return None
+    return 1000 * sorted(times_s.values())[roster.f] + 999
 
 
 def last_quorum(cosigner: Cosigner) -> tuple[int, bytes]:
@@ -358,6 +404,7 @@ def after_leaving(cosigner: Cosigner, refolded: Cosigner, *, left: bytes) -> Cos
         floor=max(cosigner.floor, cosigner.size),
         refused=cosigner.refused,
         left=cosigner.left | {(refolded.size, left)},
+        delays=refolded.delays.resumed(cosigner.delays.held, quorum_size=last_quorum(cosigner)[0]),
     )
 
 
@@ -370,16 +417,6 @@ def _check_root(cosigner: Cosigner, entries: Sequence[bytes], *, note: Note, che
     # Entries that do not belong to a checkpoint prove nothing against it: anyone can send others.
     known = cosigner.quorum_head
     at_quorum = known is not None and known.size == checkpoint.size
-    if at_quorum and has_quorum(cosigner, note, size=checkpoint.size):
+    if at_quorum and quorum_time_ms(cosigner, note, size=checkpoint.size) is not None:
         raise Contradiction(f"a quorum cosigned another head of {checkpoint.size} entries", note.to_bytes())
     raise Refusal("root", "the entries do not lead to the checkpoint's root")
-
-
-def _check_time(data: bytes, index: int, *, latest_ms: int) -> None:
-    """An entry from the future is not cosigned; a malformed one has no time and is inert."""
-    try:
-        time_ms = entry_time_ms(data)
-    except MalformedError:
-        return
-    if time_ms > latest_ms:
-        raise Refusal("clock", f"entry {index} is {time_ms - latest_ms} ms ahead of this clock and its skew")

@@ -24,6 +24,9 @@ def _add_drafts(drafts: Commands) -> None:
     policy.add_argument(
         "--document", required=True, help="the new policy, YAML or JSON; admin fetch policy gives the old one"
     )
+    policy.add_argument(
+        "--invariants", default="", metavar="FILE", help="they must hold (POLICY.invariants.yaml beside it)"
+    )
     roster = _draft(
         drafts,
         "roster",
@@ -38,6 +41,8 @@ def _add_drafts(drafts: Commands) -> None:
     roster.add_argument(
         "--remove", action="append", default=[], metavar="NAME", help="anybody; more than once"
     )
+    _add_people(drafts)
+    _add_address(drafts)
     veto = _draft(drafts, "veto", "stop a pending change", "4a5b6c7d --reason 'not agreed'")
     _hash(veto)
     _reason(veto)
@@ -49,11 +54,45 @@ def _add_drafts(drafts: Commands) -> None:
     fork.add_argument("--cosigner", required=True, help="who is stuck, as quorumkeep status says")
 
 
-def _draft(drafts: Commands, name: str, what: str, example: str) -> ArgumentParser:
+def _add_people(drafts: Commands) -> None:
+    leaves = _draft(
+        drafts,
+        "remove-operator",
+        "a roster without an operator, whose approvals become void",
+        "bob",
+        module="people",
+    )
+    leaves.add_argument("name", help="the operator's name")
+    for name, what, who in (
+        ("replace-passkey", "a roster with another passkey for an operator who lost one", "operator"),
+        ("rotate-backend", "a roster with another key for a backend", "backend"),
+    ):
+        example = f"{'bob' if who == 'operator' else 'shop'} --card new/card.json --fingerprint 9f2c..."
+        command = _draft(drafts, name, what, example, module="people")
+        command.add_argument("name", help=f"the {who}'s name, which stays")
+        command.add_argument("--card", required=True, help=f"the {who}'s new card.json")
+        command.add_argument("--fingerprint", required=True, help="of the card, as its owner said it to you")
+
+
+def _add_address(drafts: Commands) -> None:
+    command = _draft(
+        drafts,
+        "address",
+        "one address onto a list that has a quorum of its own, or off it",
+        "--list customers --add 0x8ba1... --label 'Acme'",
+        module="lists",
+    )
+    command.add_argument("--list", required=True, help="the list's name in the policy")
+    command.add_argument("--add", default="", metavar="ADDRESS", help="what is put on it")
+    command.add_argument("--label", default="", help="whose address that is")
+    command.add_argument("--remove", default="", metavar="ADDRESS", help="what is taken off it")
+
+
+def _draft(drafts: Commands, name: str, what: str, example: str, *, module: str = "drafts") -> ArgumentParser:
     command = new_command(
         drafts,
         name,
-        function=f"cli.admin.drafts:{name}",
+        function=f"cli.admin.{module}:{name.replace('-', '_')}",
         what=what,
         example=f"quorumkeep admin draft {name} {example} --as people/anna --out change.json",
     )

@@ -18,7 +18,7 @@ from policy.fields import Fields
 from policy.governance import change_hash
 from policy.roster import parse_roster
 
-KINDS = ("policy", "roster", "veto", "freeze", "unfreeze", "version", "fork")
+KINDS = ("policy", "roster", "address", "veto", "freeze", "unfreeze", "version", "fork")
 DOCUMENTS = ("policy", "roster")
 FILE_BYTES_MAX = 4 * e.ENTRY_BYTES_MAX
 
@@ -46,7 +46,9 @@ class Change:
 
     @property
     def document_hash(self) -> str:
-        """The hash of the new policy or roster, by which a veto names it; empty for another kind."""
+        """The hash by which a veto names it: of a new policy or roster, or of a list's change; else empty."""
+        if self.kind == "address":
+            return self.fingerprint
         return document_hash(self.kind, self.document).hex() if self.kind in DOCUMENTS else ""
 
     def proof(self) -> dict[str, Json]:

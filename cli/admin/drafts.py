@@ -5,6 +5,7 @@ import secrets
 from argparse import Namespace
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,10 +15,10 @@ from cli.admin.sentences import sentences
 from cli.connection import caller, load_connection
 from cli.policies.reading import read_policy
 from cli.results import Misuse, Result
+from policy.coherence import check_coherent
 from policy.document import parse_policy
 from policy.encoding import Json, document_hash
 from policy.errors import CallerError, MalformedError, OperationalError
-from policy.governance import check_coherent
 from policy.roster import parse_roster
 
 if TYPE_CHECKING:
@@ -37,12 +38,21 @@ NEXT_QUORUM = (
 
 
 def policy(arguments: Namespace) -> Result:
-    """``admin draft policy``: a new policy in place of the one in force."""
+    """``admin draft policy``: a new policy in place of the one in force; refused when an invariant fails."""
+    from cli.policies.invariants import proved
+
     with asking(arguments) as (client, origin):
         status = client.status()
         old, roster = in_force(client, status, kind="policy"), in_force(client, status, kind="roster")
-    new = read_policy(Path(arguments.document)).body
-    return _changed(arguments, origin, kind="policy", old=old, new=new, other=roster)
+    new, where = read_policy(Path(arguments.document)), Path(arguments.document)
+    proofs = proved(where, arguments.invariants, policy=new.policy)
+    result = changed(arguments, origin, kind="policy", old=old, new=new.body, other=roster)
+    said = proofs.said() if proofs else f"No invariants were proved: there are none beside {where}."
+    return replace(
+        result,
+        document={**result.document, "invariants": proofs.hash if proofs else ""},
+        text=(*result.text, said),
+    )
 
 
 def roster(arguments: Namespace) -> Result:
@@ -50,20 +60,18 @@ def roster(arguments: Namespace) -> Result:
     with asking(arguments) as (client, origin):
         status = client.status()
         old, other = in_force(client, status, kind="roster"), in_force(client, status, kind="policy")
-    return _changed(
-        arguments, origin, kind="roster", old=old, new=changed_roster(arguments, old), other=other
-    )
+    return changed(arguments, origin, kind="roster", old=old, new=changed_roster(arguments, old), other=other)
 
 
 def veto(arguments: Namespace) -> Result:
     """``admin draft veto``: stop a pending change."""
     with asking(arguments) as (client, origin):
-        return _drafted(arguments, veto_of(client, origin, arguments=arguments))
+        return drafted(arguments, veto_of(client, origin, arguments=arguments))
 
 
 def freeze(arguments: Namespace) -> Result:
     """``admin draft freeze``: stop all signing."""
-    return _drafted(arguments, freeze_of(load_connection(arguments).origin, arguments.reason))
+    return drafted(arguments, freeze_of(load_connection(arguments).origin, arguments.reason))
 
 
 def unfreeze(arguments: Namespace) -> Result:
@@ -72,7 +80,7 @@ def unfreeze(arguments: Namespace) -> Result:
         status = client.status()
     if not status["frozen"]:
         raise OperationalError("signing is not frozen: there is nothing to end; look at quorumkeep status")
-    return _drafted(arguments, _order("unfreeze", origin, str(status["freeze"]), arguments.reason))
+    return drafted(arguments, _order("unfreeze", origin, str(status["freeze"]), arguments.reason))
 
 
 def version(arguments: Namespace) -> Result:
@@ -80,7 +88,7 @@ def version(arguments: Namespace) -> Result:
     with asking(arguments) as (client, origin):
         rules = client.status()["rules"]
     body: Json = {"origin": origin, "rules": arguments.rules or int(str(rules)) + 1}
-    return _drafted(arguments, make_change("version", body))
+    return drafted(arguments, make_change("version", body))
 
 
 def fork(arguments: Namespace) -> Result:
@@ -94,7 +102,7 @@ def fork(arguments: Namespace) -> Result:
         f"{arguments.cosigner} is on another branch from entry {found['from']} to {found['to']}, "
         f"with its last quorum head at {found['quorum']}."
     )
-    return _drafted(arguments, change, where)
+    return drafted(arguments, change, where)
 
 
 @contextmanager
@@ -141,7 +149,7 @@ def _order(kind: str, origin: str, target: str, reason: str) -> Change:
     return make_change(kind, {"origin": origin, "target": target, "reason": reason_of(reason)})
 
 
-def _changed(arguments: Namespace, origin: str, *, kind: str, old: Json, new: Json, other: Json) -> Result:
+def changed(arguments: Namespace, origin: str, *, kind: str, old: Json, new: Json, other: Json) -> Result:
     """Draw up a policy or roster after every check there is; ``other`` is what it has to fit."""
     body: Json = {"origin": origin, kind: new, "previous": document_hash(kind, old).hex()}
     try:
@@ -152,10 +160,10 @@ def _changed(arguments: Namespace, origin: str, *, kind: str, old: Json, new: Js
         check_coherent(parse_roster(rosters), parse_policy(policies))
     except (MalformedError, CallerError) as error:
         raise OperationalError(f"no node would take this {kind}: {error}; correct it") from error
-    return _drafted(arguments, change)
+    return drafted(arguments, change)
 
 
-def _drafted(arguments: Namespace, change: Change, *more: str) -> Result:
+def drafted(arguments: Namespace, change: Change, *more: str) -> Result:
     path = Path(arguments.out)
     if path.exists():
         raise OperationalError(f"{path} exists already: name another file, nothing is overwritten")

@@ -20,16 +20,21 @@ def changed_roster(arguments: Namespace, old: Json) -> Json:
     if arguments.document:
         new: Json = read_document(Path(arguments.document), "the roster")
         return new
-    roster: Any = parse_canonical(canonical(old), bytes_max=len(canonical(old)))
+    roster = copied(old)
     for name in arguments.remove:
-        _remove(roster, name)
+        remove(roster, name)
     if arguments.replace:
         _replace(roster, arguments.replace, arguments.fingerprint)
     document: Json = roster
     return document
 
 
-def _remove(roster: Any, name: str) -> None:
+def copied(old: Json) -> Any:
+    """A roster document to be changed."""
+    return parse_canonical(canonical(old), bytes_max=len(canonical(old)))
+
+
+def remove(roster: Any, name: str) -> None:
     """Take an identity out wherever it stands, and out of the people behind initiators."""
     places = [(roster, kind) for kind in LISTS] + [(roster["administrators"], "members")]
     before = sum(len(place[kind]) for place, kind in places)

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from cli.addresses import readable_address
 from cli.admin.change_file import Change
 from cli.admin.differences import differences
 from policy import entries as e
@@ -27,6 +28,8 @@ def _what(change: Change) -> list[str]:
             return _policy(change)
         case e.ChangeEntry():
             return _roster(change)
+        case e.AddressEntry():
+            return _address(entry)
         case e.OrderEntry():
             return _order(entry)
         case e.VersionEntry():
@@ -52,18 +55,52 @@ def _policy(change: Change) -> list[str]:
     ]
 
 
+def _address(entry: e.AddressEntry) -> list[str]:
+    listing = entry.listing
+    address, place = readable_address(listing.address), f"the list {listing.list}"
+    what = f"{address}, of {listing.label!r}, is put on {place}." if listing.adds else ""
+    return [
+        what or f"{address} is taken off {place}.",
+        f"It is for the policy with the hash {listing.policy.hex()}, and void under another.",
+        "It needs as many administrators as that policy asks of the list. If it could let a payment through, "
+        "it takes effect once the list's cool-down is over, and until then one administrator can veto it; "
+        "if not, at once.",
+    ]
+
+
 def _roster(change: Change) -> list[str]:
     new = parse_roster(change.document)
     lines = [f"the roster with the hash {change.document_hash}", *_replaced(change), f"{bound(new)}.", VETO]
     needs = "It needs the administrators' quorum"
     if change.replaces:
         old = parse_roster(change.replaces)
+        lines += _people(old, new)
         needs = f"It needs {old.administrators_quorum} of {', '.join(sorted(old.administrators))}"
         if not same_cosigners(old, new):
             needs += (
                 f", and {old.w} of the old and {new.w} of the new cosigners (quorumkeep-node accept roster)"
             )
     return [*lines, f"{needs}."]
+
+
+def _people(old: Roster, new: Roster) -> list[str]:
+    """What becomes of the people and backends that a new roster changes."""
+    lines = []
+    for name, operator in old.operators.items():
+        other = new.operators.get(name)
+        if other is None:
+            lines.append(f"{name} leaves: what {name} approved and is not signed by then is void.")
+        elif other.credential != operator.credential:
+            lines.append(f"{name} has another passkey: approvals given with the old one are void.")
+        elif other != operator:
+            lines.append(f"{name} changes: the approvals that {name} has given by then are void.")
+    for name, initiator in old.initiators.items():
+        now = new.initiators.get(name)
+        if now is None:
+            lines.append(f"{name} asks for nothing any more.")
+        elif now.key != initiator.key:
+            lines.append(f"{name} has another key: requests in the log stay, new ones need the new key.")
+    return lines
 
 
 def same_cosigners(old: Roster, new: Roster) -> bool:

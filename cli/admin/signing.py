@@ -4,7 +4,7 @@ import sys
 from argparse import Namespace
 from pathlib import Path
 
-from cli.admin.change_file import Change, parse_change, read_change
+from cli.admin.change_file import DOCUMENTS, Change, parse_change, read_change
 from cli.admin.drafts import described
 from cli.admin.sentences import sentences
 from cli.connection import caller
@@ -21,7 +21,7 @@ def show(arguments: Namespace) -> Result:
     path = Path(arguments.change)
     change = read_change(path)
     document_hash = (
-        ("hash of the new " + change.kind, f"  {change.document_hash}") if change.document_hash else ()
+        ("hash of the new " + change.kind, f"  {change.document_hash}") if change.kind in DOCUMENTS else ()
     )
     return Result(
         described(change, path),

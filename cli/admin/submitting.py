@@ -4,14 +4,15 @@ from argparse import Namespace
 from pathlib import Path
 from typing import Any
 
-from cli.admin.change_file import Change, read_change
+from cli.admin.change_file import DOCUMENTS, Change, read_change
 from cli.admin.drafts import asking, freeze_of, in_force, pending_hash, pretty, veto_of
 from cli.admin.signing import sign_as
 from cli.connection import caller
 from cli.files import read_document, write_bytes, write_document
-from cli.results import DONE, REFUSED, Result, progress, time_text
+from cli.results import DONE, REFUSED, Misuse, Result, progress, time_text
 from policy.encoding import Json, document_hash
 from policy.errors import OperationalError
+from policy.governance import change_hash
 from policy.roster import parse_roster
 
 CLIENT, TRUST, ROSTER = "client.json", "trust.json", "roster.json"
@@ -45,7 +46,7 @@ def fetch(arguments: Namespace) -> Result:
         else:
             kind, document = client.document(bytes.fromhex(pending_hash(status, arguments.what)))
     write_bytes(Path(arguments.out), pretty(document))
-    found = document_hash(kind, document).hex()
+    found = change_hash(kind, document).hex() if kind == "address" else document_hash(kind, document).hex()
     return Result(
         {"file": arguments.out, "kind": kind, "hash": found}, (f"{arguments.out} is the {kind} {found}.",)
     )
@@ -56,7 +57,9 @@ def hand_out(arguments: Namespace) -> Result:
     change, folder = read_change(Path(arguments.change)), Path(arguments.dir)
     with asking(arguments) as (client, _):
         status = client.status()
-    if not change.document_hash or status[change.kind] != change.document_hash:
+    if change.kind not in DOCUMENTS:
+        raise Misuse(f"a change of kind {change.kind} needs no new files: only a policy or roster does")
+    if status[change.kind] != change.document_hash:
         raise OperationalError(
             f"the {change.kind} of {arguments.change} is not in force: wait until status shows its hash"
         )
@@ -110,6 +113,10 @@ def _words(change: Change, outcome: dict[str, Any]) -> list[str]:
                 f"The {change.kind} {change.document_hash} is logged{done} and {when}.",
                 "Then: quorumkeep admin hand-out, and give the files to those who need them.",
             ]
+        case "address":
+            effective = outcome["effective_ms"]
+            when = f"takes effect at {time_text(effective)}" if effective else "is in effect"
+            return [f"The change {outcome['subject']} of a list is logged{done} and {when}."]
         case "veto":
             return [f"The change {outcome['subject']} is vetoed: it never takes effect."]
         case "freeze":

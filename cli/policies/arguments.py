@@ -1,12 +1,77 @@
 """The arguments of ``quorumkeep policy``. Imports nothing of ours but the words of arguments."""
 
-from cli.arguments import Commands, new_command, new_group
+from argparse import ArgumentParser
+
+from cli.arguments import Commands, needs_identity, new_command, new_group
 
 
 def add_policies(commands: Commands) -> None:
     """``policy print|check|schema|prove|diff|backtest|explain``."""
     policy = new_group(commands, "policy", what="write, check, prove, compare and explain policies")
     add_authoring(policy)
+    add_proving(policy)
+    explain = new_command(
+        policy,
+        "explain",
+        function="cli.policies.replaying:explain",
+        what="why a request was allowed, denied or has to wait, from the log alone",
+        example="quorumkeep policy explain 4a5b... --log treasury/log --trust treasury/trust.json",
+    )
+    explain.add_argument("request", help="its id")
+    explain.add_argument("--log", default="", help="the folder with checkpoint and tile/")
+    explain.add_argument(
+        "--as",
+        dest="identity",
+        default="",
+        metavar="DIR",
+        help="ask the coordinator for the log instead",
+    )
+    explain.add_argument("--client", default="", help="the deployment's client.json ($QUORUMKEEP_CLIENT)")
+    _needs_trust(explain)
+    backtest = new_command(
+        policy,
+        "backtest",
+        function="cli.policies.backtesting:backtest",
+        what="what a new policy would have said of everything in a log; 1 when any verdict would flip",
+        example="quorumkeep policy backtest new.json --log treasury/log --trust treasury/trust.json",
+    )
+    backtest.add_argument("new", help="the new policy document")
+    _needs_log(backtest)
+    shadow = new_command(
+        policy,
+        "shadow",
+        function="cli.policies.shadowing:shadow",
+        what="what the policy beside the real one would have said of the newest requests and reservations",
+        example="quorumkeep policy shadow --flips --as people/anna",
+    )
+    shadow.add_argument("--flips", action="store_true", help="only those with another outcome")
+    shadow.add_argument("--limit", type=int, default=100, help="at most so many, to 200 (%(default)s)")
+    needs_identity(shadow, "an operator or administrator")
+
+
+def add_replay(audit: Commands) -> None:
+    """``audit replay``."""
+    replay = new_command(
+        audit,
+        "replay",
+        function="cli.policies.replaying:replay",
+        what="make every verdict of a published log again, with its receipt; 1 on the first that differs",
+        example="quorumkeep audit replay treasury/log --trust treasury/trust.json --out verdicts.jsonl",
+    )
+    replay.add_argument("log", help="the folder with checkpoint and tile/")
+    replay.add_argument("--out", default="", help="write the receipts here, one JSON object a line")
+    _needs_trust(replay)
+
+
+def _needs_log(command: ArgumentParser) -> None:
+    command.add_argument("--log", required=True, help="the folder with checkpoint and tile/")
+    _needs_trust(command)
+
+
+def _needs_trust(command: ArgumentParser) -> None:
+    command.add_argument(
+        "--trust", default="", help="whose log it is, as you were told: the trust.json of genesis sign"
+    )
 
 
 def add_authoring(policy: Commands) -> None:
@@ -36,3 +101,42 @@ def add_authoring(policy: Commands) -> None:
         example="quorumkeep policy schema > policy.schema.json",
     )
     schema.add_argument("--canonical", action="store_true", help="of the canonical form, not that in YAML")
+
+
+def add_proving(policy: Commands) -> None:
+    """``policy prove|diff``."""
+    prove = new_command(
+        policy,
+        "prove",
+        function="cli.policies.proving:prove_",
+        what="prove a policy's invariants, or show a transaction that breaks one; refused when one fails",
+        example="quorumkeep policy prove treasury.yaml",
+    )
+    prove.add_argument("file", help="a policy, in YAML or canonical JSON")
+    prove.add_argument(
+        "--invariants", default="", metavar="FILE", help="where they are (POLICY.invariants.yaml beside it)"
+    )
+    prove.add_argument(
+        "--mutants", action="store_true", help="also count the slips of the pen that they would catch"
+    )
+    diff = new_command(
+        policy,
+        "diff",
+        function="cli.policies.proving:diff",
+        what="what a new policy newly allows, denies, eases and hardens; exit code 1 when there is anything",
+        example="quorumkeep policy diff treasury.yaml treasury-new.yaml",
+    )
+    diff.add_argument("old", help="a policy, in YAML or canonical JSON")
+    diff.add_argument("new", help="the policy that would replace it")
+
+
+def add_policy_bench(bench: Commands) -> None:
+    """``bench policy``."""
+    command = new_command(
+        bench,
+        "policy",
+        function="cli.policies.bench:run",
+        what="policies of 10, 100 and 300 rules: verdicts a second, an invariant, a comparison",
+        example="quorumkeep bench policy --json",
+    )
+    command.add_argument("--quick", action="store_true", help="as few verdicts as can be: shape, not figures")

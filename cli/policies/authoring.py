@@ -9,16 +9,22 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 
-from cli.policies.faults import Fault, Place
+from cli.policies.faults import START, Fault, Place
 from cli.policies.units import amount_unit, approval_document, base_units, duration_ms, span_document
-from cli.policies.yaml_reader import Node
+from cli.policies.yaml_reader import Node, Value
 from policy.document import DELAY_MS_MAX, PRICE_AGE_MS_MAX, WINDOW_MS_MAX
 from policy.encoding import Json
+from policy.model import Policy
 
 DECIMALS_MAX = 77
 AMOUNTS = ("amount_min", "amount_max", "total_min", "total_max")
 VALUES = ("value_min", "value_max")
-DURATIONS = {"window": WINDOW_MS_MAX, "delay": DELAY_MS_MAX, "max_age": PRICE_AGE_MS_MAX}
+DURATIONS = {
+    "window": WINDOW_MS_MAX,
+    "delay": DELAY_MS_MAX,
+    "max_age": PRICE_AGE_MS_MAX,
+    "cool_down": DELAY_MS_MAX,
+}
 OUTCOMES = ("allow", "deny")
 
 
@@ -50,6 +56,13 @@ def convert(root: Node) -> Written:
     return Written(body, written.places, written.names, written.faults, written.broken)
 
 
+def convert_invariants(root: Node, policy: Policy) -> Written:
+    """Invariants in the form of people, in the units of the assets and prices of ``policy``."""
+    written = Written()
+    body = _Converter(_units(policy), written).invariants(root)
+    return Written(body, written.places, written.names, written.faults, written.broken)
+
+
 class _FollowsError(ValueError):
     """What cannot be read because of a fault elsewhere, which is reported there."""
 
@@ -74,6 +87,7 @@ class _Converter:
             {
                 "chains": lambda node, path: self._table(node, path, self._chain),
                 "cancel": lambda node, path: self._object(node, path, {"fee_ceiling": self._cancel_fee}),
+                "lists": lambda node, path: self._table(node, path, self._addresses),
                 "prices": lambda node, path: self._object(node, path, {}),
                 "forbids": lambda node, path: self._list(node, path, self._rule),
                 "rules": lambda node, path: self._list(node, path, self._rule),
@@ -81,6 +95,11 @@ class _Converter:
             },
             durations=(),
         )
+
+    def invariants(self, root: Node) -> Json:
+        """A document of invariants; the root of the converter is where units are told."""
+        readers = {"invariants": lambda node, path: self._list(node, path, self._invariant)}
+        return self._object(root, "", readers, durations=())
 
     def copy(self, node: Node, path: str) -> Json:
         """A value as it is; where it and its parts stand is noted."""
@@ -161,6 +180,11 @@ class _Converter:
     def _cancel_fee(self, node: Node, path: str) -> Json:
         return self._amount(node, path, {_text(chain, "native") for chain in self._chains.values()} - {""})
 
+    def _addresses(self, node: Node, path: str) -> Json:
+        if isinstance(node.value, dict):
+            return self._object(node, path, {}, durations=("cool_down",))
+        return self.copy(node, path)
+
     def _rule(self, node: Node, path: str) -> Json:
         return self._object(node, path, {"when": self._when, "then": self._then}, durations=())
 
@@ -174,15 +198,11 @@ class _Converter:
         return self._object(node, path, readers, durations=())
 
     def _arguments(self, node: Node, path: str) -> Json:
-        readers = {"min": self._number, "max": self._number}
-        return self._list(node, path, lambda one, where: self._object(one, where, readers, durations=()))
-
-    def _number(self, node: Node, path: str) -> Json:
-        """A number that a contract knows the unit of, or an amount of an asset."""
-        if type(node.value) is int or (isinstance(node.value, str) and node.value.isdecimal()):
-            self._note(node, path)
-            return str(node.value)
-        return self._amount(node, path, set())
+        """Bounds of arguments have no unit: only the contract knows what they count."""
+        bounds = {
+            name: lambda inner, where: self._read(inner, where, _whole_number) for name in ("min", "max")
+        }
+        return self._list(node, path, lambda inner, where: self._object(inner, where, bounds, durations=()))
 
     def _hours(self, node: Node, path: str) -> Json:
         return self._list(node, path, lambda inner, where: self._read(inner, where, span_document))
@@ -216,6 +236,18 @@ class _Converter:
             self._fault(node, path, "field 'window' is missing: in what time, as in 'window: 24 h'?")
         return found
 
+    def _invariant(self, node: Node, path: str) -> Json:
+        return self._object(node, path, {"when": self._when, "must": self._demand}, durations=())
+
+    def _demand(self, node: Node, path: str) -> Json:
+        def delay(inner: Node, where: str) -> Json:
+            return self._read(inner, where, partial(_duration, "delay"))
+
+        found = self._object(node, path, {"limited_by": self._limit, "delay_min": delay}, durations=())
+        if isinstance(found, dict) and "delay_min" in found:
+            found["delay_min_ms"] = found.pop("delay_min")
+        return found
+
     def _amount(self, node: Node, path: str, units: set[str]) -> Json:
         """An amount in one of these assets; in any, if there is none of them to tell."""
 
@@ -244,6 +276,30 @@ class _Converter:
             return str(base_units(str(text), decimals=int(str(decimals.value))))
 
         return self._read(node, path, read)
+
+
+def _units(policy: Policy) -> Node:
+    """What a document says of the units of amounts and values."""
+    assets = {one.name: _node(_leaves({"decimals": one.decimals})) for one in policy.assets.values()}
+    root = {"assets": _node(assets)}
+    if policy.prices:
+        root["prices"] = _node(_leaves({"unit": policy.prices.unit, "decimals": policy.prices.decimals}))
+    return _node(root)
+
+
+def _leaves(fields: Mapping[str, str | int]) -> dict[str, Node]:
+    return {name: _node(value) for name, value in fields.items()}
+
+
+def _node(value: Value) -> Node:
+    return Node(value, START, START)
+
+
+def _whole_number(value: object) -> Json:
+    text = str(value)
+    if isinstance(value, bool) or not text.isdecimal() or not text.isascii():
+        raise ValueError(f"expected a whole number from 0, not {text[:80]!r}")
+    return str(int(text[:80]))
 
 
 def _duration(name: str, text: object) -> Json:

@@ -13,9 +13,9 @@ from cli.policies.reading import Examined, document, examine, read_policy
 from cli.policies.schema import policy_schema
 from cli.policies.sentences import sections
 from cli.results import DONE, REFUSED, Result
+from policy.coherence import check_coherent
 from policy.document import policy_hash
 from policy.errors import MalformedError
-from policy.governance import check_coherent
 from policy.roster import parse_roster
 
 

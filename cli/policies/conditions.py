@@ -38,10 +38,10 @@ AMONG_WORDS = {
     "tiers": "from a wallet of tier {}",
     "wallets": "from wallet {}",
     "assets": "of {}",
-    "contracts": "that calls the contract {}",
-    "methods": "that calls the method {}",
     "destination_tiers": "to an own wallet of tier {}",
     "screenings": "that was screened as {}",
+    "contracts": "of contract {}",
+    "methods": "by method {}",
 }
 BOUND_WORDS = {
     "amount": "of {} {}",
@@ -54,14 +54,18 @@ BOUND_WORDS = {
 def when_text(policy: Policy, when: When) -> str:
     """Everything that a rule's conditions take in, as the subject of a sentence."""
     kinds = when.names("kinds")
-    subject = alternatives(KIND_WORDS[kind] for kind in kinds) if kinds else "any transaction"
-    if kinds == PAYMENTS:
-        subject = "any payment"
+    subject = _subject(kinds) if kinds else "any transaction"
     bounds = {one.fact for one in when.conditions if isinstance(one, AtLeast | AtMost)}
     # An amount says which asset it is of, and there is only one then.
     said = {"kinds", "assets"} if bounds & {"amount", "total"} else {"kinds"}
     parts = [condition_text(policy, one, when=when) for one in when.conditions if one.name not in said]
     return f"{subject} {', '.join(parts)}" if parts else subject
+
+
+def _subject(kinds: tuple[str, ...]) -> str:
+    if set(kinds) == set(PAYMENTS):
+        return "any payment"
+    return alternatives(KIND_WORDS[kind] for kind in kinds)
 
 
 def condition_text(policy: Policy, condition: Condition, *, when: When) -> str:
@@ -81,11 +85,11 @@ def condition_text(policy: Policy, condition: Condition, *, when: When) -> str:
         case FirstUse():
             return f"to an address that was {'never paid' if condition.wanted else 'paid'} before"
         case ArgumentWithin():
-            bounds = (("at least", condition.low), ("at most", condition.high))
-            within = " and ".join(f"{word} {bound}" for word, bound in bounds if bound is not None)
-            return f"whose argument {condition.argument} is {within}"
+            return f"whose argument {condition.argument} is {_range(condition.low, condition.high)}"
         case ArgumentListed():
-            return f"whose argument {condition.argument} is on list {alternatives(condition.lists)}"
+            return (
+                f"whose argument {condition.argument} is an address on list {alternatives(condition.lists)}"
+            )
         case During():
             return f"within {alternatives(_span(span) for span in condition.spans)} UTC"
         case _:
@@ -115,6 +119,12 @@ def _bound(policy: Policy, condition: AtLeast | AtMost, *, when: When, word: str
             asset = policy.assets[(when.names("assets") or ("",))[0]]
             number = amount_text(condition.bound, asset=asset.name, decimals=asset.decimals)
     return BOUND_WORDS[condition.fact].format(word, number)
+
+
+def _range(low: int | None, high: int | None) -> str:
+    if low is None or high is None:
+        return f"at most {high}" if low is None else f"at least {low}"
+    return f"from {low} to {high}"
 
 
 def _span(span: Span) -> str:

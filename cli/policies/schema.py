@@ -12,6 +12,7 @@ from policy import document as d
 from policy.encoding import INTEGER_MAX
 from policy.fields import AMOUNT_DIGITS_MAX, NAME
 from policy.ids import CHAIN
+from policy.listing import LABEL_MAX
 from policy.model import SCOPES
 from policy.rules import DAYS, KINDS
 from policy.suites import SUITES
@@ -22,6 +23,7 @@ SUITE_NAMES = sorted(SUITES)
 NAME_PATTERN = f"^{NAME.pattern}$"
 ADDRESS = r"^(0x[0-9a-fA-F]{40}|[1-9A-HJ-NP-Za-km-z]{32,44}|(bc|tb|bcrt)1[02-9ac-hj-np-z]{6,87})$"
 DECIMAL = r"^(0|[1-9][0-9]*)$"
+METHOD_NAME = rf"^{NAME.pattern}\.{NAME.pattern}$"
 TIME = r"^(([01][0-9]|2[0-3]):[0-5][0-9]|24:00)$"
 NAME_LISTS = {
     "initiators": "who asks: names of initiators in the roster",
@@ -30,11 +32,11 @@ NAME_LISTS = {
     "wallets": "the paying wallet",
     "assets": "what is paid",
     "chains": "the chain it is paid on",
-    "contracts": "the contract that is called",
     "destinations": "the destination is on one of these lists",
     "not_destinations": "the destination is on none of these lists",
     "destination_tiers": "the destination is an own wallet of one of these tiers",
     "screenings": "what the screening provider found",
+    "contracts": "the contract that is called",
 }
 
 
@@ -48,8 +50,8 @@ def policy_schema(*, canonical: bool) -> Schema:
         "assets": _table(form.asset(), d.ASSETS_MAX),
         "keys": _table(form.key(), d.KEYS_MAX),
         "wallets": _table(form.wallet(), d.WALLETS_MAX),
-        "contracts": _table(form.contract(), d.CONTRACTS_MAX),
-        "lists": _table(_addresses(), d.LISTS_MAX),
+        "lists": _table(form.addresses(), d.LISTS_MAX),
+        "contracts": _table(_contract(), d.CONTRACTS_MAX),
         "prices": form.prices(),
         "forbids": _list(form.part("what no rule and no approval can allow"), d.RULES_MAX),
         "rules": _list(
@@ -63,7 +65,7 @@ def policy_schema(*, canonical: bool) -> Schema:
         "$schema": DRAFT,
         "$id": f"urn:quorumkeep:policy:{'canonical' if canonical else 'yaml'}:1",
         "title": f"A Quorumkeep policy, {what}",
-        **_object(fields, optional=("prices", "contracts")),
+        **_object(fields, optional=("contracts", "prices")),
     }
 
 
@@ -118,18 +120,6 @@ class _Form:
             }
         )
 
-    def contract(self) -> Schema:
-        method = _pattern(
-            r"^[A-Za-z_$][A-Za-z0-9_$]*\([^()]*\)$", "as 'approve(address spender,uint256 amount)'"
-        )
-        return _object(
-            {
-                "chain": _pattern(_anchored(CHAIN.pattern), "a chain of this policy"),
-                "address": _pattern(ADDRESS, "in quotes"),
-                "methods": _table(method, d.METHODS_MAX),
-            }
-        )
-
     def prices(self) -> Schema:
         age = self.duration("max_age", high=d.PRICE_AGE_MS_MAX, what="how old a price may be")
         return _object({"unit": _name("what values are in"), "decimals": _integer(0, 18), **age})
@@ -148,8 +138,7 @@ class _Form:
             fields[f"total_{end}"] = self.amount(f"the amount and the fee together are {word} this")
             fields[f"value_{end}"] = self.amount(f"what amount and fee are worth is {word} this")
             fields[f"risk_{end}"] = _integer(0, d.RISK_MAX)
-        method = _pattern(f"^{NAME.pattern}\\.{NAME.pattern}$", "as 'vault.deposit'")
-        fields["methods"] = _distinct(method, 1, d.NAMES_MAX)
+        fields["methods"] = _distinct(_pattern(METHOD_NAME, "as in vault.deposit"), 1, d.NAMES_MAX)
         fields["arguments"] = _list(self.argument(), d.ARGUMENTS_MAX)
         fields["hours"] = _list(self.span(), d.SPANS_MAX) | {"minItems": 1}
         one_asset = {"required": ["assets"], "properties": {"assets": {"maxItems": 1}}}
@@ -157,13 +146,22 @@ class _Form:
         return _object(fields, optional=fields) | {"dependentSchemas": dict.fromkeys(names, one_asset)}
 
     def argument(self) -> Schema:
-        number = self.amount("a number of the contract's own unit")
+        """One argument of the called method: bounds, or lists that it is on."""
+        bound: Schema = _pattern(DECIMAL, "a whole number")
         if not self._canonical:
-            number = {"anyOf": [number, _pattern(r"^[0-9]+$", ""), _integer(0)]}
-        fields: Schema = {"argument": {"type": "string", "minLength": 1, "maxLength": 64}}
-        within = _object(fields | {"min": number, "max": number}, optional=("min", "max"))
-        listed = _object(fields | {"destinations": _names("it is on one of these lists")})
-        return {"oneOf": [within | {"anyOf": [{"required": ["min"]}, {"required": ["max"]}]}, listed]}
+            bound = {"oneOf": [bound, _integer(0, 2**256 - 1)]}
+        bounds = {"min": bound, "max": bound}
+        name = {"argument": {"type": "string", "minLength": 1, "maxLength": 64}}
+        within = _object({**name, **bounds}, optional=bounds) | {
+            "anyOf": [{"required": ["min"]}, {"required": ["max"]}]
+        }
+        return {"oneOf": [within, _object({**name, "destinations": _names("lists that it is on")})]}
+
+    def addresses(self) -> Schema:
+        """A list, or one that changes one address at a time."""
+        cool_down = self.duration("cool_down", high=d.DELAY_MS_MAX, what="before an added address counts")
+        book = {"addresses": _addresses(), "quorum": _integer(1, d.BOOK_QUORUM_MAX), **cool_down}
+        return {"oneOf": [_addresses(), _object(book)]}
 
     def span(self) -> Schema:
         if not self._canonical:
@@ -246,9 +244,20 @@ def _names(what: str, *, low: int = 1, high: int = d.NAMES_MAX) -> Schema:
     return _distinct(_name(""), low, high) | {"description": what}
 
 
+def _contract() -> Schema:
+    method = {"type": "string", "description": "as in 'deposit(uint256 amount,address to)'"}
+    return _object(
+        {
+            "chain": _pattern(_anchored(CHAIN.pattern), "a chain of this policy"),
+            "address": _pattern(ADDRESS, "in quotes"),
+            "methods": _table(method, d.METHODS_MAX),
+        }
+    )
+
+
 def _addresses() -> Schema:
     address = _pattern(ADDRESS, "in quotes")
-    label = {"type": "string", "minLength": 1, "maxLength": d.LABEL_MAX}
+    label = {"type": "string", "minLength": 1, "maxLength": LABEL_MAX}
     return _list({"oneOf": [address, _object({"address": address, "label": label})]}, d.ADDRESSES_MAX)
 
 

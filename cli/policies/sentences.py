@@ -146,20 +146,27 @@ def _prices(policy: Policy) -> Iterator[Sentence]:
     yield _said(IN_DOUBT)
 
 
-def _lists(policy: Policy) -> Iterator[Sentence]:
-    for name, addresses in sorted(policy.lists.items()):
-        if not addresses:
-            yield Sentence(name, f"{name}: no address.")
-        for address in sorted(addresses):
-            label = policy.labels.get(f"{name} {address}")
-            yield Sentence(name, f"{name}: {address}{f' is {label}' if label is not None else ''}")
-
-
 def _contracts(policy: Policy) -> Iterator[Sentence]:
     for name, contract in sorted(policy.contracts.items()):
         yield Sentence(name, f"{name}: {contract.address} on {contract.chain}.")
         for method, known in sorted(contract.methods.items()):
             yield Sentence(name, f"{name}.{method}: {known.signature}")
+
+
+def _lists(policy: Policy) -> Iterator[Sentence]:
+    for name, addresses in sorted(policy.lists.items()):
+        if name in policy.books:
+            book = policy.books[name]
+            yield Sentence(
+                name,
+                f"{name} changes one address at a time, signed by {_people(book.quorum)} who administer; "
+                f"an added one counts after {duration_text(book.cool_down_ms)}.",
+            )
+        if not addresses:
+            yield Sentence(name, f"{name}: no address.")
+        for address in sorted(addresses):
+            label = policy.labels.get(f"{name} {address}")
+            yield Sentence(name, f"{name}: {address}{f' is {label}' if label is not None else ''}")
 
 
 def _wallets(policy: Policy) -> Iterator[Sentence]:

@@ -154,6 +154,11 @@ class CustodyServicer(custody_pb2_grpc.CustodyServicer):
         return pb.LogReply(note=self._service.log_note())
 
     @_refusals
+    async def Entries(self, call: pb.EntriesCall, context: _Context) -> pb.EntriesReply:
+        self._people(self._caller("Entries", call, context))
+        return pb.EntriesReply(entries=await self._parts.database.entries(call.start, call.stop))
+
+    @_refusals
     async def Enact(self, call: pb.EnactCall, context: _Context) -> pb.EnactReply:
         caller = self._caller("Enact", call, context)
         signed = Signed(call.kind, call.body, call.proof)
@@ -169,9 +174,19 @@ class CustodyServicer(custody_pb2_grpc.CustodyServicer):
         caller = self._caller("DraftFork", call, context)
         return pb.DraftForkReply(draft=await self._service.draft_fork(caller, call.cosigner))
 
+    @_refusals
+    async def Shadow(self, call: pb.ShadowCall, context: _Context) -> pb.ShadowReply:
+        self._people(self._caller("Shadow", call, context))
+        document = await self._service.shadow(flips=call.flips, limit=call.limit or 100)
+        return pb.ShadowReply(document=canonical(document))
+
     def _own_only(self, caller: str) -> str:
         """The initiator whose requests alone the caller may see; empty for people."""
         return caller if caller in self._parts.sequencer.state.roster.initiators else ""
+
+    def _people(self, caller: str) -> None:
+        if self._own_only(caller):
+            raise CallRefused(Code.FORBIDDEN, "this shows the requests of all: people see it, no backend")
 
     def _caller(self, method: str, call: Message, context: _Context) -> str:
         state = self._parts.sequencer.state

@@ -71,6 +71,10 @@ class StoreThread:
         """The largest note with w cosignatures and ``above < size <= at_most``."""
         return await self._call(Store.quorum_between, above, at_most)
 
+    async def first_quorum(self, above: int) -> tuple[int, bytes] | None:
+        """Forwards to ``Store.first_quorum``."""
+        return await self._call(Store.first_quorum, above)
+
     async def set_aside_log(self, now_ms: int) -> None:
         """Forget the log and what it says of requests, which are owed anew."""
         return await self._call(Store.set_aside_log, now_ms)

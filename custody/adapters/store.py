@@ -158,6 +158,13 @@ class Store:
             row = db.execute(query.where(inside).order_by(CHECKPOINTS.c.size.desc()).limit(1)).first()
             return (row.size, row.quorum) if row else None
 
+    def first_quorum(self, above: int) -> tuple[int, bytes] | None:
+        """The smallest note with w cosignatures and ``above < size``."""
+        query = select(CHECKPOINTS.c.size, CHECKPOINTS.c.quorum).where(CHECKPOINTS.c.quorum.is_not(None))
+        with self._engine.connect() as db:
+            row = db.execute(query.where(CHECKPOINTS.c.size > above).order_by(CHECKPOINTS.c.size)).first()
+            return (row.size, row.quorum) if row else None
+
     def set_aside_log(self, now_ms: int) -> None:
         """Forget the log and what it says of requests, which are owed anew; another branch takes its place.
 

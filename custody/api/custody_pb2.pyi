@@ -530,6 +530,52 @@ class LogReply(_message.Message):
 Global___LogReply: _TypeAlias = LogReply  # noqa: Y015
 
 @_typing.final
+class EntriesCall(_message.Message):
+    """For people: entries of the log, to be checked against a checkpoint."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    START_FIELD_NUMBER: _builtins.int
+    STOP_FIELD_NUMBER: _builtins.int
+    start: _builtins.int
+    stop: _builtins.int
+    def __init__(
+        self,
+        *,
+        start: _builtins.int = ...,
+        stop: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["start", b"start", "stop", b"stop"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___EntriesCall: _TypeAlias = EntriesCall  # noqa: Y015
+
+@_typing.final
+class EntriesReply(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ENTRIES_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def entries(self) -> _containers.RepeatedScalarFieldContainer[_builtins.bytes]:
+        """from start on, at least one if there is one before stop, at most 1 MiB"""
+
+    def __init__(
+        self,
+        *,
+        entries: _abc.Iterable[_builtins.bytes] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["entries", b"entries"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___EntriesReply: _TypeAlias = EntriesReply  # noqa: Y015
+
+@_typing.final
 class EnactCall(_message.Message):
     """Administrators': an entry that they signed, to be logged. At most 64 KiB together."""
 
@@ -581,7 +627,7 @@ Global___EnactReply: _TypeAlias = EnactReply  # noqa: Y015
 
 @_typing.final
 class DocumentCall(_message.Message):
-    """Administrators': the policy or roster with a hash that Status lists."""
+    """Administrators': what has a hash that Status lists: a policy, a roster, or the pending change of a list."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -608,7 +654,7 @@ class DocumentReply(_message.Message):
     DOCUMENT_FIELD_NUMBER: _builtins.int
     kind: _builtins.str
     document: _builtins.bytes
-    """canonical; it has that hash under the tag `kind`"""
+    """canonical; that hash is of it, under the tag `kind` or, for a list's change, `address-change`"""
     def __init__(
         self,
         *,
@@ -663,3 +709,49 @@ class DraftForkReply(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___DraftForkReply: _TypeAlias = DraftForkReply  # noqa: Y015
+
+@_typing.final
+class ShadowCall(_message.Message):
+    """For people: what a policy that is not in force would have said of the newest requests and reservations."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    FLIPS_FIELD_NUMBER: _builtins.int
+    LIMIT_FIELD_NUMBER: _builtins.int
+    flips: _builtins.bool
+    """only those with another outcome"""
+    limit: _builtins.int
+    """newest first; 0: 100"""
+    def __init__(
+        self,
+        *,
+        flips: _builtins.bool = ...,
+        limit: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["flips", b"flips", "limit", b"limit"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ShadowCall: _TypeAlias = ShadowCall  # noqa: Y015
+
+@_typing.final
+class ShadowReply(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DOCUMENT_FIELD_NUMBER: _builtins.int
+    document: _builtins.bytes
+    """canonical JSON: policy, name, errors, verdicts; empty strings without a shadow"""
+    def __init__(
+        self,
+        *,
+        document: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["document", b"document"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ShadowReply: _TypeAlias = ShadowReply  # noqa: Y015

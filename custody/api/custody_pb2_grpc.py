@@ -89,6 +89,11 @@ class CustodyStub:
                 request_serializer=custody_dot_api_dot_custody__pb2.LogCall.SerializeToString,
                 response_deserializer=custody_dot_api_dot_custody__pb2.LogReply.FromString,
                 _registered_method=True)
+        self.Entries = channel.unary_unary(
+                '/quorumkeep.custody.v1.Custody/Entries',
+                request_serializer=custody_dot_api_dot_custody__pb2.EntriesCall.SerializeToString,
+                response_deserializer=custody_dot_api_dot_custody__pb2.EntriesReply.FromString,
+                _registered_method=True)
         self.Enact = channel.unary_unary(
                 '/quorumkeep.custody.v1.Custody/Enact',
                 request_serializer=custody_dot_api_dot_custody__pb2.EnactCall.SerializeToString,
@@ -103,6 +108,11 @@ class CustodyStub:
                 '/quorumkeep.custody.v1.Custody/DraftFork',
                 request_serializer=custody_dot_api_dot_custody__pb2.DraftForkCall.SerializeToString,
                 response_deserializer=custody_dot_api_dot_custody__pb2.DraftForkReply.FromString,
+                _registered_method=True)
+        self.Shadow = channel.unary_unary(
+                '/quorumkeep.custody.v1.Custody/Shadow',
+                request_serializer=custody_dot_api_dot_custody__pb2.ShadowCall.SerializeToString,
+                response_deserializer=custody_dot_api_dot_custody__pb2.ShadowReply.FromString,
                 _registered_method=True)
 
 
@@ -175,6 +185,12 @@ class CustodyServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def Entries(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def Enact(self, request, context):
         """Missing associated documentation comment in .proto file."""
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -188,6 +204,12 @@ class CustodyServicer:
         raise NotImplementedError('Method not implemented!')
 
     def DraftFork(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Shadow(self, request, context):
         """Missing associated documentation comment in .proto file."""
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -251,6 +273,11 @@ def add_CustodyServicer_to_server(servicer, server):
                     request_deserializer=custody_dot_api_dot_custody__pb2.LogCall.FromString,
                     response_serializer=custody_dot_api_dot_custody__pb2.LogReply.SerializeToString,
             ),
+            'Entries': grpc.unary_unary_rpc_method_handler(
+                    servicer.Entries,
+                    request_deserializer=custody_dot_api_dot_custody__pb2.EntriesCall.FromString,
+                    response_serializer=custody_dot_api_dot_custody__pb2.EntriesReply.SerializeToString,
+            ),
             'Enact': grpc.unary_unary_rpc_method_handler(
                     servicer.Enact,
                     request_deserializer=custody_dot_api_dot_custody__pb2.EnactCall.FromString,
@@ -265,6 +292,11 @@ def add_CustodyServicer_to_server(servicer, server):
                     servicer.DraftFork,
                     request_deserializer=custody_dot_api_dot_custody__pb2.DraftForkCall.FromString,
                     response_serializer=custody_dot_api_dot_custody__pb2.DraftForkReply.SerializeToString,
+            ),
+            'Shadow': grpc.unary_unary_rpc_method_handler(
+                    servicer.Shadow,
+                    request_deserializer=custody_dot_api_dot_custody__pb2.ShadowCall.FromString,
+                    response_serializer=custody_dot_api_dot_custody__pb2.ShadowReply.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -575,6 +607,33 @@ class Custody:
             _registered_method=True)
 
     @staticmethod
+    def Entries(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/quorumkeep.custody.v1.Custody/Entries',
+            custody_dot_api_dot_custody__pb2.EntriesCall.SerializeToString,
+            custody_dot_api_dot_custody__pb2.EntriesReply.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
     def Enact(request,
             target,
             options=(),
@@ -645,6 +704,33 @@ class Custody:
             '/quorumkeep.custody.v1.Custody/DraftFork',
             custody_dot_api_dot_custody__pb2.DraftForkCall.SerializeToString,
             custody_dot_api_dot_custody__pb2.DraftForkReply.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Shadow(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/quorumkeep.custody.v1.Custody/Shadow',
+            custody_dot_api_dot_custody__pb2.ShadowCall.SerializeToString,
+            custody_dot_api_dot_custody__pb2.ShadowReply.FromString,
             options,
             channel_credentials,
             insecure,

@@ -52,9 +52,11 @@ class CustodyStub:
     ChangeKey: _grpc.UnaryUnaryMultiCallable[_custody_pb2.ChangeKeyCall, _custody_pb2.ChangeKeyReply]
     ImportOffers: _grpc.UnaryUnaryMultiCallable[_custody_pb2.ImportOffersCall, _custody_pb2.ImportOffersReply]
     Log: _grpc.UnaryUnaryMultiCallable[_custody_pb2.LogCall, _custody_pb2.LogReply]
+    Entries: _grpc.UnaryUnaryMultiCallable[_custody_pb2.EntriesCall, _custody_pb2.EntriesReply]
     Enact: _grpc.UnaryUnaryMultiCallable[_custody_pb2.EnactCall, _custody_pb2.EnactReply]
     Document: _grpc.UnaryUnaryMultiCallable[_custody_pb2.DocumentCall, _custody_pb2.DocumentReply]
     DraftFork: _grpc.UnaryUnaryMultiCallable[_custody_pb2.DraftForkCall, _custody_pb2.DraftForkReply]
+    Shadow: _grpc.UnaryUnaryMultiCallable[_custody_pb2.ShadowCall, _custody_pb2.ShadowReply]
 
 @_typing.type_check_only
 class CustodyAsyncStub(CustodyStub):
@@ -70,9 +72,11 @@ class CustodyAsyncStub(CustodyStub):
     ChangeKey: _aio.UnaryUnaryMultiCallable[_custody_pb2.ChangeKeyCall, _custody_pb2.ChangeKeyReply]  # type: ignore[assignment]
     ImportOffers: _aio.UnaryUnaryMultiCallable[_custody_pb2.ImportOffersCall, _custody_pb2.ImportOffersReply]  # type: ignore[assignment]
     Log: _aio.UnaryUnaryMultiCallable[_custody_pb2.LogCall, _custody_pb2.LogReply]  # type: ignore[assignment]
+    Entries: _aio.UnaryUnaryMultiCallable[_custody_pb2.EntriesCall, _custody_pb2.EntriesReply]  # type: ignore[assignment]
     Enact: _aio.UnaryUnaryMultiCallable[_custody_pb2.EnactCall, _custody_pb2.EnactReply]  # type: ignore[assignment]
     Document: _aio.UnaryUnaryMultiCallable[_custody_pb2.DocumentCall, _custody_pb2.DocumentReply]  # type: ignore[assignment]
     DraftFork: _aio.UnaryUnaryMultiCallable[_custody_pb2.DraftForkCall, _custody_pb2.DraftForkReply]  # type: ignore[assignment]
+    Shadow: _aio.UnaryUnaryMultiCallable[_custody_pb2.ShadowCall, _custody_pb2.ShadowReply]  # type: ignore[assignment]
 
 class CustodyServicer(metaclass=_abc_1.ABCMeta):
     @_abc_1.abstractmethod
@@ -153,6 +157,13 @@ class CustodyServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_custody_pb2.LogReply, _abc.Awaitable[_custody_pb2.LogReply]]: ...
 
     @_abc_1.abstractmethod
+    def Entries(
+        self,
+        request: _custody_pb2.EntriesCall,
+        context: _ServicerContext,
+    ) -> _typing.Union[_custody_pb2.EntriesReply, _abc.Awaitable[_custody_pb2.EntriesReply]]: ...
+
+    @_abc_1.abstractmethod
     def Enact(
         self,
         request: _custody_pb2.EnactCall,
@@ -172,5 +183,12 @@ class CustodyServicer(metaclass=_abc_1.ABCMeta):
         request: _custody_pb2.DraftForkCall,
         context: _ServicerContext,
     ) -> _typing.Union[_custody_pb2.DraftForkReply, _abc.Awaitable[_custody_pb2.DraftForkReply]]: ...
+
+    @_abc_1.abstractmethod
+    def Shadow(
+        self,
+        request: _custody_pb2.ShadowCall,
+        context: _ServicerContext,
+    ) -> _typing.Union[_custody_pb2.ShadowReply, _abc.Awaitable[_custody_pb2.ShadowReply]]: ...
 
 def add_CustodyServicer_to_server(servicer: CustodyServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

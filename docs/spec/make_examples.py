@@ -53,7 +53,7 @@ COSIGNERS = (*NODES, "witness-a")
 ADMINISTRATORS = ("admin-a", "admin-b", "admin-c")
 OPERATORS = ("olga", "peter", "quinn")
 OBSERVERS = ("ticker-a", "ticker-b")
-CUSTOMER, STRANGER = "0x" + "ab" * 20, "0x" + "ef" * 20
+CUSTOMER, STRANGER, SUPPLIER = "0x" + "ab" * 20, "0x" + "ef" * 20, "0x" + "5a" * 20
 Q = 0xFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFEBAAEDCE6AF48A03BBFD25E8CD0364141
 FEES = Fees(fee_per_gas=2_000_000_000, priority_per_gas=1_000_000_000, gas=21_000)
 FEE_CEILING = 100_000_000_000_000
@@ -137,7 +137,13 @@ def policy(daily: int) -> dict[str, Json]:
         "assets": {"eth": {"chain": CHAIN, "kind": "native", "decimals": 18}},
         "keys": {"hot": {"suite": "dkls23-secp256k1", "min_signers": 2, "participants": list(NODES)}},
         "wallets": {"hot": {"tier": "hot", "key": "hot", "chain": CHAIN, "paths": ["m/0/0", "m/0/1"]}},
-        "lists": {"customers": [{"address": CUSTOMER, "label": "the shop's account at an exchange"}]},
+        "lists": {
+            "customers": {
+                "addresses": [{"address": CUSTOMER, "label": "the shop's account at an exchange"}],
+                "quorum": 1,
+                "cool_down_ms": HOUR_MS,
+            }
+        },
         "prices": {"unit": "usd", "decimals": 8, "max_age_ms": HOUR_MS},
         "forbids": [],
         "rules": [
@@ -391,6 +397,16 @@ def govern(log: Log) -> None:
         "reason": "the OT extension's consistency check failed",
     }
     log.write("ban", "ban", ban, signatures=signed("ban", ban, "node-a"))
+    listing: Json = {
+        "origin": ORIGIN,
+        "policy": log.state.policy_hash.hex(),
+        "list": "customers",
+        "action": "add",
+        "address": SUPPLIER,
+        "label": "a supplier's account",
+        "nonce": seed("listing").hex(),
+    }
+    log.administer("address", "address", listing, "admin-c")
     changed: Json = {"origin": ORIGIN, "policy": policy(2 * 10**19), "previous": log.state.policy_hash.hex()}
     digest = log.administer("policy", "policy", changed, "admin-a", "admin-b")
     reason = "twice the daily limit was not agreed"

@@ -1,41 +1,43 @@
 """Calldata of contract calls: a method's signature, and its arguments by name, strictly.
 
-Only parameters of one 32-byte word are read: ``address``, ``bool``, ``uintN``, ``intN``, ``bytesN``. A word
-whose padding is not clean, and bytes too many or too few, are refused: what two readers could read
-differently is not signed. Source: Solidity's contract ABI specification, version 0.8.
+A method is written ``approve(address spender,uint256 amount)``: a type, one space and a name for each
+argument. Calldata with bytes too many or too few, or in any other encoding than the one of its values, is
+refused: what two readers could read differently is not signed. ``abi_values`` has the types and values.
 """
 
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TypeAlias
 
+from policy.decode.abi_values import (
+    AbiType,
+    OtherCall,
+    Value,
+    decode_values,
+    encode_values,
+    parse_type,
+)
 from policy.errors import MalformedError
 from policy.intent import ERC20_TRANSFER, keccak256
 
-SELECTOR_BYTES, WORD = 4, 32
+SELECTOR_BYTES = 4
+CALLDATA_BYTES_MAX = 8 * 1024
 PARAMETERS_MAX, SIGNATURE_MAX = 16, 300
-TYPES = frozenset(
-    {"address", "bool"}
-    | {f"{sign}{bits}" for sign in ("uint", "int") for bits in range(8, 257, 8)}
-    | {f"bytes{size}" for size in range(1, 33)}
-)
-Argument: TypeAlias = int | str | bool
+Argument = Value
 _METHOD = re.compile(r"([A-Za-z_$][A-Za-z0-9_$]{0,63})\(([^()]*)\)")
-_PARAMETER = re.compile(r"(address|bool|uint[0-9]+|int[0-9]+|bytes[0-9]+) ([A-Za-z_][A-Za-z0-9_]{0,63})")
+_PARAMETER = re.compile(r"([a-z]+[0-9]*[][0-9]*) ([A-Za-z_][A-Za-z0-9_]{0,63})")
 
-
-class OtherCall(Exception):
-    """The calldata is no call of the method; the message says why."""
+__all__ = ["Argument", "Method", "OtherCall", "decode_call", "encode_call", "parse_method"]
 
 
 @dataclass(frozen=True, slots=True)
 class Method:
-    """A method: its 4-byte selector, and type and name of each parameter in order."""
+    """A method: its 4-byte selector, type and name of each parameter in order, and those types, read."""
 
     signature: str
     selector: bytes
     parameters: tuple[tuple[str, str], ...]
+    types: tuple[AbiType, ...]
 
     def type_of(self, name: str) -> str | None:
         """The type of a parameter; None for one it has not."""
@@ -60,21 +62,19 @@ def parse_method(text: str) -> Method:
     selector = keccak256(plain.encode())[:SELECTOR_BYTES]
     if selector == ERC20_TRANSFER:
         raise MalformedError(f"{plain} is a payment: name the token under 'assets'")
-    return Method(text, selector, parameters)
+    return Method(text, selector, parameters, tuple(parse_type(kind) for kind, _ in parameters))
 
 
 def decode_call(method: Method, data: bytes) -> dict[str, Argument]:
-    """The arguments of a call, by name; addresses and ``bytesN`` as lower-case hex. Raises ``OtherCall``."""
+    """The arguments of a call, by name. Raises ``OtherCall`` for all that is not their only encoding."""
     _require(
         data[:SELECTOR_BYTES] == method.selector, f"calldata calls 0x{data[:4].hex()}, not {method.signature}"
     )
-    words = data[SELECTOR_BYTES:]
-    expected = WORD * len(method.parameters)
-    _require(len(words) == expected, f"calldata has {len(words)} bytes of arguments, not {expected}")
-    return {
-        name: _decode(kind, words[WORD * index : WORD * (index + 1)])
-        for index, (kind, name) in enumerate(method.parameters)
-    }
+    _require(len(data) <= CALLDATA_BYTES_MAX, f"{len(data)} bytes of calldata, at most {CALLDATA_BYTES_MAX}")
+    names = [name for _, name in method.parameters]
+    values, end = decode_values(method.types, names, data=data, base=SELECTOR_BYTES)
+    _require(end == len(data), f"{len(data) - end} bytes stand after the arguments")
+    return dict(zip(names, values, strict=True))
 
 
 def encode_call(method: Method, arguments: Mapping[str, Argument]) -> bytes:
@@ -82,7 +82,10 @@ def encode_call(method: Method, arguments: Mapping[str, Argument]) -> bytes:
     if set(arguments) != {name for _, name in method.parameters}:
         wanted = ", ".join(name for _, name in method.parameters)
         raise MalformedError(f"{method.signature} takes {wanted or 'no arguments'}")
-    words = b"".join(_encode(kind, name, arguments[name]) for kind, name in method.parameters)
+    try:
+        words = encode_values(method.types, [arguments[name] for _, name in method.parameters])
+    except MalformedError as error:
+        raise MalformedError(f"{method.signature}: {error}") from error
     return method.selector + words
 
 
@@ -90,50 +93,8 @@ def _parameter(text: str) -> tuple[str, str]:
     match = _PARAMETER.fullmatch(text)
     if match is None:
         raise MalformedError(f"{text[:80]!r} is no parameter such as 'uint256 amount'")
-    if match[1] not in TYPES:
-        raise MalformedError(f"{match[1]!r} is no type of one word")
+    parse_type(match[1])
     return match[1], match[2]
-
-
-def _decode(kind: str, word: bytes) -> Argument:
-    number = int.from_bytes(word, "big")
-    family, size = _family(kind)
-    if family == "address":
-        _require(not any(word[:12]), "the padding of an address is not zero")
-        return "0x" + word[12:].hex()
-    if family == "bool":
-        _require(number <= 1, f"a bool is 0 or 1, not {number}")
-        return bool(number)
-    if family == "bytes":
-        _require(not any(word[size:]), f"the padding of {kind} is not zero")
-        return word[:size].hex()
-    signed = int.from_bytes(word, "big", signed=True) if family == "int" else number
-    low, high = (-(2 ** (size - 1)), 2 ** (size - 1)) if family == "int" else (0, 2**size)
-    _require(low <= signed < high, f"{signed} is no {kind}")
-    return signed
-
-
-def _encode(kind: str, name: str, value: Argument) -> bytes:
-    family, _ = _family(kind)
-    try:
-        if family == "address" and isinstance(value, str):
-            word = bytes(12) + bytes.fromhex(value.removeprefix("0x"))
-        elif family == "bytes" and isinstance(value, str):
-            word = bytes.fromhex(value.removeprefix("0x")).ljust(WORD, b"\0")
-        elif isinstance(value, int) and not isinstance(value, str):
-            word = int(value).to_bytes(WORD, "big", signed=family == "int")
-        else:
-            raise MalformedError(f"{name}: {value!r} is no {kind}")
-        if len(word) != WORD or _decode(kind, word) != value:
-            raise MalformedError(f"{name}: {value!r} is no {kind}")
-    except (ValueError, OverflowError, OtherCall) as error:
-        raise MalformedError(f"{name}: {value!r} is no {kind}") from error
-    return word
-
-
-def _family(kind: str) -> tuple[str, int]:
-    family = kind.rstrip("0123456789")
-    return family, int(kind[len(family) :] or 0)
 
 
 def _require(condition: bool, reason: str) -> None:

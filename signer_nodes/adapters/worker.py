@@ -25,6 +25,7 @@ from signer_nodes.worker_wire import Job, Outcome
 
 RANDOMNESS_BYTES: Final = 32
 START_TIMEOUT_S: Final = 60.0
+FORK_TIMEOUT_S: Final = 30.0
 COMPUTING_ENVIRONMENT: Final = {
     "OPENBLAS_NUM_THREADS": "1",
     "MALLOC_MMAP_THRESHOLD_": str(32 << 20),
@@ -151,9 +152,16 @@ class WorkerSession:
 class WorkerTemplate:
     """The running template. Made by ``start_template``; ``close`` ends it and its workers."""
 
-    def __init__(self, process: "subprocess.Popen[bytes]", control: socket.socket) -> None:
+    def __init__(
+        self,
+        process: "subprocess.Popen[bytes]",
+        control: socket.socket,
+        *,
+        timeout_s: float = FORK_TIMEOUT_S,
+    ) -> None:
         self._process = process
         self._control = control
+        self._timeout_s = timeout_s
         self._lock = threading.Lock()
 
     async def start(self, job: Job, *, randomness: bytes, timeout_s: float) -> WorkerSession:
@@ -182,11 +190,21 @@ class WorkerTemplate:
         self._process.kill()
         self._process.wait()
 
+    def _asked(self, pipe: socket.socket) -> tuple[bytes, list[int]]:
+        """The template's answer. When it is late all is over: it could be taken for the next one's."""
+        try:
+            self._control.settimeout(self._timeout_s)
+            socket.send_fds(self._control, [b"f"], [pipe.fileno()])
+            answer, handles, _flags, _address = socket.recv_fds(self._control, 1, 1)
+        except TimeoutError:
+            self._control.close()
+            raise
+        return answer, handles
+
     def _fork(self, pipe: socket.socket) -> int:
         try:
             with self._lock:
-                socket.send_fds(self._control, [b"f"], [pipe.fileno()])
-                answer, handles, _flags, _address = socket.recv_fds(self._control, 1, 1)
+                answer, handles = self._asked(pipe)
         except OSError as error:
             raise OperationalError("the worker template is gone: restart the node") from error
         if answer == frames.BUSY:

@@ -24,12 +24,12 @@ BROKEN = [
     ("cli-holds-no-share", "cli/main.py", "from signer_nodes.mpc import dkg"),
     ("cli-holds-no-share", "cli/demo/run.py", "import signer_nodes.hsm.token"),
     ("node-runs-no-tools", "signer_nodes/gate.py", "from policy import prove"),
-    ("node-runs-no-tools", "signer_nodes/gate.py", "import policy.diff"),
+    ("node-runs-no-tools", "signer_nodes/gate.py", "import policy.prove.differences"),
     ("node-runs-no-tools", "signer_nodes/mpc/dkg.py", "from policy.backtest import run"),
 ]
 TARGETS = {
-    "policy/prove.py": "",
-    "policy/diff.py": "",
+    "policy/prove/__init__.py": "",
+    "policy/prove/differences.py": "",
     "policy/backtest.py": "",
     "signer_nodes/gate.py": "",
     "signer_nodes/mpc/dkg.py": "",

@@ -280,3 +280,4 @@ def test_the_largest_quorum_note_of_a_range_is_found(store: Store) -> None:
     assert store.quorum_between(1, 4) == (3, b"three")
     assert store.quorum_between(1, 2) == (2, b"two")
     assert store.quorum_between(3, 4) is None
+    assert [store.first_quorum(above) for above in (0, 2, 3)] == [(2, b"two"), (3, b"three"), None]

@@ -1,6 +1,6 @@
 """The pages for people say what works: their blocks are run as they stand, one page after the other.
 
-Other are the ports, and the delay of changes, which is a day in earnest.
+Other are the ports, the delay of changes, which is a day in earnest, and the cool-down of an address.
 """
 
 import json
@@ -24,7 +24,7 @@ pytestmark = pytest.mark.timeout(500)  # the fixture runs the whole pages; a bus
 REPOSITORY = Path(__file__).resolve().parents[2]
 NAMES = ("setup", "administration", "runbook-lost-cosigner", "keys", "runbook-lost-node")
 PAGES = [REPOSITORY / "docs" / f"{name}.md" for name in NAMES]
-DELAY_MS = 6000
+DELAY_MS, COOL_DOWN_MS = 6000, 3000
 BLOCK = re.compile(r"^```sh\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 PORT = re.compile(r"(?<=127\.0\.0\.1:)\d+|(?<=--port )\d+")
 PAGES_S = 440
@@ -72,6 +72,7 @@ def page_script(page: str) -> tuple[str, dict[str, int]]:
     script = script.replace("port=$BASE", f"free=({listed}); at_port=-1")
     script = script.replace("port=$((port + 1))", "at_port=$((at_port + 1)); port=${free[$at_port]}")
     script = script.replace("--quorum 2\n", f"--quorum 2 --policy-delay-ms {DELAY_MS}\n")
+    script = script.replace('"cool_down_ms": 3600000', f'"cool_down_ms": {COOL_DOWN_MS}')
     show = 'printf "%s\\n" "${pin[@]}" >pins'  # for the test that nobody else can see them
     return f"set -euo pipefail\n{script}\n{show}", ports
 
@@ -134,6 +135,26 @@ def test_the_policy_of_the_quorum_is_in_force_and_the_vetoed_one_is_not(played: 
     assert played.status["pending"] == []
     assert client["policy"] == in_force["body"]["policy"]
     assert vetoed["body"]["previous"] == followed["body"]["previous"] and len(vetoed["signatures"]) == 2
+
+
+def test_an_address_of_two_administrators_was_paid_once_it_was_on_the_list(played: Played) -> None:
+    (customers,) = played.status["lists"]
+
+    assert "0x71c7656ec7ab88b098defb751b7401b5f6d8976f (a new customer) to customers" in played.output
+    assert [one["label"] for one in customers["added"]] == ["a new customer"]
+    assert states(played, "new-customer") == {"new-customer": "settled"}
+
+
+def test_people_keep_their_names_and_nobody_leaves_who_is_needed(played: Played) -> None:
+    roster = json.loads((played.folder / "treasury" / "roster.json").read_bytes())
+    alice = json.loads((played.folder / "people" / "alice" / "card.json").read_bytes())
+    shop = json.loads((played.folder / "people" / "shop" / "card.json").read_bytes())
+    keys = {one["name"]: one["key"] for one in (*roster["operators"], *roster["initiators"])}
+
+    assert (keys["alice"], keys["shop"]) == (alice["key"], shop["key"])
+    assert "does not verify under the initiator's key" in played.output
+    assert "needs 2 of group treasury, which has 1 members" in played.output
+    assert states(played, "old-key") == {}
 
 
 def test_the_key_is_in_its_next_epoch_and_another_is_taken_in(played: Played) -> None:

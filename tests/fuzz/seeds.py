@@ -3,6 +3,8 @@
 import json
 from functools import cache
 
+from eth_abi import abi as eth_abi
+
 from policy.encoding import Json, canonical
 from policy.log.tiles import encode_bundle
 from policy.roster import COORDINATOR
@@ -41,11 +43,21 @@ from tests.simulation.world import (
 )
 from tests.unit import test_decode_bitcoin, test_decode_solana
 
+METHODS = ("approve(address spender,uint256 amount)", "f(bytes[][2] a,string b,int8[] c)", "pause()")
 WORLD = World()
 CONTEXT = SealContext("dkls23-secp256k1", KEY, WORLD.group_key, "node-1", 2, 3, 0)
 DEALT = dealer.deal(min_signers=2, n=3)
 SEALED = frames.FileSealed(b"f" * 32, b"blob")
 HOLDING = frames.Holding(CONTEXT, SEALED)
+
+
+def calldata() -> list[bytes]:
+    """A call of each method: its number, then its arguments."""
+    return [
+        b"\0" + eth_abi.encode(["address", "uint256"], ["0x" + "22" * 20, 5]),
+        b"\1" + eth_abi.encode(["bytes[][2]", "string", "int8[]"], [[[b"ab"], []], "text", [-1, 2]]),
+        b"\2",
+    ]
 
 
 @cache

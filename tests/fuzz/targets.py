@@ -17,7 +17,9 @@ from policy.addresses import is_address, is_address_somewhere, is_slot_account
 from policy.approval import parse_approval, parse_assertion, verify_assertion
 from policy.audit import parse_trust
 from policy.decode import bitcoin, evm, solana
+from policy.decode.abi import OtherCall, decode_call, parse_method
 from policy.decode.decoded import Cancel, Decoder, Source, Transfer, Undecodable
+from policy.decode.eip712 import parse_typed_data
 from policy.document import parse_policy
 from policy.ecdsa import Partial
 from policy.encoding import Json, canonical, parse_canonical
@@ -64,6 +66,7 @@ from tests.protocols.attack_model import Protocol
 from tests.protocols.mutator import transcript
 from tests.simulation.world import ORIGIN, authenticator, public_key
 from tests.unit import test_decode_bitcoin, test_decode_evm, test_decode_solana
+from tests.unit.test_decode_eip712 import MAIL
 
 DIRECTION = Direction(b"s" * 32, sender=2, receiver=1, batch=4)
 Seeds = Callable[[], list[bytes]]
@@ -121,6 +124,11 @@ def _transaction(decoder: Decoder, source: Source) -> Callable[[bytes], None]:
             assert isinstance(found, Transfer | Cancel | Undecodable)
 
     return run
+
+
+def _calldata(data: bytes) -> None:
+    method = parse_method(seeds.METHODS[data[0] % len(seeds.METHODS)] if data else seeds.METHODS[0])
+    decode_call(method, method.selector + data[1:])
 
 
 def _note(data: bytes) -> None:
@@ -220,6 +228,8 @@ BYTES = [
     Target("evm", _transaction(evm, test_decode_evm.SOURCE), seeds.transactions, errors=()),
     Target("solana", _transaction(solana, test_decode_solana.SOURCE), seeds.solana_messages, errors=()),
     Target("bitcoin", _transaction(bitcoin, test_decode_bitcoin.TWO), seeds.psbts, errors=()),
+    Target("method", _text(parse_method), lambda: [method.encode() for method in seeds.METHODS]),
+    Target("calldata", _calldata, seeds.calldata, errors=(OtherCall,)),
     Target("boot", parse_boot, lambda: [seeds.boot().to_bytes()]),
     Target("boot-signed", _boot, lambda: [seeds.boot().to_bytes()], (MalformedError, InvalidSignatureError)),
     Target("card", parse_card, lambda: [seeds.card()], errors=(MalformedError, InvalidSignatureError)),
@@ -272,6 +282,7 @@ DOCUMENTS = [
     *document("request", parse_request, lambda: seeds.bodies("request")),
     *document("reserve", parse_reserve, lambda: seeds.bodies("reserve")),
     *document("approval", parse_approval, lambda: seeds.bodies("approval")),
+    *document("typed-data", lambda body: parse_typed_data(canonical(body)), lambda: [canonical(MAIL)]),
     *document("policy", parse_policy, lambda: [canonical(seeds.WORLD.policy())]),
     *document("roster", parse_roster, lambda: [canonical(seeds.WORLD.roster())]),
     *document("trust", parse_trust, lambda: [seeds.trust()]),

@@ -1,12 +1,15 @@
-"""A coordinator that does whatever it likes, with one corrupt cosigner at its side, from one seed.
+"""A coordinator that does whatever it likes, with corrupt cosigners at its side, from one seed.
 
-It writes any branches, shows any of them to anybody, withholds, repeats, restarts, collects burns and
-abandon statements, and lets the corrupt cosigner sign everything. What honest nodes gave is added up by
-``signed``: a transaction counts as signed when every honest signer of its job gave a partial signature.
+It writes any branches, shows any of them to anybody, withholds, repeats, restarts, loses answers, rotates
+signers and cosigners, changes policy and roster, lets clocks go wrong, collects burns and abandon statements,
+and lets the corrupt cosigners sign everything. What honest nodes gave is added up by ``signed``: a
+transaction counts as signed when every honest signer of its job gave a partial signature.
 """
 
+import itertools
 import random
 from collections import Counter
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -35,44 +38,68 @@ from tests.simulation.world import (
     START_MS,
     Book,
     World,
+    cosigner_of,
     state_as,
 )
 
-PAIRS = (("node-1", "node-2"), ("node-1", "node-3"), ("node-2", "node-3"))
 ALLOWED: Json = {"outcome": "allow", "rule": "small"}
 BOOKS_MAX = 4
+SENT_KEPT = 8
+CLOCK_ERROR_MS = 1000
+WRONG_CLOCKS_MS = (0, 3_600_000, -3_600_000, 2 * DAY_MS, -2 * DAY_MS)
 
 
 @dataclass(frozen=True)
 class Signed:
-    """A transaction that can be on chain, and the log's time when its last honest partial was given."""
+    """A transaction that can be on chain, and when its last honest partial was given."""
 
     job: Job
     log_ms: int
+    at_ms: int
 
 
 class Adversary:
-    """One run. ``met`` counts what it got to, so that a test can tell that it was no walk in a park."""
+    """One run. ``met`` counts what it got to, so that a test can tell that it was no walk in a park.
 
-    def __init__(self, source: random.Random, *, corrupt: tuple[str, ...]) -> None:
-        self.source, self.corrupt = source, corrupt
-        self.world, self.clock = World(), Clock(START_MS)
-        coordinator, everyone = started(self.world, self.clock)
+    ``clocks_wrong``: honest clocks jump by hours and days; otherwise they are right within a second.
+    ``known_ms`` is when an honest cosigner first had each policy, and ``early_ms`` the most by which one had
+    it in effect before its delay was over since then.
+    """
+
+    def __init__(
+        self,
+        source: random.Random,
+        *,
+        corrupt: tuple[str, ...],
+        world: World | None = None,
+        kind: type[SimNode] = SimNode,
+        clocks_wrong: bool = False,
+    ) -> None:
+        self.source, self.corrupt, self.kind, self.clocks_wrong = source, corrupt, kind, clocks_wrong
+        self.world, self.clock = world or World(), Clock(START_MS)
+        coordinator, everyone = started(self.world, self.clock, kind=kind)
         self.nodes: dict[str, SimNode] = {n: node for n, node in everyone.items() if n not in corrupt}
+        self.errors_ms = dict.fromkeys(self.nodes, 0)
+        self.set_clocks()
+        self.pairs = tuple(itertools.combinations(self.world.nodes, 2))
+        self.known_ms = {coordinator.book.state.policy_hash: -DAY_MS}
+        self.early_ms = self.drawn_up = 0
+        self.sent: list[tuple[str, int, list[bytes], bytes]] = []
         self.books = [coordinator.book]
         self.lines: dict[bytes, dict[str, NoteSignature]] = {}
         self.statements: list[Statement] = []
         self.burns: dict[bytes, dict[str, bytes]] = {}
         self.presignatures: dict[tuple[str, ...], list[bytes]] = {}
         self.named: list[bytes] = []
-        self.batch, self.temper = 0, source.random()
+        self.current = coordinator.book
+        self.batch, self.temper, self.lag = 0, source.random(), source.choice([0.1, 0.6])
         self.met: Counter[str] = Counter()
         self.deal()
 
     def run(self, steps: int) -> None:
         """Do ``steps`` things; its temper says how much of that is confusion."""
         wild = self.temper
-        moves = (
+        usual: tuple[tuple[Callable[[], object], float], ...] = (
             (self.pass_time, 4),
             (self.write_request, 4),
             (self.write_reservation, 5),
@@ -84,13 +111,22 @@ class Adversary:
             (self.pay, 8),
             (self.fork, wild),
             (self.split, wild),
+            (self.two_branches, wild),
+            (self.from_the_past, wild),
             (self.mend, 2 * wild),
             (self.ask_abandon, 2),
             (self.ask_leave, 2),
             (self.restart, wild),
+            (self.repeat, wild),
+            (self.move_a_clock, 2 * wild),
+            (self.write_change, wild / 2),
             (self.deal, 1),
         )
+        moves = [(move, weight * self.source.choice([0.3, 1, 3])) for move, weight in usual]
+        self.source.choice([self.two_branches, self.from_the_past, self.pay])()
         for _ in range(steps):
+            if self.source.random() < 0.3:
+                self.current = self.source.choice(self.books)
             (move,) = self.source.choices([m for m, _ in moves], [weight for _, weight in moves])
             move()
 
@@ -101,17 +137,20 @@ class Adversary:
         for job_id, job in jobs.items():
             honest = [self.nodes[name] for name in job.signers if name in self.nodes]
             if all(job_id in node.given for node in honest):
-                found.append(Signed(job, max(node.given[job_id].log_ms for node in honest)))
+                given = [node.given[job_id] for node in honest]
+                found.append(Signed(job, max(g.log_ms for g in given), max(g.at_ms for g in given)))
         return found
 
     # What it writes.
 
     def pass_time(self) -> None:
-        self.clock.now_ms += self.source.choice([0, 1, 1000, 60_000, DAY_MS // 3, DAY_MS // 2 + 1])
-        book = self.book()
+        self.clock.now_ms += self.source.choice([0, 1, 1000, 60_000, DAY_MS // 3, DAY_MS // 2 + 1, DAY_MS])
+        self.set_clocks()
         latest = self.clock.now_ms + SKEW_MS
-        book.now_ms = self.source.choice([book.now_ms, *[self.clock.now_ms] * 3, latest, latest + 1])
-        book.now_ms = max(book.now_ms, book.state.time_ms)
+        for book in self.books:
+            if self.source.random() > self.lag:
+                book.now_ms = self.source.choice([*[self.clock.now_ms] * 3, latest, latest + 1])
+            book.now_ms = max(book.now_ms, book.state.time_ms)
 
     def write_request(self) -> None:
         book = self.book()
@@ -127,7 +166,7 @@ class Adversary:
         book.log_request(request, claim=ALLOWED if self.source.random() < 0.1 else None)
 
     def write_reservation(self) -> None:
-        book, pair = self.book(), self.source.choice(PAIRS)
+        book, pair = self.book(), self.pair()
         requests = sorted(book.state.requests)
         if not requests:
             return
@@ -167,50 +206,110 @@ class Adversary:
                 book.write("burn", body, signatures=proof)
                 self.met["burned"] += book.last.accepted
 
+    def write_change(self) -> None:
+        """Another policy with the same limits, or a roster with another witness; signed by all who must."""
+        book = self.book()
+        self.drawn_up += 1
+        if self.source.random() < 0.5 or not self.world.witnesses:
+            book.change("policy", self.world.policy(name=f"policy-{self.drawn_up}"))
+        else:
+            old = sorted(book.state.roster.cosigners)
+            new = f"witness-{self.source.randint(2, 4)}"
+            names = [*self.world.nodes, *self.world.witnesses[1:], new]
+            members = [cosigner_of(name, "node" if name in self.world.nodes else "witness") for name in names]
+            book.change("roster", self.world.roster(cosigners=members), by={"ada", "adam", *old, *names})
+            if new not in self.nodes:
+                self.nodes[new] = self.kind(new, book.entries[0], Clock(self.clock.now_ms))
+                self.errors_ms[new] = 0
+        self.met["change logged"] += book.last.accepted
+
     def fork(self) -> None:
         if len(self.books) >= BOOKS_MAX:
             self.books.pop(self.source.randrange(len(self.books)))
-        old = self.book()
-        branch = Book(self.world, start=False)
-        for entry in old.entries[: self.source.randint(max(2, len(old.entries) - 6), len(old.entries))]:
-            branch.append(entry)
+            self.current = self.source.choice(self.books)
+        old = self.current
+        branch = old.fork(self.source.randint(max(2, len(old.entries) - 6), len(old.entries)))
         branch.now_ms = self.source.choice([branch.state.time_ms, old.now_ms])
         self.books.append(branch)
+        self.current = self.source.choice(self.books)
+
+    def two_branches(self) -> None:
+        """What the bound is about: each of two branches shown to as few honest cosigners as it takes."""
+        first, second = self.current, self.current.fork()
+        honest = self.followers()
+        few = max(self.world.w - len(self.corrupt), 1)
+        self.books = [first, second, *self.books[1 : BOOKS_MAX - 1]]
+        self.current = first
+        self.pay(honest[:few])
+        again = honest[few - 1 : 0 : -1]  # who asks for no proof leaves, and is shown the other, too
+        for name in again:
+            attempt(partial(self.nodes[name].leave, self.statements))
+        self.current = second
+        second.idle()  # who left one branch cosigns only what is longer
+        self.pay((honest[few:] + again)[:few])
+
+    def from_the_past(self) -> None:
+        """Let the clock go on and the log not: what is dated a day ago, and right after it what is not."""
+        book = self.current
+        self.clock.now_ms += DAY_MS
+        self.set_clocks()
+        if self.source.random() < 0.5:
+            self.write_change()
+        self.pay(self.followers())
+        for one in self.signed():
+            if one.job.job_id in book.state.jobs:
+                book.sign(one.job.job_id)
+        book.now_ms = max(self.clock.now_ms, book.state.time_ms)
+        self.pay(self.followers())
 
     # What it asks of cosigners.
 
-    def publish(self) -> None:
+    def publish(self, shown: Sequence[str] = ()) -> None:
+        """Show the branch it works on to ``shown``, or to a few or all."""
         book = self.book()
         note = note_of(book)
-        names = list(self.nodes)
-        few = self.source.random() < self.temper / 2
+        names = list(shown or self.nodes)
+        few = self.source.random() < self.temper / 2 and not shown
         for name in self.source.sample(names, self.source.randint(1, len(names)) if few else len(names)):
-            node = self.nodes[name]
-            if attempt(partial(self._append, node, book, note)):
+            if attempt(partial(self._append, self.nodes[name], book, note, told=bool(shown))):
                 self.met["cosigned"] += 1
         for name in self.corrupt:
             self.lines.setdefault(note, {})[name] = cosign(name, note)
 
-    def finish(self) -> None:
-        enough = self.source.choice([1, *[self.world.w] * 5])  # now and then it tries without a quorum
+    def finish(self, shown: Sequence[str] = ()) -> None:
+        """Ask ``shown``, or some, for partial signatures under a note; now and then without a quorum."""
+        enough = self.source.choice([1, *[self.world.w] * 3])
         notes = [note for note, lines in self.lines.items() if len(lines) >= enough]
         if notes:
-            note = self.source.choice(notes[-2:] * 3 + notes)
-            full = cosigned(note, *self.lines[note].values())
-            for node in self.nodes.values():
-                if self.source.random() < 0.8:
-                    attempt(partial(node.finish_all, full))
+            note = note_of(self.current) if shown else self.source.choice(notes[-2:] * 3 + notes)
+            full = cosigned(note, *self.lines.get(note, {}).values())
+            share = 1 if shown else self.source.choice([0.3, 0.8, 1])
+            for name in shown or self.nodes:
+                if self.source.random() < share:
+                    attempt(partial(self.nodes[name].finish_all, full))
 
-    def pay(self) -> None:
-        """The greedy thing: ask, reserve, publish and finish in a row."""
-        for move in (self.write_request, self.write_reservation, self.write_reservation, self.publish):
-            move()
-        self.finish()
+    def pay(self, shown: Sequence[str] = ()) -> None:
+        """The greedy thing: ask, reserve, publish and finish in a row, with nothing wrong in it."""
+        book, pair = self.book(), self.pair(shown)
+        amount = 590 if shown else self.source.choice([590, 390])
+        request = book.request(amount, fee_ceiling=10, idempotency_key=f"{self.source.random()}")
+        if book.last.accepted:
+            nonce = self.source.choice([len(book.state.anchors), 100 + self.batch])
+            presignature = self.presignature(pair).hex()
+            self.batch += 1
+            book.reserve(request, nonce=nonce, signers=list(pair), presignatures=[presignature])
+            self.met["reserved"] += book.last.accepted
+        self.publish(shown)
+        self.finish([name for name in pair if name in self.nodes] if shown else ())
 
     def split(self) -> None:
         """Show one node another branch than everybody else."""
         self.fork()
-        lone, book = self.node(), self.books[-1]
+        lone, self.current = self.node(), self.books[-1]
+        book = self.current
+        if self.source.random() < 0.5:
+            self.pay()
+            return
         book.append(self.source.randbytes(8))
         note = note_of(book)
         attempt(partial(self._append, lone, book, note))
@@ -246,13 +345,29 @@ class Adversary:
         if attempt(lambda: node.leave(self.statements)):
             self.met["left"] += 1
 
+    def repeat(self) -> None:
+        """Say once more what was said before, to whomever it was."""
+        if self.sent:
+            name, start, entries, note = self.source.choice(self.sent)
+            self.met["repeated"] += attempt(partial(self.nodes[name].append, start, entries, note))
+
+    def move_a_clock(self) -> None:
+        """A clock goes wrong, or right again."""
+        wrong = WRONG_CLOCKS_MS if self.clocks_wrong else (0, CLOCK_ERROR_MS, -CLOCK_ERROR_MS)
+        self.errors_ms[self.node().name] = self.source.choice(wrong)
+        self.set_clocks()
+
+    def set_clocks(self) -> None:
+        for name, node in self.nodes.items():
+            node.clock = Clock(self.clock.now_ms + self.errors_ms[name])
+
     def restart(self) -> None:
         self.node().restart()
         self.met["restarted"] += 1
 
     def deal(self) -> None:
         self.batch += 1
-        for pair in PAIRS:
+        for pair in self.pairs:
             self.presignatures.setdefault(pair, []).extend(deal(self.nodes, pair, self.batch, count=4))
 
     # Small parts.
@@ -268,7 +383,26 @@ class Adversary:
         return self.named[-1]
 
     def book(self) -> Book:
-        return self.source.choice(self.books)
+        """The branch it works on."""
+        return self.current
+
+    def pair(self, shown: Sequence[str] = ()) -> tuple[str, ...]:
+        """Two nodes of ``shown`` or corrupt ones; mostly two that follow the branch it works on."""
+        willing = [n for n in (*shown[:1], *self.corrupt, *shown[1:]) if n in self.world.nodes]
+        if shown and len(willing) > 1:
+            return tuple(sorted(willing[:2]))
+        following = [pair for pair in self.pairs if all(map(self.follows, pair))]
+        return self.source.choice(following * 4 + list(self.pairs))
+
+    def followers(self) -> list[str]:
+        """The honest cosigners that follow the branch it works on, in any order."""
+        names = [name for name in self.nodes if self.follows(name)]
+        return self.source.sample(names, len(names))
+
+    def follows(self, name: str) -> bool:
+        """Whether a cosigner can be shown the rest of the branch it works on."""
+        node, entries = self.nodes.get(name), self.current.entries
+        return node is None or node.entries == entries[: node.size]
 
     def node(self) -> SimNode:
         return self.nodes[self.source.choice(sorted(self.nodes))]
@@ -276,12 +410,24 @@ class Adversary:
     def _abandon(self, node: SimNode, branch: Branch) -> None:
         self.statements.append(node.abandon(branch))
 
-    def _append(self, node: SimNode, book: Book, note: bytes) -> None:
-        self.lines.setdefault(note, {})[node.name] = node.append(node.size, book.entries[node.size :], note)
+    def _append(self, node: SimNode, book: Book, note: bytes, *, told: bool = False) -> None:
+        """Show it; the answer is ``told`` or, in a confused run, now and then lost."""
+        if self.source.random() < 0.2:  # with what others have cosigned
+            note = cosigned(note, *self.lines.get(note, {}).values())
+        start, entries = node.size, book.entries[node.size :]
+        self.sent = [*self.sent[-SENT_KEPT:], (node.name, start, entries, note)]
+        line = node.append(start, entries, note)
+        self._look(node)
+        if not told and self.source.random() < self.temper / 4:
+            self.met["answer lost"] += 1
+        else:
+            self.lines.setdefault(note_of(book), {})[node.name] = line
 
-
-def most_in_a_window(amounts: list[tuple[int, int]], window_ms: int) -> int:
-    """The largest sum of amounts whose times fall into one half-open window."""
-    return max(
-        (sum(a for a, at in amounts if start <= at < start + window_ms) for _, start in amounts), default=0
-    )
+    def _look(self, node: SimNode) -> None:
+        """Note since when honest cosigners have had each policy, and whether one took effect too early."""
+        state = node.cosigner.state
+        for digest in (*(change.document_hash for change in state.pending), state.policy_hash):
+            self.known_ms.setdefault(digest, node.clock.now_ms)
+        due_ms = self.known_ms[state.policy_hash] + DAY_MS
+        self.early_ms = max(self.early_ms, due_ms - node.clock.now_ms)
+        self.met["changed"] += state.policy.name != "first" or "witness-1" not in state.roster.cosigners

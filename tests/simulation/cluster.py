@@ -63,10 +63,11 @@ class Clock:
 
 @dataclass(frozen=True)
 class Given:
-    """A partial signature that a node gave: for which job, and the log's time at which it gave it."""
+    """A partial signature that a node gave: for which job, and when by the log's time and its own clock."""
 
     job: Job
     log_ms: int
+    at_ms: int
 
 
 def note_of(book: Book, *, by: str = COORDINATOR) -> bytes:
@@ -110,15 +111,18 @@ class SimNode:
     def append(self, start: int, entries: Sequence[bytes], note: bytes) -> NoteSignature:
         """Round 1: fold, keep, bind what the gate admits, cosign. Raises ``Refusal``."""
         self._check_open()
-        extension = extend(
-            self.cosigner, start, entries=entries, note=note, now_ms=self.clock.now_ms, skew_ms=SKEW_MS
-        )
+        extension = self._extended(start, entries, note)
         self._bind(extension)
         self.cosigner = extension.cosigner
         self.entries += entries
         line = cosign(self.name, note, self.clock.now_ms // 1000)
         self.head = cosigned(note, line)
         return line
+
+    def _extended(self, start: int, entries: Sequence[bytes], note: bytes) -> Extension:
+        return extend(
+            self.cosigner, start, entries=entries, note=note, now_ms=self.clock.now_ms, skew_ms=SKEW_MS
+        )
 
     def learn(self, note: bytes) -> Checkpoint:
         """Take in a note with w cosignatures. Raises ``Refusal`` or ``Contradiction``."""
@@ -149,7 +153,7 @@ class SimNode:
         if not self.pool.bound_to(job.presignatures[0], job_id, index=0):
             raise Refusal("declined", "the presignature is gone")
         self.pool.take(job.presignatures[0], job_id, index=0)
-        self.given[job_id] = Given(job, self.cosigner.state.time_ms)
+        self.given[job_id] = Given(job, self.cosigner.state.time_ms, self.clock.now_ms)
         return self.given[job_id]
 
     def burn(self, job_id: bytes) -> bytes:
@@ -184,7 +188,12 @@ class SimNode:
         old = self.cosigner
         fresh, _ = fold_entries(new_cosigner(old.identity), self.entries)
         self.cosigner = replace(
-            fresh, quorum_head=old.quorum_head, floor=old.floor, refused=old.refused, left=old.left
+            fresh,
+            quorum_head=old.quorum_head,
+            floor=old.floor,
+            refused=old.refused,
+            left=old.left,
+            delays=fresh.delays.resumed(old.delays.held, quorum_size=last_quorum(old)[0]),
         )
 
     def _go_back(self, size: int) -> None:
@@ -282,11 +291,13 @@ class Coordinator:
         return self.book.reserve(request, nonce=nonce, presignatures=[presignature.hex()], **changed)
 
 
-def started(world: World, clock: Clock) -> tuple[Coordinator, dict[str, SimNode]]:
+def started(
+    world: World, clock: Clock, *, kind: type[SimNode] = SimNode
+) -> tuple[Coordinator, dict[str, SimNode]]:
     """A coordinator and all cosigners, who have cosigned genesis and key."""
     book = Book(world)
     book.now_ms = clock.now_ms
-    nodes = {name: SimNode(name, book.entries[0], clock) for name in world.cosigners}
+    nodes = {name: kind(name, book.entries[0], clock) for name in world.cosigners}
     coordinator = Coordinator(book, nodes)
     note = coordinator.send()
     for node in nodes.values():

@@ -82,7 +82,7 @@ class House:
     def founded(cls, world: World, folder: Path, machines: Machines, *, committee: Iterable[str]) -> "House":
         """With a log that names the committee of a key that is yet to be made."""
         book = Book(world, start=False)
-        book.genesis(policy=world.policy(keys=wanted(committee)))
+        book.genesis(roster=world.roster(policy_delay_ms=0), policy=world.policy(keys=wanted(committee)))
         assert book.last.accepted, book.last
         return cls(world, folder, machines, book)
 

@@ -139,6 +139,7 @@ def test_a_node_looks_again_at_its_latest_head_before_the_partial(event: str) ->
     first, second, *_ = deal(nodes, PAIR, 1)
     if event == "policy":
         book.change("policy", WORLD.policy(name="second"))
+        coordinator.send()
         book.advance(86_400_000 - 1)
         clock.now_ms = book.now_ms
     job = coordinator.pay(100, nonce=0, presignature=first)

@@ -19,6 +19,7 @@ from policy.approval import Approval, Slot, approval_digest
 from policy.encoding import Json, document_hash, statement, tagged_hash
 from policy.entries import job_id, make_entry
 from policy.intent import Intent, Request, request_id, request_message, transfer_calldata
+from policy.listing import listing_id
 from policy.log.merkle import Frontier, leaf_hash
 from policy.roster import COORDINATOR
 from policy.state import CANCEL, PAYMENT, Job, Outcome, State
@@ -60,10 +61,8 @@ def signatures(tag: str, body: Any, names: Iterable[str]) -> list[Json]:
 
 def authenticator(operator: str) -> SoftwareAuthenticator:
     """The passkey of an operator."""
-    randomness = hashlib.sha512(seed(operator)).digest()[:48]
-    return SoftwareAuthenticator.create(
-        "console.example.com", "https://console.example.com", randomness=randomness
-    )
+    randomness, site = hashlib.sha512(seed(operator)).digest()[:48], "console.example.com"
+    return SoftwareAuthenticator.create(site, f"https://{site}", randomness=randomness)
 
 
 def unsigned(to: str, value: int, *, nonce: int, fee: int, data: bytes = b"", chain_id: int = 1) -> bytes:
@@ -214,6 +213,7 @@ class Book:
         self.entries: list[bytes] = []
         self.frontier = Frontier()
         self.outcomes: list[Outcome] = []
+        self.past = [(self.state, self.frontier)]
         self.now_ms = START_MS
         if start:
             self.genesis()
@@ -224,11 +224,13 @@ class Book:
         """What the last entry came to."""
         return self.outcomes[-1]
 
-    def fork(self) -> "Book":
-        """Another branch that begins like this one."""
+    def fork(self, size: int | None = None) -> "Book":
+        """Another branch that begins like this one, or like its first ``size`` entries."""
+        size = len(self.entries) if size is None else size
         other = Book(self.world, start=False)
-        other.state, other.frontier, other.now_ms = self.state, self.frontier, self.now_ms
-        other.entries, other.outcomes = list(self.entries), list(self.outcomes)
+        other.now_ms, other.past = self.now_ms, self.past[: size + 1]
+        other.state, other.frontier = self.past[size]
+        other.entries, other.outcomes = self.entries[:size], self.outcomes[:size]
         return other
 
     def append(self, entry: bytes) -> Outcome:
@@ -237,6 +239,7 @@ class Book:
         self.entries.append(entry)
         self.frontier = self.frontier.append(leaf_hash(entry))
         self.outcomes.append(outcome)
+        self.past.append((self.state, self.frontier))
         return outcome
 
     def write(self, kind: str, body: Any, **proof: Any) -> Outcome:
@@ -459,6 +462,22 @@ class Book:
         body: Json = {"origin": ORIGIN, kind: document, "previous": previous.hex()}
         self.write(kind, body, signatures=signatures(kind, body, by))
         return document_hash(kind, document)
+
+    def list_address(self, action: str, address: str, *, by: Iterable[str] = ("ada",), **more: Any) -> bytes:
+        """Log an address put on the list of customers, or taken off it; the hash that a veto names."""
+        label = {"label": "Acme"} if action == "add" else {}
+        body: dict[str, Json] = {
+            "origin": ORIGIN,
+            "policy": self.state.policy_hash.hex(),
+            "list": "customers",
+            "action": action,
+            "address": address,
+            "nonce": seed(f"listing {len(self.entries)}").hex(),
+            **label,
+            **more,
+        }
+        self.write("address", body, signatures=signatures("address", body, by))
+        return listing_id(body)
 
     def order(self, kind: str, target: bytes, *, by: Iterable[str] = ("ada",)) -> Outcome:
         """Log a veto, freeze or unfreeze."""

@@ -31,6 +31,15 @@ BODIES: dict[str, Json] = {
     "veto": {"origin": ORIGIN, "target": "ab" * 32, "reason": "not agreed"},
     "freeze": {"origin": ORIGIN, "target": "cd" * 32, "reason": "a stolen laptop"},
     "unfreeze": {"origin": ORIGIN, "target": "ef" * 32, "reason": "found"},
+    "address": {
+        "origin": ORIGIN,
+        "policy": document_hash("policy", WORLD.policy()).hex(),
+        "list": "customers",
+        "action": "add",
+        "address": "0x" + "ef" * 20,
+        "label": "Acme",
+        "nonce": "45" * 32,
+    },
     "version": {"origin": ORIGIN, "rules": 2},
     "fork": {"origin": ORIGIN, "size": 7, "root": "01" * 32, "abandoned": ["23" * 32]},
 }
@@ -126,6 +135,7 @@ def test_a_change_that_fits_into_no_entry_is_not_drawn_up() -> None:
         ("veto", ["ab" * 32, "never takes effect", "One administrator is enough", "not agreed"]),
         ("freeze", ["no node signs anything", "One administrator is enough", "a stolen laptop"]),
         ("unfreeze", ["ef" * 32, "signing goes on", "quorum"]),
+        ("address", ["of 'Acme', is put on the list customers", "as many administrators", "can veto it"]),
         ("version", ["rules 2", "This program has rules 1", "no administrator's signature"]),
         ("fork", ["7 entries", "01" * 32, "23" * 32, "1 jobs are abandoned"]),
     ],
@@ -169,7 +179,7 @@ def test_the_order_of_rules_is_a_difference() -> None:
 # Signing.
 
 
-@pytest.mark.parametrize("kind", ["policy", "roster", "veto", "freeze", "unfreeze", "fork"])
+@pytest.mark.parametrize("kind", ["policy", "roster", "address", "veto", "freeze", "unfreeze", "fork"])
 def test_a_signature_is_what_the_log_counts(tmp_path: Path, kind: str) -> None:
     path, said = written(tmp_path, kind), ALL[kind].fingerprint
     for name in ("ada", "adam"):
@@ -184,7 +194,8 @@ def test_a_signature_is_what_the_log_counts(tmp_path: Path, kind: str) -> None:
 
     assert sorted(signed.signatures) == ["ada", "adam"]
     outcome = book.append(entry)
-    assert outcome.accepted or outcome.reason.startswith(("no pending change", "the unfreeze does not name"))
+    expected = ("no pending change", "the unfreeze does not name", "the policy has no list customers with")
+    assert outcome.accepted or outcome.reason.startswith(expected)
     assert leaf_hash(entry)
 
 

@@ -12,11 +12,14 @@ from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding
 
+from cli.policies.replaying import fetched
 from custody.adapters.api_server import CustodyServicer, ServerTls, start_server
 from custody.adapters.identity import boot_credentials
 from custody.client import Caller, CallRefused, CustodyClient, Endpoint
+from policy.audit import audit
 from policy.encoding import Json, statement
 from policy.entries import signature_list
+from policy.replay import Judged, watch_verdicts
 from tests.unit.custody_cluster import (
     ETHER,
     ORIGIN,
@@ -245,3 +248,23 @@ def identity_certificate(key: Ed25519PrivateKey) -> bytes:
         .sign(key, None)
     )
     return certificate.public_bytes(Encoding.PEM)
+
+
+async def test_people_see_what_the_shadow_policy_says_and_backends_do_not(door: Door) -> None:
+    answer = await door.ask("admin", lambda client: client.shadow())
+
+    assert answer == {"policy": "", "name": "", "errors": 0, "verdicts": []}
+    assert await door.refusal("shop", lambda client: client.shadow(flips=True, limit=5)) == "forbidden"
+
+
+async def test_people_get_the_log_itself_and_backends_do_not(door: Door) -> None:
+    request, _, _ = make_request("one", amount=5, now_ms=door.house.now_ms())
+    submitted = await door.ask("shop", lambda client: client.submit(request))
+    await door.ask("shop", lambda client: client.wait(submitted.request, timeout_s=10))
+    files = await door.ask("admin", fetched)
+    found: list[Judged] = []
+    report = audit(files.get, trust=None, progress=lambda *_: None, watch=watch_verdicts(found.append))
+
+    assert report.ok, report.first_bad
+    assert {one.kind for one in found if one.request == submitted.request} == {"request", "reserve"}
+    assert await door.refusal("shop", lambda client: client.entries(0, 1)) == "forbidden"

@@ -2,8 +2,10 @@
 
 import hashlib
 import json
+from typing import Any, cast
 
 import pytest
+import rfc8785
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -118,3 +120,68 @@ def test_a_statement_is_a_domain_line_and_the_canonical_body() -> None:
 
     assert message == b'quorumkeep/v1 request\n{"a":1,"b":"2"}'
     assert json.loads(message.split(b"\n", 1)[1]) == {"a": 1, "b": "2"}
+
+
+def by_the_reference(data: bytes) -> Json | None:
+    """What RFC 8785's own library lets stand, by way of every rule written out; None for nothing."""
+
+    def plain(value: object, depth: int) -> bool:
+        if depth > DEPTH_MAX or value is None or isinstance(value, float):
+            return False
+        if isinstance(value, dict):
+            return all(plain(item, depth + 1) for item in value.values())
+        if isinstance(value, list):
+            return all(plain(item, depth + 1) for item in value)
+        return isinstance(value, str | bool) or (isinstance(value, int) and abs(value) <= INTEGER_MAX)
+
+    try:
+        value = json.loads(data.decode())
+        same = plain(value, 0) and rfc8785.dumps(value) == data
+    except (ValueError, RecursionError, rfc8785.CanonicalizationError):
+        return None
+    return cast("Json", value) if same else None
+
+
+TRICKY = st.text(st.characters(codec="utf-8"), max_size=6) | st.sampled_from(
+    ["\x7f", "\x1f", '"\\/', "\u2028", "\ue000", "\U00010000", "null", "é"]
+)
+ANYTHING = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.floats(allow_nan=False)
+    | st.integers(-(2**54), 2**54)
+    | st.integers(INTEGER_MAX - 1, INTEGER_MAX + 1)
+    | TRICKY,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(TRICKY, inner, max_size=3),
+    max_leaves=12,
+)
+
+
+@given(DOCUMENTS)
+def test_the_encoding_is_that_of_rfc_8785(value: Json) -> None:
+    assert canonical(value) == rfc8785.dumps(cast("Any", value))
+
+
+@given(ANYTHING, st.booleans(), st.booleans())
+def test_what_is_read_is_what_the_reference_reads(value: Any, ascii_only: bool, sort: bool) -> None:
+    data = json.dumps(value, ensure_ascii=ascii_only, sort_keys=sort, separators=(",", ":")).encode()
+    expected = by_the_reference(data)
+    try:
+        found: Json | None = parse_canonical(data, bytes_max=len(data))
+    except MalformedError:
+        found = None
+
+    assert repr(found) == repr(expected)
+
+
+@pytest.mark.parametrize("depth", range(DEPTH_MAX - 2, DEPTH_MAX + 3))
+@pytest.mark.parametrize("leaf", ['"a"', "1", "[]", "{}", '"null"', '"é"'])
+@pytest.mark.parametrize(("opening", "closing"), [("[", "]"), ('{"a":', "}"), ('{"a":[1],"b":', "}")])
+def test_nesting_is_bounded_as_the_reference_says(depth: int, leaf: str, opening: str, closing: str) -> None:
+    data = (opening * depth + leaf + closing * depth).encode()
+    try:
+        found: Json | None = parse_canonical(data, bytes_max=len(data))
+    except MalformedError:
+        found = None
+
+    assert found == by_the_reference(data)

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from policy.decode.abi import encode_call, parse_method
+from policy.decode.abi import Argument, encode_call, parse_method
 from policy.document import parse_policy
 from policy.errors import MalformedError
 from policy.intent import Intent, Request, request_id
@@ -15,7 +15,9 @@ WORLD = World()
 VAULT = "0x" + "77" * 20
 DEPOSIT = "deposit(uint256 amount,address beneficiary)"
 SWAP = "swap(address from,address to,uint128 amount)"
-CONTRACTS = {"vault": {"chain": CHAIN, "address": VAULT, "methods": {"deposit": DEPOSIT, "swap": SWAP}}}
+BATCH = "batch(address[] to,uint256[] amounts,bytes data)"
+METHODS = {"deposit": DEPOSIT, "swap": SWAP, "batch": BATCH}
+CONTRACTS = {"vault": {"chain": CHAIN, "address": VAULT, "methods": METHODS}}
 ALLOW = {"outcome": "allow"}
 DEPOSITS = {
     "name": "deposits",
@@ -66,6 +68,18 @@ def test_a_call_inside_its_bounds_is_signed_as_it_was_asked() -> None:
 
     assert book.last.accepted
     assert book.used() == 17  # what the contract is sent, and the fee
+
+
+def test_a_call_with_lists_is_signed_in_its_one_encoding() -> None:
+    lists: dict[str, Argument] = {"to": (CUSTOMER, STRANGER), "amounts": (1, 2), "data": "abcd"}
+    data = encode_call(parse_method(BATCH), lists)
+    moved = data[:4] + (128).to_bytes(32, "big") + data[36:]
+    book = book_with({"name": "batches", "when": {"methods": ["vault.batch"]}, "then": ALLOW})
+    book.reserve(ask(book, data), tx=unsigned(VAULT, 0, nonce=0, fee=10, data=data))
+    first = rule_of(book)
+    book.reserve(ask(book, moved), tx=unsigned(VAULT, 0, nonce=1, fee=10, data=moved))
+
+    assert (first, rule_of(book)[0]) == (("allow", "batches"), "deny")
 
 
 @pytest.mark.parametrize(
@@ -180,14 +194,19 @@ def when(**conditions: Any) -> dict[str, Any]:
     ("part", "message"),
     [
         (one(methods={"pay": "transfer(address to,uint256 amount)"}), "is a payment"),
-        (one(methods={"m": "m(uint7 a)"}), "no type of one word"),
-        (one(methods={"m": "m(bytes a)"}), "no parameter such as"),
+        (one(methods={"m": "m(uint7 a)"}), "no type that is decoded"),
+        (one(methods={"m": "m(bytes)"}), "no parameter such as"),
         (one(methods={"m": 5}), "no method such as"),
         (one(chain="evm:7"), "unknown chain 'evm:7'"),
         (when(methods=["vault.none"]), "unknown method"),
         (when(methods=["vault"]), "a method such as 'vault.deposit'"),
         (when(arguments=[{"argument": "amount", "max": "1"}]), "say under 'methods'"),
         (when(methods=["vault.swap"], arguments=[{"argument": "to", "max": "1"}]), "no uint called 'to'"),
+        (when(methods=["vault.batch"], arguments=[{"argument": "amounts", "max": "1"}]), "no uint called"),
+        (
+            when(methods=["vault.batch"], arguments=[{"argument": "to", "destinations": ["customers"]}]),
+            "no add",
+        ),
         (when(methods=["vault.swap"], arguments=[{"argument": "to"}]), "'min', 'max' or 'destinations'"),
     ],
 )

@@ -13,6 +13,7 @@ from solders.signature import Signature
 from solders.transaction import Transaction
 
 from custody.combining import combine
+from policy import signatures
 from policy.accounts import account_at
 from policy.addresses import solana_address
 from policy.approval import Slot
@@ -21,7 +22,7 @@ from policy.encoding import Json
 from policy.entries import make_entry
 from policy.errors import CallerError, FaultyParticipant, UnknownFault
 from policy.state import CANCEL, JobStatus
-from policy.suites import FROST_ED25519, FROST_TAPROOT
+from policy.suites import FROST_ED25519, FROST_SECP256K1, FROST_TAPROOT
 from tests.simulation.world import CUSTOMER, DAY_MS, World, seed
 from tests.unit.schnorr_house import (
     BTC,
@@ -284,19 +285,30 @@ def test_the_audit_verifies_schnorr_signatures(book: SchnorrBook) -> None:
     assert report.inert == 0
 
 
-def test_the_audit_finds_a_nonce_that_two_schnorr_signatures_share(book: SchnorrBook) -> None:
+@pytest.mark.parametrize("sign", [1, -1])
+def test_the_audit_finds_a_nonce_that_two_schnorr_signatures_share(book: SchnorrBook, sign: int) -> None:
     jobs = [book.solana(book.ask("sol", 7_000 + count), nonce=seed(f"value {count}")) for count in range(2)]
     for job in jobs:
-        signature = reused_nonce(book.state.jobs[job].tx)
+        signature = reused_nonce(book.state.jobs[job].tx, sign=1 if job == jobs[0] else sign)
         assert book.finish(job, signature=signature) == (job == jobs[0])
 
     assert "repeats a nonce" in book.last.reason
     assert "repeats a nonce" in first_bad(checked(published(book)))[1]
 
 
-def reused_nonce(message: bytes) -> bytes:
+@pytest.mark.parametrize("name", [FROST_ED25519, FROST_SECP256K1, FROST_TAPROOT])
+def test_a_nonce_and_its_negative_are_one(name: str) -> None:
+    suite = ciphersuite(name)
+    points = [suite.group.base_mul(nonce) for nonce in (42, suite.group.order - 42, 43)]
+    one, negative, other = (signatures.nonce(name, suite.signature(point, 7)) for point in points)
+
+    assert one == negative != other
+
+
+def reused_nonce(message: bytes, *, sign: int = 1) -> bytes:
     """A signature by the whole key, which the shares were made of, under a nonce that never changes."""
-    suite, secret, nonce = ciphersuite(FROST_ED25519), 123456789, 42
+    suite, secret = ciphersuite(FROST_ED25519), 123456789
+    nonce = sign * 42 % suite.group.order
     point = suite.group.base_mul(nonce)
     c = suite.challenge(point, message, public_key=SHARES["sol"][1].group_key)
     return suite.signature(point, (nonce + c * secret) % suite.group.order)

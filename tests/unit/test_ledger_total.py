@@ -13,7 +13,7 @@ from policy.encoding import canonical
 from policy.entries import parse_entry
 from policy.ledger import UnknownVersion, fold, initial
 from policy.state import CANCEL, State
-from tests.simulation.world import DAY_MS, Book, World
+from tests.simulation.world import CUSTOMER, DAY_MS, OTHER, STRANGER, Book, World
 
 LEAVES = st.one_of(
     st.integers(-1, 2**53 - 1),
@@ -40,13 +40,17 @@ def busy() -> Book:
     book.burn(book.reserve(cancelled, nonce=2))
     book.reserve(book.request(60), nonce=3)
     book.ban("node-1", "node-3")
-    book.change("policy", book.world.policy(name="second"))
+    lists = {"addresses": [CUSTOMER, OTHER], "quorum": 1, "cool_down_ms": 5}
+    book.change("policy", book.world.policy(name="second", lists={"customers": lists, "sanctioned": []}))
     book.change("roster", book.world.roster(policy_delay_ms=5))
     book.order("veto", book.change("policy", book.world.policy(name="third")))
     book.order("freeze", bytes(32))
     book.order("unfreeze", book.last.subject, by=["ada", "adam"])
     book.advance(DAY_MS)
     book.reserve(cancelled, nonce=2, purpose=CANCEL)
+    book.list_address("add", STRANGER)
+    book.advance(5)
+    book.list_address("remove", CUSTOMER)
     assert all(outcome.accepted for outcome in book.outcomes), book.outcomes
     return book
 

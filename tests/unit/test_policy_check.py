@@ -16,7 +16,7 @@ from policy.rules import When
 from tests.unit.policy_documents import Document, as_yaml, base_document, written
 
 ROOT = Path(__file__).resolve().parents[2]
-EXAMPLES = sorted((ROOT / "docs" / "examples").glob("*.yaml"))
+EXAMPLES = sorted(path for path in (ROOT / "docs/examples").glob("*.yaml") if "." not in path.stem)
 ALLOW, DENY = {"outcome": "allow"}, {"outcome": "deny"}
 WORKDAYS = {"days": ["mon", "tue", "wed", "thu", "fri"], "from": "09:00", "to": "17:00"}
 AMOUNT, RECEIVER = {"methods": ["vault.deposit"]}, {"argument": "receiver", "destinations": ["customers"]}
@@ -98,7 +98,8 @@ def test_a_rule_behind_one_with_other_conditions_is_not(wide: Document, narrow: 
 
 
 def test_unreachable_rules_and_unused_lists_are_errors_where_they_stand(file: Path) -> None:
-    rules = [rule("all", {"tiers": ["hot"]}), rule("some", {"tiers": ["hot"], "first_use": True}, ALLOW)]
+    some = rule("some", {"tiers": ["hot"], "first_use": True}, ALLOW)
+    rules = [rule("all", {"tiers": ["hot"]}, ALLOW), some]
     forbids = [{"name": "never", "when": {"tiers": ["cold"]}}, {"name": "again", "when": {"tiers": ["cold"]}}]
     frozen = rule("frozen", {"tiers": ["cold"], "assets": ["eth"]})
     parts = {"rules": [*rules, frozen], "forbids": forbids, "lists": {"customers": []}}
@@ -125,6 +126,13 @@ def test_a_rule_behind_one_without_conditions_is_never_reached() -> None:
     assert [(one.path, one.message) for one in remarks] == [
         ("rules[1]", "'late' is never reached: 'rest' before it has no conditions")
     ]
+
+
+def test_a_list_that_only_an_argument_has_to_be_on_is_used() -> None:
+    call = rule("call", AMOUNT | {"arguments": [RECEIVER]})
+    policy = policy_with(lists={"customers": []}, rules=[call])
+
+    assert [remark for remark in lint(policy) if remark.error] == []
 
 
 def test_a_limit_that_can_never_count_is_an_error() -> None:

@@ -85,7 +85,11 @@ def test_what_the_schema_of_yaml_refuses_its_reader_refuses(document: Document) 
     assert VALIDATORS[False].is_valid(document) or not taken_in_yaml(document)
 
 
-@pytest.mark.parametrize("example", sorted(EXAMPLES.glob("*.yaml")), ids=lambda path: path.stem)
+@pytest.mark.parametrize(
+    "example",
+    sorted(path for path in EXAMPLES.glob("*.yaml") if "." not in path.stem),
+    ids=lambda path: path.stem,
+)
 def test_the_examples_validate(example: Path) -> None:
     import yaml
 

@@ -32,8 +32,17 @@ quick = settings(max_examples=25, deadline=None, phases=PHASES, suppress_health_
 HOUR_MS, DAY_MS = 3_600_000, 86_400_000
 
 
+CONTRACTS = {
+    "vault": {
+        "chain": "evm:1",
+        "address": "0x" + "77" * 20,
+        "methods": {"pay": "pay(address to,uint256 amount)"},
+    }
+}
+
+
 def policy_with(**parts: Any) -> Policy:
-    return parse_policy(cast("Json", base_document() | parts))
+    return parse_policy(cast("Json", base_document() | {"contracts": CONTRACTS} | parts))
 
 
 def text_of(policy: Policy) -> str:
@@ -48,17 +57,6 @@ def read(document: Document) -> Policy | None:
 
 
 WHENS: dict[str, Document] = {
-    "any payment": {"kinds": ["transfer", "tier_move", "sweep"]},
-    "a call of a contract that calls the contract vault": {"kinds": ["call"], "contracts": ["vault"]},
-    "any transaction that calls the method vault.deposit or vault.withdraw, whose argument amount is "
-    "at least 2 and at most 5": {
-        "methods": ["vault.deposit", "vault.withdraw"],
-        "arguments": [{"argument": "amount", "min": "2", "max": "5"}],
-    },
-    "any transaction that calls the method vault.deposit, whose argument receiver is on list customers": {
-        "methods": ["vault.deposit"],
-        "arguments": [{"argument": "receiver", "destinations": ["customers"]}],
-    },
     "any transaction": {},
     "any transaction asked for by shop or desk": {"initiators": ["shop", "desk"]},
     "any transaction asked for by a member of group a, b or c": {"initiator_groups": ["a", "b", "c"]},
@@ -87,6 +85,16 @@ WHENS: dict[str, Document] = {
     },
     "any transaction worth at least 10.01 usd with its fee": {"value_min": "1001"},
     "any transaction with a risk score of at most 20": {"risk_max": 20},
+    "any transaction of contract vault": {"contracts": ["vault"]},
+    "a call of a contract by method vault.pay, whose argument to is an address on list customers, "
+    "whose argument amount is from 1 to 5": {
+        "kinds": ["call"],
+        "methods": ["vault.pay"],
+        "arguments": [
+            {"argument": "to", "destinations": ["customers"]},
+            {"argument": "amount", "min": "1", "max": "5"},
+        ],
+    },
     "any transaction within mon-fri 09:00-17:30 or sat sun 10:00-24:00 UTC": {
         "hours": [
             {"days": ["mon", "tue", "wed", "thu", "fri"], "from": "09:00", "to": "17:30"},

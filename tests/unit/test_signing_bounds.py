@@ -1,10 +1,14 @@
 """What one job's openings can cost another: nothing. They are bounded before any presignature is used."""
 
+from types import SimpleNamespace as Simple
 from typing import Any, cast
 
 import pytest
 
+from policy.entries import JOB_SIGNATURES_MAX
+from policy.suites import FROST_ED25519
 from signer_nodes.presignatures import Held, PresignaturePool
+from signer_nodes.schnorr_wire import ITEMS_MAX
 from signer_nodes.signing import Signer
 from signer_nodes.witness import Refusal
 from tests.simulation.world import KEY, PAIR, Book, World
@@ -43,3 +47,34 @@ def test_an_opening_of_another_length_uses_no_presignature_up(length: int) -> No
         signer._take(book.state.jobs[job], openings)
 
     assert pool.bound_to(identifier, job, index=0)
+
+
+class ReadyJob:
+    """A job whose signatures a worker computes, as far as dealing it out goes."""
+
+    def __init__(self, number: int, count: int) -> None:
+        self.job = Simple(job_id=number.to_bytes(32, "big"))
+        self.key = Simple(key=KEY, suite=FROST_ED25519)
+        self.held = (None,) * count
+
+    def schnorr_items(self) -> list[bytes]:
+        return [bytes([index]) for index in range(len(self.held))]
+
+
+def test_a_worker_is_given_no_more_than_its_job_takes_and_every_job_is_answered() -> None:
+    asked: list[int] = []
+
+    def schnorr(key: Any, items: Any) -> list[bytes]:
+        asked.append(len(items))
+        return [bytes(items[index]) for index in range(len(items))]
+
+    nobody = cast("Any", None)
+    signer = Signer(ME, nobody, nobody, nobody, PresignaturePool(), cast("Any", schnorr))
+    jobs = [ReadyJob(number, JOB_SIGNATURES_MAX) for number in range(70)]
+    found = signer._compute(cast("Any", jobs))
+
+    assert asked == [ITEMS_MAX, ITEMS_MAX, 70 * JOB_SIGNATURES_MAX - 2 * ITEMS_MAX]
+    for job, marks in zip(jobs, found, strict=True):
+        assert isinstance(marks, list)
+        assert {mark.job for mark in marks} == {job.job.job_id}
+        assert [mark.data for mark in marks] == job.schnorr_items()

@@ -36,3 +36,14 @@ def test_a_worker_that_cannot_be_forked_ends_its_run_and_not_the_template(
 
     with its, mine, pytest.raises(OperationalError, match="no process or memory"):
         asyncio.run(start())
+
+
+def test_a_template_that_does_not_answer_is_given_up_and_its_late_answer_never_taken() -> None:
+    mine, its = socket.socketpair()
+    template = WorkerTemplate(cast("Any", None), mine, timeout_s=0.05)
+    job = FinishJob(bytes(32), cast("Any", None), ())
+
+    with its, mine:
+        for _ in range(2):
+            with pytest.raises(OperationalError, match="is gone: restart"):
+                asyncio.run(template.start(job, randomness=bytes(32), timeout_s=1))

@@ -1,0 +1,221 @@
+"""From a solver's model to one concrete transaction, and the evaluator's own word on it."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+
+import z3
+
+from policy.decode.abi import Argument, encode_call
+from policy.encoding import Json
+from policy.errors import InvariantError
+from policy.evaluate import Outcome, Verdict, evaluate
+from policy.explain import inputs
+from policy.facts import called, kind_of
+from policy.intent import Intent
+from policy.limits import limit_scopes
+from policy.model import Policy, Prices
+from policy.prove.formulas import Formulas
+from policy.prove.terms import Term
+from policy.prove.world import NO_CALL, LimitKey, Names, World, limit_key, unused
+from policy.rules import CALL, DAY_MINUTES, DAYS, EPOCH_DAY, MINUTE_MS, Facts, Given
+
+WEEK_MS = len(DAYS) * DAY_MINUTES * MINUTE_MS
+SOME_WEEK = 2869
+STEPS_MAX = 50_000_000
+"""Of z3's own count, which is the same on every machine: beyond it a question is left open."""
+
+
+@dataclass(frozen=True, slots=True)
+class Transaction:
+    """What was found: facts without what a policy makes of them, and what others use of each limit."""
+
+    facts: Facts
+    calldata: bytes | None
+    owner: str
+    values: tuple[tuple[Prices, int | None], ...]
+    used: tuple[tuple[LimitKey, int], ...]
+
+    def under(self, policy: Policy) -> Facts:
+        """The facts as the log would put them before ``policy``."""
+        facts, wallet = self.facts, policy.wallets.get(self.facts.wallet)
+        tier = wallet.tier if wallet else ""
+        owner = policy.wallets.get(self.owner)
+        destination_tier = owner.tier if owner and owner.chain == facts.chain else ""
+        chain = policy.chains.get(facts.chain)
+        native = chain is not None and chain.native == facts.asset
+        calls = (facts.chain, facts.wallet, facts.asset, facts.amount, facts.destination)
+        contract, method, arguments = called(policy, Intent(*calls, calldata=self.calldata))
+        facts = replace(
+            facts,
+            tier=tier,
+            destination_tier=destination_tier,
+            kind=kind_of(tier, destination_tier) if self.calldata is None else CALL,
+            contract=contract,
+            method=method,
+            arguments=arguments,
+            total=facts.amount + facts.fee_max if native else facts.amount,
+            value=dict(self.values).get(policy.prices) if policy.prices else None,
+        )
+        return replace(facts, usage=self._usage(policy, facts))
+
+    def judged(self, policy: Policy) -> Verdict:
+        """What the evaluator says of it."""
+        return evaluate(policy, self.under(policy))
+
+    def to_json(self, policy: Policy) -> dict[str, Json]:
+        """The facts under ``policy``, and the limits that others have used."""
+        facts = self.under(policy)
+        usage = self._usage(policy, facts)
+        used: dict[str, Json] = {f"{limit} {key}".strip(): str(n) for (limit, key), n in usage.items() if n}
+        return {**inputs(facts), "used": used}
+
+    def _usage(self, policy: Policy, facts: Facts) -> dict[tuple[str, str], int]:
+        if facts.chain not in policy.chains:
+            return {}
+        known = dict(self.used)
+        scopes = limit_scopes(policy, facts)
+        return {(scope.limit.name, scope.scope_key): known[limit_key(scope.limit)] for scope in scopes}
+
+
+class Search:
+    """Asks for transactions of a world that meet some terms, the plainest that there are."""
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+        self._solver = z3.Solver()
+        self._solver.set("rlimit", STEPS_MAX)
+        self._solver.set(
+            "arith.solver", 2
+        )  # z3's older one: quicker here, where most is names, little numbers
+        self._solver.add(*world.constraints())
+        self._literals: dict[int, tuple[Term, Term]] = {}
+        self._wishes = [self.literal(wish) for wish in world.wishes()]
+
+    def find(self, *terms: Term) -> Transaction | None:
+        """One that meets every term; None when there is none. Raises ``Undecided``."""
+        literals = [self.literal(term) for term in terms]
+        return transaction_of(self._world, self._plainest(literals)) if self._possible(*literals) else None
+
+    def exists(self, *terms: Term) -> bool:
+        """Whether there is one. Raises ``Undecided``."""
+        return self._possible(*[self.literal(term) for term in terms])
+
+    def which(self, terms: Mapping[str, Term]) -> set[str]:
+        """The names whose term some transaction meets. Raises ``Undecided``."""
+        literals = {name: self.literal(term) for name, term in terms.items()}
+        return {name for name, literal in literals.items() if self._possible(literal)}
+
+    def literal(self, term: Term) -> Term:
+        """A variable that is true exactly where ``term`` is: what is asked often is translated once."""
+        if term.get_id() not in self._literals:
+            literal = z3.Bool(f"literal {len(self._literals)}")
+            self._solver.add(literal == term)
+            self._literals[term.get_id()] = term, literal
+        return self._literals[term.get_id()][1]
+
+    def _possible(self, *literals: Term) -> bool:
+        answer = self._solver.check(*literals)
+        if answer == z3.unknown:
+            raise Undecided(f"the solver gave up: {self._solver.reason_unknown()}")
+        return bool(answer == z3.sat)
+
+    def _plainest(self, literals: list[Term]) -> z3.ModelRef:
+        """A model with as little in it that does not matter as can be had quickly."""
+        model = self._solver.model()
+        for wish in self._wishes:
+            if z3.is_true(model.eval(wish, model_completion=True)):
+                literals = [*literals, wish]
+            elif self._solver.check(*literals, wish) == z3.sat:
+                model, literals = self._solver.model(), [*literals, wish]
+        return model
+
+
+class Undecided(Exception):
+    """The solver neither found a transaction nor showed that there is none."""
+
+
+def transaction_of(world: World, model: z3.ModelRef) -> Transaction:
+    """The transaction that a model describes."""
+
+    def number(term: z3.ArithRef) -> int:
+        return int(model.eval(term, model_completion=True).as_long())
+
+    def true(term: Term) -> bool:
+        return bool(z3.is_true(model.eval(term, model_completion=True)))
+
+    day = (DAYS.index(world.day.found(model)) - EPOCH_DAY) % len(DAYS)
+    minute = day * DAY_MINUTES + number(world.minute)
+    time_ms = SOME_WEEK * WEEK_MS + minute * MINUTE_MS
+    given_ms = time_ms - number(world.given_ago_ms)
+    initiator = world.initiator.found(model)
+    amount, fee_max = number(world.amount), number(world.fee_max)
+    screened = true(world.screened)
+    facts = Facts(
+        initiator=initiator,
+        initiator_groups=frozenset(name for name, term in world.groups.items() if true(term)),
+        kind="",
+        chain=world.chain.found(model),
+        wallet=world.wallet.found(model),
+        tier="",
+        asset=world.asset.found(model),
+        amount=amount,
+        total=amount,
+        value=None,
+        destination=world.address.found(model),
+        destination_tier="",
+        first_use=true(world.first_use),
+        contract="",
+        method="",
+        arguments={},
+        fee_ceiling=number(world.fee_ceiling),
+        fee_max=fee_max,
+        screening=world.screening.found(model) if screened else None,
+        risk=number(world.risk) if screened else None,
+        approvals=_people({name: number(term) for name, term in world.people.items()}, given_ms, initiator),
+        initiator_people=frozenset(),
+        usage={},
+        since_ms=time_ms - number(world.waited_ms),
+        time_ms=time_ms,
+    )
+    values = ((p, number(v) if true(known) else None) for p, (known, v) in world.values().items())
+    used = tuple((key, number(term)) for key, term in world.usage().items())
+    return Transaction(facts, _calldata(world, model), world.owner.found(model), tuple(values), used)
+
+
+def _calldata(world: World, model: z3.ModelRef) -> bytes | None:
+    call = world.call.found(model)
+    if call == NO_CALL:
+        return None
+    method = world.calls[call]
+    arguments: dict[str, Argument] = {}
+    for index, (kind, name) in enumerate(method.parameters):
+        term = world.arguments[call, index]
+        if isinstance(term, Names):
+            arguments[name] = term.found(model)
+        elif term is not None:
+            arguments[name] = int(model.eval(term, model_completion=True).as_long())
+        else:
+            size = int(kind.removeprefix("bytes")) if kind.startswith("bytes") else 0
+            arguments[name] = "00" * size if size else (False if kind == "bool" else 0)
+    return encode_call(method, arguments)
+
+
+def confirmed(transaction: Transaction, formulas: Formulas, *, outcome: Outcome) -> Verdict:
+    """The evaluator's verdict on what was found. Raises ``InvariantError`` when it is not ``outcome``."""
+    verdict = transaction.judged(formulas.policy)
+    if verdict.outcome is not outcome:
+        raise InvariantError(
+            f"the solver's model and the evaluator disagree: the one expects {outcome.name}, the other says "
+            f"{verdict.outcome.name} by {verdict.rule!r} of {transaction.to_json(formulas.policy)}; "
+            "this is a mistake of the program: trust no proof of it"
+        )
+    return verdict
+
+
+def _people(counts: dict[str, int], given_ms: int, initiator: str) -> tuple[Given, ...]:
+    names: Iterable[tuple[str, str]] = (
+        (unused(f"{group}-{number + 1}", (initiator,)), group)
+        for group, count in counts.items()
+        for number in range(count)
+    )
+    return tuple(Given(name, frozenset({group}), given_ms) for name, group in names)

@@ -1,0 +1,323 @@
+"""Random policies and random transactions of theirs, and a formula's value for one of them."""
+
+from dataclasses import replace
+from typing import Any
+
+import z3
+from hypothesis import strategies as st
+
+from policy.decode.abi import Argument, parse_method
+from policy.document import DAY_MS
+from policy.evaluate import Outcome, _count_approvals, _met_ms
+from policy.facts import kind_of
+from policy.limits import limit_scopes, used
+from policy.model import (
+    AMOUNT,
+    COUNT,
+    SCOPES,
+    VALUE,
+    Allow,
+    Approve,
+    Asset,
+    Chain,
+    Contract,
+    Deny,
+    Forbid,
+    Limit,
+    Policy,
+    Prices,
+    Requirement,
+    Rule,
+    Wallet,
+)
+from policy.prove.formulas import Formulas
+from policy.prove.world import NO_CALL, NOBODY, Names, World, call_key, limit_key
+from policy.rules import (
+    CALL,
+    DAYS,
+    KINDS,
+    Among,
+    ArgumentListed,
+    ArgumentWithin,
+    AtLeast,
+    AtMost,
+    During,
+    Facts,
+    FirstUse,
+    Given,
+    InGroup,
+    Listed,
+    Span,
+    When,
+    weekday_and_minute,
+)
+
+ADDRESSES = tuple(f"0x{number:040x}" for number in range(1, 5))
+TIERS, WALLETS, INITIATORS = ("hot", "cold"), ("w1", "w2", "w3", "w4"), ("shop", "payroll", "nobody")
+APPROVERS, PEOPLE, TEAMS = ("treasury", "risk"), ("alice", "bob", "carol", "shop"), ("apps", "staff")
+SCREENINGS, LISTS, LIMITED = ("clear", "flagged", "odd"), ("l1", "l2"), ("eth", "usdc", "pol")
+CHAINS = {"evm:1": Chain("eth", 4), "evm:137": Chain("pol", 6)}
+ASSETS = {
+    "eth": Asset("eth", "evm:1", None, 18),
+    "usdc": Asset("usdc", "evm:1", "0x" + "cd" * 20, 6),
+    "pol": Asset("pol", "evm:137", None, 18),
+}
+SMALL = st.integers(0, 8)
+DEPOSIT, LEND = (
+    parse_method("deposit(uint256 amount,bool wait)"),
+    parse_method("lend(address to,uint8 amount)"),
+)
+METHODS = ("vault.deposit", "vault.lend")
+VAULT = Contract("vault", "evm:1", ADDRESSES[1], {"deposit": DEPOSIT, "lend": LEND})
+
+
+def some(names: tuple[str, ...]) -> st.SearchStrategy[tuple[str, ...]]:
+    return st.lists(st.sampled_from(names), min_size=1, max_size=2, unique=True).map(tuple)
+
+
+def among(name: str, fact: str, names: tuple[str, ...]) -> st.SearchStrategy[Among]:
+    return st.builds(Among, st.just(name), st.just(fact), some(names))
+
+
+SPANS = st.builds(
+    Span, st.frozensets(st.integers(0, 6), min_size=1), st.integers(0, 700), st.integers(701, 1440)
+)
+CONDITIONS = st.one_of(
+    among("initiators", "initiator", INITIATORS[:2]),
+    among("kinds", "kind", KINDS),
+    among("chains", "chain", tuple(CHAINS)),
+    among("tiers", "tier", TIERS),
+    among("wallets", "wallet", WALLETS[:3]),
+    among("assets", "asset", tuple(ASSETS)),
+    among("destination_tiers", "destination_tier", TIERS),
+    among("screenings", "screening", SCREENINGS[:2]),
+    st.builds(InGroup, st.just("initiator_groups"), some(TEAMS)),
+    st.builds(Listed, st.just("destinations"), some(LISTS), st.booleans()),
+    st.builds(FirstUse, st.just("first_use"), st.booleans()),
+    *(
+        st.builds(kind, st.just(f"{fact}_bound"), st.just(fact), SMALL)
+        for kind in (AtLeast, AtMost)
+        for fact in ("amount", "total", "value", "risk")
+    ),
+    among("contracts", "contract", ("vault",)),
+    among("methods", "method", METHODS),
+    st.builds(ArgumentWithin, st.just("arguments"), st.just("amount"), st.none() | SMALL, st.none() | SMALL),
+    st.builds(ArgumentListed, st.just("arguments"), st.just("to"), some(LISTS)),
+    st.builds(During, st.just("hours"), st.lists(SPANS, min_size=1, max_size=2).map(tuple)),
+)
+WHENS = st.lists(CONDITIONS, max_size=3).map(lambda found: When(tuple(found)))
+DELAYS = st.sampled_from((0, 2, 5))
+ALTERNATIVES = st.lists(
+    st.lists(
+        st.builds(Requirement, st.sampled_from(APPROVERS), st.integers(1, 2)),
+        min_size=1,
+        max_size=2,
+        unique_by=lambda need: need.group,
+    ).map(tuple),
+    min_size=1,
+    max_size=2,
+).map(tuple)
+THENS = st.one_of(st.builds(Allow, DELAYS), st.just(Deny()), st.builds(Approve, ALTERNATIVES, DELAYS))
+
+
+@st.composite
+def limits(draw: st.DrawFn, number: int) -> Limit:
+    measure = draw(st.sampled_from((AMOUNT, COUNT, VALUE)))
+    return Limit(
+        name=f"limit-{number}",
+        measure=measure,
+        asset=draw(st.sampled_from(LIMITED)) if measure == AMOUNT else None,
+        window_ms=draw(st.sampled_from((10, 20))),
+        maximum=draw(st.integers(1, 6)),
+        per=draw(st.lists(st.sampled_from(SCOPES), max_size=2, unique=True).map(tuple)),
+        wallets=draw(st.none() | some(WALLETS[:3])),
+        tiers=draw(st.none() | some(TIERS)),
+        initiators=draw(st.none() | some(INITIATORS[:2])),
+        assets=None if measure == AMOUNT else draw(st.none() | some(tuple(ASSETS))),
+    )
+
+
+@st.composite
+def policies(draw: st.DrawFn) -> Policy:
+    """A policy of few parts, whose numbers are small enough to meet those of a transaction."""
+    forbids, rules = (
+        draw(st.lists(WHENS, max_size=2)),
+        draw(st.lists(st.tuples(WHENS, THENS), max_size=5)),
+    )
+    chain_of = draw(st.lists(st.sampled_from(tuple(CHAINS)), min_size=3, max_size=3))
+    return Policy(
+        name="random",
+        chains=CHAINS,
+        assets=ASSETS,
+        keys={},
+        wallets={
+            name: Wallet(name, draw(st.sampled_from(TIERS)), "k", chain, ())
+            for name, chain in zip(WALLETS[:3], chain_of, strict=True)
+        },
+        lists={name: draw(st.frozensets(st.sampled_from(ADDRESSES[:3]), max_size=2)) for name in LISTS},
+        labels={},
+        books={},
+        contracts=draw(st.sampled_from(({}, {"vault": VAULT}, {"vault": VAULT}))),
+        prices=draw(st.sampled_from((None, Prices("usd", 2, 1000)))),
+        forbids=tuple(Forbid(f"forbid-{number}", when) for number, when in enumerate(forbids)),
+        rules=tuple(Rule(f"rule-{number}", when, then) for number, (when, then) in enumerate(rules)),
+        limits=tuple(draw(limits(number)) for number in range(draw(st.integers(0, 2)))),
+        cancel_fee_ceiling=0,
+    )
+
+
+ARGUMENTS: dict[str, st.SearchStrategy[dict[str, Argument]]] = {
+    METHODS[0]: st.fixed_dictionaries({"amount": SMALL, "wait": st.booleans()}),
+    METHODS[1]: st.fixed_dictionaries({"to": st.sampled_from(ADDRESSES), "amount": SMALL}),
+}
+
+
+@st.composite
+def transactions(draw: st.DrawFn, policy: Policy) -> tuple[Facts, str]:
+    """Facts as the log would state them under ``policy``, and whose account the destination is."""
+    calling = draw(st.sampled_from((None, None, None, *METHODS))) if policy.contracts else None
+    wallet = draw(st.sampled_from(tuple(policy.wallets)))
+    chain = policy.wallets[wallet].chain if draw(st.integers(0, 9)) else draw(st.sampled_from(tuple(CHAINS)))
+    chain = "evm:1" if calling else chain
+    asset = draw(st.sampled_from([name for name, one in ASSETS.items() if one.chain == chain] * 5 + ["eth"]))
+    owner = draw(st.sampled_from((NOBODY, *policy.wallets)))
+    owned = owner in policy.wallets and policy.wallets[owner].chain == chain
+    amount, fee_max = draw(st.integers(0 if calling else 1, 8)), draw(st.sampled_from((0, 0, 1, 2, 5)))
+    screening = draw(st.none() | st.sampled_from(SCREENINGS))
+    tier, destination_tier = policy.wallets[wallet].tier, policy.wallets[owner].tier if owned else ""
+    since_ms = draw(st.integers(0, 7 * DAY_MS))
+    time_ms = since_ms + draw(st.integers(0, 8))
+    given = st.builds(
+        Given,
+        st.sampled_from(PEOPLE),
+        st.frozensets(st.sampled_from(APPROVERS), max_size=2),
+        st.integers(since_ms, time_ms),
+    )
+    facts = Facts(
+        initiator=draw(st.sampled_from(INITIATORS)),
+        initiator_groups=draw(st.frozensets(st.sampled_from(TEAMS))),
+        kind=CALL if calling else kind_of(tier, destination_tier),
+        chain=chain,
+        wallet=wallet,
+        tier=tier,
+        asset=asset,
+        amount=amount,
+        total=amount + fee_max if CHAINS[chain].native == asset else amount,
+        value=draw(st.none() | SMALL) if policy.prices else None,
+        destination=VAULT.address if calling else draw(st.sampled_from(ADDRESSES)),
+        destination_tier=destination_tier,
+        first_use=draw(st.booleans()),
+        contract="vault" if calling else "",
+        method=calling or "",
+        arguments=draw(ARGUMENTS[calling]) if calling else {},
+        fee_ceiling=fee_max + draw(st.integers(-1, 9)) if fee_max else 0,
+        fee_max=fee_max,
+        screening=screening,
+        risk=draw(SMALL) if screening else None,
+        approvals=tuple(draw(st.lists(given, max_size=4))),
+        initiator_people=draw(st.frozensets(st.sampled_from(PEOPLE), max_size=1)),
+        usage={},
+        since_ms=since_ms,
+        time_ms=time_ms,
+    )
+    if chain in policy.chains:
+        scopes = limit_scopes(policy, facts)
+        counted = {limit_key(scope.limit): draw(SMALL) for scope in scopes}
+        usage = {(scope.limit.name, scope.scope_key): counted[limit_key(scope.limit)] for scope in scopes}
+        facts = replace(facts, usage=usage)
+    return facts, owner if owned else NOBODY
+
+
+class Values:
+    """What the variables of a world are in one transaction, put into formulas in their place."""
+
+    def __init__(self, formulas: Formulas, facts: Facts, *, owner: str) -> None:
+        world = formulas.world
+        day, minute = weekday_and_minute(facts.time_ms)
+        self._pairs: list[tuple[Any, Any]] = []
+        self._facts, self._formulas = facts, formulas
+        for names, name in (
+            (world.wallet, facts.wallet),
+            (world.chain, facts.chain),
+            (world.asset, facts.asset),
+            (world.owner, owner),
+            (world.day, DAYS[day]),
+        ):
+            self._name(names, name)
+        for names, one in ((world.initiator, facts.initiator), (world.screening, facts.screening)):
+            index = names.values.index(one) if one in names.values else len(names.values) - 1
+            self._set(names.term, z3.BitVecVal(index, names.term.size()))
+        self._name(world.address, self._alike(world.address, facts.destination))
+        for name, term in world.groups.items():
+            self._set(term, z3.BoolVal(name in facts.initiator_groups))
+        for term, number in (
+            (world.amount, facts.amount),
+            (world.fee_max, facts.fee_max),
+            (world.fee_ceiling, facts.fee_ceiling),
+            (world.risk, facts.risk or 0),
+            (world.minute, minute),
+            (world.waited_ms, facts.time_ms - facts.since_ms),
+        ):
+            self._set(term, z3.IntVal(number))
+        self._set_call(world)
+        self._set(world.first_use, z3.BoolVal(facts.first_use))
+        self._set(world.screened, z3.BoolVal(facts.screening is not None))
+        for known, value in world.values().values():
+            self._set(known, z3.BoolVal(facts.value is not None))
+            self._set(value, z3.IntVal(facts.value or 0))
+        self._set_usage(world)
+
+    def true(self, term: Any) -> bool:
+        """Whether a formula is true of the transaction."""
+        found = z3.simplify(z3.substitute(term, *self._pairs))
+        assert z3.is_true(found) or z3.is_false(found), found
+        return bool(z3.is_true(found))
+
+    def people(self, rule: str, then: Approve) -> None:
+        """Let the approvals be just those that the rule needs or lacks, and as old as the evaluator says."""
+        facts, world = self._facts, self._formulas.world
+        enough = _count_approvals(facts, facts.approvals, rule=rule, then=then).outcome is Outcome.ALLOW
+        for term in world.people.values():
+            self._set(term, z3.IntVal(99 if enough else 0))
+        met_ms = _met_ms(facts, rule, then) if enough and then.delay_ms else facts.time_ms
+        self._set(world.given_ago_ms, z3.IntVal(facts.time_ms - met_ms))
+
+    def nobody(self) -> None:
+        """Let there be no approvals."""
+        for term in self._formulas.world.people.values():
+            self._set(term, z3.IntVal(0))
+        self._set(self._formulas.world.given_ago_ms, z3.IntVal(0))
+
+    def _set_usage(self, world: World) -> None:
+        policy, facts = self._formulas.policy, self._facts
+        found = {limit_key(limit): 0 for limit in policy.limits}
+        for scope in limit_scopes(policy, facts) if facts.chain in policy.chains else ():
+            found[limit_key(scope.limit)] = used(facts, scope.limit.name, key=scope.scope_key)
+        for key, term in world.usage().items():
+            self._set(term, z3.IntVal(found[key]))
+
+    def _set_call(self, world: World) -> None:
+        """The call, and its arguments; those of other calls are whatever is possible."""
+        facts = self._facts
+        method = self._formulas.policy.method_named(facts.method)
+        made = call_key(facts.chain, facts.destination, method=method) if method else NO_CALL
+        self._name(world.call, made)
+        for (call, index), term in world.arguments.items():
+            value = facts.arguments[world.calls[call].parameters[index][1]] if call == made else None
+            if isinstance(term, Names):
+                self._name(term, self._alike(term, str(value)) if value else term.values[0])
+            elif term is not None:
+                self._set(term, z3.IntVal(value or 0))
+
+    def _alike(self, names: Names, address: str) -> str:
+        """The representative that is on the same lists as the address, and the same contract."""
+        lists = [frozenset({one.address}) for one in self._formulas.policy.contracts.values()]
+        lists += self._formulas.policy.lists.values()
+        wanted = [address in listed for listed in lists]
+        return next(one for one in names.values if [one in listed for listed in lists] == wanted)
+
+    def _name(self, names: Names, name: str) -> None:
+        self._set(names.term, z3.BitVecVal(names.values.index(name), names.term.size()))
+
+    def _set(self, term: Any, value: Any) -> None:
+        self._pairs = [(old, was) for old, was in self._pairs if not old.eq(term)] + [(term, value)]
