@@ -13,6 +13,7 @@ from typing import NamedTuple
 from immutables import Map
 
 from policy.accounts import owned_accounts
+from policy.address_book import carried_over, with_book
 from policy.counting import expire_windows, recount, recount_all
 from policy.encoding import Json
 from policy.entries import RequestEntry, ReserveEntry
@@ -46,8 +47,12 @@ class Beside:
         return cls(policy, counted.windows, scopes, owned_accounts(policy, state.keys), state.keys)
 
     def under(self, state: State) -> State:
-        """``state`` as if this policy were in force, but for its hash: approvals count as they were given."""
-        return replace(state, policy_or_none=self.policy, windows=self.windows, owned=self.owned, pending=())
+        """``state`` as if this policy were in force, but for its hash: approvals count as they were given.
+
+        What the log put on its lists one address at a time is there, as if the policy had come today.
+        """
+        policy = with_book(self.policy, carried_over(state.book, self.policy))
+        return replace(state, policy_or_none=policy, windows=self.windows, owned=self.owned, pending=())
 
     def after(self, state: State, request: bytes) -> "Beside":
         """This with one request of ``state`` counted anew, whose jobs have changed."""

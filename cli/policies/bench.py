@@ -87,7 +87,6 @@ def _timed(work: Callable[[], object]) -> float:
 
 SAMPLE_INVARIANTS: Json = {
     "version": 1,
-    "policy": "sample",
     "invariants": [
         {
             "name": "above-two-somebody-agrees",

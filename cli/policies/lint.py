@@ -13,6 +13,8 @@ from policy.roster import Roster
 from policy.rules import (
     DAY_MINUTES,
     Among,
+    ArgumentListed,
+    ArgumentWithin,
     AtLeast,
     AtMost,
     Condition,
@@ -76,7 +78,7 @@ def _earlier(rules: tuple[Rule, ...], rule: Rule) -> Rule | None:
 def _unused(policy: Policy) -> Iterator[Remark]:
     whens = [one.when for one in policy.forbids] + [one.when for one in policy.rules]
     conditions = [condition for when in whens for condition in when.conditions]
-    used = {name for one in conditions if isinstance(one, Listed) for name in one.lists}
+    used = {name for one in conditions if isinstance(one, Listed | ArgumentListed) for name in one.lists}
     for name in policy.lists:
         if name not in used:
             yield Remark(f"lists.{name}", f"no rule and no forbid looks at the list {name!r}", True)
@@ -102,8 +104,10 @@ def _idle_limits(policy: Policy) -> Iterator[Remark]:
 
 def covers(wide: When, narrow: When) -> bool:
     """Whether all that meets ``narrow`` meets ``wide``, as far as single conditions show it."""
-    own = {condition.name: condition for condition in narrow.conditions}
-    return all(one.name in own and _follows(one, own[one.name]) for one in wide.conditions)
+    own: dict[str, list[Condition]] = {}
+    for condition in narrow.conditions:
+        own.setdefault(condition.name, []).append(condition)
+    return all(any(_follows(one, other) for other in own.get(one.name, ())) for one in wide.conditions)
 
 
 def _follows(wide: Condition, narrow: Condition) -> bool:
@@ -120,12 +124,22 @@ def _follows(wide: Condition, narrow: Condition) -> bool:
             return wide.bound <= narrow.bound
         case AtMost(), AtMost():
             return wide.bound >= narrow.bound
+        case ArgumentWithin(), ArgumentWithin():
+            return wide.argument == narrow.argument and _inside(narrow, wide)
+        case ArgumentListed(), ArgumentListed():
+            return wide.argument == narrow.argument and set(narrow.lists) <= set(wide.lists)
         case FirstUse(), FirstUse():
             return wide.wanted is narrow.wanted
         case During(), During():
             return not _minutes(narrow) & ~_minutes(wide)
         case _:
             return False
+
+
+def _inside(narrow: ArgumentWithin, wide: ArgumentWithin) -> bool:
+    low = wide.low is None or (narrow.low is not None and narrow.low >= wide.low)
+    high = wide.high is None or (narrow.high is not None and narrow.high <= wide.high)
+    return low and high
 
 
 @lru_cache(maxsize=1024)

@@ -260,11 +260,11 @@ class Store:
             return tuple(_duty(row) for row in db.execute(select(OUTBOX).order_by(OUTBOX.c.due_ms)))
 
     def postpone(self, duty: Duty, *, due_ms: int, error: str) -> None:
-        """Try a duty again at ``due_ms``, and show why on its request."""
+        """Try a duty again at ``due_ms``, and show why on its request, unless it is owed no more."""
         with self._transaction() as db:
             same = (OUTBOX.c.request == duty.request) & (OUTBOX.c.effect == duty.effect)
-            db.execute(update(OUTBOX).where(same).values(due_ms=due_ms, attempts=duty.attempts + 1))
-            if error:
+            owed = db.execute(update(OUTBOX).where(same).values(due_ms=due_ms, attempts=duty.attempts + 1))
+            if error and owed.rowcount:
                 same_request = REQUESTS.c.request == duty.request
                 db.execute(update(REQUESTS).where(same_request).values(error=error[:1000]))
 

@@ -25,6 +25,8 @@ from typing import Final
 HERE: Final = Path(__file__).resolve().parent
 ROOT: Final = HERE.parent.parent
 PROJECT_PACKAGES: Final = ("policy", "signer_nodes")
+AUTHORS_TOOLS: Final = frozenset({"prove", "backtest.py"})
+"""What of ``policy`` no node imports: the tools of its authors, and their solver."""
 NODE_DISTRIBUTIONS: Final = (
     "coincurve",
     "cryptography",
@@ -95,11 +97,11 @@ class Image:
         if name.suffix == ".py":
             self._compiled(name, data)
 
-    def tree(self, name: PurePosixPath, source: Path) -> None:
-        """Copy what lies under ``source`` except tests and what a node never imports."""
+    def tree(self, name: PurePosixPath, source: Path, *, but: frozenset[str] = frozenset()) -> None:
+        """Copy what lies under ``source`` except tests, what a node never imports, and these names."""
         for path in sorted(source.rglob("*")):
             relative = path.relative_to(source)
-            if path.is_file() and is_wanted(relative):
+            if path.is_file() and is_wanted(relative) and not but.intersection(relative.parts):
                 self.file(name / relative, path)
 
     def holds(self, name: PurePosixPath) -> bool:
@@ -146,7 +148,7 @@ def assemble(folder: Path) -> int:
     for name in sorted(closure(NODE_DISTRIBUTIONS)):
         _distribution(image, name)
     for package in PROJECT_PACKAGES:
-        image.tree(SITE / package, ROOT / package)
+        image.tree(SITE / package, ROOT / package, but=AUTHORS_TOOLS)
     _softhsm(image)
     _libraries(image)
     folder.mkdir(parents=True, exist_ok=True)

@@ -93,11 +93,6 @@ def eases(old: Policy, new: Policy) -> bool:
     return Search(world).exists(after.allowed, not_(before.allowed))
 
 
-def hardens(old: Policy, new: Policy) -> bool:
-    """Whether ``new`` denies or has wait anything that ``old`` allowed. Raises ``Undecided``."""
-    return eases(new, old)
-
-
 def redefined(old: Policy, new: Policy) -> Iterator[str]:
     """What is added, dropped or another thing under its old name, apart from rules, lists and limits."""
     parts: dict[str, tuple[Mapping[str, object], Mapping[str, object]]] = {

@@ -3,8 +3,7 @@
 It stands beside the policy, not in it, so that who changes the rules does not change in passing what they are
 held to. Version 1::
 
-    {"version": 1, "policy": "treasury", "invariants": [
-        {"name": "...", "when": {conditions as in a rule}, "must": {...}}]}
+    {"version": 1, "invariants": [{"name": "...", "when": {conditions as in a rule}, "must": {...}}]}
 
 ``must`` has one or more of: ``never`` (nothing of the kind is ever allowed); ``approvals_min`` (at least so
 many different people said yes; with ``different_groups``, people of so many different groups);
@@ -62,11 +61,8 @@ def parse_invariants(body: Json, policy: Policy) -> tuple[Invariant, ...]:
     """Read the document for ``policy``. Raises ``MalformedError`` with the path of the first mistake."""
     fields = Fields(body, "")
     fields.integer("version", low=1, high=1)
-    path, name = fields.path("policy"), fields.name("policy")
     found = fields.objects("invariants", _read_invariant, count_max=RULES_MAX)
     fields.done()
-    if name != policy.name:
-        raise MalformedError(f"{path}: these are the invariants of {name!r}, the policy is {policy.name!r}")
     distinct((f"invariants[{index}].name", one.name) for index, one in enumerate(found))
     for index, one in enumerate(found):
         _check(policy, f"invariants[{index}]", one)

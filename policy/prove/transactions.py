@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 import z3
 
 from policy.decode.abi import Argument, encode_call
+from policy.decode.abi_values import split_array
 from policy.encoding import Json
 from policy.errors import InvariantError
 from policy.evaluate import Outcome, Verdict, evaluate
@@ -195,9 +196,20 @@ def _calldata(world: World, model: z3.ModelRef) -> bytes | None:
         elif term is not None:
             arguments[name] = int(model.eval(term, model_completion=True).as_long())
         else:
-            size = int(kind.removeprefix("bytes")) if kind.startswith("bytes") else 0
-            arguments[name] = "00" * size if size else (False if kind == "bool" else 0)
+            arguments[name] = _plainest(kind)
     return encode_call(method, arguments)
+
+
+def _plainest(kind: str) -> Argument:
+    """A value of a type that no condition can be about."""
+    item = split_array(kind)
+    if item is not None:
+        return (_plainest(item[0]),) * (item[1] or 0)
+    if kind.startswith("bytes") or kind == "string":
+        return "00" * int(kind.removeprefix("bytes") or 0) if kind.startswith("bytes") else ""
+    if kind == "address":
+        return "0x" + "00" * 20
+    return False if kind == "bool" else 0
 
 
 def confirmed(transaction: Transaction, formulas: Formulas, *, outcome: Outcome) -> Verdict:

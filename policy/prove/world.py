@@ -111,7 +111,7 @@ class World:
         name = f"argument {index} of {call}"
         if kind == "address":
             return Names(name, [one for one in self.address.values if EVM_ADDRESS.fullmatch(one)])
-        return z3.Int(name) if kind.startswith("uint") else None
+        return z3.Int(name) if kind.startswith("uint") and "[" not in kind else None
 
     def value(self, prices: Prices | None) -> tuple[Term, Number]:
         """Whether it is known what the transaction is worth by these prices, and what."""

@@ -159,6 +159,17 @@ def test_a_postponed_duty_shows_why_and_keeps_its_place(url: str, store: Store) 
     again.close()
 
 
+def test_a_duty_that_is_owed_no_more_says_nothing_of_its_request(store: Store) -> None:
+    store.submit(NEW, 5)
+    (duty,) = store.duties()
+    store.apply(Change(NEW.request, Event.REFUSED, {"error": "it is denied"}), 6)
+
+    store.postpone(duty, due_ms=99, error="a try that was still under way")
+    record = store.get(NEW.request)
+
+    assert record is not None and record.error == "it is denied"
+
+
 def test_what_is_overdue_is_found_until_it_is_signed(store: Store) -> None:
     store.submit(NEW, 5)
     early = store.overdue(999)

@@ -172,12 +172,58 @@ def base_document() -> Document:
             "btc-hot": {"tier": "hot", "key": "coins", "chain": "bitcoin:mainnet", "paths": ["m/0/0"]},
         },
         "lists": {"customers": [CUSTOMER], "exchanges": []},
+        "contracts": {
+            "vault": {
+                "chain": "evm:1",
+                "address": "0x" + "ee" * 20,
+                "methods": {
+                    "deposit": "deposit(uint256 amount,address receiver)",
+                    "withdraw": "withdraw(uint256 amount)",
+                },
+            }
+        },
         "prices": {"unit": "usd", "decimals": 2, "max_age_ms": 900_000},
         "forbids": [],
         "rules": [],
         "limits": [],
         "cancel": {"fee_ceiling": "1000"},
     }
+
+
+def full_rules() -> list[Document]:
+    """Rules for ``full_document``."""
+    return [
+        {
+            "name": "r",
+            "when": {
+                "assets": ["eth"],
+                "amount_max": "1",
+                "total_max": "2",
+                "value_max": "3",
+                "risk_max": 4,
+                "screenings": ["clear"],
+                "hours": [{"days": ["mon"], "from": "09:00", "to": "17:00"}],
+            },
+            "then": {
+                "outcome": "approve",
+                "any_of": [{"approvals": [{"group": g, "count": 1}]} for g in ("a", "b")],
+                "delay_ms": 1,
+            },
+        },
+        {"name": "s", "when": {}, "then": {"outcome": "deny"}},
+        {
+            "name": "c",
+            "when": {
+                "contracts": ["vault"],
+                "methods": ["vault.deposit"],
+                "arguments": [
+                    {"argument": "amount", "min": "1", "max": "9"},
+                    {"argument": "receiver", "destinations": ["customers"]},
+                ],
+            },
+            "then": {"outcome": "allow"},
+        },
+    ]
 
 
 def full_document() -> Document:
@@ -206,26 +252,7 @@ def full_document() -> Document:
                 },
             }
         ],
-        "rules": [
-            {
-                "name": "r",
-                "when": {
-                    "assets": ["eth"],
-                    "amount_max": "1",
-                    "total_max": "2",
-                    "value_max": "3",
-                    "risk_max": 4,
-                    "screenings": ["clear"],
-                    "hours": [{"days": ["mon"], "from": "09:00", "to": "17:00"}],
-                },
-                "then": {
-                    "outcome": "approve",
-                    "any_of": [{"approvals": [{"group": g, "count": 1}]} for g in ("a", "b")],
-                    "delay_ms": 1,
-                },
-            },
-            {"name": "s", "when": {}, "then": {"outcome": "deny"}},
-        ],
+        "rules": full_rules(),
         "limits": [
             {
                 "name": "l",

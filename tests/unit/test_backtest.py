@@ -189,3 +189,18 @@ def test_the_command_refuses_what_is_no_policy(tmp_path: Path) -> None:
 
     with pytest.raises(OperationalError):
         invoke("policy", "backtest", new_policy(tmp_path, version=9), "--log", folder)
+
+
+def test_what_was_put_on_a_list_by_itself_is_there_for_the_new_policy_too() -> None:
+    customers = {"addresses": [CUSTOMER, OTHER, SANCTIONED], "quorum": 1, "cool_down_ms": 1000}
+    lists = {"customers": customers, "sanctioned": [SANCTIONED]}
+    book = Book(WORLD, start=False)
+    book.genesis(policy=WORLD.policy(lists=lists))
+    book.key()
+    book.list_address("add", STRANGER)
+    book.advance(1000)
+    book.request(100, to=STRANGER)
+    assert book.last.verdict is not None and book.last.verdict.rule == "small"
+
+    assert flips(backtested(book, lists=lists, name="second")) == []
+    assert flips(backtested(book)) == [(STRICTER, "request", "small", "no-rule-matches")]

@@ -172,14 +172,13 @@ async def test_files_are_handed_out_once_the_change_is_in_effect(desk: Desk) -> 
 
 
 async def test_a_policy_that_breaks_an_invariant_is_not_drawn_up(desk: Desk) -> None:
-    name = stricter()["name"]
     beside = desk.folder / "policy.invariants.json"
     wanted: list[dict[str, object]] = [{"name": "calm", "when": {}, "must": {"never": True}}]
-    beside.write_text(json.dumps({"version": 1, "policy": name, "invariants": wanted}))
+    beside.write_text(json.dumps({"version": 1, "invariants": wanted}))
 
     with pytest.raises(OperationalError, match=r"invariant calm of .* is broken"):
         await desk.draft_policy(stricter())
-    beside.write_text(json.dumps({"version": 1, "policy": name, "invariants": []}))
+    beside.write_text(json.dumps({"version": 1, "invariants": []}))
     file, out = str(desk.folder / "policy.json"), str(desk.folder / "fine.json")
     drafted = await desk.run("draft", "policy", "--document", file, "--out", out)
 

@@ -70,7 +70,7 @@ def test_without_invariants_nothing_is_proved(tmp_path: Path) -> None:
         ("value_max: 1000000 usd", "value_max: 1000000 eur", r"yaml:\d+:\d+: .* is in eur"),
         ("{never: true}", "{never: perhaps}", "must be true or false"),
         ("delay_min: 24 h", "delay_min: 24", r"yaml:\d+:\d+: "),
-        ("policy: treasury", "policy: payouts", "invariants of 'payouts'"),
+        ("tiers: [cold], kinds", "tiers: [frozen], kinds", "unknown tier 'frozen'"),
     ],
 )
 def test_a_mistake_in_the_invariants_is_refused(tmp_path: Path, old: str, new: str, message: str) -> None:
@@ -136,7 +136,7 @@ def test_the_bench_prints_one_object_with_every_figure() -> None:
 def test_a_policy_that_breaks_an_invariant_is_no_genesis(tmp_path: Path) -> None:
     from cli.policies.invariants import proved
 
-    body: Json = {"version": 1, "policy": "sample", "invariants": [never({})]}
+    body: Json = {"version": 1, "invariants": [never({})]}
     path = tmp_path / "sample.json"
     (tmp_path / "sample.invariants.json").write_text(json.dumps(body))
 

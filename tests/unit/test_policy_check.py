@@ -19,7 +19,12 @@ ROOT = Path(__file__).resolve().parents[2]
 EXAMPLES = sorted(path for path in (ROOT / "docs/examples").glob("*.yaml") if "." not in path.stem)
 ALLOW, DENY = {"outcome": "allow"}, {"outcome": "deny"}
 WORKDAYS = {"days": ["mon", "tue", "wed", "thu", "fri"], "from": "09:00", "to": "17:00"}
+AMOUNT, RECEIVER = {"methods": ["vault.deposit"]}, {"argument": "receiver", "destinations": ["customers"]}
 NARROWER = [
+    (
+        AMOUNT | {"arguments": [{"argument": "amount", "max": "5"}]},
+        AMOUNT | {"arguments": [RECEIVER, {"argument": "amount", "max": "4", "min": "1"}]},
+    ),
     ({}, {"tiers": ["hot"]}),
     ({"tiers": ["hot"]}, {"tiers": ["hot"], "first_use": True}),
     ({"tiers": ["hot", "cold"]}, {"tiers": ["cold"]}),
@@ -34,6 +39,10 @@ NARROWER = [
     ({"hours": [WORKDAYS]}, {"hours": [{"days": ["mon"], "from": "10:00", "to": "11:00"}]}),
 ]
 OTHER = [
+    (
+        AMOUNT | {"arguments": [{"argument": "amount", "max": "5"}]},
+        AMOUNT | {"arguments": [{"argument": "amount", "min": "5"}, RECEIVER]},
+    ),
     ({"tiers": ["hot"]}, {}),
     ({"tiers": ["hot"]}, {"tiers": ["hot", "cold"]}),
     ({"tiers": ["hot"]}, {"destination_tiers": ["hot"]}),
@@ -117,6 +126,13 @@ def test_a_rule_behind_one_without_conditions_is_never_reached() -> None:
     assert [(one.path, one.message) for one in remarks] == [
         ("rules[1]", "'late' is never reached: 'rest' before it has no conditions")
     ]
+
+
+def test_a_list_that_only_an_argument_has_to_be_on_is_used() -> None:
+    call = rule("call", AMOUNT | {"arguments": [RECEIVER]})
+    policy = policy_with(lists={"customers": []}, rules=[call])
+
+    assert [remark for remark in lint(policy) if remark.error] == []
 
 
 def test_a_limit_that_can_never_count_is_an_error() -> None:

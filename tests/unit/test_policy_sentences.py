@@ -86,7 +86,7 @@ WHENS: dict[str, Document] = {
     "any transaction worth at least 10.01 usd with its fee": {"value_min": "1001"},
     "any transaction with a risk score of at most 20": {"risk_max": 20},
     "any transaction of contract vault": {"contracts": ["vault"]},
-    "a call of a contract by method vault.pay, whose argument to is on list customers, "
+    "a call of a contract by method vault.pay, whose argument to is an address on list customers, "
     "whose argument amount is from 1 to 5": {
         "kinds": ["call"],
         "methods": ["vault.pay"],
