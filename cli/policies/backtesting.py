@@ -4,13 +4,11 @@ from argparse import Namespace
 from pathlib import Path
 
 from cli.audit import as_json, as_text
-from cli.files import read_document
+from cli.policies.reading import read_policy
 from cli.policies.receipts import units
 from cli.policies.replaying import audited
 from cli.results import DONE, REFUSED, Result, Table, time_text
 from policy.backtest import WAYS, Backtest, Comparison, Total
-from policy.document import normalise_document, parse_policy
-from policy.errors import MalformedError, OperationalError
 from policy.model import Policy
 
 SHOWN_MAX = 50
@@ -19,7 +17,7 @@ ABOUT = {"stricter": "refused or asked more of", "looser": "let through, or aske
 
 def backtest(arguments: Namespace) -> Result:
     """``policy backtest``: 0 when no verdict flips, 1 when some do or the log does not hold."""
-    policy = _read_policy(Path(arguments.new))
+    policy = read_policy(Path(arguments.new)).policy
     test = Backtest(policy)
     report = audited(arguments, test)
     document = {
@@ -44,13 +42,6 @@ def backtest(arguments: Namespace) -> Result:
     if len(test.flips) > SHOWN_MAX:
         bad.append(f"and {len(test.flips) - SHOWN_MAX} more: see --json")
     return Result(document, (*lines, *table, *bad), DONE if report.ok and not test.flips else REFUSED)
-
-
-def _read_policy(path: Path) -> Policy:
-    try:
-        return parse_policy(normalise_document(read_document(path, "the policy")))
-    except MalformedError as error:
-        raise OperationalError(f"{path}: {error}; correct the policy") from error
 
 
 def _total(total: Total) -> dict[str, object]:

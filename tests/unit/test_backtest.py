@@ -14,6 +14,8 @@ from policy.backtest import LOOSER, STRICTER, Backtest
 from policy.document import parse_policy
 from policy.errors import OperationalError
 from tests.simulation.world import CUSTOMER, DAY_MS, KEY, OTHER, SANCTIONED, STRANGER, Book, World, limit
+from tests.unit.policy_documents import as_yaml
+from tests.unit.policy_documents import written as in_words
 from tests.unit.test_audit import published, written
 
 WORLD = World()
@@ -166,7 +168,8 @@ def test_the_command_shows_flips_with_amounts_and_exits_1(tmp_path: Path) -> Non
     for nonce in range(2):
         book.pay(100, nonce=nonce)
     folder = str(written(tmp_path / "log", published(book)))
-    result = invoke("policy", "backtest", new_policy(tmp_path, rules=[]), "--log", folder)
+    none = {"name": "none", "when": {"destinations": ["customers"]}, "then": {"outcome": "deny"}}
+    result = invoke("policy", "backtest", new_policy(tmp_path, rules=[none]), "--log", folder)
 
     assert result.code == 1
     assert result.document["totals"]["stricter"]["reserve"] == {"requests": 2, "amounts": {"eth": "200"}}
@@ -175,11 +178,12 @@ def test_the_command_shows_flips_with_amounts_and_exits_1(tmp_path: Path) -> Non
     assert json.dumps(result.document)
 
 
-def test_the_command_exits_0_when_nothing_flips(tmp_path: Path) -> None:
+def test_the_command_reads_yaml_too_and_exits_0_when_nothing_flips(tmp_path: Path) -> None:
     book = Book(WORLD)
     book.pay(100, nonce=0)
-    folder = str(written(tmp_path / "log", published(book)))
-    result = invoke("policy", "backtest", new_policy(tmp_path, name="second"), "--log", folder)
+    folder, new = str(written(tmp_path / "log", published(book))), tmp_path / "new.yaml"
+    new.write_text(as_yaml(in_words(WORLD.policy(name="second"))))
+    result = invoke("policy", "backtest", str(new), "--log", folder)
 
     assert (result.code, result.document["flips"]) == (0, [])
 
