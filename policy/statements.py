@@ -50,7 +50,8 @@ def admit_screening(state: State, entry: f.ScreeningEntry) -> tuple[State, bytes
 def admit_reject(state: State, entry: f.RejectEntry) -> tuple[State, bytes]:
     """Stop a request for good, by one operator or administrator, or by the initiator itself.
 
-    It comes too late for a payment that is signed. One that is reserved is not signed any more.
+    It comes too late for a payment that is signed. For one that is reserved no partial signature is given any
+    more; those that are out already can still be combined.
     """
     check_origin(state, entry.origin)
     request = state.requests.get(entry.request)
