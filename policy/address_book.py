@@ -12,7 +12,6 @@ is listed. The document's hash stays, and approvals with it: each of them names 
 """
 
 from collections.abc import Mapping
-from dataclasses import replace
 
 from immutables import Map
 
@@ -25,6 +24,7 @@ from policy.listing import Listing, listing_id, parse_listing
 from policy.model import Policy
 from policy.roster import verified_signers
 from policy.state import PendingChange, State
+from policy.values import replace
 
 REMOVED = ""
 PENDING_ADDRESSES_MAX = 64

@@ -7,7 +7,7 @@ that it would have refused was made, and counts. Nodes never import this.
 """
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from immutables import Map
@@ -22,6 +22,7 @@ from policy.ledger import at_time, weigh
 from policy.model import Policy
 from policy.replay import Step, entry_body
 from policy.state import CANCEL, KeyRecord, State
+from policy.values import replace
 from policy.windows import Window
 
 STRICTER, LOOSER = WAYS = ("stricter", "looser")

@@ -1,15 +1,17 @@
 """How requests count into the windows of the policy's limits, whatever becomes of their jobs."""
 
 from collections.abc import Iterator
-from dataclasses import replace
 
 from immutables import Map
 
 from policy.facts import job_facts, scale
 from policy.limits import LimitScope, limit_scopes
-from policy.rules import Usage
+from policy.rules import Facts, Usage
 from policy.state import Job, JobStatus, RequestState, State
+from policy.values import replace
 from policy.windows import Counted, Window
+
+_EMPTY = Window()
 
 
 def usage_without(state: State, request_id: bytes, *, time_ms: int) -> Usage:
@@ -25,29 +27,47 @@ def usage_without(state: State, request_id: bytes, *, time_ms: int) -> Usage:
     return used
 
 
-def recount(state: State, request_id: bytes, *, signed_ms: int) -> State:
+def recount(state: State, request_id: bytes, *, signed_ms: int, newest: Facts | None = None) -> State:
     """``state`` with the request counted anew in every limit it touches, from its jobs as they stand.
 
     Held while the newest live job is unsigned; otherwise counted from ``signed_ms``, which must not
-    be before that of any call earlier.
+    be before that of any call earlier. ``newest`` are the facts of the newest job, if they are at hand.
     """
     request = state.requests[request_id]
     live = state.live_jobs(request_id)
     amounts: dict[tuple[str, str], int] = {}
     for job in live:
-        for limit, scope_key, amount in _scopes(state, request, job):
+        known = newest if job.job_id == request.jobs[-1] else None
+        for limit, scope_key, amount in _scopes(state, request, job, known):
             place = (limit.name, scope_key)
             counted_here = limit.maximum if amount is None else amount
             amounts[place] = max(amounts.get(place, 0), counted_here)
     held = bool(live) and live[-1].status is JobStatus.RESERVED
     windows = state.windows
     for place in {*request.scopes, *amounts}:
-        window = windows.get(place, Window()).without(request_id)
+        window = windows.get(place, _EMPTY)
         if place in amounts:
             window = window.with_request(request_id, Counted(amounts[place], None if held else signed_ms))
+        else:
+            window = window.without(request_id)
         windows = windows.set(place, window)
     counted = replace(request, scopes=tuple(sorted(amounts)))
     return replace(state, windows=windows, requests=state.requests.set(request_id, counted))
+
+
+def count_signed(state: State, job: Job) -> State:
+    """``recount`` after the last signature of ``job``, without weighing a request's only job again.
+
+    What that counts as was told when it was reserved, and is told no other way under the same policy.
+    """
+    request = state.requests[job.request_id]
+    told = job.value is not None or not job.unit
+    if request.jobs != (job.job_id,) or job.policy != state.policy_hash or not told:
+        return recount(state, job.request_id, signed_ms=state.time_ms)
+    windows = state.windows
+    for place in request.scopes:
+        windows = windows.set(place, windows[place].signed(job.request_id, state.time_ms))
+    return replace(state, windows=windows)
 
 
 def recount_all(state: State) -> State:
@@ -74,11 +94,11 @@ def expire_windows(state: State, places: tuple[tuple[str, str], ...]) -> State:
     return replace(state, windows=windows)
 
 
-def _scopes(state: State, request: RequestState, job: Job) -> Iterator[LimitScope]:
+def _scopes(state: State, request: RequestState, job: Job, known: Facts | None) -> Iterator[LimitScope]:
     """Where one job counts. What it was worth is what it was worth when it was reserved."""
     if request.request.intent.chain not in state.policy.chains:
         return
-    facts = job_facts(
+    facts = known or job_facts(
         state, request, purpose=job.purpose, fee_max=job.fee_max, time_ms=state.time_ms, usage={}
     )
     if job.value is not None and job.unit == scale(state.policy):

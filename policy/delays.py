@@ -9,10 +9,11 @@ and their times prove since when a change has been public. See docs/adr/0020-a-d
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Final
 
 from policy.state import State
+from policy.values import replace
 
 LAG_MS_MAX: Final = 60 * 1000  # as old as a reservation may be: an honest log is never that far behind
 

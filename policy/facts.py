@@ -2,13 +2,13 @@
 
 import contextlib
 from collections.abc import Iterable
-from dataclasses import replace
 
 from policy.decode.abi import Argument, OtherCall, decode_call
 from policy.intent import Intent, Request
 from policy.model import Policy, Prices
 from policy.rules import CALL, CANCELLATION, SWEEP, TIER_MOVE, TRANSFER, Facts, Given, Usage
 from policy.state import CANCEL, PricePoint, RequestState, State
+from policy.values import replace
 
 PRICE_POINTS_MAX = 256
 

@@ -13,7 +13,6 @@ from policy.ids import AMOUNT_MAX, CHAIN, EVM, EVM_CHAIN_ID_MAX, ORIGIN, family
 NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,62}")
 AMOUNT_DIGITS_MAX = len(str(AMOUNT_MAX))
 T = TypeVar("T")
-_HEX = re.compile(r"(?:[0-9a-f]{2})*")
 _UNSEEN = re.compile(
     "[\x00-\x1f\x7f-\xa0\xad\u200b-\u200f\u2028-\u202f\u2060-\u206f"  # controls, spaces, marks
     "\ud800-\udfff\ufeff\ufff0-\uffff]"
@@ -51,9 +50,10 @@ class Fields:
 
     def raw(self, name: str) -> Json:
         """The field as it is, for a reader of its own."""
-        if name not in self._rest:
-            raise MalformedError(f"{self._where}: field {name!r} is missing")
-        return self._rest.pop(name)
+        try:
+            return self._rest.pop(name)
+        except KeyError:
+            raise MalformedError(f"{self._where}: field {name!r} is missing") from None
 
     def text(self, name: str, *, length_max: int) -> str:
         """A string of 1 to ``length_max`` characters, none of them control, invisible or direction marks.
@@ -139,19 +139,21 @@ class Fields:
         value = self.raw(name)
         if not isinstance(value, str) or len(value) > AMOUNT_DIGITS_MAX or not _AMOUNT.fullmatch(value):
             raise self._bad(name, "a decimal string in base units")
-        if not low <= int(value) <= AMOUNT_MAX:
+        amount = int(value)
+        if not low <= amount <= AMOUNT_MAX:
             raise self._bad(name, f"an amount from {low} to 2**256 - 1")
-        return int(value)
+        return amount
 
     def hex(self, name: str, *, length: int | None = None, length_max: int = 0) -> bytes:
         """Lower-case hex of exactly ``length`` bytes, or of at most ``length_max``."""
         value = self.raw(name)
         limit = length if length is not None else length_max
-        if not isinstance(value, str) or len(value) > 2 * limit or not _HEX.fullmatch(value):
+        data = _from_hex(value) if isinstance(value, str) and len(value) <= 2 * limit else None
+        if data is None:
             raise self._bad(name, f"lower-case hex of {limit} bytes")
-        if length is not None and len(value) != 2 * length:
+        if length is not None and len(data) != length:
             raise self._bad(name, f"lower-case hex of exactly {length} bytes")
-        return bytes.fromhex(value)
+        return data
 
     def items(self, name: str, read: Callable[[Json], T], *, count_max: int) -> tuple[T, ...]:
         """A list of at most ``count_max`` items, each read by ``read``."""
@@ -213,6 +215,15 @@ class Fields:
 
     def _bad(self, name: str, expected: str) -> MalformedError:
         return MalformedError(f"{self._where}: field {name!r} must be {expected}")
+
+
+def _from_hex(text: str) -> bytes | None:
+    """The bytes that ``text`` is the lower-case hex of; None if it is of none."""
+    try:
+        data = bytes.fromhex(text)
+    except ValueError:
+        return None
+    return data if data.hex() == text else None
 
 
 def _matcher(pattern: re.Pattern[str]) -> Callable[[str], bool]:

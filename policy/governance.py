@@ -7,7 +7,6 @@ come back under another name.
 """
 
 from collections.abc import Mapping
-from dataclasses import replace
 
 from immutables import Map
 
@@ -24,6 +23,7 @@ from policy.errors import MalformedError
 from policy.model import Policy
 from policy.roster import Roster, parse_roster, verified_signers
 from policy.state import PendingChange, State
+from policy.values import replace
 
 RULES_SUPPORTED = 1
 PENDING_MAX = 16

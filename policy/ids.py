@@ -5,6 +5,7 @@ An id is 32 bytes, always a hash or fresh randomness. A chain is ``evm:<chain id
 stands before the colon is its family. A log's origin follows C2SP tlog-checkpoint.
 """
 
+import functools
 import re
 
 from policy.errors import CallerError
@@ -12,6 +13,7 @@ from policy.errors import CallerError
 ID_BYTES = 32
 AMOUNT_MAX = 2**256 - 1
 EVM_CHAIN_ID_MAX = 2**53 - 1
+CHAINS_CACHED = 256
 EVM, SOLANA, BITCOIN = "evm", "solana", "bitcoin"
 EVM_CHAIN = re.compile(r"evm:[1-9][0-9]{0,15}")
 CHAIN = re.compile(
@@ -22,6 +24,7 @@ CHAIN = re.compile(
 ORIGIN = re.compile(r"[!-*,-~]{1,128}")
 
 
+@functools.lru_cache(maxsize=CHAINS_CACHED)
 def family(chain: str) -> str:
     """``evm``, ``solana`` or ``bitcoin``. Raises ``CallerError`` for any text that is no chain."""
     if not CHAIN.fullmatch(chain):
@@ -38,6 +41,7 @@ def evm_chain(chain_id: int) -> str:
     return f"evm:{chain_id}"
 
 
+@functools.lru_cache(maxsize=CHAINS_CACHED)
 def evm_chain_id(chain: str) -> int:
     """The chain id of an EVM chain. Raises ``CallerError`` for any other text."""
     if not EVM_CHAIN.fullmatch(chain) or int(chain[4:]) > EVM_CHAIN_ID_MAX:

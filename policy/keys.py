@@ -5,14 +5,13 @@ moment. Group key and chain code never change. What the policy in force says of 
 where the next resharing leads, not who signs now: that is its record.
 """
 
-from dataclasses import replace
-
 from policy import entries as e
 from policy.accounts import owned_accounts
 from policy.admission import Inert, check_origin
 from policy.model import Key
 from policy.roster import verified_signers
 from policy.state import KeyRecord, State
+from policy.values import replace
 
 
 def admit_key(state: State, entry: e.KeyEntry) -> tuple[State, bytes]:

@@ -6,7 +6,6 @@ entry that is malformed, unsigned, denied or out of place is inert, which change
 digest. Time is the entries' own; it never goes back.
 """
 
-from dataclasses import replace
 from typing import NamedTuple, assert_never
 
 from policy import address_book as b
@@ -23,7 +22,8 @@ from policy.evaluate import Verdict
 from policy.intent import parse_request, request_id
 from policy.log.merkle import leaf_hash
 from policy.rules import Facts
-from policy.state import Outcome, State
+from policy.state import Outcome, State, UnverifiedState
+from policy.values import replace
 
 
 class UnknownVersion(OperationalError):
@@ -45,6 +45,11 @@ class Weighed(NamedTuple):
 def initial() -> State:
     """The state before the first entry."""
     return State()
+
+
+def initial_unverified() -> State:
+    """``initial`` for a fold that does not check again who signed requests, approvals, facts and jobs."""
+    return UnverifiedState()
 
 
 def fold(state: State, data: bytes) -> tuple[State, Outcome]:
@@ -107,7 +112,8 @@ def _in_force(state: State) -> bytes:
 
 def at_time(state: State, time_ms: int) -> State:
     """The state as the log's time reaches ``time_ms``: due changes are in effect. It is no later entry."""
-    return g.activate_due(replace(state, time_ms=max(state.time_ms, time_ms)))
+    state = replace(state, time_ms=max(state.time_ms, time_ms))
+    return g.activate_due(state) if state.pending else state
 
 
 def _fold(state: State, data: bytes) -> tuple[State, Outcome]:
@@ -181,7 +187,7 @@ def _apply_request(state: State, entry: e.RequestEntry) -> tuple[State, Outcome]
     if mismatch := _mismatch(entry.claim, verdict):
         return state, Outcome("request", False, mismatch, identifier, verdict)
     try:
-        state, subject = a.admit_request(state, entry, verdict=verdict)
+        state, subject = a.admit_request(state, entry, identifier=identifier, verdict=verdict)
     except ProtocolError as error:
         return state, Outcome("request", False, str(error), identifier, verdict)
     return state, Outcome("request", True, verdict.reason, subject, verdict)
@@ -189,12 +195,12 @@ def _apply_request(state: State, entry: e.RequestEntry) -> tuple[State, Outcome]
 
 def _apply_reserve(state: State, entry: e.ReserveEntry, data: bytes) -> tuple[State, Outcome]:
     identifier = e.job_id(state.origin, state.size, data=data)
-    verdict, draft = r.judge_reservation(state, entry, time_ms=state.time_ms)
+    verdict, draft, facts = r.weigh_reservation(state, entry, time_ms=state.time_ms)
     if mismatch := _mismatch(entry.claim, verdict):
         return state, Outcome("reserve", False, mismatch, identifier, verdict)
-    if draft is None:
+    if draft is None or facts is None:
         return state, Outcome("reserve", False, verdict.reason, identifier, verdict)
-    state = r.reserve(state, entry, draft=draft, job_id=identifier)
+    state = r.reserve(state, entry, draft=draft, facts=facts, job_id=identifier)
     return state, Outcome("reserve", True, verdict.reason, identifier, verdict)
 
 

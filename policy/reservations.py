@@ -1,18 +1,18 @@
 """Which transaction may be signed: reservations, their signatures, and how they are released.
 
-``judge_reservation`` is the decision every node, the coordinator and every auditor make alike, on
+``weigh_reservation`` is the decision every node, the coordinator and every auditor make alike, on
 the transaction's bytes. A reservation that it does not allow is inert.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from policy import entries as e
 from policy import signatures
 from policy.accounts import Account, account_at
 from policy.admission import Inert, check_origin, denied
 from policy.approval import Slot
-from policy.counting import expire_windows, recount, usage_without
+from policy.counting import count_signed, expire_windows, recount, usage_without
 from policy.decode import bitcoin, evm, solana
 from policy.decode.decoded import Call, Cancel, Decoder, Source, Transfer, Undecodable
 from policy.errors import MalformedError
@@ -35,6 +35,7 @@ from policy.state import (
     State,
 )
 from policy.suites import CHAIN_SUITES
+from policy.values import replace
 
 DECODERS: Mapping[str, Decoder] = {EVM: evm, SOLANA: solana, BITCOIN: bitcoin}
 
@@ -58,16 +59,13 @@ class Draft:
     fee_max: int
 
 
-def judge_reservation(state: State, entry: e.ReserveEntry, *, time_ms: int) -> tuple[Verdict, Draft | None]:
-    """The verdict on a reservation at ``time_ms``, and the draft of its job when it is allowed."""
-    verdict, draft, _ = weigh_reservation(state, entry, time_ms=time_ms)
-    return verdict, draft
-
-
 def weigh_reservation(
     state: State, entry: e.ReserveEntry, *, time_ms: int
 ) -> tuple[Verdict, Draft | None, Facts | None]:
-    """``judge_reservation`` with the facts it judged by; None where one of the log's own rules denied."""
+    """The verdict at ``time_ms``, the draft of the job when it is allowed, and the facts it was judged by.
+
+    There are no facts where one of the log's own rules denied.
+    """
     try:
         draft = _draft(state, entry, time_ms=time_ms)
         verdict, facts = _judge(state, entry, draft, time_ms=time_ms)
@@ -76,7 +74,7 @@ def weigh_reservation(
     return verdict, draft if verdict.outcome is Answer.ALLOW else None, facts
 
 
-def reserve(state: State, entry: e.ReserveEntry, *, draft: Draft, job_id: bytes) -> State:
+def reserve(state: State, entry: e.ReserveEntry, *, draft: Draft, facts: Facts, job_id: bytes) -> State:
     """Make the job: it takes its presignatures and its anchor, and counts into the limits."""
     job = Job(
         job_id=job_id,
@@ -93,7 +91,7 @@ def reserve(state: State, entry: e.ReserveEntry, *, draft: Draft, job_id: bytes)
         signatures=(b"",) * len(draft.signings),
         anchor=draft.anchor,
         fee_max=draft.fee_max,
-        value=_value(state, entry, draft),
+        value=facts.value,
         unit=scale(state.policy),
         policy=state.policy_hash,
         time_ms=state.time_ms,
@@ -110,7 +108,7 @@ def reserve(state: State, entry: e.ReserveEntry, *, draft: Draft, job_id: bytes)
         presignatures=presignatures,
         anchors=state.anchors.set(draft.anchor, entry.request),
     )
-    state = recount(state, entry.request, signed_ms=state.time_ms)
+    state = recount(state, entry.request, signed_ms=state.time_ms, newest=facts)
     return expire_windows(state, state.requests[entry.request].scopes)
 
 
@@ -121,29 +119,18 @@ def admit_signature(state: State, entry: e.SignatureEntry) -> tuple[State, bytes
         raise Inert("no reserved job waits for this signature")
     if job.signatures[index]:
         raise Inert(f"signature {index} of the job is there already")
-    if not signatures.verify(job.suite, entry.signature, signing=job.signings[index]):
+    if state.verifies and not signatures.verify(job.suite, entry.signature, signing=job.signings[index]):
         raise Inert("the signature does not verify under the job's key, or is not in its canonical form")
     nonce = signatures.nonce(job.suite, entry.signature)
     if nonce in state.nonces:
         raise Inert("the signature repeats a nonce: keep it as evidence and retire the key")
     job = replace(job, signatures=(*job.signatures[:index], entry.signature, *job.signatures[index + 1 :]))
-    if all(job.signatures):
+    whole = all(job.signatures)
+    if whole:
         job = replace(job, status=JobStatus.SIGNED, signed_ms=state.time_ms)
         state = _paid(state, job)
     state = replace(state, jobs=state.jobs.set(entry.job, job), nonces=state.nonces.set(nonce, entry.job))
-    return recount(state, job.request_id, signed_ms=state.time_ms), entry.job
-
-
-def _value(state: State, entry: e.ReserveEntry, draft: Draft) -> int | None:
-    facts = job_facts(
-        state,
-        draft.request,
-        purpose=entry.purpose,
-        fee_max=draft.fee_max,
-        time_ms=state.time_ms,
-        usage={},
-    )
-    return facts.value
+    return count_signed(state, job) if whole else state, entry.job
 
 
 def _paid(state: State, job: Job) -> State:

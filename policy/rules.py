@@ -29,7 +29,7 @@ class Given(NamedTuple):
     given_ms: int
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Facts:
     """Everything a verdict depends on besides the policy; who builds it has verified every part.
 

@@ -99,7 +99,7 @@ class Signing:
     merkle_root: bytes | None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Job:
     """An admitted reservation: these signers may sign these bytes with these presignatures.
 
@@ -131,7 +131,7 @@ class Job:
     signed_ms: int = 0
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class RequestState:
     """An admitted request. ``anchor`` is fixed by its first job; ``scopes`` are where it counts.
 
@@ -168,7 +168,7 @@ class PendingChange:
     index: int
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class State:
     """The fold of the log's first ``size`` entries. ``digest`` is what checkpoints call ``state``.
 
@@ -232,6 +232,11 @@ class State:
             raise InvariantError("the log has no genesis entry yet")
         return self.policy_or_none
 
+    @property
+    def verifies(self) -> bool:
+        """Whether signatures are checked before an entry is taken in."""
+        return True
+
     def newest_job(self, request_id: bytes) -> Job | None:
         """The latest job of a request, burned or not; only this one may still be signed."""
         request = self.requests.get(request_id)
@@ -249,6 +254,18 @@ class State:
                 if (key, epoch, a, b) in self.bans:
                     return a, b
         return None
+
+
+class UnverifiedState(State):
+    """A state that takes in requests, approvals, statements and signatures without checking who signed.
+
+    For what was checked here before, and to measure with: nothing is signed by it.
+    """
+
+    @property
+    def verifies(self) -> bool:
+        """Whether signatures are checked."""
+        return False
 
 
 @dataclass(frozen=True, slots=True)

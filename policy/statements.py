@@ -4,15 +4,12 @@ Facts from outside count when at least f + 1 of the roster's observers signed th
 no takes one signature, since it only makes an answer stricter.
 """
 
-from collections.abc import Mapping
-from dataclasses import replace
-
 from policy import fact_entries as f
-from policy.admission import Inert, check_origin
-from policy.encoding import Json
+from policy.admission import Inert, Signed, check_origin, signers_of
 from policy.facts import add_price
-from policy.roster import Roster, verified_signers
+from policy.roster import Roster
 from policy.state import JobStatus, PricePoint, Screening, State
+from policy.values import replace
 
 
 def admit_price(state: State, entry: f.PriceEntry) -> tuple[State, bytes]:
@@ -26,7 +23,7 @@ def admit_price(state: State, entry: f.PriceEntry) -> tuple[State, bytes]:
     points = state.prices.get(entry.asset, ())
     if not (points[-1].observed_ms if points else -1) < entry.observed_ms <= state.time_ms:
         raise Inert("the price is not newer than the last one, or of a time to come")
-    _check_observers(state, "price", entry.body, entry.signatures)
+    _check_observers(state, "price", entry)
     points = add_price(points, PricePoint(entry.observed_ms, entry.price))
     prices_now = state.prices.set(entry.asset, points)
     return replace(state, prices=prices_now, statements=state.statements + 1), entry.asset.encode()
@@ -41,7 +38,7 @@ def admit_screening(state: State, entry: f.ScreeningEntry) -> tuple[State, bytes
     last_ms = request.screening.observed_ms if request.screening else -1
     if not last_ms < entry.observed_ms <= state.time_ms:
         raise Inert("the screening is not newer than the last one, or of a time to come")
-    _check_observers(state, "screening", entry.body, entry.signatures)
+    _check_observers(state, "screening", entry)
     screened = replace(request, screening=Screening(entry.result, entry.risk, entry.observed_ms))
     requests = state.requests.set(entry.request, screened)
     return replace(state, requests=requests, statements=state.statements + 1), entry.request
@@ -62,7 +59,7 @@ def admit_reject(state: State, entry: f.RejectEntry) -> tuple[State, bytes]:
     key = _rejecting_key(state.roster, entry.by, initiator=request.request.initiator)
     if key is None:
         raise Inert(f"{entry.by} is no operator or administrator, and not the initiator")
-    signers = verified_signers("reject", entry.body, signatures=entry.signatures, keys={entry.by: key})
+    signers = signers_of(state, "reject", entry=entry, keys={entry.by: key})
     if signers != {entry.by}:
         raise Inert(f"the rejection is not signed by {entry.by}")
     rejected = replace(request, rejected_by=entry.by, approvals=())
@@ -77,7 +74,7 @@ def _rejecting_key(roster: Roster, by: str, *, initiator: str) -> bytes | None:
     return roster.administrators.get(by)
 
 
-def _check_observers(state: State, tag: str, body: Json, signatures: Mapping[str, bytes]) -> None:
-    signers = verified_signers(tag, body, signatures=signatures, keys=state.roster.observers)
+def _check_observers(state: State, tag: str, entry: Signed) -> None:
+    signers = signers_of(state, tag, entry=entry, keys=state.roster.observers)
     if len(signers) <= state.roster.f:
         raise Inert(f"need {state.roster.f + 1} observers, got {len(signers)}")

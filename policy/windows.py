@@ -5,9 +5,11 @@ newest transaction is unsigned, and then until the window has passed since the s
 logged. Its amount is the largest of its live transactions, since they conflict on chain.
 """
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 from immutables import Map
+
+from policy.values import replace
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,7 +20,7 @@ class Counted:
     signed_ms: int | None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Window:
     """One limit in one scope. ``queue`` holds signed requests in time order from ``head`` to ``tail``.
 
@@ -51,16 +53,17 @@ class Window:
 
     def with_request(self, request: bytes, counted: Counted) -> "Window":
         """This window with ``request`` counted so, instead of however it was counted."""
-        window = self.without(request)
-        window = replace(
-            window,
-            total=window.total + counted.amount,
-            counted=window.counted.set(request, counted),
-        )
+        before = self.counted.get(request)
+        total = self.total + counted.amount - (before.amount if before else 0)
+        counts = self.counted.set(request, counted)
         if counted.signed_ms is None:
-            return window
-        queue = window.queue.set(window.tail, (counted.signed_ms, request))
-        return replace(window, queue=queue, tail=window.tail + 1)
+            return replace(self, total=total, counted=counts)
+        queue = self.queue.set(self.tail, (counted.signed_ms, request))
+        return replace(self, total=total, counted=counts, queue=queue, tail=self.tail + 1)
+
+    def signed(self, request: bytes, signed_ms: int) -> "Window":
+        """This window with ``request`` counted as it is, until the window has passed ``signed_ms``."""
+        return self.with_request(request, Counted(self.counted[request].amount, signed_ms))
 
     def without(self, request: bytes) -> "Window":
         """This window with ``request`` no longer counted."""

@@ -9,7 +9,7 @@ fold of the log, never on what anyone says about it:
    at the latest head: compute the partial signature, or decline.
 
 The policy, the limits, the approvals, the transaction's bytes and the anchor were judged by
-``policy.reservations.judge_reservation`` while the entries were folded: a job exists in the state
+``policy.reservations.weigh_reservation`` while the entries were folded: a job exists in the state
 only if that allowed it. What is added here are this node's own reasons not to sign; none of them is
 an input of the fold. There is no way to have anything else signed: the messages are those of the job's
 ``signings``, computed from its bytes.

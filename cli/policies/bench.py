@@ -1,21 +1,34 @@
-"""Policies of any size to measure with, and what verdicts, proofs and comparisons of them cost here."""
+"""What verdicts, proofs, comparisons and folding a log cost on this machine."""
 
-import copy
 import functools
 import gc
+import itertools
 import time
 from argparse import Namespace
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any
 
 from immutables import Map
 
-from cli.results import Document, Result
+from cli.policies.sample_log import sample_entries
+from cli.policies.sample_policy import (
+    DAY_MS,
+    ETHER,
+    GROUPS,
+    LISTS,
+    TIERS,
+    WALLETS,
+    changed_document,
+    listed,
+    sample_document,
+)
+from cli.results import Document, Misuse, Result
 from policy.counting import usage_without
 from policy.document import parse_policy
 from policy.encoding import Json, tagged_hash
+from policy.errors import InvariantError
 from policy.evaluate import Facts, Given, evaluate
+from policy.ledger import fold, initial_unverified
 from policy.limits import limit_scopes
 from policy.model import Policy
 from policy.prove.differences import compare
@@ -28,20 +41,21 @@ RULES = (10, 100, 300)
 PROOF_RULES = 300
 ENTRIES = 1_000
 SECONDS = 1.0
-DAY_MS = 86_400_000
 NOW_MS = 20_000 * DAY_MS + DAY_MS // 2
-WALLETS, LISTS, GROUPS = 10, 8, 4
-ETHER = 10**18
-TIERS = ("hot", "warm", "cold")
+FOLD_WARM, FOLD_QUICK, FOLD_BLOCK = 4_000, 100, 1_000
 
 
 def run(arguments: Namespace) -> Result:
     """``bench policy``: all figures in processor time of one core."""
+    if arguments.entries < 1:
+        raise Misuse(f"--entries is {arguments.entries}: fold at least one")
     seconds, proof_rules = (0.0, RULES[0]) if arguments.quick else (SECONDS, PROOF_RULES)
+    entries = FOLD_QUICK if arguments.quick else arguments.entries
     document: Document = {
         "verdicts_per_s": {str(n): round(verdicts_per_s(n, seconds)) for n in RULES},
         "prove_s": round(prove_s(proof_rules), 3),
         "diff_s": round(diff_s(proof_rules), 3),
+        "fold_million_s": round(1e6 * fold_entry_s(entries), 1),
     }
     verdicts = ", ".join(f"{n} rules: {rate}" for n, rate in document["verdicts_per_s"].items())
     return Result(
@@ -50,6 +64,7 @@ def run(arguments: Namespace) -> Result:
             f"verdicts a second, {ENTRIES} payments in the windows: {verdicts}",
             f"one invariant of {proof_rules} rules: {document['prove_s']} s",
             f"what two policies of {proof_rules} rules differ in: {document['diff_s']} s",
+            f"a million entries, their signatures not checked again: {document['fold_million_s']} s",
         ),
     )
 
@@ -76,6 +91,28 @@ def diff_s(rules: int) -> float:
     """Seconds of processor time to tell two policies apart that differ in a rule, a list and a limit."""
     old, new = sample_document(rules), changed_document(rules)
     return _timed(lambda: compare(parse_policy(old), parse_policy(new)))
+
+
+def fold_entry_s(entries: int) -> float:
+    """Seconds of processor time to fold one entry of a log, its signatures not checked again.
+
+    A first part of the log is folded untimed, until as much leaves the windows as enters them.
+    """
+    log, state, total = sample_entries(), initial_unverified(), 0.0
+    state, _ = _fold_block(state, list(itertools.islice(log, min(FOLD_WARM, entries))))
+    for start in range(0, entries, FOLD_BLOCK):
+        state, seconds = _fold_block(state, list(itertools.islice(log, min(FOLD_BLOCK, entries - start))))
+        total += seconds
+    return total / entries
+
+
+def _fold_block(state: State, entries: list[bytes]) -> tuple[State, float]:
+    start = time.process_time()
+    for entry in entries:
+        state, outcome = fold(state, entry)
+        if not outcome.accepted:
+            raise InvariantError(f"an entry of the sample log is not taken in: {outcome.reason}")
+    return state, time.process_time() - start
 
 
 def _timed(work: Callable[[], object]) -> float:
@@ -120,7 +157,7 @@ def _payment(wallet: int, step: int) -> Facts:
         amount=amount,
         total=amount + 10**15,
         value=step * 1_000,
-        destination=_listed(1 + step % (LISTS - 1), 3),
+        destination=listed(1 + step % (LISTS - 1), 3),
         destination_tier="",
         first_use=False,
         contract="",
@@ -152,78 +189,3 @@ def _full_window() -> Window:
         request = tagged_hash("sample", number.to_bytes(4, "big"))
         window = window.with_request(request, Counted(1, NOW_MS - DAY_MS // 2 + number))
     return window
-
-
-def changed_document(rules: int) -> dict[str, Any]:
-    """The sample policy with a bound, an outcome, a list and a limit changed."""
-    document: dict[str, Any] = copy.deepcopy(sample_document(rules))
-    document["rules"][rules // 2]["when"]["amount_max"] = str(1_000 * ETHER)
-    document["rules"][-1]["then"] = {"outcome": "approve", "approvals": [{"group": "group-0", "count": 1}]}
-    document["lists"]["list-1"].append("0x" + "ee" * 20)
-    document["limits"][0]["amount_max"] = str(20_000 * ETHER)
-    return document
-
-
-def sample_document(rules: int) -> dict[str, Json]:
-    """A policy of ``rules`` rules, as a treasury of ten wallets may grow to; each of them is reachable."""
-    return {
-        "version": 1,
-        "name": "sample",
-        "chains": {"evm:1": {"native": "eth", "fee_ceiling": str(ETHER)}},
-        "assets": {
-            "eth": {"chain": "evm:1", "kind": "native", "decimals": 18},
-            "usdc": {"chain": "evm:1", "kind": "erc20", "contract": "0x" + "cd" * 20, "decimals": 6},
-        },
-        "keys": {"main": {"suite": "dkls23-secp256k1", "min_signers": 2, "participants": ["a", "b", "c"]}},
-        "wallets": {f"wallet-{n}": _wallet(n) for n in range(WALLETS)},
-        "lists": {f"list-{n}": [_listed(n, m) for m in range(20)] for n in range(LISTS)},
-        "prices": {"unit": "usd", "decimals": 2, "max_age_ms": 3_600_000},
-        "forbids": [{"name": "blocked", "when": {"destinations": ["list-0"]}}],
-        "rules": [_rule(n) for n in range(rules)],
-        "limits": [
-            _limit("eth-day", {"asset": "eth", "amount_max": str(10_000 * ETHER)}, ["wallet"]),
-            _limit("payments-day", {"count_max": 5_000}, ["initiator"]),
-            _limit("value-day", {"value_max": "10000000000"}, []),
-        ],
-        "cancel": {"fee_ceiling": str(ETHER)},
-    }
-
-
-def _listed(number: int, member: int) -> str:
-    return f"0x{number + 1:02x}{member:038x}"
-
-
-def _wallet(number: int) -> dict[str, Json]:
-    tier = TIERS[number % len(TIERS)]
-    return {"tier": tier, "key": "main", "chain": "evm:1", "paths": [f"m/0/{number}"]}
-
-
-def _rule(number: int) -> dict[str, Json]:
-    """Rules for one wallet follow each other from small amounts to large ones."""
-    wallet, step = number % WALLETS, number // WALLETS + 1
-    when: dict[str, Json] = {
-        "wallets": [f"wallet-{wallet}"],
-        "assets": ["eth"],
-        "amount_max": str(step * ETHER),
-        "destinations": [f"list-{1 + step % (LISTS - 1)}"],
-    }
-    if step % 5 == 0:
-        when["initiators"] = ["shop", "payroll"]
-    if step % 7 == 0:
-        when["value_max"] = str(step * 100_000)
-    if step % 6 == 0:
-        when["hours"] = [{"days": ["mon", "tue", "wed", "thu", "fri"], "from": "08:00", "to": "18:00"}]
-    return {"name": f"rule-{number}", "when": when, "then": _then(number, step)}
-
-
-def _then(number: int, step: int) -> dict[str, Json]:
-    if step <= 2:
-        return {"outcome": "allow"}
-    approvals: list[Json] = [{"group": f"group-{number % GROUPS}", "count": 1 + step % 3}]
-    if step > 10:
-        approvals.append({"group": f"group-{(number + 1) % GROUPS}", "count": 1})
-    return {"outcome": "approve", "approvals": approvals, "delay_ms": 1_000 * step}
-
-
-def _limit(name: str, maximum: dict[str, Json], per: list[Json]) -> dict[str, Json]:
-    return {"name": name, "window_ms": DAY_MS, "per": per, **maximum}

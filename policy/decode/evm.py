@@ -8,12 +8,11 @@ ERC-20 ``transfer(address,uint256)`` with clean padding and no value.
 """
 
 from dataclasses import dataclass
-from typing import TypeAlias, cast
-
-import rlp
 
 from policy.approval import Slot
 from policy.decode.decoded import Call, Cancel, Refusal, Source, Transfer, Undecodable, require
+from policy.decode.rlp_list import Item, decode_list
+from policy.errors import MalformedError
 from policy.ids import AMOUNT_MAX, EVM_CHAIN_ID_MAX, evm_chain_id
 from policy.intent import ERC20_TRANSFER, keccak256
 
@@ -22,7 +21,6 @@ NONCE_MAX = 2**64 - 1
 GAS_MAX = 2**64 - 1
 _TYPE_EIP1559 = 2
 _TRANSFER_BYTES = 4 + 32 + 32
-_Item: TypeAlias = "bytes | list[_Item]"
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,25 +160,21 @@ def _legacy(tx: bytes) -> _Envelope:
     )
 
 
-def _items(payload: bytes) -> "list[_Item]":
+def _items(payload: bytes) -> list[Item]:
     """The fields of exactly one canonically encoded RLP list."""
     try:
-        decoded = rlp.decode(payload)
-        canonical = rlp.encode(decoded) == payload
-    except (rlp.RLPException, RecursionError) as error:
-        raise Refusal(f"not RLP: {type(error).__name__}") from error
-    require(canonical, "the RLP encoding is not canonical")
-    require(isinstance(decoded, list), "the RLP is not a list")
-    return cast("list[_Item]", decoded)
+        return decode_list(payload)
+    except MalformedError as error:
+        raise Refusal(str(error)) from error
 
 
-def _bytes(item: _Item, name: str) -> bytes:
+def _bytes(item: Item, name: str) -> bytes:
     if not isinstance(item, bytes):
         raise Refusal(f"{name} is a list, not bytes")
     return item
 
 
-def _integer(item: _Item, name: str, high: int) -> int:
+def _integer(item: Item, name: str, high: int) -> int:
     data = _bytes(item, name)
     require(not data.startswith(b"\0"), f"{name} has a leading zero byte")
     require(len(data) <= 32, f"{name} has {len(data)} bytes, at most 32 are decoded")

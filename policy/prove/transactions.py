@@ -1,7 +1,7 @@
 """From a solver's model to one concrete transaction, and the evaluator's own word on it."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import z3
 
@@ -19,6 +19,7 @@ from policy.prove.formulas import Formulas
 from policy.prove.terms import Term
 from policy.prove.world import NO_CALL, LimitKey, Names, World, limit_key, unused
 from policy.rules import CALL, DAY_MINUTES, DAYS, EPOCH_DAY, MINUTE_MS, Facts, Given
+from policy.values import replace
 
 WEEK_MS = len(DAYS) * DAY_MINUTES * MINUTE_MS
 SOME_WEEK = 2869
