@@ -12,8 +12,9 @@ from cli.connection import caller, load_connection
 from cli.programs import NODE, program
 from cli.results import Result, Table, progress, time_text
 from policy.encoding import parse_canonical
-from policy.entries import ENTRY_BYTES_MAX, GENERATE
+from policy.entries import ENTRY_BYTES_MAX
 from policy.errors import OperationalError
+from policy.ids import GENERATE
 
 
 def change(arguments: Namespace) -> Result:

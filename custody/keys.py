@@ -7,8 +7,9 @@ from custody.candidates import Candidate
 from custody.parts import Parts
 from custody.ports import KeyOrder, Node
 from policy.encoding import Json, parse_canonical
-from policy.entries import ENTRY_BYTES_MAX, IMPORT, KEY_CHANGES, RESHARE, signature_list
+from policy.entries import ENTRY_BYTES_MAX, signature_list
 from policy.errors import OperationalError, ProtocolError
+from policy.ids import IMPORT, KEY_CHANGES, RESHARE
 from policy.keys import key_admission_gap
 from policy.state import KeyRecord, State
 

@@ -9,8 +9,8 @@ import hmac
 import re
 from dataclasses import dataclass
 
+import sha3
 from coincurve import PublicKey
-from Crypto.Hash import keccak
 
 from policy.errors import CallerError, MalformedError
 
@@ -141,4 +141,4 @@ def _check_path(path: tuple[int, ...]) -> None:
 
 
 def _keccak256(data: bytes) -> bytes:
-    return keccak.new(digest_bits=256, data=data).digest()
+    return bytes(sha3.keccak_256(data).digest())

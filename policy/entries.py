@@ -24,7 +24,7 @@ from policy.fact_entries import (
     read_screening,
 )
 from policy.fields import Fields
-from policy.ids import ID_BYTES
+from policy.ids import ID_BYTES, KEY_CHANGES
 from policy.intent import Request, parse_request
 from policy.listing import Listing, parse_listing
 from policy.log.merkle import leaf_hash
@@ -35,7 +35,6 @@ TX_BYTES_MAX = 8 * 1024
 SIGNERS_MAX = 9
 JOB_SIGNATURES_MAX = 32
 SIGNATURE_BYTES_MAX = 65
-GENERATE, IMPORT, REFRESH, RESHARE = KEY_CHANGES = ("generate", "import", "refresh", "reshare")
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,7 @@ ceiling is in base units of the chain's native asset.
 
 from dataclasses import dataclass
 
-from Crypto.Hash import keccak
+import sha3
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
@@ -25,7 +25,7 @@ SELECTOR_BYTES, CALLDATA_BYTES_MAX = 4, 4096
 
 def keccak256(data: bytes) -> bytes:
     """Ethereum's Keccak-256, which is not SHA3-256."""
-    return keccak.new(digest_bits=256, data=data).digest()
+    return bytes(sha3.keccak_256(data).digest())
 
 
 def transfer_calldata(destination: str, amount: int) -> bytes:

@@ -8,6 +8,7 @@ where the next resharing leads, not who signs now: that is its record.
 from policy import entries as e
 from policy.accounts import owned_accounts
 from policy.admission import Inert, check_origin
+from policy.ids import GENERATE, IMPORT, REFRESH, RESHARE
 from policy.model import Key
 from policy.roster import verified_signers
 from policy.state import KeyRecord, State
@@ -32,7 +33,7 @@ def admit_key(state: State, entry: e.KeyEntry) -> tuple[State, bytes]:
         key=entry.key,
         epoch=entry.epoch,
         suite=entry.suite,
-        imported=entry.change == e.IMPORT or (before is not None and before.imported),
+        imported=entry.change == IMPORT or (before is not None and before.imported),
         min_signers=entry.min_signers,
         participants=entry.participants,
         group_key=entry.group_key,
@@ -88,27 +89,27 @@ def key_admission_gap(state: State, record: KeyRecord) -> str:
 
 
 def _check_first(state: State, entry: e.KeyEntry, wanted: Key) -> None:
-    if entry.change not in (e.GENERATE, e.IMPORT) or entry.epoch != 0:
+    if entry.change not in (GENERATE, IMPORT) or entry.epoch != 0:
         raise Inert(f"key {entry.key} does not exist yet: it is generated or imported, in epoch 0")
-    if wanted.imported != (entry.change == e.IMPORT):
+    if wanted.imported != (entry.change == IMPORT):
         raise Inert(f"the policy does not say of key {entry.key} that it is to be {entry.change}ed")
     _check_wanted(entry, wanted)
     # By another name, a key's accounts would stand under two wallets, which a policy is refused for.
     same = [key.key for key in state.keys.values() if key.group_key == entry.group_key]
     if same:
         raise Inert(f"key {entry.key} has the group key of {same[0]}: one key has one name")
-    dealers = entry.participants if entry.change == e.GENERATE else ()
+    dealers = entry.participants if entry.change == GENERATE else ()
     if entry.dealers != dealers:
         raise Inert(f"a key that is {entry.change}ed has {len(dealers)} dealers, got {len(entry.dealers)}")
 
 
 def _check_next(entry: e.KeyEntry, wanted: Key, before: KeyRecord) -> None:
-    if entry.change not in (e.REFRESH, e.RESHARE) or entry.epoch != before.epoch + 1:
+    if entry.change not in (REFRESH, RESHARE) or entry.epoch != before.epoch + 1:
         raise Inert(f"key {entry.key} exists already: it is in epoch {before.epoch}")
     kept = (before.suite, before.group_key, before.chain_code)
     if (entry.suite, entry.group_key, entry.chain_code) != kept:
         raise Inert(f"a new epoch of key {entry.key} keeps its suite, group key and chain code")
-    if entry.change == e.RESHARE:
+    if entry.change == RESHARE:
         _check_wanted(entry, wanted)
         dealers = set(entry.dealers)
         if len(dealers) != before.min_signers or not dealers <= set(before.participants):

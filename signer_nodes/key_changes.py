@@ -7,7 +7,7 @@ nothing else, whoever asks.
 
 from dataclasses import dataclass, field
 
-from policy.entries import GENERATE, IMPORT, REFRESH, RESHARE
+from policy.ids import GENERATE, IMPORT, REFRESH, RESHARE
 from policy.model import Key
 from policy.state import KeyRecord, State
 from signer_nodes.api.errors import Refused

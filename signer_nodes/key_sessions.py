@@ -16,8 +16,8 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from policy.encoding import Json, canonical, statement, tagged_hash
-from policy.entries import IMPORT, RESHARE
 from policy.errors import FaultyParticipant, InvariantError, OperationalError
+from policy.ids import IMPORT, RESHARE
 from policy.state import KeyRecord, State
 from policy.suites import suite_named
 from signer_nodes.api.errors import Refused

@@ -5,9 +5,9 @@ from dataclasses import dataclass, field
 from typing import Final, TypeAlias, assert_never
 
 from policy.encoding import Json, canonical
-from policy.entries import KEY_CHANGES
 from policy.errors import MalformedError
 from policy.fields import Fields
+from policy.ids import KEY_CHANGES
 from signer_nodes.backup_wire import BackupJob, BackupOutcome, parse_backup_job, parse_backup_outcome
 from signer_nodes.hsm.context import SealContext
 from signer_nodes.schnorr_wire import (
@@ -57,7 +57,7 @@ class DealtEnvelope:
 
 @dataclass(frozen=True, slots=True)
 class KeyJob:
-    """Begin an epoch of key ``key_id``: ``change`` is one of ``policy.entries.KEY_CHANGES``.
+    """Begin an epoch of key ``key_id``: ``change`` is one of ``policy.ids.KEY_CHANGES``.
 
     ``parties[party - 1]`` is this node; ``participants`` hold a share afterwards, ``dealers`` deal.
     ``session`` is 32 bytes that no run has used. ``holding`` is there where this node deals from a share,

@@ -33,12 +33,12 @@ NODE_DISTRIBUTIONS: Final = (
     "grpcio",
     "immutables",
     "numpy",
+    "orjson",
     "protobuf",
-    "pycryptodome",
     "pynacl",
     "python-pkcs11",
     "rfc8785",
-    "rlp",
+    "safe-pysha3",
 )
 """What ``policy`` and ``signer_nodes`` import; a test compares this with their import statements."""
 USER: Final = 10001

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 import coincurve
 import cryptography.hazmat.primitives.asymmetric.ed25519
 import rfc8785
-from Crypto.Hash import keccak
+import sha3
 
 from policy.errors import CallerError
 
