@@ -96,6 +96,7 @@ def reserve(state: State, entry: e.ReserveEntry, *, draft: Draft, job_id: bytes)
         value=_value(state, entry, draft),
         unit=scale(state.policy),
         policy=state.policy_hash,
+        book=state.book_hash,
         time_ms=state.time_ms,
         status=JobStatus.RESERVED,
     )
