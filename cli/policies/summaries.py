@@ -19,6 +19,7 @@ from policy.state import State
 FLIPS_MAX = RULES_MAX = 20
 WHY_MAX = 300
 ASSETS_MAX = 256
+TIME_MS_MAX = 253_402_300_799_999  # the end of the year 9999, the last that is printed
 KINDS = ("request", "reserve", "cancel")
 OUTCOMES = ("unknown", "deny", "wait", "allow")
 ABOUT = {"stricter": "refused or asked more of", "looser": "let through, or asked less of"}
@@ -81,8 +82,9 @@ def read_summary(document: Json) -> dict[str, Any]:
     fields = Fields(document, "backtest")
     for name in ("policy", "in_force", "root"):
         fields.hex(name, length=ID_BYTES)
-    for name in ("size", "time_ms", "flipped"):
+    for name in ("size", "flipped"):
         fields.integer(name)
+    fields.integer("time_ms", high=TIME_MS_MAX)
     counts = fields.nested("judged")
     for kind in KINDS:
         if counts.has(kind):
@@ -178,8 +180,8 @@ def _read_group(fields: Fields) -> None:
 
 
 def _read_flip(fields: Fields) -> None:
-    for name in ("index", "time_ms"):
-        fields.integer(name)
+    fields.integer("index")
+    fields.integer("time_ms", high=TIME_MS_MAX)
     fields.choice("kind", *KINDS)
     fields.hex("request", length=ID_BYTES)
     fields.name("asset")

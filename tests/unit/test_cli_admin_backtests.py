@@ -11,7 +11,7 @@ import pytest
 
 from cli.admin.change_file import Change, parse_change, read_change
 from cli.main import invoke
-from cli.policies.summaries import FLIPS_MAX, LogBacktest, read_summary
+from cli.policies.summaries import FLIPS_MAX, TIME_MS_MAX, LogBacktest, read_summary
 from cli.results import Result
 from policy.audit import audit
 from policy.document import parse_policy
@@ -124,6 +124,7 @@ def test_a_reason_with_signs_that_are_not_seen_is_not_shown() -> None:
         lambda b: b | {"judged": {"strange": 1}},
         lambda b: b | {"totals": {"stricter": b["totals"]["stricter"]}},
         lambda b: b | {"size": -1},
+        lambda b: b | {"time_ms": TIME_MS_MAX + 1},
         lambda b: "all well",
     ],
 )
