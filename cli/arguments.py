@@ -5,6 +5,7 @@ from argparse import ArgumentParser
 from typing import TypeAlias
 
 Commands: TypeAlias = "argparse._SubParsersAction[ArgumentParser]"
+CLIENT_HELP = "the deployment's client.json ($QUORUMKEEP_CLIENT)"
 
 
 def new_command(
@@ -41,4 +42,11 @@ def needs_card(command: ArgumentParser) -> None:
 def needs_identity(command: ArgumentParser, who: str) -> None:
     """Somebody asks the coordinator."""
     command.add_argument("--as", dest="identity", required=True, metavar="DIR", help=f"the folder of {who}")
-    command.add_argument("--client", default="", help="the deployment's client.json ($QUORUMKEEP_CLIENT)")
+    command.add_argument("--client", default="", help=CLIENT_HELP)
+
+
+def needs_trust(command: ArgumentParser) -> None:
+    """It checks a log, of somebody whose keys are pinned."""
+    command.add_argument(
+        "--trust", default="", help="whose log it is, as you were told: the trust.json of genesis sign"
+    )

@@ -393,11 +393,12 @@ def _add_statements(commands: Commands, request: Commands) -> None:
         observe,
         "price",
         function="cli.statements:price",
-        what="what one whole unit of an asset is worth, in the unit of the policy's prices",
-        example="quorumkeep observe price eth 2512.40 --as feeds/ticker-a --out price.json",
+        what="what one whole unit of each asset is worth, in the unit of the policy's prices",
+        example="quorumkeep observe price eth=2512.40 usdc=0.99 --as feeds/ticker-a --out prices.json",
     )
-    price.add_argument("asset", help="the asset, as the policy calls it")
-    price.add_argument("price", help="in the policy's unit, such as 2512.40")
+    price.add_argument(
+        "prices", nargs="+", metavar="ASSET=PRICE", help="of an asset of the policy; as many as there are"
+    )
     screening = new_command(
         observe,
         "screening",
@@ -410,17 +411,17 @@ def _add_statements(commands: Commands, request: Commands) -> None:
     screening.add_argument("--risk", required=True, type=int, help="from 0 to 100")
     for command in (price, screening):
         command.add_argument(
-            "--out", required=True, help="the file of the statement; an existing one is signed as it is"
+            "--out", required=True, help="the file of the statements; an existing one is signed as it is"
         )
         needs_identity(command, "an observer")
     submit = new_command(
         observe,
         "submit",
         function="cli.statements:submit",
-        what="hand in a statement that enough observers have signed",
-        example="quorumkeep observe submit price.json --as feeds/ticker-a",
+        what="hand in statements that enough observers have signed; refused when one of them is",
+        example="quorumkeep observe submit prices.json --as feeds/ticker-a",
     )
-    submit.add_argument("statement", help="its file")
+    submit.add_argument("statement", help="their file")
     needs_identity(submit, "anyone in the roster")
 
 

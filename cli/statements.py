@@ -1,12 +1,14 @@
 """What people and observers state: a no to a request, a price, a screening.
 
-A price or screening takes f + 1 observers. The first writes the statement to a file with their signature;
-each other one reads what it says and signs the same file; anyone hands it in.
+A price or screening takes f + 1 observers. The first writes the statement, or many prices at once, to a file
+with their signature; each other one gives what they found themselves and signs the same file; anyone hands it
+in.
 """
 
 import re
 import time
 from argparse import Namespace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,12 +16,16 @@ from cli.connection import Connection, caller, load_connection
 from cli.files import read_document, write_document
 from cli.identities import Identity
 from cli.requests import read_request_id
-from cli.results import Misuse, Result
-from policy.encoding import Json, statement
-from policy.errors import OperationalError
+from cli.results import DONE, REFUSED, Misuse, Result
+from policy import entries as e
+from policy.encoding import INTEGER_MAX, Json, statement
+from policy.entry_fields import read_signatures
+from policy.errors import CallerError, MalformedError, OperationalError
+from policy.fields import Fields
 
 _DECIMAL = re.compile(r"([0-9]{1,60})(?:\.([0-9]{1,18}))?")
 KINDS = ("price", "screening")
+STATEMENTS_MAX = 256
 
 
 def reject(arguments: Namespace) -> Result:
@@ -40,19 +46,21 @@ def reject(arguments: Namespace) -> Result:
 
 
 def price(arguments: Namespace) -> Result:
-    """``observe price``: write or sign a statement of a price."""
+    """``observe price``: write or sign statements of prices, as many as are given."""
     connection, identity = load_connection(arguments), _observer(arguments)
     prices = connection.policy.prices
     if prices is None:
         raise Misuse("the policy has no prices: it says under 'prices' what amounts are worth in")
-    connection.asset(arguments.asset)
-    body: dict[str, Json] = {
-        "origin": connection.origin,
-        "asset": arguments.asset,
-        "unit": prices.scale,
-        "price": str(_scaled(arguments.price, prices.decimals)),
-    }
-    return _state("price", body, Path(arguments.out), identity)
+    bodies: list[dict[str, Json]] = [
+        {
+            "origin": connection.origin,
+            "asset": asset,
+            "unit": prices.scale,
+            "price": str(_scaled(text, prices.decimals)),
+        }
+        for asset, text in _pairs(arguments.prices, connection)
+    ]
+    return _state("price", bodies, path=Path(arguments.out), identity=identity)
 
 
 def screening(arguments: Namespace) -> Result:
@@ -66,58 +74,134 @@ def screening(arguments: Namespace) -> Result:
         "result": arguments.result,
         "risk": arguments.risk,
     }
-    return _state("screening", body, Path(arguments.out), identity)
+    return _state("screening", [body], path=Path(arguments.out), identity=identity)
 
 
 def submit(arguments: Namespace) -> Result:
-    """``observe submit``: hand a statement in."""
+    """``observe submit``: hand statements in, each by itself; refused when one of them is."""
+    from custody.api.errors import CallRefused
+
     connection, identity = load_connection(arguments), caller(arguments)
-    kind, body, signatures = _read(Path(arguments.statement), connection)
+    statements = _read(Path(arguments.statement))
+    foreign = next((one for one in statements if one.body.get("origin") != connection.origin), None)
+    if foreign is not None:
+        raise OperationalError(
+            f"{arguments.statement} is for {foreign.body.get('origin')}, this is {connection.origin}"
+        )
+    outcomes: list[dict[str, Any]] = []
     with connection.open(identity) as client:
-        outcome = client.enact(kind, body, proof={"signatures": signatures})
-    names = [one["name"] for one in signatures if isinstance(one, dict)]
-    return Result(
-        {"statement": kind, "signers": names, **outcome},
-        (f"the {kind} is in the log, signed by {', '.join(map(str, names))}.",),
-    )
+        for one in statements:
+            try:
+                outcomes.append(dict(client.enact(one.kind, one.body, proof={"signatures": one.listed()})))
+            except CallRefused as error:
+                outcomes.append({"refused": error.reason})
+    found = list(zip(statements, outcomes, strict=True))
+    documents = [
+        {"statement": one.kind, "about": one.about, "signers": [*one.signatures], **out} for one, out in found
+    ]
+    lines = tuple(f"{one.kind} of {one.about}: {_become(one, out)}" for one, out in found)
+    refused = any("refused" in out for out in outcomes)
+    return Result({"statements": documents}, lines, REFUSED if refused else DONE)
 
 
-def _state(kind: str, body: dict[str, Json], path: Path, identity: Identity) -> Result:
-    """Write a new statement, or add a signature to one that says the same."""
-    signatures: list[Json] = []
+@dataclass(frozen=True, slots=True)
+class Statement:
+    """What observers state; ``signatures`` are theirs, by name."""
+
+    kind: str
+    body: dict[str, Json]
+    signatures: dict[str, str]
+
+    @property
+    def about(self) -> str:
+        """The asset, or the beginning of the request's id."""
+        return str(self.body.get("asset", self.body.get("request", "")))[:63]
+
+    def listed(self) -> list[Json]:
+        """The signatures as an entry has them."""
+        return [{"name": name, "signature": self.signatures[name]} for name in sorted(self.signatures)]
+
+    def to_json(self) -> dict[str, Json]:
+        """A statement as the file has it."""
+        return {"kind": self.kind, "body": self.body, "signatures": self.listed()}
+
+    def signed(self, identity: Identity) -> "Statement":
+        """With the signature of one observer more."""
+        signature = identity.key.sign(statement(self.kind, self.body)).hex()
+        return replace(self, signatures={**self.signatures, identity.card.name: signature})
+
+
+def _state(kind: str, bodies: list[dict[str, Json]], *, path: Path, identity: Identity) -> Result:
+    """Write new statements, or sign those of a file that say the same."""
     if path.exists():
-        document = read_document(path, "the statement")
-        kept = document.get("body")
-        if document.get("kind") != kind or not isinstance(kept, dict):
-            raise OperationalError(f"{path} holds no {kind}: name another file")
-        observed_ms = kept.get("observed_ms")
-        if kept != {**body, "observed_ms": observed_ms}:
+        statements = _read(path)
+        said = [(one.kind, {**one.body, "observed_ms": None}) for one in statements]
+        if said != [(kind, {**body, "observed_ms": None}) for body in bodies]:
             raise OperationalError(f"{path} says something else: read it, or name another file")
-        body, signatures = kept, list(document["signatures"])
     else:
-        body = {**body, "observed_ms": time.time_ns() // 1_000_000}
-    named = {str(one["name"]): one for one in signatures if isinstance(one, dict) and "name" in one}
-    named[identity.card.name] = _signature(kind, body, identity)
-    signatures = [named[name] for name in sorted(named)]
-    document = {"kind": kind, "body": body, "signatures": signatures}
-    write_document(path, document)
+        now_ms = time.time_ns() // 1_000_000
+        statements = [Statement(kind, {**body, "observed_ms": now_ms}, {}) for body in bodies]
+    statements = [one.signed(identity) for one in statements]
+    documents: list[Json] = [one.to_json() for one in statements]
+    write_document(path, {"statements": documents})
     return Result(
-        {"file": str(path), **document},
+        {"file": str(path), "statements": documents},
         (
-            f"{path}: {identity.card.name} has stated it; {len(signatures)} observers have signed.",
+            f"{path}: {identity.card.name} has stated {len(statements)}; "
+            f"{min(len(one.signatures) for one in statements)} observers have signed.",
             "Next: with f + 1 of them, hand it in: quorumkeep observe submit",
         ),
     )
 
 
-def _read(path: Path, connection: Connection) -> tuple[str, Json, list[Json]]:
-    document: dict[str, Any] = read_document(path, "the statement")
-    kind, body, signatures = document.get("kind"), document.get("body"), document.get("signatures")
-    if kind not in KINDS or not isinstance(body, dict) or not isinstance(signatures, list):
-        raise OperationalError(f"{path} is no statement: make it with quorumkeep observe price or screening")
-    if body.get("origin") != connection.origin:
-        raise OperationalError(f"{path} is for {body.get('origin')}, this is {connection.origin}")
-    return str(kind), body, signatures
+def _read(path: Path) -> list[Statement]:
+    """The statements of a file. Raises ``OperationalError``."""
+    document: Json = read_document(path, "the statements")
+    try:
+        fields = Fields(document, "statements")
+        found = fields.objects("statements", _statement, count_max=STATEMENTS_MAX)
+        fields.done()
+    except MalformedError as error:
+        raise OperationalError(
+            f"{path} has no statements: {error}; make it with quorumkeep observe price or screening"
+        ) from error
+    if not found:
+        raise OperationalError(
+            f"{path} has no statements: make it with quorumkeep observe price or screening"
+        )
+    return list(found)
+
+
+def _statement(fields: Fields) -> Statement:
+    """A statement, read as strictly as the log reads its entry at any time."""
+    kind, body, signatures = fields.choice("kind", *KINDS), fields.raw("body"), read_signatures(fields)
+    if not isinstance(body, dict):
+        raise MalformedError("the body of a statement is an object")
+    try:
+        e.parse_entry(e.make_entry(kind, INTEGER_MAX, body=body, signatures=e.signature_list(signatures)))
+    except CallerError as error:
+        raise MalformedError(str(error)) from error
+    return Statement(kind, body, {name: one.hex() for name, one in signatures.items()})
+
+
+def _become(one: Statement, outcome: dict[str, Any]) -> str:
+    if "refused" in outcome:
+        return f"refused: {outcome['refused']}"
+    return f"in the log, signed by {', '.join(sorted(one.signatures))}"
+
+
+def _pairs(texts: list[str], connection: Connection) -> list[tuple[str, str]]:
+    """Assets with their prices, from ASSET=PRICE each; ASSET PRICE of one alone."""
+    if len(texts) == 2 and not any("=" in text for text in texts):
+        texts = ["=".join(texts)]
+    found: dict[str, str] = {}
+    for text in texts:
+        asset, equals, value = text.partition("=")
+        if not equals or asset in found:
+            raise Misuse(f"{text[:80]!r}: write the price of each asset once, as eth=2512.40")
+        connection.asset(asset)
+        found[asset] = value
+    return list(found.items())
 
 
 def _observer(arguments: Namespace) -> Identity:

@@ -255,6 +255,7 @@ def _governance(state: State) -> dict[str, Json]:
     return {
         "rules": state.rules,
         "policy": state.policy_hash.hex(),
+        "book": state.book_hash.hex(),
         "roster": state.roster_hash.hex(),
         "frozen": state.frozen,
         "freeze": state.freeze.hex() if state.frozen else "",

@@ -1,11 +1,12 @@
 """Why a verdict came out as it did: every rule with what did not hold, and what each limit had used."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any, NamedTuple, cast
 
 from policy.decode.abi import Argument
 from policy.encoding import Json
-from policy.evaluate import Verdict
+from policy.evaluate import Verdict, evaluate
 from policy.limits import LimitScope, limit_scopes, unit, used
 from policy.model import Policy
 from policy.rules import CALL, CANCELLATION, Facts, Given
@@ -28,21 +29,26 @@ def trace(policy: Policy, facts: Facts) -> tuple[TraceLine, ...]:
     return tuple(TraceLine(name, when.unmet(facts, policy.lists)) for name, when in parts)
 
 
-def receipt(policy: Policy, facts: Facts | None, *, verdict: Verdict, policy_hash: bytes) -> dict[str, Json]:
+def receipt(
+    policy: Policy, facts: Facts | None, *, verdict: Verdict, policy_hash: bytes, book_hash: bytes
+) -> dict[str, Json]:
     """A verdict with everything it followed from, as one canonical document.
 
+    ``policy`` has its address book applied; ``lists`` are what it comes to for the addresses at hand.
     ``facts`` are None where one of the log's own rules denied: then the policy was not asked, there are no
     ``inputs``, and ``reason`` has the numbers. A cancellation is asked about by no rule, but by every limit.
     """
     asked: dict[str, Json] = {"inputs": inputs(facts)} if facts else {}
     return {
         "policy": policy_hash.hex(),
+        "book": book_hash.hex(),
         "verdict": verdict.to_json(),
         "decided_by": _decided_by(policy, facts, verdict),
         "reason": verdict.reason,
         "not_before_ms": verdict.not_before_ms,
         "missing": [{"group": one.group, "needed": one.needed, "have": one.have} for one in verdict.missing],
         **asked,
+        "lists": _lists(policy, facts) if facts else {},
         "rules": _rule_lines(policy, facts) if facts else [],
         "limits": _limit_lines(policy, facts) if facts else [],
     }
@@ -85,6 +91,18 @@ def inputs(facts: Facts) -> dict[str, Json]:
     return found
 
 
+def verdict_again(policy: Policy, receipt: Mapping[str, Json]) -> Verdict:
+    """The verdict on the facts and lists that a receipt of ours has, whatever the policy lists itself.
+
+    Not of a cancellation, which no rule is asked about.
+    """
+    found = cast("dict[str, list[str]]", receipt["lists"])
+    lists = {
+        name: frozenset(address for address, names in found.items() if name in names) for name in policy.lists
+    }
+    return evaluate(replace(policy, lists=lists), facts_of(receipt))
+
+
 def facts_of(receipt: Mapping[str, Json]) -> Facts:
     """The facts that a receipt of ours has, so that the same policy gives the same verdict on them."""
     found, limits = cast("dict[str, Any]", receipt["inputs"]), cast("list[dict[str, str]]", receipt["limits"])
@@ -109,6 +127,17 @@ def facts_of(receipt: Mapping[str, Json]) -> Facts:
             "usage": {(line["limit"], line["scope"]): int(line["used"]) for line in limits},
         }
     )
+
+
+def _lists(policy: Policy, facts: Facts) -> dict[str, Json]:
+    """The lists that the destination is on, and those of every argument of a call that is on any."""
+    texts = {value for value in facts.arguments.values() if isinstance(value, str)} | {facts.destination}
+    found: dict[str, Json] = {}
+    for address in sorted(texts):
+        names: list[Json] = [name for name in sorted(policy.lists) if address in policy.lists[name]]
+        if names or address == facts.destination:
+            found[address] = names
+    return found
 
 
 def _decided_by(policy: Policy, facts: Facts | None, verdict: Verdict) -> str:
@@ -145,12 +174,16 @@ def _limit_line(policy: Policy, facts: Facts, scope: LimitScope) -> Json:
 
 def _argument(value: Argument) -> Json:
     """An argument as it can be read again: a number, of any size, from a text."""
+    if isinstance(value, tuple):
+        return [_argument(item) for item in value]
     return value if isinstance(value, bool | str) else {"number": str(value)}
 
 
 def _value(argument: Any) -> Argument:
     if isinstance(argument, dict):
         return int(argument["number"])
+    if isinstance(argument, list):
+        return tuple(_value(item) for item in argument)
     return cast("Argument", argument)
 
 

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 
 from policy.encoding import Json, parse_canonical
 from policy.entries import ENTRY_BYTES_MAX, Claim, RequestEntry, ReserveEntry, TimedEntry
-from policy.evaluate import Verdict, evaluate
-from policy.explain import facts_of, receipt
+from policy.evaluate import Verdict
+from policy.explain import receipt, verdict_again
 from policy.fields import Fields
 from policy.intent import request_id
 from policy.ledger import Weighed, weigh
@@ -75,6 +75,7 @@ def judged(step: Step) -> Judged | None:
         weighed.facts,
         verdict=weighed.verdict,
         policy_hash=weighed.state.policy_hash,
+        book_hash=weighed.state.book_hash,
     )
     cancelled = isinstance(entry, ReserveEntry) and entry.purpose == CANCEL
     return Judged(
@@ -114,7 +115,7 @@ def _wrong(weighed: Weighed, found: dict[str, Json], *, claim: Claim, folded: Ve
     if (claim.outcome, claim.rule) != (verdict.outcome.name.lower(), verdict.rule):
         return f"the entry claims {claim.outcome} by {claim.rule}, the verdict is {_words(verdict)}"
     if weighed.facts is not None and weighed.facts.kind != CANCELLATION:
-        again = evaluate(weighed.state.policy, facts_of(found))
+        again = verdict_again(weighed.state.policy, found)
         if again != verdict:
             return f"the verdict is {_words(verdict)}, and by its receipt alone {_words(again)}"
     return ""

@@ -94,6 +94,7 @@ def reserve(state: State, entry: e.ReserveEntry, *, draft: Draft, facts: Facts, 
         value=facts.value,
         unit=scale(state.policy),
         policy=state.policy_hash,
+        book=state.book_hash,
         time_ms=state.time_ms,
         status=JobStatus.RESERVED,
     )

@@ -105,6 +105,7 @@ class Job:
 
     ``value`` is what the amount and the fee were worth in ``unit`` when it was reserved, None if that could
     not be told.
+    ``policy`` and ``book`` are the hashes of what was in force when it was reserved.
     ``signings``, ``presignatures`` and ``signatures`` are in one order, that of the signatures' indices; a
     signature that is not there yet is empty. The job is signed when all are there.
     """
@@ -126,6 +127,7 @@ class Job:
     value: int | None
     unit: str
     policy: bytes
+    book: bytes
     time_ms: int
     status: JobStatus
     signed_ms: int = 0

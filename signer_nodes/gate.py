@@ -124,6 +124,8 @@ def _objection(state: State, job: Job, node: Node) -> str:
         return f"key {job.key} is in another epoch since the reservation: reserve again"
     if job.policy != state.policy_hash:
         return "the policy has changed since the reservation: reserve again under the one in force"
+    if job.book != state.book_hash:
+        return "an address list has changed since the reservation: reserve again, to be judged by it as it is"
     if banned := state.mutual_ban(job.key, job.epoch, signers=job.signers):
         return f"{banned[0]} runs no session with {banned[1]}"
     return "" if _known(state.roster, job) else "a signer is not in the roster any more"

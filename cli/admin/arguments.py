@@ -2,7 +2,7 @@
 
 from argparse import ArgumentParser
 
-from cli.arguments import Commands, needs_identity, new_command, new_group
+from cli.arguments import CLIENT_HELP, Commands, needs_identity, needs_trust, new_command, new_group
 
 ADMINISTRATOR = "an administrator"
 
@@ -26,6 +26,13 @@ def _add_drafts(drafts: Commands) -> None:
     )
     policy.add_argument(
         "--invariants", default="", metavar="FILE", help="they must hold (POLICY.invariants.yaml beside it)"
+    )
+    policy.add_argument(
+        "--log", default="", help="backtest it on this published log; the coordinator's otherwise"
+    )
+    needs_trust(policy)
+    policy.add_argument(
+        "--no-backtest", action="store_true", help="attach none, as when the log takes too long to fold"
     )
     roster = _draft(
         drafts,
@@ -110,6 +117,7 @@ def _add_signing(admin: Commands) -> None:
         example="quorumkeep admin show change.json",
     )
     show.add_argument("change", help="the change's file")
+    _makes_again(show)
     sign = new_command(
         admin,
         "sign",
@@ -122,6 +130,9 @@ def _add_signing(admin: Commands) -> None:
     sign.add_argument(
         "--as", dest="identity", required=True, metavar="DIR", help=f"the folder of {ADMINISTRATOR}"
     )
+    _makes_again(sign)
+    sign.add_argument("--ask", action="store_true", help="the same on the log that the coordinator has")
+    sign.add_argument("--client", default="", help=CLIENT_HELP)
     merge = new_command(
         admin,
         "merge",
@@ -131,6 +142,12 @@ def _add_signing(admin: Commands) -> None:
     )
     merge.add_argument("change", help="the change's file; the signatures are added to it")
     merge.add_argument("files", nargs="+", help="signed copies, acceptances")
+
+
+def _makes_again(command: ArgumentParser) -> None:
+    """A policy's backtest can be made again."""
+    command.add_argument("--log", default="", help="make a policy's backtest again on this published log")
+    needs_trust(command)
 
 
 def _add_submitting(admin: Commands) -> None:

@@ -1,13 +1,16 @@
 """A change on its way from one administrator to the next: the entry-to-be, without its time.
 
 The file is canonical JSON: ``kind``, ``body`` (what is signed), ``signatures``, ``burns`` of a fork, and of a
-policy or roster what it ``replaces``, so that a reader sees the difference; the body names its hash.
+policy or roster what it ``replaces``, so that a reader sees the difference; the body names its hash. A policy
+may have its ``backtest`` with it, which nobody signs.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 from cli.files import read_bytes, write_document
+from cli.policies.summaries import read_summary
 from cli.results import Misuse
 from policy import entries as e
 from policy.document import parse_policy
@@ -33,6 +36,7 @@ class Change:
     signatures: dict[str, bytes] = field(default_factory=dict)
     burns: Json = ""
     replaces: Json = ""
+    backtest: dict[str, Any] = field(default_factory=dict)
 
     @property
     def fingerprint(self) -> str:
@@ -51,24 +55,38 @@ class Change:
             return self.fingerprint
         return document_hash(self.kind, self.document).hex() if self.kind in DOCUMENTS else ""
 
+    @property
+    def previous(self) -> str:
+        """The hash of the policy or roster that it replaces."""
+        return self.entry.previous.hex() if isinstance(self.entry, e.ChangeEntry) else ""
+
     def proof(self) -> dict[str, Json]:
         """What stands in the entry beside the body."""
         return _proof(self.kind, self.signatures, self.burns)
 
     def signed(self, signatures: dict[str, bytes]) -> "Change":
         """With more signatures. Raises ``MalformedError`` when they are too many."""
-        return make_change(
+        made = make_change(
             self.kind,
             self.body,
             signatures={**self.signatures, **signatures},
             burns=self.burns,
             replaces=self.replaces,
         )
+        return replace(made, backtest=self.backtest)
+
+    def with_backtest(self, summary: Json) -> "Change":
+        """With the backtest of its policy. Raises ``MalformedError`` for one of another policy."""
+        backtest = read_summary(summary)
+        if self.kind != "policy" or backtest["policy"] != self.document_hash:
+            raise MalformedError("the backtest is of another policy than the change")
+        return replace(self, backtest=backtest)
 
     def write(self, path: Path) -> None:
         """Write the file. Raises ``OperationalError``."""
+        beside: dict[str, Json] = {"replaces": self.replaces, "backtest": self.backtest}
         document: dict[str, Json] = {"kind": self.kind, "body": self.body, **self.proof()}
-        write_document(path, {**document, "replaces": self.replaces} if self.replaces else document)
+        write_document(path, document | {name: value for name, value in beside.items() if value})
 
 
 def make_change(
@@ -105,8 +123,10 @@ def parse_change(data: bytes) -> Change:
     signatures = read_signatures(fields)
     burns = fields.raw("burns") if kind == "fork" else ""
     replaces = fields.raw("replaces") if fields.has("replaces") else ""
+    backtest = fields.raw("backtest") if fields.has("backtest") else None
     fields.done()
-    return make_change(kind, body, signatures=signatures, burns=burns, replaces=replaces)
+    change = make_change(kind, body, signatures=signatures, burns=burns, replaces=replaces)
+    return change if backtest is None else change.with_backtest(backtest)
 
 
 def reason_of(text: str) -> str:

@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from cli.admin.backtests import Backtests, attached_backtest, backtested
 from cli.admin.change_file import Change, make_change, reason_of
 from cli.admin.rosters import changed_roster
 from cli.admin.sentences import sentences
@@ -38,21 +39,20 @@ NEXT_QUORUM = (
 
 
 def policy(arguments: Namespace) -> Result:
-    """``admin draft policy``: a new policy in place of the one in force; refused when an invariant fails."""
+    """``admin draft policy``: a new policy, with its proofs and its backtest; refused when a proof fails."""
     from cli.policies.invariants import proved
 
     with asking(arguments) as (client, origin):
         status = client.status()
         old, roster = in_force(client, status, kind="policy"), in_force(client, status, kind="roster")
     new, where = read_policy(Path(arguments.document)), Path(arguments.document)
+    change = changed(origin, kind="policy", old=old, new=new.body, other=roster)
     proofs = proved(where, arguments.invariants, policy=new.policy)
-    result = changed(arguments, origin, kind="policy", old=old, new=new.body, other=roster)
+    if not arguments.no_backtest:
+        change = change.with_backtest(backtested(arguments, new.policy, policy_hash=change.document_hash))
     said = proofs.said() if proofs else f"No invariants were proved: there are none beside {where}."
-    return replace(
-        result,
-        document={**result.document, "invariants": proofs.hash if proofs else ""},
-        text=(*result.text, said),
-    )
+    result = drafted(arguments, change, said)
+    return replace(result, document={**result.document, "invariants": proofs.hash if proofs else ""})
 
 
 def roster(arguments: Namespace) -> Result:
@@ -60,7 +60,8 @@ def roster(arguments: Namespace) -> Result:
     with asking(arguments) as (client, origin):
         status = client.status()
         old, other = in_force(client, status, kind="roster"), in_force(client, status, kind="policy")
-    return changed(arguments, origin, kind="roster", old=old, new=changed_roster(arguments, old), other=other)
+    new = changed_roster(arguments, old)
+    return drafted(arguments, changed(origin, kind="roster", old=old, new=new, other=other))
 
 
 def veto(arguments: Namespace) -> Result:
@@ -149,7 +150,7 @@ def _order(kind: str, origin: str, target: str, reason: str) -> Change:
     return make_change(kind, {"origin": origin, "target": target, "reason": reason_of(reason)})
 
 
-def changed(arguments: Namespace, origin: str, *, kind: str, old: Json, new: Json, other: Json) -> Result:
+def changed(origin: str, *, kind: str, old: Json, new: Json, other: Json) -> Change:
     """Draw up a policy or roster after every check there is; ``other`` is what it has to fit."""
     body: Json = {"origin": origin, kind: new, "previous": document_hash(kind, old).hex()}
     try:
@@ -160,7 +161,7 @@ def changed(arguments: Namespace, origin: str, *, kind: str, old: Json, new: Jso
         check_coherent(parse_roster(rosters), parse_policy(policies))
     except (MalformedError, CallerError) as error:
         raise OperationalError(f"no node would take this {kind}: {error}; correct it") from error
-    return drafted(arguments, change)
+    return change
 
 
 def drafted(arguments: Namespace, change: Change, *more: str) -> Result:
@@ -168,11 +169,12 @@ def drafted(arguments: Namespace, change: Change, *more: str) -> Result:
     if path.exists():
         raise OperationalError(f"{path} exists already: name another file, nothing is overwritten")
     change.write(path)
-    lines = sentences(change)
+    found = attached_backtest(change)
     return Result(
-        described(change, path),
+        described(change, path, backtests=found),
         (
-            *lines,
+            *sentences(change),
+            *(found.lines if found else ()),
             *more,
             f"{path} has the fingerprint",
             f"  {change.fingerprint}",
@@ -181,7 +183,7 @@ def drafted(arguments: Namespace, change: Change, *more: str) -> Result:
     )
 
 
-def described(change: Change, path: Path) -> dict[str, Any]:
+def described(change: Change, path: Path, *, backtests: Backtests | None) -> dict[str, Any]:
     """A change as ``--json`` prints it."""
     return {
         "file": str(path),
@@ -191,6 +193,7 @@ def described(change: Change, path: Path) -> dict[str, Any]:
         "body": change.body,
         "signed_by": sorted(change.signatures),
         "sentences": list(sentences(change)),
+        **({"backtest": backtests.to_json()} if backtests else {}),
     }
 
 

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from cli.admin.drafts import asking, changed, in_force
+from cli.admin.drafts import asking, changed, drafted, in_force
 from cli.admin.rosters import copied, remove
 from cli.files import read_bytes, same_fingerprint
 from cli.identities import PersonCard, parse_person_card
@@ -64,7 +64,8 @@ def _drafted(arguments: Namespace, make: Callable[[Namespace, Json], Json]) -> R
     with asking(arguments) as (client, origin):
         status = client.status()
         old, policy = in_force(client, status, kind="roster"), in_force(client, status, kind="policy")
-    return changed(arguments, origin, kind="roster", old=old, new=make(arguments, old), other=policy)
+    new = make(arguments, old)
+    return drafted(arguments, changed(origin, kind="roster", old=old, new=new, other=policy))
 
 
 def _place(roster: Any, kind: str, name: str) -> Any:

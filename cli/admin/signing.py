@@ -4,13 +4,14 @@ import sys
 from argparse import Namespace
 from pathlib import Path
 
+from cli.admin.backtests import Backtests, attached_backtest, checked_backtest
 from cli.admin.change_file import DOCUMENTS, Change, parse_change, read_change
 from cli.admin.drafts import described
 from cli.admin.sentences import sentences
 from cli.connection import caller
 from cli.files import read_bytes, read_document, same_fingerprint
 from cli.identities import Identity
-from cli.results import REFUSED, Misuse, Result, progress
+from cli.results import REFUSED, Misuse, Result, Table, progress, show_table
 from policy.encoding import statement
 from policy.errors import MalformedError, OperationalError
 from policy.fields import Fields
@@ -23,10 +24,12 @@ def show(arguments: Namespace) -> Result:
     document_hash = (
         ("hash of the new " + change.kind, f"  {change.document_hash}") if change.kind in DOCUMENTS else ()
     )
+    backtests = checked_backtest(change, arguments, has_log=bool(arguments.log))
     return Result(
-        described(change, path),
+        described(change, path, backtests=backtests),
         (
             *sentences(change),
+            *(backtests.lines if backtests else ()),
             *document_hash,
             "fingerprint, to be compared by voice",
             f"  {change.fingerprint}",
@@ -42,12 +45,13 @@ def sign(arguments: Namespace) -> Result:
         raise Misuse(f"{identity.card.name} is no administrator: give the folder of one to --as")
     if change.kind == "version":
         raise Misuse("a version is signed by cosigners (quorumkeep-node accept ready), not by administrators")
-    if not _agreed(change, arguments.fingerprint):
+    backtests = checked_backtest(change, arguments, has_log=bool(arguments.log) or arguments.ask)
+    if not _agreed(change, backtests, arguments.fingerprint):
         return Result({"signed": False, "file": str(path)}, ("Not signed.",), REFUSED)
     signed = sign_as(change, identity)
     signed.write(path)
     return Result(
-        {"signed": True, **described(signed, path)},
+        {"signed": True, **described(signed, path, backtests=backtests)},
         (f"{identity.card.name} has signed {path}; signed by {', '.join(sorted(signed.signatures))}.",),
     )
 
@@ -60,7 +64,8 @@ def merge(arguments: Namespace) -> Result:
         change = change.signed(_signatures(Path(name), change))
     change.write(path)
     return Result(
-        described(change, path), (f"{path} is signed by {', '.join(sorted(change.signatures)) or 'nobody'}.",)
+        described(change, path, backtests=attached_backtest(change)),
+        (f"{path} is signed by {', '.join(sorted(change.signatures)) or 'nobody'}.",),
     )
 
 
@@ -91,9 +96,12 @@ def _signatures(path: Path, change: Change) -> dict[str, bytes]:
     return found
 
 
-def _agreed(change: Change, fingerprint: str) -> bool:
-    for line in sentences(change):
-        progress(line)
+def _agreed(change: Change, backtests: Backtests | None, fingerprint: str) -> bool:
+    for part in (*sentences(change), *(backtests.lines if backtests else ())):
+        if isinstance(part, Table):
+            show_table(part, sys.stderr)
+        else:
+            progress(part)
     progress(f"fingerprint {change.fingerprint}")
     if fingerprint:
         same_fingerprint(fingerprint, change.fingerprint, of="the change", then="do not sign it")

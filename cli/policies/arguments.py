@@ -2,7 +2,7 @@
 
 from argparse import ArgumentParser
 
-from cli.arguments import Commands, needs_identity, new_command, new_group
+from cli.arguments import CLIENT_HELP, Commands, needs_identity, needs_trust, new_command, new_group
 
 
 def add_policies(commands: Commands) -> None:
@@ -26,8 +26,8 @@ def add_policies(commands: Commands) -> None:
         metavar="DIR",
         help="ask the coordinator for the log instead",
     )
-    explain.add_argument("--client", default="", help="the deployment's client.json ($QUORUMKEEP_CLIENT)")
-    _needs_trust(explain)
+    explain.add_argument("--client", default="", help=CLIENT_HELP)
+    needs_trust(explain)
     backtest = new_command(
         policy,
         "backtest",
@@ -60,18 +60,12 @@ def add_replay(audit: Commands) -> None:
     )
     replay.add_argument("log", help="the folder with checkpoint and tile/")
     replay.add_argument("--out", default="", help="write the receipts here, one JSON object a line")
-    _needs_trust(replay)
+    needs_trust(replay)
 
 
 def _needs_log(command: ArgumentParser) -> None:
     command.add_argument("--log", required=True, help="the folder with checkpoint and tile/")
-    _needs_trust(command)
-
-
-def _needs_trust(command: ArgumentParser) -> None:
-    command.add_argument(
-        "--trust", default="", help="whose log it is, as you were told: the trust.json of genesis sign"
-    )
+    needs_trust(command)
 
 
 def add_authoring(policy: Commands) -> None:

@@ -30,10 +30,13 @@ def receipt_lines(one: Judged) -> list[str]:
         lines.append(f"  not before  {time_text(found['not_before_ms'])}")
     if "inputs" in found:
         lines.append(f"  on          {_facts(one.policy, found['inputs'])}")
+    lines += [f"  lists       {_lists(address, names)}" for address, names in found["lists"].items()]
     lines += [f"  approval    {one_given(given)}" for given in found.get("inputs", {}).get("approvals", ())]
     lines += [f"  rule        {_rule(line, verdict['rule'])}" for line in found["rules"]]
     lines += [f"  limit       {_limit(one.policy, line)}" for line in found["limits"]]
     lines.append(f"  policy      {found['policy']}")
+    if found["book"]:
+        lines.append(f"  book        {found['book']}")
     if not one.accepted:
         lines.append("  the entry had no effect")
     if one.wrong:
@@ -85,8 +88,17 @@ def _facts(policy: Policy, facts: dict[str, Any]) -> str:
 
 
 def _arguments(arguments: dict[str, Any]) -> str:
-    values = {name: one["number"] if isinstance(one, dict) else one for name, one in arguments.items()}
-    return ", ".join(f"{name} {value}" for name, value in values.items())
+    return ", ".join(f"{name} {_argument(value)}" for name, value in arguments.items())
+
+
+def _argument(value: Any) -> str:
+    if isinstance(value, list):
+        return f"[{', '.join(map(_argument, value))}]"
+    return str(value["number"] if isinstance(value, dict) else value)
+
+
+def _lists(address: str, names: list[str]) -> str:
+    return f"{address} is on {', '.join(names) or 'none'}"
 
 
 def _limit(policy: Policy, line: dict[str, Any]) -> str:

@@ -32,7 +32,7 @@ def explain(arguments: Namespace) -> Result:
             found.append(one)
 
     watch = watch_verdicts(hear)
-    report = audited(arguments, watch) if arguments.log else _asked(arguments, watch)
+    report = looked(arguments, watch)
     document = {
         "request": request.hex(),
         "log": as_json(report),
@@ -69,6 +69,11 @@ def replay(arguments: Namespace) -> Result:
     lines = [as_text(report), f"replayed    {count} verdicts from their receipts"]
     lines += [f"WRONG       entry {one.index}: {one.wrong}" for one in first]
     return Result(document, lines, DONE if ok else REFUSED)
+
+
+def looked(arguments: Namespace, watch: Callable[[Step], None]) -> AuditReport:
+    """The check of the log in the folder ``--log``, or else of the coordinator's. Raises ``Misuse``."""
+    return audited(arguments, watch) if arguments.log else _asked(arguments, watch)
 
 
 def audited(arguments: Namespace, watch: Callable[[Step], None]) -> AuditReport:

@@ -28,7 +28,7 @@ from policy import bip32  # noqa: E402
 from policy.approval import Approval, Slot, approval_digest  # noqa: E402
 from policy.document import policy_hash  # noqa: E402
 from policy.encoding import Json, document_hash, parse_canonical, statement  # noqa: E402
-from policy.entries import ENTRY_BYTES_MAX, make_entry, signature_list  # noqa: E402
+from policy.entries import ENTRY_BYTES_MAX, make_entry, parse_entry, signature_list  # noqa: E402
 from policy.intent import Intent, Request, request_id  # noqa: E402
 from policy.ledger import claim_verdict, fold, initial  # noqa: E402
 from policy.log.checkpoint import (  # noqa: E402
@@ -40,6 +40,7 @@ from policy.log.checkpoint import (  # noqa: E402
     log_signature_message,
 )
 from policy.log.merkle import Frontier, leaf_hash  # noqa: E402
+from policy.replay import Step, judged  # noqa: E402
 from policy.state import Outcome, State  # noqa: E402
 from signer_nodes.api.boot_statement import BootStatement  # noqa: E402
 from signer_nodes.witness import Branch  # noqa: E402
@@ -455,6 +456,19 @@ def statements(log: Log) -> dict[str, Json]:
     return found
 
 
+def receipt_of(log: Log, name: str) -> Json:
+    """The receipt of the verdict on one of the log's entries."""
+    state = initial()
+    for index, example in enumerate(log.examples):
+        after, outcome = fold(state, example.entry)
+        if example.name == name:
+            found = judged(Step(state, index, example.entry, parse_entry(example.entry), outcome, after))
+            if found is not None:
+                return found.receipt
+        state = after
+    raise ValueError(f"the log has no verdict {name}")
+
+
 def write_log() -> Log:
     """The whole example log."""
     log = Log()
@@ -492,6 +506,7 @@ def files() -> dict[str, str]:
         "roster_at_genesis": document_hash("roster", roster(OPERATORS)).hex(),
     }
     made |= statements(log)
+    made["receipt"] = receipt_of(log, "reserve-approved")
     made["frost"] = frost_signature(seed)
     made["resharing"], made["backup-public"] = resharing(seed), backup_public(seed)
     texts = {

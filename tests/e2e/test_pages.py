@@ -22,7 +22,7 @@ from tests.e2e.processes import running_with, secrets_shown
 
 pytestmark = pytest.mark.timeout(500)  # the fixture runs the whole pages; a busy machine is slower
 REPOSITORY = Path(__file__).resolve().parents[2]
-NAMES = ("setup", "administration", "runbook-lost-cosigner", "keys", "runbook-lost-node")
+NAMES = ("setup", "administration", "explaining", "runbook-lost-cosigner", "keys", "runbook-lost-node")
 PAGES = [REPOSITORY / "docs" / f"{name}.md" for name in NAMES]
 DELAY_MS, COOL_DOWN_MS = 6000, 3000
 BLOCK = re.compile(r"^```sh\n(.*?)^```$", re.MULTILINE | re.DOTALL)
@@ -143,6 +143,16 @@ def test_an_address_of_two_administrators_was_paid_once_it_was_on_the_list(playe
     assert "0x71c7656ec7ab88b098defb751b7401b5f6d8976f (a new customer) to customers" in played.output
     assert [one["label"] for one in customers["added"]] == ["a new customer"]
     assert states(played, "new-customer") == {"new-customer": "settled"}
+
+
+def test_a_shadow_policy_said_on_a_payment_what_it_would_have_been(played: Played) -> None:
+    (heading,) = [line for line in played.output.splitlines() if line.startswith("shadow policy careful")]
+    flips = [line for line in played.output.splitlines() if "allow by small" in line and "0.2 eth" in line]
+
+    assert "without a verdict on 0 entries" in heading
+    assert states(played, "watched") == {"watched": "settled"}
+    assert [line.split()[4] for line in flips] == ["reserve", "request"]
+    assert all("wait by large" in line and "stricter" in line for line in flips)
 
 
 def test_people_keep_their_names_and_nobody_leaves_who_is_needed(played: Played) -> None:

@@ -1,5 +1,7 @@
 """What must keep working (c = 4, w = 3, f = 1), and what a node looks at before its partial signature."""
 
+from typing import Any
+
 import pytest
 
 from signer_nodes.session import Phase
@@ -13,6 +15,8 @@ from tests.simulation.cluster import (
     started,
 )
 from tests.simulation.world import (
+    CUSTOMER,
+    OTHER,
     PAIR,
     START_MS,
     World,
@@ -132,9 +136,17 @@ def test_who_burned_never_signs() -> None:
         nodes["node-2"].finish(note, job)
 
 
-@pytest.mark.parametrize("event", ["freeze", "policy", "settled", "ban", "retry", "old"])
+class Listed(World):
+    """A world whose customers come and go one at a time."""
+
+    def policy(self, **changed: Any) -> Any:
+        listed = {"addresses": [CUSTOMER, OTHER], "quorum": 1, "cool_down_ms": 1000}
+        return super().policy(lists={"customers": listed, "sanctioned": []}, **changed)
+
+
+@pytest.mark.parametrize("event", ["freeze", "policy", "settled", "ban", "retry", "old", "list"])
 def test_a_node_looks_again_at_its_latest_head_before_the_partial(event: str) -> None:
-    coordinator, nodes = started(WORLD, Clock(START_MS))
+    coordinator, nodes = started(Listed(), Clock(START_MS))
     book, clock = coordinator.book, nodes["node-1"].clock
     first, second, *_ = deal(nodes, PAIR, 1)
     if event == "policy":
@@ -157,6 +169,8 @@ def test_a_node_looks_again_at_its_latest_head_before_the_partial(event: str) ->
             book.settle(book.state.requests[request].jobs[0])
         case "ban":
             book.ban("node-2", "node-1")
+        case "list":
+            book.list_address("remove", CUSTOMER)
         case "retry":
             book.reserve(book.state.jobs[job].request_id, presignatures=[second.hex()])
         case _:

@@ -17,11 +17,29 @@ from signer_nodes.gate import (
 )
 from signer_nodes.mpc.presignature import Presignature
 from signer_nodes.presignatures import Held, PresignaturePool
-from tests.simulation.world import DAY_MS, KEY, ORIGIN, PAIR, Book, World, seed, signatures
+from tests.simulation.world import (
+    CUSTOMER,
+    DAY_MS,
+    KEY,
+    ORIGIN,
+    OTHER,
+    PAIR,
+    SANCTIONED,
+    STRANGER,
+    Book,
+    World,
+    seed,
+    signatures,
+)
 
 WORLD = World()
 ME = PAIR[0]
 SESSION = seed("session")
+COOL_DOWN_MS = 1000
+LISTS = {
+    "customers": {"addresses": [CUSTOMER, OTHER, SANCTIONED], "quorum": 1, "cool_down_ms": COOL_DOWN_MS},
+    "sanctioned": [SANCTIONED],
+}
 
 
 def presignature(index: int = 0) -> Presignature:
@@ -41,10 +59,12 @@ def presignature(index: int = 0) -> Presignature:
 
 
 class Desk:
-    """A log with one reserved job, and this node with its presignature."""
+    """A log with one reserved job to a customer on a list of its own, and this node with its presignature."""
 
     def __init__(self) -> None:
-        self.book, self.pool = Book(WORLD), PresignaturePool()
+        self.book, self.pool = Book(WORLD, start=False), PresignaturePool()
+        self.book.genesis(policy=WORLD.policy(lists=LISTS))
+        self.book.key()
         self.pool.add([Held(presignature(), KEY, 0, PAIR)])
         self.request = self.book.request(1)
         named = [presignature().presign_id.hex()]
@@ -109,9 +129,21 @@ def new_policy(desk: Desk) -> None:
     desk.book.idle()
 
 
+def without_the_customer(desk: Desk) -> None:
+    desk.book.list_address("remove", CUSTOMER)
+
+
+def with_one_customer_more(desk: Desk) -> None:
+    desk.book.list_address("add", STRANGER)
+    desk.book.advance(COOL_DOWN_MS)
+    desk.book.idle()
+
+
 @pytest.mark.parametrize(
     ("change", "reason"),
     [
+        (without_the_customer, "an address list has changed since the reservation"),
+        (with_one_customer_more, "an address list has changed since the reservation"),
         (frozen_node, "this node is frozen"),
         (lambda desk: desk.book.order("freeze", seed("freeze")), "signing is frozen"),
         (lambda desk: desk.book.sign(desk.job_id), "the job is signed"),
@@ -129,6 +161,27 @@ def test_neither_round_goes_on(desk: Desk, change: Callable[[Desk], object], rea
 
     assert reason in desk.admits()
     assert reason in desk.signs()
+
+
+def reserved_again(desk: Desk, index: int) -> str:
+    """The rule by which the log denies a retry with another presignature; empty when it does not."""
+    desk.pool.add([Held(presignature(index), KEY, 0, PAIR)])
+    named = [presignature(index).presign_id.hex()]
+    desk.job_id = desk.book.reserve(desk.request, nonce=0, presignatures=named)
+    verdict = desk.book.last.verdict
+    return verdict.rule if verdict is not None and not desk.book.last.accepted else ""
+
+
+def test_what_is_reserved_again_is_judged_by_the_lists_as_they_are(desk: Desk) -> None:
+    desk.book.list_address("remove", OTHER)
+    assert "list has changed" in desk.signs()
+    assert (reserved_again(desk, 1), desk.admits(), desk.signs()) == ("", "", "")
+
+    desk.book.list_address("remove", CUSTOMER)
+
+    assert "list has changed" in desk.signs()
+    assert reserved_again(desk, 2) == "no-rule-matches"
+    assert desk.signs() == "no admitted reservation has this id"
 
 
 def test_a_reservation_of_sixty_seconds_is_signed_and_an_older_one_is_not(desk: Desk) -> None:

@@ -10,14 +10,17 @@ from hypothesis import strategies as st
 
 from cli.main import invoke, main
 from cli.results import Misuse
+from policy.address_book import book_hash, with_book
 from policy.audit import audit
+from policy.decode.abi import Argument, encode_call, parse_method
+from policy.document import parse_policy, policy_hash
 from policy.evaluate import evaluate
-from policy.explain import facts_of
+from policy.explain import facts_of, verdict_again
 from policy.replay import Judged, watch_verdicts
 from policy.state import CANCEL
 from tests.simulation.world import CUSTOMER, DAY_MS, OTHER, SANCTIONED, STRANGER, Book, World, limit, unsigned
 from tests.unit.test_audit import published, trust_file, written
-from tests.unit.test_ledger_calls import DEPOSITS, VAULT, ask, book_with, deposit
+from tests.unit.test_ledger_calls import BATCH, DEPOSITS, VAULT, ask, book_with, deposit
 
 WORLD = World()
 
@@ -170,6 +173,83 @@ def test_a_receipt_is_by_the_policy_in_force_at_that_moment() -> None:
     assert [one.receipt["policy"] for one in verdicts(book)] == [first.hex(), second.hex()]
 
 
+# The address book.
+
+COOL_DOWN_MS = 1000
+LISTS = {
+    "customers": {"addresses": [CUSTOMER, OTHER, SANCTIONED], "quorum": 1, "cool_down_ms": COOL_DOWN_MS},
+    "sanctioned": [SANCTIONED],
+}
+
+
+def listed() -> Book:
+    """A log in which a stranger becomes a customer, and a customer is one no more."""
+    book = Book(WORLD, start=False)
+    book.genesis(policy=WORLD.policy(lists=LISTS))
+    book.key()
+    book.request(100, to=STRANGER)
+    book.list_address("add", STRANGER)
+    book.list_address("remove", OTHER)
+    book.advance(COOL_DOWN_MS)
+    for to in (STRANGER, OTHER, SANCTIONED):
+        book.request(100, to=to)
+    return book
+
+
+def test_a_receipt_names_the_book_and_the_lists_that_the_destination_is_on() -> None:
+    before, *after = [cast("Any", one.receipt) for one in verdicts(listed())]
+
+    assert (before["book"], before["lists"]) == ("", {STRANGER: []})
+    assert [one["lists"] for one in after] == [
+        {STRANGER: ["customers"]},
+        {OTHER: []},
+        {SANCTIONED: ["customers", "sanctioned"]},
+    ]
+    assert {one["book"] for one in after} == {listed().state.book_hash.hex()}
+    assert {one["policy"] for one in (before, *after)} == {listed().state.policy_hash.hex()}
+
+
+def test_an_outsider_makes_the_verdict_again_from_receipt_policy_and_book() -> None:
+    book = listed()
+    document = parse_policy(book.state.policy_document)
+    with_its_book = with_book(document, book.state.book)
+    for one in verdicts(book)[1:]:
+        receipt = cast("Any", one.receipt)
+        (address,) = receipt["lists"]
+        lists = [name for name, addresses in with_its_book.lists.items() if address in addresses]
+
+        assert policy_hash(book.state.policy_document).hex() == receipt["policy"]
+        assert book_hash(book.state.book).hex() == receipt["book"]
+        assert sorted(lists) == receipt["lists"][address]
+        assert verdict_again(document, receipt).to_json() == receipt["verdict"]
+        alone = evaluate(document, facts_of(receipt)).to_json()
+        assert (alone == receipt["verdict"]) is (address == SANCTIONED)
+
+
+def test_a_receipt_has_the_lists_of_a_calls_arguments(tmp_path: Path) -> None:
+    book = book_with(DEPOSITS)
+    request = ask(book, deposit())
+    ask(book, deposit(beneficiary=STRANGER))
+    found = verdicts(book)
+    shown = invoke("policy", "explain", request.hex(), "--log", str(folder_of(tmp_path, book))).text
+
+    assert [one.receipt["lists"] for one in found] == [{VAULT: [], CUSTOMER: ["customers"]}, {VAULT: []}]
+    assert [one.wrong for one in found] == ["", ""]
+    assert f"{CUSTOMER} is on customers" in str(shown) and f"{VAULT} is on none" in str(shown)
+
+
+def test_a_call_with_lists_of_arguments_is_replayed_like_any_other(tmp_path: Path) -> None:
+    book = book_with({"name": "batches", "when": {"methods": ["vault.batch"]}, "then": {"outcome": "allow"}})
+    values: dict[str, Argument] = {"to": (CUSTOMER, STRANGER), "amounts": (1, 2), "data": "abcd"}
+    request = ask(book, encode_call(parse_method(BATCH), values))
+    (only,) = verdicts(book)
+    shown = invoke("policy", "explain", request.hex(), "--log", str(folder_of(tmp_path, book))).text
+
+    assert only.wrong == ""
+    assert facts_of(only.receipt).arguments == values
+    assert f"to [{CUSTOMER}, {STRANGER}], amounts [1, 2], data abcd" in str(shown)
+
+
 @settings(max_examples=15, deadline=None)
 @given(
     st.lists(
@@ -193,7 +273,8 @@ def test_a_receipts_facts_and_its_policy_give_its_verdict(steps: list[tuple[int,
         book.advance(later_ms)
 
     for one in verdicts(book):
-        again = evaluate(one.policy, facts_of(one.receipt))
+        again = verdict_again(one.policy, one.receipt)
+        assert again == evaluate(one.policy, facts_of(one.receipt))
         assert (again.to_json(), again.reason) == (one.receipt["verdict"], one.receipt["reason"])
 
 
