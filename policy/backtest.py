@@ -14,7 +14,7 @@ from immutables import Map
 
 from policy.accounts import owned_accounts
 from policy.address_book import carried_over, with_book
-from policy.counting import expire_windows, recount, recount_all
+from policy.counting import expired, recount, recount_all
 from policy.encoding import Json
 from policy.entries import RequestEntry, ReserveEntry
 from policy.evaluate import Outcome, Verdict
@@ -61,8 +61,8 @@ class Beside:
         under = replace(self.under(state), requests=state.requests.set(request, record))
         counted = recount(under, request, signed_ms=state.time_ms)
         scopes = counted.requests[request].scopes
-        counted = expire_windows(counted, scopes)
-        return replace(self, windows=counted.windows, scopes=self.scopes.set(request, scopes))
+        windows = expired(counted, counted.windows, places=scopes)
+        return replace(self, windows=windows, scopes=self.scopes.set(request, scopes))
 
     def following(self, step: Step) -> "Beside":
         """This after an entry of the log."""

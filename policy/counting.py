@@ -1,6 +1,6 @@
 """How requests count into the windows of the policy's limits, whatever becomes of their jobs."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from immutables import Map
 
@@ -22,22 +22,37 @@ def usage_without(state: State, request_id: bytes, *, time_ms: int) -> Usage:
         window = state.windows.get((limit, scope_key))
         if window is None:
             return 0
-        return window.expired(time_ms, window_ms=windows_ms[limit]).used_by_others(request_id)
+        return window.used_by_others(request_id, time_ms, window_ms=windows_ms[limit])
 
     return used
 
 
-def recount(state: State, request_id: bytes, *, signed_ms: int, newest: Facts | None = None) -> State:
+def recount(state: State, request_id: bytes, *, signed_ms: int) -> State:
     """``state`` with the request counted anew in every limit it touches, from its jobs as they stand.
 
     Held while the newest live job is unsigned; otherwise counted from ``signed_ms``, which must not
-    be before that of any call earlier. ``newest`` are the facts of the newest job, if they are at hand.
+    be before that of any call earlier.
     """
-    request = state.requests[request_id]
     live = state.live_jobs(request_id)
+    windows, request = counted(state, state.requests[request_id], live, signed_ms=signed_ms)
+    return replace(state, windows=windows, requests=state.requests.set(request_id, request))
+
+
+def counted(
+    state: State,
+    request: RequestState,
+    live: tuple[Job, ...],
+    *,
+    signed_ms: int,
+    newest: Facts | None = None,
+) -> tuple[Map[tuple[str, str], Window], RequestState]:
+    """The windows with the request counted by its ``live`` jobs, and the request with where that is.
+
+    ``newest`` are the facts of the newest of them, if they are at hand.
+    """
     amounts: dict[tuple[str, str], int] = {}
     for job in live:
-        known = newest if job.job_id == request.jobs[-1] else None
+        known = newest if job is live[-1] else None
         for limit, scope_key, amount in _scopes(state, request, job, known):
             place = (limit.name, scope_key)
             counted_here = limit.maximum if amount is None else amount
@@ -47,12 +62,12 @@ def recount(state: State, request_id: bytes, *, signed_ms: int, newest: Facts | 
     for place in {*request.scopes, *amounts}:
         window = windows.get(place, _EMPTY)
         if place in amounts:
-            window = window.with_request(request_id, Counted(amounts[place], None if held else signed_ms))
+            item = Counted(amounts[place], None if held else signed_ms)
+            window = window.with_request(request.request_id, item)
         else:
-            window = window.without(request_id)
+            window = window.without(request.request_id)
         windows = windows.set(place, window)
-    counted = replace(request, scopes=tuple(sorted(amounts)))
-    return replace(state, windows=windows, requests=state.requests.set(request_id, counted))
+    return windows, replace(request, scopes=tuple(sorted(amounts)))
 
 
 def count_signed(state: State, job: Job) -> State:
@@ -83,15 +98,15 @@ def recount_all(state: State) -> State:
     return state
 
 
-def expire_windows(state: State, places: tuple[tuple[str, str], ...]) -> State:
-    """``state`` with what has left the windows at ``places`` dropped for good."""
+def expired(
+    state: State, windows: Map[tuple[str, str], Window], *, places: Iterable[tuple[str, str]]
+) -> Map[tuple[str, str], Window]:
+    """The windows with what has left those at ``places`` dropped for good."""
     windows_ms = {limit.name: limit.window_ms for limit in state.policy.limits}
-    windows = state.windows
     for place in places:
-        window = windows.get(place)
-        if window is not None:
-            windows = windows.set(place, window.expired(state.time_ms, window_ms=windows_ms[place[0]]))
-    return replace(state, windows=windows)
+        window = windows[place].expired(state.time_ms, window_ms=windows_ms[place[0]])
+        windows = windows.set(place, window)
+    return windows
 
 
 def _scopes(state: State, request: RequestState, job: Job, known: Facts | None) -> Iterator[LimitScope]:

@@ -12,7 +12,7 @@ from policy import signatures
 from policy.accounts import Account, account_at
 from policy.admission import Inert, check_origin, denied
 from policy.approval import Slot
-from policy.counting import count_signed, expire_windows, recount, usage_without
+from policy.counting import count_signed, counted, expired, recount, usage_without
 from policy.decode import bitcoin, evm, solana
 from policy.decode.decoded import Call, Cancel, Decoder, Source, Transfer, Undecodable
 from policy.errors import MalformedError
@@ -98,19 +98,20 @@ def reserve(state: State, entry: e.ReserveEntry, *, draft: Draft, facts: Facts, 
         time_ms=state.time_ms,
         status=JobStatus.RESERVED,
     )
+    live = (*state.live_jobs(entry.request), job)
     request = replace(draft.request, anchor=draft.anchor, jobs=(*draft.request.jobs, job_id))
+    windows, request = counted(state, request, live, signed_ms=state.time_ms, newest=facts)
     presignatures = state.presignatures
     for presignature in entry.presignatures:
         presignatures = presignatures.set(presignature, job_id)
-    state = replace(
+    return replace(
         state,
         jobs=state.jobs.set(job_id, job),
         requests=state.requests.set(entry.request, request),
         presignatures=presignatures,
         anchors=state.anchors.set(draft.anchor, entry.request),
+        windows=expired(state, windows, places=request.scopes),
     )
-    state = recount(state, entry.request, signed_ms=state.time_ms, newest=facts)
-    return expire_windows(state, state.requests[entry.request].scopes)
 
 
 def admit_signature(state: State, entry: e.SignatureEntry) -> tuple[State, bytes]:
@@ -125,13 +126,14 @@ def admit_signature(state: State, entry: e.SignatureEntry) -> tuple[State, bytes
     nonce = signatures.nonce(job.suite, entry.signature)
     if nonce in state.nonces:
         raise Inert("the signature repeats a nonce: keep it as evidence and retire the key")
-    job = replace(job, signatures=(*job.signatures[:index], entry.signature, *job.signatures[index + 1 :]))
-    whole = all(job.signatures)
+    given = (*job.signatures[:index], entry.signature, *job.signatures[index + 1 :])
+    whole = all(given)
     if whole:
-        job = replace(job, status=JobStatus.SIGNED, signed_ms=state.time_ms)
-        state = _paid(state, job)
+        job = replace(job, signatures=given, status=JobStatus.SIGNED, signed_ms=state.time_ms)
+    else:
+        job = replace(job, signatures=given)
     state = replace(state, jobs=state.jobs.set(entry.job, job), nonces=state.nonces.set(nonce, entry.job))
-    return count_signed(state, job) if whole else state, entry.job
+    return count_signed(_paid(state, job), job) if whole else state, entry.job
 
 
 def _paid(state: State, job: Job) -> State:

@@ -35,21 +35,36 @@ class Window:
 
     def expired(self, now_ms: int, *, window_ms: int) -> "Window":
         """This window without the requests whose last signature is ``window_ms`` old or older."""
-        window = self
-        while window.head < window.tail:
-            time_ms, request = window.queue[window.head]
-            if time_ms > now_ms - window_ms:
-                break
-            item = window.counted.get(request)
-            if item is not None and item.signed_ms == time_ms:
-                window = window.without(request)
-            window = replace(window, head=window.head + 1, queue=window.queue.delete(window.head))
-        return window
+        head, gone = self._due(now_ms - window_ms)
+        if head == self.head:
+            return self
+        queue, counted = self.queue, self.counted
+        for position in range(self.head, head):
+            queue = queue.delete(position)
+        for request in gone:
+            counted = counted.delete(request)
+        return replace(self, total=self.total - sum(gone.values()), head=head, queue=queue, counted=counted)
 
-    def used_by_others(self, request: bytes) -> int:
-        """What counts now, apart from ``request`` itself."""
+    def used_by_others(self, request: bytes, now_ms: int, *, window_ms: int) -> int:
+        """What counts at ``now_ms``, apart from ``request`` itself."""
+        _, gone = self._due(now_ms - window_ms)
         mine = self.counted.get(request)
-        return self.total - (mine.amount if mine else 0)
+        if mine is not None:
+            gone[request] = mine.amount
+        return self.total - sum(gone.values())
+
+    def _due(self, last_ms: int) -> tuple[int, dict[bytes, int]]:
+        """Where the queue goes on after ``last_ms``; and what counts until then, by request."""
+        head, gone = self.head, dict[bytes, int]()
+        while head < self.tail:
+            time_ms, request = self.queue[head]
+            if time_ms > last_ms:
+                break
+            item = self.counted.get(request)
+            if item is not None and item.signed_ms == time_ms:
+                gone[request] = item.amount
+            head += 1
+        return head, gone
 
     def with_request(self, request: bytes, counted: Counted) -> "Window":
         """This window with ``request`` counted so, instead of however it was counted."""

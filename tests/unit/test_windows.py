@@ -36,7 +36,7 @@ def test_a_request_counts_once_however_often_it_is_counted() -> None:
     window = Window().with_request(REQUESTS[0], Counted(5, 100)).with_request(REQUESTS[0], Counted(7, 103))
 
     assert window.total == 7
-    assert window.used_by_others(REQUESTS[0]) == 0
+    assert window.used_by_others(REQUESTS[0], 0, window_ms=WINDOW_MS) == 0
     assert window.expired(100 + WINDOW_MS, window_ms=WINDOW_MS).total == 7
     assert window.expired(103 + WINDOW_MS, window_ms=WINDOW_MS) == Window(head=2, tail=2)
 
@@ -65,7 +65,9 @@ def test_a_window_is_what_adding_up_its_requests_gives(
     shown = window.expired(now_ms, window_ms=WINDOW_MS)
 
     assert shown.total == sum(counted.values())
-    assert shown.used_by_others(REQUESTS[0]) == sum(a for r, a in counted.items() if r != REQUESTS[0])
+    others = sum(a for r, a in counted.items() if r != REQUESTS[0])
+    assert shown.used_by_others(REQUESTS[0], now_ms, window_ms=WINDOW_MS) == others
+    assert window.used_by_others(REQUESTS[0], now_ms, window_ms=WINDOW_MS) == others
 
 
 def test_what_expires_leaves_no_trace_behind() -> None:
