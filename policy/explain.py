@@ -8,7 +8,7 @@ from policy.encoding import Json
 from policy.evaluate import Verdict
 from policy.limits import LimitScope, limit_scopes, unit, used
 from policy.model import Policy
-from policy.rules import CALL, CANCELLATION, Facts, Given
+from policy.rules import CALL, CANCELLATION, TYPED_DATA, Facts, Given
 
 LOG, FORBID, RULE, LIMIT, ENGINE = "log", "forbid", "rule", "limit", "engine"
 """Who decided: one of the log's own rules, a part of the policy, or a ceiling, error or silence of it."""
@@ -75,6 +75,9 @@ def inputs(facts: Facts) -> dict[str, Json]:
     }
     if facts.kind == CALL:
         found |= {"contract": facts.contract, "method": facts.method}
+    if facts.kind == TYPED_DATA:
+        found["typed_data"] = facts.typed_data
+    if facts.kind in (CALL, TYPED_DATA):
         found["arguments"] = {name: _argument(value) for name, value in facts.arguments.items()}
     if facts.value is not None:
         found["value"] = str(facts.value)
@@ -98,6 +101,7 @@ def facts_of(receipt: Mapping[str, Json]) -> Facts:
             **sets,
             "contract": found.get("contract", ""),
             "method": found.get("method", ""),
+            "typed_data": found.get("typed_data", ""),
             "arguments": {name: _value(one) for name, one in found.get("arguments", {}).items()},
             "value": None if value is None else int(value),
             "risk": found.get("risk"),
@@ -145,12 +149,16 @@ def _limit_line(policy: Policy, facts: Facts, scope: LimitScope) -> Json:
 
 def _argument(value: Argument) -> Json:
     """An argument as it can be read again: a number, of any size, from a text."""
+    if isinstance(value, tuple):
+        return [_argument(one) for one in value]
     return value if isinstance(value, bool | str) else {"number": str(value)}
 
 
 def _value(argument: Any) -> Argument:
     if isinstance(argument, dict):
         return int(argument["number"])
+    if isinstance(argument, list):
+        return tuple(_value(one) for one in argument)
     return cast("Argument", argument)
 
 
