@@ -179,7 +179,8 @@ class World:
             chain, address, _ = call.split(" ")
             there = all_of(self.chain.is_(chain), self.address.is_(address))
             if isinstance(made, Declaration):
-                there = all_of(there, self.amount == 0, self.fee_max == 0, self.fee_ceiling == 0)
+                worth = [all_of(known, value == 0) for known, value in self._values.values()]
+                there = all_of(there, self.amount == 0, self.fee_max == 0, self.fee_ceiling == 0, *worth)
             yield any_of(not_(self.call.is_(call)), there)
         for (call, index), term in self.arguments.items():
             if isinstance(term, Names):

@@ -165,13 +165,13 @@ def test_permit_phishing_an_unlimited_permit_is_signed_by_nobody() -> None:
     """Control: only typed data that the policy declares is signed, with its fields inside a rule's bounds."""
     scene = Scene(typed_data=TYPED_DATA, rules=[PERMITS])
     honest, drain = permit(scene.world.account()), permit(scene.world.account(), value=2**256 - 1)
-    asked = {"now_ms": scene.book.now_ms, "key": "honest"}
-    request = request_of(honest, **asked)
+    now_ms = scene.book.now_ms
+    request = request_of(honest, key="honest", now_ms=now_ms)
     scene.book.log_request(request)
     behind = scene.forced(request_id(request.body()), tx=canonical(drain))
     openly = []
     for phished in (drain, permit(scene.world.account(), spender=STRANGER)):
-        scene.book.log_request(request_of(phished, **{**asked, "key": "phished"}))
+        scene.book.log_request(request_of(phished, key="phished", now_ms=now_ms))
         openly.append((scene.rule, scene.book.last.accepted))
 
     assert behind == ("intent-mismatch", 0)

@@ -239,7 +239,7 @@ def transactions(draw: st.DrawFn, policy: Policy) -> tuple[Facts, str]:
         asset=asset,
         amount=amount,
         total=amount + fee_max if CHAINS[chain].native == asset else amount,
-        value=draw(st.none() | SMALL) if policy.prices else None,
+        value=None if not policy.prices else 0 if signing else draw(st.none() | SMALL),
         destination=VAULT.address
         if calling
         else DECLARED[signing].contract
