@@ -103,6 +103,7 @@ def read_declaration(name: str, fields: Fields) -> Declaration:
         types = read_types(Fields({"types": {**listed, DOMAIN_TYPE: members}}, "typed data"))
         primary = read_primary_type(types, fields.raw("primary_type"))
         structs = Structs(types)
+        _check_finite(types, structs)
         _, separator = structs.read(DOMAIN_TYPE, {**domain}, where="domain")
     except MalformedError as error:
         raise MalformedError(f"{path}: {error}") from error
@@ -124,6 +125,14 @@ def _read_domain(fields: Fields, chain: str, contract: str) -> dict[str, str]:
         domain["salt"] = f"0x{fields.hex('salt', length=SALT_BYTES).hex()}"
     fields.done()
     return domain
+
+
+def _check_finite(types: Mapping[str, tuple[Member, ...]], structs: Structs) -> None:
+    """Refuse structs that are made of themselves: nothing is signed of which no value is the plainest."""
+    for name, members in types.items():
+        cores = {core_type(member.type) for member in members} & set(types)
+        if any(name in structs.needed(core) for core in cores):
+            raise MalformedError(f"typed data: types: {name} is made of itself")
 
 
 def _as_json(kind: str, value: abi_values.Value) -> Json:

@@ -380,6 +380,11 @@ def when(**conditions: Any) -> dict[str, Any]:
         (entry(types={"Permit": [{"name": "a", "type": "B"}]}), "no type that is decoded"),
         (entry(types={**TYPED_DATA["permit"]["types"], **TYPED_DATA["order"]["types"]}), "does not need"),
         (entry(domain={"name": "USD Coin", "chainId": "1"}), "unknown field 'chainId'"),
+        (entry(types={"Permit": [{"name": "a", "type": "Permit"}]}), "Permit is made of itself"),
+        (
+            entry(types={"Permit": [{"name": "a", "type": "B[]"}], "B": [{"name": "b", "type": "B[2]"}]}),
+            "B is made of itself",
+        ),
         (entry(domain={"salt": "07"}), "exactly 32 bytes"),
         ({"typed_data": {"x": TYPED_DATA["permit"], "y": TYPED_DATA["permit"]}}, "is already at"),
         (when(typed_data=["none"]), "unknown typed data 'none'"),
