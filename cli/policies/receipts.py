@@ -76,6 +76,8 @@ def _facts(policy: Policy, facts: dict[str, Any]) -> str:
     ]
     if facts.get("method"):
         words.append(f"calling {facts['method']}({_arguments(facts['arguments'])})")
+    if facts.get("typed_data"):
+        words.append(f"signing {facts['typed_data']}({_arguments(facts['arguments'])})")
     if facts["first_use"]:
         words.append("never paid before")
     if "value" in facts and policy.prices is not None:
@@ -85,8 +87,13 @@ def _facts(policy: Policy, facts: dict[str, Any]) -> str:
 
 
 def _arguments(arguments: dict[str, Any]) -> str:
-    values = {name: one["number"] if isinstance(one, dict) else one for name, one in arguments.items()}
-    return ", ".join(f"{name} {value}" for name, value in values.items())
+    return ", ".join(f"{name} {_argument(value)}" for name, value in arguments.items())
+
+
+def _argument(value: Any) -> str:
+    if isinstance(value, list):
+        return f"[{', '.join(_argument(one) for one in value)}]"
+    return str(value["number"] if isinstance(value, dict) else value)
 
 
 def _limit(policy: Policy, line: dict[str, Any]) -> str:
