@@ -191,7 +191,7 @@ def test_a_policy_without_rules_says_that_nothing_is_allowed() -> None:
     assert said["forbids"] == said["limits"] == ["None."]
 
 
-@pytest.mark.parametrize("example", ["treasury", "payouts"])
+@pytest.mark.parametrize("example", ["treasury", "payouts", "permits"])
 def test_the_examples_are_printed_as_they_are_kept(example: str) -> None:
     printed = invoke("policy", "print", str(EXAMPLES / f"{example}.yaml"))
 
