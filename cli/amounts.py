@@ -9,7 +9,7 @@ _TEXT = re.compile(r"(?P<whole>[0-9]+)(?:\.(?P<part>[0-9]+))?(?:\s*(?P<unit>[a-z
 DIGITS_MAX = 100
 
 
-def parse_amount(text: str, *, asset: str, decimals: int) -> int:
+def parse_amount(text: str, *, asset: str, decimals: int, low: int = 1) -> int:
     """Base units of ``asset`` in ``text``: "1500" are base units, "1.5 eth" is one and a half of it.
 
     Raises ``Misuse`` for another unit, for more digits than the asset has, and for a fraction without
@@ -26,8 +26,8 @@ def parse_amount(text: str, *, asset: str, decimals: int) -> int:
     if len(part) > decimals:
         raise Misuse(f"amount {text!r} has {len(part)} decimals, {asset} has {decimals}: round it yourself")
     amount = int(whole) if unit is None else int(whole + part.ljust(decimals, "0"))
-    if not 0 < amount <= AMOUNT_MAX:
-        raise Misuse(f"amount {text!r} is not from 1 base unit to 2**256 - 1: nothing can be moved by it")
+    if not low <= amount <= AMOUNT_MAX:
+        raise Misuse(f"amount {text!r} is not from {low} base units to 2**256 - 1: write another one")
     return amount
 
 

@@ -15,7 +15,7 @@ from cli.amounts import amount_text
 from cli.connection import Connection, caller, load_connection
 from cli.requests import intent_text, read_request_id, request_of, view_document
 from cli.results import REFUSED, Misuse, Result, progress
-from policy.approval import Approval, Slot, approval_digest, parse_approval
+from policy.approval import Approval, Slot, approval_digest, digest_slot, parse_approval
 from policy.encoding import Json, canonical
 from policy.errors import MalformedError, OperationalError
 from policy.ids import family
@@ -70,6 +70,8 @@ def checked(draft: dict[str, Json], request: Request, *, connection: Connection,
         )
     if own != given:
         raise OperationalError("the draft is not for this request: do not sign, tell the others")
+    if request.intent.typed_data is not None and given.slot != _digest_slot(given):
+        raise OperationalError("the draft is not for this digest: do not sign, tell the others")
     now_ms = time.time_ns() // 1_000_000
     expires_ms = min(given.expires_ms, request.expires_ms, now_ms + APPROVAL_MS_MAX)
     return replace(own, fee_ceiling=min(given.fee_ceiling, request.fee_ceiling), expires_ms=expires_ms)
@@ -77,17 +79,30 @@ def checked(draft: dict[str, Json], request: Request, *, connection: Connection,
 
 def approval_text(approval: Approval, request: Request, *, connection: Connection) -> str:
     """What will happen, in one sentence with every number that is signed."""
+    minutes = max(0, approval.expires_ms - time.time_ns() // 1_000_000) // 60_000
+    asked = f"as {request.initiator} asked under {request.idempotency_key!r}"
+    if approval.intent.typed_data is not None:
+        return (
+            f"Sign {intent_text(approval.intent, connection)}, {asked}, with account "
+            f"{readable_address(approval.slot.account)}; whoever has the signature can use it, and nothing "
+            f"here takes it back; this approval holds for {minutes} minutes"
+        )
     chain = connection.policy.chains[approval.intent.chain]
     native = connection.asset(chain.native)
     fee = amount_text(approval.fee_ceiling, asset=chain.native, decimals=native.decimals)
-    minutes = max(0, approval.expires_ms - time.time_ns() // 1_000_000) // 60_000
     readable = replace(approval.intent, destination=readable_address(approval.intent.destination))
     return (
-        f"Pay {intent_text(readable, connection)} ({approval.intent.amount} base units), as "
-        f"{request.initiator} asked under {request.idempotency_key!r}, for a network fee of at most {fee}, "
+        f"Pay {intent_text(readable, connection)} ({approval.intent.amount} base units), {asked}, "
+        f"for a network fee of at most {fee}, "
         f"by {_slot_text(approval.slot)}; "
         f"this approval holds for {minutes} minutes"
     )
+
+
+def _digest_slot(approval: Approval) -> Slot:
+    """The place of the typed data's signature by the draft's account."""
+    slot = approval.slot
+    return digest_slot(slot.chain, slot.account, digest=approval.calldata_hash)
 
 
 def _slot_text(slot: Slot) -> str:

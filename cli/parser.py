@@ -318,11 +318,21 @@ def _add_payments(commands: Commands) -> None:
     call.add_argument("--method", required=True, help="as the policy calls it: CONTRACT.METHOD")
     call.add_argument("--argument", action="append", help="NAME=VALUE; once for each, lists in JSON")
     call.add_argument("--amount", default="0", help="native units that the contract is sent (%(default)s)")
-    for command in (send, call):
+    sign = new_command(
+        request,
+        "sign-typed-data",
+        function="cli.requests:sign_typed_data",
+        what="ask for the signature of EIP-712 typed data that the policy declares",
+        example="quorumkeep request sign-typed-data permit.json --as backends/desk --wallet warm "
+        "--idempotency-key permit-1 --wait 60",
+    )
+    sign.add_argument("file", help="the JSON of eth_signTypedData_v4")
+    for command in (send, call, sign):
         needs_identity(command, "a backend")
-        command.add_argument("--wallet", required=True, help="which wallet pays")
+        command.add_argument("--wallet", required=True, help="which wallet pays, or signs")
         command.add_argument("--idempotency-key", required=True, help="the same key, the same request")
-        command.add_argument("--fee-ceiling", help="the most the network may take (the policy's ceiling)")
+        if command is not sign:
+            command.add_argument("--fee-ceiling", help="the most the network may take (the policy's ceiling)")
         command.add_argument("--expires-in", type=int, default=3600, help="seconds (%(default)s)")
         command.add_argument("--wait", type=float, default=0.0, help="wait so many seconds until it is over")
     _add_looking_at_requests(request)
@@ -354,7 +364,7 @@ def _add_looking_at_requests(request: Commands) -> None:
         request,
         "wait",
         function="cli.requests:wait",
-        what="until it is settled; refused when it is denied or expires",
+        what="until it is settled, or typed data is signed; refused when it is denied or expires",
         example="quorumkeep request wait 4a5b... --as shop --timeout 60",
     )
     wait.add_argument("request", help="its id")

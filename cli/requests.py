@@ -1,4 +1,4 @@
-"""Asking for a payment, and looking at what became of it.
+"""Asking for a payment, a call or a signature, and looking at what became of it.
 
 A request is written to ``requests/`` in the backend's folder before it is sent. The same idempotency key
 again sends the same bytes again, so a lost answer or a crash never makes a second payment.
@@ -9,6 +9,7 @@ import json
 import time
 from argparse import Namespace
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cli.addresses import read_address
@@ -17,13 +18,23 @@ from cli.connection import Connection, caller, load_connection
 from cli.files import read_bytes, write_bytes
 from cli.identities import Identity
 from cli.results import DONE, REFUSED, Document, Misuse, Result, Table, progress
+from cli.typed_data import read_typed_data, typed_data_text
+from policy.approval import DIGEST_SLOT_MIN
 from policy.bip32 import parse_address
 from policy.decode.abi import Argument, encode_call
 from policy.decode.abi_values import split_array
 from policy.encoding import canonical, parse_canonical
 from policy.errors import MalformedError, OperationalError
-from policy.facts import called
-from policy.intent import IDEMPOTENCY_KEY_MAX, Intent, Request, parse_request, request_id, request_message
+from policy.facts import called, declared
+from policy.intent import (
+    IDEMPOTENCY_KEY_MAX,
+    TYPED_DATA_BYTES_MAX,
+    Intent,
+    Request,
+    parse_request,
+    request_id,
+    request_message,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -97,9 +108,10 @@ def view_document(view: "RequestView") -> Document:
         "tx_hash": view.tx_hash or None,
         "block": view.block or None,
         "account": view.account or None,
-        "nonce": str(view.nonce) if view.account else None,
+        "nonce": str(view.nonce) if view.account and view.nonce < DIGEST_SLOT_MIN else None,
         "job": view.job.hex() or None,
         "approvals": view.approvals,
+        "signature": f"0x{view.signature.hex()}" if view.signature else None,
         "error": view.error or None,
         "updated_ms": view.updated_ms,
         "body": request_of(view).body(),
@@ -129,6 +141,8 @@ def read_request_id(text: str) -> bytes:
 
 def intent_text(intent: Intent, connection: Connection) -> str:
     """What an intent moves, in words."""
+    if intent.typed_data is not None:
+        return f"{typed_data_text(connection.policy, intent)}, from {intent.wallet} on {intent.chain}"
     asset = connection.asset(intent.asset)
     amount = amount_text(intent.amount, asset=intent.asset, decimals=asset.decimals)
     if intent.calldata is not None:
@@ -185,12 +199,17 @@ def _intent(arguments: Namespace, connection: Connection) -> Intent:
     if arguments.wallet not in connection.policy.wallets:
         known = ", ".join(sorted(connection.policy.wallets))
         raise Misuse(f"the policy has no wallet {arguments.wallet[:64]!r}: it has {known}")
+    typed_data: bytes | None = getattr(arguments, "typed_data", None)
+    if typed_data is not None:
+        return Intent(asset.chain, arguments.wallet, asset.name, 0, arguments.to, typed_data=typed_data)
     try:
         destination = read_address(asset.chain, arguments.to)
     except MalformedError as error:
         raise Misuse(f"--to: {error}") from error
-    amount = parse_amount(arguments.amount, asset=arguments.asset, decimals=asset.decimals)
-    if getattr(arguments, "method", None) is not None:
+    calls = getattr(arguments, "method", None) is not None
+    low = 0 if calls else 1
+    amount = parse_amount(arguments.amount, asset=asset.name, decimals=asset.decimals, low=low)
+    if calls:
         calldata = _calldata(arguments.method, arguments.argument or [], connection)
         return Intent(asset.chain, arguments.wallet, arguments.asset, amount, destination, calldata)
     return Intent(asset.chain, arguments.wallet, arguments.asset, amount, destination)
@@ -206,6 +225,23 @@ def call(arguments: Namespace) -> Result:
         raise Misuse(f"the policy has no method {arguments.method[:80]!r}: it has {known}")
     arguments.asset = policy.chains[contract.chain].native
     arguments.to = contract.address
+    return send(arguments)
+
+
+def sign_typed_data(arguments: Namespace) -> Result:
+    """``request sign-typed-data``: ask for the signature of a document that the policy declares."""
+    policy = load_connection(arguments).policy
+    chain, contract, document = read_typed_data(Path(arguments.file))
+    if chain not in policy.chains:
+        raise Misuse(f"the domain is of {chain}: the policy has {', '.join(sorted(policy.chains))}")
+    if len(document) > TYPED_DATA_BYTES_MAX:
+        raise Misuse(f"the typed data has {len(document)} bytes, at most {TYPED_DATA_BYTES_MAX} are signed")
+    arguments.asset, arguments.to = policy.chains[chain].native, contract
+    arguments.typed_data = document
+    asked = Intent(chain, arguments.wallet, arguments.asset, 0, contract, typed_data=document)
+    if not declared(policy, asked)[0]:
+        known = ", ".join(sorted(policy.typed_data)) or "none"
+        raise Misuse(f"the policy declares no such typed data: it has {known}; compare domain and types")
     return send(arguments)
 
 
@@ -253,6 +289,8 @@ def _listed(text: str) -> list[str]:
 
 
 def _fee_ceiling(arguments: Namespace, connection: Connection) -> int:
+    if getattr(arguments, "typed_data", None) is not None:
+        return 0
     chain = connection.policy.chains[connection.asset(arguments.asset).chain]
     if arguments.fee_ceiling is None:
         return chain.fee_ceiling
@@ -282,6 +320,8 @@ def _result(view: "RequestView", connection: Connection) -> Result:
     ]
     if view.tx_hash:
         lines.append(f"  transaction {view.tx_hash}" + (f" in block {view.block}" if view.block else ""))
+    if view.signature:
+        lines.append(f"  signature 0x{view.signature.hex()}")
     if view.error:
         lines.append(f"  {view.error}")
     if view.state in NEXT:

@@ -27,7 +27,7 @@ __all__ = ["CallRefused", "Caller", "Code", "CustodyClient", "Endpoint", "Reques
 
 STATUS_BYTES_MAX = 4 * 1024 * 1024
 ENACT_S, DRAFT_FORK_S = 60.0, 300.0
-FINAL = frozenset({"settled", "failed", "denied", "expired", "cancelled"})
+FINAL = frozenset({"delivered", "settled", "failed", "denied", "expired", "cancelled"})
 """States after which nothing is paid any more."""
 CallT = TypeVar("CallT", bound=Message)
 ReplyT = TypeVar("ReplyT")
@@ -53,7 +53,10 @@ class Caller:
 
 @dataclass(frozen=True, slots=True)
 class RequestView:
-    """A request as the coordinator shows it; what is not known yet is empty or 0."""
+    """A request as the coordinator shows it; what is not known yet is empty or 0.
+
+    ``signature`` is that of typed data: r, s and v, which is 27 or 28; 65 bytes.
+    """
 
     request: bytes
     body: bytes
@@ -67,6 +70,7 @@ class RequestView:
     error: str
     updated_ms: int
     approvals: int
+    signature: bytes
 
     @property
     def over(self) -> bool:
@@ -267,4 +271,5 @@ def _view(message: pb.RequestView) -> RequestView:
         error=message.error,
         updated_ms=message.updated_ms,
         approvals=message.approvals,
+        signature=message.signature,
     )

@@ -20,6 +20,7 @@ from custody.planning import (
     needs_approval,
     only_time_is_missing,
     reserve_body,
+    typed_data_place,
     verdict_on_plan,
 )
 from custody.ports import Chain
@@ -33,7 +34,7 @@ from policy.encoding import Json
 from policy.errors import InvalidSignatureError, OperationalError
 from policy.evaluate import Outcome as Answer
 from policy.evaluate import Verdict
-from policy.intent import Request, parse_request, verify_request
+from policy.intent import Intent, Request, parse_request, verify_request
 from policy.state import CANCEL, PAYMENT, JobStatus, Outcome
 from policy.state import State as LogState
 
@@ -67,6 +68,9 @@ async def plan(parts: Parts, errand: Errand) -> None:
     """Choose the account and build the transaction; take a slot for what approvals must sign, or a gap."""
     record = errand.record
     request, state = _request(record), parts.sequencer.state
+    if request.intent.typed_data is not None:
+        await _plan_typed_data(parts, record, request.intent)
+        return
     waits = needs_approval(state.policy, record.rule)
     chain = chain_of(parts, request.intent.chain)
     waiting = await parts.database.waiting_by_account(chain.name) if waits else {}
@@ -95,6 +99,21 @@ async def plan(parts: Parts, errand: Errand) -> None:
     await parts.duties.apply(Change(record.request, event, fields, slot=slot))
 
 
+async def _plan_typed_data(parts: Parts, record: RequestRecord, intent: Intent) -> None:
+    """Choose the account that signs; the place is the digest's own, so none of the account's is taken."""
+    state = parts.sequencer.state
+    account, slot = typed_data_place(state, intent)
+    event = Event.PLANNED_WAITING if needs_approval(state.policy, record.rule) else Event.PLANNED
+    fields: dict[str, object] = {
+        "account": account.address,
+        "path": account.path,
+        "chain": intent.chain,
+        "tx": intent.typed_data,
+        "nonce": slot.nonce,
+    }
+    await parts.duties.apply(Change(record.request, event, fields))
+
+
 async def reserve(parts: Parts, errand: Errand) -> None:
     """Reserve the planned transaction with a presignature of live nodes."""
     record = errand.record
@@ -105,7 +124,7 @@ async def reserve(parts: Parts, errand: Errand) -> None:
         return
     if record.job:  # a retry: without w cosigners it could only fail like the job before
         await parts.replication.wait_quorum(parts.replication.newest.size, QUORUM_S)
-    if not parts.slots.knows(record.chain, record.account):  # planned before a restart
+    if _on_chain(record) and not parts.slots.knows(record.chain, record.account):  # planned before a restart
         nonce = await chain_of(parts, record.chain).account_nonce(record.account)
         parts.slots.start(record.chain, record.account, nonce=nonce)
     outcome = await reserve_job(parts, record, tx=record.tx, purpose=PAYMENT)
@@ -117,7 +136,7 @@ async def reserve(parts: Parts, errand: Errand) -> None:
 async def cancel(parts: Parts, errand: Errand) -> None:
     """Use up the slot of a request that is over, once later ones wait behind it."""
     record, duty = errand.record, errand.duty
-    if record.nonce is None:
+    if record.nonce is None or not _on_chain(record):
         await parts.database.drop_duty(record.request, duty.effect)
         return
     state, now = parts.sequencer.state, parts.now_ms()
@@ -209,7 +228,7 @@ async def reserve_job(parts: Parts, record: RequestRecord, *, tx: bytes, purpose
         return reserve_body(
             before,
             record,
-            tx=with_nonce(tx, nonce),
+            tx=with_nonce(tx, nonce) if _on_chain(record) else tx,
             purpose=purpose,
             signers=signers,
             presignature=item.presignature,
@@ -260,6 +279,11 @@ def chain_of(parts: Parts, name: str) -> Chain:
     if chain is None:
         raise OperationalError(f"no endpoint of chain {name} is configured: add one under [chains]")
     return chain
+
+
+def _on_chain(record: RequestRecord) -> bool:
+    """Whether a transaction comes of the request; none does of typed data."""
+    return record.nonce is None or Slot(record.chain, record.account, record.nonce).on_chain
 
 
 def _unsigned(state: LogState, record: RequestRecord) -> str:

@@ -11,12 +11,13 @@ from custody.records import RequestRecord
 from custody.signing_sets import SigningSet, set_without
 from policy import ledger
 from policy.accounts import Account, account_at
-from policy.approval import Approval, Slot
+from policy.approval import Approval, Slot, digest_slot
+from policy.decode.eip712 import parse_typed_data
 from policy.encoding import Json
 from policy.errors import InvariantError, OperationalError
 from policy.evaluate import Outcome as Answer
 from policy.evaluate import Verdict
-from policy.intent import Request
+from policy.intent import Intent, Request
 from policy.model import Allow, Asset, Policy, Wallet, requirements
 from policy.state import KeyRecord, State
 
@@ -78,6 +79,16 @@ def choose_account(
     if blocked or not waits or not others:
         return (*blocked, first)[0]
     return min(others, key=lambda one: waiting.get(one.address, 0))
+
+
+def typed_data_place(state: State, intent: Intent) -> tuple[Account, Slot]:
+    """Who signs typed data: the first account of the wallet that its message names, else the first."""
+    key, known = key_of(state, intent.wallet), wallet_of(state.policy, intent.wallet)
+    typed = parse_typed_data(intent.typed_data or b"")
+    accounts = [account_at(key, path, chain=known.chain) for path in known.paths]
+    named = (account for account in accounts if account.address in typed.message.values())
+    account = next(named, accounts[0])
+    return account, digest_slot(intent.chain, account.address, digest=typed.digest)
 
 
 def contract_of(policy: Policy, asset: str) -> str | None:

@@ -4,8 +4,9 @@ from typing import assert_never
 
 from custody.candidates import Folded
 from custody.chains.evm_transaction import attach_signature, transaction_hash
-from custody.records import Change, SignedTransaction, new_request
+from custody.records import Change, RequestRecord, SignedTransaction, new_request
 from custody.requests import Event
+from custody.requests import State as RequestStates
 from policy import entries as e
 from policy import fact_entries as f
 from policy.errors import MalformedError
@@ -13,6 +14,8 @@ from policy.evaluate import Outcome as Answer
 from policy.ids import EVM, family
 from policy.intent import request_id
 from policy.state import CANCEL, Job, JobStatus, State
+
+V_BASE = 27
 
 
 def changes(folded: Folded) -> tuple[Change, ...]:
@@ -66,6 +69,14 @@ def signed_transaction(job: Job) -> SignedTransaction:
     return SignedTransaction(job.job_id, job.request_id, job.purpose, transaction_hash(raw), raw)
 
 
+def typed_data_signature(state: State, record: RequestRecord) -> bytes:
+    """The signature of delivered typed data as contracts take it: r, s, and v of 27 or 28; else nothing."""
+    job = state.jobs.get(record.job)
+    if record.state is not RequestStates.DELIVERED or job is None or job.status is not JobStatus.SIGNED:
+        return b""
+    return job.signatures[0][:64] + bytes([V_BASE + job.signatures[0][64]])
+
+
 def _request(entry: e.RequestEntry, folded: Folded) -> Change:
     identifier = request_id(entry.body)
     outcome = folded.outcome
@@ -89,11 +100,13 @@ def _reserve(job: Job) -> Change:
         "account": job.anchor.account,
         "nonce": job.anchor.nonce,
     }
-    return Change(job.request_id, event, fields, slot=job.anchor)
+    return Change(job.request_id, event, fields, slot=job.anchor if job.anchor.on_chain else None)
 
 
 def _signature(job: Job) -> tuple[Change, ...]:
-    """What a signed job changes: only EVM transactions are sent from here."""
+    """What a signed job changes: only EVM transactions are sent from here, and typed data never is."""
+    if not job.anchor.on_chain:
+        return (Change(job.request_id, Event.TYPED_DATA_SIGNED, {"job": job.job_id}),)
     if family(job.anchor.chain) != EVM:
         return ()
     event = Event.CANCEL_SIGNED if job.purpose == CANCEL else Event.SIGNATURE_LOGGED

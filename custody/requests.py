@@ -12,6 +12,8 @@ that it holds up while it is stuck is freed by a dearer transaction on the same 
 payment again while the request lasts, a cancellation afterwards; at most one of them can confirm, and all
 of them are looked for. Should the log bring the signature of a request that was told to be over, the log
 is right: it is broadcast like any other.
+
+Typed data has no transaction: with its signature in the log it is ``delivered``, and that is the end.
 """
 
 from dataclasses import dataclass
@@ -30,6 +32,7 @@ class State(StrEnum):
     SIGNED = "signed"
     BROADCAST = "broadcast"
     REPLACING = "replacing"
+    DELIVERED = "delivered"
     SETTLED = "settled"
     FAILED = "failed"
     DENIED = "denied"
@@ -51,6 +54,7 @@ class Event(StrEnum):
     RESERVATION_LOGGED = "reservation-logged"
     SIGNERS_FAILED = "signers-failed"
     SIGNATURE_LOGGED = "signature-logged"
+    TYPED_DATA_SIGNED = "typed-data-signed"
     SENT = "sent"
     STUCK = "stuck"
     MINED = "mined"
@@ -84,7 +88,7 @@ class Step:
 
 
 START = Step(State.RECEIVED, (Effect.LOG,))
-FINAL = frozenset({State.SETTLED, State.FAILED, State.CANCELLED})
+FINAL = frozenset({State.DELIVERED, State.SETTLED, State.FAILED, State.CANCELLED})
 """Nothing happens any more; ``denied`` and ``expired`` may still have a slot to cancel."""
 
 Table: TypeAlias = dict[tuple[State, Event], Step]
@@ -165,7 +169,19 @@ _MINED: Table = {
     }.items()
 }
 
-TRANSITIONS: Table = {**_PAYMENT, **_REPLACEMENT, **_CANCELLATION, **_LOGGED, **_MINED}
+_DELIVERED: Table = {
+    (before, Event.TYPED_DATA_SIGNED): Step(State.DELIVERED)
+    for before in (
+        State.LOGGED,
+        State.WAITING,
+        State.READY,
+        State.RESERVED,
+        State.EXPIRED,
+        State.DENIED,
+    )
+}
+
+TRANSITIONS: Table = {**_PAYMENT, **_REPLACEMENT, **_CANCELLATION, **_LOGGED, **_MINED, **_DELIVERED}
 
 
 def advance(state: State, event: Event) -> Step | None:

@@ -78,5 +78,7 @@ class Slots:
         self._planned = {slot: holder for slot, holder in self._planned.items() if holder != request}
 
     def _see(self, slot: Slot) -> None:
+        if not slot.on_chain:
+            return
         place = (slot.chain, slot.account)
         self._highest[place] = max(self._highest.get(place, 0), slot.nonce)

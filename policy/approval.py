@@ -31,6 +31,7 @@ SIGNATURE_BYTES_MAX = 72
 CREDENTIAL_ID_BYTES_MAX = 1023
 PUBLIC_KEY_BYTES = 65
 SLOT_ACCOUNT_MAX = 75
+DIGEST_SLOT_MIN = 2**255
 NONCE_MAX = {EVM: 2**64 - 1, SOLANA: 2**256 - 1, BITCOIN: 0}
 _USER_PRESENT, _USER_VERIFIED, _BACKUP_ELIGIBLE, _BACKED_UP = 0x01, 0x04, 0x08, 0x10
 _ATTESTED_CREDENTIAL, _EXTENSIONS = 0x40, 0x80
@@ -40,13 +41,27 @@ _ATTESTED_CREDENTIAL, _EXTENSIONS = 0x40, 0x80
 class Slot:
     """What conflicts on chain: at most one transaction with this account and nonce can ever confirm.
 
-    EVM: the account and its transaction's number. Solana: the nonce account, and its value as a big-endian
-    integer. Bitcoin: the outpoint ``txid:vout`` that the first input spends, and 0.
+    EVM: the account and its transaction's number; for typed data, ``digest_slot``. Solana: the nonce account,
+    and its value as a big-endian integer. Bitcoin: the outpoint ``txid:vout`` that the first input spends,
+    and 0.
     """
 
     chain: str
     account: str
     nonce: int
+
+    @property
+    def on_chain(self) -> bool:
+        """Whether a transaction takes it; the signature of typed data is none."""
+        return not self.chain.startswith(f"{EVM}:") or self.nonce <= NONCE_MAX[EVM]
+
+
+def digest_slot(chain: str, account: str, *, digest: bytes) -> Slot:
+    """What the signature of typed data takes: one request for each account and 32-byte EIP-712 digest.
+
+    Its number is the digest with the highest bit set, far above that of any transaction.
+    """
+    return Slot(chain, account, DIGEST_SLOT_MIN | int.from_bytes(digest, "big"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -198,7 +213,7 @@ def _read_slot(fields: Fields) -> Slot:
     fields.done()
     if not is_slot_account(chain, slot.account):
         raise MalformedError(f"slot: {slot.account!r} is no account of a slot on {chain}")
-    if slot.nonce > NONCE_MAX[family(chain)]:
+    if slot.nonce > NONCE_MAX[family(chain)] and (slot.on_chain or slot.nonce < DIGEST_SLOT_MIN):
         raise MalformedError(f"slot: nonce {slot.nonce} is above {NONCE_MAX[family(chain)]}")
     return slot
 

@@ -9,10 +9,10 @@ import hmac
 import re
 from dataclasses import dataclass
 
-import sha3
 from coincurve import PublicKey
 
 from policy.errors import CallerError, MalformedError
+from policy.keccak import keccak256
 
 ORDER = 0xFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFEBAAEDCE6AF48A03BBFD25E8CD0364141
 LEVELS_MAX = 10
@@ -70,7 +70,7 @@ def ethereum_address(public_key: bytes) -> str:
     """The address, in lower case, of a compressed secp256k1 public key of 33 bytes."""
     if len(public_key) != KEY_BYTES:
         raise MalformedError(f"a compressed public key has {KEY_BYTES} bytes, got {len(public_key)}")
-    return "0x" + _keccak256(_point(public_key).format(compressed=False)[1:])[-20:].hex()
+    return "0x" + keccak256(_point(public_key).format(compressed=False)[1:])[-20:].hex()
 
 
 def checksum_address(address: str) -> str:
@@ -78,7 +78,7 @@ def checksum_address(address: str) -> str:
     if not _ADDRESS.fullmatch(address):
         raise MalformedError(f"address {address[:64]!r} must be 0x and 40 hexadecimal digits")
     digits = address[2:].lower()
-    marks = _keccak256(digits.encode()).hex()
+    marks = keccak256(digits.encode()).hex()
     capitals = (
         digit.upper() if int(mark, 16) >= 8 else digit for digit, mark in zip(digits, marks, strict=False)
     )
@@ -138,7 +138,3 @@ def _parse_step(step: str, path: str) -> int:
 def _check_path(path: tuple[int, ...]) -> None:
     if len(path) > LEVELS_MAX or not all(0 <= step < HARDENED for step in path):
         raise CallerError(f"a path has at most {LEVELS_MAX} steps, each from 0 to {HARDENED - 1}")
-
-
-def _keccak256(data: bytes) -> bytes:
-    return bytes(sha3.keccak_256(data).digest())

@@ -34,15 +34,15 @@ def recount(state: State, request_id: bytes, *, signed_ms: int) -> State:
     be before that of any call earlier.
     """
     live = state.live_jobs(request_id)
-    windows, request = counted(state, state.requests[request_id], live, signed_ms=signed_ms)
+    windows, request = counted(state, state.requests[request_id], live=live, signed_ms=signed_ms)
     return replace(state, windows=windows, requests=state.requests.set(request_id, request))
 
 
 def counted(
     state: State,
     request: RequestState,
-    live: tuple[Job, ...],
     *,
+    live: tuple[Job, ...],
     signed_ms: int,
     newest: Facts | None = None,
 ) -> tuple[Map[tuple[str, str], Window], RequestState]:

@@ -13,6 +13,7 @@ from contextlib import contextmanager
 
 from policy.bip32 import parse_address, parse_path
 from policy.decode.abi import Method, parse_method
+from policy.decode.typed_data import Declaration, read_declaration
 from policy.document_checks import check_references, distinct, known
 from policy.encoding import Json, document_hash
 from policy.errors import MalformedError
@@ -65,7 +66,7 @@ PATHS_MAX, PARTICIPANTS_MAX, ADDRESSES_MAX = 4096, 9, 10_000
 RULES_MAX, NAMES_MAX, APPROVALS_MAX, APPROVERS_MAX, ALTERNATIVES_MAX = 512, 256, 8, 16, 8
 DAY_MS = 24 * 3600 * 1000
 WINDOW_MS_MAX, DELAY_MS_MAX, PRICE_AGE_MS_MAX = 366 * DAY_MS, 30 * DAY_MS, 7 * DAY_MS
-CONTRACTS_MAX, METHODS_MAX, ARGUMENTS_MAX = 64, 64, 16
+CONTRACTS_MAX, METHODS_MAX, ARGUMENTS_MAX, TYPED_DATA_MAX = 64, 64, 16, 64
 SPANS_MAX, COUNT_MAX, RISK_MAX, BOOK_QUORUM_MAX = 16, 10**9, 100, 1024
 _PATH = re.compile(r"m(?:/[0-9]+)*")
 _DOTTED = re.compile(NAME.pattern + r"\." + NAME.pattern)
@@ -80,8 +81,10 @@ _NAMED = {
     "assets": "asset",
     "destination_tiers": "destination_tier",
     "contracts": "contract",
+    "typed_data": "typed_data",
     "screenings": "screening",
 }
+ASKED = ("contracts", "methods", "typed_data")
 _BOUNDED = {"amount": "amount", "total": "total", "value": "value"}
 
 
@@ -105,6 +108,7 @@ def parse_policy(body: Json) -> Policy:
         labels=labels,
         books=books,
         contracts=_read_contracts(fields),
+        typed_data=_read_typed_data(fields),
         prices=_read_prices(fields.nested("prices")) if fields.has("prices") else None,
         forbids=fields.objects("forbids", _read_forbid, count_max=RULES_MAX),
         rules=fields.objects("rules", _read_rule, count_max=RULES_MAX),
@@ -255,6 +259,12 @@ def _read_contracts(fields: Fields) -> dict[str, Contract]:
     return fields.table("contracts", _read_contract, count_max=CONTRACTS_MAX)
 
 
+def _read_typed_data(fields: Fields) -> dict[str, Declaration]:
+    if not fields.has("typed_data"):
+        return {}
+    return fields.table("typed_data", read_declaration, count_max=TYPED_DATA_MAX)
+
+
 def _read_contract(name: str, fields: Fields) -> Contract:
     chain = fields.chain("chain")
     address, path = fields.address("address", chain=chain), fields.path("methods")
@@ -289,12 +299,12 @@ def _read_rule(fields: Fields) -> Rule:
 def read_when(outer: Fields, *, payments_only: bool = False) -> When:
     """The conditions of a part; ``payments_only`` for one that may consent.
 
-    What says nothing of kinds, contracts or methods is about payments: a rule that allows them is not to
-    allow a call of a contract that its author did not think of.
+    What says nothing of kinds, contracts, methods or typed data is about payments: a rule that allows them is
+    not to allow a call or a signature that its author did not think of.
     """
     fields = outer.nested("when")
     conditions: list[Condition] = []
-    if payments_only and not any(fields.has(name) for name in ("kinds", "contracts", "methods")):
+    if payments_only and not any(fields.has(name) for name in ("kinds", *ASKED)):
         conditions.append(Among("kinds", "kind", PAYMENTS))
     for name, fact in _NAMED.items():
         if fields.has(name):

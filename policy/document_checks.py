@@ -2,6 +2,8 @@
 
 from collections.abc import Collection, Iterable
 
+from policy.decode.abi import Method
+from policy.decode.typed_data import Declaration
 from policy.errors import MalformedError
 from policy.ids import EVM, family
 from policy.model import AMOUNT, VALUE, Key, Limit, Policy, Wallet
@@ -56,6 +58,12 @@ def _check_definitions(policy: Policy) -> None:
     for name, contract in policy.contracts.items():
         known(f"contracts.{name}.chain", contract.chain, defined=policy.chains, kind="chain")
     distinct((f"contracts.{c.name}", f"{c.chain} {c.address}") for c in policy.contracts.values())
+    for name, one in policy.typed_data.items():
+        known(f"typed_data.{name}.chain", one.chain, defined=policy.chains, kind="chain")
+    distinct(
+        (f"typed_data.{one.name}", f"{one.encoded_type} for {one.domain_separator.hex()}")
+        for one in policy.typed_data.values()
+    )
     # An account under two wallets would let whoever asks choose the laxer rules. What is signed for Solana
     # or Bitcoin does not name the network, so there an account is one on all networks.
     distinct(
@@ -107,6 +115,7 @@ def check_when(policy: Policy, path: str, *, when: When) -> None:
         "chains": (policy.chains, "chain"),
         "contracts": (policy.contracts, "contract"),
         "methods": (methods, "method"),
+        "typed_data": (policy.typed_data, "typed data"),
         "destinations": (policy.lists, "list"),
         "not_destinations": (policy.lists, "list"),
     }
@@ -117,17 +126,22 @@ def check_when(policy: Policy, path: str, *, when: When) -> None:
 
 
 def _check_arguments(policy: Policy, path: str, when: When) -> None:
-    """An argument is one of every method that is named, of a type that the condition can be about."""
+    """An argument is one of all that is named, of a type that the condition can be about."""
+    typed_data = when.names("typed_data") or ()
+    if typed_data and (when.names("methods") or when.names("contracts")):
+        raise MalformedError(f"{path}.typed_data: a call is no typed data: write a rule for each")
+    named: dict[str, Method | Declaration | None] = {name: policy.typed_data[name] for name in typed_data}
+    named |= {name: policy.method_named(name) for name in when.names("methods") or ()}
     for condition in when.conditions:
         if not isinstance(condition, ArgumentWithin | ArgumentListed):
             continue
-        named = when.names("methods")
         if not named:
-            raise MalformedError(f"{path}.arguments: say under 'methods' whose arguments they are")
+            raise MalformedError(
+                f"{path}.arguments: say under 'methods' or 'typed_data' whose arguments they are"
+            )
         wanted = "uint" if isinstance(condition, ArgumentWithin) else "address"
-        for name in named:
-            method = policy.method_named(name)
-            kind = method.type_of(condition.argument) if method else None
+        for name, found in named.items():
+            kind = found.type_of(condition.argument) if found else None
             if kind is None or not kind.startswith(wanted) or "[" in kind:
                 raise MalformedError(
                     f"{path}.arguments: {name} has no {wanted} called {condition.argument!r}"

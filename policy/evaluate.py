@@ -22,7 +22,7 @@ from typing import NamedTuple, assert_never
 from policy.encoding import Json
 from policy.limits import first_excess
 from policy.model import Allow, Approve, Deny, Forbid, Policy, Requirement, Rule
-from policy.rules import CALL, KINDS, Facts, Given, Usage
+from policy.rules import CALL, KINDS, TYPED_DATA, Facts, Given, Usage
 
 __all__ = ["Facts", "Given", "Missing", "Outcome", "Usage", "Verdict", "evaluate"]
 
@@ -112,12 +112,14 @@ def _problem(policy: Policy, facts: Facts) -> str:
         return (
             f"the policy has no method of {facts.destination} with this calldata, or the asset is not native"
         )
+    if facts.kind == TYPED_DATA and (not facts.typed_data or not asset.native or facts.total):
+        return f"the policy declares no such typed data of {facts.destination}, or it has an amount or a fee"
     return _bad_number(facts)
 
 
 def _bad_number(facts: Facts) -> str:
     for name, value, low in (
-        ("amount", facts.amount, 0 if facts.kind == CALL else 1),
+        ("amount", facts.amount, 0 if facts.kind in (CALL, TYPED_DATA) else 1),
         ("total", facts.total, facts.amount),
         ("fee_max", facts.fee_max, 0),
         ("fee_ceiling", facts.fee_ceiling, 0),

@@ -9,7 +9,7 @@ from policy.encoding import Json
 from policy.evaluate import Verdict, evaluate
 from policy.limits import LimitScope, limit_scopes, unit, used
 from policy.model import Policy
-from policy.rules import CALL, CANCELLATION, Facts, Given
+from policy.rules import CALL, CANCELLATION, TYPED_DATA, Facts, Given
 
 LOG, FORBID, RULE, LIMIT, ENGINE = "log", "forbid", "rule", "limit", "engine"
 """Who decided: one of the log's own rules, a part of the policy, or a ceiling, error or silence of it."""
@@ -81,6 +81,9 @@ def inputs(facts: Facts) -> dict[str, Json]:
     }
     if facts.kind == CALL:
         found |= {"contract": facts.contract, "method": facts.method}
+    if facts.kind == TYPED_DATA:
+        found["typed_data"] = facts.typed_data
+    if facts.kind in (CALL, TYPED_DATA):
         found["arguments"] = {name: _argument(value) for name, value in facts.arguments.items()}
     if facts.value is not None:
         found["value"] = str(facts.value)
@@ -116,6 +119,7 @@ def facts_of(receipt: Mapping[str, Json]) -> Facts:
             **sets,
             "contract": found.get("contract", ""),
             "method": found.get("method", ""),
+            "typed_data": found.get("typed_data", ""),
             "arguments": {name: _value(one) for name, one in found.get("arguments", {}).items()},
             "value": None if value is None else int(value),
             "risk": found.get("risk"),

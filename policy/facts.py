@@ -4,9 +4,11 @@ import contextlib
 from collections.abc import Iterable
 
 from policy.decode.abi import Argument, OtherCall, decode_call
+from policy.decode.eip712 import parse_typed_data
+from policy.errors import MalformedError
 from policy.intent import Intent, Request
 from policy.model import Policy, Prices
-from policy.rules import CALL, CANCELLATION, SWEEP, TIER_MOVE, TRANSFER, Facts, Given, Usage
+from policy.rules import CALL, CANCELLATION, SWEEP, TIER_MOVE, TRANSFER, TYPED_DATA, Facts, Given, Usage
 from policy.state import CANCEL, PricePoint, RequestState, State
 from policy.values import replace
 
@@ -23,12 +25,13 @@ def request_facts(
     tier = wallet.tier if wallet else ""
     destination_tier = _destination_tier(state, intent.chain, intent.destination)
     contract, method, arguments = called(state.policy, intent)
+    typed_data, fields = declared(state.policy, intent)
     native = _native(state.policy, intent.chain) == intent.asset
     amounts = ((intent.asset, intent.amount), (_native(state.policy, intent.chain), fee_max))
     return Facts(
         initiator=request.initiator,
         initiator_groups=initiator.groups if initiator else frozenset(),
-        kind=CALL if intent.calldata is not None else kind_of(tier, destination_tier),
+        kind=kind_asked(intent, tier=tier, destination_tier=destination_tier),
         chain=intent.chain,
         wallet=intent.wallet,
         tier=tier,
@@ -41,7 +44,8 @@ def request_facts(
         first_use=state.paid.get((intent.chain, intent.destination)) in (None, identifier),
         contract=contract,
         method=method,
-        arguments=arguments,
+        typed_data=typed_data,
+        arguments={**arguments, **fields},
         fee_ceiling=request.fee_ceiling,
         fee_max=fee_max,
         screening=record.screening.result if record and record.screening else None,
@@ -136,6 +140,25 @@ def called(policy: Policy, intent: Intent) -> tuple[str, str, dict[str, Argument
         with contextlib.suppress(OtherCall):
             return contract.name, f"{contract.name}.{name}", decode_call(method, intent.calldata)
     return contract.name, "", {}
+
+
+def declared(policy: Policy, intent: Intent) -> tuple[str, dict[str, Argument]]:
+    """The policy's name for typed data, and the message's fields; empty for what it does not declare."""
+    if intent.typed_data is None:
+        return "", {}
+    with contextlib.suppress(MalformedError):
+        typed = parse_typed_data(intent.typed_data)
+        for one in policy.typed_data.values():
+            if (one.chain, one.contract) == (intent.chain, intent.destination) and one.is_of(typed):
+                return one.name, one.arguments(typed)
+    return "", {}
+
+
+def kind_asked(intent: Intent, *, tier: str, destination_tier: str) -> str:
+    """What a request is."""
+    if intent.typed_data is not None:
+        return TYPED_DATA
+    return CALL if intent.calldata is not None else kind_of(tier, destination_tier)
 
 
 def kind_of(tier: str, destination_tier: str) -> str:

@@ -134,14 +134,15 @@ class Fields:
             raise self._bad(name, "true or false")
         return value
 
-    def amount(self, name: str, *, low: int = 0) -> int:
-        """A decimal string in base units from ``low`` to 2**256 - 1, no sign, no leading zero."""
+    def amount(self, name: str, *, low: int = 0, high: int = AMOUNT_MAX) -> int:
+        """A decimal string in base units from ``low`` to ``high``, no sign, no leading zero."""
         value = self.raw(name)
         if not isinstance(value, str) or len(value) > AMOUNT_DIGITS_MAX or not _AMOUNT.fullmatch(value):
             raise self._bad(name, "a decimal string in base units")
         amount = int(value)
-        if not low <= amount <= AMOUNT_MAX:
-            raise self._bad(name, f"an amount from {low} to 2**256 - 1")
+        if not low <= amount <= high:
+            top = "2**256 - 1" if high == AMOUNT_MAX else high
+            raise self._bad(name, f"an amount from {low} to {top}")
         return amount
 
     def hex(self, name: str, *, length: int | None = None, length_max: int = 0) -> bytes:

@@ -7,25 +7,21 @@ ceiling is in base units of the chain's native asset.
 
 from dataclasses import dataclass
 
-import sha3
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from policy.addresses import EVM_ADDRESS
+from policy.decode.eip712 import domain_of, parse_typed_data
 from policy.encoding import Json, document_hash, statement
 from policy.errors import CallerError, InvalidSignatureError, MalformedError
 from policy.fields import Fields
-from policy.ids import AMOUNT_MAX, EVM, family
+from policy.ids import AMOUNT_MAX, EVM, evm_chain_id, family
+from policy.keccak import keccak256
 
 IDEMPOTENCY_KEY_MAX = 64
 ERC20_TRANSFER = bytes.fromhex("a9059cbb")
 SIGNATURE_BYTES = 64
-SELECTOR_BYTES, CALLDATA_BYTES_MAX = 4, 4096
-
-
-def keccak256(data: bytes) -> bytes:
-    """Ethereum's Keccak-256, which is not SHA3-256."""
-    return bytes(sha3.keccak_256(data).digest())
+SELECTOR_BYTES, CALLDATA_BYTES_MAX, TYPED_DATA_BYTES_MAX = 4, 4096, 6 * 1024
 
 
 def transfer_calldata(destination: str, amount: int) -> bytes:
@@ -40,7 +36,9 @@ class Intent:
     """A transfer of ``amount`` base units of ``asset`` out of ``wallet`` to ``destination``.
 
     For a token the destination is who receives it, never the contract. With ``calldata`` it is a call of the
-    contract ``destination`` that is sent ``amount``, which may be 0, of the native asset.
+    contract ``destination`` that is sent ``amount``, which may be 0, of the native asset. With ``typed_data``
+    it is the signature of that canonical EIP-712 document for the contract ``destination``, which its domain
+    names: nothing is sent, and ``amount`` is 0.
     """
 
     chain: str
@@ -49,13 +47,17 @@ class Intent:
     amount: int
     destination: str
     calldata: bytes | None = None
+    typed_data: bytes | None = None
 
     def calldata_hash(self, *, native: bool) -> bytes:
         """Keccak-256 of the only calldata that carries out this intent.
 
-        A call's is its own. For a transfer, ``native`` says whether the policy in force calls the asset
-        native (empty calldata) or an ERC-20 token (``transfer``); the approval binds the policy too.
+        A call's is its own, and in place of typed data's there is the EIP-712 digest that is signed. For a
+        transfer, ``native`` says whether the policy in force calls the asset native (empty calldata) or an
+        ERC-20 token (``transfer``); the approval binds the policy too.
         """
+        if self.typed_data is not None:
+            return parse_typed_data(self.typed_data).digest
         if self.calldata is not None:
             return keccak256(self.calldata)
         return keccak256(b"" if native else transfer_calldata(self.destination, self.amount))
@@ -69,6 +71,8 @@ class Intent:
             "amount": str(self.amount),
             "destination": self.destination,
         }
+        if self.typed_data is not None:
+            fields["typed_data"] = self.typed_data.hex()
         return fields if self.calldata is None else {**fields, "calldata": self.calldata.hex()}
 
 
@@ -98,7 +102,9 @@ class Request:
 
 
 def read_intent(fields: Fields) -> Intent:
-    """Read an intent's five fields, and a call's sixth, out of a document that may have more."""
+    """Read an intent's five fields, and a sixth of a call or typed data, of a document that may have more."""
+    if fields.has("typed_data"):
+        return _read_typed_data(fields)
     chain = fields.chain("chain")
     calldata = None
     if fields.has("calldata"):
@@ -118,6 +124,25 @@ def read_intent(fields: Fields) -> Intent:
     )
 
 
+def _read_typed_data(fields: Fields) -> Intent:
+    """An intent to sign typed data: its domain names this chain and the destination, and nothing is moved."""
+    chain, path = fields.chain("chain"), fields.path("typed_data")
+    typed_data = fields.hex("typed_data", length_max=TYPED_DATA_BYTES_MAX)
+    destination = fields.address("destination", chain=chain)
+    if family(chain) != EVM:
+        raise MalformedError(f"{path}: typed data is for a contract of an EVM chain, not of {chain}")
+    if domain_of(parse_typed_data(typed_data)) != (evm_chain_id(chain), destination):
+        raise MalformedError(f"{path}: the domain does not name {chain} and the contract {destination}")
+    return Intent(
+        chain=chain,
+        wallet=fields.name("wallet"),
+        asset=fields.name("asset"),
+        amount=fields.amount("amount", high=0),
+        destination=destination,
+        typed_data=typed_data,
+    )
+
+
 def parse_request(body: Json) -> Request:
     """Read a received request strictly. Raises ``MalformedError``; proves nothing about who sent it."""
     fields = Fields(body, "request")
@@ -131,6 +156,8 @@ def parse_request(body: Json) -> Request:
         expires_ms=fields.integer("expires_ms"),
     )
     fields.done()
+    if request.intent.typed_data is not None and request.fee_ceiling:
+        raise MalformedError(f"request: typed data costs no fee, fee_ceiling {request.fee_ceiling} must be 0")
     if request.expires_ms <= request.created_ms:
         raise MalformedError(
             f"request: expires_ms {request.expires_ms} must be after created_ms {request.created_ms}"

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 from policy.decode.abi import Method
+from policy.decode.typed_data import Declaration
 from policy.rules import When
 
 AMOUNT, COUNT, VALUE = MEASURES = ("amount", "count", "value")
@@ -176,6 +177,7 @@ class Policy:
     labels: Mapping[str, str]
     books: Mapping[str, Book]
     contracts: Mapping[str, Contract]
+    typed_data: Mapping[str, Declaration]
     prices: Prices | None
     forbids: tuple[Forbid, ...]
     rules: tuple[Rule, ...]

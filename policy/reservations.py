@@ -14,7 +14,7 @@ from policy.admission import Inert, check_origin, denied
 from policy.approval import Slot
 from policy.counting import count_signed, counted, expired, recount, usage_without
 from policy.decode import bitcoin, evm, solana
-from policy.decode.decoded import Call, Cancel, Decoder, Source, Transfer, Undecodable
+from policy.decode.decoded import Call, Cancel, Decoder, Source, Transfer, Typed, Undecodable
 from policy.errors import MalformedError
 from policy.evaluate import Given, Verdict, evaluate
 from policy.evaluate import Outcome as Answer
@@ -100,7 +100,7 @@ def reserve(state: State, entry: e.ReserveEntry, *, draft: Draft, facts: Facts, 
     )
     live = (*state.live_jobs(entry.request), job)
     request = replace(draft.request, anchor=draft.anchor, jobs=(*draft.request.jobs, job_id))
-    windows, request = counted(state, request, live, signed_ms=state.time_ms, newest=facts)
+    windows, request = counted(state, request, live=live, signed_ms=state.time_ms, newest=facts)
     presignatures = state.presignatures
     for presignature in entry.presignatures:
         presignatures = presignatures.set(presignature, job_id)
@@ -133,7 +133,9 @@ def admit_signature(state: State, entry: e.SignatureEntry) -> tuple[State, bytes
     else:
         job = replace(job, signatures=given)
     state = replace(state, jobs=state.jobs.set(entry.job, job), nonces=state.nonces.set(nonce, entry.job))
-    return count_signed(_paid(state, job), job) if whole else state, entry.job
+    if not whole:
+        return state, entry.job
+    return count_signed(_paid(state, job) if job.anchor.on_chain else _done(state, job), job), entry.job
 
 
 def _paid(state: State, job: Job) -> State:
@@ -143,6 +145,15 @@ def _paid(state: State, job: Job) -> State:
     if job.purpose != PAYMENT or place in state.paid:
         return state
     return replace(state, paid=state.paid.set(place, job.request_id))
+
+
+def _done(state: State, job: Job) -> State:
+    """``state`` in which a request of typed data is closed: its signature is all it asked for.
+
+    Nobody is paid by it, so its contract does not become a destination that was paid before.
+    """
+    closed = replace(state.requests[job.request_id], closed=True)
+    return replace(state, requests=state.requests.set(job.request_id, closed))
 
 
 def admit_burn(state: State, entry: e.BurnEntry) -> tuple[State, bytes]:
@@ -172,6 +183,8 @@ def _draft(state: State, entry: e.ReserveEntry, *, time_ms: int) -> Draft:
         _check_cancelled_slot(request, tx.anchor)
     elif isinstance(tx, Call):
         _check_call(request.request, tx)
+    elif isinstance(tx, Typed):
+        _check_typed_data(request.request, tx)
     else:
         _check_intent(state, request.request, tx)
     signings = tuple(map(_signing, source.accounts, tx.messages))
@@ -184,6 +197,8 @@ def _open_request(state: State, entry: e.ReserveEntry, *, time_ms: int) -> Reque
         raise Denied("request-unknown", "no admitted request has this id")
     if request.closed:
         raise Denied("request-closed", "the request is settled")
+    if entry.purpose == CANCEL and request.request.intent.typed_data is not None:
+        raise Denied("cancel-impossible", "no transaction takes back the signature of typed data")
     expired = request.request.expires_ms <= time_ms
     if entry.purpose != CANCEL and request.rejected_by:
         raise Denied("request-rejected", f"{request.rejected_by} has rejected the request")
@@ -243,11 +258,13 @@ def _check_presignatures(state: State, entry: e.ReserveEntry) -> None:
         raise Denied("presignature-used", "a presignature serves one job only")
 
 
-def _decoded(entry: e.ReserveEntry, source: Source, request: Request) -> Transfer | Call | Cancel:
+def _decoded(entry: e.ReserveEntry, source: Source, request: Request) -> Transfer | Call | Typed | Cancel:
     decoder = DECODERS[family(source.chain)]
-    tx: Transfer | Call | Cancel | Undecodable
+    tx: Transfer | Call | Typed | Cancel | Undecodable
     if entry.purpose == CANCEL:
         tx = decoder.decode_cancel(entry.tx, source)
+    elif request.intent.typed_data is not None:
+        tx = evm.decode_typed_data(entry.tx, source)
     elif request.intent.calldata is not None:
         tx = evm.decode_call(entry.tx, source)
     else:
@@ -264,9 +281,8 @@ def _check_anchor(state: State, request: RequestState, anchor: Slot) -> None:
         raise Denied("anchor-changed", "every transaction of a request uses the same anchor")
     owner = state.anchors.get(anchor)
     if owner not in (None, request.request_id):
-        raise Denied(
-            "anchor-taken", f"nonce {anchor.nonce} of {anchor.account} belongs to request {owner.hex()}"
-        )
+        what = f"nonce {anchor.nonce} of" if anchor.on_chain else "this typed data under"
+        raise Denied("anchor-taken", f"{what} {anchor.account} belongs to request {owner.hex()}")
 
 
 def _check_cancelled_slot(request: RequestState, anchor: Slot) -> None:
@@ -303,6 +319,11 @@ def _check_call(request: Request, tx: Call) -> None:
             f"the bytes call {tx.contract} with {tx.value} and 0x{tx.data[:4].hex()}, or with other "
             f"arguments than the request's call of {intent.destination}",
         )
+
+
+def _check_typed_data(request: Request, tx: Typed) -> None:
+    if tx.document != request.intent.typed_data:
+        raise Denied("intent-mismatch", "the bytes are another document than the request's typed data")
 
 
 def _judge(

@@ -13,8 +13,14 @@ from policy.decode.abi_values import Value
 MINUTE_MS, DAY_MINUTES = 60_000, 24 * 60
 DAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 EPOCH_DAY = DAYS.index("thu")
-TRANSFER, TIER_MOVE, SWEEP, CALL = KINDS = ("transfer", "tier_move", "sweep", "call")
-"""To somebody else; to an own account of another tier; to one of the same tier; of a contract."""
+TRANSFER, TIER_MOVE, SWEEP, CALL, TYPED_DATA = KINDS = (
+    "transfer",
+    "tier_move",
+    "sweep",
+    "call",
+    "typed_data",
+)
+"""To somebody else; to an own account of another tier; to one of the same tier; of a contract; EIP-712."""
 PAYMENTS = (TRANSFER, TIER_MOVE, SWEEP)
 CANCELLATION = "cancellation"
 Usage: TypeAlias = Mapping[tuple[str, str], int] | Callable[[str, str], int]
@@ -34,8 +40,10 @@ class Facts:
     """Everything a verdict depends on besides the policy; who builds it has verified every part.
 
     A call has the names of its ``contract`` and ``method`` (as in ``vault.deposit``) and its ``arguments``;
-    they are empty for a payment. ``total`` is the amount and ``fee_max`` together where both are of one
-    asset, else the amount. ``value`` is what both are worth in the policy's unit, rounded up.
+    they are empty for a payment. Typed data has the name that the policy gives it, and as ``arguments`` the
+    fields of its message; it moves and costs nothing.
+    ``total`` is the amount and ``fee_max`` together where both are of one asset, else the amount. ``value``
+    is what both are worth in the policy's unit, rounded up.
     ``destination_tier`` is empty for an address that is not our own; ``first_use`` says that nobody was paid
     there before this request.
     ``fee_ceiling`` is the most the request allows, ``fee_max`` the most the transaction at hand can
@@ -61,6 +69,7 @@ class Facts:
     first_use: bool
     contract: str
     method: str
+    typed_data: str
     arguments: Mapping[str, Value]
     fee_ceiling: int
     fee_max: int

@@ -162,6 +162,7 @@ def _payment(wallet: int, step: int) -> Facts:
         first_use=False,
         contract="",
         method="",
+        typed_data="",
         arguments={},
         fee_ceiling=10**15,
         fee_max=10**15,

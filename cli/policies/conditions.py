@@ -12,6 +12,7 @@ from policy.rules import (
     SWEEP,
     TIER_MOVE,
     TRANSFER,
+    TYPED_DATA,
     Among,
     ArgumentListed,
     ArgumentWithin,
@@ -31,6 +32,7 @@ KIND_WORDS = {
     TIER_MOVE: "a move to another own tier",
     SWEEP: "a move within one own tier",
     CALL: "a call of a contract",
+    TYPED_DATA: "a signature of typed data",
 }
 AMONG_WORDS = {
     "initiators": "asked for by {}",
@@ -42,6 +44,7 @@ AMONG_WORDS = {
     "screenings": "that was screened as {}",
     "contracts": "of contract {}",
     "methods": "by method {}",
+    "typed_data": "that is typed data {}",
 }
 BOUND_WORDS = {
     "amount": "of {} {}",

@@ -20,11 +20,11 @@ STAND_INS: dict[str, Json] = {
     "name": "stand-in",
     "cancel": {"fee_ceiling": "0"},
     "prices": {"unit": "usd", "decimals": 0, "max_age_ms": 1},
-    **{name: {} for name in ("chains", "assets", "keys", "wallets", "lists", "contracts")},
+    **{name: {} for name in ("chains", "assets", "keys", "wallets", "lists", "contracts", "typed_data")},
     **{name: [] for name in LISTS},
 }
 _PART = re.compile(r"(forbids|rules|limits)\[([0-9]+)\]")
-_UNKNOWN = re.compile(r"unknown (?:asset|chain|key|wallet|list|tier|contract|method) '([^']*)'")
+_UNKNOWN = re.compile(r"unknown (?:asset|chain|key|wallet|list|tier|contract|method|typed data) '([^']*)'")
 _MISSING = re.compile(r"field '([^']*)' is missing")
 _UNKNOWN_FIELD = re.compile(r"unknown field '([^']*)'")
 

@@ -79,6 +79,8 @@ def _facts(policy: Policy, facts: dict[str, Any]) -> str:
     ]
     if facts.get("method"):
         words.append(f"calling {facts['method']}({_arguments(facts['arguments'])})")
+    if facts.get("typed_data"):
+        words.append(f"signing {facts['typed_data']}({_arguments(facts['arguments'])})")
     if facts["first_use"]:
         words.append("never paid before")
     if "value" in facts and policy.prices is not None:

@@ -17,7 +17,8 @@ from policy import bip32, ecdsa
 from policy.approval import approval_digest
 from policy.encoding import Json, document_hash, statement, tagged_hash
 from policy.entries import job_id, make_entry
-from policy.intent import keccak256, request_id, request_message
+from policy.intent import request_id, request_message
+from policy.keccak import keccak256
 from policy.roster import COORDINATOR
 
 ORIGIN = "log.example.com/sample"

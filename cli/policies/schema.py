@@ -9,6 +9,9 @@ from typing import Any, TypeAlias
 
 from cli.policies.units import AMOUNT, APPROVAL, DURATION, SPAN
 from policy import document as d
+from policy.decode.abi_values import IDENTIFIER
+from policy.decode.eip712 import MEMBERS_MAX, TYPES_MAX
+from policy.decode.typed_data import DOMAIN_TEXT_MAX
 from policy.encoding import INTEGER_MAX
 from policy.fields import AMOUNT_DIGITS_MAX, NAME
 from policy.ids import CHAIN
@@ -37,6 +40,7 @@ NAME_LISTS = {
     "destination_tiers": "the destination is an own wallet of one of these tiers",
     "screenings": "what the screening provider found",
     "contracts": "the contract that is called",
+    "typed_data": "what is signed: names of typed data of this policy",
 }
 
 
@@ -52,6 +56,7 @@ def policy_schema(*, canonical: bool) -> Schema:
         "wallets": _table(form.wallet(), d.WALLETS_MAX),
         "lists": _table(form.addresses(), d.LISTS_MAX),
         "contracts": _table(_contract(), d.CONTRACTS_MAX),
+        "typed_data": _table(_typed_data(), d.TYPED_DATA_MAX),
         "prices": form.prices(),
         "forbids": _list(form.part("what no rule and no approval can allow"), d.RULES_MAX),
         "rules": _list(
@@ -65,7 +70,7 @@ def policy_schema(*, canonical: bool) -> Schema:
         "$schema": DRAFT,
         "$id": f"urn:quorumkeep:policy:{'canonical' if canonical else 'yaml'}:1",
         "title": f"A Quorumkeep policy, {what}",
-        **_object(fields, optional=("contracts", "prices")),
+        **_object(fields, optional=("contracts", "typed_data", "prices")),
     }
 
 
@@ -251,6 +256,24 @@ def _contract() -> Schema:
             "chain": _pattern(_anchored(CHAIN.pattern), "a chain of this policy"),
             "address": _pattern(ADDRESS, "in quotes"),
             "methods": _table(method, d.METHODS_MAX),
+        }
+    )
+
+
+def _typed_data() -> Schema:
+    """One kind of EIP-712 typed data."""
+    text = {"type": "string", "minLength": 1, "maxLength": DOMAIN_TEXT_MAX}
+    domain = {"name": text, "version": text, "salt": _pattern("^[0-9a-f]{64}$", "32 bytes in hex")}
+    identifier = _pattern(f"^{IDENTIFIER.pattern}$", "")
+    member = _object({"name": identifier, "type": {"type": "string", "description": "as in uint256"}})
+    members = _list(member, MEMBERS_MAX) | {"minItems": 1}
+    return _object(
+        {
+            "chain": _pattern(_anchored(CHAIN.pattern), "an EVM chain of this policy"),
+            "contract": _pattern(ADDRESS, "the verifying contract, in quotes"),
+            "domain": _object(domain, optional=domain),
+            "primary_type": identifier | {"description": "the struct that is signed"},
+            "types": _table(members, TYPES_MAX - 1, keys=f"^{IDENTIFIER.pattern}$"),
         }
     )
 

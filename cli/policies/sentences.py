@@ -3,6 +3,7 @@
 Two policies that are not the same never read the same: every part of a policy has its place in a sentence.
 """
 
+import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import assert_never
@@ -62,6 +63,7 @@ def sections(policy: Policy) -> tuple[Section, ...]:
         Section("prices", "What things are worth", tuple(_prices(policy))),
         Section("lists", "Lists of addresses", tuple(_lists(policy)) or _none()),
         Section("contracts", "Contracts that may be called", tuple(_contracts(policy)) or _none()),
+        Section("typed_data", "Typed data that may be signed", tuple(_typed_data(policy)) or _none()),
         Section("wallets", "Wallets", tuple(_wallets(policy)) or _none()),
         Section("keys", "Keys", tuple(_keys(policy)) or _none()),
         Section("assets", "Assets", tuple(_assets(policy)) or _none()),
@@ -151,6 +153,16 @@ def _contracts(policy: Policy) -> Iterator[Sentence]:
         yield Sentence(name, f"{name}: {contract.address} on {contract.chain}.")
         for method, known in sorted(contract.methods.items()):
             yield Sentence(name, f"{name}.{method}: {known.signature}")
+
+
+def _typed_data(policy: Policy) -> Iterator[Sentence]:
+    """The texts of a domain in quotes, as they stand in JSON: what is in one cannot look like another."""
+    for name, one in sorted(policy.typed_data.items()):
+        given = ((what, one.domain[what]) for what in ("name", "version", "salt") if what in one.domain)
+        domain = ", ".join(f"{what} {json.dumps(text)}" for what, text in given) or "nothing else"
+        where = f"contract {one.contract} on {one.chain}"
+        yield Sentence(name, f"{name}: {one.primary_type} for {where}, whose domain says {domain}.")
+        yield Sentence(name, f"{name}: {one.encoded_type}")
 
 
 def _lists(policy: Policy) -> Iterator[Sentence]:

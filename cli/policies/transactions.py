@@ -29,8 +29,10 @@ def transaction_text(transaction: Transaction, policy: Policy) -> str:
 def _what(policy: Policy, facts: Facts) -> str:
     asset = policy.assets.get(facts.asset)
     amount = amount_text(facts.amount, asset=facts.asset, decimals=asset.decimals if asset else 0)
+    arguments = ", ".join(f"{name} {value}" for name, value in facts.arguments.items())
+    if facts.typed_data:
+        return f"signature of {facts.typed_data}({arguments})"
     if facts.method:
-        arguments = ", ".join(f"{name} {value}" for name, value in facts.arguments.items())
         return f"call of {facts.method}({arguments}) with {amount}"
     return amount
 

@@ -16,10 +16,12 @@ from custody.api.errors import CODE_METADATA, CallRefused, Code
 from custody.enacting import Signed
 from custody.keys import Import
 from custody.parts import Parts
+from custody.projection import typed_data_signature
 from custody.records import RequestRecord
 from custody.service import Service
 from policy.encoding import canonical
 from policy.errors import OperationalError
+from policy.state import State
 
 MESSAGE_BYTES_MAX = 256 * 1024
 _STATUS = {
@@ -44,8 +46,8 @@ class ServerTls:
     key_pem: bytes = field(repr=False)
 
 
-def view(record: RequestRecord) -> pb.RequestView:
-    """A request as the API shows it."""
+def view(record: RequestRecord, log: State) -> pb.RequestView:
+    """A request as the API shows it; the signature of typed data is what the log has."""
     return pb.RequestView(
         request=record.request,
         body=record.body,
@@ -59,6 +61,7 @@ def view(record: RequestRecord) -> pb.RequestView:
         error=record.error,
         updated_ms=record.updated_ms,
         approvals=record.approvals,
+        signature=typed_data_signature(log, record),
     )
 
 
@@ -89,12 +92,12 @@ class CustodyServicer(custody_pb2_grpc.CustodyServicer):
 
     @_refusals
     async def Submit(self, call: pb.SubmitCall, context: _Context) -> pb.RequestView:
-        return view(await self._service.submit(call.body, call.signature))
+        return self._view(await self._service.submit(call.body, call.signature))
 
     @_refusals
     async def Get(self, call: pb.GetCall, context: _Context) -> pb.RequestView:
         caller = self._caller("Get", call, context)
-        return view(await self._service.get(call.request, self._own_only(caller)))
+        return self._view(await self._service.get(call.request, self._own_only(caller)))
 
     @_refusals
     async def List(self, call: pb.ListCall, context: _Context) -> pb.ListReply:
@@ -102,13 +105,13 @@ class CustodyServicer(custody_pb2_grpc.CustodyServicer):
         records = await self._service.requests(
             state=call.state, initiator=caller, limit=call.limit, before=call.before
         )
-        return pb.ListReply(requests=[view(record) for record in records])
+        return pb.ListReply(requests=[self._view(record) for record in records])
 
     async def Watch(self, call: pb.WatchCall, context: _Context) -> AsyncIterator[pb.RequestView]:
         try:
             caller = self._own_only(self._caller("Watch", call, context))
             async for record in self._service.watch(call.request, caller):
-                yield view(record)
+                yield self._view(record)
         except CallRefused as refusal:
             await _abort(context, refusal)
 
@@ -121,7 +124,7 @@ class CustodyServicer(custody_pb2_grpc.CustodyServicer):
 
     @_refusals
     async def Approve(self, call: pb.ApproveCall, context: _Context) -> pb.ApproveReply:
-        return pb.ApproveReply(request=view(await self._service.approve(call.body, call.assertion)))
+        return pb.ApproveReply(request=self._view(await self._service.approve(call.body, call.assertion)))
 
     @_refusals
     async def Address(self, call: pb.AddressCall, context: _Context) -> pb.AddressReply:
@@ -179,6 +182,9 @@ class CustodyServicer(custody_pb2_grpc.CustodyServicer):
         self._people(self._caller("Shadow", call, context))
         document = await self._service.shadow(flips=call.flips, limit=call.limit or 100)
         return pb.ShadowReply(document=canonical(document))
+
+    def _view(self, record: RequestRecord) -> pb.RequestView:
+        return view(record, self._parts.sequencer.state)
 
     def _own_only(self, caller: str) -> str:
         """The initiator whose requests alone the caller may see; empty for people."""

@@ -156,6 +156,7 @@ class RequestView(_message.Message):
     ERROR_FIELD_NUMBER: _builtins.int
     UPDATED_MS_FIELD_NUMBER: _builtins.int
     APPROVALS_FIELD_NUMBER: _builtins.int
+    SIGNATURE_FIELD_NUMBER: _builtins.int
     request: _builtins.bytes
     body: _builtins.bytes
     state: _builtins.str
@@ -176,6 +177,8 @@ class RequestView(_message.Message):
     updated_ms: _builtins.int
     approvals: _builtins.int
     """in the log"""
+    signature: _builtins.bytes
+    """of typed data, once delivered: r, s, v (27 or 28), 65 bytes"""
     def __init__(
         self,
         *,
@@ -191,10 +194,11 @@ class RequestView(_message.Message):
         error: _builtins.str = ...,
         updated_ms: _builtins.int = ...,
         approvals: _builtins.int = ...,
+        signature: _builtins.bytes = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["account", b"account", "approvals", b"approvals", "block", b"block", "body", b"body", "error", b"error", "job", b"job", "nonce", b"nonce", "request", b"request", "rule", b"rule", "state", b"state", "tx_hash", b"tx_hash", "updated_ms", b"updated_ms"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["account", b"account", "approvals", b"approvals", "block", b"block", "body", b"body", "error", b"error", "job", b"job", "nonce", b"nonce", "request", b"request", "rule", b"rule", "signature", b"signature", "state", b"state", "tx_hash", b"tx_hash", "updated_ms", b"updated_ms"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -7,7 +7,8 @@ import rlp
 from custody.ports import Fees
 from policy.errors import CallerError, MalformedError
 from policy.ids import evm_chain_id
-from policy.intent import Intent, keccak256, transfer_calldata
+from policy.intent import Intent, transfer_calldata
+from policy.keccak import keccak256
 
 TYPE_EIP1559 = b"\x02"
 _FIELDS = 9

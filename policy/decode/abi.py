@@ -18,7 +18,8 @@ from policy.decode.abi_values import (
     parse_type,
 )
 from policy.errors import MalformedError
-from policy.intent import ERC20_TRANSFER, keccak256
+from policy.intent import ERC20_TRANSFER
+from policy.keccak import keccak256
 
 SELECTOR_BYTES = 4
 CALLDATA_BYTES_MAX = 8 * 1024

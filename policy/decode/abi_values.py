@@ -82,6 +82,18 @@ def split_array(text: str) -> tuple[str, int | None] | None:
     return match[1], length
 
 
+def plainest(kind: str) -> Value:
+    """Some value of a type: nothing, zero, or as many of them as there must be."""
+    item = split_array(kind)
+    if item is not None:
+        return (plainest(item[0]),) * (item[1] or 0)
+    if kind.startswith("bytes") or kind == "string":
+        return "00" * int(kind.removeprefix("bytes") or 0) if kind.startswith("bytes") else ""
+    if kind == "address":
+        return "0x" + "00" * 20
+    return False if kind == "bool" else 0
+
+
 def in_range(kind: Elementary, number: int) -> bool:
     """Whether the number is one of a ``uint`` or ``int`` type."""
     bits = 8 * kind.size

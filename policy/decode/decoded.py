@@ -51,6 +51,16 @@ class Call:
 
 
 @dataclass(frozen=True, slots=True)
+class Typed:
+    """A document of typed data: its signature is what was asked for, and no transaction follows."""
+
+    anchor: Slot
+    document: bytes
+    fee_max: int
+    messages: tuple[bytes, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Cancel:
     """A transaction that uses up ``anchor`` and pays nobody else than the wallet itself."""
 
@@ -66,7 +76,7 @@ class Undecodable:
     reason: str
 
 
-Decoded: TypeAlias = Transfer | Call | Cancel | Undecodable
+Decoded: TypeAlias = Transfer | Call | Typed | Cancel | Undecodable
 
 
 class Decoder(Protocol):

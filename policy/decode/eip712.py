@@ -28,7 +28,7 @@ from policy.decode.abi_values import (
 from policy.encoding import Json, parse_canonical
 from policy.errors import MalformedError
 from policy.fields import Fields
-from policy.intent import keccak256
+from policy.keccak import keccak256
 
 Value: TypeAlias = "abi_values.Value | tuple[Value, ...] | dict[str, Value]"
 DOCUMENT_BYTES_MAX = 16 * 1024
@@ -80,23 +80,30 @@ class TypedData:
 def parse_typed_data(data: bytes) -> TypedData:
     """Read a received document strictly. Raises ``MalformedError``; proves nothing about who wrote it."""
     fields = Fields(parse_canonical(data, bytes_max=DOCUMENT_BYTES_MAX), "typed data")
-    types = _types(fields)
-    primary = fields.raw("primaryType")
-    if not isinstance(primary, str) or primary not in types or primary == DOMAIN_TYPE:
-        raise MalformedError(f"typed data: primaryType must be one of its types and not {DOMAIN_TYPE}")
-    structs = _Structs(types)
-    if unused := sorted(set(types) - {DOMAIN_TYPE, *structs.needed(primary)}):
-        raise MalformedError(f"typed data: {primary} does not need the type {unused[0]!r}")
+    types = read_types(fields)
+    primary = read_primary_type(types, fields.raw("primaryType"))
+    structs = Structs(types)
     domain, domain_separator = structs.read(DOMAIN_TYPE, fields.raw("domain"), where="domain")
     message, struct_hash = structs.read(primary, fields.raw("message"), where="message")
     fields.done()
     return TypedData(primary, structs.encoded_type(primary), domain, message, domain_separator, struct_hash)
 
 
+def domain_of(typed: TypedData) -> tuple[int, str]:
+    """The chain id and the verifying contract of a domain. Raises ``MalformedError`` when it names none.
+
+    What is good on every chain, or for whoever verifies it, is not signed.
+    """
+    chain_id, contract = typed.domain.get("chainId"), typed.domain.get("verifyingContract")
+    if not isinstance(chain_id, int) or not isinstance(contract, str):
+        raise MalformedError("typed data: the domain must name its chainId and its verifyingContract")
+    return chain_id, contract
+
+
 # --- types ------------------------------------------------------------------------------------------
 
 
-def _types(fields: Fields) -> dict[str, tuple[Member, ...]]:
+def read_types(fields: Fields) -> dict[str, tuple[Member, ...]]:
     """Every struct by name; the type of each member exists."""
     listed = fields.mapping("types", count_max=TYPES_MAX, keys=IDENTIFIER)
     types = {name: _members(name, value) for name, value in listed.items()}
@@ -111,8 +118,17 @@ def _types(fields: Fields) -> dict[str, tuple[Member, ...]]:
     return types
 
 
+def read_primary_type(types: dict[str, tuple[Member, ...]], primary: Json) -> str:
+    """The name of the struct that is signed, which needs each of the other types."""
+    if not isinstance(primary, str) or primary not in types or primary == DOMAIN_TYPE:
+        raise MalformedError(f"typed data: primaryType must be one of its types and not {DOMAIN_TYPE}")
+    if unused := sorted(set(types) - {DOMAIN_TYPE, *Structs(types).needed(primary)}):
+        raise MalformedError(f"typed data: {primary} does not need the type {unused[0]!r}")
+    return primary
+
+
 def _check_type(kind: str, types: dict[str, tuple[Member, ...]], where: str) -> None:
-    depth, core = kind.count("["), _core(kind)
+    depth, core = kind.count("["), core_type(kind)
     if depth > ARRAY_DEPTH_MAX:
         raise MalformedError(f"{where}: arrays are nested {depth} deep, at most {ARRAY_DEPTH_MAX}")
     if core == DOMAIN_TYPE:
@@ -141,7 +157,7 @@ def _member(fields: Fields) -> Member:
     return Member(name, kind)
 
 
-def _core(kind: str) -> str:
+def core_type(kind: str) -> str:
     """The type of the items of an array of any depth; any other type itself."""
     while (array := split_array(kind)) is not None:
         kind = array[0]
@@ -158,7 +174,7 @@ def _elementary(kind: str) -> Elementary:
 # --- values -----------------------------------------------------------------------------------------
 
 
-class _Structs:
+class Structs:
     """Reads and hashes values of a document's types; each type's hash is worked out once."""
 
     def __init__(self, types: dict[str, tuple[Member, ...]]) -> None:
@@ -170,7 +186,7 @@ class _Structs:
         found, open_names = {name}, [name]
         while open_names:
             for member in self._types[open_names.pop()]:
-                core = _core(member.type)
+                core = core_type(member.type)
                 if core in self._types and core not in found:
                     found.add(core)
                     open_names.append(core)

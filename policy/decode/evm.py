@@ -9,12 +9,14 @@ ERC-20 ``transfer(address,uint256)`` with clean padding and no value.
 
 from dataclasses import dataclass
 
-from policy.approval import Slot
-from policy.decode.decoded import Call, Cancel, Refusal, Source, Transfer, Undecodable, require
+from policy.approval import Slot, digest_slot
+from policy.decode.decoded import Call, Cancel, Refusal, Source, Transfer, Typed, Undecodable, require
+from policy.decode.eip712 import domain_of, parse_typed_data
 from policy.decode.rlp_list import Item, decode_list
 from policy.errors import MalformedError
 from policy.ids import AMOUNT_MAX, EVM_CHAIN_ID_MAX, evm_chain_id
-from policy.intent import ERC20_TRANSFER, keccak256
+from policy.intent import ERC20_TRANSFER
+from policy.keccak import keccak256
 
 TRANSACTION_BYTES_MAX = 8 * 1024
 NONCE_MAX = 2**64 - 1
@@ -66,6 +68,24 @@ def decode_call(tx: bytes, source: Source) -> Call | Undecodable:
     return Call(
         anchor, _hex(envelope.to), envelope.value, envelope.data, envelope.max_fee_total, (keccak256(tx),)
     )
+
+
+def decode_typed_data(document: bytes, source: Source) -> Typed | Undecodable:
+    """Say what the signature of a document of typed data is of: its EIP-712 digest, computed here.
+
+    What its fields mean is the policy's to know. The domain is one of a contract of this chain.
+    """
+    if len(source.accounts) != 1:
+        return Undecodable(f"one account signs, the reservation names {len(source.accounts)}")
+    try:
+        typed = parse_typed_data(document)
+        chain_id, _ = domain_of(typed)
+    except MalformedError as error:
+        return Undecodable(str(error))
+    if chain_id != evm_chain_id(source.chain):
+        return Undecodable(f"the domain's chain id {chain_id} is not the request's {source.chain}")
+    anchor = digest_slot(source.chain, source.accounts[0].address, digest=typed.digest)
+    return Typed(anchor, document, 0, (typed.digest,))
 
 
 def decode_cancel(tx: bytes, source: Source) -> Cancel | Undecodable:

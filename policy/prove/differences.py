@@ -99,6 +99,7 @@ def redefined(old: Policy, new: Policy) -> Iterator[str]:
         "chain": (old.chains, new.chains),
         "asset": (old.assets, new.assets),
         "contract": (old.contracts, new.contracts),
+        "typed data": (old.typed_data, new.typed_data),
         "key": (old.keys, new.keys),
         "wallet": (old.wallets, new.wallets),
     }

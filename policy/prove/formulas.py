@@ -14,12 +14,13 @@ import z3
 from policy.errors import CallerError
 from policy.model import COUNT, VALUE, Allow, Approve, Deny, Limit, Policy, Requirement, Rule
 from policy.prove.terms import Number, Term, all_of, any_of, not_
-from policy.prove.world import NO_CALL, Names, World, call_key
+from policy.prove.world import NO_CALL, Names, World, call_key, typed_data_key
 from policy.rules import (
     CALL,
     SWEEP,
     TIER_MOVE,
     TRANSFER,
+    TYPED_DATA,
     Among,
     ArgumentListed,
     ArgumentWithin,
@@ -53,6 +54,7 @@ class Formulas:
         self._conditions: dict[Condition, Holds] = {}
         self._met: dict[tuple[Requirement, ...], Term] = {}
         self._methods = _methods(policy)
+        self._typed_data = {typed_data_key(one): one.name for one in policy.typed_data.values()}
         self._kinds = self._kind_terms()
         self.decides: dict[str, Term] = {}
         self.matched: dict[str, Term] = {}
@@ -131,7 +133,7 @@ class Formulas:
         return any_of(*allowed), any_of(*waits)
 
     def _fits(self) -> Term:
-        """The wallet and the asset are the policy's, and on this chain; so is the method of a call."""
+        """The wallet and the asset are the policy's, and on this chain; so is what is called or signed."""
         world, wallets, assets = self.world, self.policy.wallets, self.policy.assets
         on_chain = any_of(
             *[
@@ -144,7 +146,7 @@ class Formulas:
             ]
         )
         native = world.asset.one_of(name for name, asset in assets.items() if asset.native)
-        known = all_of(world.call.one_of(self._methods), native)
+        known = all_of(world.call.one_of((*self._methods, *self._typed_data)), native)
         return all_of(on_chain, any_of(world.call.is_(NO_CALL), known))
 
     def _fee_excess(self) -> Term:
@@ -228,6 +230,10 @@ class Formulas:
                 return _told(self._called(lambda method: method.rpartition(".")[0] in names))
             case "method":
                 return _told(self._called(lambda method: method in names))
+            case "typed_data":
+                return _told(
+                    world.call.one_of(key for key, name in self._typed_data.items() if name in names)
+                )
             case "screening":
                 return _known(world.screened, world.screening.one_of(names))
             case _:
@@ -277,9 +283,11 @@ class Formulas:
                 yield all_of(self.world.call.is_(call), listed)
 
     def _argument(self, name: str) -> Iterator[tuple[str, Names | Number | None]]:
-        """The argument of that name, of each method that has one here."""
-        for call, method in self._methods.items():
-            found = self.policy.method_named(method)
+        """The argument of that name, of each method or typed data that has one here."""
+        made = {call: self.policy.method_named(name) for call, name in self._methods.items()}
+        for call, found in (
+            made | {k: self.policy.typed_data[n] for k, n in self._typed_data.items()}
+        ).items():
             for index, (_, known) in enumerate(found.parameters if found else ()):
                 if known == name:
                     yield call, self.world.arguments[call, index]
@@ -314,12 +322,13 @@ class Formulas:
     def _kind_terms(self) -> dict[str, Term]:
         tiers = sorted({wallet.tier for wallet in self.policy.wallets.values()})
         own, swept = self._owned(tiers), any_of(*[all_of(self._tier([t]), self._owned([t])) for t in tiers])
-        plain = self.world.call.is_(NO_CALL)
+        plain, typed = self.world.call.is_(NO_CALL), self.world.typed_data
         return {
             TRANSFER: all_of(plain, not_(own)),
             SWEEP: all_of(plain, swept),
             TIER_MOVE: all_of(plain, own, not_(swept)),
-            CALL: not_(plain),
+            CALL: all_of(not_(plain), not_(typed)),
+            TYPED_DATA: typed,
         }
 
     def _native(self, chain: str) -> Term:

@@ -6,19 +6,20 @@ from dataclasses import dataclass
 import z3
 
 from policy.decode.abi import Argument, encode_call
-from policy.decode.abi_values import split_array
+from policy.decode.abi_values import plainest
+from policy.decode.typed_data import Declaration
 from policy.encoding import Json
 from policy.errors import InvariantError
 from policy.evaluate import Outcome, Verdict, evaluate
 from policy.explain import inputs
-from policy.facts import called, kind_of
+from policy.facts import called, declared, kind_asked
 from policy.intent import Intent
 from policy.limits import limit_scopes
 from policy.model import Policy, Prices
 from policy.prove.formulas import Formulas
 from policy.prove.terms import Term
 from policy.prove.world import NO_CALL, LimitKey, Names, World, limit_key, unused
-from policy.rules import CALL, DAY_MINUTES, DAYS, EPOCH_DAY, MINUTE_MS, Facts, Given
+from policy.rules import DAY_MINUTES, DAYS, EPOCH_DAY, MINUTE_MS, Facts, Given
 from policy.values import replace
 
 WEEK_MS = len(DAYS) * DAY_MINUTES * MINUTE_MS
@@ -33,6 +34,7 @@ class Transaction:
 
     facts: Facts
     calldata: bytes | None
+    typed_data: bytes | None
     owner: str
     values: tuple[tuple[Prices, int | None], ...]
     used: tuple[tuple[LimitKey, int], ...]
@@ -45,16 +47,19 @@ class Transaction:
         destination_tier = owner.tier if owner and owner.chain == facts.chain else ""
         chain = policy.chains.get(facts.chain)
         native = chain is not None and chain.native == facts.asset
-        calls = (facts.chain, facts.wallet, facts.asset, facts.amount, facts.destination)
-        contract, method, arguments = called(policy, Intent(*calls, calldata=self.calldata))
+        asked = (facts.chain, facts.wallet, facts.asset, facts.amount, facts.destination)
+        intent = Intent(*asked, calldata=self.calldata, typed_data=self.typed_data)
+        contract, method, arguments = called(policy, intent)
+        typed_data, fields = declared(policy, intent)
         facts = replace(
             facts,
             tier=tier,
             destination_tier=destination_tier,
-            kind=kind_of(tier, destination_tier) if self.calldata is None else CALL,
+            kind=kind_asked(intent, tier=tier, destination_tier=destination_tier),
             contract=contract,
             method=method,
-            arguments=arguments,
+            typed_data=typed_data,
+            arguments={**arguments, **fields},
             total=facts.amount + facts.fee_max if native else facts.amount,
             value=dict(self.values).get(policy.prices) if policy.prices else None,
         )
@@ -168,6 +173,7 @@ def transaction_of(world: World, model: z3.ModelRef) -> Transaction:
         first_use=true(world.first_use),
         contract="",
         method="",
+        typed_data="",
         arguments={},
         fee_ceiling=number(world.fee_ceiling),
         fee_max=fee_max,
@@ -181,36 +187,32 @@ def transaction_of(world: World, model: z3.ModelRef) -> Transaction:
     )
     values = ((p, number(v) if true(known) else None) for p, (known, v) in world.values().items())
     used = tuple((key, number(term)) for key, term in world.usage().items())
-    return Transaction(facts, _calldata(world, model), world.owner.found(model), tuple(values), used)
+    calldata, typed_data = _asked(world, model)
+    return Transaction(facts, calldata, typed_data, world.owner.found(model), tuple(values), used)
 
 
-def _calldata(world: World, model: z3.ModelRef) -> bytes | None:
+def _asked(world: World, model: z3.ModelRef) -> tuple[bytes | None, bytes | None]:
+    """The calldata of a call, or the document of typed data."""
     call = world.call.found(model)
     if call == NO_CALL:
-        return None
-    method = world.calls[call]
+        return None, None
+    made, arguments = world.calls[call], _arguments(world, model, call)
+    if isinstance(made, Declaration):
+        return None, made.example(arguments)
+    return encode_call(made, arguments), None
+
+
+def _arguments(world: World, model: z3.ModelRef, call: str) -> dict[str, Argument]:
     arguments: dict[str, Argument] = {}
-    for index, (kind, name) in enumerate(method.parameters):
+    for index, (kind, name) in enumerate(world.calls[call].parameters):
         term = world.arguments[call, index]
         if isinstance(term, Names):
             arguments[name] = term.found(model)
         elif term is not None:
             arguments[name] = int(model.eval(term, model_completion=True).as_long())
         else:
-            arguments[name] = _plainest(kind)
-    return encode_call(method, arguments)
-
-
-def _plainest(kind: str) -> Argument:
-    """A value of a type that no condition can be about."""
-    item = split_array(kind)
-    if item is not None:
-        return (_plainest(item[0]),) * (item[1] or 0)
-    if kind.startswith("bytes") or kind == "string":
-        return "00" * int(kind.removeprefix("bytes") or 0) if kind.startswith("bytes") else ""
-    if kind == "address":
-        return "0x" + "00" * 20
-    return False if kind == "bool" else 0
+            arguments[name] = plainest(kind)
+    return arguments
 
 
 def confirmed(transaction: Transaction, formulas: Formulas, *, outcome: Outcome) -> Verdict:

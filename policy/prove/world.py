@@ -12,10 +12,12 @@ import z3
 
 from policy.addresses import EVM_ADDRESS, is_address, segwit_address, solana_address
 from policy.decode.abi import Method
+from policy.decode.typed_data import Declaration
 from policy.document import DAY_MS, RISK_MAX
 from policy.encoding import tagged_hash
 from policy.errors import CallerError
 from policy.ids import AMOUNT_MAX, EVM, SOLANA, family
+from policy.keccak import keccak256
 from policy.model import Limit, Policy, Prices
 from policy.prove.terms import Number, Term, all_of, any_of, not_, sum_of
 from policy.rules import DAY_MINUTES, DAYS, Among, Condition, InGroup, When
@@ -80,8 +82,11 @@ class World:
         self.groups = {name: z3.Bool(f"in {name}") for name in sorted(groups)}
         self.owner = Names("owner", [NOBODY, *sorted(wallets)])
         self.address, self._valid = _addresses(policies, chains)
-        self.calls = _calls(policies)
+        self.calls: dict[str, Method | Declaration] = {**_calls(policies), **_typed_data(policies)}
         self.call = Names("call", [NO_CALL, *self.calls])
+        self.typed_data = self.call.one_of(
+            k for k, made in self.calls.items() if isinstance(made, Declaration)
+        )
         self.arguments = {
             (call, index): self._argument(call, index, kind)
             for call, method in self.calls.items()
@@ -169,10 +174,13 @@ class World:
         return found + self._coverings()
 
     def _call_constraints(self) -> Iterator[Term]:
-        """A call goes to its contract, with arguments of their types."""
-        for call in self.calls:
+        """A call goes to its contract, with arguments of their types; typed data does, and moves nothing."""
+        for call, made in self.calls.items():
             chain, address, _ = call.split(" ")
             there = all_of(self.chain.is_(chain), self.address.is_(address))
+            if isinstance(made, Declaration):
+                worth = [all_of(known, value == 0) for known, value in self._values.values()]
+                there = all_of(there, self.amount == 0, self.fee_max == 0, self.fee_ceiling == 0, *worth)
             yield any_of(not_(self.call.is_(call)), there)
         for (call, index), term in self.arguments.items():
             if isinstance(term, Names):
@@ -198,6 +206,12 @@ class World:
 def call_key(chain: str, address: str, *, method: Method) -> str:
     """A call whatever a policy calls it: where it goes, and the selector."""
     return f"{chain} {address} {method.selector.hex()}"
+
+
+def typed_data_key(declaration: Declaration) -> str:
+    """Typed data whatever a policy calls it: where its signature counts, and what EIP-712 hashes for it."""
+    kind = keccak256(declaration.domain_separator + declaration.encoded_type.encode())
+    return f"{declaration.chain} {declaration.contract} {kind.hex()}"
 
 
 def limit_key(limit: Limit) -> LimitKey:
@@ -253,6 +267,11 @@ def _calls(policies: Sequence[Policy]) -> dict[str, Method]:
     }
 
 
+def _typed_data(policies: Sequence[Policy]) -> dict[str, Declaration]:
+    """Every kind of typed data that some policy declares, by its key."""
+    return {typed_data_key(one): one for policy in policies for one in policy.typed_data.values()}
+
+
 def _addresses(policies: Sequence[Policy], chains: Sequence[str]) -> tuple[Names, Mapping[str, list[str]]]:
     """Each contract, one address for each set of lists that some are on, and on each chain one on no list."""
     on: dict[str, list[tuple[int, str]]] = {}
@@ -261,6 +280,7 @@ def _addresses(policies: Sequence[Policy], chains: Sequence[str]) -> tuple[Names
             for address in addresses:
                 on.setdefault(address, []).append((number, name))
     contracts = {contract.address for policy in policies for contract in policy.contracts.values()}
+    contracts |= {one.contract for policy in policies for one in policy.typed_data.values()}
     alike: dict[tuple[object, ...], str] = {}
     for address in sorted({*on, *contracts}):
         valid = tuple(chain for chain in chains if is_address(chain, address))

@@ -28,7 +28,8 @@ from policy.decode.abi import encode_call, parse_method
 from policy.decode.decoded import Call, Cancel, Source, Transfer
 from policy.decode.evm import decode, decode_call, decode_cancel
 from policy.errors import CallerError, MalformedError, OperationalError
-from policy.intent import Intent, keccak256
+from policy.intent import Intent
+from policy.keccak import keccak256
 from tests.fixtures_anvil import CHAIN_ID, FUNDED, ROOT, Anvil
 from tests.unit.custody_cluster import ANVIL_CHAIN, ETHER, PAYEE, WALLET, make_request
 from tests.unit.custody_house import House

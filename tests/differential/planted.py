@@ -13,7 +13,8 @@ import rlp
 from policy.decode import bitcoin, evm, solana
 from policy.decode.decoded import Cancel, Decoder, Source, Transfer, Undecodable
 from policy.decode.psbt import parse_psbt, signature_hash
-from policy.intent import ERC20_TRANSFER, keccak256
+from policy.intent import ERC20_TRANSFER
+from policy.keccak import keccak256
 
 Items = list[Any]
 

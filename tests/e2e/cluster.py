@@ -356,7 +356,7 @@ class ScriptedCoordinator:
         return list(replies[0].presignatures)
 
     def request(
-        self, *, amount: int, destination: str = CUSTOMER, key: str = "", wallet: str = "hot"
+        self, *, amount: int, destination: str = CUSTOMER, key: str = "", wallet: str = "hot", **changed: Json
     ) -> Outcome:
         chain, asset = self.state.policy.wallets[wallet].chain, {"hot": "eth"}.get(wallet, wallet)
         body: Json = {
@@ -371,6 +371,7 @@ class ScriptedCoordinator:
             "idempotency_key": key or secrets.token_hex(8),
             "created_ms": now_ms(),
             "expires_ms": now_ms() + 3_600_000,
+            **changed,
         }
         signature = self.cluster.backend.sign(statement("request", body))
         return self.add_judged("request", body, signature=signature.hex())

@@ -3,6 +3,7 @@
 from policy import bech32
 from policy.addresses import solana_address
 from policy.encoding import Json
+from tests.unit.typed_data_house import TYPED_DATA
 
 ORIGIN = "log.example.com/test"
 CHAIN, SOLANA, BITCOIN = "evm:31337", "solana:localnet", "bitcoin:regtest"
@@ -14,6 +15,7 @@ BTC_CUSTOMER = bech32.encode("bcrt", 0, program=b"\x07" * 20)
 STRANGER = "0x" + "5a" * 20
 ETH = 10**18
 DAY_MS = 24 * 3600 * 1000
+PERMIT: Json = {**TYPED_DATA["permit"], "chain": CHAIN, "contract": STRANGER}
 
 
 def policy_document(*, daily_eth: int = 10) -> Json:
@@ -47,8 +49,17 @@ def policy_document(*, daily_eth: int = 10) -> Json:
             "btc": {"tier": "hot", "key": "btc", "chain": BITCOIN, "paths": ["m/0/0", "m/0/1"]},
         },
         "lists": {"customers": [CUSTOMER, SOL_CUSTOMER, BTC_CUSTOMER]},
+        "typed_data": {"permit": PERMIT},
         "forbids": [],
         "rules": [
+            {
+                "name": "permits",
+                "when": {
+                    "typed_data": ["permit"],
+                    "arguments": [{"argument": "spender", "destinations": ["customers"]}],
+                },
+                "then": {"outcome": "allow"},
+            },
             {
                 "name": "small",
                 "when": {"assets": ["eth"], "destinations": ["customers"], "amount_max": str(ETH)},

@@ -2,8 +2,11 @@
 
 import ecdsa
 import pytest
+from eth_account import Account
+from eth_account.messages import encode_typed_data
 from eth_keys.datatypes import Signature
 
+from policy.bip32 import ethereum_address
 from policy.encoding import canonical, statement
 from policy.log.merkle import leaf_hash
 from policy.log.note import verify_ed25519
@@ -13,6 +16,7 @@ from signer_nodes.witness import Branch
 from tests.e2e.cluster import Cluster, ScriptedCoordinator
 from tests.e2e.deployment import CUSTOMER, ETH, ORIGIN, STRANGER, WITNESS
 from tests.e2e.transactions import unsigned_transfer
+from tests.unit.typed_data_house import permit
 
 AGAIN = pb.ChangeKey(key_id="hot", attempt=9, change="generate")
 
@@ -56,6 +60,34 @@ async def test_a_reservation_of_other_bytes_is_opened_by_nobody(coordinator: Scr
 
     assert not outcome.accepted and "intent-mismatch" in outcome.reason
     assert not any(reply.openings for reply in replies.values())
+
+
+async def test_typed_data_is_signed_and_a_changed_field_is_opened_by_nobody(
+    coordinator: ScriptedCoordinator,
+) -> None:
+    presignatures = await coordinator.presign("node-a", "node-b")
+    document = permit(CUSTOMER, spender=CUSTOMER)
+    document["domain"] |= {"chainId": "31337", "verifyingContract": STRANGER}
+    asked = canonical(document)
+    request = coordinator.request(amount=0, destination=STRANGER, fee_ceiling="0", typed_data=asked.hex())
+    changed = asked.replace(b'"value":"5"', b'"value":"6"')
+    other = coordinator.reserve_claiming(
+        "allow", "permits", request.subject, changed, presignatures[0], "node-a", "node-b"
+    )
+    nothing = await coordinator.commit()
+    job = coordinator.reserve(request.subject, asked, presignatures[1], "node-a", "node-b")
+    replies = await coordinator.commit()
+    finished = await coordinator.finish(job.subject, replies)
+    signature = coordinator.combine(job.subject, replies, finished)
+
+    assert not other.accepted and not any(reply.openings for reply in nothing.values())
+    assert coordinator.sign_entry(job.subject, signature).accepted
+    domain = {**document["domain"], "chainId": 31337}
+    message = document["message"] | {n: int(document["message"][n]) for n in ("value", "nonce", "deadline")}
+    theirs = encode_typed_data(full_message={**document, "domain": domain, "message": message})
+    (made,) = coordinator.state.jobs[job.subject].signings
+    signer = Account.recover_message(theirs, signature=signature[:64] + bytes([27 + signature[64]]))
+    assert signer.lower() == ethereum_address(made.public_key)
 
 
 async def test_round_two_needs_a_quorum_of_cosignatures(coordinator: ScriptedCoordinator) -> None:

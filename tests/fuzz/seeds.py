@@ -42,6 +42,7 @@ from tests.simulation.world import (
     unsigned,
 )
 from tests.unit import test_decode_bitcoin, test_decode_solana
+from tests.unit.typed_data_house import PERMITS, permit, policy_of, request_of
 
 METHODS = ("approve(address spender,uint256 amount)", "f(bytes[][2] a,string b,int8[] c)", "pause()")
 WORLD = World()
@@ -92,6 +93,16 @@ def bodies(kind: str) -> list[bytes]:
     """The bodies of its entries of one kind, each in its canonical encoding."""
     documents = [json.loads(entry) for entry in entries()]
     return [canonical(document["body"]) for document in documents if document["kind"] == kind]
+
+
+def requests() -> list[bytes]:
+    """The bodies of its requests, and that of one to sign typed data."""
+    return [*bodies("request"), canonical(request_of(permit(), key="permit", now_ms=1).body())]
+
+
+def policies() -> list[bytes]:
+    """A policy, and one that declares typed data."""
+    return [canonical(WORLD.policy()), canonical(policy_of(WORLD, PERMITS))]
 
 
 def part(kind: str, name: str) -> list[bytes]:

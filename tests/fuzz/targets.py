@@ -67,6 +67,7 @@ from tests.protocols.mutator import transcript
 from tests.simulation.world import ORIGIN, authenticator, public_key
 from tests.unit import test_decode_bitcoin, test_decode_evm, test_decode_solana
 from tests.unit.test_decode_eip712 import MAIL
+from tests.unit.typed_data_house import permit
 
 DIRECTION = Direction(b"s" * 32, sender=2, receiver=1, batch=4)
 Seeds = Callable[[], list[bytes]]
@@ -129,6 +130,10 @@ def _transaction(decoder: Decoder, source: Source) -> Callable[[bytes], None]:
 def _calldata(data: bytes) -> None:
     method = parse_method(seeds.METHODS[data[0] % len(seeds.METHODS)] if data else seeds.METHODS[0])
     decode_call(method, method.selector + data[1:])
+
+
+def _typed_data(data: bytes) -> None:
+    evm.decode_typed_data(data, test_decode_evm.SOURCE)
 
 
 def _note(data: bytes) -> None:
@@ -229,6 +234,7 @@ BYTES = [
     Target("solana", _transaction(solana, test_decode_solana.SOURCE), seeds.solana_messages, errors=()),
     Target("bitcoin", _transaction(bitcoin, test_decode_bitcoin.TWO), seeds.psbts, errors=()),
     Target("method", _text(parse_method), lambda: [method.encode() for method in seeds.METHODS]),
+    Target("typed-data-signed", _typed_data, lambda: [canonical(permit())], errors=()),
     Target("calldata", _calldata, seeds.calldata, errors=(OtherCall,)),
     Target("boot", parse_boot, lambda: [seeds.boot().to_bytes()]),
     Target("boot-signed", _boot, lambda: [seeds.boot().to_bytes()], (MalformedError, InvalidSignatureError)),
@@ -279,11 +285,11 @@ BYTES = [
 DOCUMENTS = [
     *document("entry", lambda body: parse_entry(canonical(body)), seeds.entries),
     *document("fold-value", lambda body: _fold(canonical(body)), seeds.entries),
-    *document("request", parse_request, lambda: seeds.bodies("request")),
+    *document("request", parse_request, seeds.requests),
     *document("reserve", parse_reserve, lambda: seeds.bodies("reserve")),
     *document("approval", parse_approval, lambda: seeds.bodies("approval")),
     *document("typed-data", lambda body: parse_typed_data(canonical(body)), lambda: [canonical(MAIL)]),
-    *document("policy", parse_policy, lambda: [canonical(seeds.WORLD.policy())]),
+    *document("policy", parse_policy, seeds.policies),
     *document("roster", parse_roster, lambda: [canonical(seeds.WORLD.roster())]),
     *document("trust", parse_trust, lambda: [seeds.trust()]),
     *document("branch", lambda body: parse_branch(body, ORIGIN), lambda: [seeds.branch()]),

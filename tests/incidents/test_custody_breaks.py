@@ -12,6 +12,7 @@ import pytest
 from cli.places import shared_places
 from policy.approval import approval_digest
 from policy.document import parse_policy
+from policy.encoding import canonical
 from policy.errors import MalformedError
 from policy.intent import request_id
 from policy.state import Outcome as FoldOutcome
@@ -34,6 +35,7 @@ from tests.simulation.world import (
 )
 from tests.unit.test_cli_deployment import Place
 from tests.unit.test_ledger_calls import ask
+from tests.unit.typed_data_house import PERMITS, TYPED_DATA, permit, request_of
 
 HOUR_MS, MINUTE_MS = 3_600_000, 60_000
 ALLOW = {"outcome": "allow"}
@@ -157,6 +159,24 @@ def test_parity_a_call_of_a_library_and_a_creation_are_signed_by_nobody(tx: byte
     scene = Scene()
 
     assert scene.forced(scene.book.request(100), tx=tx) == ("undecodable", 0)
+
+
+def test_permit_phishing_an_unlimited_permit_is_signed_by_nobody() -> None:
+    """Control: only typed data that the policy declares is signed, with its fields inside a rule's bounds."""
+    scene = Scene(typed_data=TYPED_DATA, rules=[PERMITS])
+    honest, drain = permit(scene.world.account()), permit(scene.world.account(), value=2**256 - 1)
+    now_ms = scene.book.now_ms
+    request = request_of(honest, key="honest", now_ms=now_ms)
+    scene.book.log_request(request)
+    behind = scene.forced(request_id(request.body()), tx=canonical(drain))
+    openly = []
+    for phished in (drain, permit(scene.world.account(), spender=STRANGER)):
+        scene.book.log_request(request_of(phished, key="phished", now_ms=now_ms))
+        openly.append((scene.rule, scene.book.last.accepted))
+
+    assert behind == ("intent-mismatch", 0)
+    assert openly == [("no-rule-matches", False)] * 2
+    assert scene.signed(request_id(request.body()), nonce=0, tx=canonical(honest))
 
 
 # What was agreed is altered later.

@@ -32,6 +32,7 @@ NAMES: dict[str, tuple[str, ...]] = {
     "not_destinations": LISTS,
     "destination_tiers": TIERS,
     "screenings": ("clear", "flagged"),
+    "typed_data": ("permit",),
 }
 
 
@@ -182,6 +183,17 @@ def base_document() -> Document:
                 },
             }
         },
+        "typed_data": {
+            "permit": {
+                "chain": "evm:1",
+                "contract": TOKEN,
+                "domain": {"name": "USD Coin", "version": "2", "salt": "0a" * 32},
+                "primary_type": "Permit",
+                "types": {
+                    "Permit": [{"name": "spender", "type": "address"}, {"name": "value", "type": "uint256"}]
+                },
+            }
+        },
         "prices": {"unit": "usd", "decimals": 2, "max_age_ms": 900_000},
         "forbids": [],
         "rules": [],
@@ -220,6 +232,15 @@ def full_rules() -> list[Document]:
                     {"argument": "amount", "min": "1", "max": "9"},
                     {"argument": "receiver", "destinations": ["customers"]},
                 ],
+            },
+            "then": {"outcome": "allow"},
+        },
+        {
+            "name": "t",
+            "when": {
+                "kinds": ["typed_data"],
+                "typed_data": ["permit"],
+                "arguments": [{"argument": "value", "max": "9"}],
             },
             "then": {"outcome": "allow"},
         },

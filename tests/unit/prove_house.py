@@ -7,9 +7,11 @@ import z3
 from hypothesis import strategies as st
 
 from policy.decode.abi import Argument, parse_method
+from policy.decode.typed_data import read_declaration
 from policy.document import DAY_MS
 from policy.evaluate import Outcome, _count_approvals, _met_ms
 from policy.facts import kind_of
+from policy.fields import Fields
 from policy.limits import limit_scopes, used
 from policy.model import (
     AMOUNT,
@@ -31,11 +33,12 @@ from policy.model import (
     Wallet,
 )
 from policy.prove.formulas import Formulas
-from policy.prove.world import NO_CALL, NOBODY, Names, World, call_key, limit_key
+from policy.prove.world import NO_CALL, NOBODY, Names, World, call_key, limit_key, typed_data_key
 from policy.rules import (
     CALL,
     DAYS,
     KINDS,
+    TYPED_DATA,
     Among,
     ArgumentListed,
     ArgumentWithin,
@@ -69,6 +72,32 @@ DEPOSIT, LEND = (
 )
 METHODS = ("vault.deposit", "vault.lend")
 VAULT = Contract("vault", "evm:1", ADDRESSES[1], {"deposit": DEPOSIT, "lend": LEND})
+ORDERS = ("order", "lend-order")
+MEMBERS: dict[str, Any] = {
+    "order": [
+        {"name": "to", "type": "address"},
+        {"name": "amount", "type": "uint8"},
+        {"name": "of", "type": "Of"},
+    ],
+    "lend-order": [{"name": "amount", "type": "uint256"}, {"name": "signs", "type": "int8[2]"}],
+}
+DECLARED = {
+    name: read_declaration(
+        name,
+        Fields(
+            {
+                "chain": "evm:1",
+                "contract": ADDRESSES[2],
+                "domain": {"name": "Market"},
+                "primary_type": "Order",
+                "types": {"Order": MEMBERS[name]}
+                | ({"Of": [{"name": "mark", "type": "bytes4[]"}]} if name == "order" else {}),
+            },
+            name,
+        ),
+    )
+    for name in ORDERS
+}
 
 
 def some(names: tuple[str, ...]) -> st.SearchStrategy[tuple[str, ...]]:
@@ -101,6 +130,7 @@ CONDITIONS = st.one_of(
     ),
     among("contracts", "contract", ("vault",)),
     among("methods", "method", METHODS),
+    among("typed_data", "typed_data", ORDERS),
     st.builds(ArgumentWithin, st.just("arguments"), st.just("amount"), st.none() | SMALL, st.none() | SMALL),
     st.builds(ArgumentListed, st.just("arguments"), st.just("to"), some(LISTS)),
     st.builds(During, st.just("hours"), st.lists(SPANS, min_size=1, max_size=2).map(tuple)),
@@ -158,6 +188,7 @@ def policies(draw: st.DrawFn) -> Policy:
         labels={},
         books={},
         contracts=draw(st.sampled_from(({}, {"vault": VAULT}, {"vault": VAULT}))),
+        typed_data=draw(st.sampled_from(({}, DECLARED))),
         prices=draw(st.sampled_from((None, Prices("usd", 2, 1000)))),
         forbids=tuple(Forbid(f"forbid-{number}", when) for number, when in enumerate(forbids)),
         rules=tuple(Rule(f"rule-{number}", when, then) for number, (when, then) in enumerate(rules)),
@@ -169,6 +200,8 @@ def policies(draw: st.DrawFn) -> Policy:
 ARGUMENTS: dict[str, st.SearchStrategy[dict[str, Argument]]] = {
     METHODS[0]: st.fixed_dictionaries({"amount": SMALL, "wait": st.booleans()}),
     METHODS[1]: st.fixed_dictionaries({"to": st.sampled_from(ADDRESSES), "amount": SMALL}),
+    ORDERS[0]: st.fixed_dictionaries({"to": st.sampled_from(ADDRESSES), "amount": SMALL}),
+    ORDERS[1]: st.fixed_dictionaries({"amount": SMALL, "signs": st.just((0, 0))}),
 }
 
 
@@ -176,13 +209,16 @@ ARGUMENTS: dict[str, st.SearchStrategy[dict[str, Argument]]] = {
 def transactions(draw: st.DrawFn, policy: Policy) -> tuple[Facts, str]:
     """Facts as the log would state them under ``policy``, and whose account the destination is."""
     calling = draw(st.sampled_from((None, None, None, *METHODS))) if policy.contracts else None
+    signing = draw(st.sampled_from((None, *ORDERS))) if policy.typed_data and not calling else None
     wallet = draw(st.sampled_from(tuple(policy.wallets)))
     chain = policy.wallets[wallet].chain if draw(st.integers(0, 9)) else draw(st.sampled_from(tuple(CHAINS)))
-    chain = "evm:1" if calling else chain
+    chain = "evm:1" if calling or signing else chain
     asset = draw(st.sampled_from([name for name, one in ASSETS.items() if one.chain == chain] * 5 + ["eth"]))
     owner = draw(st.sampled_from((NOBODY, *policy.wallets)))
     owned = owner in policy.wallets and policy.wallets[owner].chain == chain
     amount, fee_max = draw(st.integers(0 if calling else 1, 8)), draw(st.sampled_from((0, 0, 1, 2, 5)))
+    if signing:
+        amount = fee_max = 0
     screening = draw(st.none() | st.sampled_from(SCREENINGS))
     tier, destination_tier = policy.wallets[wallet].tier, policy.wallets[owner].tier if owned else ""
     since_ms = draw(st.integers(0, 7 * DAY_MS))
@@ -196,20 +232,25 @@ def transactions(draw: st.DrawFn, policy: Policy) -> tuple[Facts, str]:
     facts = Facts(
         initiator=draw(st.sampled_from(INITIATORS)),
         initiator_groups=draw(st.frozensets(st.sampled_from(TEAMS))),
-        kind=CALL if calling else kind_of(tier, destination_tier),
+        kind=CALL if calling else TYPED_DATA if signing else kind_of(tier, destination_tier),
         chain=chain,
         wallet=wallet,
         tier=tier,
         asset=asset,
         amount=amount,
         total=amount + fee_max if CHAINS[chain].native == asset else amount,
-        value=draw(st.none() | SMALL) if policy.prices else None,
-        destination=VAULT.address if calling else draw(st.sampled_from(ADDRESSES)),
+        value=None if not policy.prices else 0 if signing else draw(st.none() | SMALL),
+        destination=VAULT.address
+        if calling
+        else DECLARED[signing].contract
+        if signing
+        else draw(st.sampled_from(ADDRESSES)),
         destination_tier=destination_tier,
         first_use=draw(st.booleans()),
         contract="vault" if calling else "",
         method=calling or "",
-        arguments=draw(ARGUMENTS[calling]) if calling else {},
+        typed_data=signing or "",
+        arguments=draw(ARGUMENTS[calling or signing or ""]) if calling or signing else {},
         fee_ceiling=fee_max + draw(st.integers(-1, 9)) if fee_max else 0,
         fee_max=fee_max,
         screening=screening,
@@ -297,10 +338,12 @@ class Values:
             self._set(term, z3.IntVal(found[key]))
 
     def _set_call(self, world: World) -> None:
-        """The call, and its arguments; those of other calls are whatever is possible."""
+        """The call or typed data, and its arguments; those of others are whatever is possible."""
         facts = self._facts
         method = self._formulas.policy.method_named(facts.method)
         made = call_key(facts.chain, facts.destination, method=method) if method else NO_CALL
+        if facts.typed_data:
+            made = typed_data_key(self._formulas.policy.typed_data[facts.typed_data])
         self._name(world.call, made)
         for (call, index), term in world.arguments.items():
             value = facts.arguments[world.calls[call].parameters[index][1]] if call == made else None
@@ -312,6 +355,7 @@ class Values:
     def _alike(self, names: Names, address: str) -> str:
         """The representative that is on the same lists as the address, and the same contract."""
         lists = [frozenset({one.address}) for one in self._formulas.policy.contracts.values()]
+        lists += [frozenset({one.contract}) for one in self._formulas.policy.typed_data.values()]
         lists += self._formulas.policy.lists.values()
         wanted = [address in listed for listed in lists]
         return next(one for one in names.values if [one in listed for listed in lists] == wanted)

@@ -13,10 +13,12 @@ from policy.audit import audit
 from policy.backtest import LOOSER, STRICTER, Backtest
 from policy.document import parse_policy
 from policy.errors import OperationalError
+from policy.intent import request_id
 from tests.simulation.world import CUSTOMER, DAY_MS, KEY, OTHER, SANCTIONED, STRANGER, Book, World, limit
 from tests.unit.policy_documents import as_yaml
 from tests.unit.policy_documents import written as in_words
 from tests.unit.test_audit import published, written
+from tests.unit.typed_data_house import PERMITS, TYPED_DATA, permit, policy_of, request_of
 
 WORLD = World()
 ALLOW = {"outcome": "allow"}
@@ -33,6 +35,26 @@ def backtested(book: Book, **changed: Any) -> Backtest:
 def flips(test: Backtest) -> list[tuple[str, str, str, str]]:
     """Way, kind, and the rules that decided, of every flip."""
     return [(flip.way, flip.kind, flip.real.rule, flip.other.rule) for flip in test.flips]
+
+
+def test_typed_data_flips_like_any_request() -> None:
+    book = Book(WORLD, start=False)
+    book.genesis(policy=policy_of(WORLD, PERMITS))
+    book.key()
+    asked = [request_of(permit(value=value), key=f"{value}", now_ms=book.now_ms) for value in (5, 101)]
+    for request in asked:
+        book.log_request(request)
+    book.sign(book.reserve(request_id(asked[0].body()), tx=asked[0].intent.typed_data))
+    wide = {"name": "wide", "when": {"kinds": ["typed_data"]}, "then": ALLOW}
+
+    assert flips(backtested(book, rules=[PERMITS], typed_data=TYPED_DATA)) == []
+    assert flips(backtested(book, rules=[wide], typed_data=TYPED_DATA)) == [
+        (LOOSER, "request", "no-rule-matches", "wide")
+    ]
+    assert flips(backtested(book, rules=[wide])) == [
+        (STRICTER, "request", "permits", "error"),
+        (STRICTER, "reserve", "permits", "error"),
+    ]
 
 
 @settings(max_examples=15, deadline=None)

@@ -7,14 +7,18 @@ from pathlib import Path
 import pytest
 
 from cli.connection import client_document
+from cli.demo.chain import CHAIN
 from cli.demo.policy import CUSTOMER, demo_policy
 from cli.files import write_document
 from cli.main import invoke
 from cli.requests import read_request_id
 from cli.results import Misuse
 from custody.client import CallRefused
+from policy.encoding import Json, parse_canonical
 from policy.errors import OperationalError, QuorumkeepError
+from policy.intent import parse_request
 
+SAFE: Json = {"chain": CHAIN, "address": "0x" + "77" * 20, "methods": {"pause": "pause()"}}
 ORDER = ("--wallet", "hot", "--asset", "eth", "--to", CUSTOMER, "--idempotency-key", "order-1")
 
 
@@ -24,9 +28,8 @@ class Backend:
     def __init__(self, folder: Path, port: int) -> None:
         self.folder = folder
         deployment = {"origin": "log.example.com/test", "address": f"127.0.0.1:{port}"}
-        write_document(
-            folder / "client.json", client_document(deployment, b"", policy=demo_policy("0x" + "11" * 20))
-        )
+        policy = {**demo_policy("0x" + "11" * 20), "contracts": {"safe": SAFE}}
+        write_document(folder / "client.json", client_document(deployment, b"", policy=policy))
         invoke("identity", "create", "backend", "payments", "--dir", str(folder / "payments"))
 
     def send(self, amount: str, *order: str) -> None:
@@ -53,6 +56,16 @@ def test_a_request_whose_answer_was_lost_is_sent_again_byte_for_byte(backend: Ba
 
     assert len(first) == 1
     assert backend.kept() == first
+
+
+def test_a_call_sends_nothing_unless_an_amount_is_given(backend: Backend) -> None:
+    who = ("--as", str(backend.folder / "payments"), "--client", str(backend.folder / "client.json"))
+    order = ("--wallet", "hot", "--method", "safe.pause", "--idempotency-key", "pause-1")
+
+    with pytest.raises(CallRefused, match="unavailable"):
+        invoke("request", "call", *order, *who)
+    (kept,) = backend.kept().values()
+    assert parse_request(parse_canonical(kept, bytes_max=10_000)).intent.amount == 0
 
 
 @pytest.mark.parametrize("amount", ["2 eth", "1"])

@@ -15,7 +15,7 @@ from policy.decode.abi_values import Elementary, parse_type, split_array
 from policy.decode.eip712 import DOCUMENT_BYTES_MAX, DOMAIN_MEMBERS, Value, parse_typed_data
 from policy.encoding import canonical
 from policy.errors import MalformedError
-from policy.intent import keccak256
+from policy.keccak import keccak256
 from tests.unit.test_decode_abi import ELEMENTARY, values
 
 VECTOR = json.loads((Path(__file__).parents[1] / "vectors" / "eip712.json").read_text())

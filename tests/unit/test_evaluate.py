@@ -70,6 +70,7 @@ def facts_of(**changed: Any) -> Facts:
         first_use=False,
         contract="",
         method="",
+        typed_data="",
         arguments={},
         fee_ceiling=2**201,
         fee_max=10,

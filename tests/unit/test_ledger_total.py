@@ -11,9 +11,11 @@ from hypothesis import strategies as st
 
 from policy.encoding import canonical
 from policy.entries import parse_entry
+from policy.intent import request_id
 from policy.ledger import UnknownVersion, fold, initial
 from policy.state import CANCEL, State
 from tests.simulation.world import CUSTOMER, DAY_MS, OTHER, STRANGER, Book, World
+from tests.unit.typed_data_house import PERMITS, TYPED_DATA, permit, request_of
 
 LEAVES = st.one_of(
     st.integers(-1, 2**53 - 1),
@@ -41,13 +43,18 @@ def busy() -> Book:
     book.reserve(book.request(60), nonce=3)
     book.ban("node-1", "node-3")
     lists = {"addresses": [CUSTOMER, OTHER], "quorum": 1, "cool_down_ms": 5}
-    book.change("policy", book.world.policy(name="second", lists={"customers": lists, "sanctioned": []}))
+    second: dict[str, Any] = book.world.policy(name="second", lists={"customers": lists, "sanctioned": []})
+    second |= {"typed_data": TYPED_DATA, "rules": [*second["rules"], PERMITS]}
+    book.change("policy", second)
     book.change("roster", book.world.roster(policy_delay_ms=5))
     book.order("veto", book.change("policy", book.world.policy(name="third")))
     book.order("freeze", bytes(32))
     book.order("unfreeze", book.last.subject, by=["ada", "adam"])
     book.advance(DAY_MS)
     book.reserve(cancelled, nonce=2, purpose=CANCEL)
+    asked = request_of(permit(), key="permit", now_ms=book.now_ms)
+    book.log_request(asked)
+    book.sign(book.reserve(request_id(asked.body()), tx=canonical(permit())))
     book.list_address("add", STRANGER)
     book.advance(5)
     book.list_address("remove", CUSTOMER)

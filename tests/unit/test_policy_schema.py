@@ -35,7 +35,19 @@ VALIDATORS = {form: Draft202012Validator(policy_schema(canonical=form)) for form
 quick = settings(max_examples=25, deadline=None, phases=PHASES, suppress_health_check=[HealthCheck.too_slow])
 
 FULL = full_document()
-OPTIONAL = {"contracts", "min", "max", "when", "prices", "imported", "tiers", "assets", "delay_ms", "delay"}
+OPTIONAL = {
+    "contracts",
+    "typed_data",
+    "min",
+    "max",
+    "when",
+    "prices",
+    "imported",
+    "tiers",
+    "assets",
+    "delay_ms",
+    "delay",
+}
 
 
 def taken(document: Document) -> bool:
@@ -131,7 +143,8 @@ def closed(path: tuple[Any, ...], value: Any) -> bool:
     return (
         isinstance(value, dict)
         and len(path) > 0
-        and path not in {(t,) for t in ("chains", "assets", "keys", "wallets", "lists", "contracts")}
+        and path
+        not in {(t,) for t in ("chains", "assets", "keys", "wallets", "lists", "contracts", "typed_data")}
     )
 
 
@@ -142,7 +155,7 @@ def test_the_schema_sees_every_missing_wrong_and_unknown_field(canonical: bool) 
     assert validator.is_valid(document)
     for path in places_of(document):
         name, value = path[-1], value_at(document, path)
-        in_when = len(path) > 1 and path[-2] in ("when", "methods")
+        in_when = len(path) > 1 and path[-2] in ("when", "methods", "domain", "types")
         fixed = (
             isinstance(name, str)
             and not in_when

@@ -26,6 +26,7 @@ from tests.unit.policy_documents import (
     near,
     places_of,
 )
+from tests.unit.typed_data_house import TYPED_DATA
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "docs" / "examples"
 quick = settings(max_examples=25, deadline=None, phases=PHASES, suppress_health_check=list(HealthCheck))
@@ -42,7 +43,8 @@ CONTRACTS = {
 
 
 def policy_with(**parts: Any) -> Policy:
-    return parse_policy(cast("Json", base_document() | {"contracts": CONTRACTS} | parts))
+    declared = {"contracts": CONTRACTS, "typed_data": TYPED_DATA}
+    return parse_policy(cast("Json", base_document() | declared | parts))
 
 
 def text_of(policy: Policy) -> str:
@@ -86,6 +88,11 @@ WHENS: dict[str, Document] = {
     "any transaction worth at least 10.01 usd with its fee": {"value_min": "1001"},
     "any transaction with a risk score of at most 20": {"risk_max": 20},
     "any transaction of contract vault": {"contracts": ["vault"]},
+    "a signature of typed data that is typed data permit, whose argument value is at most 5": {
+        "kinds": ["typed_data"],
+        "typed_data": ["permit"],
+        "arguments": [{"argument": "value", "max": "5"}],
+    },
     "a call of a contract by method vault.pay, whose argument to is an address on list customers, "
     "whose argument amount is from 1 to 5": {
         "kinds": ["call"],
@@ -184,7 +191,7 @@ def test_a_policy_without_rules_says_that_nothing_is_allowed() -> None:
     assert said["forbids"] == said["limits"] == ["None."]
 
 
-@pytest.mark.parametrize("example", ["treasury", "payouts"])
+@pytest.mark.parametrize("example", ["treasury", "payouts", "permits"])
 def test_the_examples_are_printed_as_they_are_kept(example: str) -> None:
     printed = invoke("policy", "print", str(EXAMPLES / f"{example}.yaml"))
 

@@ -15,6 +15,7 @@ from policy.prove.mutants import score
 from policy.prove.proofs import Answer, Finding, prove
 from policy.prove.transactions import Search, confirmed
 from policy.prove.world import World
+from tests.unit.typed_data_house import PERMITS, TYPED_DATA
 
 DAY_MS, ETHER, TOKEN = 86_400_000, 10**18, "0x" + "cd" * 20
 CUSTOMER = "0x" + "ab" * 20
@@ -125,6 +126,25 @@ def test_a_call_whose_arguments_no_condition_is_about_is_shown_in_whole() -> Non
     assert finding.transaction is not None
     facts = finding.transaction.under(policy)
     assert (facts.method, facts.arguments["to"]) == ("vault.pay", ("0x" + "00" * 20,) * 2)
+
+
+def test_typed_data_is_proved_about_like_calls_and_shown_in_whole() -> None:
+    any_of = {"name": "orders", "when": {"typed_data": ["order", "permit"]}, "then": {"outcome": "allow"}}
+    prices = {"unit": "usd", "decimals": 2, "max_age_ms": 1000}
+    lists = {"customers": [CUSTOMER]}
+    lax = policy_of(any_of, PERMITS, typed_data=TYPED_DATA, prices=prices, lists=lists)
+    strict = policy_of(PERMITS, typed_data=TYPED_DATA, lists=lists)
+    worth = demand({"kinds": ["typed_data"], "value_min": "1"}, never=True)
+    above = {"typed_data": ["permit"], "arguments": [{"argument": "value", "min": "101"}]}
+    orders = proved(lax, demand({"typed_data": ["order"]}, never=True))["demand"]
+
+    assert proved(lax, worth)["demand"].answer is Answer.IDLE  # it is worth nothing
+    assert proved(lax, demand(above, never=True))["demand"].answer is Answer.BROKEN
+    assert proved(strict, demand(above, never=True))["demand"].answer is Answer.PROVED
+    assert orders.transaction is not None
+    facts = orders.transaction.under(lax)
+    assert (facts.kind, facts.typed_data, facts.amount) == ("typed_data", "order", 0)
+    assert facts.arguments == {"sums": (), "open": False, "note": ""}
 
 
 def test_a_counterexample_breaks_the_invariant_by_its_own_numbers() -> None:

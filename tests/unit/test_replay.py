@@ -16,11 +16,13 @@ from policy.decode.abi import Argument, encode_call, parse_method
 from policy.document import parse_policy, policy_hash
 from policy.evaluate import evaluate
 from policy.explain import facts_of, verdict_again
+from policy.intent import request_id
 from policy.replay import Judged, watch_verdicts
 from policy.state import CANCEL
 from tests.simulation.world import CUSTOMER, DAY_MS, OTHER, SANCTIONED, STRANGER, Book, World, limit, unsigned
 from tests.unit.test_audit import published, trust_file, written
 from tests.unit.test_ledger_calls import BATCH, DEPOSITS, VAULT, ask, book_with, deposit
+from tests.unit.typed_data_house import PERMITS, order, permit, policy_of, request_of
 
 WORLD = World()
 
@@ -160,6 +162,25 @@ def test_a_calls_receipt_has_its_arguments_and_makes_the_verdict_again(tmp_path:
         "beneficiary": CUSTOMER,
     }
     assert f"calling vault.deposit(amount 5, beneficiary {CUSTOMER})" in str(shown)
+
+
+def test_a_receipt_of_typed_data_has_its_fields_and_makes_the_verdict_again(tmp_path: Path) -> None:
+    book = Book(WORLD, start=False)
+    orders = {"name": "orders", "when": {"typed_data": ["order"]}, "then": {"outcome": "allow"}}
+    book.genesis(policy=policy_of(WORLD, orders, PERMITS))
+    book.key()
+    asked = [request_of(one, key=f"{n}", now_ms=book.now_ms) for n, one in enumerate((order(), permit()))]
+    for request in asked:
+        book.log_request(request)
+    identifier = request_id(asked[0].body())
+    book.sign(book.reserve(identifier, tx=asked[0].intent.typed_data))
+    found = verdicts(book)
+    shown = invoke("policy", "explain", identifier.hex(), "--log", str(folder_of(tmp_path, book))).text
+
+    assert [(one.wrong, cast("Any", one.receipt)["verdict"]["rule"]) for one in found] == [
+        ("", rule) for rule in ("orders", "permits", "orders")
+    ]
+    assert "signing order(sums [1, 2], open True, note für)" in str(shown)
 
 
 def test_a_receipt_is_by_the_policy_in_force_at_that_moment() -> None:
