@@ -1,5 +1,7 @@
 """Typed data through the coordinator: planned without a chain, signed, handed over, and sent nowhere."""
 
+import asyncio
+import random
 from pathlib import Path
 from typing import Any
 
@@ -230,3 +232,29 @@ async def test_a_signer_that_gives_no_partial_is_replaced_under_the_same_digest(
         assert len({job.anchor for job in jobs}) == 1
         assert jobs[-1].status is JobStatus.SIGNED
         assert signer(typed, await signature_of(running, request)) == account(running)
+
+
+@pytest.mark.parametrize("seed", range(4))
+async def test_ends_at_any_moment_lose_no_signature_and_give_no_second(house: House, seed: int) -> None:
+    source = random.Random(seed)
+    requests: list[bytes] = []
+    async with house.with_key() as running:
+        owner = account(running)
+    for life in range(5):
+        async with house.running() as running:
+            typed = document(owner, nonce=life)
+            requests.append(await submit(running, house, f"life {life}", typed=typed))
+            await asyncio.sleep(source.random() * 0.06)
+        for name in NODES:
+            if source.random() < 0.3:
+                house.nodes[name].restart()
+    async with house.running() as running:
+        for number, request in enumerate(requests):
+            await running.until(request, "delivered", timeout_s=15)
+            signature = await signature_of(running, request)
+            assert signer(document(owner, nonce=number), signature) == owner
+
+        state = running.parts.sequencer.state
+        jobs = [[state.jobs[job] for job in state.requests[request].jobs] for request in requests]
+        assert all(len({job.anchor for job in of_request}) == 1 for of_request in jobs)
+        assert all(sum(job.status is JobStatus.SIGNED for job in of_request) == 1 for of_request in jobs)
