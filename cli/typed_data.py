@@ -1,6 +1,7 @@
 """Typed data as backends have it (the JSON of ``eth_signTypedData_v4``), and typed data in words."""
 
 import json
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,7 @@ from policy.intent import Intent
 from policy.model import Policy
 
 FIELDS = {"types", "primaryType", "domain", "message"}
+_HEX = re.compile(r"0[xX][0-9a-fA-F]{1,64}")
 UNLIMITED = "2**256 - 1, the most there is"
 
 
@@ -98,12 +100,7 @@ def _canonical_value(kinds: Mapping[str, Mapping[str, str]], kind: str, value: A
 def _number(value: Any) -> Any:
     if isinstance(value, int):
         return str(value)
-    if isinstance(value, str) and value.lower().startswith("0x") and len(value) <= 66:
-        try:
-            return str(int(value, 16))
-        except ValueError:
-            return value
-    return value
+    return str(int(value, 16)) if isinstance(value, str) and _HEX.fullmatch(value) else value
 
 
 def _text(kinds: Mapping[str, Mapping[str, str]], kind: str, value: Any) -> str:

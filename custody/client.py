@@ -26,6 +26,7 @@ from policy.listing import listing_id
 __all__ = ["CallRefused", "Caller", "Code", "CustodyClient", "Endpoint", "RequestView"]
 
 STATUS_BYTES_MAX = 4 * 1024 * 1024
+REPLY_BYTES_MAX = 16 * 1024 * 1024  # 500 of the largest requests, or drafts of approvals of them
 ENACT_S, DRAFT_FORK_S = 60.0, 300.0
 FINAL = frozenset({"delivered", "settled", "failed", "denied", "expired", "cancelled"})
 """States after which nothing is paid any more."""
@@ -94,7 +95,11 @@ class CustodyClient:
         self._caller = caller
         self._origin = endpoint.origin
         self._timeout_s = timeout_s
-        options = (("grpc.ssl_target_name_override", endpoint.tls_name), ("grpc.enable_http_proxy", 0))
+        options = (
+            ("grpc.ssl_target_name_override", endpoint.tls_name),
+            ("grpc.enable_http_proxy", 0),
+            ("grpc.max_receive_message_length", REPLY_BYTES_MAX),
+        )
         credentials = grpc.ssl_channel_credentials(root_certificates=endpoint.certificate_pem)
         self._channel = grpc.secure_channel(endpoint.address, credentials, options=options)
         self._stub = CustodyStub(self._channel)

@@ -8,10 +8,11 @@ from collections.abc import Iterator
 from functools import lru_cache
 from typing import NamedTuple
 
-from policy.model import Policy, Rule, Wallet
+from policy.model import Allow, Policy, Rule, Wallet
 from policy.roster import Roster
 from policy.rules import (
     DAY_MINUTES,
+    TYPED_DATA,
     Among,
     ArgumentListed,
     ArgumentWithin,
@@ -38,6 +39,7 @@ def lint(policy: Policy) -> Iterator[Remark]:
     """Everything there is to say about a policy by itself."""
     yield from _unreachable(policy)
     yield from _unused(policy)
+    yield from _typed_data(policy)
     yield from _idle_limits(policy)
 
 
@@ -89,6 +91,22 @@ def _unused(policy: Policy) -> Iterator[Remark]:
     for name in policy.keys:
         if name not in keys:
             yield Remark(f"keys.{name}", f"no wallet has the key {name!r}", False)
+
+
+def _typed_data(policy: Policy) -> Iterator[Remark]:
+    """Typed data that no rule is about, and rules that allow it whatever it says and nobody approves."""
+    about: set[str] = set()
+    for index, rule in enumerate(policy.rules):
+        named = rule.when.names("typed_data")
+        if named is None and TYPED_DATA not in (rule.when.names("kinds") or ()):
+            continue
+        about |= set(named or policy.typed_data)
+        bounded = any(isinstance(one, ArgumentListed | ArgumentWithin) for one in rule.when.conditions)
+        if isinstance(rule.then, Allow) and not bounded:
+            reason = f"{rule.name!r} allows typed data with whatever is in its fields, approved by nobody"
+            yield Remark(f"rules[{index}]", reason, False)
+    for name in sorted(set(policy.typed_data) - about):
+        yield Remark(f"typed_data.{name}", f"no rule is about the typed data {name!r}", False)
 
 
 def _idle_limits(policy: Policy) -> Iterator[Remark]:

@@ -1,6 +1,7 @@
 """The door: a real client and a real server over TLS, over a coordinator in memory."""
 
 import asyncio
+import contextlib
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -56,9 +57,9 @@ class Door:
         return refused.value.code
 
 
-@pytest.fixture
-async def door(tmp_path: Path) -> AsyncIterator[Door]:
-    house = House(tmp_path)
+@contextlib.asynccontextmanager
+async def opened(house: House) -> AsyncIterator[Door]:
+    """A coordinator of this house with its door open."""
     authority = identity("coordinator")
     mine = boot_credentials("coordinator", authority)
     async with house.with_key() as running:
@@ -68,6 +69,12 @@ async def door(tmp_path: Path) -> AsyncIterator[Door]:
         endpoint = Endpoint(f"127.0.0.1:{port}", identity_certificate(authority), ORIGIN)
         yield Door(house, running, endpoint)
         await server.stop(0)
+
+
+@pytest.fixture
+async def door(tmp_path: Path) -> AsyncIterator[Door]:
+    async with opened(House(tmp_path)) as found:
+        yield found
 
 
 async def test_a_backend_pays_and_waits(door: Door) -> None:

@@ -1,5 +1,7 @@
 """Typed data through the coordinator: planned without a chain, signed, handed over, and sent nowhere."""
 
+import asyncio
+import random
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +32,7 @@ from tests.unit.custody_cluster import (
     policy_document,
 )
 from tests.unit.custody_house import FakeChain, House, Running, until
+from tests.unit.test_custody_api import opened
 from tests.unit.typed_data_house import TYPED_DATA, Document, permit
 
 CHAIN_ID = evm_chain_id(ANVIL_CHAIN)
@@ -73,12 +76,16 @@ def document(owner: str, nonce: int = 0) -> Document:
     return {**found, "domain": {**found["domain"], "chainId": str(CHAIN_ID)}}
 
 
+def asked(house: House, name: str, *, typed: Document, life_ms: int = 600_000) -> Request:
+    now = house.now_ms()
+    intent = Intent(ANVIL_CHAIN, WALLET, "eth", 0, TOKEN, typed_data=canonical(typed))
+    return Request(ORIGIN, "shop", intent, 0, name, now, now + life_ms)
+
+
 async def submit(
     running: Running, house: House, name: str, *, typed: Document, life_ms: int = 600_000
 ) -> bytes:
-    now = house.now_ms()
-    intent = Intent(ANVIL_CHAIN, WALLET, "eth", 0, TOKEN, typed_data=canonical(typed))
-    body = Request(ORIGIN, "shop", intent, 0, name, now, now + life_ms).body()
+    body = asked(house, name, typed=typed, life_ms=life_ms).body()
     signature = identity("shop").sign(statement("request", body))
     return (await running.service.submit(canonical(body), signature)).request
 
@@ -111,6 +118,17 @@ async def test_a_signature_is_handed_over_and_nothing_is_sent(house: House) -> N
         assert running.parts.sequencer.state.requests[request].closed
         await until(lambda: house.nodes["node-a"].kinds()[-1] == "signature")
         assert house.nodes["node-a"].kinds()[-3:] == ["request", "reserve", "signature"]
+
+
+async def test_a_backend_gets_the_signature_through_the_door(house: House) -> None:
+    async with opened(house) as door:
+        typed = document(account(door.running))
+        request = asked(house, "one", typed=typed)
+        submitted = await door.ask("shop", lambda client: client.submit(request))
+        delivered = await door.ask("shop", lambda client: client.wait(submitted.request, timeout_s=10))
+
+        assert (delivered.state, delivered.over, delivered.tx_hash) == ("delivered", True, "")
+        assert signer(typed, delivered.signature) == account(door.running)
 
 
 async def test_the_account_that_the_message_names_signs(house: House) -> None:
@@ -214,3 +232,29 @@ async def test_a_signer_that_gives_no_partial_is_replaced_under_the_same_digest(
         assert len({job.anchor for job in jobs}) == 1
         assert jobs[-1].status is JobStatus.SIGNED
         assert signer(typed, await signature_of(running, request)) == account(running)
+
+
+@pytest.mark.parametrize("seed", range(4))
+async def test_ends_at_any_moment_lose_no_signature_and_give_no_second(house: House, seed: int) -> None:
+    source = random.Random(seed)
+    requests: list[bytes] = []
+    async with house.with_key() as running:
+        owner = account(running)
+    for life in range(5):
+        async with house.running() as running:
+            typed = document(owner, nonce=life)
+            requests.append(await submit(running, house, f"life {life}", typed=typed))
+            await asyncio.sleep(source.random() * 0.06)
+        for name in NODES:
+            if source.random() < 0.3:
+                house.nodes[name].restart()
+    async with house.running() as running:
+        for number, request in enumerate(requests):
+            await running.until(request, "delivered", timeout_s=15)
+            signature = await signature_of(running, request)
+            assert signer(document(owner, nonce=number), signature) == owner
+
+        state = running.parts.sequencer.state
+        jobs = [[state.jobs[job] for job in state.requests[request].jobs] for request in requests]
+        assert all(len({job.anchor for job in of_request}) == 1 for of_request in jobs)
+        assert all(sum(job.status is JobStatus.SIGNED for job in of_request) == 1 for of_request in jobs)

@@ -18,6 +18,7 @@ from tests.unit.policy_documents import Document, as_yaml, base_document, writte
 ROOT = Path(__file__).resolve().parents[2]
 EXAMPLES = sorted(path for path in (ROOT / "docs/examples").glob("*.yaml") if "." not in path.stem)
 ALLOW, DENY = {"outcome": "allow"}, {"outcome": "deny"}
+APPROVE = {"outcome": "approve", "approvals": [{"group": "treasury", "count": 1}]}
 WORKDAYS = {"days": ["mon", "tue", "wed", "thu", "fri"], "from": "09:00", "to": "17:00"}
 AMOUNT, RECEIVER = {"methods": ["vault.deposit"]}, {"argument": "receiver", "destinations": ["customers"]}
 NARROWER = [
@@ -116,7 +117,7 @@ def test_unreachable_rules_and_unused_lists_are_errors_where_they_stand(file: Pa
     ]
     assert "'some' is never reached: 'all' before it takes all that it is for" in said[2]
     assert "'frozen' can never apply: 'never' forbids everything it is for" in said[3]
-    assert said[-1].endswith("4 errors, 1 warning")
+    assert said[-1].endswith("4 errors, 2 warnings")
 
 
 def test_a_rule_behind_one_without_conditions_is_never_reached() -> None:
@@ -142,6 +143,27 @@ def test_a_limit_that_can_never_count_is_an_error() -> None:
     assert [one.path for one in remarks] == ["limits[0]"]
 
 
+@pytest.mark.parametrize(
+    ("when", "then", "paths"),
+    [
+        ({"typed_data": ["permit"]}, ALLOW, ["rules[0]"]),
+        ({"kinds": ["call", "typed_data"]}, ALLOW, ["rules[0]"]),
+        ({"typed_data": ["permit"], "arguments": [{"argument": "value", "max": "5"}]}, ALLOW, []),
+        ({"typed_data": ["permit"]}, APPROVE, []),
+        ({"kinds": ["call"]}, ALLOW, ["typed_data.permit"]),
+        ({}, ALLOW, ["typed_data.permit"]),
+    ],
+)
+def test_typed_data_that_says_what_it_likes_or_that_no_rule_is_about_is_a_warning(
+    when: Document, then: Document, paths: list[str]
+) -> None:
+    policy = policy_with(rules=[rule("signs", when, then)])
+
+    assert [(one.path, one.error) for one in lint(policy) if one.path != "prices"] == [
+        (path, False) for path in paths
+    ]
+
+
 def test_what_may_be_for_later_is_a_warning_and_no_refusal(file: Path) -> None:
     keys = base_document()["keys"]
     result = check(file, base_document() | {"lists": {}, "keys": keys | {"spare": keys["main"]}})
@@ -151,6 +173,7 @@ def test_what_may_be_for_later_is_a_warning_and_no_refusal(file: Path) -> None:
     assert {one["message"].partition(":")[0] for one in result.document["warnings"]} == {
         "prices",
         "keys.spare",
+        "typed_data.permit",
     }
 
 
