@@ -84,6 +84,7 @@ _NAMED = {
     "typed_data": "typed_data",
     "screenings": "screening",
 }
+_ADDRESSED = {"assets": "contract", "contracts": "address", "typed_data": "contract"}
 ASKED = ("contracts", "methods", "typed_data")
 _BOUNDED = {"amount": "amount", "total": "total", "value": "value"}
 
@@ -135,18 +136,21 @@ def normalise_document(body: Json) -> Json:
     if not isinstance(body, dict):
         return body
     normal = dict(body)
-    assets, lists = normal.get("assets"), normal.get("lists")
-    if isinstance(assets, dict):
-        normal["assets"] = {name: _normal_asset(f"assets.{name}", asset) for name, asset in assets.items()}
+    lists = normal.get("lists")
+    for part, field in _ADDRESSED.items():
+        table = normal.get(part)
+        if isinstance(table, dict):
+            normal[part] = {name: _normal_part(f"{part}.{name}.{field}", one) for name, one in table.items()}
     if isinstance(lists, dict):
         normal["lists"] = {name: _normal_list(f"lists.{name}", items) for name, items in lists.items()}
     return normal
 
 
-def _normal_asset(path: str, asset: Json) -> Json:
-    if not isinstance(asset, dict) or "contract" not in asset:
-        return asset
-    return {**asset, "contract": _normal_address(f"{path}.contract", asset["contract"])}
+def _normal_part(path: str, part: Json) -> Json:
+    field = path.rpartition(".")[2]
+    if not isinstance(part, dict) or field not in part:
+        return part
+    return {**part, field: _normal_address(path, part[field])}
 
 
 def _normal_list(path: str, items: Json) -> Json:

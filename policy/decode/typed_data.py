@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from policy.decode import abi_values
+from policy.decode.abi_values import plainest, split_array
 from policy.decode.eip712 import (
     DOMAIN_MEMBERS,
     DOMAIN_TYPE,
@@ -22,9 +23,11 @@ from policy.encoding import Json, canonical
 from policy.errors import MalformedError
 from policy.fields import Fields
 from policy.ids import EVM, evm_chain_id, family
+from policy.intent import TYPED_DATA_BYTES_MAX
 
 DOMAIN_TEXT_MAX = 128
 SALT_BYTES = 32
+VALUES_MAX, DEPTH_MAX = 512, 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,12 +72,12 @@ class Declaration:
         return self.document(message)
 
     def _plainest(self, kind: str) -> Json:
-        item = abi_values.split_array(kind)
+        item = split_array(kind)
         if item is not None:
             return [self._plainest(item[0])] * (item[1] or 0)
         if kind in self.types:
             return {one.name: self._plainest(one.type) for one in self.types[kind]}
-        return _as_json(kind, abi_values.plainest(kind))
+        return _as_json(kind, plainest(kind))
 
     def document(self, message: Json) -> bytes:
         """The canonical document of this kind with that message; nothing of it is checked here."""
@@ -108,9 +111,11 @@ def read_declaration(name: str, fields: Fields) -> Declaration:
     except MalformedError as error:
         raise MalformedError(f"{path}: {error}") from error
     plain = tuple((one.type, one.name) for one in types[primary] if core_type(one.type) not in types)
-    return Declaration(
+    declaration = Declaration(
         name, chain, contract, domain, primary, types, structs.encoded_type(primary), separator, plain
     )
+    _check_size(declaration, path)
+    return declaration
 
 
 def _read_domain(fields: Fields, chain: str, contract: str) -> dict[str, str]:
@@ -133,6 +138,34 @@ def _check_finite(types: Mapping[str, tuple[Member, ...]], structs: Structs) -> 
         cores = {core_type(member.type) for member in members} & set(types)
         if any(name in structs.needed(core) for core in cores):
             raise MalformedError(f"typed data: types: {name} is made of itself")
+
+
+def _check_size(declaration: Declaration, path: str) -> None:
+    """Refuse what has no document that is small enough to be signed."""
+    values, depth = _smallest(declaration.types, declaration.primary_type, {})
+    if values > VALUES_MAX or depth > DEPTH_MAX:
+        raise MalformedError(
+            f"{path}: need {values} values, {depth} deep, at most {VALUES_MAX} and {DEPTH_MAX}"
+        )
+    size = len(declaration.example({name: plainest(kind) for kind, name in declaration.parameters}))
+    if size > TYPED_DATA_BYTES_MAX:
+        raise MalformedError(f"{path}: the least document has {size} bytes, at most {TYPED_DATA_BYTES_MAX}")
+
+
+def _smallest(
+    types: Mapping[str, tuple[Member, ...]], kind: str, known: dict[str, tuple[int, int]]
+) -> tuple[int, int]:
+    """How many values the plainest of a type has, and how deep they are; each struct is counted once."""
+    array = split_array(kind)
+    if array is not None:
+        values, depth = _smallest(types, array[0], known)
+        return values * (array[1] or 0), depth + 1
+    if kind not in types:
+        return 1, 0
+    if kind not in known:
+        inner = [_smallest(types, member.type, known) for member in types[kind]]
+        known[kind] = sum(values for values, _ in inner), 1 + max(depth for _, depth in inner)
+    return known[kind]
 
 
 def _as_json(kind: str, value: abi_values.Value) -> Json:

@@ -51,31 +51,7 @@ def policy_document(*, daily_eth: int = 10) -> Json:
         "lists": {"customers": [CUSTOMER, SOL_CUSTOMER, BTC_CUSTOMER]},
         "typed_data": {"permit": PERMIT},
         "forbids": [],
-        "rules": [
-            {
-                "name": "permits",
-                "when": {
-                    "typed_data": ["permit"],
-                    "arguments": [{"argument": "spender", "destinations": ["customers"]}],
-                },
-                "then": {"outcome": "allow"},
-            },
-            {
-                "name": "small",
-                "when": {"assets": ["eth"], "destinations": ["customers"], "amount_max": str(ETH)},
-                "then": {"outcome": "allow"},
-            },
-            {
-                "name": "elsewhere",
-                "when": {"assets": ["sol", "btc"], "destinations": ["customers"]},
-                "then": {"outcome": "allow"},
-            },
-            {
-                "name": "large",
-                "when": {"assets": ["eth"], "destinations": ["customers"]},
-                "then": {"outcome": "approve", "approvals": [{"group": "treasury", "count": 2}]},
-            },
-        ],
+        "rules": rules(),
         "limits": [
             {
                 "name": "daily-eth",
@@ -87,3 +63,31 @@ def policy_document(*, daily_eth: int = 10) -> Json:
         ],
         "cancel": {"fee_ceiling": str(ETH // 100)},
     }
+
+
+def rules() -> list[Json]:
+    return [
+        {
+            "name": "permits",
+            "when": {
+                "typed_data": ["permit"],
+                "arguments": [{"argument": "spender", "destinations": ["customers"]}],
+            },
+            "then": {"outcome": "allow"},
+        },
+        {
+            "name": "small",
+            "when": {"assets": ["eth"], "destinations": ["customers"], "amount_max": str(ETH)},
+            "then": {"outcome": "allow"},
+        },
+        {
+            "name": "elsewhere",
+            "when": {"assets": ["sol", "btc"], "destinations": ["customers"]},
+            "then": {"outcome": "allow"},
+        },
+        {
+            "name": "large",
+            "when": {"assets": ["eth"], "destinations": ["customers"]},
+            "then": {"outcome": "approve", "approvals": [{"group": "treasury", "count": 2}]},
+        },
+    ]

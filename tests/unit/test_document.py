@@ -351,3 +351,16 @@ def test_normalising_leaves_other_mistakes_to_the_parser(body: Json) -> None:
     assert normalise_document(body) == body
     with pytest.raises(MalformedError):
         parse_policy(body)
+
+
+def test_contracts_and_typed_data_written_by_people_are_normalised_too() -> None:
+    mixed = "0x8ba1f109551bD432803012645Ac136ddd64DBA72"
+    written = {"contracts": {"a": {"address": mixed}}, "typed_data": {"b": {"contract": mixed}, "c": 1}}
+
+    assert normalise_document(cast("Json", written)) == {
+        "contracts": {"a": {"address": mixed.lower()}},
+        "typed_data": {"b": {"contract": mixed.lower()}, "c": 1},
+    }
+    for part, field in (("contracts", "address"), ("typed_data", "contract")):
+        with pytest.raises(MalformedError, match=rf"^{part}\.x\.{field}: "):
+            normalise_document({part: {"x": {field: mixed.replace("D432", "d432")}}})

@@ -365,6 +365,16 @@ def entry(**changed: Any) -> dict[str, Any]:
     return {"typed_data": {"x": {**TYPED_DATA["permit"], **changed}}}
 
 
+def doubling(count: int) -> Document:
+    """Each struct is made of the next one, twice."""
+    names = ["Permit", *(f"S{number}" for number in range(count - 1))]
+    inner = [*names[1:], "bool"]
+    return {
+        name: [{"name": "a", "type": kind}, {"name": "b", "type": kind}]
+        for name, kind in zip(names, inner, strict=True)
+    }
+
+
 def when(**conditions: Any) -> dict[str, Any]:
     return {"typed_data": TYPED_DATA, "rules": [{"name": "r", "when": conditions, "then": ALLOW}]}
 
@@ -387,6 +397,9 @@ def when(**conditions: Any) -> dict[str, Any]:
             entry(types={"Permit": [{"name": "a", "type": "B[]"}], "B": [{"name": "b", "type": "B[2]"}]}),
             "B is made of itself",
         ),
+        (entry(types={"Permit": [{"name": "a", "type": "uint8[256][256][256]"}]}), "need 16777216 values"),
+        (entry(types=doubling(30)), "30 deep"),
+        (entry(types={"Permit": [{"name": "a" * 60 + str(i), "type": "uint8"} for i in range(60)]}), "least"),
         (entry(domain={"salt": "07"}), "exactly 32 bytes"),
         ({"typed_data": {"x": TYPED_DATA["permit"], "y": TYPED_DATA["permit"]}}, "is already at"),
         (when(typed_data=["none"]), "unknown typed data 'none'"),
