@@ -51,16 +51,37 @@ def recount(state: State, request_id: bytes, *, signed_ms: int) -> State:
 
 
 def recount_all(state: State) -> State:
-    """``state`` with every window rebuilt: what a change of policy calls for. Cost: all requests."""
+    """``state`` with every window rebuilt: what a change of policy calls for. Cost: what still counts."""
     state = replace(state, windows=Map())
     last_signed = {
-        request_id: max(state.jobs[job].signed_ms for job in request.jobs)
-        for request_id, request in state.requests.items()
-        if request.jobs
+        request_id: max(state.jobs[job].signed_ms for job in state.requests[request_id].jobs)
+        for request_id in _may_count(state)
     }
     for request_id in sorted(last_signed, key=lambda key: (last_signed[key], key)):
         state = recount(state, request_id, signed_ms=last_signed[request_id])
     return state
+
+
+def count_signed(state: State, job: Job) -> State:
+    """``state`` in which a job of ``reserved`` stands in ``signed``."""
+    return replace(
+        state,
+        reserved=state.reserved.delete(job.job_id),
+        signed=state.signed.set(state.signed_count, (job.signed_ms, job.request_id)),
+        signed_count=state.signed_count + 1,
+    )
+
+
+def _may_count(state: State) -> set[bytes]:
+    """The requests with a job unsigned, or signed within the longest window."""
+    longest_ms = max((limit.window_ms for limit in state.policy.limits), default=0)
+    found = set(state.reserved.values())
+    for number in reversed(range(state.signed_count)):
+        signed_ms, request_id = state.signed[number]
+        if signed_ms < state.time_ms - longest_ms:
+            break
+        found.add(request_id)
+    return found
 
 
 def expire_windows(state: State, places: tuple[tuple[str, str], ...]) -> State:

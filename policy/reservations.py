@@ -12,7 +12,7 @@ from policy import signatures
 from policy.accounts import Account, account_at
 from policy.admission import Inert, check_origin, denied
 from policy.approval import Slot
-from policy.counting import expire_windows, recount, usage_without
+from policy.counting import count_signed, expire_windows, recount, usage_without
 from policy.decode import bitcoin, evm, solana
 from policy.decode.decoded import Call, Cancel, Decoder, Source, Transfer, Undecodable
 from policy.errors import MalformedError
@@ -109,6 +109,7 @@ def reserve(state: State, entry: e.ReserveEntry, *, draft: Draft, job_id: bytes)
         requests=state.requests.set(entry.request, request),
         presignatures=presignatures,
         anchors=state.anchors.set(draft.anchor, entry.request),
+        reserved=state.reserved.set(job_id, entry.request),
     )
     state = recount(state, entry.request, signed_ms=state.time_ms)
     return expire_windows(state, state.requests[entry.request].scopes)
@@ -129,7 +130,7 @@ def admit_signature(state: State, entry: e.SignatureEntry) -> tuple[State, bytes
     job = replace(job, signatures=(*job.signatures[:index], entry.signature, *job.signatures[index + 1 :]))
     if all(job.signatures):
         job = replace(job, status=JobStatus.SIGNED, signed_ms=state.time_ms)
-        state = _paid(state, job)
+        state = count_signed(_paid(state, job), job)
     state = replace(state, jobs=state.jobs.set(entry.job, job), nonces=state.nonces.set(nonce, entry.job))
     return recount(state, job.request_id, signed_ms=state.time_ms), entry.job
 
@@ -165,7 +166,7 @@ def admit_burn(state: State, entry: e.BurnEntry) -> tuple[State, bytes]:
     if signers != frozenset(job.signers):
         raise Inert(f"need burn statements of {', '.join(job.signers)}, got {', '.join(sorted(signers))}")
     burned = replace(job, status=JobStatus.BURNED)
-    state = replace(state, jobs=state.jobs.set(entry.job, burned))
+    state = replace(state, jobs=state.jobs.set(entry.job, burned), reserved=state.reserved.delete(entry.job))
     return recount(state, job.request_id, signed_ms=state.time_ms), entry.job
 
 

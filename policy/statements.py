@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from policy import fact_entries as f
-from policy.admission import Inert, check_origin
+from policy.admission import Inert, check_origin, without_approved
 from policy.encoding import Json
 from policy.facts import add_price
 from policy.roster import Roster, verified_signers
@@ -66,7 +66,8 @@ def admit_reject(state: State, entry: f.RejectEntry) -> tuple[State, bytes]:
     if signers != {entry.by}:
         raise Inert(f"the rejection is not signed by {entry.by}")
     rejected = replace(request, rejected_by=entry.by, approvals=())
-    return replace(state, requests=state.requests.set(entry.request, rejected)), entry.request
+    state = replace(state, requests=state.requests.set(entry.request, rejected))
+    return without_approved(state, entry.request), entry.request
 
 
 def _rejecting_key(roster: Roster, by: str, *, initiator: str) -> bytes | None:

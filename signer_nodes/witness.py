@@ -378,9 +378,8 @@ def check_fork(cosigner: Cosigner, data: bytes, *, root_at: Callable[[int], byte
     signers = verified_signers("fork", entry.body, signatures=entry.signatures, keys=roster.administrators)
     if len(signers) < roster.administrators_quorum:
         raise Refusal("fork", f"need {roster.administrators_quorum} administrators, got {len(signers)}")
-    for job in cosigner.state.jobs.values():
-        if job.index >= size:
-            _check_burned(job, entry, cosigner.state.identities)
+    for job in cosigner.state.jobs_since(size):
+        _check_burned(job, entry, cosigner.state.identities)
     return size
 
 
