@@ -35,12 +35,23 @@ class Codec(Generic[K, V]):
     read_value: Callable[[K, bytes], V]
 
 
+def apart(name: str, codec: Codec[K, V]) -> Codec[K, V]:
+    """``codec`` for one table alone: so no page of it is one of another table, too."""
+    mark = f"{name}/".encode()
+    return Codec(
+        lambda key: mark + codec.key(key),
+        lambda data: codec.read_key(data[len(mark) :]) if data.startswith(mark) else None,
+        codec.value,
+        codec.read_value,
+    )
+
+
 class Stored(Generic[K, V]):
     """A table as it is stored under ``root``. Remembers what it was asked last; its pages never change."""
 
     __slots__ = ("_known", "_read", "codec", "root")
 
-    def __init__(self, codec: Codec[K, V], read: Read, root: bytes) -> None:
+    def __init__(self, codec: Codec[K, V], read: Read, *, root: bytes) -> None:
         self.codec, self.root = codec, root
         self._read = read
         self._known: dict[K, V | _Gone] = {}
@@ -49,7 +60,7 @@ class Stored(Generic[K, V]):
         """The value, or ``GONE``. Raises ``DamagedState``."""
         found = self._known.get(key)
         if found is None:
-            data = find(self._read, self.root, self.codec.key(key))
+            data = find(self._read, self.root, key=self.codec.key(key))
             found = GONE if data is None else self.codec.read_value(key, data)
             if len(self._known) >= CACHED_MAX:
                 self._known.clear()
@@ -130,7 +141,7 @@ def latest(table: Table[K, V]) -> Iterator[V]:
     return (value for _, value in changes(table) if not isinstance(value, _Gone))
 
 
-def rebased(table: Table[K, V], stored: Table[K, V], base: Stored[K, V]) -> Layered[K, V]:
+def rebased(table: Table[K, V], stored: Table[K, V], *, base: Stored[K, V]) -> Layered[K, V]:
     """``table`` over ``base``, in which ``stored`` was written: what memory keeps is where the two differ.
 
     Both must stand over the same base, or over none.

@@ -50,7 +50,7 @@ def checked(name: bytes, page: bytes | None) -> bytes:
     return page
 
 
-def find(read: Read, root: bytes, key: bytes) -> bytes | None:
+def find(read: Read, root: bytes, *, key: bytes) -> bytes | None:
     """The record of ``key`` in the map of ``root``; None if it has none."""
     place, depth = page_hash(key), 0
     while root != EMPTY:
@@ -81,7 +81,7 @@ def page_names(read: Read, root: bytes) -> Iterator[bytes]:
             waiting += [child for child in _children(page) if child != EMPTY]
 
 
-def update(read: Read, root: bytes, changes: Mapping[bytes, bytes | None]) -> Update:
+def update(read: Read, root: bytes, *, changes: Mapping[bytes, bytes | None]) -> Update:
     """The map of ``root`` with these records instead of those it had; None takes a record out."""
     result = Update(root)
     placed = [(page_hash(key), key, value) for key, value in changes.items()]

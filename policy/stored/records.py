@@ -12,7 +12,7 @@ from policy.approval import Slot
 from policy.encoding import Json, canonical
 from policy.intent import parse_request
 from policy.state import ApprovalRecord, Job, JobStatus, RequestState, Screening, Signing
-from policy.stored.layered import Codec, Layered, Stored
+from policy.stored.layered import Codec, Layered, Stored, apart
 from policy.stored.pages import Read
 from policy.windows import Counted, Window
 
@@ -231,11 +231,11 @@ def windows(read: Read, counted: bytes, *, queue: bytes) -> Codec[Pair, Window]:
             total=int(found["total"]),
             head=found["head"],
             tail=found["tail"],
-            queue=Layered(Stored(queue_of(place), read, queue)),
-            counted=Layered(Stored(counted_of(place), read, counted)),
+            queue=Layered(Stored(queue_of(place), read, root=queue)),
+            counted=Layered(Stored(counted_of(place), read, root=counted)),
         )
 
-    return Codec(_pair_key, _read_pair, _encode_window, decode)
+    return apart("windows", Codec(_pair_key, _read_pair, _encode_window, decode))
 
 
 def _encode_window(window: Window) -> bytes:
@@ -244,7 +244,7 @@ def _encode_window(window: Window) -> bytes:
 
 def counted_of(place: Pair) -> Codec[bytes, Counted]:
     """What each request counts in the window at ``place``."""
-    prefix = _prefix(place)
+    prefix = _prefix("counted", place)
 
     def encode(item: Counted) -> bytes:
         held = item.signed_ms is None
@@ -259,7 +259,7 @@ def counted_of(place: Pair) -> Codec[bytes, Counted]:
 
 def queue_of(place: Pair) -> Codec[int, tuple[int, bytes]]:
     """The queue of the window at ``place``."""
-    prefix = _prefix(place)
+    prefix = _prefix("queue", place)
 
     def read_key(data: bytes) -> int | None:
         inside = _inside(prefix, data)
@@ -268,9 +268,9 @@ def queue_of(place: Pair) -> Codec[int, tuple[int, bytes]]:
     return Codec(lambda number: prefix + _number_key(number), read_key, *_values(_timed, _read_timed))
 
 
-def _prefix(place: Pair) -> bytes:
+def _prefix(table: str, place: Pair) -> bytes:
     name = _pair_key(place)
-    return len(name).to_bytes(4, "big") + name
+    return b"%s/%d/%s" % (table.encode(), len(name), name)
 
 
 def _inside(prefix: bytes, data: bytes) -> bytes | None:

@@ -18,7 +18,7 @@ from policy.errors import InvariantError
 from policy.roster import Roster
 from policy.state import KeyRecord, PendingChange, PricePoint, State
 from policy.stored import records as r
-from policy.stored.layered import GONE, Codec, Layered, Stored, Table, changes, rebased
+from policy.stored.layered import GONE, Codec, Layered, Stored, Table, apart, changes, rebased
 from policy.stored.pages import EMPTY, Read, Update, page_names, update
 from policy.windows import Window
 
@@ -27,7 +27,7 @@ V = TypeVar("V")
 WINDOWS: Final = "windows"
 COUNTED: Final = "counted"
 QUEUE: Final = "queue"
-CODECS: Final[Mapping[str, Codec[Any, Any]]] = {
+_CODECS: Final[Mapping[str, Codec[Any, Any]]] = {
     "requests": r.REQUESTS,
     "idempotency": r.PAIR_TO_ID,
     "approval_ids": r.ID_TO_ID,
@@ -41,6 +41,7 @@ CODECS: Final[Mapping[str, Codec[Any, Any]]] = {
     "reserved": r.ID_TO_ID,
     "signed": r.TIMED,
 }
+CODECS: Final = {name: apart(name, codec) for name, codec in _CODECS.items()}
 TABLES: Final = (*CODECS, WINDOWS, COUNTED, QUEUE)
 
 
@@ -53,9 +54,9 @@ class Tables(NamedTuple):
     def stored(self, name: str) -> Stored[Any, Any]:
         """One of the tables that are fields of a state."""
         if name != WINDOWS:
-            return Stored(CODECS[name], self.read, self.roots[name])
+            return Stored(CODECS[name], self.read, root=self.roots[name])
         codec = r.windows(self.read, self.roots[COUNTED], queue=self.roots[QUEUE])
-        return Stored(codec, self.read, self.roots[WINDOWS])
+        return Stored(codec, self.read, root=self.roots[WINDOWS])
 
 
 NO_TABLES: Final = dict.fromkeys(TABLES, EMPTY)
@@ -78,7 +79,7 @@ def store_tables(state: State, before: Tables) -> dict[str, Update]:
     return found | {name: _written(before, name, new, layered=layered) for name, new in inside.items()}
 
 
-def rebased_state(state: State, stored: State, tables: Tables) -> State:
+def rebased_state(state: State, stored: State, *, tables: Tables) -> State:
     """``state`` over ``tables``, in which ``stored`` was written, an earlier state of the same log."""
     over: dict[str, Any] = {name: _over(state, stored, name, tables.stored(name)) for name in CODECS}
     windows = _windows_over(state.windows, stored.windows, tables)
@@ -88,7 +89,7 @@ def rebased_state(state: State, stored: State, tables: Tables) -> State:
 def _over(state: State, stored: State, name: str, base: Stored[Any, Any]) -> Table[Any, Any]:
     new, old = getattr(state, name), getattr(stored, name)
     _check_same_base(name, new, old)
-    return rebased(new, old, base)
+    return rebased(new, old, base=base)
 
 
 def _windows_over(
@@ -109,12 +110,12 @@ def _windows_over(
 
 def _window_over(window: Window, old: Window | None, place: r.Pair, tables: Tables) -> Window:
     before = old or Window()
-    counted = Stored(r.counted_of(place), tables.read, tables.roots[COUNTED])
-    queue = Stored(r.queue_of(place), tables.read, tables.roots[QUEUE])
+    counted = Stored(r.counted_of(place), tables.read, root=tables.roots[COUNTED])
+    queue = Stored(r.queue_of(place), tables.read, root=tables.roots[QUEUE])
     return replace(
         window,
-        counted=rebased(window.counted, before.counted, counted),
-        queue=rebased(window.queue, before.queue, queue),
+        counted=rebased(window.counted, before.counted, base=counted),
+        queue=rebased(window.queue, before.queue, base=queue),
     )
 
 
@@ -141,8 +142,8 @@ def _encoded(table: Table[K, V], codec: Codec[K, V]) -> dict[bytes, bytes | None
 def _written(before: Tables, name: str, new: Mapping[bytes, bytes | None], *, layered: bool) -> Update:
     root = before.roots[name]
     if layered or root == EMPTY:
-        return update(before.read, root, new)
-    written = update(before.read, EMPTY, new)
+        return update(before.read, root, changes=new)
+    written = update(before.read, EMPTY, changes=new)
     old = set(page_names(before.read, root))
     same = old & written.added.keys()
     kept = {page: data for page, data in written.added.items() if page not in same}
@@ -180,7 +181,7 @@ def state_document(state: State) -> dict[str, Json]:
     }
 
 
-def read_state(found: Mapping[str, Any], roster: Roster, tables: Tables) -> State:
+def read_state(found: Mapping[str, Any], roster: Roster, *, tables: Tables) -> State:
     """The state of ``state_document`` over its tables. ``roster`` is that of its document."""
     book = Map({(name, address): label for name, address, label in found["book"]})
     policy_document = json.loads(found["policy"])

@@ -32,7 +32,7 @@ def book(request: pytest.FixtureRequest) -> Book:
 
 def read_back(state: State, tables: Tables) -> State:
     document = json.loads(canonical(state_document(state)))
-    return read_state(document, parse_roster(json.loads(document["roster"])), tables)
+    return read_state(document, parse_roster(json.loads(document["roster"])), tables=tables)
 
 
 def same(one: State, other: State) -> bool:
@@ -94,7 +94,7 @@ def test_what_memory_keeps_over_an_earlier_stored_state_is_the_difference(book: 
         if size % (2 * lag) == 0:
             stored = past[size - lag]
             tables = pages.stored(stored, tables)
-            state = rebased_state(state, stored, tables)
+            state = rebased_state(state, stored, tables=tables)
             past = [*past[:-1], state]
 
             assert same(state, book.past[size][0])
@@ -120,7 +120,7 @@ def test_jobs_are_told_from_a_size_on_that_is_not_stored_yet() -> None:
     book, pages = LOGS["everyday"](), Pages()
     sizes = [job.index for job in book.state.jobs_since(0)]
     middle = book.past[sizes[2]][0]
-    state = rebased_state(book.state, middle, pages.stored(middle))
+    state = rebased_state(book.state, middle, tables=pages.stored(middle))
 
     assert [job.index for job in state.jobs_since(sizes[2])] == sizes[2:]
     with pytest.raises(Exception, match="are stored"):
@@ -141,7 +141,7 @@ def test_a_change_of_policy_looks_only_at_what_still_counts() -> None:
             states.append(fold(states[-1], entry)[0])
         tables = pages.stored(states[2], before)
 
-        assert same(rebased_state(states[-1], states[2], tables), book.past[size][0])
+        assert same(rebased_state(states[-1], states[2], tables=tables), book.past[size][0])
 
 
 def test_due_changes_take_effect_alike_over_a_stored_state() -> None:
@@ -162,7 +162,7 @@ def test_due_changes_take_effect_alike_over_a_stored_state() -> None:
 def test_a_map_of_pages_is_a_map(batches: list[dict[bytes, bytes | None]]) -> None:
     pages, root, expected = Pages(), EMPTY, dict[bytes, bytes]()
     for changes in batches:
-        made = update(pages.read, root, changes)
+        made = update(pages.read, root, changes=changes)
         assert not made.retired & made.added.keys()
         for name in made.retired:
             del pages.pages[name]
@@ -174,14 +174,14 @@ def test_a_map_of_pages_is_a_map(batches: list[dict[bytes, bytes | None]]) -> No
             expected.pop(key, None)
 
     assert dict(walk(pages.read, root)) == expected
-    assert all(find(pages.read, root, key) == value for key, value in expected.items())
-    assert find(pages.read, root, b"no such key") is None
+    assert all(find(pages.read, root, key=key) == value for key, value in expected.items())
+    assert find(pages.read, root, key=b"no such key") is None
     assert set(page_names(pages.read, root)) == set(pages.pages)
 
 
 def test_every_altered_page_is_noticed_by_whoever_reads_through_it() -> None:
     pages = Pages()
-    made = update(pages.read, EMPTY, {number.to_bytes(2, "big"): b"value" for number in range(300)})
+    made = update(pages.read, EMPTY, changes={number.to_bytes(2, "big"): b"value" for number in range(300)})
     for name, page in made.added.items():
         for spoiled in (None, page[:-1] + bytes([page[-1] ^ 1]), b"\x00"):
             pages.pages = {**made.added, name: spoiled} if spoiled is not None else dict(made.added)
@@ -194,13 +194,13 @@ def test_every_altered_page_is_noticed_by_whoever_reads_through_it() -> None:
 
 def test_a_record_of_an_older_map_is_not_found_under_the_newer_root() -> None:
     pages = Pages()
-    old = update(pages.read, EMPTY, {bytes([n]): b"old" for n in range(100)})
+    old = update(pages.read, EMPTY, changes={bytes([n]): b"old" for n in range(100)})
     pages.pages |= old.added
-    new = update(pages.read, old.root, {b"\x07": b"new", b"\x08": None})
+    new = update(pages.read, old.root, changes={b"\x07": b"new", b"\x08": None})
     by_place = dict(zip(sorted(new.retired), sorted(new.added), strict=False))
     pages.pages |= new.added
-    assert find(pages.read, new.root, b"\x07") == b"new"
-    assert find(pages.read, new.root, b"\x08") is None
+    assert find(pages.read, new.root, key=b"\x07") == b"new"
+    assert find(pages.read, new.root, key=b"\x08") is None
 
     for older, newer in by_place.items():
         spoiled = {**pages.pages, newer: pages.pages[older]}
@@ -213,7 +213,7 @@ def test_a_record_of_an_older_map_is_not_found_under_the_newer_root() -> None:
 def test_layers_read_like_a_map() -> None:
     pages = Pages()
     tables = Tables(pages.read, dict.fromkeys((*CODECS, WINDOWS, "counted", "queue"), EMPTY))
-    made = update(pages.read, EMPTY, {b"a": b"1", b"b": b"2"})
+    made = update(pages.read, EMPTY, changes={b"nonces/a": b"1", b"nonces/b": b"2"})
     pages.pages |= made.added
     base = tables._replace(roots={**tables.roots, "nonces": made.root}).stored("nonces")
     table: Layered[bytes, bytes] = Layered(base)
