@@ -136,7 +136,10 @@ def add_policy_bench(bench: Commands) -> None:
         bench,
         "policy",
         function="cli.policies.bench:run",
-        what="policies of 10, 100 and 300 rules: verdicts a second, an invariant, a comparison",
+        what="verdicts a second, an invariant and a comparison of large policies; a start on a long log",
         example="quorumkeep bench policy --json",
     )
     command.add_argument("--quick", action="store_true", help="as few verdicts as can be: shape, not figures")
+    command.add_argument(
+        "--entries", type=int, default=20_000, help="of the log that a node starts on (%(default)s)"
+    )
