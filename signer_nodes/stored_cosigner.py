@@ -16,11 +16,19 @@ from policy.log import tiles
 from policy.log.merkle import Frontier, HashReader
 from policy.roster import parse_roster
 from policy.stored.pages import EMPTY, HASH_BYTES, Read, find, page_hash, update
-from policy.stored.states import NO_TABLES, Tables, read_state, rebased_state, state_document, store_tables
+from policy.stored.states import (
+    NO_TABLES,
+    Tables,
+    read_state,
+    rebased_state,
+    shape,
+    state_document,
+    store_tables,
+)
 from signer_nodes.witness import Cosigner, Identity, InForce, new_cosigner
 
 TILES: Final = "tiles"
-FORMAT: Final = 1
+FORMAT: Final = 1  # to be raised when folding or encoding changes and ``shape`` does not
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +88,7 @@ def rebased(cosigner: Cosigner, before: Cosigner, *, stored: StoredCosigner) -> 
 def read_stored(root: bytes, read: Read, *, identity: Identity) -> StoredCosigner | None:
     """What stands under ``root``; None if it is another log's, or of another format."""
     found = json.loads(read(root))
-    if (found["format"], found["genesis"]) != (FORMAT, identity.genesis.hex()):
+    if (found["format"], found["shape"], found["genesis"]) != (FORMAT, shape(), identity.genesis.hex()):
         return None
     tables = Tables(read, {name: bytes.fromhex(one) for name, one in found["tables"].items()})
     rosters = tuple(map(_read_roster, found["rosters"]))
@@ -99,6 +107,7 @@ def read_stored(root: bytes, read: Read, *, identity: Identity) -> StoredCosigne
 def _head(cosigner: Cosigner, roots: Mapping[str, bytes]) -> Json:
     return {
         "format": FORMAT,
+        "shape": shape(),
         "genesis": cosigner.identity.genesis.hex(),
         "later_log_keys": [key.hex() for key in cosigner.identity.later_log_keys],
         "frontier": cosigner.frontier.to_bytes().hex(),

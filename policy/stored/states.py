@@ -6,21 +6,31 @@ as the log, is one document. Documents are parsed anew, as when they were folded
 
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import replace
+from dataclasses import fields, replace
 from typing import Any, Final, NamedTuple, TypeVar, cast
 
 from immutables import Map
 
 from policy.address_book import book_hash, with_book
 from policy.document import parse_policy
-from policy.encoding import Json, canonical
+from policy.encoding import Json, canonical, tagged_hash
 from policy.errors import InvariantError
 from policy.roster import Roster
-from policy.state import KeyRecord, PendingChange, PricePoint, State
+from policy.state import (
+    ApprovalRecord,
+    Job,
+    KeyRecord,
+    PendingChange,
+    PricePoint,
+    RequestState,
+    Screening,
+    Signing,
+    State,
+)
 from policy.stored import records as r
 from policy.stored.layered import GONE, Codec, Layered, Stored, Table, apart, changes, rebased
 from policy.stored.pages import EMPTY, Read, Update, page_names, update
-from policy.windows import Window
+from policy.windows import Counted, Window
 
 K = TypeVar("K")
 V = TypeVar("V")
@@ -60,6 +70,14 @@ class Tables(NamedTuple):
 
 
 NO_TABLES: Final = dict.fromkeys(TABLES, EMPTY)
+
+
+def shape() -> str:
+    """Names what a stored state has: one of another shape is from another program, and says nothing here."""
+    kinds = (State, RequestState, Job, Signing, ApprovalRecord, Screening, KeyRecord, PendingChange)
+    others = (PricePoint._fields, *(tuple(one.name for one in fields(kind)) for kind in (Window, Counted)))
+    named = [*(tuple(one.name for one in fields(kind)) for kind in kinds), *others, TABLES]
+    return tagged_hash("state-shape", canonical([list(names) for names in named])).hex()
 
 
 def store_tables(state: State, before: Tables) -> dict[str, Update]:
@@ -163,12 +181,12 @@ def state_document(state: State) -> dict[str, Json]:
         "policy": _text(state.policy_document),
         "policy_hash": state.policy_hash.hex(),
         "book": [[*place, label] for place, label in sorted(state.book.items())],
-        "pending": [_pending(change) for change in state.pending],
+        "pending": [pending_document(change) for change in state.pending],
         "identities": {name: key.hex() for name, key in state.identities.items()},
         "key_owners": [[kind, key.hex(), name] for (kind, key), name in sorted(state.key_owners.items())],
         "frozen": state.frozen,
         "freeze": state.freeze.hex(),
-        "keys": [_key(key) for _, key in sorted(state.keys.items())],
+        "keys": [key_document(key) for _, key in sorted(state.keys.items())],
         "bans": [list(ban) for ban in sorted(state.bans)],
         "shreds": [list(shred) for shred in sorted(state.shreds)],
         "owned": [[*place, wallet] for place, wallet in sorted(state.owned.items())],
@@ -185,7 +203,7 @@ def read_state(found: Mapping[str, Any], roster: Roster, *, tables: Tables) -> S
     """The state of ``state_document`` over its tables. ``roster`` is that of its document."""
     book = Map({(name, address): label for name, address, label in found["book"]})
     policy_document = json.loads(found["policy"])
-    fields = {name: Layered(tables.stored(name)) for name in (*CODECS, WINDOWS)}
+    layers = {name: Layered(tables.stored(name)) for name in (*CODECS, WINDOWS)}
     return State(
         size=found["size"],
         time_ms=found["time_ms"],
@@ -200,12 +218,12 @@ def read_state(found: Mapping[str, Any], roster: Roster, *, tables: Tables) -> S
         policy_hash=bytes.fromhex(found["policy_hash"]),
         book=book,
         book_hash=book_hash(book),
-        pending=tuple(map(_read_pending, found["pending"])),
+        pending=tuple(map(read_pending, found["pending"])),
         identities=Map({name: bytes.fromhex(key) for name, key in found["identities"].items()}),
         key_owners=Map({(kind, bytes.fromhex(key)): name for kind, key, name in found["key_owners"]}),
         frozen=found["frozen"],
         freeze=bytes.fromhex(found["freeze"]),
-        keys=Map({key.key: key for key in map(_read_key, found["keys"])}),
+        keys=Map({key.key: key for key in map(read_key, found["keys"])}),
         bans=frozenset((key, epoch, by, against) for key, epoch, by, against in found["bans"]),
         shreds=frozenset((key, epoch, by) for key, epoch, by in found["shreds"]),
         owned=Map({(chain, address): wallet for chain, address, wallet in found["owned"]}),
@@ -213,7 +231,7 @@ def read_state(found: Mapping[str, Any], roster: Roster, *, tables: Tables) -> S
         statements=found["statements"],
         signed_count=found["signed_count"],
         stored_size=found["size"],
-        **fields,
+        **layers,
     )
 
 
@@ -226,7 +244,8 @@ def _prices(points: list[tuple[int, str]]) -> Iterator[PricePoint]:
     return (PricePoint(observed_ms, int(price)) for observed_ms, price in points)
 
 
-def _pending(change: PendingChange) -> Json:
+def pending_document(change: PendingChange) -> Json:
+    """A change that waits."""
     return {
         "kind": change.kind,
         "document": _text(change.document),
@@ -237,7 +256,8 @@ def _pending(change: PendingChange) -> Json:
     }
 
 
-def _read_pending(found: Mapping[str, Any]) -> PendingChange:
+def read_pending(found: Mapping[str, Any]) -> PendingChange:
+    """Read ``pending_document``."""
     return PendingChange(
         kind=found["kind"],
         document=json.loads(found["document"]),
@@ -248,7 +268,8 @@ def _read_pending(found: Mapping[str, Any]) -> PendingChange:
     )
 
 
-def _key(key: KeyRecord) -> Json:
+def key_document(key: KeyRecord) -> Json:
+    """A key in its epoch."""
     return {
         "key": key.key,
         "epoch": key.epoch,
@@ -264,7 +285,8 @@ def _key(key: KeyRecord) -> Json:
     }
 
 
-def _read_key(found: Mapping[str, Any]) -> KeyRecord:
+def read_key(found: Mapping[str, Any]) -> KeyRecord:
+    """Read ``key_document``."""
     return KeyRecord(
         key=found["key"],
         epoch=found["epoch"],

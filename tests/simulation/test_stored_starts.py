@@ -1,5 +1,6 @@
 """A cosigner starts from its stored state as if it had folded its log, and notices what was tampered with."""
 
+import json
 import sqlite3
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -14,7 +15,7 @@ from policy.encoding import canonical
 from policy.log.merkle import Frontier, leaf_hash
 from policy.roster import COORDINATOR
 from policy.state import State
-from policy.stored.pages import DamagedState
+from policy.stored.pages import DamagedState, page_hash
 from signer_nodes.adapters.store import NodeStore
 from signer_nodes.node_log import NodeLog, RolledBack
 from signer_nodes.token_head import HEAD_RECORD, TokenHead
@@ -221,6 +222,22 @@ def test_a_store_of_the_version_before_is_folded_once_and_stored(home: Home) -> 
     home.start()
 
     assert home.store.entries_read <= 2 * home.every
+
+
+@pytest.mark.parametrize(("field", "value"), [("format", 2), ("shape", "00" * 32), ("genesis", "00" * 32)])
+def test_a_stored_state_of_another_program_or_log_is_not_started_from(
+    home: Home, field: str, value: Any
+) -> None:
+    assert home.store is not None
+    page = canonical({**json.loads(home.store.page(home.head.state)), field: value})
+    home.spoil("INSERT INTO pages VALUES (?, ?)", page_hash(page), page)
+    home.spoil("UPDATE meta SET value = ? WHERE name = 'state'", page_hash(page))
+    home.token.write_record(HEAD_RECORD, replace(home.head, state=page_hash(page)).to_bytes())
+
+    home.start()
+
+    assert home.store.entries_read == len(home.book.entries)
+    assert same(home.log.cosigner.state, home.book.state)
 
 
 # Branches.
