@@ -394,6 +394,13 @@ def test_entries_that_are_not_behind_the_stored_state_are_noticed_by_a_start(hom
         home.start()
 
 
+def test_a_disk_without_entries_that_the_stored_state_has_folded_was_rolled_back(home: Home) -> None:
+    home.spoil("DELETE FROM entries WHERE position >= ?", home.stored_size - 1)
+
+    with pytest.raises(RolledBack):
+        home.start()
+
+
 def test_a_running_node_that_meets_a_damaged_page_folds_anew_and_goes_on(home: Home) -> None:
     assert home.store is not None
     home.start()
