@@ -97,7 +97,7 @@ async def _jobs_above(node: Node, tip: Tip, size: int) -> list[Job]:
         if not entries:
             raise OperationalError(f"{node.name} does not show entry {tip.frontier.size}: ask again")
         tip = await asyncio.to_thread(_extended, tip, entries)
-    jobs = sorted((j for j in tip.state.jobs.values() if j.index >= start), key=lambda job: job.index)
+    jobs = list(tip.state.jobs_since(start))
     if len(jobs) > JOBS_MAX:
         raise CallRefused(
             Code.CHANGE_REFUSED,

@@ -44,7 +44,7 @@ def admit_address(state: State, entry: e.AddressEntry) -> tuple[State, bytes]:
     )
     if len(signers) < book.quorum:
         raise Inert(f"list {listing.list} needs {book.quorum} administrators, got {len(signers)}")
-    state = replace(state, changes=state.changes | {identifier})
+    state = replace(state, changes=state.changes.set(identifier, True))
     if not waits(state.policy, listing):
         return _in_effect(state, listing), identifier
     effective_ms = state.time_ms + book.cool_down_ms

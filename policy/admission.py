@@ -165,6 +165,7 @@ def admit_approval(state: State, entry: e.ApprovalEntry) -> tuple[State, bytes]:
             state,
             requests=state.requests.set(approval.request, replace(request, approvals=approvals)),
             approval_ids=state.approval_ids.set(approval.approval_id, approval.request),
+            approved=state.approved.set(approval.request, True),
         ),
         approval.request,
     )
@@ -186,4 +187,12 @@ def admit_observation(state: State, entry: f.ObservationEntry) -> tuple[State, b
     if request.closed:
         raise Inert("the request is closed already")
     closed = replace(request, closed=True)
-    return replace(state, requests=state.requests.set(entry.request, closed)), entry.request
+    state = replace(state, requests=state.requests.set(entry.request, closed))
+    return without_approved(state, entry.request), entry.request
+
+
+def without_approved(state: State, request: bytes) -> State:
+    """``state`` in which approvals of a request that is closed or rejected are not looked for any more."""
+    if request not in state.approved:
+        return state
+    return replace(state, approved=state.approved.delete(request))

@@ -22,6 +22,7 @@ from policy.ledger import at_time, weigh
 from policy.model import Policy
 from policy.replay import Step, entry_body
 from policy.state import CANCEL, KeyRecord, State
+from policy.stored.layered import Table
 from policy.values import replace
 from policy.windows import Window
 
@@ -35,7 +36,7 @@ class Beside:
     """A policy beside the log's own: its windows, where each request counts in them, and its accounts."""
 
     policy: Policy
-    windows: Map[tuple[str, str], Window]
+    windows: Table[tuple[str, str], Window]
     scopes: Map[bytes, tuple[tuple[str, str], ...]]
     owned: Map[tuple[str, str], str]
     keys: Map[str, KeyRecord]

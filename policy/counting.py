@@ -1,20 +1,21 @@
 """How requests count into the windows of the policy's limits, whatever becomes of their jobs."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 from immutables import Map
 
 from policy.facts import job_facts, scale
 from policy.limits import LimitScope, limit_scopes
-from policy.rules import Facts, Usage
+from policy.rules import Facts
 from policy.state import Job, JobStatus, RequestState, State
+from policy.stored.layered import Table
 from policy.values import replace
 from policy.windows import Counted, Window
 
 _EMPTY = Window()
 
 
-def usage_without(state: State, request_id: bytes, *, time_ms: int) -> Usage:
+def usage_without(state: State, request_id: bytes, *, time_ms: int) -> Callable[[str, str], int]:
     """How much of each limit others use at ``time_ms``."""
     windows_ms = {limit.name: limit.window_ms for limit in state.policy.limits}
 
@@ -45,7 +46,7 @@ def counted(
     live: tuple[Job, ...],
     signed_ms: int,
     newest: Facts | None = None,
-) -> tuple[Map[tuple[str, str], Window], RequestState]:
+) -> tuple[Table[tuple[str, str], Window], RequestState]:
     """The windows with the request counted by its ``live`` jobs, and the request with where that is.
 
     ``newest`` are the facts of the newest of them, if they are at hand.
@@ -71,10 +72,17 @@ def counted(
 
 
 def count_signed(state: State, job: Job) -> State:
-    """``recount`` after the last signature of ``job``, without weighing a request's only job again.
+    """``state`` after the last signature of ``job``: from now on it counts until its windows have passed.
 
-    What that counts as was told when it was reserved, and is told no other way under the same policy.
+    A request's only job is not weighed again: what it counts as was told when it was reserved, and is told no
+    other way under the same policy.
     """
+    state = replace(
+        state,
+        reserved=state.reserved.delete(job.job_id),
+        signed=state.signed.set(state.signed_count, (job.signed_ms, job.request_id)),
+        signed_count=state.signed_count + 1,
+    )
     request = state.requests[job.request_id]
     told = job.value is not None or not job.unit
     if request.jobs != (job.job_id,) or job.policy != state.policy_hash or not told:
@@ -86,21 +94,32 @@ def count_signed(state: State, job: Job) -> State:
 
 
 def recount_all(state: State) -> State:
-    """``state`` with every window rebuilt: what a change of policy calls for. Cost: all requests."""
+    """``state`` with every window rebuilt: what a change of policy calls for. Cost: what still counts."""
     state = replace(state, windows=Map())
     last_signed = {
-        request_id: max(state.jobs[job].signed_ms for job in request.jobs)
-        for request_id, request in state.requests.items()
-        if request.jobs
+        request_id: max(state.jobs[job].signed_ms for job in state.requests[request_id].jobs)
+        for request_id in _may_count(state)
     }
     for request_id in sorted(last_signed, key=lambda key: (last_signed[key], key)):
         state = recount(state, request_id, signed_ms=last_signed[request_id])
     return state
 
 
+def _may_count(state: State) -> set[bytes]:
+    """The requests with a job unsigned, or signed within the longest window."""
+    longest_ms = max((limit.window_ms for limit in state.policy.limits), default=0)
+    found = set(state.reserved.values())
+    for number in reversed(range(state.signed_count)):
+        signed_ms, request_id = state.signed[number]
+        if signed_ms < state.time_ms - longest_ms:
+            break
+        found.add(request_id)
+    return found
+
+
 def expired(
-    state: State, windows: Map[tuple[str, str], Window], *, places: Iterable[tuple[str, str]]
-) -> Map[tuple[str, str], Window]:
+    state: State, windows: Table[tuple[str, str], Window], *, places: Iterable[tuple[str, str]]
+) -> Table[tuple[str, str], Window]:
     """The windows with what has left those at ``places`` dropped for good."""
     windows_ms = {limit.name: limit.window_ms for limit in state.policy.limits}
     for place in places:

@@ -20,6 +20,7 @@ from enum import Enum
 from typing import NamedTuple, assert_never
 
 from policy.encoding import Json
+from policy.errors import OperationalError
 from policy.limits import first_excess
 from policy.model import Allow, Approve, Deny, Forbid, Policy, Requirement, Rule
 from policy.rules import CALL, KINDS, TYPED_DATA, Facts, Given, Usage
@@ -64,9 +65,14 @@ class Verdict:
 
 
 def evaluate(policy: Policy, facts: Facts) -> Verdict:
-    """Decide on one job. Total: an error inside is a denial by the rule ``error``."""
+    """Decide on one job. Total on what can be read: an error inside is a denial by the rule ``error``.
+
+    Raises only what reading the state raises: ``OperationalError``.
+    """
     try:
         return _evaluate(policy, facts)
+    except OperationalError:  # the state cannot be read: that is no verdict, on which others would disagree
+        raise
     except Exception as error:  # noqa: BLE001 - whatever went wrong, it is not consent
         return Verdict(Outcome.DENY, "error", f"the policy could not be evaluated: {error!r}")
 

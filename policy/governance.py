@@ -87,7 +87,7 @@ def admit_change(state: State, entry: e.ChangeEntry) -> tuple[State, bytes]:
     digest = document_hash(entry.kind, entry.document)
     effective_ms = state.time_ms + state.roster.policy_delay_ms
     change = PendingChange(entry.kind, entry.document, digest, entry.previous, effective_ms, state.size)
-    return replace(state, pending=(*state.pending, change), changes=state.changes | {signed}), digest
+    return replace(state, pending=(*state.pending, change), changes=state.changes.set(signed, True)), digest
 
 
 def _check_keys_kept(state: State, policy: Policy) -> None:
@@ -209,13 +209,16 @@ def _in_force(state: State, kind: str) -> bytes:
 
 
 def _without_approvals(state: State, kept: frozenset[str]) -> State:
-    """``state`` with the pending approvals of all operators but these void. Cost: all requests."""
-    requests = state.requests
-    for identifier, request in state.requests.items():
+    """``state`` with the approvals of open requests void, but for these operators'. Cost: all of those."""
+    requests, approved = state.requests, state.approved
+    for identifier in list(state.approved):
+        request = state.requests[identifier]
         approvals = tuple(approval for approval in request.approvals if approval.operator in kept)
         if approvals != request.approvals:
             requests = requests.set(identifier, replace(request, approvals=approvals))
-    return replace(state, requests=requests)
+        if not approvals:
+            approved = approved.delete(identifier)
+    return replace(state, requests=requests, approved=approved)
 
 
 def _identities(state: State, roster: Roster) -> Map[str, bytes]:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from policy import entries as e
 from policy import signatures
 from policy.accounts import Account, account_at
-from policy.admission import Inert, check_origin, denied
+from policy.admission import Inert, check_origin, denied, without_approved
 from policy.approval import Slot
 from policy.counting import count_signed, counted, expired, recount, usage_without
 from policy.decode import bitcoin, evm, solana
@@ -111,6 +111,7 @@ def reserve(state: State, entry: e.ReserveEntry, *, draft: Draft, facts: Facts, 
         presignatures=presignatures,
         anchors=state.anchors.set(draft.anchor, entry.request),
         windows=expired(state, windows, places=request.scopes),
+        reserved=state.reserved.set(job_id, entry.request),
     )
 
 
@@ -153,7 +154,8 @@ def _done(state: State, job: Job) -> State:
     Nobody is paid by it, so its contract does not become a destination that was paid before.
     """
     closed = replace(state.requests[job.request_id], closed=True)
-    return replace(state, requests=state.requests.set(job.request_id, closed))
+    state = replace(state, requests=state.requests.set(job.request_id, closed))
+    return without_approved(state, job.request_id)
 
 
 def admit_burn(state: State, entry: e.BurnEntry) -> tuple[State, bytes]:
@@ -166,7 +168,7 @@ def admit_burn(state: State, entry: e.BurnEntry) -> tuple[State, bytes]:
     if signers != frozenset(job.signers):
         raise Inert(f"need burn statements of {', '.join(job.signers)}, got {', '.join(sorted(signers))}")
     burned = replace(job, status=JobStatus.BURNED)
-    state = replace(state, jobs=state.jobs.set(entry.job, burned))
+    state = replace(state, jobs=state.jobs.set(entry.job, burned), reserved=state.reserved.delete(entry.job))
     return recount(state, job.request_id, signed_ms=state.time_ms), entry.job
 
 

@@ -17,6 +17,7 @@ from policy.evaluate import Verdict
 from policy.intent import Request
 from policy.model import Policy
 from policy.roster import Roster
+from policy.stored.layered import Table, latest
 from policy.windows import Window
 
 CANCEL, PAYMENT = "cancel", "payment"
@@ -183,6 +184,11 @@ class State:
     request; ``prices`` what observers stated, by asset, oldest first,
     ``statements`` how many of prices and screenings there were. ``freeze`` is the id of the
     latest freeze, which an unfreeze must name.
+
+    No entry costs more for a longer log. What is looked for among all of a kind has an index of its own:
+    ``approved`` the open requests with approvals, ``reserved`` the jobs neither signed nor burned, with their
+    requests, ``signed`` when jobs were signed, of which request, in that order. What grows with the log is a
+    ``Table``, which may be stored as of ``stored_size``.
     """
 
     size: int = 0
@@ -199,7 +205,7 @@ class State:
     book: Map[tuple[str, str], str] = field(default_factory=Map)
     book_hash: bytes = b""
     pending: tuple[PendingChange, ...] = ()
-    changes: frozenset[bytes] = frozenset()
+    changes: Table[bytes, bool] = field(default_factory=Map)
     identities: Map[str, bytes] = field(default_factory=Map)
     key_owners: Map[tuple[str, bytes], str] = field(default_factory=Map)
     frozen: bool = False
@@ -208,17 +214,22 @@ class State:
     bans: frozenset[tuple[str, int, str, str]] = frozenset()
     shreds: frozenset[tuple[str, int, str]] = frozenset()
     owned: Map[tuple[str, str], str] = field(default_factory=Map)
-    paid: Map[tuple[str, str], bytes] = field(default_factory=Map)
+    paid: Table[tuple[str, str], bytes] = field(default_factory=Map)
     prices: Map[str, tuple[PricePoint, ...]] = field(default_factory=Map)
     statements: int = 0
-    requests: Map[bytes, RequestState] = field(default_factory=Map)
-    idempotency: Map[tuple[str, str], bytes] = field(default_factory=Map)
-    approval_ids: Map[bytes, bytes] = field(default_factory=Map)
-    anchors: Map[Slot, bytes] = field(default_factory=Map)
-    jobs: Map[bytes, Job] = field(default_factory=Map)
-    presignatures: Map[bytes, bytes] = field(default_factory=Map)
-    nonces: Map[bytes, bytes] = field(default_factory=Map)
-    windows: Map[tuple[str, str], Window] = field(default_factory=Map)
+    requests: Table[bytes, RequestState] = field(default_factory=Map)
+    idempotency: Table[tuple[str, str], bytes] = field(default_factory=Map)
+    approval_ids: Table[bytes, bytes] = field(default_factory=Map)
+    anchors: Table[Slot, bytes] = field(default_factory=Map)
+    jobs: Table[bytes, Job] = field(default_factory=Map)
+    presignatures: Table[bytes, bytes] = field(default_factory=Map)
+    nonces: Table[bytes, bytes] = field(default_factory=Map)
+    windows: Table[tuple[str, str], Window] = field(default_factory=Map)
+    approved: Table[bytes, bool] = field(default_factory=Map)
+    reserved: Table[bytes, bytes] = field(default_factory=Map)
+    signed: Table[int, tuple[int, bytes]] = field(default_factory=Map)
+    signed_count: int = 0
+    stored_size: int = 0
 
     @property
     def roster(self) -> Roster:
@@ -248,6 +259,13 @@ class State:
         """The jobs of a request that are not burned, oldest first."""
         jobs = (self.jobs[job] for job in self.requests[request_id].jobs)
         return tuple(job for job in jobs if job.status is not JobStatus.BURNED)
+
+    def jobs_since(self, size: int) -> tuple[Job, ...]:
+        """The jobs that entries from ``size`` on have reserved. ``size`` is no less than ``stored_size``."""
+        if size < self.stored_size:
+            raise InvariantError(f"jobs since {size} entries are asked for, {self.stored_size} are stored")
+        found = (job for job in latest(self.jobs) if job.index >= size)
+        return tuple(sorted(found, key=lambda job: job.index))
 
     def mutual_ban(self, key: str, epoch: int, *, signers: tuple[str, ...]) -> tuple[str, str] | None:
         """Two of ``signers`` who may not run a session with one another, if there are any."""

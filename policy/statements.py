@@ -5,7 +5,7 @@ no takes one signature, since it only makes an answer stricter.
 """
 
 from policy import fact_entries as f
-from policy.admission import Inert, Signed, check_origin, signers_of
+from policy.admission import Inert, Signed, check_origin, signers_of, without_approved
 from policy.facts import add_price
 from policy.roster import Roster
 from policy.state import JobStatus, PricePoint, Screening, State
@@ -63,7 +63,8 @@ def admit_reject(state: State, entry: f.RejectEntry) -> tuple[State, bytes]:
     if signers != {entry.by}:
         raise Inert(f"the rejection is not signed by {entry.by}")
     rejected = replace(request, rejected_by=entry.by, approvals=())
-    return replace(state, requests=state.requests.set(entry.request, rejected)), entry.request
+    state = replace(state, requests=state.requests.set(entry.request, rejected))
+    return without_approved(state, entry.request), entry.request
 
 
 def _rejecting_key(roster: Roster, by: str, *, initiator: str) -> bytes | None:

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 
 from immutables import Map
 
+from policy.stored.layered import Table
 from policy.values import replace
 
 
@@ -30,8 +31,8 @@ class Window:
     total: int = 0
     head: int = 0
     tail: int = 0
-    queue: Map[int, tuple[int, bytes]] = field(default_factory=Map)
-    counted: Map[bytes, Counted] = field(default_factory=Map)
+    queue: Table[int, tuple[int, bytes]] = field(default_factory=Map)
+    counted: Table[bytes, Counted] = field(default_factory=Map)
 
     def expired(self, now_ms: int, *, window_ms: int) -> "Window":
         """This window without the requests whose last signature is ``window_ms`` old or older."""

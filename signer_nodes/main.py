@@ -12,6 +12,7 @@ import os
 import secrets
 import signal
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
@@ -164,6 +165,7 @@ def _add_bench(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
     bench.add_argument(
         "--quick", action="store_true", help="one run of the smallest batch: shape, not figures"
     )
+    bench.add_argument("--start", type=Path, metavar="LOG", help="only what a start on this log costs")
     bench.set_defaults(command=_bench)
     return bench
 
@@ -231,7 +233,13 @@ def _doctor(options: argparse.Namespace) -> int:
 
 def _bench(options: argparse.Namespace) -> int:
     from signer_nodes.bench import Effort, measure
+    from signer_nodes.start_bench import measure_start
 
+    if options.start is not None:
+        with tempfile.TemporaryDirectory() as folder:
+            found = measure_start(options.start, Path(folder), open_store=NodeStore)
+        _print(options, found, f"{found['start_s']} s for {found['entries']} entries")
+        return OK
     if not COMPUTING_ENVIRONMENT.items() <= os.environ.items():  # it counts from the start of a process only
         sys.stdout.flush()
         command = [sys.executable, "-P", "-m", "signer_nodes.main", *sys.argv[1:]]

@@ -7,7 +7,7 @@ back, and the node must be enrolled anew.
 
 import logging
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from hashlib import sha256
 from typing import Final, TypeVar
 
@@ -22,8 +22,11 @@ from policy.log.checkpoint import (
     parse_checkpoint,
     parse_note,
 )
-from policy.log.merkle import EMPTY_ROOT, frontier_at, leaf_hash, leaf_reader
+from policy.log.merkle import leaf_hash
+from policy.stored.pages import DamagedState
 from signer_nodes.ports import Hsm, LogStore, Mark
+from signer_nodes.stored_state import STORE_EVERY, StoredState
+from signer_nodes.token_head import HEAD_RECORD, TokenHead
 from signer_nodes.witness import (
     NOTE_BYTES_MAX,
     Contradiction,
@@ -53,7 +56,6 @@ CONTRADICTION: Final = "contradiction"
 MISFIT: Final = "misfit"
 MISFITS_MAX: Final = 64
 _MISFITS: Final = frozenset({"branch", "root", "state"})
-HEAD_RECORD: Final = "head"
 FOLD_BATCH: Final = 1024
 _RENOUNCED: Final = "renounced"
 _HELD: Final = "held"
@@ -69,54 +71,17 @@ class RolledBack(OperationalError):
     """The disk is older than the token's record of it."""
 
 
-@dataclass(frozen=True, slots=True)
-class TokenHead:
-    """What the token remembers of the disk: head, marks, and the branches this node renounced."""
-
-    size: int
-    root: bytes
-    marks: int
-    marks_chain: bytes
-    floor: int
-    renounced: int
-
-    def to_bytes(self) -> bytes:
-        """The record's canonical encoding."""
-        return canonical(
-            {
-                "size": self.size,
-                "root": self.root.hex(),
-                "marks": self.marks,
-                "marks_chain": self.marks_chain.hex(),
-                "floor": self.floor,
-                "renounced": self.renounced,
-            }
-        )
-
-    @classmethod
-    def from_bytes(cls, data: bytes) -> "TokenHead":
-        """Read a record. Raises ``MalformedError``."""
-        fields = Fields(parse_canonical(data, bytes_max=4096), "token head")
-        head = cls(
-            size=fields.integer("size"),
-            root=fields.hex("root", length=32),
-            marks=fields.integer("marks"),
-            marks_chain=fields.hex("marks_chain", length=32),
-            floor=fields.integer("floor"),
-            renounced=fields.integer("renounced"),
-        )
-        fields.done()
-        return head
-
-
 class NodeLog:
     """One cosigner's log. Not safe for concurrent calls: its owner serialises them."""
 
-    def __init__(self, identity: Identity, hsm: Hsm, *, store: LogStore, skew_ms: int) -> None:
+    def __init__(
+        self, identity: Identity, hsm: Hsm, *, store: LogStore, skew_ms: int, store_every: int = STORE_EVERY
+    ) -> None:
         self._hsm = hsm
         self._store = store
         self._skew_ms = skew_ms
-        self._leaves: list[bytes] = []
+        self._stored = StoredState(identity, store, every=store_every)
+        self._named: bytes | None = None
         self._key = hsm.identity_public_key()
         self._bound = b""
         self._held = _NONE_HELD
@@ -136,20 +101,29 @@ class NodeLog:
         return self.cosigner.identity.name
 
     def load(self) -> None:
-        """Fold what the disk has and compare it with what the token remembers.
+        """Fold what the disk has after the stored state, and compare it with what the token remembers.
 
         Raises ``RolledBack`` when the disk is older. A disk that is ahead, as after a crash between
         the two, is bound before anything else happens.
         """
+        record = self._hsm.read_record(HEAD_RECORD)
+        head = None if record is None else TokenHead.from_bytes(record[1])
+        try:
+            self._load(head, self._stored.start(head.state if head else b""))
+        except DamagedState as error:
+            _LOG.warning("%s", error)
+            self._load(head, self._stored.discard())
+
+    def _load(self, head: TokenHead | None, cosigner: Cosigner) -> None:
+        self.cosigner, self._named = cosigner, self._stored.root or None
+        self._fold_to(self._store.size())
         self._restore_renounced()
-        self._fold_stored(self._store.size())
         self._restore_quorum()
         self._restore_held()
-        record = self._hsm.read_record(HEAD_RECORD)
-        if record is not None:
+        if head is not None:
             self.had_head = True
-            self._check_token(TokenHead.from_bytes(record[1]))
-        elif self._leaves or self._store.marks_head()[0]:
+            self._check_token(head)
+        elif self.cosigner.size or self._store.marks_head()[0]:
             raise RolledBack(f"the token remembers no log but the disk has one: {RE_ENROL}")
         self._finish_leaving()
         self.bind_token()
@@ -205,6 +179,7 @@ class NodeLog:
             self._store.set_quorum(note, checkpoint.size)
         self.cosigner = cosigner
         self._keep_held(cosigner)
+        self._keep_state(cosigner.quorum_head)
         return checkpoint
 
     def recosign(self, note: bytes, *, now_ms: int) -> bytes:
@@ -281,13 +256,15 @@ class NodeLog:
 
     def _drop_branch(self, size: int) -> None:
         """Renounce, bind, then drop the entries from ``size`` on; a crash within is made good by a start."""
-        refolded, _ = fold_entries(new_cosigner(self.cosigner.identity), self._store.entries(0, size))
+        stored = replace(self._stored.cosigner, identity=self.cosigner.identity)
+        refolded, _ = fold_entries(stored, self._store.entries(stored.size, size))
         after = after_leaving(self.cosigner, refolded, left=self.leaf_at(size))
         self._store.put_meta(_RENOUNCED, _renounced(after))
         self._bind(after)
         self._keep_held(after)  # another branch may have another change in the same place
         self._store.truncate(size)
-        self.cosigner, self._leaves = after, self._leaves[:size]
+        self._stored.cut(size)
+        self.cosigner = after
 
     def bind_token(self) -> None:
         """Bind the disk's head and marks to the token, if they changed: nothing leaves before this."""
@@ -302,32 +279,41 @@ class NodeLog:
             marks_chain=chain,
             floor=cosigner.floor,
             renounced=_renounced_count(cosigner),
+            state=self._stored.root,
         )
         data = head.to_bytes()
         if data != self._bound:
             self._hsm.write_record(HEAD_RECORD, data)
-            self._bound = data
+            self._bound, self._named = data, head.state
 
     def leaf_at(self, index: int) -> bytes:
         """The leaf hash of entry ``index``."""
-        return self._leaves[index]
+        return self._stored.leaf_at(index)
 
     def root_at(self, size: int) -> bytes:
         """The root of the first ``size`` entries."""
         if size == self.cosigner.size:
             return self.cosigner.frontier.root()
-        return frontier_at(leaf_reader(self._leaves), size).root() if size else EMPTY_ROOT
+        return self._stored.frontier_at(size).root()
 
     def _take_in(self, extension: Extension, entries: Sequence[bytes], marks: Sequence[Mark]) -> None:
         self._store.append(self.cosigner.size, entries, checkpoint=extension.note.to_bytes())
         if marks:
             self._store.add_marks(marks)
-        self._leaves.extend(leaf_hash(data) for data in entries)
+        self._stored.extend([leaf_hash(data) for data in entries])
         known, self.cosigner = self.cosigner.quorum_head, extension.cosigner
         if self.cosigner.quorum_head != known:
             self._store.set_quorum(extension.note.to_bytes(), extension.checkpoint.size)
         self._keep_held(self.cosigner)
+        self._keep_state(self.cosigner.quorum_head)
         self.bind_token()
+
+    def _keep_state(self, quorum: Checkpoint | None) -> None:
+        """Store the state when it is time to. One that cannot be read is folded anew by the next call."""
+        try:
+            self.cosigner = self._stored.keep(self.cosigner, quorum.size if quorum else 0, bound=self._named)
+        except DamagedState as error:
+            _LOG.warning("%s", error)
 
     def _keep_held(self, cosigner: Cosigner) -> None:
         """Have the disk know since when this node has had each change, before it cosigns on that."""
@@ -365,6 +351,8 @@ class NodeLog:
             raise Refusal("frozen", "this node holds evidence of two logs; its operator must look at it")
         if not self.ready:
             raise Refusal("starting", "this node is still comparing its head with its peers'")
+        if self._stored.damaged:
+            self._replace_damaged()
 
     def _guarded(self, note: bytes, work: Callable[[], T]) -> T:
         """Run a check of ``note``; a proven contradiction freezes this node before it is refused.
@@ -388,13 +376,37 @@ class NodeLog:
         if note not in kept and len(kept) < MISFITS_MAX:
             self._store.keep_evidence(f"{MISFIT}/{code}", note)
 
-    def _fold_stored(self, size: int) -> None:
-        for start in range(0, size, FOLD_BATCH):
+    def _fold_to(self, size: int) -> None:
+        """Fold the stored entries up to ``size``, and store the state of heads of a quorum on the way."""
+        quorum = self._store.quorum()
+        checkpoint = None if quorum is None else stored_checkpoint(quorum[1])
+        for start in range(self.cosigner.size, size, FOLD_BATCH):
             entries = self._store.entries(start, min(start + FOLD_BATCH, size))
             self.cosigner, _ = fold_entries(self.cosigner, entries)
-            self._leaves.extend(leaf_hash(data) for data in entries)
+            self._stored.extend([leaf_hash(data) for data in entries])
+            self._keep_state(checkpoint)
         if self.cosigner.size != size:
             raise InvariantError(f"the store says {size} entries and gives {self.cosigner.size}")
+
+    def _replace_damaged(self) -> None:
+        """Fold the whole log in a running node. What it had folded tells whether the log is intact."""
+        before = self.cosigner
+        _LOG.warning("the stored state is thrown away and the whole log is folded: this takes its time")
+        try:
+            self.cosigner, self._named = self._stored.discard(), None
+            self._fold_to(before.size)
+            refolded = self.cosigner
+        except BaseException:
+            self._stored.damaged = True  # the next call begins anew
+            raise
+        finally:
+            self.cosigner = before
+        if refolded.frontier != before.frontier:
+            self._stored.damaged = True
+            raise RolledBack(f"the disk has another log than this node had folded: {RE_ENROL}")
+        delays = refolded.delays.resumed(before.delays.held, quorum_size=last_quorum(before)[0])
+        self.cosigner = replace(before, state=refolded.state, rosters=refolded.rosters, delays=delays)
+        self.bind_token()
 
     def _restore_quorum(self) -> None:
         known = self._store.quorum()

@@ -3,7 +3,7 @@
 The adapters that implement them are wired in ``main.py`` and nowhere else.
 """
 
-from collections.abc import AsyncIterator, Callable, Collection, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, Protocol, TypeAlias
 
@@ -97,6 +97,23 @@ class LogStore(Protocol):
 
     def meta(self, name: str) -> bytes | None:
         """A small value, None if it was never put."""
+
+    def page(self, name: bytes) -> bytes | None:
+        """A page of the stored state; nothing is known of its bytes."""
+
+    def put_state(
+        self, root: bytes, *, before: bytes, added: Mapping[bytes, bytes], retired: Collection[bytes]
+    ) -> None:
+        """Store the state of ``root``, which follows the one of ``before``; both can be read then.
+
+        What only earlier ones needed goes, and so does one that was stored after ``before``.
+        """
+
+    def resume_state(self, root: bytes) -> bool:
+        """Whether the state of ``root`` is stored; one that was stored after it goes."""
+
+    def clear_state(self) -> None:
+        """Drop every stored state."""
 
 
 class RuntimeStore(LogStore, Protocol):

@@ -180,8 +180,8 @@ class Signer:
     def abandon_branch(self, state: State, size: int) -> tuple[Mark, ...]:
         """The burns of every job of this node on the branch that starts at ``size``."""
         marks = []
-        for job in state.jobs.values():
-            if job.index >= size and self.name in job.signers:
+        for job in state.jobs_since(size):
+            if self.name in job.signers:
                 self.pool.drop(job.presignatures)
                 if self._phase(job.job_id) in (Phase.NEW, Phase.BOUND):
                     marks.append(Mark("burned", job.job_id, FIRST))

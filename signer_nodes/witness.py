@@ -14,6 +14,7 @@ Nodes and witnesses both run this; a witness runs only this. Rules held here, fr
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import NamedTuple
 
 from policy.delays import Delays
 from policy.encoding import Json
@@ -93,6 +94,14 @@ class Branch:
         }
 
 
+class InForce(NamedTuple):
+    """A roster, its document, and the size of the log from which on it is in force."""
+
+    size: int
+    roster: Roster
+    document: Json
+
+
 @dataclass(frozen=True, slots=True)
 class Cosigner:
     """Everything a cosigner knows of the log; ``rosters`` with the sizes they came into force at.
@@ -104,7 +113,7 @@ class Cosigner:
     identity: Identity
     state: State
     frontier: Frontier
-    rosters: tuple[tuple[int, Roster], ...] = ()
+    rosters: tuple[InForce, ...] = ()
     quorum_head: Checkpoint | None = None
     floor: int = 0
     refused: frozenset[tuple[int, bytes]] = frozenset()
@@ -118,7 +127,7 @@ class Cosigner:
 
     def roster_at(self, size: int) -> Roster | None:
         """The roster in force once ``size`` entries are folded; None before the genesis entry."""
-        found = [roster for start, roster in self.rosters if start <= size]
+        found = [one.roster for one in self.rosters if one.size <= size]
         return found[-1] if found else None
 
 
@@ -150,8 +159,8 @@ def fold_entries(cosigner: Cosigner, entries: Sequence[bytes]) -> tuple[Cosigner
         delays = delays.folded(before, state)
         frontier = frontier.append(leaf_hash(data))
         outcomes.append(outcome)
-        if state.roster_or_none and (not rosters or rosters[-1][1] is not state.roster_or_none):
-            rosters = (*rosters, (frontier.size, state.roster_or_none))
+        if state.roster_or_none and (not rosters or rosters[-1].roster is not state.roster_or_none):
+            rosters = (*rosters, InForce(frontier.size, state.roster_or_none, state.roster_document))
             identity = identity.knowing(state.roster_or_none.log_key)
     folded = replace(
         cosigner, identity=identity, state=state, frontier=frontier, rosters=rosters, delays=delays
@@ -378,9 +387,8 @@ def check_fork(cosigner: Cosigner, data: bytes, *, root_at: Callable[[int], byte
     signers = verified_signers("fork", entry.body, signatures=entry.signatures, keys=roster.administrators)
     if len(signers) < roster.administrators_quorum:
         raise Refusal("fork", f"need {roster.administrators_quorum} administrators, got {len(signers)}")
-    for job in cosigner.state.jobs.values():
-        if job.index >= size:
-            _check_burned(job, entry, cosigner.state.identities)
+    for job in cosigner.state.jobs_since(size):
+        _check_burned(job, entry, cosigner.state.identities)
     return size
 
 

@@ -130,7 +130,7 @@ def add_policy_bench(bench: Commands) -> None:
         bench,
         "policy",
         function="cli.policies.bench:run",
-        what="verdicts a second under 10, 100 and 300 rules, an invariant, a comparison, folding a log",
+        what="what verdicts, an invariant and a comparison of large policies cost, and a long log",
         example="quorumkeep bench policy --json",
     )
     command.add_argument("--quick", action="store_true", help="as few verdicts as can be: shape, not figures")
@@ -139,5 +139,5 @@ def add_policy_bench(bench: Commands) -> None:
         type=int,
         default=20_000,
         metavar="N",
-        help="fold so many entries to tell what a million takes (%(default)s)",
+        help="of the log that is folded, and that a node starts on (%(default)s)",
     )

@@ -10,6 +10,7 @@ from dataclasses import replace
 
 from immutables import Map
 
+from cli.policies.bench_start import start_s
 from cli.policies.sample_log import sample_entries
 from cli.policies.sample_policy import (
     DAY_MS,
@@ -40,6 +41,7 @@ from policy.windows import Counted, Window
 RULES = (10, 100, 300)
 PROOF_RULES = 300
 ENTRIES = 1_000
+START_ENTRIES_QUICK = 50
 SECONDS = 1.0
 NOW_MS = 20_000 * DAY_MS + DAY_MS // 2
 FOLD_WARM, FOLD_QUICK, FOLD_BLOCK = 4_000, 100, 1_000
@@ -56,6 +58,7 @@ def run(arguments: Namespace) -> Result:
         "prove_s": round(prove_s(proof_rules), 3),
         "diff_s": round(diff_s(proof_rules), 3),
         "fold_million_s": round(1e6 * fold_entry_s(entries), 1),
+        "start_s": start_s(START_ENTRIES_QUICK if arguments.quick else entries),
     }
     verdicts = ", ".join(f"{n} rules: {rate}" for n, rate in document["verdicts_per_s"].items())
     return Result(
@@ -65,6 +68,7 @@ def run(arguments: Namespace) -> Result:
             f"one invariant of {proof_rules} rules: {document['prove_s']} s",
             f"what two policies of {proof_rules} rules differ in: {document['diff_s']} s",
             f"a million entries, their signatures not checked again: {document['fold_million_s']} s",
+            f"a node's start on a long log: {document['start_s']} s",
         ),
     )
 

@@ -113,7 +113,15 @@ def increment(read: Read, frontier: Frontier, *, entries: Sequence[bytes]) -> It
     old_rows = _old_rows(read, frontier)
     if entries:
         yield from _bundles(read, old_rows[0], size, entries=entries)
-    added = [leaf_hash(entry) for entry in entries]
+    yield from _hash_tiles(old_rows, size, added=[leaf_hash(entry) for entry in entries])
+
+
+def hash_tiles(read: Read, frontier: Frontier, *, leaves: Sequence[bytes]) -> Iterator[tuple[str, bytes]]:
+    """``increment`` by leaf hashes, without the bundles of entries."""
+    yield from _hash_tiles(_old_rows(read, frontier), frontier.size, added=list(leaves))
+
+
+def _hash_tiles(old_rows: list[list[bytes]], size: int, *, added: list[bytes]) -> Iterator[tuple[str, bytes]]:
     level = 0
     while added:
         old = old_rows[level] if level < len(old_rows) else []

@@ -12,7 +12,7 @@ from typing import Final
 
 from policy.errors import InvariantError, OperationalError
 
-VERSION: Final = 1
+VERSION: Final = 2
 _TABLES: Final = """
 CREATE TABLE entries (position INTEGER PRIMARY KEY CHECK (position >= 0), entry BLOB NOT NULL) STRICT;
 CREATE TABLE checkpoints (
@@ -41,6 +41,11 @@ CREATE TABLE sealed (name TEXT PRIMARY KEY, blob BLOB NOT NULL, wrapped_key BLOB
 CREATE TABLE boots (peer TEXT PRIMARY KEY, counter INTEGER NOT NULL, boot_id BLOB NOT NULL) STRICT;
 CREATE TABLE meta (name TEXT PRIMARY KEY, value BLOB NOT NULL) STRICT;
 """
+_PAGES: Final = """
+CREATE TABLE pages (name BLOB PRIMARY KEY, page BLOB NOT NULL) STRICT;
+CREATE TABLE page_changes (name BLOB NOT NULL, added INTEGER NOT NULL) STRICT;
+"""
+_STEPS: Final = (_TABLES, _PAGES)  # what leads from each version to the next
 
 
 def open_database(path: Path) -> sqlite3.Connection:
@@ -91,8 +96,9 @@ def _migrate(connection: sqlite3.Connection, path: Path) -> None:
         connection.execute("COMMIT")
         return
     connection.execute("BEGIN IMMEDIATE")
-    for table in _statements(_TABLES):
-        connection.execute(table)
+    for step in _STEPS[version:]:
+        for table in _statements(step):
+            connection.execute(table)
     connection.execute(f"PRAGMA user_version = {VERSION}")
     connection.execute("COMMIT")
 

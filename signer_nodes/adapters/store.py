@@ -7,7 +7,7 @@ index) is bound once, and is either sent or burned.
 
 import sqlite3
 import threading
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final, TypeAlias
@@ -18,6 +18,7 @@ from signer_nodes.adapters.schema import open_database, reporting
 from signer_nodes.ports import Ban, Mark, SealedSecret
 
 CHAIN_START: Final = bytes(32)
+_STATE, _STATE_BEFORE = "state", "state-before"
 Row: TypeAlias = tuple[Any, ...]  # the tables are STRICT: a column has the type it declares
 
 
@@ -285,14 +286,49 @@ class NodeStore:
 
     def put_meta(self, name: str, value: bytes) -> None:
         """Keep a value by name, in place of an earlier one."""
-        if name in ("quorum", "quorum-size"):
-            raise CallerError(f"{name!r} is kept by set_quorum")
+        if name in ("quorum", "quorum-size", _STATE, _STATE_BEFORE):
+            raise CallerError(f"{name!r} is kept by set_quorum or put_state")
         with self._writing() as connection:
             _put_meta(connection, name, value)
 
     def meta(self, name: str) -> bytes | None:
         """The value kept by name."""
         return self._value("SELECT value FROM meta WHERE name = ?", name)
+
+    # --- the stored state ----------------------------------------------------------------------
+
+    def page(self, name: bytes) -> bytes | None:
+        """A page as it stands there; who reads it compares it with its name."""
+        return self._value("SELECT page FROM pages WHERE name = ?", name)
+
+    def put_state(
+        self, root: bytes, *, before: bytes, added: Mapping[bytes, bytes], retired: Collection[bytes]
+    ) -> None:
+        """Store the state of ``root``: pages that come and go after the state of ``before``, empty if none.
+
+        The pages that go stay until the next call, so that a crash can lead back to ``before``.
+        """
+        with self._writing() as connection:
+            if before and not _resume_state(connection, before):
+                raise InvariantError(f"the state of {before.hex()} is not stored: nothing can follow it")
+            if not before:
+                _clear_state(connection)
+            _drop_pages(connection, added=False)
+            connection.executemany("INSERT OR REPLACE INTO pages (name, page) VALUES (?, ?)", added.items())
+            rows = [(name, 1) for name in added] + [(name, 0) for name in retired]
+            connection.executemany("INSERT INTO page_changes (name, added) VALUES (?, ?)", rows)
+            _put_meta(connection, _STATE, root)
+            _put_meta(connection, _STATE_BEFORE, before)
+
+    def resume_state(self, root: bytes) -> bool:
+        """Whether the state of ``root`` is the stored one, or was the one before it and is again."""
+        with self._writing() as connection:
+            return _resume_state(connection, root)
+
+    def clear_state(self) -> None:
+        """Drop every stored state."""
+        with self._writing() as connection:
+            _clear_state(connection)
 
     def check(self) -> None:
         """Read everything once. Raises ``InvariantError`` when it does not hang together."""
@@ -332,7 +368,7 @@ class NodeStore:
             row: Row = self._connection.execute(query).fetchone()
         return row
 
-    def _value(self, query: str, name: str) -> bytes | None:
+    def _value(self, query: str, name: str | bytes) -> bytes | None:
         row = self._maybe(query, name)
         return None if row is None else bytes(row[0])
 
@@ -358,6 +394,33 @@ def _marks_head(connection: sqlite3.Connection) -> tuple[int, bytes]:
 
 def _marks(rows: Sequence[Row]) -> list[Mark]:
     return [Mark(row[0], row[1], row[2], row[3]) for row in rows]
+
+
+def _resume_state(connection: sqlite3.Connection, root: bytes) -> bool:
+    query = "SELECT value FROM meta WHERE name = ?"
+    found = [connection.execute(query, (name,)).fetchone() for name in (_STATE, _STATE_BEFORE)]
+    now, before = (None if row is None else bytes(row[0]) for row in found)
+    if not root or root not in (now, before):
+        return False
+    if root != now:
+        _drop_pages(connection, added=True)
+        _put_meta(connection, _STATE, root)
+        _put_meta(connection, _STATE_BEFORE, b"")
+    return True
+
+
+def _drop_pages(connection: sqlite3.Connection, *, added: bool) -> None:
+    """Drop the pages that came with the last state, or those that went with it; either settles it."""
+    connection.execute(
+        "DELETE FROM pages WHERE name IN (SELECT name FROM page_changes WHERE added = ?)", (int(added),)
+    )
+    connection.execute("DELETE FROM page_changes")
+
+
+def _clear_state(connection: sqlite3.Connection) -> None:
+    connection.execute("DELETE FROM pages")
+    connection.execute("DELETE FROM page_changes")
+    connection.execute("DELETE FROM meta WHERE name IN (?, ?)", (_STATE, _STATE_BEFORE))
 
 
 def _put_meta(connection: sqlite3.Connection, name: str, value: bytes) -> None:

@@ -294,6 +294,76 @@ def test_meta_is_replaced(store: NodeStore) -> None:
     assert (store.meta("frozen"), store.meta("other")) == (b"yes", None)
 
 
+def test_a_stored_state_can_be_read_and_so_can_the_one_before_it(store: NodeStore, path: Path) -> None:
+    store.put_state(b"one", before=b"", added={b"a": b"A", b"b": b"B"}, retired=())
+    store.put_state(b"two", before=b"one", added={b"c": b"C"}, retired=[b"b"])
+
+    again = reopened(store, path)
+
+    assert [again.page(name) for name in (b"a", b"b", b"c", b"d")] == [b"A", b"B", b"C", None]
+    again.put_state(b"three", before=b"two", added={b"b": b"B"}, retired=[b"a"])
+    assert [again.page(name) for name in (b"a", b"b", b"c")] == [b"A", b"B", b"C"]
+    again.put_state(b"four", before=b"three", added={}, retired=())
+    assert [again.page(name) for name in (b"a", b"b", b"c")] == [None, b"B", b"C"]
+    again.close()
+
+
+def test_a_stored_state_is_resumed_at_the_last_one_or_the_one_before(store: NodeStore) -> None:
+    store.put_state(b"one", before=b"", added={b"a": b"A", b"b": b"B"}, retired=())
+    store.put_state(b"two", before=b"one", added={b"c": b"C"}, retired=[b"b"])
+
+    assert not any(store.resume_state(root) for root in (b"", b"none", b"three"))
+    assert store.resume_state(b"two")
+    assert store.resume_state(b"one")
+    assert [store.page(name) for name in (b"a", b"b", b"c")] == [b"A", b"B", None]
+    assert not store.resume_state(b"two")
+    store.put_state(b"other", before=b"one", added={b"d": b"D"}, retired=[b"a"])
+    assert [store.page(name) for name in (b"a", b"b", b"c", b"d")] == [b"A", b"B", None, b"D"]
+
+
+def test_a_stored_state_follows_the_one_its_writer_knows(store: NodeStore) -> None:
+    """A writer that was not told of a state that was stored stores another in its place."""
+    store.put_state(b"one", before=b"", added={b"a": b"A"}, retired=())
+    store.put_state(b"untold", before=b"one", added={b"b": b"B"}, retired=[b"a"])
+
+    store.put_state(b"two", before=b"one", added={b"c": b"C"}, retired=())
+    assert [store.page(name) for name in (b"a", b"b", b"c")] == [b"A", None, b"C"]
+    with pytest.raises(InvariantError, match="nothing can follow"):
+        store.put_state(b"no", before=b"untold", added={b"d": b"D"}, retired=())
+    assert store.page(b"d") is None
+    store.put_state(b"first", before=b"", added={b"e": b"E"}, retired=())
+    assert [store.page(name) for name in (b"a", b"c", b"e")] == [None, None, b"E"]
+
+
+def test_a_state_that_is_cleared_is_gone(store: NodeStore) -> None:
+    store.put_state(b"one", before=b"", added={b"a": b"A"}, retired=())
+    store.put_state(b"two", before=b"one", added={b"b": b"B"}, retired=())
+    store.put_meta("kept", b"value")
+
+    store.clear_state()
+
+    assert [store.page(name) for name in (b"a", b"b")] == [None, None]
+    assert not store.resume_state(b"one") and not store.resume_state(b"two")
+    assert store.meta("kept") == b"value"
+    with pytest.raises(CallerError):
+        store.put_meta("state", b"one")
+
+
+def test_a_store_of_the_version_before_gets_what_is_new(store: NodeStore, path: Path) -> None:
+    store.append(0, [b"a"], checkpoint=b"one")
+    store.close()
+    connection = sqlite3.connect(path)
+    connection.executescript("DROP TABLE pages; DROP TABLE page_changes; PRAGMA user_version = 1;")
+    connection.close()
+
+    again = NodeStore(path)
+
+    again.put_state(b"one", before=b"", added={b"a": b"A"}, retired=())
+    assert (again.entries(0, 9), again.page(b"a")) == ([b"a"], b"A")
+    again.check()
+    again.close()
+
+
 def test_file_is_the_owners_alone(store: NodeStore, path: Path) -> None:
     store.put_meta("x", b"y")
 

@@ -22,9 +22,9 @@ from signer_nodes.hsm.envelope import seal_blob
 from signer_nodes.imports import Offer
 from signer_nodes.mpc.imported import split
 from signer_nodes.mpc.nonces import make_nonces
-from signer_nodes.node_log import TokenHead
 from signer_nodes.officers import Officer
 from signer_nodes.schnorr_wire import FinishItem, FinishJob, FinishOutcome, NonceJob, Unsigned
+from signer_nodes.token_head import TokenHead
 from signer_nodes.witness import Branch
 from tests.protocols import dealer
 from tests.protocols.keys import deal_key

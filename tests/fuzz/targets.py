@@ -52,8 +52,8 @@ from signer_nodes.mpc.nonces import NoncePair
 from signer_nodes.mpc.ot.extension import Direction
 from signer_nodes.mpc.presign_messages import parse_commit, parse_multiply
 from signer_nodes.mpc.presignature import Presignature
-from signer_nodes.node_log import TokenHead
 from signer_nodes.officers import parse_officer
+from signer_nodes.token_head import TokenHead
 from signer_nodes.witness import NOTE_BYTES_MAX, parse_branch
 from tests.fuzz import seeds
 from tests.fuzz.edits import edited_document, feed

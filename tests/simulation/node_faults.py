@@ -27,12 +27,13 @@ from signer_nodes.api.errors import Refused
 from signer_nodes.api.handler import Caller, Role
 from signer_nodes.mpc.curve import Q, base_mul
 from signer_nodes.mpc.presignature import Presignature, rho_commitment
-from signer_nodes.node_log import HEAD_RECORD, NodeLog, RolledBack, TokenHead
+from signer_nodes.node_log import NodeLog, RolledBack
 from signer_nodes.ports import Hsm, RuntimeStore
 from signer_nodes.presignatures import Held, PresignaturePool
 from signer_nodes.runtime import NodeRuntime, Parts
 from signer_nodes.schnorr_wire import FinishItem, Unsigned
 from signer_nodes.signing import Signer
+from signer_nodes.token_head import HEAD_RECORD, TokenHead
 from signer_nodes.witness import Identity
 from tests.simulation.cluster import SKEW_MS, cosign, cosigned, note_of
 from tests.simulation.world import KEY, ORIGIN, PAIR, Book, World, identity_key, public_key, seed
@@ -43,6 +44,7 @@ OTHERS = ("node-2", "node-3", "witness-1")
 WORLD = World()
 CALLER = Caller(COORDINATOR, Role.COORDINATOR)
 STARTS_MAX = 4
+STORE_EVERY = 2  # as often as there is something new
 
 
 def no_schnorr(_key: KeyRecord, _items: Sequence[FinishItem]) -> Sequence[bytes | Unsigned]:
@@ -329,7 +331,7 @@ class Machine:
         store = cast("Any", Faulty(RuntimeStore, self.store, faults=self.faults))
         hsm = cast("Any", Faulty(Hsm, self.token, faults=self.faults))
         identity = Identity(ME, ORIGIN, leaf_hash(self.book.entries[0]), public_key(COORDINATOR))
-        log = self.log_type(identity, hsm, store=store, skew_ms=SKEW_MS)
+        log = self.log_type(identity, hsm, store=store, skew_ms=SKEW_MS, store_every=STORE_EVERY)
         log.load()
         self.pool = PresignaturePool()
         signer = Signer(ME, log, hsm, store, self.pool, no_schnorr)

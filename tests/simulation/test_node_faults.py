@@ -30,7 +30,7 @@ from tests.simulation.node_faults import (
 )
 from tests.simulation.world import ORIGIN, PAIR, Book, state_as
 
-WRITES = ("add_", "append", "keep_", "put_", "set_", "sign_", "truncate", "write_")
+WRITES = ("add_", "append", "clear_", "keep_", "put_", "resume_", "set_", "sign_", "truncate", "write_")
 
 
 class Script:

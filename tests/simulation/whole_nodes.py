@@ -33,7 +33,7 @@ from signer_nodes.witness import Identity
 from tests.simulation.cluster import SKEW_MS, SimNode
 from tests.simulation.machines import MachineRun, Machines
 from tests.simulation.memory_token import MemoryToken
-from tests.simulation.node_faults import Faults, Killed, Way, broken
+from tests.simulation.node_faults import STORE_EVERY, Faults, Killed, Way, broken
 from tests.simulation.world import ORIGIN, public_key, seed
 
 T = TypeVar("T")
@@ -288,7 +288,7 @@ class Node:
         store = cast("Any", Mortal("Store", self.store, life))
         hsm = cast("Any", Mortal("Hsm", self.token, life))
         identity = Identity(self.name, ORIGIN, leaf_hash(self.genesis), public_key(COORDINATOR))
-        log = NodeLog(identity, hsm, store=store, skew_ms=SKEW_MS)
+        log = NodeLog(identity, hsm, store=store, skew_ms=SKEW_MS, store_every=STORE_EVERY)
         log.load()
         self.pool = PresignaturePool()
         signer = Signer(self.name, log, hsm, store, self.pool, no_schnorr)

@@ -40,7 +40,7 @@ from signer_nodes.key_changes import Order, Plan, plan
 from signer_nodes.mpc.curve import Q, base_mul
 from signer_nodes.mpc.ecdsa import partial_signature
 from signer_nodes.mpc.presignature import Presignature, presignature_id, rho_commitment
-from signer_nodes.witness import Branch, Cosigner, Identity, check_fork, parse_branch
+from signer_nodes.witness import Branch, Cosigner, Identity, InForce, check_fork, parse_branch
 
 ORIGIN = "log.example.com/test"
 NODES = ("node-a", "node-b", "node-c")
@@ -402,7 +402,7 @@ class FakeNode:
             Identity(self.name, ORIGIN, leaves[0], public("log")),
             self.tip.state,
             self.tip.frontier,
-            ((1, self.tip.state.roster),),
+            (InForce(1, self.tip.state.roster, self.tip.state.roster_document),),
             known,
         )
         self._go_back(check_fork(cosigner, entry, root_at=lambda size: _root(leaves, size)))

@@ -14,6 +14,7 @@ from policy.evaluate import Facts, Given, Missing, Outcome, Verdict, evaluate
 from policy.explain import trace
 from policy.limits import limit_scopes
 from policy.model import Policy
+from policy.stored.pages import DamagedState
 
 CUSTOMER, STRANGER, TOKEN = "0x" + "ab" * 20, "0x" + "ef" * 20, "0x" + "cd" * 20
 PEOPLE = ("alice", "bob", "carol", "dave", "erin")
@@ -208,6 +209,14 @@ def test_each_scope_of_a_limit_has_its_own_key() -> None:
         ("total", "", 110),
         ("each", f"wallet=hot/initiator=backend/destination={CUSTOMER}", 110),
     ]
+
+
+def test_usage_that_cannot_be_read_from_the_disk_is_an_error_and_no_denial() -> None:
+    def usage(name: str, key: str) -> int:
+        raise DamagedState("a page is missing")
+
+    with pytest.raises(DamagedState):
+        evaluate(policy_of(ALLOW_ALL, limits=[limit("daily", 500)]), facts_of(usage=usage))
 
 
 def test_usage_may_be_a_function_of_limit_and_scope() -> None:
