@@ -408,7 +408,7 @@ def mutants(draw: st.DrawFn, base: st.SearchStrategy[Document]) -> Document:
             case "rename" if isinstance(inner, dict):
                 inner[draw(st.sampled_from(("x", "No", "name", "window_ms", "amount_max")))] = inner.pop(last)
             case _:
-                inner[last] = draw(st.sampled_from(JUNK))
+                inner[last] = copy.deepcopy(draw(st.sampled_from(JUNK)))  # else one may get into itself
     return document
 
 
