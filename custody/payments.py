@@ -41,6 +41,7 @@ from policy.state import State as LogState
 POLL_SLOT_MS = 1_000
 RETRY_MS = 500
 SUSPECT_MS = 3_000
+POSTPONED_MS_MAX = 60_000
 QUORUM_S = 2.0
 
 
@@ -122,6 +123,8 @@ async def reserve(parts: Parts, errand: Errand) -> None:
         gone = denied("source-foreign", f"the policy in force has no wallet {wallet} any more: ask anew")
         await _not_reserved(parts, record, gone)
         return
+    if until_ms := parts.signing.postponed_until(record.request, parts.now_ms()):
+        raise NotYet(until_ms, record.error)
     if record.job:  # a retry: without w cosigners it could only fail like the job before
         await parts.replication.wait_quorum(parts.replication.newest.size, QUORUM_S)
     if _on_chain(record) and not parts.slots.knows(record.chain, record.account):  # planned before a restart
@@ -176,6 +179,9 @@ async def sign(parts: Parts, errand: Errand) -> None:
         signatures = await parts.signing.sign(record.job, parts.replication)
     except (SigningFailed, OperationalError) as error:
         silent = error.silent if isinstance(error, SigningFailed) else frozenset()
+        if isinstance(error, SigningFailed) and error.not_before_ms:
+            latest_ms = parts.now_ms() + POSTPONED_MS_MAX  # it is a node's word, and others may sign at once
+            parts.signing.postpone(record.request, min(error.not_before_ms, latest_ms))
         await _give_up(parts, record, str(error), silent)
         return
     parts.metrics.signing_seconds.observe(time.monotonic() - started)

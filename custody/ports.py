@@ -88,10 +88,11 @@ class PartialSignature:
 
 @dataclass(frozen=True, slots=True)
 class Declined:
-    """A job a signer does not sign, and why."""
+    """A job a signer does not sign, and why; ``not_before_ms`` is from when on it says that it would."""
 
     job: bytes
     reason: str
+    not_before_ms: int = 0
 
 
 @dataclass(frozen=True, slots=True)

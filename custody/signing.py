@@ -23,11 +23,15 @@ Place: TypeAlias = tuple[int, str]
 
 
 class SigningFailed(OperationalError):
-    """A job got no signature; ``silent`` are the signers that did not do their part."""
+    """A job got no signature; ``silent`` are the signers that did not do their part.
 
-    def __init__(self, reason: str, silent: frozenset[str]) -> None:
+    ``not_before_ms`` is from when on one of them says that it would, 0 if none does.
+    """
+
+    def __init__(self, reason: str, silent: frozenset[str], *, not_before_ms: int = 0) -> None:
         super().__init__(reason)
         self.silent = silent
+        self.not_before_ms = not_before_ms
 
 
 @dataclass(slots=True)
@@ -38,6 +42,7 @@ class _Run:
     rhos: dict[Place, bytes] = field(default_factory=dict)
     partials: dict[Place, bytes] = field(default_factory=dict)
     declined: dict[str, str] = field(default_factory=dict)
+    not_before_ms: int = 0
     changed: asyncio.Event = field(default_factory=asyncio.Event)
 
     def wake(self) -> None:
@@ -63,6 +68,7 @@ class Signing:
         self._runs: dict[bytes, _Run] = {}
         self._points: dict[bytes, bytes] = {}
         self._ready: list[_Run] = []
+        self._postponed: dict[bytes, int] = {}
         self._wake = asyncio.Event()
 
     def promise(self, presignature: bytes, nonce_point: bytes) -> None:
@@ -78,6 +84,16 @@ class Signing:
         points = tuple(self._points.pop(presignature) for presignature in job.presignatures)
         self._runs[job.job_id] = _Run(job, key, points)
 
+    def postpone(self, request: bytes, until_ms: int) -> None:
+        """Remember not to reserve a request again before then."""
+        self._postponed[request] = until_ms
+
+    def postponed_until(self, request: bytes, now_ms: int) -> int:
+        """Until when a request is postponed; 0 if it is not any more."""
+        if self._postponed.get(request, 0) <= now_ms:
+            self._postponed.pop(request, None)
+        return self._postponed.get(request, 0)
+
     def knows(self, job: bytes) -> bool:
         """Whether the job began in this process and has not ended."""
         return job in self._runs
@@ -89,7 +105,7 @@ class Signing:
             if run is not None:
                 run.take(run.rhos, opening.index, name=name, data=opening.rho)
         for declined in answer.declined:
-            self._decline(declined.job, name, declined.reason)
+            self._decline(declined.job, name, declined.reason, not_before_ms=declined.not_before_ms)
 
     async def sign(self, job: bytes, replication: Replication) -> tuple[bytes, ...]:
         """The signatures of a job that began here. Raises ``SigningFailed``; the job has ended then."""
@@ -128,24 +144,27 @@ class Signing:
             if found is not None:
                 found.take(found.partials, partial.index, name=name, data=partial.partial)
         for declined in answer.declined:
-            self._decline(declined.job, name, declined.reason)
+            self._decline(declined.job, name, declined.reason, not_before_ms=declined.not_before_ms)
 
     async def _wait(self, run: _Run, given: Mapping[Place, bytes], done: str) -> None:
         try:
             async with asyncio.timeout(self._timeout_s):
                 while run.missing(given):
                     if run.declined:
-                        raise SigningFailed(_reasons(run), frozenset(run.declined))
+                        raise SigningFailed(
+                            _reasons(run), frozenset(run.declined), not_before_ms=run.not_before_ms
+                        )
                     await run.changed.wait()
         except TimeoutError as error:
             silent = run.missing(given)
             names = ", ".join(sorted(silent))
             raise SigningFailed(f"{names} have not {done} within {self._timeout_s} s", silent) from error
 
-    def _decline(self, job: bytes, name: str, reason: str) -> None:
+    def _decline(self, job: bytes, name: str, reason: str, *, not_before_ms: int = 0) -> None:
         run = self._runs.get(job)
         if run is not None and name in run.job.signers:
             run.declined.setdefault(name, reason)
+            run.not_before_ms = max(run.not_before_ms, not_before_ms)
             run.wake()
 
 

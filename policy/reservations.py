@@ -74,6 +74,31 @@ def weigh_reservation(
     return verdict, draft if verdict.outcome is Answer.ALLOW else None, facts
 
 
+def delay_over_ms(state: State, job: Job, *, floor_ms: int) -> int | None:
+    """From when on a payment's job may be signed, had nothing of its request been known before ``floor_ms``.
+
+    None when it may not, for another reason than time. Limits are not asked again: the fold has counted them.
+    """
+    record = state.requests[job.request_id]
+    facts = request_facts(
+        state,
+        record.request,
+        identifier=job.request_id,
+        fee_max=job.fee_max,
+        time_ms=job.time_ms,
+        usage={},
+    )
+    if job.unit == scale(state.policy):
+        facts = replace(facts, value=job.value)
+    given = _approvals(state, record, anchor=job.anchor, fee_max=job.fee_max, time_ms=job.time_ms)
+    facts = replace(facts, since_ms=max(facts.since_ms, floor_ms))
+    facts = with_approvals(facts, (one._replace(given_ms=max(one.given_ms, floor_ms)) for one in given))
+    verdict = evaluate(state.policy, facts)
+    if verdict.outcome is Answer.ALLOW:
+        return floor_ms
+    return verdict.not_before_ms or None
+
+
 def reserve(state: State, entry: e.ReserveEntry, *, draft: Draft, facts: Facts, job_id: bytes) -> State:
     """Make the job: it takes its presignatures and its anchor, and counts into the limits."""
     job = Job(
@@ -345,20 +370,23 @@ def _judge(
         time_ms=time_ms,
         usage=usage_without(state, entry.request, time_ms=time_ms),
     )
-    facts = with_approvals(facts, _approvals(state, draft, time_ms=time_ms))
+    given = _approvals(state, draft.request, anchor=draft.anchor, fee_max=draft.fee_max, time_ms=time_ms)
+    facts = with_approvals(facts, given)
     return evaluate(state.policy, facts), facts
 
 
-def _approvals(state: State, draft: Draft, *, time_ms: int) -> tuple[Given, ...]:
+def _approvals(
+    state: State, request: RequestState, *, anchor: Slot, fee_max: int, time_ms: int
+) -> tuple[Given, ...]:
     """The approvals that hold for exactly this transaction, with the groups their operators are in now."""
     return tuple(
         Given(record.operator, state.roster.operators[record.operator].groups, record.logged_ms)
-        for record in draft.request.approvals
+        for record in request.approvals
         if record.operator in state.roster.operators
         and record.policy == state.policy_hash
-        and record.slot == draft.anchor
+        and record.slot == anchor
         and record.expires_ms > time_ms
-        and record.fee_ceiling >= draft.fee_max
+        and record.fee_ceiling >= fee_max
     )
 
 

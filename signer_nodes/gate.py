@@ -16,10 +16,13 @@ an input of the fold. There is no way to have anything else signed: the messages
 """
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
+from policy.delays import LAG_MS_MAX
+from policy.reservations import delay_over_ms
 from policy.roster import Roster
 from policy.state import CANCEL, Job, JobStatus, State
+from signer_nodes.late import Late, late_ms
 from signer_nodes.presignatures import PresignaturePool
 
 RESERVATION_AGE_MS_MAX = 60 * 1000  # also bounds how long a log kept behind the clock can stretch an expiry
@@ -27,11 +30,12 @@ RESERVATION_AGE_MS_MAX = 60 * 1000  # also bounds how long a log kept behind the
 
 @dataclass(frozen=True, slots=True)
 class Node:
-    """What the gate knows of the node itself: its name, its clock, and whether it is frozen."""
+    """What the gate knows of the node itself: its name, its clock, whether it is frozen, what came late."""
 
     name: str
     now_ms: int
     frozen: bool
+    late: Late = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,10 +48,11 @@ class Admitted:
 
 @dataclass(frozen=True, slots=True)
 class Declined:
-    """The node will not sign this job now, and why."""
+    """The node will not sign this job now, and why; ``not_before_ms`` is from when on it would, if known."""
 
     job_id: bytes
     reason: str
+    not_before_ms: int = 0
 
 
 def admit(
@@ -60,9 +65,11 @@ def admit(
         job = state.jobs[job_id]
         if node.name not in job.signers:
             continue
-        reason = _objection(state, job, node) or _unusable(job, pool, taken)
-        if reason:
-            decisions.append(Declined(job_id, reason))
+        declined = _declined(state, job, node)
+        if declined is None and (reason := _unusable(job, pool, taken)):
+            declined = Declined(job_id, reason)
+        if declined is not None:
+            decisions.append(declined)
         else:
             taken.update(job.presignatures)
             decisions.append(Admitted(job, job.presignatures))
@@ -81,8 +88,7 @@ def may_sign(state: State, job_id: bytes, *, node: Node, quorum_size: int) -> Jo
         return Declined(job_id, "the checkpoint does not include the reservation")
     if node.name not in job.signers:
         return Declined(job_id, "this node is not among the job's signers")
-    reason = _objection(state, job, node)
-    return Declined(job_id, reason) if reason else job
+    return _declined(state, job, node) or job
 
 
 def may_burn(state: State, job_id: bytes, *, node: Node) -> Declined | None:
@@ -99,6 +105,12 @@ def may_burn(state: State, job_id: bytes, *, node: Node) -> Declined | None:
     if job.status is JobStatus.SIGNED:
         return Declined(job_id, "the job is signed")
     return None
+
+
+def _declined(state: State, job: Job, node: Node) -> Declined | None:
+    if reason := _objection(state, job, node):
+        return Declined(job.job_id, reason)
+    return _too_early(state, job, node)
 
 
 def _objection(state: State, job: Job, node: Node) -> str:
@@ -129,6 +141,24 @@ def _objection(state: State, job: Job, node: Node) -> str:
     if banned := state.mutual_ban(job.key, job.epoch, signers=job.signers):
         return f"{banned[0]} runs no session with {banned[1]}"
     return "" if _known(state.roster, job) else "a signer is not in the roster any more"
+
+
+def _too_early(state: State, job: Job, node: Node) -> Declined | None:
+    """Why the delay of a payment that came late to this node is not over by its clock; None if it is."""
+    had_ms = late_ms(node.late, job.request_id)
+    if had_ms is None or job.purpose == CANCEL:
+        return None
+    over_ms = delay_over_ms(state, job, floor_ms=had_ms - LAG_MS_MAX)
+    if over_ms is None:
+        reason = "whether the payment's delay is over by this node's clock cannot be told: reserve again"
+        return Declined(job.job_id, reason)
+    if over_ms <= node.now_ms:
+        return None
+    reason = (
+        f"the request, or an approval of it, came to this node at {had_ms}, long after its date in the log: "
+        f"by its clock the delay is over at {over_ms}, reserve again then"
+    )
+    return Declined(job.job_id, reason, over_ms)
 
 
 def _known(roster: Roster, job: Job) -> bool:

@@ -24,6 +24,7 @@ from policy.log.checkpoint import (
 )
 from policy.log.merkle import leaf_hash
 from policy.stored.pages import DamagedState
+from signer_nodes.late import Late, from_bytes, noted, to_bytes
 from signer_nodes.ports import Hsm, LogStore, Mark
 from signer_nodes.stored_state import STORE_EVERY, StoredState
 from signer_nodes.token_head import HEAD_RECORD, TokenHead
@@ -59,6 +60,7 @@ _MISFITS: Final = frozenset({"branch", "root", "state"})
 FOLD_BATCH: Final = 1024
 _RENOUNCED: Final = "renounced"
 _HELD: Final = "held"
+_LATE: Final = "late"
 _NONE_HELD: Final = b"{}"
 BRANCHES_MAX: Final = 4096
 RE_ENROL: Final = (
@@ -85,6 +87,7 @@ class NodeLog:
         self._key = hsm.identity_public_key()
         self._bound = b""
         self._held = _NONE_HELD
+        self.late: Late = {}
         self.cosigner: Cosigner = new_cosigner(identity)
         self.ready = False
         self.had_head = False
@@ -120,6 +123,7 @@ class NodeLog:
         self._restore_renounced()
         self._restore_quorum()
         self._restore_held()
+        self.late = from_bytes(self._store.meta(_LATE))
         if head is not None:
             self.had_head = True
             self._check_token(head)
@@ -148,6 +152,7 @@ class NodeLog:
                 self.cosigner, start, entries=entries, note=note, now_ms=now_ms, skew_ms=self._skew_ms
             ),
         )
+        self._note_late(extension, entries, now_ms)
         self._take_in(extension, entries, marks(extension))
         line = self._cosign(extension.note, extension.checkpoint, now_ms)
         return extension, line
@@ -163,6 +168,7 @@ class NodeLog:
         )
         if not check_cosigned(extension.cosigner, extension.note, by=cosigned_by):
             raise Refusal("checkpoint", f"{cosigned_by} has not cosigned the head it sent")
+        self._note_late(extension, entries, now_ms)
         self._take_in(extension, entries, ())
 
     def learn_quorum(self, note: bytes, *, starting: bool = False) -> Checkpoint:
@@ -307,6 +313,15 @@ class NodeLog:
         self._keep_held(self.cosigner)
         self._keep_state(self.cosigner.quorum_head)
         self.bind_token()
+
+    def _note_late(self, extension: Extension, entries: Sequence[bytes], now_ms: int) -> None:
+        """Have the disk know which requests came late, before anything is decided on them."""
+        late = noted(
+            self.late, entries, outcomes=extension.outcomes, state=extension.cosigner.state, now_ms=now_ms
+        )
+        if late is not self.late:
+            self._store.put_meta(_LATE, to_bytes(late))
+            self.late = late
 
     def _keep_state(self, quorum: Checkpoint | None) -> None:
         """Store the state when it is time to. One that cannot be read is folded anew by the next call."""

@@ -347,7 +347,10 @@ def _opening(opening: Opening) -> pb.Opening:
 
 
 def _declined(declined: Sequence[Declined]) -> list[pb.Declined]:
-    return [pb.Declined(job=item.job_id, reason=item.reason) for item in declined]
+    return [
+        pb.Declined(job=item.job_id, reason=item.reason, not_before_ms=item.not_before_ms)
+        for item in declined
+    ]
 
 
 def _read_statement(data: bytes) -> tuple[Json, bytes]:

@@ -192,7 +192,7 @@ class Signer:
         return self.log.cosigner.state
 
     def _node(self, now_ms: int) -> Node:
-        return Node(self.name, now_ms, self.log.frozen)
+        return Node(self.name, now_ms, self.log.frozen, self.log.late)
 
     def _phase(self, job_id: bytes) -> Phase:
         return phase_of(frozenset(mark.kind for mark in self.store.marks_for(job_id)))

@@ -54,7 +54,7 @@ class NodeLink:
         return Appended(
             reply.cosignature,
             tuple(Opening(one.job, one.index, one.rho) for one in reply.openings),
-            tuple(Declined(one.job, one.reason) for one in reply.declined),
+            tuple(Declined(one.job, one.reason, one.not_before_ms) for one in reply.declined),
         )
 
     async def quorum(self, note: bytes) -> None:
@@ -67,7 +67,7 @@ class NodeLink:
         reply = await self._client.finish(message, timeout_s=FINISH_TIMEOUT_S)
         return Finished(
             tuple(PartialSignature(one.job, one.index, one.partial) for one in reply.partials),
-            tuple(Declined(one.job, one.reason) for one in reply.declined),
+            tuple(Declined(one.job, one.reason, one.not_before_ms) for one in reply.declined),
         )
 
     async def change_key(self, order: KeyOrder) -> tuple[bytes, bytes]:

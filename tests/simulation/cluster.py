@@ -28,6 +28,7 @@ from policy.log.merkle import frontier_at, leaf_hash, leaf_reader
 from policy.roster import COORDINATOR
 from policy.state import Job, JobStatus
 from signer_nodes.gate import Admitted, Declined, Node, admit, may_burn, may_sign
+from signer_nodes.late import Late, noted
 from signer_nodes.mpc.presignature import Presignature
 from signer_nodes.presignatures import Held, PresignaturePool
 from signer_nodes.session import Event, Phase, advance
@@ -102,6 +103,7 @@ class SimNode:
         self.given: dict[bytes, Given] = {}
         self.pool = PresignaturePool()
         self.frozen = False
+        self.late: Late = {}
 
     @property
     def size(self) -> int:
@@ -112,6 +114,13 @@ class SimNode:
         """Round 1: fold, keep, bind what the gate admits, cosign. Raises ``Refusal``."""
         self._check_open()
         extension = self._extended(start, entries, note)
+        self.late = noted(
+            self.late,
+            entries,
+            outcomes=extension.outcomes,
+            state=extension.cosigner.state,
+            now_ms=self.clock.now_ms,
+        )
         self._bind(extension)
         self.cosigner = extension.cosigner
         self.entries += entries
@@ -218,7 +227,7 @@ class SimNode:
                 self.pool.bind(decision.presignatures[0], job_id, index=0)
 
     def _node(self) -> Node:
-        return Node(self.name, self.clock.now_ms, self.frozen)
+        return Node(self.name, self.clock.now_ms, self.frozen, self.late)
 
     def _check_open(self) -> None:
         if self.frozen:

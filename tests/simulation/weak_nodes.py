@@ -14,6 +14,9 @@ class ByLogTime(SimNode):
     def _extended(self, start: int, entries: Sequence[bytes], note: bytes) -> Extension:
         return follow(self.cosigner, start, entries=entries, note=note, now_ms=self.clock.now_ms)
 
+    def _node(self) -> Node:
+        return Node(self.name, self.clock.now_ms, self.frozen)
+
 
 class WithoutQuorum(SimNode):
     """It signs under any checkpoint of the log."""
