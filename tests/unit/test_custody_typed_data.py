@@ -146,6 +146,8 @@ async def test_it_stays_after_a_restart_and_in_an_empty_database(house: House) -
         request = await submit(running, house, "one", typed=document(account(running)))
         await running.until(request, "delivered")
         signature = await signature_of(running, request)
+        size = running.parts.sequencer.state.size
+        await until(lambda: all(len(node.log) >= size for node in house.nodes.values()))
     async with house.running() as running:
         again = await signature_of(running, request)
     for path in house.folder.glob("custody.db*"):

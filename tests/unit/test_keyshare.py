@@ -138,7 +138,7 @@ def test_no_secret_is_printed() -> None:
     assert hex(secret)[2:] not in text
     assert "seed" not in text
     assert "delta" not in text
-    assert "22" not in repr(POLYNOMIAL)
+    assert "22" not in repr(POLYNOMIAL).replace(repr(SECP256K1_GROUP), "")  # which has a place in memory
 
 
 @given(st.lists(st.integers(1, Q - 1), min_size=2, max_size=5), st.permutations(range(1, 10)))
