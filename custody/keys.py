@@ -29,7 +29,7 @@ async def import_offers(parts: Parts, key: str) -> tuple[int, list[bytes]]:
     """The nodes' offers to take in an existing key: the attempt they are for, and one offer a node."""
     names = _parties(parts.sequencer.state, key, IMPORT, ())
     await _ready(parts, names, what=f"import of {key}", wait_s=WAIT_S)
-    attempt = parts.now_ms()
+    attempt = parts.attempts()
     try:
         offers = await asyncio.gather(*(parts.nodes[name].import_offer(key, attempt) for name in names))
     except ProtocolError as error:
@@ -54,7 +54,7 @@ async def change_key(
     names = _parties(state, key, change, dealers)
     await _ready(parts, names, what=f"{change} of {key}", wait_s=wait_s)
     if dealt is None:
-        order = KeyOrder(key, change, parts.now_ms(), dealers)
+        order = KeyOrder(key, change, parts.attempts(), dealers)
     else:
         order = KeyOrder(key, change, dealt.attempt, dealers, dealt.envelopes)
     body, proof = await _run(parts, names, order)

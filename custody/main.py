@@ -29,6 +29,7 @@ from custody.parts import Parts, Patience
 from custody.pools import Pools
 from custody.publish import Publisher
 from custody.replication import Replication
+from custody.rising import Rising
 from custody.sequencer import Sequencer
 from custody.service import Service
 from custody.shadow import Shadow
@@ -109,6 +110,7 @@ def build(config: Config, credentials: Credentials) -> Parts:
         log_key=log_key,
         metrics=metrics,
         now_ms=now_ms,
+        attempts=Rising(now_ms),
         confirmations={name: chain.confirmations for name, chain in config.chains.items()},
         poll_ms={name: chain.poll_ms for name, chain in config.chains.items()},
         patience={

@@ -9,6 +9,7 @@ from custody.metrics import Metrics
 from custody.pools import Pools
 from custody.ports import Chain, Node
 from custody.replication import Replication
+from custody.rising import Rising
 from custody.sequencer import Sequencer
 from custody.shadow import Shadow
 from custody.signing import Signing
@@ -43,6 +44,7 @@ class Parts:
     log_key: LogKey
     metrics: Metrics
     now_ms: Callable[[], int]
+    attempts: Rising
     confirmations: Mapping[str, int]
     poll_ms: Mapping[str, int]
     patience: Mapping[str, Patience] = field(default_factory=dict)

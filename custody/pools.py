@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from custody.metrics import Metrics
 from custody.ports import FreshPresignature, Node
 from custody.records import PooledPresignature
+from custody.rising import Rising
 from custody.signing_sets import SigningSet, family, set_without, usable
 from custody.storage import Database
 from policy.errors import OperationalError, ProtocolError
@@ -61,7 +62,7 @@ class Pools:
         self._not_before_ms: dict[SigningSet, int] = {}
         self._families: dict[tuple[object, ...], tuple[SigningSet, ...]] = {}
         self._demanded: dict[str, SigningSet] = {}
-        self._last_batch = 0
+        self._batch_ids = Rising(now_ms)
         self._filling: set[SigningSet] = set()
         self._orders: dict[SigningSet, asyncio.Task[None]] = {}
         self._wanted = asyncio.Event()
@@ -184,13 +185,13 @@ class Pools:
 
     async def _order(self, group: SigningSet) -> None:
         boots = self._boots(group)
-        self._last_batch = max(self._last_batch + 1, self._now_ms())
+        batch_id = self._batch_ids()
         orders = (
             self._nodes[name].presign(
                 group.key,
                 group.signers,
                 epoch=group.epoch,
-                batch_id=self._last_batch,
+                batch_id=batch_id,
                 batch=self._sizes.batch,
             )
             for name in group.signers

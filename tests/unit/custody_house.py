@@ -22,6 +22,7 @@ from custody.ports import Chain, Fees, Node, Receipt
 from custody.publish import Publisher
 from custody.records import RequestRecord
 from custody.replication import Replication
+from custody.rising import Rising
 from custody.sequencer import Sequencer
 from custody.service import Service
 from custody.signing import Signing
@@ -154,6 +155,7 @@ class House:
             log_key=key,
             metrics=metrics,
             now_ms=self.now_ms,
+            attempts=Rising(self.now_ms),
             confirmations={ANVIL_CHAIN: 1},
             poll_ms={ANVIL_CHAIN: 20},
             patience={ANVIL_CHAIN: self.patience},
