@@ -88,7 +88,8 @@ def rebased(cosigner: Cosigner, before: Cosigner, *, stored: StoredCosigner) -> 
 def read_stored(root: bytes, read: Read, *, identity: Identity) -> StoredCosigner | None:
     """What stands under ``root``; None if it is another log's, or of another format."""
     found = json.loads(read(root))
-    if (found["format"], found["shape"], found["genesis"]) != (FORMAT, shape(), identity.genesis.hex()):
+    expected = {"format": FORMAT, "shape": shape(), "genesis": identity.genesis.hex()}
+    if any(found.get(name) != value for name, value in expected.items()):
         return None
     tables = Tables(read, {name: bytes.fromhex(one) for name, one in found["tables"].items()})
     rosters = tuple(map(_read_roster, found["rosters"]))
