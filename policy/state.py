@@ -185,7 +185,7 @@ class State:
     ``statements`` how many of prices and screenings there were. ``freeze`` is the id of the
     latest freeze, which an unfreeze must name.
 
-    No entry costs more for a longer log. What is looked for among all of a kind has an index of its own:
+    No entry looks through all of a kind. What is looked for among all of them has an index of its own:
     ``approved`` the open requests with approvals, ``reserved`` the jobs neither signed nor burned, with their
     requests, ``signed`` when jobs were signed, of which request, in that order. What grows with the log is a
     ``Table``, which may be stored as of ``stored_size``.

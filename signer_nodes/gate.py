@@ -116,6 +116,8 @@ def _declined(state: State, job: Job, node: Node) -> Declined | None:
 def _objection(state: State, job: Job, node: Node) -> str:
     """Why a job that the policy allowed is not signed now; empty if there is no reason."""
     request = state.requests[job.request_id]
+    if not state.verifies:
+        return "the log was folded without checking who signed its entries"
     if node.frozen:
         return "this node is frozen: it holds evidence of two logs"
     if state.frozen:

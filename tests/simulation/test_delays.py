@@ -222,9 +222,9 @@ def test_the_same_change_on_another_branch_waits_anew() -> None:
 # On a disk, and at a start.
 
 
-def node_log(folder: Path, token: MemoryToken) -> tuple[NodeLog, NodeStore]:
+def node_log(folder: Path, token: MemoryToken, *, world: World = WORLD) -> tuple[NodeLog, NodeStore]:
     store = NodeStore(folder / "node.db")
-    identity = Identity("node-1", ORIGIN, leaf_hash(Book(WORLD).entries[0]), public_key(COORDINATOR))
+    identity = Identity("node-1", ORIGIN, leaf_hash(Book(world).entries[0]), public_key(COORDINATOR))
     log = NodeLog(identity, token, store=store, skew_ms=SKEW_MS)
     log.load()
     log.ready = True

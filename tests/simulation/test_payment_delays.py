@@ -9,14 +9,11 @@ from policy.delays import LAG_MS_MAX
 from policy.encoding import Json
 from policy.log.merkle import leaf_hash
 from policy.roster import COORDINATOR
-from policy.state import Outcome
-from signer_nodes.adapters.store import NodeStore
+from policy.state import CANCEL, Outcome
 from signer_nodes.late import EVERYTHING, LATE_MAX, Late, from_bytes, late_ms, noted, to_bytes
-from signer_nodes.node_log import NodeLog
 from signer_nodes.ports import Mark
 from signer_nodes.witness import Extension, Identity, Refusal, fold_entries, new_cosigner
 from tests.simulation.cluster import (
-    SKEW_MS,
     Clock,
     Coordinator,
     SimNode,
@@ -25,6 +22,7 @@ from tests.simulation.cluster import (
     started,
 )
 from tests.simulation.memory_token import MemoryToken
+from tests.simulation.test_delays import node_log
 from tests.simulation.weak_nodes import ByLogTime
 from tests.simulation.world import DAY_MS, ORIGIN, PAIR, START_MS, Book, World, public_key
 
@@ -124,6 +122,19 @@ def test_a_request_that_the_nodes_had_in_time_is_paid_when_it_is_due(lag_ms: int
     assert signed(coordinator, reserved(coordinator, clock, 1)) == 2
 
 
+def test_a_late_request_can_be_cancelled_at_once() -> None:
+    coordinator, _, clock = withheld()
+    job = reserved(coordinator, clock, 1)
+    assert signed(coordinator, job) == 0
+    (request,) = coordinator.book.state.requests
+    coordinator.book.reject(request, by="alice")
+    (presignature,) = deal(coordinator.nodes, PAIR, 2, count=1)
+    cancelled = coordinator.book.reserve(request, purpose=CANCEL, nonce=0, presignatures=[presignature.hex()])
+    assert coordinator.book.last.accepted
+
+    assert signed(coordinator, cancelled) == 2
+
+
 def test_a_payment_without_a_delay_may_come_as_late_as_it_likes() -> None:
     clock = Clock(START_MS)
     coordinator, _ = started(World(), clock)
@@ -136,18 +147,9 @@ def test_a_payment_without_a_delay_may_come_as_late_as_it_likes() -> None:
 # On a disk, and how much of it.
 
 
-def node_log(folder: Path, token: MemoryToken) -> tuple[NodeLog, NodeStore]:
-    store = NodeStore(folder / "node.db")
-    identity = Identity("node-1", ORIGIN, leaf_hash(Book(WORLD).entries[0]), public_key(COORDINATOR))
-    log = NodeLog(identity, token, store=store, skew_ms=SKEW_MS)
-    log.load()
-    log.ready = True
-    return log, store
-
-
 def test_what_came_late_is_known_before_the_gate_decides_and_after_a_restart(tmp_path: Path) -> None:
     token, book = MemoryToken("node-1"), Book(WORLD)
-    log, store = node_log(tmp_path, token)
+    log, store = node_log(tmp_path, token, world=WORLD)
     request, now_ms = book.request(SMALL), START_MS + DAY_MS
     seen: list[Late] = []
 
@@ -157,7 +159,7 @@ def test_what_came_late_is_known_before_the_gate_decides_and_after_a_restart(tmp
 
     log.extend(0, book.entries, note=note_of(book), now_ms=now_ms, marks=marks)
     store.close()
-    log, store = node_log(tmp_path, token)
+    log, store = node_log(tmp_path, token, world=WORLD)
 
     assert seen == [{request: now_ms}]
     assert log.late == {request: now_ms}

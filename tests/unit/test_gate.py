@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 
-from policy.state import Job
+from policy.state import Job, UnverifiedState
 from signer_nodes.gate import (
     RESERVATION_AGE_MS_MAX,
     Admitted,
@@ -100,6 +100,13 @@ def test_what_the_log_admitted_is_opened_and_signed(desk: Desk) -> None:
     assert (desk.admits(), desk.signs()) == ("", "")
     (decision,) = admit(desk.book.state, [desk.job_id], node=desk.node(), pool=desk.pool)
     assert decision == Admitted(desk.job, (presignature().presign_id,))
+
+
+def test_a_log_folded_without_checking_signatures_signs_nothing(desk: Desk) -> None:
+    desk.book.state = UnverifiedState(**vars(desk.book.state))
+
+    assert "without checking who signed" in desk.admits()
+    assert "without checking who signed" in desk.signs()
 
 
 def another_job(desk: Desk) -> None:
