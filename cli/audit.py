@@ -30,6 +30,11 @@ def verify(directory: Path, *, trust: Path | None, json_output: bool) -> int:
 
 def look(directory: Path, *, trust: Path | None, watch: Callable[[Step], None] | None = None) -> AuditReport:
     """Check the log in ``directory``. Raises ``MalformedError`` or ``OSError`` when there is none."""
+    return look_at(files_of(directory), trust=trust, watch=watch)
+
+
+def files_of(directory: Path) -> Read:
+    """The files of the log in ``directory``. Raises ``MalformedError`` when there is none."""
     if not (directory / CHECKPOINT_PATH).is_file():
         raise MalformedError(f"{directory} has no file {CHECKPOINT_PATH!r}: name the folder of a log")
 
@@ -39,7 +44,7 @@ def look(directory: Path, *, trust: Path | None, watch: Callable[[Step], None] |
         except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
             return None
 
-    return look_at(read, trust=trust, watch=watch)
+    return read
 
 
 def look_at(read: Read, *, trust: Path | None, watch: Callable[[Step], None] | None = None) -> AuditReport:

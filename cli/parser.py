@@ -5,7 +5,7 @@ from argparse import ArgumentParser
 
 from cli.admin.arguments import add_admin
 from cli.arguments import Commands, needs_card, needs_dir, needs_identity, new_command, new_group
-from cli.policies.arguments import add_policies, add_policy_bench, add_replay
+from cli.policies.arguments import add_export, add_policies, add_policy_bench, add_replay
 
 DAY_MS = 24 * 3600 * 1000
 PEOPLE = {
@@ -275,6 +275,7 @@ def _add_looking(commands: Commands) -> None:
         "--trust", default="", help="whose log it is, as you were told: the trust.json of genesis sign"
     )
     add_replay(audit)
+    add_export(audit)
 
 
 def _add_bench(commands: Commands) -> None:

@@ -18,16 +18,7 @@ def add_policies(commands: Commands) -> None:
         example="quorumkeep policy explain 4a5b... --log treasury/log --trust treasury/trust.json",
     )
     explain.add_argument("request", help="its id")
-    explain.add_argument("--log", default="", help="the folder with checkpoint and tile/")
-    explain.add_argument(
-        "--as",
-        dest="identity",
-        default="",
-        metavar="DIR",
-        help="ask the coordinator for the log instead",
-    )
-    explain.add_argument("--client", default="", help=CLIENT_HELP)
-    needs_trust(explain)
+    _has_log(explain)
     backtest = new_command(
         policy,
         "backtest",
@@ -61,6 +52,33 @@ def add_replay(audit: Commands) -> None:
     replay.add_argument("log", help="the folder with checkpoint and tile/")
     replay.add_argument("--out", default="", help="write the receipts here, one JSON object a line")
     needs_trust(replay)
+
+
+def add_export(audit: Commands) -> None:
+    """``audit export``."""
+    export = new_command(
+        audit,
+        "export",
+        function="cli.exporting:export",
+        what="all that a log has of one request, with proofs, in a file that anybody can check off line",
+        example="quorumkeep audit export 5b1f... --log treasury/log --trust trust.json --out withdrawal.json",
+    )
+    export.add_argument("request", help="a request's id")
+    export.add_argument("--out", required=True, help="the file to write")
+    _has_log(export)
+
+
+def _has_log(command: ArgumentParser) -> None:
+    command.add_argument("--log", default="", help="the folder with checkpoint and tile/")
+    command.add_argument(
+        "--as",
+        dest="identity",
+        default="",
+        metavar="DIR",
+        help="ask the coordinator for the log instead",
+    )
+    command.add_argument("--client", default="", help=CLIENT_HELP)
+    needs_trust(command)
 
 
 def _needs_log(command: ArgumentParser) -> None:

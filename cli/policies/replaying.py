@@ -7,7 +7,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
-from cli.audit import as_json, as_text, look, look_at
+from cli.audit import as_json, as_text, files_of, look_at
 from cli.connection import caller, load_connection
 from cli.policies.receipts import receipt_lines
 from cli.requests import read_request_id
@@ -16,7 +16,7 @@ from policy.audit import CHECKPOINT_PATH, NOTE_BYTES_MAX, AuditReport
 from policy.errors import MalformedError, OperationalError
 from policy.log.checkpoint import parse_checkpoint, parse_note
 from policy.log.merkle import Frontier
-from policy.log.tiles import increment
+from policy.log.tiles import Read, increment
 from policy.replay import Judged, Step, watch_verdicts
 
 if TYPE_CHECKING:
@@ -73,29 +73,36 @@ def replay(arguments: Namespace) -> Result:
 
 def looked(arguments: Namespace, watch: Callable[[Step], None]) -> AuditReport:
     """The check of the log in the folder ``--log``, or else of the coordinator's. Raises ``Misuse``."""
-    return audited(arguments, watch) if arguments.log else _asked(arguments, watch)
+    return checked(log_files(arguments), arguments, watch=watch)
 
 
 def audited(arguments: Namespace, watch: Callable[[Step], None]) -> AuditReport:
-    """The check of the log that the arguments name. Raises ``Misuse`` when there is none."""
+    """The check of the log in the folder that the arguments name. Raises ``Misuse`` when there is none."""
+    return checked(_folder(arguments.log), arguments, watch=watch)
+
+
+def checked(read: Read, arguments: Namespace, *, watch: Callable[[Step], None]) -> AuditReport:
+    """The check of these files, by the trust that the arguments name. Raises ``Misuse``."""
     try:
-        return look(
-            Path(arguments.log), trust=Path(arguments.trust) if arguments.trust else None, watch=watch
-        )
+        return look_at(read, trust=Path(arguments.trust) if arguments.trust else None, watch=watch)
     except (MalformedError, OSError) as error:
         raise Misuse(str(error)) from error
 
 
-def _asked(arguments: Namespace, watch: Callable[[Step], None]) -> AuditReport:
-    """The check of the log that the coordinator has: its entries, against its newest checkpoint."""
+def log_files(arguments: Namespace) -> Read:
+    """The files of the log in the folder ``--log``, or else of the coordinator's. Raises ``Misuse``."""
+    if arguments.log:
+        return _folder(arguments.log)
     if not arguments.identity:
         raise Misuse("say where the log is: --log DIR, or --as DIR to ask the coordinator")
     with load_connection(arguments).open(caller(arguments)) as client:
-        files = fetched(client)
-    trust = Path(arguments.trust) if arguments.trust else None
+        return fetched(client).get
+
+
+def _folder(path: str) -> Read:
     try:
-        return look_at(files.get, trust=trust, watch=watch)
-    except (MalformedError, OSError) as error:
+        return files_of(Path(path))
+    except MalformedError as error:
         raise Misuse(str(error)) from error
 
 

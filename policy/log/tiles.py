@@ -153,6 +153,14 @@ def read_entries(read: Read, size: int) -> Iterator[bytes]:
         yield from _read_bundle(read, path)
 
 
+def read_entry(read: Read, index: int, *, size: int) -> bytes:
+    """The entry at ``index`` of a log of ``size``; verifies nothing but the encoding."""
+    if not 0 <= index < size:
+        raise CallerError(f"entry {index} is not in a log of {size} entries")
+    bundle, at = divmod(index, TILE_WIDTH)
+    return _read_bundle(read, TilePath(None, bundle, min(TILE_WIDTH, size - bundle * TILE_WIDTH)))[at]
+
+
 def audit_tiles(read: Read, size: int) -> Frontier:
     """The frontier of the first ``size`` entries, after comparing every tile with what they hash to.
 

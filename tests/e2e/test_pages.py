@@ -62,7 +62,9 @@ class Played:
 def page_script(page: str) -> tuple[str, dict[str, int]]:
     """All blocks of a text in one script, with ports that are free here; and which port became which."""
     blocks = BLOCK.findall(page)
-    script = "\n".join(blocks).replace("port=7700", "port=$BASE")
+    script = (
+        "\n".join(blocks).replace("port=7700", "port=$BASE").replace("/path/to/checkout", str(REPOSITORY))
+    )
     written = sorted(set(PORT.findall(script)))
     ports = dict(zip(written, free_ports(len(written)), strict=True))
     nodes = [str(number) for number in range(7701, 7705)]
