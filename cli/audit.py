@@ -2,35 +2,39 @@
 
 import json
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from http import HTTPStatus
 from pathlib import Path
+from urllib.error import HTTPError
+from urllib.parse import urlsplit
+from urllib.request import urlopen
 
 from rich.console import Console
 from rich.progress import Progress, TaskID
 
 from policy.audit import CHECKPOINT_PATH, AuditReport, Trust, audit, parse_trust
 from policy.errors import MalformedError
-from policy.log.tiles import Read
+from policy.log.tiles import BUNDLE_BYTES_MAX, Read
 from policy.replay import Step
 
 OK, FAILED, MISUSE = 0, 1, 2
 LONG_ENTRIES = 2000
+TIMEOUT_S = 30
+LOOPBACK = ("127.0.0.1", "::1", "localhost")
 
 
-def verify(directory: Path, *, trust: Path | None, json_output: bool) -> int:
-    """Check the log in ``directory``; 0 if all of it holds, 1 if not, 2 if it cannot be looked at."""
+def verify(place: str, *, trust: Path | None, since: Sequence[Path] = (), json_output: bool) -> int:
+    """Check the log in a folder or at a URL; 0 if all of it holds, 1 if not, 2 if it cannot be looked at."""
     try:
-        report = look(directory, trust=trust)
+        older = [path.read_bytes() for path in since]
+        report = look_at(
+            files_at(place) if "://" in place else files_of(Path(place)), trust=trust, older=older
+        )
     except (MalformedError, OSError) as error:
         print(f"quorumkeep: {error}", file=sys.stderr)
         return MISUSE
     print(json.dumps(as_json(report)) if json_output else as_text(report))
     return OK if report.ok else FAILED
-
-
-def look(directory: Path, *, trust: Path | None, watch: Callable[[Step], None] | None = None) -> AuditReport:
-    """Check the log in ``directory``. Raises ``MalformedError`` or ``OSError`` when there is none."""
-    return look_at(files_of(directory), trust=trust, watch=watch)
 
 
 def files_of(directory: Path) -> Read:
@@ -47,11 +51,40 @@ def files_of(directory: Path) -> Read:
     return read
 
 
-def look_at(read: Read, *, trust: Path | None, watch: Callable[[Step], None] | None = None) -> AuditReport:
-    """Check the log whose files ``read`` gives. Raises as ``look`` does for the trust file."""
+def files_at(url: str) -> Read:
+    """The files of the log below ``url``, each read when it is asked for. Raises ``MalformedError``.
+
+    Nothing that comes is believed: an audit finds out whether it holds. Reading raises ``OSError``.
+    """
+    parts = urlsplit(url)
+    if parts.scheme != "https" and not (parts.scheme == "http" and parts.hostname in LOOPBACK):
+        raise MalformedError(f"{url!r} is not read from: give an https URL, or the folder of a log")
+
+    def read(path: str) -> bytes | None:
+        try:
+            with urlopen(f"{url.rstrip('/')}/{path}", timeout=TIMEOUT_S) as answer:  # noqa: S310 - looked at above
+                data: bytes = answer.read(BUNDLE_BYTES_MAX + 1)
+        except HTTPError as error:
+            error.close()
+            if error.code in (HTTPStatus.NOT_FOUND, HTTPStatus.GONE):
+                return None
+            raise
+        return data
+
+    return read
+
+
+def look_at(
+    read: Read,
+    *,
+    trust: Path | None,
+    watch: Callable[[Step], None] | None = None,
+    older: Sequence[bytes] = (),
+) -> AuditReport:
+    """Check the log whose files ``read`` gives. A bad trust file raises ``MalformedError`` or ``OSError``."""
     pinned = _read_trust(trust) if trust else None
     with Progress(console=Console(stderr=True), transient=True) as bar:
-        return audit(read, trust=pinned, progress=_shown(bar), watch=watch)
+        return audit(read, trust=pinned, progress=_shown(bar), watch=watch, older=older)
 
 
 def as_json(report: AuditReport) -> dict[str, object]:
@@ -68,6 +101,7 @@ def as_json(report: AuditReport) -> dict[str, object]:
         "inert": report.inert,
         "first_bad": None if bad is None else {"index": bad[0], "why": bad[1]},
         "trust": report.trust,
+        "extends": list(report.extends),
     }
 
 
@@ -80,6 +114,7 @@ def as_text(report: AuditReport) -> str:
         f"inert       {report.inert} entries without effect",
         f"policy      {report.genesis_policy.hex()} at first",
     ]
+    lines += [f"extends     the older checkpoint of {size} entries" for size in report.extends]
     if report.first_bad is not None:
         index, why = report.first_bad
         lines.append(f"first bad   {'the checkpoint' if index == report.size else f'entry {index}'}: {why}")

@@ -270,7 +270,14 @@ def _add_looking(commands: Commands) -> None:
         what="verify a published log and recompute every verdict; refused when anything differs",
         example="quorumkeep audit verify treasury/log --trust treasury/trust.json",
     )
-    verify.add_argument("log", help="the folder with checkpoint and tile/")
+    verify.add_argument("log", help="the folder with checkpoint and tile/, or the https URL of one")
+    verify.add_argument(
+        "--since",
+        action="append",
+        default=[],
+        metavar="FILE",
+        help="a checkpoint you kept from before: the log must go on from it (can be given again)",
+    )
     verify.add_argument(
         "--trust", default="", help="whose log it is, as you were told: the trust.json of genesis sign"
     )

@@ -42,8 +42,8 @@ def verify_log(arguments: Namespace) -> Result:
     """``audit verify``: check a published log and replay every verdict."""
     from cli.audit import verify
 
-    trust = Path(arguments.trust) if arguments.trust else None
-    sys.exit(verify(Path(arguments.log), trust=trust, json_output=arguments.json))
+    trust, since = Path(arguments.trust) if arguments.trust else None, [*map(Path, arguments.since)]
+    sys.exit(verify(arguments.log, trust=trust, since=since, json_output=arguments.json))
 
 
 def _become(command: list[str]) -> NoReturn:

@@ -14,7 +14,7 @@ Without pinned trust the keys are the directory's own: then the check shows that
 consistent with itself, not whose it is.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from policy import signatures
@@ -64,6 +64,7 @@ class AuditReport:
     """What the check came to.
 
     ``first_bad`` names the first entry that is wrong and why; the index ``size`` means the checkpoint.
+    ``extends`` are the sizes of the older checkpoints that this log was found to go on from.
     ``genesis_policy`` is the hash of the first policy; ``cosigners`` how many of those in force cosigned.
     """
 
@@ -77,6 +78,7 @@ class AuditReport:
     inert: int
     first_bad: tuple[int, str] | None
     trust: str
+    extends: tuple[int, ...] = ()
 
 
 class Bad(Exception):
@@ -101,6 +103,8 @@ class _Run:
         self.limits = LimitsAudit()
         self.watch: Callable[[Step], None] | None = None
         self.nonces: dict[bytes, tuple[bytes, bytes]] = {}
+        self.older: dict[int, list[Checkpoint]] = {}
+        self.extends: list[int] = []
 
     def report(self) -> AuditReport:
         return AuditReport(
@@ -114,6 +118,7 @@ class _Run:
             inert=self.inert,
             first_bad=self.first_bad,
             trust=PINNED if self.trust else FROM_DIRECTORY,
+            extends=tuple(self.extends),
         )
 
 
@@ -123,8 +128,11 @@ def audit(
     trust: Trust | None,
     progress: Callable[[int, int], None],
     watch: Callable[[Step], None] | None = None,
+    older: Sequence[bytes] = (),
 ) -> AuditReport:
     """Check the log whose files ``read`` gives; total. ``progress`` hears of entries done and to do.
+
+    ``older`` are notes of checkpoints that its reader kept: the log must go on from each.
 
     ``watch`` hears of every entry that can be read, once the files are found to be those of the checkpoint.
     """
@@ -133,6 +141,7 @@ def audit(
     try:
         note, checkpoint = _checkpoint(run)
         _check_pinned(run, note, checkpoint)
+        _take_older(run, older, checkpoint)
         _check_structure(run, checkpoint)
         _fold(run, checkpoint)
         _check_signatures(run, note, checkpoint)
@@ -187,6 +196,22 @@ def _check_pinned(run: _Run, note: Note, checkpoint: Checkpoint) -> None:
         raise Bad(checkpoint.size, f"the checkpoint is of {checkpoint.origin}, not of {trust.origin}")
     _check_log_signature(note, trust.origin, trust.log_key, size=checkpoint.size)
     _count_cosigners(note, trust.cosigners, trust.w, size=checkpoint.size)
+
+
+def _take_older(run: _Run, notes: Sequence[bytes], checkpoint: Checkpoint) -> None:
+    for data in notes:
+        try:
+            old = parse_checkpoint(parse_note(data, NOTE_BYTES_MAX).body)
+        except ProtocolError as error:
+            raise Bad(checkpoint.size, f"the older checkpoint: {error}") from error
+        if old.origin != checkpoint.origin:
+            raise Bad(checkpoint.size, f"the older checkpoint is of {old.origin}, not of {checkpoint.origin}")
+        if not 0 < old.size <= checkpoint.size:
+            raise Bad(
+                checkpoint.size,
+                f"the log has {checkpoint.size} entries, the older checkpoint {old.size}: it was cut back",
+            )
+        run.older.setdefault(old.size, []).append(old)
 
 
 def _check_structure(run: _Run, checkpoint: Checkpoint) -> None:
@@ -268,11 +293,24 @@ def _fold(run: _Run, checkpoint: Checkpoint) -> None:
             raise Bad(0, "this is not the genesis entry that is pinned")
         frontier = frontier.append(leaf_hash(data))
         _fold_one(run, index, data)
+        _compare_older(run, frontier)
     run.progress(checkpoint.size, checkpoint.size)
     if frontier.root() != checkpoint.root:
         raise Bad(checkpoint.size, "the files changed while they were read")
     if run.state.digest != checkpoint.state:
         raise Bad(checkpoint.size, "the checkpoint claims another state than its entries fold to")
+
+
+def _compare_older(run: _Run, frontier: Frontier) -> None:
+    for old in run.older.get(frontier.size, ()):
+        if old.root != frontier.root():
+            raise Bad(
+                frontier.size - 1,
+                f"the older checkpoint of {old.size} entries is of others: the log was forked, keep both",
+            )
+        if old.state != run.state.digest:
+            raise Bad(frontier.size - 1, f"the older checkpoint of {old.size} entries claims another state")
+        run.extends.append(old.size)
 
 
 def _fold_one(run: _Run, index: int, data: bytes) -> None:

@@ -182,7 +182,8 @@ def check_everything(deployment: scenario.Deployment, accepted: Mapping[str, int
     assert all(int(receipt["status"], 16) == 1 for receipt in receipts)
     _check_log(Published.read(deployment), accepted)
     assert (
-        audit.verify(deployment.folder / "log", trust=deployment.folder / "trust.json", json_output=True) == 0
+        audit.verify(str(deployment.folder / "log"), trust=deployment.folder / "trust.json", json_output=True)
+        == 0
     )
 
 

@@ -358,9 +358,9 @@ def trust_file(tmp_path: Path, **changed: Any) -> Path:
 def test_the_command_says_ok_and_exits_0(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     folder = written(tmp_path, published(small()))
 
-    assert verify(folder, trust=None, json_output=False) == 0
+    assert verify(str(folder), trust=None, json_output=False) == 0
     assert capsys.readouterr().out.startswith("ok: 5 entries")
-    assert verify(folder, trust=trust_file(tmp_path), json_output=True) == 0
+    assert verify(str(folder), trust=trust_file(tmp_path), json_output=True) == 0
     shown = json.loads(capsys.readouterr().out)
     assert (shown["ok"], shown["size"], shown["first_bad"], shown["trust"]) == (True, 5, None, "pinned")
 
@@ -373,19 +373,19 @@ def test_the_command_names_what_is_bad_and_exits_1(
     files["tile/entries/000.p/5"] = files["tile/entries/000.p/5"].replace(b"payment 2", b"payment 3")
     folder = written(tmp_path, files)
 
-    assert verify(folder, trust=None, json_output=True) == 1
+    assert verify(str(folder), trust=None, json_output=True) == 1
     assert json.loads(capsys.readouterr().out)["first_bad"]["index"] == 2
-    assert verify(folder, trust=None, json_output=False) == 1
+    assert verify(str(folder), trust=None, json_output=False) == 1
     assert "first bad   entry 2: the entry was changed" in capsys.readouterr().out
 
 
 def test_the_command_exits_2_when_it_cannot_look(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert verify(tmp_path, trust=None, json_output=True) == 2
+    assert verify(str(tmp_path), trust=None, json_output=True) == 2
     folder = written(tmp_path, published(small()))
     for wrong in (tmp_path / "absent", trust_file(tmp_path, w=5)):
-        assert verify(folder, trust=wrong, json_output=True) == 2
+        assert verify(str(folder), trust=wrong, json_output=True) == 2
     (tmp_path / "trust.json").write_bytes(b"{")
-    assert verify(folder, trust=tmp_path / "trust.json", json_output=True) == 2
+    assert verify(str(folder), trust=tmp_path / "trust.json", json_output=True) == 2
     assert capsys.readouterr().out == ""
 
 
