@@ -22,6 +22,10 @@ high = 48                             # up to this
 batch = 32                            # a multiple of 4
 parallel = 2                          # batches under way at once: nodes have several cores
 
+[http]                                # optional: the HTTP door for backends; off without this section
+listen = "127.0.0.1:7601"             # this unless another is given
+listen_file = "http-port"             # optional
+
 [nodes.node-a]
 address = "node-a.example.com:7700"
 certificate = "node-a.pem"
@@ -48,6 +52,7 @@ from policy.ids import EVM_CHAIN
 
 NODES_MAX, CHAINS_MAX = 64, 64
 TEXT_MAX = 1000
+HTTP_LISTEN = "127.0.0.1:7601"
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +75,14 @@ class ChainConfig:
 
 
 @dataclass(frozen=True, slots=True)
+class HttpConfig:
+    """Where the HTTP door listens."""
+
+    listen: str
+    listen_file: Path | None
+
+
+@dataclass(frozen=True, slots=True)
 class Config:
     """Everything the coordinator is told from outside; paths are absolute. See the module's docstring."""
 
@@ -88,6 +101,7 @@ class Config:
     metrics_address: str
     signing_timeout_ms: int
     pools: PoolSizes
+    http: HttpConfig | None
     nodes: Mapping[str, NodeConfig]
     chains: Mapping[str, ChainConfig]
 
@@ -120,6 +134,7 @@ def _read(fields: Fields, folder: Path) -> Config:
         metrics_address=_text(fields, "metrics_address", "127.0.0.1"),
         signing_timeout_ms=_integer(fields, "signing_timeout_ms", 2000, low=100, high=60_000),
         pools=_pool_sizes(pools),
+        http=_http(fields.nested("http"), folder) if fields.has("http") else None,
         nodes={
             name: _node(Fields(value, f"nodes.{name}"), folder)
             for name, value in fields.mapping("nodes", count_max=NODES_MAX, keys=NAME).items()
@@ -145,6 +160,12 @@ def _pool_sizes(fields: Fields) -> PoolSizes:
     if sizes.batch % 4:
         raise MalformedError(f"pools.batch is {sizes.batch}: it must be a multiple of 4")
     return sizes
+
+
+def _http(fields: Fields, folder: Path) -> HttpConfig:
+    http = HttpConfig(_text(fields, "listen", HTTP_LISTEN), _optional_path(fields, "listen_file", folder))
+    fields.done()
+    return http
 
 
 def _node(fields: Fields, folder: Path) -> NodeConfig:
