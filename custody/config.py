@@ -26,6 +26,14 @@ parallel = 2                          # batches under way at once: nodes have se
 listen = "127.0.0.1:7601"             # this unless another is given
 listen_file = "http-port"             # optional
 
+[webhooks]                            # optional: where backends are told of what becomes of their requests
+key = "webhook-key.pem"               # Ed25519; signs what they are told
+
+[webhooks.to.shop]
+initiator = "shop"                    # whose requests
+url = "https://shop.example.com/custody"  # http to this machine alone
+certificate = "shop.pem"              # optional: the authority of the receiver's certificate
+
 [nodes.node-a]
 address = "node-a.example.com:7700"
 certificate = "node-a.pem"
@@ -43,8 +51,10 @@ import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from custody.pools import PoolSizes
+from custody.webhooks import Webhook
 from policy.encoding import Json
 from policy.errors import MalformedError, OperationalError
 from policy.fields import NAME, Fields
@@ -52,7 +62,9 @@ from policy.ids import EVM_CHAIN
 
 NODES_MAX, CHAINS_MAX = 64, 64
 TEXT_MAX = 1000
+WEBHOOKS_MAX = 64
 HTTP_LISTEN = "127.0.0.1:7601"
+LOOPBACK = ("127.0.0.1", "::1", "localhost")
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +95,14 @@ class HttpConfig:
 
 
 @dataclass(frozen=True, slots=True)
+class WebhooksConfig:
+    """Whom to tell of what becomes of requests, and the file of the key that signs it."""
+
+    key: Path
+    to: Mapping[str, Webhook]
+
+
+@dataclass(frozen=True, slots=True)
 class Config:
     """Everything the coordinator is told from outside; paths are absolute. See the module's docstring."""
 
@@ -102,6 +122,7 @@ class Config:
     signing_timeout_ms: int
     pools: PoolSizes
     http: HttpConfig | None
+    webhooks: WebhooksConfig | None
     nodes: Mapping[str, NodeConfig]
     chains: Mapping[str, ChainConfig]
 
@@ -135,6 +156,7 @@ def _read(fields: Fields, folder: Path) -> Config:
         signing_timeout_ms=_integer(fields, "signing_timeout_ms", 2000, low=100, high=60_000),
         pools=_pool_sizes(pools),
         http=_http(fields.nested("http"), folder) if fields.has("http") else None,
+        webhooks=_webhooks(fields.nested("webhooks"), folder) if fields.has("webhooks") else None,
         nodes={
             name: _node(Fields(value, f"nodes.{name}"), folder)
             for name, value in fields.mapping("nodes", count_max=NODES_MAX, keys=NAME).items()
@@ -166,6 +188,26 @@ def _http(fields: Fields, folder: Path) -> HttpConfig:
     http = HttpConfig(_text(fields, "listen", HTTP_LISTEN), _optional_path(fields, "listen_file", folder))
     fields.done()
     return http
+
+
+def _webhooks(fields: Fields, folder: Path) -> WebhooksConfig:
+    webhooks = WebhooksConfig(
+        folder / fields.text("key", length_max=TEXT_MAX),
+        fields.table("to", lambda name, inner: _webhook(name, inner, folder=folder), count_max=WEBHOOKS_MAX),
+    )
+    fields.done()
+    return webhooks
+
+
+def _webhook(name: str, fields: Fields, *, folder: Path) -> Webhook:
+    url = fields.text("url", length_max=TEXT_MAX)
+    parts = urlsplit(url)
+    known = parts.scheme == "https" or (parts.scheme == "http" and parts.hostname in LOOPBACK)
+    if not known or not parts.hostname or parts.username is not None or parts.fragment:
+        raise MalformedError(
+            f"{fields.path('url')}: must be https://HOST/PATH (http to this machine alone), without user"
+        )
+    return Webhook(name, fields.name("initiator"), url, _optional_path(fields, "certificate", folder))
 
 
 def _node(fields: Fields, folder: Path) -> NodeConfig:

@@ -35,6 +35,7 @@ from custody.service import Service
 from custody.shadow import Shadow
 from custody.signing import Signing
 from custody.slots import Slots
+from custody.webhooks import Deliverer, Hooks
 from policy.errors import OperationalError, QuorumkeepError
 from signer_nodes.api.certificates import Credentials, PinnedIdentity
 from signer_nodes.api.client import NodeClient, Target
@@ -93,6 +94,7 @@ def build(config: Config, credentials: Credentials) -> Parts:
     replication = Replication(database, nodes, on_answer=signing.answered, metrics=metrics)
     return Parts(
         database=database,
+        feeds=database,
         sequencer=Sequencer(database, replication, log_key=log_key, now_ms=now_ms, metrics=metrics),
         replication=replication,
         duties=Duties(database, now_ms=now_ms, metrics=metrics),
@@ -118,6 +120,7 @@ def build(config: Config, credentials: Credentials) -> Parts:
             for name, chain in config.chains.items()
         },
         shadow=build_shadow(config, metrics),
+        hooks=_hooks(config),
     )
 
 
@@ -132,6 +135,12 @@ def build_shadow(config: Config, metrics: Metrics) -> Shadow | None:
         _LOG.error("no shadow policy: %s: %s; correct it and restart", config.shadow_policy, error)
         metrics.shadow_errors.inc()
         return None
+
+
+def _hooks(config: Config) -> Hooks:
+    if config.webhooks is None:
+        return Hooks()
+    return Hooks(config.webhooks.to, load_identity(config.webhooks.key))
 
 
 def now_ms() -> int:
@@ -153,7 +162,18 @@ async def _run(config: Config, parts: Parts, credentials: Credentials) -> None:
         _announce(config.listen_file, port)
         if config.http is not None:
             await _open_http(config.http, service, parts, tls=tls, doors=doors)
-        await coordinator.run(parts, publisher)
+        deliverer = await _deliverer(parts, doors)
+        await coordinator.run(parts, publisher, deliverer)
+
+
+async def _deliverer(parts: Parts, doors: contextlib.AsyncExitStack) -> Deliverer | None:
+    if not parts.hooks.webhooks:
+        return None
+    from custody.adapters.webhook_sender import WebhookSender
+
+    sender = WebhookSender(parts.hooks.webhooks)
+    doors.push_async_callback(sender.close)
+    return Deliverer(parts.feeds, parts.hooks, poster=sender, now_ms=parts.now_ms, metrics=parts.metrics)
 
 
 async def _open_http(

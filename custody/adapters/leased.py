@@ -94,12 +94,14 @@ class _Transaction:
             raise OperationalError(f"cannot write the database: {value}; check its disk") from value
 
 
-def insert_or_ignore(db: Connection, table: Any, values: Mapping[str, Any]) -> Any:
+def insert_or_ignore(db: Connection, table: Any, *, values: Mapping[str, Any]) -> Any:
+    """An insertion that leaves a row alone that is there."""
     dialect = postgresql if db.dialect.name == "postgresql" else sqlite
     return dialect.insert(table).values(values).on_conflict_do_nothing()
 
 
 def values_of(item: Any) -> dict[str, Any]:
+    """The fields of a record, as columns of their names."""
     return {name: getattr(item, name) for name in item.__dataclass_fields__}
 
 

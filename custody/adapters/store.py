@@ -3,7 +3,8 @@
 Rules: (1) a request's state and what it owes (the outbox) change in one transaction; (2) entries and
 their checkpoint are durable, with every projection of them, before anybody is sent them; (3) methods
 are synchronous and safe from several threads; each is one transaction; (4) every transaction that writes
-first checks, and locks, that the lease still has the number this store took.
+first checks, and locks, that the lease still has the number this store took; (5) what changes a request
+puts an event into the feed, in the same transaction.
 """
 
 from collections.abc import Iterable, Sequence
@@ -11,7 +12,8 @@ from typing import Any
 
 from sqlalchemy import Connection, Row, delete, func, insert, select, update
 
-from custody.adapters.leased import Leased, insert_or_ignore, values_of
+from custody.adapters.feeds import Feeds, emit
+from custody.adapters.leased import insert_or_ignore, values_of
 from custody.adapters.tables import (
     APPROVALS,
     CHECKPOINTS,
@@ -48,7 +50,7 @@ _UNPLANNED: dict[str, Any] = {
 _RECORD_FIELDS = tuple(RequestRecord.__dataclass_fields__)
 
 
-class Store(Leased):
+class Store(Feeds):
     """One database of the coordinator, for its one writer; see ``Leased``."""
 
     # The log.
@@ -118,6 +120,7 @@ class Store(Leased):
             db.execute(update(REQUESTS).values(state=START.state, updated_ms=now_ms, **_UNPLANNED))
             for row in db.execute(select(REQUESTS.c.request)).all():
                 _owe(db, row.request, START.effects, now_ms)
+                emit(db, row.request, now_ms)
 
     def append(
         self, start: int, entries: Sequence[bytes], *, note: bytes, changes: Sequence[Change], now_ms: int
@@ -210,10 +213,11 @@ class Store(Leased):
                 same_request = REQUESTS.c.request == duty.request
                 db.execute(update(REQUESTS).where(same_request).values(error=error[:1000]))
 
-    def drop_duty(self, request: bytes, effect: Effect) -> None:
+    def drop_duty(self, request: bytes, effect: Effect, now_ms: int) -> None:
         """Nothing is owed by this effect any more."""
         with self._transaction() as db:
             db.execute(delete(OUTBOX).where(OUTBOX.c.request == request, OUTBOX.c.effect == effect))
+            emit(db, request, now_ms)
 
     # Slots.
 
@@ -252,7 +256,7 @@ class Store(Leased):
     def add_approval(self, approval: PendingApproval) -> None:
         """Keep an approval until it is in the log; the same one twice is one."""
         with self._transaction() as db:
-            db.execute(insert_or_ignore(db, APPROVALS, values_of(approval)))
+            db.execute(insert_or_ignore(db, APPROVALS, values=values_of(approval)))
 
     def pending_approvals(self) -> tuple[PendingApproval, ...]:
         """Approvals received and not logged."""
@@ -307,10 +311,10 @@ def _apply(db: Connection, change: Change, now_ms: int) -> Applied | None:
         _insert_request(db, change.new, now_ms)
         row = db.execute(select(REQUESTS).where(REQUESTS.c.request == change.request)).one()
     if change.transaction is not None:
-        db.execute(insert_or_ignore(db, TRANSACTIONS, values_of(change.transaction)))
+        db.execute(insert_or_ignore(db, TRANSACTIONS, values=values_of(change.transaction)))
     if change.slot is not None:
         slot = {"chain": change.slot.chain, "account": change.slot.account, "nonce": change.slot.nonce}
-        db.execute(insert_or_ignore(db, SLOTS, {**slot, "request": change.request}))
+        db.execute(insert_or_ignore(db, SLOTS, values={**slot, "request": change.request}))
     state, effects = State(row.state), None
     if change.event is not None:
         step = advance(state, change.event)
@@ -320,6 +324,7 @@ def _apply(db: Connection, change: Change, now_ms: int) -> Applied | None:
         _owe(db, change.request, effects, now_ms)
     values = {"error": "", **change.fields, "state": state, "updated_ms": now_ms}
     db.execute(update(REQUESTS).where(REQUESTS.c.request == change.request).values(values))
+    emit(db, change.request, now_ms)
     row = db.execute(select(REQUESTS).where(REQUESTS.c.request == change.request)).one()
     return Applied(_record(row), effects or ())
 
@@ -336,6 +341,7 @@ def _insert_request(db: Connection, new: NewRequest, now_ms: int) -> RequestReco
     values = {**values_of(new), "state": START.state, "created_order": order, "updated_ms": now_ms}
     db.execute(insert(REQUESTS).values(values))
     _owe(db, new.request, START.effects, now_ms)
+    emit(db, new.request, now_ms)
     return _record(db.execute(select(REQUESTS).where(REQUESTS.c.request == new.request)).one())
 
 

@@ -8,7 +8,7 @@ from fastapi.responses import JSONResponse
 from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
-from custody.adapters.http import problems, requests
+from custody.adapters.http import events, hooks, problems, requests, wallets
 from custody.adapters.http.calls import House
 from custody.adapters.http.models import TAKEN, Problem, ProblemMeaning
 from custody.adapters.http.signatures import HOW, Callers
@@ -52,7 +52,7 @@ def skeleton() -> FastAPI:
         docs_url=None,
         redoc_url=None,
     )
-    for one in (requests.router, router):
+    for one in (requests.router, events.router, wallets.router, hooks.router, router):
         app.include_router(one)
     problems.install(app)
     app.openapi = lambda: openapi(app)  # type: ignore[method-assign]

@@ -5,7 +5,7 @@ from typing import Annotated, Any
 from pydantic import BaseModel, ConfigDict, Field
 
 from custody.api.errors import Code
-from custody.requests import State
+from custody.requests import State, Substate
 from policy.encoding import INTEGER_MAX
 
 TAKEN: list[type[BaseModel]] = []
@@ -16,6 +16,10 @@ Name = Annotated[str, Field(pattern="^[a-z0-9][a-z0-9._-]{0,62}$")]
 Amount = Annotated[
     str,
     Field(pattern="^(0|[1-9][0-9]{0,77})$", description="In base units, as a decimal string below 2**256."),
+]
+EventId = Annotated[
+    str,
+    Field(pattern="^[0-9a-f]{8}-(0|[1-9][0-9]{0,17})$", description="The feed's name and a number in it."),
 ]
 Milliseconds = Annotated[int, Field(ge=0, le=INTEGER_MAX, description="Milliseconds since 1970.")]
 
@@ -69,7 +73,9 @@ class RequestResource(_Model):
     """A request as the coordinator has it."""
 
     id: Id
+    event: Annotated[EventId, Field(description="Its newest; wait for what comes after it.")]
     state: State
+    substate: Substate
     over: Annotated[bool, Field(description="Nothing is going to change for the initiator.")]
     rule: Annotated[str | None, Field(description="The rule or forbid of the policy that decided.")]
     error: Annotated[str | None, Field(description="Why it waits or is refused, and what to do.")]
@@ -82,6 +88,118 @@ class RequestResource(_Model):
     signature: Annotated[str | None, Field(description="Of typed data once delivered: r, s, v.")]
     updated_ms: Milliseconds
     request: RequestDocument
+
+
+class Event(_Model):
+    """One change of one request, as the feed and webhooks tell it."""
+
+    id: EventId
+    sequence: Annotated[int, Field(ge=1, description="Rises in the whole feed.")]
+    request: Id
+    state: State
+    substate: Substate
+    approvals: Annotated[int, Field(ge=0)]
+    time_ms: Milliseconds
+    rule: str | None = None
+    tx_hash: str | None = None
+    block: int | None = None
+    error: str | None = None
+
+
+class EventPage(_Model):
+    """Events in order, and what to continue after."""
+
+    events: list[Event]
+    next: EventId
+
+
+class Wallet(_Model):
+    """A wallet of the policy."""
+
+    name: Name
+    chain: str
+    tier: Name
+    paths: Annotated[int, Field(ge=1, description="How many paths, so addresses, the policy gives it.")]
+
+
+class WalletList(_Model):
+    """The policy's wallets."""
+
+    wallets: list[Wallet]
+
+
+LabelText = Annotated[
+    str,
+    Field(
+        pattern="^[ -~]{1,128}$",
+        description="Names the address among the caller's of this wallet; 1 to 128 visible characters.",
+    ),
+]
+
+
+class NewAddress(_Model):
+    """What the address is for."""
+
+    label: LabelText
+    path: Annotated[
+        str | None,
+        Field(
+            pattern="^m(/(0|[1-9][0-9]{0,8})){0,10}$",
+            description="That path and no other, as one notes it for the day when the database is lost.",
+        ),
+    ] = None
+
+
+class Label(_Model):
+    """Another label."""
+
+    label: LabelText
+
+
+class DepositAddress(_Model):
+    """An address to be paid at."""
+
+    address: str
+    chain: str
+    wallet: Name
+    path: str
+    label: str
+    created_ms: Milliseconds
+
+
+class AddressList(_Model):
+    """Addresses, oldest first."""
+
+    addresses: list[DepositAddress]
+
+
+class Webhook(_Model):
+    """Where the coordinator tells of events."""
+
+    name: Name
+    url: str
+    key: Annotated[str, Field(description="Ed25519, hex; compare with what the administrators told you.")]
+    waiting: Annotated[int, Field(ge=0, description="Events that it has not taken yet.")]
+    error: Annotated[str | None, Field(description="Why the oldest of them was not taken.")]
+
+
+class WebhookList(_Model):
+    """The caller's webhooks."""
+
+    webhooks: list[Webhook]
+
+
+class Resend(_Model):
+    """Which events: one, or a range."""
+
+    first: EventId
+    last: EventId | None = None
+
+
+class Resent(_Model):
+    """How many events are to be told."""
+
+    count: Annotated[int, Field(ge=0)]
 
 
 class RequestList(_Model):
@@ -115,3 +233,11 @@ def takes(model: type[BaseModel]) -> dict[str, Any]:
     TAKEN.append(model)
     schema = {"$ref": f"#/components/schemas/{model.__name__}"}
     return {"requestBody": {"required": True, "content": {"application/json": {"schema": schema}}}}
+
+
+def streams() -> dict[int | str, dict[str, Any]]:
+    """The part of the OpenAPI document about an answer of server-sent events."""
+    schema = {"type": "string", "description": "`id:` an event's id, `data:` an Event as one line of JSON."}
+    return {
+        200: {"description": "Events as they come.", "content": {"text/event-stream": {"schema": schema}}}
+    }

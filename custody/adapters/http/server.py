@@ -21,7 +21,7 @@ GRACE_S, POLL_S = 1, 0.01
 class HttpServer:
     """A server at work; ``port`` is the one it got."""
 
-    def __init__(self, server: uvicorn.Server, port: int, running: "asyncio.Task[None]") -> None:
+    def __init__(self, server: uvicorn.Server, running: "asyncio.Task[None]", *, port: int) -> None:
         self._server = server
         self._running = running
         self.port = port
@@ -65,7 +65,7 @@ async def start_http_server(app: FastAPI, listen: str, *, tls: ServerTls) -> Htt
     if running.done():
         running.result()
         raise OperationalError(f"the HTTP door on {listen} ended at its start: look at the log")
-    return HttpServer(server, listening.getsockname()[1], running)
+    return HttpServer(server, running, port=listening.getsockname()[1])
 
 
 def _bind(listen: str) -> socket.socket:
