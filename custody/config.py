@@ -22,6 +22,18 @@ high = 48                             # up to this
 batch = 32                            # a multiple of 4
 parallel = 2                          # batches under way at once: nodes have several cores
 
+[http]                                # optional: the HTTP door for backends; off without this section
+listen = "127.0.0.1:7601"             # this unless another is given
+listen_file = "http-port"             # optional
+
+[webhooks]                            # optional: where backends are told of what becomes of their requests
+key = "webhook-key.pem"               # Ed25519; signs what they are told
+
+[webhooks.to.shop]
+initiator = "shop"                    # whose requests
+url = "https://shop.example.com/custody"  # http to this machine alone
+certificate = "shop.pem"              # optional: the authority of the receiver's certificate
+
 [nodes.node-a]
 address = "node-a.example.com:7700"
 certificate = "node-a.pem"
@@ -39,8 +51,10 @@ import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from custody.pools import PoolSizes
+from custody.webhooks import Webhook
 from policy.encoding import Json
 from policy.errors import MalformedError, OperationalError
 from policy.fields import NAME, Fields
@@ -48,6 +62,9 @@ from policy.ids import EVM_CHAIN
 
 NODES_MAX, CHAINS_MAX = 64, 64
 TEXT_MAX = 1000
+WEBHOOKS_MAX = 64
+HTTP_LISTEN = "127.0.0.1:7601"
+LOOPBACK = ("127.0.0.1", "::1", "localhost")
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +87,22 @@ class ChainConfig:
 
 
 @dataclass(frozen=True, slots=True)
+class HttpConfig:
+    """Where the HTTP door listens."""
+
+    listen: str
+    listen_file: Path | None
+
+
+@dataclass(frozen=True, slots=True)
+class WebhooksConfig:
+    """Whom to tell of what becomes of requests, and the file of the key that signs it."""
+
+    key: Path
+    to: Mapping[str, Webhook]
+
+
+@dataclass(frozen=True, slots=True)
 class Config:
     """Everything the coordinator is told from outside; paths are absolute. See the module's docstring."""
 
@@ -88,6 +121,8 @@ class Config:
     metrics_address: str
     signing_timeout_ms: int
     pools: PoolSizes
+    http: HttpConfig | None
+    webhooks: WebhooksConfig | None
     nodes: Mapping[str, NodeConfig]
     chains: Mapping[str, ChainConfig]
 
@@ -120,6 +155,8 @@ def _read(fields: Fields, folder: Path) -> Config:
         metrics_address=_text(fields, "metrics_address", "127.0.0.1"),
         signing_timeout_ms=_integer(fields, "signing_timeout_ms", 2000, low=100, high=60_000),
         pools=_pool_sizes(pools),
+        http=_http(fields.nested("http"), folder) if fields.has("http") else None,
+        webhooks=_webhooks(fields.nested("webhooks"), folder) if fields.has("webhooks") else None,
         nodes={
             name: _node(Fields(value, f"nodes.{name}"), folder)
             for name, value in fields.mapping("nodes", count_max=NODES_MAX, keys=NAME).items()
@@ -145,6 +182,32 @@ def _pool_sizes(fields: Fields) -> PoolSizes:
     if sizes.batch % 4:
         raise MalformedError(f"pools.batch is {sizes.batch}: it must be a multiple of 4")
     return sizes
+
+
+def _http(fields: Fields, folder: Path) -> HttpConfig:
+    http = HttpConfig(_text(fields, "listen", HTTP_LISTEN), _optional_path(fields, "listen_file", folder))
+    fields.done()
+    return http
+
+
+def _webhooks(fields: Fields, folder: Path) -> WebhooksConfig:
+    webhooks = WebhooksConfig(
+        folder / fields.text("key", length_max=TEXT_MAX),
+        fields.table("to", lambda name, inner: _webhook(name, inner, folder=folder), count_max=WEBHOOKS_MAX),
+    )
+    fields.done()
+    return webhooks
+
+
+def _webhook(name: str, fields: Fields, *, folder: Path) -> Webhook:
+    url = fields.text("url", length_max=TEXT_MAX)
+    parts = urlsplit(url)
+    known = parts.scheme == "https" or (parts.scheme == "http" and parts.hostname in LOOPBACK)
+    if not known or not parts.hostname or parts.username is not None or parts.fragment:
+        raise MalformedError(
+            f"{fields.path('url')}: must be https://HOST/PATH (http to this machine alone), without user"
+        )
+    return Webhook(name, fields.name("initiator"), url, _optional_path(fields, "certificate", folder))
 
 
 def _node(fields: Fields, folder: Path) -> NodeConfig:

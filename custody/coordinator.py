@@ -17,6 +17,7 @@ from custody.publish import Publisher
 from custody.replication import Published
 from custody.requests import Effect
 from custody.starting import best_quorum, own_log, roster_to_ask_by, settle_on, store
+from custody.webhooks import Deliverer
 from policy.errors import InvariantError
 from policy.log.merkle import leaf_hash
 
@@ -57,7 +58,7 @@ async def start(parts: Parts, genesis: bytes) -> None:
     parts.slots.load(await parts.database.slots(), tip.state)
 
 
-async def run(parts: Parts, publisher: Publisher | None) -> None:
+async def run(parts: Parts, publisher: Publisher | None, deliverer: Deliverer | None = None) -> None:
     """Everything that goes on at once, until cancelled or until a part fails."""
     burns = Burns()
     burns.load(parts.sequencer.state)
@@ -78,6 +79,9 @@ async def run(parts: Parts, publisher: Publisher | None) -> None:
             parts.shadow.start(parts.sequencer.state)
             parts.sequencer.on_written.append(parts.shadow.written)
             group.create_task(parts.shadow.run(), name="shadow")
+        if deliverer is not None:
+            parts.duties.on_changed.append(deliverer.changed)
+            group.create_task(deliverer.run(parts.sequencer.state.origin), name="webhooks")
         if publisher is not None:
             group.create_task(publisher.run(parts.replication), name="publisher")
 

@@ -20,7 +20,7 @@ from custody.adapters.node_link import NodeLink
 from custody.adapters.shadow_store import ShadowStore
 from custody.adapters.store import Store
 from custody.chains.evm import EvmChain
-from custody.config import Config, load_config
+from custody.config import Config, HttpConfig, load_config
 from custody.duties import Duties
 from custody.lease import holder_of, take_lease
 from custody.log_key import LogKey
@@ -35,6 +35,7 @@ from custody.service import Service
 from custody.shadow import Shadow
 from custody.signing import Signing
 from custody.slots import Slots
+from custody.webhooks import Deliverer, Hooks
 from policy.errors import OperationalError, QuorumkeepError
 from signer_nodes.api.certificates import Credentials, PinnedIdentity
 from signer_nodes.api.client import NodeClient, Target
@@ -93,6 +94,7 @@ def build(config: Config, credentials: Credentials) -> Parts:
     replication = Replication(database, nodes, on_answer=signing.answered, metrics=metrics)
     return Parts(
         database=database,
+        feeds=database,
         sequencer=Sequencer(database, replication, log_key=log_key, now_ms=now_ms, metrics=metrics),
         replication=replication,
         duties=Duties(database, now_ms=now_ms, metrics=metrics),
@@ -118,6 +120,7 @@ def build(config: Config, credentials: Credentials) -> Parts:
             for name, chain in config.chains.items()
         },
         shadow=build_shadow(config, metrics),
+        hooks=_hooks(config),
     )
 
 
@@ -134,6 +137,12 @@ def build_shadow(config: Config, metrics: Metrics) -> Shadow | None:
         return None
 
 
+def _hooks(config: Config) -> Hooks:
+    if config.webhooks is None:
+        return Hooks()
+    return Hooks(config.webhooks.to, load_identity(config.webhooks.key))
+
+
 def now_ms() -> int:
     """Wall-clock time."""
     return time.time_ns() // 1_000_000
@@ -145,14 +154,42 @@ async def _run(config: Config, parts: Parts, credentials: Credentials) -> None:
     if publisher is not None:
         publisher.load()
     parts.metrics.serve(config.metrics_port, config.metrics_address)
-    servicer = CustodyServicer(Service(parts), parts)
+    service = Service(parts)
     tls = ServerTls(credentials.certificate_pem, credentials.key_pem)
-    server, port = await start_server(servicer, config.listen, tls=tls)
-    _announce(config, port)
-    try:
-        await coordinator.run(parts, publisher)
-    finally:
-        await server.stop(STOP_GRACE_S)
+    async with contextlib.AsyncExitStack() as doors:
+        server, port = await start_server(CustodyServicer(service, parts), config.listen, tls=tls)
+        doors.push_async_callback(server.stop, STOP_GRACE_S)
+        _announce(config.listen_file, port)
+        if config.http is not None:
+            await _open_http(config.http, service, parts, tls=tls, doors=doors)
+        deliverer = await _deliverer(parts, doors)
+        await coordinator.run(parts, publisher, deliverer)
+
+
+async def _deliverer(parts: Parts, doors: contextlib.AsyncExitStack) -> Deliverer | None:
+    if not parts.hooks.webhooks:
+        return None
+    from custody.adapters.webhook_sender import WebhookSender
+
+    sender = WebhookSender(parts.hooks.webhooks)
+    doors.push_async_callback(sender.close)
+    return Deliverer(parts.feeds, parts.hooks, poster=sender, now_ms=parts.now_ms, metrics=parts.metrics)
+
+
+async def _open_http(
+    config: HttpConfig,
+    service: Service,
+    parts: Parts,
+    *,
+    tls: ServerTls,
+    doors: contextlib.AsyncExitStack,
+) -> None:
+    from custody.adapters.http.app import build_app  # half a second that only this door is worth
+    from custody.adapters.http.server import start_http_server
+
+    server = await start_http_server(build_app(service, parts), config.listen, tls=tls)
+    doors.push_async_callback(server.stop)
+    _announce(config.listen_file, server.port)
 
 
 def _client(config: Config, name: str, credentials: Credentials) -> NodeClient:
@@ -167,12 +204,12 @@ def _open_store(config: Config) -> Store:
     return Store(config.database, holder=holder_of(config.data_dir))
 
 
-def _announce(config: Config, port: int) -> None:
+def _announce(file: Path | None, port: int) -> None:
     _LOG.info("listening on port %d", port)
-    if config.listen_file is not None:
-        partial = config.listen_file.with_name(f".{config.listen_file.name}.new")
+    if file is not None:
+        partial = file.with_name(f".{file.name}.new")
         partial.write_text(f"{port}\n")
-        partial.replace(config.listen_file)
+        partial.replace(file)
 
 
 def _read(path: Path) -> bytes:

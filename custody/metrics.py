@@ -50,6 +50,12 @@ class Metrics:
             "Entries that the shadow policy has no verdict on: it failed, or was too slow",
             registry=self.registry,
         )
+        self.webhook_deliveries = Counter(
+            "quorumkeep_webhook_deliveries",
+            "Tries to tell a webhook of an event, and whether it took it",
+            ["webhook", "taken"],
+            registry=self.registry,
+        )
 
     def serve(self, port: int, address: str) -> None:
         """Answer scrapes over HTTP; port 0 is off."""

@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from custody.duties import Duties
+from custody.feeds import FeedStorage
 from custody.log_key import LogKey
 from custody.metrics import Metrics
 from custody.pools import Pools
@@ -15,6 +16,7 @@ from custody.shadow import Shadow
 from custody.signing import Signing
 from custody.slots import Slots
 from custody.storage import Database
+from custody.webhooks import Hooks
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +35,7 @@ class Parts:
     """One coordinator. ``confirmations``, ``poll_ms`` and ``patience`` are by chain."""
 
     database: Database
+    feeds: FeedStorage
     sequencer: Sequencer
     replication: Replication
     duties: Duties
@@ -49,3 +52,4 @@ class Parts:
     poll_ms: Mapping[str, int]
     patience: Mapping[str, Patience] = field(default_factory=dict)
     shadow: Shadow | None = None
+    hooks: Hooks = field(default_factory=Hooks)

@@ -16,6 +16,7 @@ is right: it is broadcast like any other.
 Typed data has no transaction: with its signature in the log it is ``delivered``, and that is the end.
 """
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import TypeAlias
@@ -77,6 +78,32 @@ class Effect(StrEnum):
     WATCH = "watch"
     REPLACE = "replace"
     CANCEL = "cancel"
+
+
+class Substate(StrEnum):
+    """What is being done about a request in its state, as the most telling of the effects that it owes."""
+
+    LOGGING = "logging"
+    PLANNING = "planning"
+    RESERVING = "reserving"
+    SIGNING = "signing"
+    PRICING = "pricing"
+    CANCELLING = "cancelling"
+    BROADCASTING = "broadcasting"
+    WATCHING = "watching"
+    IDLE = "idle"
+
+
+_TELLS: dict[Effect, Substate] = {
+    Effect.LOG: Substate.LOGGING,
+    Effect.PLAN: Substate.PLANNING,
+    Effect.RESERVE: Substate.RESERVING,
+    Effect.SIGN: Substate.SIGNING,
+    Effect.REPLACE: Substate.PRICING,
+    Effect.CANCEL: Substate.CANCELLING,
+    Effect.BROADCAST: Substate.BROADCASTING,
+    Effect.WATCH: Substate.WATCHING,
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,6 +214,11 @@ TRANSITIONS: Table = {**_PAYMENT, **_REPLACEMENT, **_CANCELLATION, **_LOGGED, **
 def advance(state: State, event: Event) -> Step | None:
     """The transition of ``event`` in ``state``, or None when it changes nothing (rule 2)."""
     return TRANSITIONS.get((state, event))
+
+
+def substate(effects: Collection[Effect]) -> Substate:
+    """What a request that owes these effects is at."""
+    return next((told for effect, told in _TELLS.items() if effect in effects), Substate.IDLE)
 
 
 def is_over(state: State) -> bool:

@@ -2,18 +2,22 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from dataclasses import dataclass
 
-from custody import approvals, enacting
+from custody import approvals, deposits, enacting
 from custody.address_lists import lists_shown, pending_text
 from custody.api.errors import CallRefused, Code
 from custody.enacting import Signed, enact
+from custody.feeds import Backlog, DepositAddress, Event
 from custody.forking import draft_fork
 from custody.keys import Import, change_key, import_offers, key_report
+from custody.listening import FeedReader
 from custody.parts import Parts
 from custody.planning import key_of
 from custody.records import REQUEST_BYTES_MAX, IdempotencyConflict, RequestRecord, new_request
 from custody.replication import UNCONFIGURED
 from custody.requests import FINAL
+from custody.webhooks import Webhook
 from policy.accounts import Account, account_at
 from policy.encoding import Json, canonical, parse_canonical
 from policy.errors import InvalidSignatureError, MalformedError, OperationalError
@@ -22,6 +26,16 @@ from policy.state import State
 
 WATCHERS_QUEUE_MAX = 1000
 OFFER_BYTES_MAX = 4096
+READS_MAX = 10
+IN_EVENTS = ("state", "rule", "tx_hash", "block", "approvals")
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """A request and its newest event, which is not older than the record."""
+
+    record: RequestRecord
+    event: Event
 
 
 class Service:
@@ -29,6 +43,7 @@ class Service:
 
     def __init__(self, parts: Parts) -> None:
         self._parts = parts
+        self.feed = FeedReader(parts)
         self._watchers: set[asyncio.Queue[RequestRecord]] = set()
         parts.duties.on_changed.append(self._changed)
 
@@ -74,6 +89,20 @@ class Service:
             state=state, initiator=initiator, limit=limit or 100, before=before
         )
 
+    async def shown(self, *records: RequestRecord) -> tuple[Shown, ...]:
+        """The records with their newest events."""
+        newest = await self._parts.feeds.newest_events([record.request for record in records])
+        return tuple([await self._matched(record, newest[record.request]) for record in records])
+
+    async def _matched(self, record: RequestRecord, event: Event) -> Shown:
+        """Both of one moment: whoever waits for what comes after the event must not miss a change."""
+        for _ in range(READS_MAX):
+            if all(getattr(record, name) == getattr(event, name) for name in IN_EVENTS):
+                break
+            event = (await self._parts.feeds.newest_events([record.request]))[record.request]
+            record = await self.get(record.request)
+        return Shown(record, event)
+
     async def watch(self, request: bytes, initiator: str = "") -> AsyncIterator[RequestRecord]:
         """A request (or, for empty bytes, every one) as it is and whenever it changes, to its end."""
         queue: asyncio.Queue[RequestRecord] = asyncio.Queue(WATCHERS_QUEUE_MAX)
@@ -114,6 +143,35 @@ class Service:
         except OperationalError as error:
             raise CallRefused(Code.UNKNOWN_KEY, str(error)) from error
         return account_at(key, path or known.paths[0], chain=known.chain), known.chain, key.group_key
+
+    async def give_address(self, caller: str, wallet: str, *, label: str, path: str = "") -> DepositAddress:
+        """The caller's address with this label, a fresh one if there is none."""
+        return await deposits.give(self._parts, caller, wallet=wallet, label=label, path=path)
+
+    async def addresses(
+        self, caller: str, wallet: str, *, after: str = "", limit: int = 100
+    ) -> tuple[DepositAddress, ...]:
+        """The addresses that the caller was given, oldest first; people see all."""
+        return await deposits.listed(self._parts, caller, wallet=wallet, after=after, limit=limit)
+
+    async def label_address(self, caller: str, wallet: str, *, address: str, label: str) -> DepositAddress:
+        """Give an address of the caller another label."""
+        return await deposits.relabel(self._parts, caller, wallet=wallet, address=address, label=label)
+
+    async def webhooks(self, caller: str) -> tuple[tuple[Webhook, Backlog], ...]:
+        """The caller's webhooks, and what each is still to be told."""
+        mine = self._parts.hooks.of(caller)
+        return tuple([(one, await self._parts.feeds.backlog(one.name)) for one in mine])
+
+    async def resend(self, caller: str, webhook: str, *, first: str, last: str) -> int:
+        """Have one of the caller's webhooks told these events once more; how many they are."""
+        if webhook not in {one.name for one in self._parts.hooks.of(caller)}:
+            raise CallRefused(Code.UNKNOWN_WEBHOOK, f"{caller} has no webhook {webhook[:64]!r}")
+        bounds = [await self.feed.position(one) for one in (first, last)]
+        low, high = (int(one.partition("-")[2]) for one in bounds)
+        return await self._parts.feeds.queue_again(
+            webhook, caller, first=low, last=high, now_ms=self._parts.now_ms()
+        )
 
     async def change_key(self, caller: str, key: str, *, change: str, dealt: Import | None = None) -> bytes:
         """Have the nodes begin a key's next epoch; for administrators."""

@@ -29,6 +29,9 @@ _STATUS = {
     Code.FORBIDDEN: grpc.StatusCode.PERMISSION_DENIED,
     Code.UNKNOWN_REQUEST: grpc.StatusCode.NOT_FOUND,
     Code.UNKNOWN_DOCUMENT: grpc.StatusCode.NOT_FOUND,
+    Code.UNKNOWN_EVENT: grpc.StatusCode.NOT_FOUND,
+    Code.UNKNOWN_ADDRESS: grpc.StatusCode.NOT_FOUND,
+    Code.TOO_MANY: grpc.StatusCode.RESOURCE_EXHAUSTED,
     Code.IDEMPOTENCY_CONFLICT: grpc.StatusCode.ALREADY_EXISTS,
     Code.UNAVAILABLE: grpc.StatusCode.UNAVAILABLE,
 }

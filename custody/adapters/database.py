@@ -7,6 +7,7 @@ from functools import partial
 from typing import Concatenate, ParamSpec, TypeVar
 
 from custody.adapters.store import Store
+from custody.feeds import Backlog, Delivery, DepositAddress, Event
 from custody.records import (
     Applied,
     Change,
@@ -26,7 +27,7 @@ R = TypeVar("R")
 
 
 class StoreThread:
-    """Implements ``custody.storage.Database`` with one store behind one thread."""
+    """Implements ``custody.storage.Database`` and ``custody.feeds.FeedStorage`` by a store and one thread."""
 
     def __init__(self, store: Store) -> None:
         self._store = store
@@ -123,9 +124,9 @@ class StoreThread:
         """Try a duty again at ``due_ms``, and show why on its request."""
         return await self._call(Store.postpone, duty, due_ms=due_ms, error=error)
 
-    async def drop_duty(self, request: bytes, effect: Effect) -> None:
+    async def drop_duty(self, request: bytes, effect: Effect, now_ms: int) -> None:
         """Nothing is owed by this effect any more."""
-        return await self._call(Store.drop_duty, request, effect)
+        return await self._call(Store.drop_duty, request, effect, now_ms)
 
     async def slots(self) -> tuple[tuple[Slot, bytes], ...]:
         """Every slot a request holds or held."""
@@ -170,3 +171,57 @@ class StoreThread:
     async def use_presignatures(self, presignatures: Sequence[bytes]) -> None:
         """Mark presignatures as used or gone."""
         return await self._call(Store.use_presignatures, presignatures)
+
+    # What backends are told.
+
+    async def feed(self) -> tuple[str, int]:
+        """The feed's name and its newest event's number."""
+        return await self._call(Store.feed)
+
+    async def events(
+        self, after: int, *, request: bytes = b"", initiator: str = "", limit: int = 100
+    ) -> tuple[Event, ...]:
+        """Events in order; of one request and one initiator, or of all for empty ones."""
+        return await self._call(Store.events, after, request=request, initiator=initiator, limit=limit)
+
+    async def newest_events(self, requests: Sequence[bytes]) -> dict[bytes, Event]:
+        """The newest event of each request."""
+        return await self._call(Store.newest_events, requests)
+
+    async def queue_deliveries(self, webhook: str, initiator: str, *, now_ms: int) -> None:
+        """Owe a webhook the events since it was last asked for; nothing for one that is new."""
+        return await self._call(Store.queue_deliveries, webhook, initiator, now_ms=now_ms)
+
+    async def queue_again(self, webhook: str, initiator: str, *, first: int, last: int, now_ms: int) -> int:
+        """Owe a webhook these events (once more); how many."""
+        return await self._call(Store.queue_again, webhook, initiator, first=first, last=last, now_ms=now_ms)
+
+    async def deliveries(self, webhook: str, now_ms: int, *, limit: int) -> tuple[Delivery, ...]:
+        """What is due: of each request its oldest event alone."""
+        return await self._call(Store.deliveries, webhook, now_ms, limit=limit)
+
+    async def delivered(self, webhook: str, sequence: int) -> None:
+        """A webhook has taken an event."""
+        return await self._call(Store.delivered, webhook, sequence)
+
+    async def postpone_delivery(self, webhook: str, sequence: int, *, due_ms: int, error: str) -> None:
+        """Try again at ``due_ms``."""
+        return await self._call(Store.postpone_delivery, webhook, sequence, due_ms=due_ms, error=error)
+
+    async def backlog(self, webhook: str) -> Backlog:
+        """What a webhook is still owed."""
+        return await self._call(Store.backlog, webhook)
+
+    async def give_address(self, wanted: Sequence[DepositAddress]) -> DepositAddress | None:
+        """The first of these that nobody was given, or what has their label; None when all are given."""
+        return await self._call(Store.give_address, wanted)
+
+    async def addresses(
+        self, wallet: str, initiator: str, *, after: str, limit: int
+    ) -> tuple[DepositAddress, ...]:
+        """What an initiator (or, for none, all) was given of a wallet, oldest first; after an address."""
+        return await self._call(Store.addresses, wallet, initiator, after=after, limit=limit)
+
+    async def label_address(self, wanted: DepositAddress) -> DepositAddress | None:
+        """Change a given address's label; None when it is not the initiator's. Raises ``LabelTaken``."""
+        return await self._call(Store.label_address, wanted)

@@ -3,34 +3,21 @@
 Rules: (1) a request's state and what it owes (the outbox) change in one transaction; (2) entries and
 their checkpoint are durable, with every projection of them, before anybody is sent them; (3) methods
 are synchronous and safe from several threads; each is one transaction; (4) every transaction that writes
-first checks, and locks, that the lease still has the number this store took.
+first checks, and locks, that the lease still has the number this store took; (5) what changes a request
+puts an event into the feed, in the same transaction.
 """
 
-import contextlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
-from sqlalchemy import (
-    Connection,
-    Engine,
-    Row,
-    create_engine,
-    delete,
-    event,
-    func,
-    insert,
-    select,
-    update,
-)
-from sqlalchemy.dialects import postgresql, sqlite
-from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy import Connection, Row, delete, func, insert, select, update
 
+from custody.adapters.feeds import Feeds, emit
+from custody.adapters.leased import insert_or_ignore, values_of
 from custody.adapters.tables import (
     APPROVALS,
     CHECKPOINTS,
     ENTRIES,
-    LEASE,
-    METADATA,
     OUTBOX,
     PRESIGNATURES,
     REQUESTS,
@@ -51,7 +38,6 @@ from custody.records import (
 from custody.requests import START, Effect, State, advance
 from custody.storage import ENTRIES_BYTES_MAX
 from policy.approval import Slot
-from policy.errors import InvariantError, OperationalError
 
 LIST_MAX = 500
 _UNPLANNED: dict[str, Any] = {
@@ -64,50 +50,8 @@ _UNPLANNED: dict[str, Any] = {
 _RECORD_FIELDS = tuple(RequestRecord.__dataclass_fields__)
 
 
-class Store:
-    """One database, for one writer: ``holder`` names it, as the same one after a restart.
-
-    Raises ``OperationalError`` when it cannot be reached or written, ``InvariantError`` once another
-    writer has taken the lease.
-    """
-
-    def __init__(self, url: str, *, holder: str = "coordinator") -> None:
-        self._engine = _engine(url)
-        self._holder = holder
-        self._fence = 0
-        try:
-            METADATA.create_all(self._engine)
-        except SQLAlchemyError as error:
-            raise OperationalError(f"cannot open the database: {error}; check its URL and rights") from error
-
-    def close(self) -> None:
-        """Close every connection."""
-        self._engine.dispose()
-
-    # The lease.
-
-    def take_lease(self, now_ms: int, lease_ms: int) -> int:
-        """Become the one writer; the fencing number. Raises ``OperationalError`` while another one is."""
-        with _Transaction(self._engine) as db:
-            row = db.execute(select(LEASE).with_for_update()).first()
-            if row is None:
-                db.execute(insert(LEASE).values(place=0, fence=0, holder=self._holder, until_ms=0))
-            elif row.holder != self._holder and row.until_ms > now_ms:
-                raise OperationalError(
-                    f"coordinator {row.holder} writes this database (lease {row.fence}): stop it, or wait "
-                    f"{row.until_ms - now_ms} ms after it ended"
-                )
-            fence = (row.fence if row else 0) + 1
-            taken = {"fence": fence, "holder": self._holder, "until_ms": now_ms + lease_ms}
-            if db.execute(update(LEASE).where(LEASE.c.fence == fence - 1).values(taken)).rowcount != 1:
-                raise OperationalError("another coordinator took the lease at the same time: try again")
-        self._fence = fence
-        return fence
-
-    def renew_lease(self, now_ms: int, lease_ms: int) -> None:
-        """Say that this writer lives; with 0 that it ended."""
-        with self._transaction() as db:
-            db.execute(update(LEASE).values(until_ms=now_ms + lease_ms if lease_ms else 0))
+class Store(Feeds):
+    """One database of the coordinator, for its one writer; see ``Leased``."""
 
     # The log.
 
@@ -176,6 +120,7 @@ class Store:
             db.execute(update(REQUESTS).values(state=START.state, updated_ms=now_ms, **_UNPLANNED))
             for row in db.execute(select(REQUESTS.c.request)).all():
                 _owe(db, row.request, START.effects, now_ms)
+                emit(db, row.request, now_ms)
 
     def append(
         self, start: int, entries: Sequence[bytes], *, note: bytes, changes: Sequence[Change], now_ms: int
@@ -268,10 +213,11 @@ class Store:
                 same_request = REQUESTS.c.request == duty.request
                 db.execute(update(REQUESTS).where(same_request).values(error=error[:1000]))
 
-    def drop_duty(self, request: bytes, effect: Effect) -> None:
+    def drop_duty(self, request: bytes, effect: Effect, now_ms: int) -> None:
         """Nothing is owed by this effect any more."""
         with self._transaction() as db:
             db.execute(delete(OUTBOX).where(OUTBOX.c.request == request, OUTBOX.c.effect == effect))
+            emit(db, request, now_ms)
 
     # Slots.
 
@@ -310,7 +256,7 @@ class Store:
     def add_approval(self, approval: PendingApproval) -> None:
         """Keep an approval until it is in the log; the same one twice is one."""
         with self._transaction() as db:
-            db.execute(_insert_or_ignore(db, APPROVALS, _values(approval)))
+            db.execute(insert_or_ignore(db, APPROVALS, values=values_of(approval)))
 
     def pending_approvals(self) -> tuple[PendingApproval, ...]:
         """Approvals received and not logged."""
@@ -336,7 +282,7 @@ class Store:
 
     def add_presignatures(self, items: Iterable[PooledPresignature]) -> None:
         """Put fresh presignatures into the pool."""
-        rows = [{**_values(item), "state": "free"} for item in items]
+        rows = [{**values_of(item), "state": "free"} for item in items]
         with self._transaction() as db:
             db.execute(insert(PRESIGNATURES), rows)
 
@@ -356,41 +302,6 @@ class Store:
             chosen = PRESIGNATURES.c.presignature.in_(presignatures)
             db.execute(update(PRESIGNATURES).where(chosen).values(state="used"))
 
-    @contextlib.contextmanager
-    def _transaction(self) -> Iterator[Connection]:
-        """A transaction of the one writer. The update locks the lease's row until it ends."""
-        with _Transaction(self._engine) as db:
-            same = LEASE.c.fence == self._fence
-            if db.execute(update(LEASE).where(same).values(fence=self._fence)).rowcount != 1:
-                raise InvariantError(
-                    f"the lease on the database is not number {self._fence} any more: another coordinator "
-                    "writes it; this one stops"
-                )
-            yield db
-
-
-class _Transaction:
-    """``engine.begin()`` whose failures are ``OperationalError``s that say what to do."""
-
-    def __init__(self, engine: Engine) -> None:
-        self._scope = engine.begin()
-
-    def __enter__(self) -> Connection:
-        try:
-            return self._scope.__enter__()
-        except SQLAlchemyError as error:
-            raise OperationalError(
-                f"cannot begin a database transaction: {error}; is it reachable?"
-            ) from error
-
-    def __exit__(self, kind: Any, value: Any, trace: Any) -> None:
-        try:
-            self._scope.__exit__(kind, value, trace)
-        except SQLAlchemyError as error:
-            raise OperationalError(f"cannot write the database: {error}; check its disk") from error
-        if isinstance(value, SQLAlchemyError):
-            raise OperationalError(f"cannot write the database: {value}; check its disk") from value
-
 
 def _apply(db: Connection, change: Change, now_ms: int) -> Applied | None:
     row = db.execute(select(REQUESTS).where(REQUESTS.c.request == change.request)).first()
@@ -400,10 +311,10 @@ def _apply(db: Connection, change: Change, now_ms: int) -> Applied | None:
         _insert_request(db, change.new, now_ms)
         row = db.execute(select(REQUESTS).where(REQUESTS.c.request == change.request)).one()
     if change.transaction is not None:
-        db.execute(_insert_or_ignore(db, TRANSACTIONS, _values(change.transaction)))
+        db.execute(insert_or_ignore(db, TRANSACTIONS, values=values_of(change.transaction)))
     if change.slot is not None:
         slot = {"chain": change.slot.chain, "account": change.slot.account, "nonce": change.slot.nonce}
-        db.execute(_insert_or_ignore(db, SLOTS, {**slot, "request": change.request}))
+        db.execute(insert_or_ignore(db, SLOTS, values={**slot, "request": change.request}))
     state, effects = State(row.state), None
     if change.event is not None:
         step = advance(state, change.event)
@@ -413,6 +324,7 @@ def _apply(db: Connection, change: Change, now_ms: int) -> Applied | None:
         _owe(db, change.request, effects, now_ms)
     values = {"error": "", **change.fields, "state": state, "updated_ms": now_ms}
     db.execute(update(REQUESTS).where(REQUESTS.c.request == change.request).values(values))
+    emit(db, change.request, now_ms)
     row = db.execute(select(REQUESTS).where(REQUESTS.c.request == change.request)).one()
     return Applied(_record(row), effects or ())
 
@@ -426,19 +338,11 @@ def _owe(db: Connection, request: bytes, effects: Iterable[Effect], now_ms: int)
 
 def _insert_request(db: Connection, new: NewRequest, now_ms: int) -> RequestRecord:
     order = db.execute(select(func.coalesce(func.max(REQUESTS.c.created_order), 0) + 1)).scalar_one()
-    values = {**_values(new), "state": START.state, "created_order": order, "updated_ms": now_ms}
+    values = {**values_of(new), "state": START.state, "created_order": order, "updated_ms": now_ms}
     db.execute(insert(REQUESTS).values(values))
     _owe(db, new.request, START.effects, now_ms)
+    emit(db, new.request, now_ms)
     return _record(db.execute(select(REQUESTS).where(REQUESTS.c.request == new.request)).one())
-
-
-def _insert_or_ignore(db: Connection, table: Any, values: Mapping[str, Any]) -> Any:
-    dialect = postgresql if db.dialect.name == "postgresql" else sqlite
-    return dialect.insert(table).values(values).on_conflict_do_nothing()
-
-
-def _values(item: Any) -> dict[str, Any]:
-    return {name: getattr(item, name) for name in item.__dataclass_fields__}
 
 
 def _record(row: Row[Any]) -> RequestRecord:
@@ -448,16 +352,3 @@ def _record(row: Row[Any]) -> RequestRecord:
 
 def _duty(row: Row[Any]) -> Duty:
     return Duty(row.request, Effect(row.effect), row.attempts, row.due_ms)
-
-
-def _engine(url: str) -> Engine:
-    if not url.startswith("sqlite"):
-        return create_engine(url, pool_pre_ping=True)
-    engine = create_engine(url, connect_args={"check_same_thread": False, "timeout": 30})
-
-    @event.listens_for(engine, "connect")
-    def _set_up(connection: Any, _: object) -> None:
-        connection.execute("PRAGMA journal_mode=WAL")
-        connection.execute("PRAGMA synchronous=FULL")
-
-    return engine

@@ -133,3 +133,61 @@ SLOTS = Table(
     Column("nonce", Nonce, primary_key=True),
     Column("request", LargeBinary(32), nullable=False, unique=True),
 )
+
+FEED = Table(  # one row: the name of this database's feed, so that numbers of another one mean nothing here
+    "feed",
+    METADATA,
+    Column("place", Integer, primary_key=True, autoincrement=False),
+    Column("name", String(16), nullable=False),
+)
+
+EVENTS = Table(  # every change of a request, in order; never altered
+    "events",
+    METADATA,
+    Column("sequence", BigInteger, primary_key=True, autoincrement=False),
+    Column("request", LargeBinary(32), nullable=False),
+    Column("initiator", String(63), nullable=False),
+    Column("state", String(16), nullable=False),
+    Column("substate", String(16), nullable=False),
+    Column("rule", String(63), nullable=False),
+    Column("tx_hash", LargeBinary(32), nullable=False),
+    Column("block", BigInteger, nullable=False),
+    Column("approvals", Integer, nullable=False),
+    Column("error", String(1000), nullable=False),
+    Column("time_ms", BigInteger, nullable=False),
+    Index("events_by_request", "request", "sequence"),
+    Index("events_by_initiator", "initiator", "sequence"),
+)
+
+WEBHOOKS = Table(  # up to which event deliveries are queued
+    "webhooks",
+    METADATA,
+    Column("webhook", String(63), primary_key=True),
+    Column("position", BigInteger, nullable=False),
+)
+
+DELIVERIES = Table(  # events that a webhook is still to be told of
+    "deliveries",
+    METADATA,
+    Column("webhook", String(63), primary_key=True),
+    Column("sequence", BigInteger, primary_key=True, autoincrement=False),
+    Column("request", LargeBinary(32), nullable=False),
+    Column("attempts", Integer, nullable=False, default=0),
+    Column("due_ms", BigInteger, nullable=False),
+    Column("error", String(300), nullable=False, default=""),
+    Index("deliveries_by_request", "webhook", "request", "sequence"),
+)
+
+ADDRESSES = Table(  # given out to be paid at; an address is given out once, whatever its wallet is called
+    "addresses",
+    METADATA,
+    Column("chain", String(39), primary_key=True),
+    Column("address", String(90), primary_key=True),
+    Column("wallet", String(63), nullable=False),
+    Column("path", String(128), nullable=False),
+    Column("initiator", String(63), nullable=False),
+    Column("label", String(128), nullable=False),
+    Column("created_order", BigInteger, nullable=False),
+    Column("created_ms", BigInteger, nullable=False),
+    UniqueConstraint("wallet", "initiator", "label"),
+)

@@ -13,6 +13,7 @@ from eth_account import Account
 from custody import coordinator
 from custody.adapters.database import StoreThread
 from custody.adapters.store import Store
+from custody.adapters.webhook_sender import WebhookSender
 from custody.chains.evm_transaction import transaction_hash
 from custody.duties import Duties
 from custody.metrics import Metrics
@@ -28,6 +29,7 @@ from custody.service import Service
 from custody.signing import Signing
 from custody.slots import Slots
 from custody.storage import Database
+from custody.webhooks import Deliverer, Hooks
 from policy.encoding import Json
 from policy.errors import OperationalError
 from policy.intent import Intent
@@ -132,6 +134,7 @@ class House:
         self.genesis = genesis_entry(policy if policy is not None else policy_document(), roster=roster)
         self.patience = Patience(0, 0)
         self.now_ms: Callable[[], int] = Clock()
+        self.hooks = Hooks()
         self.around_database: Callable[[Database], Database] = lambda database: database
 
     def build(self) -> Parts:
@@ -139,11 +142,13 @@ class House:
         nodes: Mapping[str, Node] = self.nodes
         metrics, key = Metrics(), log_key()
         store = Store(f"sqlite:///{self.folder / 'custody.db'}")
-        database = self.around_database(StoreThread(store))
+        thread = StoreThread(store)
+        database = self.around_database(thread)
         signing = Signing(nodes, timeout_s=0.5)
         replication = Replication(database, nodes, on_answer=signing.answered, metrics=metrics)
         return Parts(
             database=database,
+            feeds=thread,
             sequencer=Sequencer(database, replication, log_key=key, now_ms=self.now_ms, metrics=metrics),
             replication=replication,
             duties=Duties(database, now_ms=self.now_ms, metrics=metrics),
@@ -159,18 +164,20 @@ class House:
             confirmations={ANVIL_CHAIN: 1},
             poll_ms={ANVIL_CHAIN: 20},
             patience={ANVIL_CHAIN: self.patience},
+            hooks=self.hooks,
         )
 
     @contextlib.asynccontextmanager
     async def running(self, *, publish: bool = False) -> AsyncIterator["Running"]:
         """One coordinator from start to a stop as sudden as cancelling can make it."""
-        parts = self.build()
+        parts, opened = self.build(), contextlib.AsyncExitStack()
         task = None
         try:
             await coordinator.start(parts, self.genesis)
             publisher = Publisher(self.folder / "log", parts.database) if publish else None
             running = Running(parts, Service(parts))
-            running.task = task = asyncio.create_task(coordinator.run(parts, publisher))
+            deliverer = await self._deliverer(parts, opened)
+            running.task = task = asyncio.create_task(coordinator.run(parts, publisher, deliverer))
             yield running
             if task.done():
                 task.result()
@@ -178,7 +185,16 @@ class House:
             if task is not None:
                 task.cancel()
                 await asyncio.gather(task, return_exceptions=True)
+            await opened.aclose()
             parts.database.close()
+
+    async def _deliverer(self, parts: Parts, opened: contextlib.AsyncExitStack) -> Deliverer | None:
+        """What tells the webhooks, over real HTTP."""
+        if not self.hooks.webhooks:
+            return None
+        sender = WebhookSender(self.hooks.webhooks)
+        opened.push_async_callback(sender.close)
+        return Deliverer(parts.feeds, self.hooks, poster=sender, now_ms=self.now_ms, metrics=parts.metrics)
 
     @contextlib.asynccontextmanager
     async def with_key(self) -> AsyncIterator["Running"]:

@@ -16,9 +16,9 @@ from custody.adapters.api_server import CustodyServicer, ServerTls, start_server
 from custody.adapters.identity import boot_credentials
 from policy.encoding import Json, canonical
 from policy.errors import OperationalError
+from tests.unit.custody_certificates import identity_certificate
 from tests.unit.custody_cluster import ORIGIN, identity, policy_document, public
 from tests.unit.custody_house import Running
-from tests.unit.test_custody_api import identity_certificate
 from tests.unit.test_custody_statements import OBSERVERS, PRICES, house_with, rule
 
 TOKEN = "0x" + "70" * 20

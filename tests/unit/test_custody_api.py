@@ -4,14 +4,10 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TypeVar, cast
 
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from cryptography.hazmat.primitives.serialization import Encoding
 
 from cli.policies.replaying import fetched
 from custody.adapters.api_server import CustodyServicer, ServerTls, start_server
@@ -21,6 +17,7 @@ from policy.audit import audit
 from policy.encoding import Json, statement
 from policy.entries import signature_list
 from policy.replay import Judged, watch_verdicts
+from tests.unit.custody_certificates import identity_certificate
 from tests.unit.custody_cluster import (
     ETHER,
     ORIGIN,
@@ -237,24 +234,6 @@ async def test_another_server_certificate_is_not_accepted(door: Door) -> None:
     door.endpoint = Endpoint(door.endpoint.address, other, ORIGIN)
 
     assert await door.refusal("admin", lambda client: client.status()) == "unavailable"
-
-
-def identity_certificate(key: Ed25519PrivateKey) -> bytes:
-    """The self-signed certificate clients pin."""
-    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "coordinator")])
-    now = datetime.now(UTC)
-    certificate = (
-        x509.CertificateBuilder()
-        .issuer_name(name)
-        .subject_name(name)
-        .public_key(key.public_key())
-        .serial_number(1)
-        .not_valid_before(now - timedelta(days=1))
-        .not_valid_after(now + timedelta(days=1))
-        .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
-        .sign(key, None)
-    )
-    return certificate.public_bytes(Encoding.PEM)
 
 
 async def test_people_see_what_the_shadow_policy_says_and_backends_do_not(door: Door) -> None:

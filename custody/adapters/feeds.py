@@ -1,0 +1,224 @@
+"""The feed of events, the deliveries that webhooks are owed, and the addresses given out: in tables."""
+
+import secrets
+from collections.abc import Sequence
+from typing import Any
+
+from sqlalchemy import Connection, Row, delete, func, insert, select, update
+from sqlalchemy.sql import Select
+
+from custody.adapters.leased import Leased, insert_or_ignore, values_of
+from custody.adapters.tables import ADDRESSES, DELIVERIES, EVENTS, FEED, OUTBOX, REQUESTS, WEBHOOKS
+from custody.feeds import Backlog, Delivery, DepositAddress, Event, LabelTaken
+from custody.requests import Effect, State, Substate, substate
+
+FEED_NAME_BYTES = 4
+QUEUED_AT_ONCE_MAX = 1000
+_COPIED = ("request", "initiator", "state", "rule", "tx_hash", "block", "approvals", "error")
+
+
+class Feeds(Leased):
+    """What backends are told; see ``custody.feeds.FeedStorage``."""
+
+    def take_lease(self, now_ms: int, lease_ms: int) -> int:
+        """Become the one writer; name the feed, and put into it the requests that it does not know."""
+        fence = super().take_lease(now_ms, lease_ms)
+        with self._transaction() as db:
+            if db.execute(select(FEED)).first() is None:
+                db.execute(insert(FEED).values(place=0, name=secrets.token_hex(FEED_NAME_BYTES)))
+            silent = select(REQUESTS.c.request).where(REQUESTS.c.request.not_in(select(EVENTS.c.request)))
+            for row in db.execute(silent.order_by(REQUESTS.c.created_order)).all():
+                emit(db, row.request, now_ms)
+        return fence
+
+    def feed(self) -> tuple[str, int]:
+        """The feed's name and its newest event's number."""
+        with self._engine.connect() as db:
+            return _feed(db), _newest(db)
+
+    def events(
+        self, after: int, *, request: bytes = b"", initiator: str = "", limit: int = 100
+    ) -> tuple[Event, ...]:
+        """Events in order; of one request and one initiator, or of all for empty ones."""
+        query = select(EVENTS).where(EVENTS.c.sequence > after).order_by(EVENTS.c.sequence).limit(limit)
+        if request:
+            query = query.where(EVENTS.c.request == request)
+        if initiator:
+            query = query.where(EVENTS.c.initiator == initiator)
+        return self._events(query)
+
+    def newest_events(self, requests: Sequence[bytes]) -> dict[bytes, Event]:
+        """The newest event of each request."""
+        mine = EVENTS.c.request.in_(requests)
+        newest = select(func.max(EVENTS.c.sequence)).where(mine).group_by(EVENTS.c.request)
+        found = self._events(select(EVENTS).where(EVENTS.c.sequence.in_(newest)))
+        return {event.request: event for event in found}
+
+    def _events(self, query: "Select[Any]") -> tuple[Event, ...]:
+        with self._engine.connect() as db:
+            feed = _feed(db)
+            return tuple(_event(row, feed) for row in db.execute(query))
+
+    # What webhooks are owed.
+
+    def queue_deliveries(self, webhook: str, initiator: str, *, now_ms: int) -> None:
+        """Owe a webhook the events since it was last asked for; nothing for one that is new."""
+        with self._engine.connect() as db:
+            newest = _newest(db)
+            known = db.execute(select(WEBHOOKS).where(WEBHOOKS.c.webhook == webhook)).first()
+        if known is not None and known.position == newest:
+            return
+        with self._transaction() as db:
+            if known is None:
+                db.execute(insert(WEBHOOKS).values(webhook=webhook, position=newest))
+                return
+            stop = min(newest, known.position + QUEUED_AT_ONCE_MAX)
+            _queue(db, webhook, initiator, first=known.position + 1, last=stop, now_ms=now_ms)
+            mine = WEBHOOKS.c.webhook == webhook
+            db.execute(update(WEBHOOKS).where(mine).values(position=stop))
+
+    def queue_again(self, webhook: str, initiator: str, *, first: int, last: int, now_ms: int) -> int:
+        """Owe a webhook these events (once more); how many."""
+        with self._transaction() as db:
+            return _queue(db, webhook, initiator, first=first, last=last, now_ms=now_ms)
+
+    def deliveries(self, webhook: str, now_ms: int, *, limit: int) -> tuple[Delivery, ...]:
+        """What is due: of each request its oldest event alone."""
+        oldest = (
+            select(func.min(DELIVERIES.c.sequence))
+            .where(DELIVERIES.c.webhook == webhook)
+            .group_by(DELIVERIES.c.request)
+        )
+        query = (
+            select(EVENTS, DELIVERIES.c.attempts)
+            .join(DELIVERIES, DELIVERIES.c.sequence == EVENTS.c.sequence)
+            .where(DELIVERIES.c.webhook == webhook, DELIVERIES.c.due_ms <= now_ms)
+            .where(DELIVERIES.c.sequence.in_(oldest))
+            .order_by(DELIVERIES.c.due_ms, DELIVERIES.c.sequence)
+            .limit(limit)
+        )
+        with self._engine.connect() as db:
+            feed = _feed(db)
+            return tuple(Delivery(webhook, _event(row, feed), row.attempts) for row in db.execute(query))
+
+    def delivered(self, webhook: str, sequence: int) -> None:
+        """A webhook has taken an event."""
+        with self._transaction() as db:
+            db.execute(delete(DELIVERIES).where(_delivery(webhook, sequence)))
+
+    def postpone_delivery(self, webhook: str, sequence: int, *, due_ms: int, error: str) -> None:
+        """Try again at ``due_ms``."""
+        changed = {"due_ms": due_ms, "attempts": DELIVERIES.c.attempts + 1, "error": error[:300]}
+        with self._transaction() as db:
+            db.execute(update(DELIVERIES).where(_delivery(webhook, sequence)).values(changed))
+
+    def backlog(self, webhook: str) -> Backlog:
+        """What a webhook is still owed."""
+        mine = DELIVERIES.c.webhook == webhook
+        with self._engine.connect() as db:
+            waiting = db.execute(select(func.count()).select_from(DELIVERIES).where(mine)).scalar_one()
+            failed = select(DELIVERIES.c.error).where(mine, DELIVERIES.c.error != "")
+            error = db.execute(failed.order_by(DELIVERIES.c.sequence).limit(1)).scalar()
+        return Backlog(waiting, error or "")
+
+    # Addresses.
+
+    def give_address(self, wanted: Sequence[DepositAddress]) -> DepositAddress | None:
+        """The first of these that nobody was given, or what has their label; None when all are given."""
+        with self._transaction() as db:
+            labelled = db.execute(select(ADDRESSES).where(_same_label(wanted[0]))).first()
+            if labelled is not None:
+                return _address(labelled)
+            given = {
+                row.address
+                for row in db.execute(select(ADDRESSES.c.address).where(ADDRESSES.c.chain == wanted[0].chain))
+            }
+            free = next((one for one in wanted if one.address not in given), None)
+            if free is not None:
+                order = select(func.coalesce(func.max(ADDRESSES.c.created_order), 0) + 1).scalar_subquery()
+                db.execute(insert(ADDRESSES).values(**values_of(free), created_order=order))
+            return free
+
+    def addresses(self, wallet: str, initiator: str, *, after: str, limit: int) -> tuple[DepositAddress, ...]:
+        """What an initiator (or, for none, all) was given of a wallet, oldest first; after an address."""
+        mine = ADDRESSES.c.wallet == wallet
+        if initiator:
+            mine &= ADDRESSES.c.initiator == initiator
+        query = select(ADDRESSES).where(mine).order_by(ADDRESSES.c.created_order).limit(limit)
+        if after:
+            order = select(ADDRESSES.c.created_order).where(mine, ADDRESSES.c.address == after)
+            query = query.where(ADDRESSES.c.created_order > order.scalar_subquery())
+        with self._engine.connect() as db:
+            return tuple(_address(row) for row in db.execute(query))
+
+    def label_address(self, wanted: DepositAddress) -> DepositAddress | None:
+        """Change a given address's label; None when it is not the initiator's. Raises ``LabelTaken``."""
+        mine = (
+            (ADDRESSES.c.wallet == wanted.wallet)
+            & (ADDRESSES.c.initiator == wanted.initiator)
+            & (ADDRESSES.c.address == wanted.address)
+        )
+        with self._transaction() as db:
+            if db.execute(select(ADDRESSES).where(mine)).first() is None:
+                return None
+            other = db.execute(select(ADDRESSES).where(_same_label(wanted))).first()
+            if other is not None and other.address != wanted.address:
+                raise LabelTaken(other.address)
+            db.execute(update(ADDRESSES).where(mine).values(label=wanted.label))
+            return _address(db.execute(select(ADDRESSES).where(mine)).one())
+
+
+def emit(db: Connection, request: bytes, now_ms: int) -> None:
+    """Put into the feed how a request is now, unless that is what the feed says already."""
+    row = db.execute(select(REQUESTS).where(REQUESTS.c.request == request)).first()
+    if row is None:
+        return
+    owed = db.execute(select(OUTBOX.c.effect).where(OUTBOX.c.request == request)).scalars()
+    values = {name: getattr(row, name) for name in _COPIED}
+    values["substate"] = substate([Effect(effect) for effect in owed])
+    last = select(EVENTS).where(EVENTS.c.request == request).order_by(EVENTS.c.sequence.desc()).limit(1)
+    before = db.execute(last).first()
+    if before is None or any(getattr(before, name) != value for name, value in values.items()):
+        db.execute(insert(EVENTS).values(**values, sequence=_newest(db) + 1, time_ms=now_ms))
+
+
+def _queue(db: Connection, webhook: str, initiator: str, *, first: int, last: int, now_ms: int) -> int:
+    chosen = EVENTS.c.sequence.between(first, last) & (EVENTS.c.initiator == initiator)
+    rows = db.execute(select(EVENTS.c.sequence, EVENTS.c.request).where(chosen)).all()
+    for row in rows:
+        values = {"webhook": webhook, "sequence": row.sequence, "request": row.request}
+        values |= {"attempts": 0, "due_ms": now_ms, "error": ""}
+        db.execute(insert_or_ignore(db, DELIVERIES, values=values))
+    return len(rows)
+
+
+def _feed(db: Connection) -> str:
+    name: str = db.execute(select(FEED.c.name)).scalar_one()
+    return name
+
+
+def _newest(db: Connection) -> int:
+    newest: int = db.execute(select(func.coalesce(func.max(EVENTS.c.sequence), 0))).scalar_one()
+    return newest
+
+
+def _delivery(webhook: str, sequence: int) -> Any:
+    return (DELIVERIES.c.webhook == webhook) & (DELIVERIES.c.sequence == sequence)
+
+
+def _same_label(wanted: DepositAddress) -> Any:
+    return (
+        (ADDRESSES.c.wallet == wanted.wallet)
+        & (ADDRESSES.c.initiator == wanted.initiator)
+        & (ADDRESSES.c.label == wanted.label)
+    )
+
+
+def _event(row: Row[Any], feed: str) -> Event:
+    values = {name: getattr(row, name) for name in Event.__dataclass_fields__ if name != "feed"}
+    values |= {"state": State(row.state), "substate": Substate(row.substate)}
+    return Event(feed=feed, **values)
+
+
+def _address(row: Row[Any]) -> DepositAddress:
+    return DepositAddress(**{name: getattr(row, name) for name in DepositAddress.__dataclass_fields__})

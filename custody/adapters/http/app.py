@@ -1,0 +1,111 @@
+"""The application behind the HTTP door, and the OpenAPI document that says what it answers."""
+
+from typing import Annotated, Any, Final, Literal
+
+from fastapi import APIRouter, FastAPI, Path
+from fastapi.openapi.utils import get_openapi
+from fastapi.responses import JSONResponse
+from pydantic import BaseModel
+from pydantic.json_schema import models_json_schema
+
+from custody.adapters.http import events, hooks, problems, requests, wallets
+from custody.adapters.http.calls import House
+from custody.adapters.http.models import TAKEN, Problem, ProblemMeaning
+from custody.adapters.http.signatures import HOW, Callers
+from custody.api.errors import MEANINGS, Code
+from custody.parts import Parts
+from custody.service import Service
+
+TITLE, VERSION = "Quorumkeep for backends", "1.0.0"
+REFERENCE: Final = "#/components/schemas/{model}"
+DESCRIPTION: Final = (
+    "Asks a coordinator of Quorumkeep for payments. Every call but those about this API itself "
+    f"is signed: {HOW}. The coordinator has no authority: what nodes sign is what the backend signed in the "
+    "request."
+)
+router = APIRouter(tags=["about"])
+
+
+@router.get("/v1/problems/{code}", response_model=ProblemMeaning)
+async def explain_problem(code: Annotated[Code, Path(description="A code of a problem.")]) -> JSONResponse:
+    """What a code means; for anybody."""
+    meaning = MEANINGS[code]
+    return JSONResponse(
+        {"code": code, "title": meaning.title, "status": meaning.status, "to_do": meaning.to_do}
+    )
+
+
+def build_app(service: Service, parts: Parts) -> FastAPI:
+    """The application over one service."""
+    app = skeleton()
+    callers = Callers(lambda: parts.sequencer.state, now_ms=parts.now_ms)
+    app.state.house = House(service, parts, callers)
+    return app
+
+
+def skeleton() -> FastAPI:
+    """The application without what answers: enough for its OpenAPI document."""
+    app = FastAPI(
+        title="Quorumkeep for backends",
+        version=VERSION,
+        description=DESCRIPTION,
+        docs_url=None,
+        redoc_url=None,
+    )
+    for one in (requests.router, events.router, wallets.router, hooks.router, router):
+        app.include_router(one)
+    problems.install(app)
+    app.openapi = lambda: openapi(app)  # type: ignore[method-assign]
+    return app
+
+
+def openapi(app: FastAPI) -> dict[str, Any]:
+    """The OpenAPI 3.1 document: every refusal is a problem, and every call but ``about`` is signed."""
+    if app.openapi_schema:
+        return app.openapi_schema
+    document = get_openapi(
+        title=app.title, version=app.version, description=app.description, routes=app.routes
+    )
+    sent: list[tuple[type[BaseModel], Literal["validation"]]] = [(model, "validation") for model in TAKEN]
+    _, definitions = models_json_schema([*sent, (Problem, "validation")], ref_template=REFERENCE)
+    components = document["components"]
+    components["schemas"] |= definitions["$defs"]
+    for unused in ("HTTPValidationError", "ValidationError"):
+        components["schemas"].pop(unused, None)
+    components["schemas"] = dict(sorted(components["schemas"].items()))
+    components["securitySchemes"] = {
+        "signature": {"type": "apiKey", "in": "header", "name": "Signature", "description": HOW}
+    }
+    refusal = {
+        "description": "Refused; the status is the code's.",
+        "content": {problems.MEDIA_TYPE: {"schema": {"$ref": REFERENCE.format(model="Problem")}}},
+    }
+    for operations in document["paths"].values():
+        for operation in operations.values():
+            operation["responses"].pop("422", None)
+            operation["responses"]["default"] = refusal
+            if operation["tags"] != ["about"]:
+                operation["security"] = [{"signature": []}]
+    app.openapi_schema = _without_absent_nulls(document)
+    return document
+
+
+def _without_absent_nulls(part: Any) -> Any:
+    """What may be left out is left out: a null in its place is refused, whatever the framework says."""
+    if isinstance(part, dict):
+        for name, inner in part.get("properties", {}).items():
+            if name not in part.get("required", ()):
+                _never_null(inner)
+        if "schema" in part and part.get("in") == "query":
+            _never_null(part["schema"])
+    for inner in part.values() if isinstance(part, dict) else part if isinstance(part, list) else ():
+        _without_absent_nulls(inner)
+    return part
+
+
+def _never_null(schema: dict[str, Any]) -> None:
+    kinds = [kind for kind in schema.pop("anyOf", ()) if kind != {"type": "null"}]
+    if "default" in schema and schema["default"] is None:
+        del schema["default"]
+    for kind in kinds:
+        schema.update(kind)

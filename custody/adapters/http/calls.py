@@ -1,0 +1,119 @@
+"""A call as it arrives: bounded, then authenticated, and only then read."""
+
+import asyncio
+import json
+from dataclasses import dataclass
+from typing import Annotated, Any, Final, NoReturn
+
+from fastapi import Depends, Request
+
+from custody.adapters.http.signatures import Callers, FieldLines, Received
+from custody.api.errors import CallRefused, Code
+from custody.parts import Parts
+from custody.service import Service
+from policy.encoding import Json, canonical
+from policy.errors import CallerError, MalformedError
+from policy.fields import Fields
+
+BODY_BYTES_MAX: Final = 64 * 1024
+BODY_S: Final = 10.0
+NUMBER_CHARACTERS_MAX: Final = 20
+
+
+@dataclass(frozen=True, slots=True)
+class House:
+    """What every call is answered from; an application keeps one in its state."""
+
+    service: Service
+    parts: Parts
+    callers: Callers
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """An authenticated call: by which initiator, with which body, and what answers it."""
+
+    caller: str
+    body: bytes
+    house: House
+
+    @property
+    def service(self) -> Service:
+        """What backends and operators can ask of the coordinator."""
+        return self.house.service
+
+    def document(self) -> Fields:
+        """The body as an object. Raises ``CallRefused``."""
+        try:
+            return Fields(read_json(self.body), "")
+        except MalformedError as error:
+            raise CallRefused(Code.MALFORMED, str(error)) from error
+
+
+async def _authenticated(request: Request) -> Call:
+    house: House = request.app.state.house
+    body = await _body(request)
+    query = request.scope["query_string"]
+    path = request.scope["raw_path"].decode("latin-1")
+    url = f"https://{request.headers.get('host', '')}{path}{'?' + query.decode('latin-1') if query else ''}"
+    received = Received(request.method, url, FieldLines(request.scope["headers"]), body)
+    caller = house.callers.authenticate(received)
+    if body and request.headers.get("content-type", "").partition(";")[0].strip() != "application/json":
+        raise CallRefused(Code.UNSUPPORTED_MEDIA_TYPE, "the body is JSON: send its media type")
+    return Call(caller, body, house)
+
+
+CallDependency = Annotated[Call, Depends(_authenticated)]
+
+
+async def _body(request: Request) -> bytes:
+    said = request.headers.get("content-length", "0")
+    if not said.isdecimal() or len(said) > NUMBER_CHARACTERS_MAX or int(said) > BODY_BYTES_MAX:
+        raise _too_large()
+    body = bytearray()
+    try:
+        async with asyncio.timeout(BODY_S):
+            async for part in request.stream():
+                body += part
+                if len(body) > BODY_BYTES_MAX:
+                    raise _too_large()
+    except TimeoutError as error:
+        raise CallRefused(Code.MALFORMED, f"the body did not arrive within {BODY_S:.0f} s") from error
+    return bytes(body)
+
+
+def _too_large() -> CallRefused:
+    return CallRefused(Code.TOO_LARGE, f"a body has at most {BODY_BYTES_MAX} bytes")
+
+
+def read_json(data: bytes) -> Json:
+    """JSON without floats, nulls, wide integers and repeated names. Raises ``MalformedError``."""
+    try:
+        value: Json = json.loads(
+            data.decode(),
+            object_pairs_hook=_once,
+            parse_float=_no_float,
+            parse_int=_integer,
+            parse_constant=_no_float,
+        )
+        canonical(value)
+    except (ValueError, RecursionError, CallerError) as error:
+        raise MalformedError(f"the body cannot be read as JSON: {error}") from error
+    return value
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        raise ValueError("an object has the same name twice")
+    return found
+
+
+def _no_float(text: str) -> NoReturn:
+    raise ValueError(f"{text[:40]!r}: amounts are decimal strings in base units, other numbers are integers")
+
+
+def _integer(text: str) -> int:
+    if len(text) > NUMBER_CHARACTERS_MAX:
+        raise ValueError("integers beyond 2**53 must be decimal strings")
+    return int(text)

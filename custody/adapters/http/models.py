@@ -1,0 +1,243 @@
+"""What bodies look like, for the OpenAPI document; what is received is read by the house's own readers."""
+
+from typing import Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from custody.api.errors import Code
+from custody.requests import State, Substate
+from policy.encoding import INTEGER_MAX
+
+TAKEN: list[type[BaseModel]] = []
+"""The models of bodies that calls send, which no route tells the framework of."""
+
+Id = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
+Name = Annotated[str, Field(pattern="^[a-z0-9][a-z0-9._-]{0,62}$")]
+Amount = Annotated[
+    str,
+    Field(pattern="^(0|[1-9][0-9]{0,77})$", description="In base units, as a decimal string below 2**256."),
+]
+EventId = Annotated[
+    str,
+    Field(pattern="^[0-9a-f]{8}-(0|[1-9][0-9]{0,17})$", description="The feed's name and a number in it."),
+]
+Milliseconds = Annotated[int, Field(ge=0, le=INTEGER_MAX, description="Milliseconds since 1970.")]
+
+
+class _Model(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+
+class RequestDocument(_Model):
+    """What is asked for; its RFC 8785 encoding is what the backend signs and what nodes verify."""
+
+    origin: Annotated[str, Field(min_length=1, max_length=128, description="Of the log.")]
+    initiator: Name
+    chain: Annotated[str, Field(min_length=1, max_length=39, examples=["evm:1"])]
+    wallet: Name
+    asset: Name
+    amount: Amount
+    destination: Annotated[
+        str, Field(min_length=1, max_length=90, description="An address in its chain's canonical form.")
+    ]
+    calldata: Annotated[
+        str | None,
+        Field(pattern="^([0-9a-f]{2}){4,4096}$", description="Of a call of the contract `destination`."),
+    ] = None
+    typed_data: Annotated[
+        str | None,
+        Field(pattern="^([0-9a-f]{2}){1,6144}$", description="A canonical EIP-712 document to sign, in hex."),
+    ] = None
+    fee_ceiling: Amount
+    idempotency_key: Annotated[
+        str, Field(min_length=1, max_length=64, description="Names this request among the initiator's.")
+    ]
+    created_ms: Milliseconds
+    expires_ms: Milliseconds
+
+
+class Submission(_Model):
+    """A request and the initiator's signature over it."""
+
+    request: RequestDocument
+    signature: Annotated[
+        str,
+        Field(
+            pattern="^[0-9a-f]{128}$",
+            description='Ed25519 over "quorumkeep/v1 request\\n" and the request\'s RFC 8785 encoding.',
+        ),
+    ]
+
+
+class RequestResource(_Model):
+    """A request as the coordinator has it."""
+
+    id: Id
+    event: Annotated[EventId, Field(description="Its newest; wait for what comes after it.")]
+    state: State
+    substate: Substate
+    over: Annotated[bool, Field(description="Nothing is going to change for the initiator.")]
+    rule: Annotated[str | None, Field(description="The rule or forbid of the policy that decided.")]
+    error: Annotated[str | None, Field(description="Why it waits or is refused, and what to do.")]
+    approvals: Annotated[int, Field(ge=0, description="How many the log has.")]
+    account: Annotated[str | None, Field(description="What it is paid from.")]
+    nonce: Annotated[str | None, Field(description="Of the account, a decimal string.")]
+    job: Annotated[str | None, Field(description="The latest try to sign it.")]
+    tx_hash: str | None
+    block: int | None
+    signature: Annotated[str | None, Field(description="Of typed data once delivered: r, s, v.")]
+    updated_ms: Milliseconds
+    request: RequestDocument
+
+
+class Event(_Model):
+    """One change of one request, as the feed and webhooks tell it."""
+
+    id: EventId
+    sequence: Annotated[int, Field(ge=1, description="Rises in the whole feed.")]
+    request: Id
+    state: State
+    substate: Substate
+    approvals: Annotated[int, Field(ge=0)]
+    time_ms: Milliseconds
+    rule: str | None = None
+    tx_hash: str | None = None
+    block: int | None = None
+    error: str | None = None
+
+
+class EventPage(_Model):
+    """Events in order, and what to continue after."""
+
+    events: list[Event]
+    next: EventId
+
+
+class Wallet(_Model):
+    """A wallet of the policy."""
+
+    name: Name
+    chain: str
+    tier: Name
+    paths: Annotated[int, Field(ge=1, description="How many paths, so addresses, the policy gives it.")]
+
+
+class WalletList(_Model):
+    """The policy's wallets."""
+
+    wallets: list[Wallet]
+
+
+LabelText = Annotated[
+    str,
+    Field(
+        pattern="^[ -~]{1,128}$",
+        description="Names the address among the caller's of this wallet; 1 to 128 visible characters.",
+    ),
+]
+
+
+class NewAddress(_Model):
+    """What the address is for."""
+
+    label: LabelText
+    path: Annotated[
+        str | None,
+        Field(
+            pattern="^m(/(0|[1-9][0-9]{0,8})){0,10}$",
+            description="That path and no other, as one notes it for the day when the database is lost.",
+        ),
+    ] = None
+
+
+class Label(_Model):
+    """Another label."""
+
+    label: LabelText
+
+
+class DepositAddress(_Model):
+    """An address to be paid at."""
+
+    address: str
+    chain: str
+    wallet: Name
+    path: str
+    label: str
+    created_ms: Milliseconds
+
+
+class AddressList(_Model):
+    """Addresses, oldest first."""
+
+    addresses: list[DepositAddress]
+
+
+class Webhook(_Model):
+    """Where the coordinator tells of events."""
+
+    name: Name
+    url: str
+    key: Annotated[str, Field(description="Ed25519, hex; compare with what the administrators told you.")]
+    waiting: Annotated[int, Field(ge=0, description="Events that it has not taken yet.")]
+    error: Annotated[str | None, Field(description="Why the oldest of them was not taken.")]
+
+
+class WebhookList(_Model):
+    """The caller's webhooks."""
+
+    webhooks: list[Webhook]
+
+
+class Resend(_Model):
+    """Which events: one, or a range."""
+
+    first: EventId
+    last: EventId | None = None
+
+
+class Resent(_Model):
+    """How many events are to be told."""
+
+    count: Annotated[int, Field(ge=0)]
+
+
+class RequestList(_Model):
+    """Requests, newest first."""
+
+    requests: list[RequestResource]
+
+
+class Problem(_Model):
+    """Why a call is refused (RFC 9457)."""
+
+    type: Annotated[str, Field(description="Where the code is explained.")]
+    title: str
+    status: int
+    detail: Annotated[str, Field(description="What is wrong with this call: field, rule, numbers.")]
+    code: Annotated[Code, Field(description="Stable for programs.")]
+    to_do: Annotated[str, Field(description="What to do about it.")]
+
+
+class ProblemMeaning(_Model):
+    """What a code means whatever the call."""
+
+    code: Code
+    title: str
+    status: int
+    to_do: str
+
+
+def takes(model: type[BaseModel]) -> dict[str, Any]:
+    """The part of the OpenAPI document about a body that the route reads by itself."""
+    TAKEN.append(model)
+    schema = {"$ref": f"#/components/schemas/{model.__name__}"}
+    return {"requestBody": {"required": True, "content": {"application/json": {"schema": schema}}}}
+
+
+def streams() -> dict[int | str, dict[str, Any]]:
+    """The part of the OpenAPI document about an answer of server-sent events."""
+    schema = {"type": "string", "description": "`id:` an event's id, `data:` an Event as one line of JSON."}
+    return {
+        200: {"description": "Events as they come.", "content": {"text/event-stream": {"schema": schema}}}
+    }

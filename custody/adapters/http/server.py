@@ -1,0 +1,88 @@
+"""Serving the HTTP door in the coordinator's own event loop, over TLS only."""
+
+import asyncio
+import contextlib
+import os
+import socket
+import ssl
+from collections.abc import Iterator
+
+import uvicorn
+from fastapi import FastAPI
+
+from custody.adapters.api_server import ServerTls
+from policy.errors import OperationalError
+
+BACKLOG, OPEN_MAX = 256, 1024
+HEADER_BYTES_MAX = 16 * 1024
+GRACE_S, POLL_S = 1, 0.01
+
+
+class HttpServer:
+    """A server at work; ``port`` is the one it got."""
+
+    def __init__(self, server: uvicorn.Server, running: "asyncio.Task[None]", *, port: int) -> None:
+        self._server = server
+        self._running = running
+        self.port = port
+
+    async def stop(self) -> None:
+        """Finish what is being answered, within a second."""
+        self._server.should_exit = True
+        await asyncio.gather(self._running, return_exceptions=True)
+
+
+class _Server(uvicorn.Server):
+    """The coordinator itself listens to signals."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
+async def start_http_server(app: FastAPI, listen: str, *, tls: ServerTls) -> HttpServer:
+    """Serve ``app`` on ``listen`` (``host:port``, port 0 for any)."""
+    listening = _bind(listen)
+    config = uvicorn.Config(
+        app,
+        http="h11",
+        ws="none",
+        lifespan="off",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        proxy_headers=False,
+        backlog=BACKLOG,
+        limit_concurrency=OPEN_MAX,
+        h11_max_incomplete_event_size=HEADER_BYTES_MAX,
+        timeout_graceful_shutdown=GRACE_S,
+        ssl_context_factory=lambda *_: _context(tls),
+    )
+    server = _Server(config)
+    running = asyncio.create_task(server.serve([listening]), name="http door")
+    while not server.started and not running.done():  # noqa: ASYNC110 - uvicorn has no event for it
+        await asyncio.sleep(POLL_S)
+    if running.done():
+        running.result()
+        raise OperationalError(f"the HTTP door on {listen} ended at its start: look at the log")
+    return HttpServer(server, running, port=listening.getsockname()[1])
+
+
+def _bind(listen: str) -> socket.socket:
+    host, _, port = listen.rpartition(":")
+    try:
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        return socket.create_server((host.strip("[]"), int(port)), family=family, backlog=BACKLOG)
+    except (OSError, ValueError, OverflowError) as error:
+        raise OperationalError(f"cannot listen on {listen}: {error}; choose another host:port") from error
+
+
+def _context(tls: ServerTls) -> ssl.SSLContext:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.minimum_version = ssl.TLSVersion.TLSv1_3
+    # The module takes files alone; this one is in memory, as the key is.
+    with open(os.memfd_create("tls"), "wb") as file:
+        file.write(tls.certificate_pem + b"\n" + tls.key_pem)
+        file.flush()
+        context.load_cert_chain(f"/proc/self/fd/{file.fileno()}")
+    return context

@@ -1,0 +1,140 @@
+"""Who makes a call over HTTP: RFC 9421 signatures of the roster's initiators, each good for one call.
+
+The RFC is read by the library ``http-message-signatures``. What is ours is what it leaves to its users: which
+parts must be signed, the clock, and that a nonce is used once. Nonces are kept in memory for as long as a
+signature holds; what was signed before this process began could be a repetition that it does not know of, and
+is refused.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any, Final
+
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+from http_message_signatures import (
+    HTTPMessageSignaturesException,
+    HTTPMessageVerifier,
+    HTTPSignatureKeyResolver,
+    algorithms,
+)
+
+from custody.api.calls import SKEW_MS
+from custody.api.errors import CallRefused, Code
+from custody.api.http_signing import COVERED, LABEL
+from policy.state import State
+
+LIFETIME_MAX_S: Final = 300
+NONCES_MAX: Final = 200_000
+NONCE_CHARACTERS: Final = range(16, 129)
+HOW: Final = (
+    f"sign {', '.join(COVERED)} by RFC 9421 with Ed25519, with created, expires, nonce, "
+    "keyid (the initiator's name) and tag (the log's origin)"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Received:
+    """A call as it arrived. ``headers`` are all of its field lines, in order."""
+
+    method: str
+    url: str
+    headers: "FieldLines"
+    body: bytes
+
+
+class FieldLines:
+    """Header field lines as the library reads them."""
+
+    def __init__(self, raw: list[tuple[bytes, bytes]]) -> None:
+        self._lines = [(name.decode("latin-1"), value.decode("latin-1")) for name, value in raw]
+
+    def items(self) -> list[tuple[str, str]]:
+        """Name and value of each line."""
+        return self._lines
+
+
+class Callers:
+    """Tells who made a call, and refuses what was signed by nobody, at another time, or used before."""
+
+    def __init__(self, state: Callable[[], State], *, now_ms: Callable[[], int]) -> None:
+        self._state = state
+        self._now_ms = now_ms
+        self._began_s = now_ms() // 1000
+        self._used: dict[tuple[str, str], int] = {}
+
+    def authenticate(self, received: Received) -> str:
+        """The initiator who signed this call; its nonce is used up. Raises ``CallRefused``."""
+        state = self._state()
+        verifier = _Verifier(state, now_ms=self._now_ms(), began_s=self._began_s)
+        try:
+            (result,) = verifier.verify(
+                received,
+                max_age=timedelta(seconds=LIFETIME_MAX_S),
+                expect_tag=state.origin,
+                require_components=COVERED,
+                body=received.body,
+            )
+        except (HTTPMessageSignaturesException, ValueError) as error:
+            raise CallRefused(Code.UNAUTHENTICATED, f"{_reason(error)}: {HOW}") from error
+        caller, nonce = str(result.parameters["keyid"]), result.nonce
+        self._use_up(caller, nonce or "", expires_s=int(result.parameters["expires"]))
+        return caller
+
+    def _use_up(self, caller: str, nonce: str, *, expires_s: int) -> None:
+        now_s = self._now_ms() // 1000
+        if len(nonce) not in NONCE_CHARACTERS:
+            raise CallRefused(
+                Code.UNAUTHENTICATED,
+                f"a nonce has {NONCE_CHARACTERS[0]} to {NONCE_CHARACTERS[-1]} characters",
+            )
+        if (caller, nonce) in self._used:
+            raise CallRefused(Code.REPLAYED, "its nonce was used before: sign again with a fresh one")
+        if len(self._used) >= NONCES_MAX:
+            gone = now_s - SKEW_MS // 1000 - 1
+            self._used = {used: until for used, until in self._used.items() if until >= gone}
+        if len(self._used) >= NONCES_MAX:
+            raise CallRefused(Code.TOO_MANY, f"{NONCES_MAX} signatures hold at once: wait, then sign again")
+        self._used[caller, nonce] = expires_s
+
+
+class _Keys(HTTPSignatureKeyResolver):
+    def __init__(self, state: State) -> None:
+        self._state = state
+
+    def resolve_public_key(self, key_id: str) -> Ed25519PublicKey | None:
+        initiator = self._state.roster.initiators.get(key_id)
+        return None if initiator is None else Ed25519PublicKey.from_public_bytes(initiator.key)
+
+
+class _Verifier(HTTPMessageVerifier):
+    """The library's verifier by our clock: a created and an expires are always required."""
+
+    def __init__(self, state: State, *, now_ms: int, began_s: int) -> None:
+        super().__init__(signature_algorithm=algorithms.ED25519, key_resolver=_Keys(state))
+        self._now_ms = now_ms
+        self._began_s = began_s
+
+    def validate_created_and_expires(self, sig_input: Any, max_age: timedelta | None = None) -> None:
+        created, expires = (sig_input.params.get(name) for name in ("created", "expires"))
+        if type(created) is not int or type(expires) is not int or sig_input.params.get("nonce") is None:
+            raise CallRefused(Code.UNAUTHENTICATED, f"created, expires or nonce is missing: {HOW}")
+        if not created < expires <= created + LIFETIME_MAX_S:
+            raise CallRefused(
+                Code.UNAUTHENTICATED, f"a signature holds for 1 to {LIFETIME_MAX_S} s: set expires to that"
+            )
+        if not (created * 1000 - SKEW_MS <= self._now_ms <= expires * 1000 + SKEW_MS):
+            raise CallRefused(
+                Code.CLOCK_SKEW,
+                f"it holds from {created} to {expires}, here it is {self._now_ms // 1000}: set the clock",
+            )
+        if created < self._began_s:
+            raise CallRefused(
+                Code.REPLAYED,
+                f"it was signed before this coordinator began, at {self._began_s}: sign it again",
+            )
+
+
+def _reason(error: Exception) -> str:
+    said = str(error)[:300]
+    return said if said.isprintable() and said else f"the {LABEL} signature does not verify"

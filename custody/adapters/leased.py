@@ -1,0 +1,118 @@
+"""One database for one writer: the lease that says who writes, and transactions that check it.
+
+Every transaction that writes first checks, and locks, that the lease still has the number this writer took.
+"""
+
+import contextlib
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from sqlalchemy import Connection, Engine, create_engine, event, insert, select, update
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.exc import SQLAlchemyError
+
+from custody.adapters.tables import LEASE, METADATA
+from policy.errors import InvariantError, OperationalError
+
+
+class Leased:
+    """One database, for one writer: ``holder`` names it, as the same one after a restart.
+
+    Raises ``OperationalError`` when it cannot be reached or written, ``InvariantError`` once another
+    writer has taken the lease.
+    """
+
+    def __init__(self, url: str, *, holder: str = "coordinator") -> None:
+        self._engine = _engine(url)
+        self._holder = holder
+        self._fence = 0
+        try:
+            METADATA.create_all(self._engine)
+        except SQLAlchemyError as error:
+            raise OperationalError(f"cannot open the database: {error}; check its URL and rights") from error
+
+    def close(self) -> None:
+        """Close every connection."""
+        self._engine.dispose()
+
+    def take_lease(self, now_ms: int, lease_ms: int) -> int:
+        """Become the one writer; the fencing number. Raises ``OperationalError`` while another one is."""
+        with _Transaction(self._engine) as db:
+            row = db.execute(select(LEASE).with_for_update()).first()
+            if row is None:
+                db.execute(insert(LEASE).values(place=0, fence=0, holder=self._holder, until_ms=0))
+            elif row.holder != self._holder and row.until_ms > now_ms:
+                raise OperationalError(
+                    f"coordinator {row.holder} writes this database (lease {row.fence}): stop it, or wait "
+                    f"{row.until_ms - now_ms} ms after it ended"
+                )
+            fence = (row.fence if row else 0) + 1
+            taken = {"fence": fence, "holder": self._holder, "until_ms": now_ms + lease_ms}
+            if db.execute(update(LEASE).where(LEASE.c.fence == fence - 1).values(taken)).rowcount != 1:
+                raise OperationalError("another coordinator took the lease at the same time: try again")
+        self._fence = fence
+        return fence
+
+    def renew_lease(self, now_ms: int, lease_ms: int) -> None:
+        """Say that this writer lives; with 0 that it ended."""
+        with self._transaction() as db:
+            db.execute(update(LEASE).values(until_ms=now_ms + lease_ms if lease_ms else 0))
+
+    @contextlib.contextmanager
+    def _transaction(self) -> Iterator[Connection]:
+        """A transaction of the one writer. The update locks the lease's row until it ends."""
+        with _Transaction(self._engine) as db:
+            same = LEASE.c.fence == self._fence
+            if db.execute(update(LEASE).where(same).values(fence=self._fence)).rowcount != 1:
+                raise InvariantError(
+                    f"the lease on the database is not number {self._fence} any more: another coordinator "
+                    "writes it; this one stops"
+                )
+            yield db
+
+
+class _Transaction:
+    """``engine.begin()`` whose failures are ``OperationalError``s that say what to do."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._scope = engine.begin()
+
+    def __enter__(self) -> Connection:
+        try:
+            return self._scope.__enter__()
+        except SQLAlchemyError as error:
+            raise OperationalError(
+                f"cannot begin a database transaction: {error}; is it reachable?"
+            ) from error
+
+    def __exit__(self, kind: Any, value: Any, trace: Any) -> None:
+        try:
+            self._scope.__exit__(kind, value, trace)
+        except SQLAlchemyError as error:
+            raise OperationalError(f"cannot write the database: {error}; check its disk") from error
+        if isinstance(value, SQLAlchemyError):
+            raise OperationalError(f"cannot write the database: {value}; check its disk") from value
+
+
+def insert_or_ignore(db: Connection, table: Any, *, values: Mapping[str, Any]) -> Any:
+    """An insertion that leaves a row alone that is there."""
+    dialect = postgresql if db.dialect.name == "postgresql" else sqlite
+    return dialect.insert(table).values(values).on_conflict_do_nothing()
+
+
+def values_of(item: Any) -> dict[str, Any]:
+    """The fields of a record, as columns of their names."""
+    return {name: getattr(item, name) for name in item.__dataclass_fields__}
+
+
+def _engine(url: str) -> Engine:
+    if not url.startswith("sqlite"):
+        return create_engine(url, pool_pre_ping=True)
+    engine = create_engine(url, connect_args={"check_same_thread": False, "timeout": 30})
+
+    @event.listens_for(engine, "connect")
+    def _set_up(connection: Any, _: object) -> None:
+        connection.execute("PRAGMA journal_mode=WAL")
+        connection.execute("PRAGMA synchronous=FULL")
+
+    return engine

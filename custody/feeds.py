@@ -1,0 +1,121 @@
+"""What backends are told without asking: the feed of events, webhooks' deliveries, addresses. As a port.
+
+Every method is one transaction, and durable when it returns. An event is written in the transaction that
+changes its request, so that none is lost and none is told of what did not happen.
+"""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from custody.requests import State, Substate
+
+EVENT_ID = re.compile(r"([0-9a-f]{8})-(0|[1-9][0-9]{0,17})")
+LABEL_MAX = 128
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """One change of one request. ``sequence`` rises in the whole feed, whose name is ``feed``."""
+
+    feed: str
+    sequence: int
+    request: bytes
+    initiator: str
+    state: State
+    substate: Substate
+    rule: str
+    tx_hash: bytes
+    block: int
+    approvals: int
+    error: str
+    time_ms: int
+
+    @property
+    def id(self) -> str:
+        """How others call it."""
+        return event_id(self.feed, self.sequence)
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """An event that a webhook is to be told of."""
+
+    webhook: str
+    event: Event
+    attempts: int
+
+
+@dataclass(frozen=True, slots=True)
+class Backlog:
+    """What a webhook is still to be told of, and why the oldest of it was not taken."""
+
+    waiting: int
+    error: str
+
+
+@dataclass(frozen=True, slots=True)
+class DepositAddress:
+    """An address of a wallet that one initiator has been given to be paid at."""
+
+    chain: str
+    address: str
+    wallet: str
+    path: str
+    initiator: str
+    label: str
+    created_ms: int
+
+
+class LabelTaken(Exception):
+    """Another address of the wallet has this label."""
+
+
+def event_id(feed: str, sequence: int) -> str:
+    """The id of an event; of number 0, the beginning of a feed."""
+    return f"{feed}-{sequence}"
+
+
+class FeedStorage(Protocol):
+    """What ``custody.adapters.feeds.Feeds`` does, for asyncio. Raises ``OperationalError``."""
+
+    async def feed(self) -> tuple[str, int]:
+        """The feed's name and its newest event's number."""
+
+    async def events(
+        self, after: int, *, request: bytes = b"", initiator: str = "", limit: int = 100
+    ) -> tuple[Event, ...]:
+        """Events in order; of one request and one initiator, or of all for empty ones."""
+
+    async def newest_events(self, requests: Sequence[bytes]) -> dict[bytes, Event]:
+        """The newest event of each request."""
+
+    async def queue_deliveries(self, webhook: str, initiator: str, *, now_ms: int) -> None:
+        """Owe a webhook the events since it was last asked for; nothing for one that is new."""
+
+    async def queue_again(self, webhook: str, initiator: str, *, first: int, last: int, now_ms: int) -> int:
+        """Owe a webhook these events (once more); how many."""
+
+    async def deliveries(self, webhook: str, now_ms: int, *, limit: int) -> tuple[Delivery, ...]:
+        """What is due: of each request its oldest event alone."""
+
+    async def delivered(self, webhook: str, sequence: int) -> None:
+        """A webhook has taken an event."""
+
+    async def postpone_delivery(self, webhook: str, sequence: int, *, due_ms: int, error: str) -> None:
+        """Try again at ``due_ms``."""
+
+    async def backlog(self, webhook: str) -> Backlog:
+        """What a webhook is still owed."""
+
+    async def give_address(self, wanted: Sequence[DepositAddress]) -> DepositAddress | None:
+        """The first of these that nobody was given, or what has their label; None when all are given."""
+
+    async def addresses(
+        self, wallet: str, initiator: str, *, after: str, limit: int
+    ) -> tuple[DepositAddress, ...]:
+        """What an initiator (or, for none, all) was given of a wallet, oldest first; after an address."""
+
+    async def label_address(self, wanted: DepositAddress) -> DepositAddress | None:
+        """Change a given address's label; None when it is not the initiator's. Raises ``LabelTaken``."""

@@ -1,0 +1,100 @@
+"""Reading the feed, and waiting for what comes next in it."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Iterator
+from dataclasses import dataclass
+
+from custody.api.errors import CallRefused, Code
+from custody.feeds import EVENT_ID, Event, event_id
+from custody.parts import Parts
+from custody.records import RequestRecord
+
+NEWEST = "newest"
+EVENTS_MAX = 500
+WAIT_MAX_MS = 60_000
+LISTENERS_MAX, LISTENERS_EACH_MAX = 512, 64
+LOOK_AGAIN_S = 5.0  # a change that nobody rang for, such as a duty that is owed no more
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """Events after one of this id (empty: from the beginning), of one request and one initiator or of all."""
+
+    after: str = ""
+    request: bytes = b""
+    initiator: str = ""
+    limit: int = 100
+
+
+class FeedReader:
+    """The feed, for whoever asks; those who wait are woken when something of theirs has changed."""
+
+    def __init__(self, parts: Parts) -> None:
+        self._feeds = parts.feeds
+        self._bells: dict[asyncio.Event, str] = {}
+        parts.duties.on_changed.append(self._ring)
+
+    async def position(self, after: str) -> str:
+        """The id to continue after, as a number of this feed. Raises ``CallRefused``."""
+        feed, newest = await self._feeds.feed()
+        if after in ("", NEWEST):
+            return event_id(feed, newest if after else 0)
+        match = EVENT_ID.fullmatch(after)
+        if match is None:
+            raise CallRefused(Code.MALFORMED, f"{after[:40]!r} is no event's id: give one of this feed")
+        if match[1] != feed or int(match[2]) > newest:
+            raise CallRefused(
+                Code.UNKNOWN_EVENT, f"the feed is {feed} and has {newest} events, not {after}: start anew"
+            )
+        return after
+
+    async def events(self, asked: Asked, *, wait_ms: int = 0) -> tuple[Event, ...]:
+        """What came after; if there is nothing, what comes within ``wait_ms``. Raises ``CallRefused``."""
+        after = int((await self.position(asked.after)).partition("-")[2])
+        clock = asyncio.get_running_loop().time
+        until = clock() + min(wait_ms, WAIT_MAX_MS) / 1000
+        with self._listening(asked.initiator) as bell:
+            while True:
+                bell.clear()
+                found = await self._feeds.events(
+                    after,
+                    request=asked.request,
+                    initiator=asked.initiator,
+                    limit=min(asked.limit, EVENTS_MAX),
+                )
+                left_s = until - clock()
+                if found or left_s <= 0:
+                    return found
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(bell.wait(), min(left_s, LOOK_AGAIN_S))
+
+    async def stream(self, asked: Asked, *, every_ms: int) -> AsyncIterator[tuple[Event, ...]]:
+        """All that comes after, for ever; nothing at least ``every_ms`` while nothing comes."""
+        after = await self.position(asked.after)
+        while True:
+            found = await self.events(
+                Asked(after, asked.request, asked.initiator, asked.limit), wait_ms=every_ms
+            )
+            after = found[-1].id if found else after
+            yield found
+
+    @contextlib.contextmanager
+    def _listening(self, initiator: str) -> Iterator[asyncio.Event]:
+        mine = sum(1 for one in self._bells.values() if one == initiator)
+        if len(self._bells) >= LISTENERS_MAX or mine >= LISTENERS_EACH_MAX:
+            raise CallRefused(
+                Code.TOO_MANY,
+                f"{mine} calls of {initiator or 'people'} wait, of at most {LISTENERS_EACH_MAX}",
+            )
+        bell = asyncio.Event()
+        self._bells[bell] = initiator
+        try:
+            yield bell
+        finally:
+            del self._bells[bell]
+
+    def _ring(self, record: RequestRecord) -> None:
+        for bell, initiator in self._bells.items():
+            if initiator in ("", record.initiator):
+                bell.set()

@@ -1,0 +1,235 @@
+"""Who calls over HTTP: signatures by RFC 9421, each for one call, by an initiator of the roster."""
+
+import base64
+import hashlib
+import secrets
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from http_message_signatures import HTTPMessageSigner, HTTPSignatureKeyResolver, algorithms
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from custody.adapters.http.signatures import LIFETIME_MAX_S, Callers, FieldLines, Received
+from custody.api.errors import CallRefused
+from custody.api.http_signing import Message, Signer
+from policy.errors import CallerError
+from policy.roster import parse_roster
+from policy.state import State
+from tests.unit.custody_cluster import ORIGIN, identity, make_request, roster_document
+from tests.unit.custody_house import House
+from tests.unit.http_house import HttpDoor, encoded, http_opened, submission
+
+NOW_S = 1_800_000_000
+URL = "https://127.0.0.1:7601/v1/requests?limit=3"
+
+
+class Desk:
+    """What reads signatures, at a time that the test sets."""
+
+    def __init__(self, origin: str = ORIGIN) -> None:
+        self.now_s = NOW_S
+        state = State(origin=origin, roster_or_none=parse_roster(roster_document()))
+        self.callers = Callers(lambda: state, now_ms=lambda: self.now_s * 1000)
+
+    def read(self, headers: dict[str, str], *, method: str = "GET", url: str = URL, body: bytes = b"") -> str:
+        """The caller's name, or the code of the refusal."""
+        raw = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in headers.items()]
+        try:
+            return self.callers.authenticate(Received(method, url, FieldLines(raw), body))
+        except CallRefused as refusal:
+            assert refusal.reason
+            return refusal.code
+
+
+def signed(
+    *,
+    name: str = "shop",
+    key: str = "",
+    origin: str = ORIGIN,
+    now_s: int = NOW_S,
+    nonce: bytes = b"",
+    body: bytes = b"",
+) -> dict[str, str]:
+    signer = Signer(name, origin, identity(key or name))
+    nonce = nonce or secrets.token_bytes(16)
+    return signer.headers(Message("GET", URL, body), now_s=now_s, nonce=nonce)
+
+
+def test_the_signature_of_an_initiator_is_believed() -> None:
+    assert Desk().read(signed()) == "shop"
+    assert Desk().read(signed(body=b"{}"), body=b"{}") == "shop"
+
+
+def test_each_part_of_a_call_is_under_its_signature() -> None:
+    desk = Desk()
+
+    assert desk.read(signed(), method="POST") == "unauthenticated"
+    assert desk.read(signed(), url=URL.replace("limit=3", "limit=4")) == "unauthenticated"
+    assert desk.read(signed(), url=URL.replace("127.0.0.1", "10.0.0.1")) == "unauthenticated"
+    assert desk.read(signed(), body=b"{}") == "unauthenticated"
+    assert desk.read(signed(body=b"{}"), body=b"[]") == "unauthenticated"
+
+
+def test_strangers_operators_forgers_and_calls_for_another_log_are_refused() -> None:
+    desk = Desk()
+
+    assert desk.read(signed(name="mallory")) == "unauthenticated"
+    assert desk.read(signed(name="otto")) == "unauthenticated"
+    assert desk.read(signed(key="mallory")) == "unauthenticated"
+    assert desk.read(signed(origin="log.example.com/other")) == "unauthenticated"
+    assert desk.read({}) == "unauthenticated"
+
+
+def test_a_signature_is_good_for_one_call() -> None:
+    desk, headers = Desk(), signed()
+    same_nonce = signed(nonce=b"\x01" * 16), signed(nonce=b"\x01" * 16, body=b"{}")
+
+    assert [desk.read(headers), desk.read(headers)] == ["shop", "replayed"]
+    assert [desk.read(same_nonce[0]), desk.read(same_nonce[1], body=b"{}")] == ["shop", "replayed"]
+    assert desk.read(signed(name="desk", nonce=b"\x01" * 16)) == "desk"
+
+
+def test_a_forged_call_uses_up_no_nonce() -> None:
+    desk, nonce = Desk(), b"\x02" * 16
+
+    assert desk.read(signed(key="mallory", nonce=nonce)) == "unauthenticated"
+    assert desk.read(signed(nonce=nonce)) == "shop"
+
+
+@pytest.mark.parametrize(
+    ("ahead_s", "found"), [(-121, "clock-skew"), (61, "clock-skew"), (60, "shop"), (0, "shop")]
+)
+def test_a_signature_of_another_time_is_refused(ahead_s: int, found: str) -> None:
+    desk = Desk()
+    desk.now_s += 1000
+
+    assert desk.read(signed(now_s=desk.now_s + ahead_s)) == found
+
+
+def test_what_was_signed_before_the_start_may_be_a_repetition() -> None:
+    assert Desk().read(signed(now_s=NOW_S - 1)) == "replayed"
+
+
+def test_nothing_that_a_signature_must_say_may_be_missing_or_too_long() -> None:
+    changes: dict[str, dict[str, Any]] = {
+        "whole": {},
+        "no expires": {"expires": None},
+        "no nonce": {"nonce": None},
+        "short nonce": {"nonce": "1234567"},
+        "no tag": {"tag": None},
+        "too long": {"expires": at(NOW_S + LIFETIME_MAX_S + 1)},
+        "no digest": {"covered_component_ids": ("@method", "@target-uri")},
+        "no method": {"covered_component_ids": ("@target-uri", "content-digest")},
+        "no target": {"covered_component_ids": ("@method", "content-digest")},
+    }
+    found = {name: Desk().read(by_library(**changed)) for name, changed in changes.items()}
+
+    assert found.pop("whole") == "shop"
+    assert set(found.values()) == {"unauthenticated"}
+
+
+@settings(max_examples=300)
+@given(
+    st.fixed_dictionaries(
+        {}, optional={name: st.text(st.characters(max_codepoint=255), max_size=80) for name in signed()}
+    ),
+    st.sampled_from(sorted(signed())),
+    st.integers(0, 200),
+    st.characters(max_codepoint=255),
+)
+def test_whatever_stands_in_the_headers_is_refused_with_a_code(
+    junk: dict[str, str], name: str, place: int, character: str
+) -> None:
+    good = signed()
+    bent = good[name][:place] + character + good[name][place + 1 :]
+
+    assert Desk().read(junk) == "unauthenticated"
+    assert Desk().read(good | junk) in {"unauthenticated", "" if junk else "shop"}
+    assert Desk().read(good | {name: bent}) in {"unauthenticated", "clock-skew", "replayed", "shop"}
+
+
+def test_our_client_signs_what_another_library_signs() -> None:
+    """The same base, so that a client in any language can be written by the RFC alone."""
+    nonce = b"\x03" * 16
+    ours = signed(nonce=nonce)
+    theirs = by_library(nonce=nonce.hex(), label="quorumkeep")
+
+    assert {name.lower(): value for name, value in ours.items()} == theirs
+
+
+def test_a_nonce_of_the_client_is_random_enough() -> None:
+    with pytest.raises(CallerError):
+        signed(nonce=b"\x03" * 15)
+
+
+class Prepared:
+    """A request as the library signs one."""
+
+    def __init__(self) -> None:
+        self.method, self.url = "GET", URL
+        digest = base64.b64encode(hashlib.sha256(b"").digest()).decode()
+        self.headers = {"content-digest": f"sha-256=:{digest}:"}
+
+
+class Keys(HTTPSignatureKeyResolver):
+    def resolve_private_key(self, key_id: str) -> Any:
+        return identity(key_id)
+
+
+def by_library(**changed: Any) -> dict[str, str]:
+    """The headers that the library makes of a call, with something other than usual."""
+    message = Prepared()
+    signer = HTTPMessageSigner(signature_algorithm=algorithms.ED25519, key_resolver=Keys())
+    usual: dict[str, Any] = {
+        "key_id": "shop",
+        "created": at(NOW_S),
+        "expires": at(NOW_S + 60),
+        "nonce": secrets.token_hex(16),
+        "tag": ORIGIN,
+        "covered_component_ids": ("@method", "@target-uri", "content-digest"),
+        "use_existing_digest": True,
+    }
+    signer.sign(message, **(usual | changed))
+    return {name.lower(): value for name, value in message.headers.items()}
+
+
+def at(seconds: int) -> datetime:
+    return datetime.fromtimestamp(0, UTC) + timedelta(seconds=seconds)
+
+
+@pytest.fixture
+async def door(tmp_path: Path) -> AsyncIterator[HttpDoor]:
+    async with http_opened(House(tmp_path)) as found:
+        yield found
+
+
+async def test_the_door_lets_nobody_in_without_a_signature_of_this_call(door: HttpDoor) -> None:
+    _, body, signature = make_request("one", amount=5, now_ms=door.house.now_ms())
+    document = submission(body, signature)
+    size = door.running.parts.sequencer.state.size
+    once = door.signed("GET", "/v1/requests")
+
+    bare = await door.send("POST", "/v1/requests", encoded(document), {"Content-Type": "application/json"})
+    strange = await door.ask("POST", "/v1/requests", document, name="otto")
+    first = await door.send("GET", "/v1/requests", b"", once)
+    again = await door.send("GET", "/v1/requests", b"", once)
+
+    assert [answer.json()["code"] for answer in (bare, strange, again)] == [
+        *("unauthenticated", "unauthenticated", "replayed")
+    ]
+    assert {answer.headers["WWW-Authenticate"] for answer in (bare, strange, again)} == {"Signature"}
+    assert first.json() == {"requests": []}
+    assert door.running.parts.sequencer.state.size == size
+
+
+async def test_a_backend_hands_in_no_request_of_another(door: HttpDoor) -> None:
+    _, body, signature = make_request("one", amount=5, now_ms=door.house.now_ms())
+
+    answer = await door.ask("POST", "/v1/requests", submission(body, signature), name="desk")
+
+    assert (answer.status_code, answer.json()["code"]) == (403, "forbidden")
+    assert (await door.ask("GET", "/v1/requests")).json() == {"requests": []}
