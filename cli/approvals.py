@@ -8,7 +8,6 @@ import secrets
 import sys
 import time
 from argparse import Namespace
-from dataclasses import replace
 
 from cli.addresses import readable_address
 from cli.amounts import amount_text
@@ -20,6 +19,7 @@ from policy.encoding import Json, canonical
 from policy.errors import MalformedError, OperationalError
 from policy.ids import family
 from policy.intent import Request
+from policy.values import replace
 
 APPROVAL_MS_MAX = 60 * 60 * 1000
 

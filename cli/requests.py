@@ -8,7 +8,6 @@ import hashlib
 import json
 import time
 from argparse import Namespace
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -35,6 +34,7 @@ from policy.intent import (
     request_id,
     request_message,
 )
+from policy.values import replace
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

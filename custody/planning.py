@@ -5,7 +5,6 @@ person must not hold up what needs none.
 """
 
 from collections.abc import Mapping
-from dataclasses import replace
 
 from custody.records import RequestRecord
 from custody.signing_sets import SigningSet, set_without
@@ -20,6 +19,7 @@ from policy.evaluate import Verdict
 from policy.intent import Intent, Request
 from policy.model import Allow, Asset, Policy, Wallet, requirements
 from policy.state import KeyRecord, State
+from policy.values import replace
 
 RETRIED_RULES = frozenset(
     {"frozen", "key-unknown", "signers-invalid", "signers-banned", "presignature-used", "cancel-too-early"}

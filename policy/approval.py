@@ -16,6 +16,7 @@ from typing import NoReturn
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
+from msgspec import Struct
 
 from policy.addresses import is_slot_account
 from policy.encoding import Json, document_hash
@@ -37,8 +38,7 @@ _USER_PRESENT, _USER_VERIFIED, _BACKUP_ELIGIBLE, _BACKED_UP = 0x01, 0x04, 0x08, 
 _ATTESTED_CREDENTIAL, _EXTENSIONS = 0x40, 0x80
 
 
-@dataclass(frozen=True, slots=True)
-class Slot:
+class Slot(Struct, frozen=True, gc=False):
     """What conflicts on chain: at most one transaction with this account and nonce can ever confirm.
 
     EVM: the account and its transaction's number; for typed data, ``digest_slot``. Solana: the nonce account,
@@ -64,8 +64,17 @@ def digest_slot(chain: str, account: str, *, digest: bytes) -> Slot:
     return Slot(chain, account, DIGEST_SLOT_MIN | int.from_bytes(digest, "big"))
 
 
-@dataclass(frozen=True, slots=True)
-class Approval:
+def checked_slot(slot: Slot) -> Slot:
+    """A slot on a chain, if its account and number can be of one. Raises ``MalformedError``."""
+    if not is_slot_account(slot.chain, slot.account):
+        raise MalformedError(f"slot: {slot.account!r} is no account of a slot on {slot.chain}")
+    nonce_max = NONCE_MAX[family(slot.chain)]
+    if slot.nonce > nonce_max and (slot.on_chain or slot.nonce < DIGEST_SLOT_MIN):
+        raise MalformedError(f"slot: nonce {slot.nonce} is above {nonce_max}")
+    return slot
+
+
+class Approval(Struct, frozen=True, gc=False):
     """One operator's yes. ``request``, ``policy``, ``calldata_hash`` and ``approval_id`` are 32 bytes."""
 
     origin: str
@@ -95,8 +104,7 @@ class Approval:
         }
 
 
-@dataclass(frozen=True, slots=True)
-class Assertion:
+class Assertion(Struct, frozen=True, gc=False):
     """What an authenticator answers: its data, the browser's ``clientDataJSON``, a DER signature."""
 
     authenticator_data: bytes
@@ -158,6 +166,11 @@ def parse_approval(body: Json) -> Approval:
     )
     intent_fields.done()
     fields.done()
+    return checked_approval(approval)
+
+
+def checked_approval(approval: Approval) -> Approval:
+    """An approval whose fields fit together, each of them checked before. Raises ``MalformedError``."""
     if approval.slot.chain != approval.intent.chain:
         raise MalformedError(
             f"approval: slot is on {approval.slot.chain}, but the intent is on {approval.intent.chain}"
@@ -211,11 +224,7 @@ def _read_slot(fields: Fields) -> Slot:
     chain = fields.chain("chain")
     slot = Slot(chain, fields.text("account", length_max=SLOT_ACCOUNT_MAX), fields.amount("nonce"))
     fields.done()
-    if not is_slot_account(chain, slot.account):
-        raise MalformedError(f"slot: {slot.account!r} is no account of a slot on {chain}")
-    if slot.nonce > NONCE_MAX[family(chain)] and (slot.on_chain or slot.nonce < DIGEST_SLOT_MIN):
-        raise MalformedError(f"slot: nonce {slot.nonce} is above {NONCE_MAX[family(chain)]}")
-    return slot
+    return checked_slot(slot)
 
 
 def _public_key(data: bytes) -> ec.EllipticCurvePublicKey:

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 
 from policy import signatures
 from policy.encoding import Json
-from policy.entries import RequestEntry, ReserveEntry, SignatureEntry, TimedEntry, parse_entry
+from policy.entries import RequestEntry, ReserveEntry, SignatureEntry, TimedEntry
 from policy.errors import CallerError, MalformedError, ProtocolError
 from policy.fields import Fields
 from policy.ledger import UnknownVersion, fold, initial
@@ -37,6 +37,7 @@ from policy.log.merkle import Frontier, leaf_hash
 from policy.log.tiles import TILE_WIDTH, Read, TilePath, audit_tiles, decode_bundle, read_entries
 from policy.replay import Step
 from policy.roster import COSIGNERS_MAX, KEY_BYTES
+from policy.shapes import read_entry
 from policy.state import JobStatus, Outcome, State
 
 CHECKPOINT_PATH = "checkpoint"
@@ -338,7 +339,7 @@ def _fold_one(run: _Run, index: int, data: bytes) -> None:
 
 def _parsed(data: bytes) -> TimedEntry | None:
     try:
-        return parse_entry(data)
+        return read_entry(data)
     except (ProtocolError, CallerError):
         return None
 

@@ -10,6 +10,8 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import TypeAlias
 
+from msgspec import Struct
+
 from policy.approval import Approval, Assertion, parse_approval, parse_assertion
 from policy.encoding import Json, canonical, parse_canonical, tagged_hash
 from policy.entry_fields import Signatures, raw_body, read_id, read_signatures
@@ -37,8 +39,7 @@ JOB_SIGNATURES_MAX = 32
 SIGNATURE_BYTES_MAX = 65
 
 
-@dataclass(frozen=True, slots=True)
-class Claim:
+class Claim(Struct, frozen=True, gc=False):
     """The verdict the coordinator claims; the fold recomputes it and refuses an entry that claims another."""
 
     outcome: str
@@ -75,23 +76,20 @@ class KeyEntry:
     signatures: Signatures
 
 
-@dataclass(frozen=True, slots=True)
-class RequestEntry:
+class RequestEntry(Struct, frozen=True, gc=False):
     body: Json
     request: Request
     signature: bytes
     claim: Claim
 
 
-@dataclass(frozen=True, slots=True)
-class ApprovalEntry:
+class ApprovalEntry(Struct, frozen=True, gc=False):
     body: Json
     approval: Approval
     assertion: Assertion
 
 
-@dataclass(frozen=True, slots=True)
-class ReserveEntry:
+class ReserveEntry(Struct, frozen=True, gc=False):
     """The wish to have ``tx`` signed by ``signers``, each signature with its path and presignature."""
 
     request: bytes
@@ -105,8 +103,7 @@ class ReserveEntry:
     claim: Claim
 
 
-@dataclass(frozen=True, slots=True)
-class SignatureEntry:
+class SignatureEntry(Struct, frozen=True, gc=False):
     job: bytes
     index: int
     signature: bytes
@@ -222,8 +219,7 @@ Entry: TypeAlias = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class TimedEntry:
+class TimedEntry(Struct, frozen=True, gc=False):
     """An entry and the time it carries."""
 
     kind: str
@@ -233,7 +229,12 @@ class TimedEntry:
 
 def parse_entry(data: bytes) -> TimedEntry:
     """Read one entry strictly. Raises ``MalformedError`` naming the field."""
-    fields = Fields(parse_canonical(data, bytes_max=ENTRY_BYTES_MAX), "entry")
+    return entry_of(parse_canonical(data, bytes_max=ENTRY_BYTES_MAX))
+
+
+def entry_of(value: Json) -> TimedEntry:
+    """``parse_entry`` of what its canonical encoding encodes."""
+    fields = Fields(value, "entry")
     kind = fields.choice("kind", *_READERS)
     time_ms = fields.integer("time_ms")
     entry = _READERS[kind](fields)

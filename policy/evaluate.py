@@ -15,9 +15,10 @@ denies. Only ``Outcome.ALLOW`` allows.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from enum import Enum
 from typing import NamedTuple, assert_never
+
+from msgspec import Struct
 
 from policy.encoding import Json
 from policy.errors import OperationalError
@@ -45,8 +46,7 @@ class Missing(NamedTuple):
     have: int
 
 
-@dataclass(frozen=True, slots=True)
-class Verdict:
+class Verdict(Struct, frozen=True, gc=False):
     """The answer, the name of the rule that gave it, and why, for the requester to read.
 
     A verdict to wait names what is ``missing``, or ``not_before_ms``, the log's time from which it allows;

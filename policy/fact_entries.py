@@ -2,14 +2,15 @@
 
 from dataclasses import dataclass
 
+from msgspec import Struct
+
 from policy.encoding import Json
 from policy.entry_fields import Signatures, raw_body, read_signatures
 from policy.fields import Fields
 from policy.ids import ID_BYTES
 
 
-@dataclass(frozen=True, slots=True)
-class ObservationEntry:
+class ObservationEntry(Struct, frozen=True, gc=False):
     body: Json
     origin: str
     request: bytes
@@ -20,8 +21,7 @@ class ObservationEntry:
     signatures: Signatures
 
 
-@dataclass(frozen=True, slots=True)
-class PriceEntry:
+class PriceEntry(Struct, frozen=True, gc=False):
     """What one whole ``asset`` is worth, in ``unit`` such as ``usd/8``, by those who watch markets."""
 
     body: Json

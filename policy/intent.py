@@ -5,10 +5,9 @@ themselves and sign only what does exactly that. Amounts are in base units of th
 ceiling is in base units of the chain's native asset.
 """
 
-from dataclasses import dataclass
-
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+from msgspec import Struct
 
 from policy.addresses import EVM_ADDRESS
 from policy.decode.eip712 import domain_of, parse_typed_data
@@ -31,8 +30,7 @@ def transfer_calldata(destination: str, amount: int) -> bytes:
     return ERC20_TRANSFER + bytes(12) + bytes.fromhex(destination[2:]) + amount.to_bytes(32, "big")
 
 
-@dataclass(frozen=True, slots=True)
-class Intent:
+class Intent(Struct, frozen=True, gc=False):
     """A transfer of ``amount`` base units of ``asset`` out of ``wallet`` to ``destination``.
 
     For a token the destination is who receives it, never the contract. With ``calldata`` it is a call of the
@@ -76,8 +74,7 @@ class Intent:
         return fields if self.calldata is None else {**fields, "calldata": self.calldata.hex()}
 
 
-@dataclass(frozen=True, slots=True)
-class Request:
+class Request(Struct, frozen=True, gc=False):
     """What one backend asks for once: ``idempotency_key`` names it among that initiator's requests."""
 
     origin: str
@@ -156,6 +153,11 @@ def parse_request(body: Json) -> Request:
         expires_ms=fields.integer("expires_ms"),
     )
     fields.done()
+    return checked_request(request)
+
+
+def checked_request(request: Request) -> Request:
+    """A request whose fields fit together, each of them checked before. Raises ``MalformedError``."""
     if request.intent.typed_data is not None and request.fee_ceiling:
         raise MalformedError(f"request: typed data costs no fee, fee_ceiling {request.fee_ceiling} must be 0")
     if request.expires_ms <= request.created_ms:

@@ -22,6 +22,7 @@ from policy.evaluate import Verdict
 from policy.intent import parse_request, request_id
 from policy.log.merkle import leaf_hash
 from policy.rules import Facts
+from policy.shapes import read_entry
 from policy.state import Outcome, State, UnverifiedState
 from policy.values import replace
 
@@ -118,7 +119,7 @@ def at_time(state: State, time_ms: int) -> State:
 
 def _fold(state: State, data: bytes) -> tuple[State, Outcome]:
     try:
-        timed = e.parse_entry(data)
+        timed = read_entry(data)
     except (ProtocolError, CallerError) as error:
         return state, Outcome("malformed", False, str(error))
     if isinstance(timed.entry, e.GenesisEntry) and not state.size:

@@ -5,7 +5,8 @@ the transaction's bytes. A reservation that it does not allow is inert.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from policy import entries as e
 from policy import signatures
@@ -48,8 +49,7 @@ class Denied(Exception):
         self.verdict = denied(rule, reason)
 
 
-@dataclass(frozen=True, slots=True)
-class Draft:
+class Draft(Struct, frozen=True, gc=False):
     """A reservation that passed every check but the policy's: what the job would be."""
 
     request: RequestState

@@ -8,6 +8,8 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import NamedTuple, TypeAlias
 
+from msgspec import Struct
+
 from policy.decode.abi_values import Value
 
 MINUTE_MS, DAY_MINUTES = 60_000, 24 * 60
@@ -35,8 +37,7 @@ class Given(NamedTuple):
     given_ms: int
 
 
-@dataclass(frozen=True)
-class Facts:
+class Facts(Struct, frozen=True, gc=False):
     """Everything a verdict depends on besides the policy; who builds it has verified every part.
 
     A call has the names of its ``contract`` and ``method`` (as in ``vault.deposit``) and its ``arguments``;

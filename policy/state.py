@@ -4,11 +4,11 @@ Every container is persistent, so a state is a value: an old one stays valid whi
 the log is tried.
 """
 
-from dataclasses import dataclass, field
 from enum import Enum
 from typing import NamedTuple
 
 from immutables import Map
+from msgspec import Struct, field
 
 from policy.approval import Slot
 from policy.encoding import Json
@@ -31,8 +31,7 @@ class JobStatus(Enum):
     BURNED = "burned"
 
 
-@dataclass(frozen=True, slots=True)
-class KeyRecord:
+class KeyRecord(Struct, frozen=True, gc=False):
     """A key that its n nodes have agreed on, in one epoch.
 
     ``imported`` keys were known to a dealer once, for ever; ``index`` is the log position of the entry that
@@ -56,8 +55,7 @@ class KeyRecord:
         return self.participants.index(name) + 1
 
 
-@dataclass(frozen=True, slots=True)
-class ApprovalRecord:
+class ApprovalRecord(Struct, frozen=True, gc=False):
     """A verified approval: it counts under ``policy``, for ``slot``, until ``expires_ms``."""
 
     operator: str
@@ -68,8 +66,7 @@ class ApprovalRecord:
     logged_ms: int
 
 
-@dataclass(frozen=True, slots=True)
-class Screening:
+class Screening(Struct, frozen=True, gc=False):
     """What observers stated about a request: a provider's ``result``, and a ``risk`` from 0 to 100."""
 
     result: str
@@ -84,8 +81,7 @@ class PricePoint(NamedTuple):
     price: int
 
 
-@dataclass(frozen=True, slots=True)
-class Signing:
+class Signing(Struct, frozen=True, gc=False):
     """One signature that a job needs.
 
     ``message`` is a hash of 32 bytes for ECDSA and taproot, and the whole message for Ed25519. The
@@ -100,8 +96,7 @@ class Signing:
     merkle_root: bytes | None
 
 
-@dataclass(frozen=True)
-class Job:
+class Job(Struct, frozen=True, gc=False):
     """An admitted reservation: these signers may sign these bytes with these presignatures.
 
     ``value`` is what the amount and the fee were worth in ``unit`` when it was reserved, None if that could
@@ -134,8 +129,7 @@ class Job:
     signed_ms: int = 0
 
 
-@dataclass(frozen=True)
-class RequestState:
+class RequestState(Struct, frozen=True, gc=False):
     """An admitted request. ``anchor`` is fixed by its first job; ``scopes`` are where it counts.
 
     ``rejected_by`` is who stopped it before it was signed: it can then be cancelled, and never be paid.
@@ -154,8 +148,7 @@ class RequestState:
     scopes: tuple[tuple[str, str], ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class PendingChange:
+class PendingChange(Struct, frozen=True, gc=False):
     """A signed change that takes effect at ``effective_ms`` unless one administrator vetoes it.
 
     A policy or roster replaces the document whose hash is ``previous`` and no other; the change of a list
@@ -171,8 +164,7 @@ class PendingChange:
     index: int
 
 
-@dataclass(frozen=True)
-class State:
+class State(Struct, frozen=True, gc=False):
     """The fold of the log's first ``size`` entries. ``digest`` is what checkpoints call ``state``.
 
     ``changes`` are the bodies of all changes ever taken in: none is taken in twice. ``book`` is what was put
@@ -276,7 +268,7 @@ class State:
         return None
 
 
-class UnverifiedState(State):
+class UnverifiedState(State, frozen=True, gc=False):
     """A state that takes in requests, approvals, statements and signatures without checking who signed.
 
     For what was checked here before, and to measure with: nothing is signed by it.
@@ -288,8 +280,7 @@ class UnverifiedState(State):
         return False
 
 
-@dataclass(frozen=True, slots=True)
-class Outcome:
+class Outcome(Struct, frozen=True, gc=False):
     """What folding one entry came to. An entry that is not accepted changed nothing but the digest."""
 
     kind: str

@@ -5,24 +5,21 @@ newest transaction is unsigned, and then until the window has passed since the s
 logged. Its amount is the largest of its live transactions, since they conflict on chain.
 """
 
-from dataclasses import dataclass, field
-
 from immutables import Map
+from msgspec import Struct, field
 
 from policy.stored.layered import Table
 from policy.values import replace
 
 
-@dataclass(frozen=True, slots=True)
-class Counted:
+class Counted(Struct, frozen=True, gc=False):
     """What one request adds to a window; ``signed_ms`` is None while it is held unsigned."""
 
     amount: int
     signed_ms: int | None
 
 
-@dataclass(frozen=True)
-class Window:
+class Window(Struct, frozen=True, gc=False):
     """One limit in one scope. ``queue`` holds signed requests in time order from ``head`` to ``tail``.
 
     An item of the queue whose time is no longer the request's is stale and is skipped.

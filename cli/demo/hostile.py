@@ -11,7 +11,7 @@ import contextlib
 import secrets
 import time
 from collections.abc import AsyncIterator, Awaitable, Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TypeVar
 
@@ -35,6 +35,7 @@ from policy.log.checkpoint import (
 from policy.log.merkle import Frontier, leaf_hash
 from policy.roster import COORDINATOR
 from policy.state import State
+from policy.values import replace
 from signer_nodes.api import node_pb2 as pb
 from signer_nodes.api.client import NodeClient, PinnedIdentity, Refused, Service, Target
 from signer_nodes.api.issuing import issue_credentials

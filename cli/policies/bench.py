@@ -6,7 +6,6 @@ import itertools
 import time
 from argparse import Namespace
 from collections.abc import Callable
-from dataclasses import replace
 
 from immutables import Map
 
@@ -36,6 +35,7 @@ from policy.prove.differences import compare
 from policy.prove.invariants import parse_invariants
 from policy.prove.proofs import prove
 from policy.state import State
+from policy.values import replace
 from policy.windows import Counted, Window
 
 RULES = (10, 100, 300)

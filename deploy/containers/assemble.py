@@ -32,6 +32,7 @@ NODE_DISTRIBUTIONS: Final = (
     "cryptography",
     "grpcio",
     "immutables",
+    "msgspec",
     "numpy",
     "orjson",
     "protobuf",

@@ -8,12 +8,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol, TypeAlias
 
+from msgspec import Struct
+
 from policy.accounts import Account
 from policy.approval import Slot
 
 
-@dataclass(frozen=True, slots=True)
-class Source:
+class Source(Struct, frozen=True, gc=False):
     """Who pays, by the log: the account behind each signature, and which addresses the wallet owns."""
 
     chain: str
@@ -21,8 +22,7 @@ class Source:
     owns: Callable[[str], bool]
 
 
-@dataclass(frozen=True, slots=True)
-class Transfer:
+class Transfer(Struct, frozen=True, gc=False):
     """What an unsigned transaction does.
 
     ``contract`` is the token's, None for the native asset; ``recipient`` is who gets ``amount``;
@@ -38,8 +38,7 @@ class Transfer:
     messages: tuple[bytes, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Call:
+class Call(Struct, frozen=True, gc=False):
     """A call of ``contract`` with ``data``, which is sent ``value`` of the native asset."""
 
     anchor: Slot
@@ -50,8 +49,7 @@ class Call:
     messages: tuple[bytes, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Typed:
+class Typed(Struct, frozen=True, gc=False):
     """A document of typed data: its signature is what was asked for, and no transaction follows."""
 
     anchor: Slot
@@ -60,8 +58,7 @@ class Typed:
     messages: tuple[bytes, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Cancel:
+class Cancel(Struct, frozen=True, gc=False):
     """A transaction that uses up ``anchor`` and pays nobody else than the wallet itself."""
 
     anchor: Slot

@@ -7,7 +7,7 @@ bytes (no contract creation), and with either no calldata (a transfer of the nat
 ERC-20 ``transfer(address,uint256)`` with clean padding and no value.
 """
 
-from dataclasses import dataclass
+from msgspec import Struct
 
 from policy.approval import Slot, digest_slot
 from policy.decode.decoded import Call, Cancel, Refusal, Source, Transfer, Typed, Undecodable, require
@@ -25,8 +25,7 @@ _TYPE_EIP1559 = 2
 _TRANSFER_BYTES = 4 + 32 + 32
 
 
-@dataclass(frozen=True, slots=True)
-class _Envelope:
+class _Envelope(Struct, frozen=True, gc=False):
     chain_id: int
     nonce: int
     gas: int

@@ -6,7 +6,6 @@ as the log, is one document. Documents are parsed anew, as when they were folded
 
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import fields, replace
 from typing import Any, Final, NamedTuple, TypeVar, cast
 
 from immutables import Map
@@ -30,6 +29,7 @@ from policy.state import (
 from policy.stored import records as r
 from policy.stored.layered import GONE, Codec, Layered, Stored, Table, apart, changes, rebased
 from policy.stored.pages import EMPTY, Read, Update, page_names, update
+from policy.values import replace
 from policy.windows import Counted, Window
 
 K = TypeVar("K")
@@ -75,8 +75,8 @@ NO_TABLES: Final = dict.fromkeys(TABLES, EMPTY)
 def shape() -> str:
     """Names what a stored state has: one of another shape is from another program, and says nothing here."""
     kinds = (State, RequestState, Job, Signing, ApprovalRecord, Screening, KeyRecord, PendingChange)
-    others = (PricePoint._fields, *(tuple(one.name for one in fields(kind)) for kind in (Window, Counted)))
-    named = [*(tuple(one.name for one in fields(kind)) for kind in kinds), *others, TABLES]
+    others = (PricePoint._fields, *(kind.__struct_fields__ for kind in (Window, Counted)))
+    named = [*(kind.__struct_fields__ for kind in kinds), *others, TABLES]
     return tagged_hash("state-shape", canonical([list(names) for names in named])).hex()
 
 

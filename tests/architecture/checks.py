@@ -40,7 +40,18 @@ IMPURE_NAMES = frozenset({"__import__", "breakpoint", "input", "open", "print"})
 IMPURE_ATTRIBUTES = frozenset({"random", "randombytes", "urandom"})
 IMPURE_CALLS = frozenset({"generate", "now", "today", "utcnow"})
 THIRD_PARTY = frozenset(
-    {"coincurve", "cryptography", "embit", "immutables", "nacl", "orjson", "rfc8785", "sha3", "solders"}
+    {
+        "coincurve",
+        "cryptography",
+        "embit",
+        "immutables",
+        "msgspec",
+        "nacl",
+        "orjson",
+        "rfc8785",
+        "sha3",
+        "solders",
+    }
 )
 THIRD_PARTY_MPC = THIRD_PARTY | {"numpy"}
 THIRD_PARTY_PROVE = THIRD_PARTY | {"z3"}

@@ -2,7 +2,6 @@
 
 import sqlite3
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -20,6 +19,7 @@ from custody.records import (
 from custody.requests import Effect, Event, State
 from policy.approval import Slot
 from policy.errors import OperationalError
+from policy.values import replace
 
 NEW = NewRequest(b"\x01" * 32, "shop", "key-1", b"{}", b"s" * 64, expires_ms=1_000)
 SLOT = Slot("evm:1", "0x" + "11" * 20, 4)

@@ -5,7 +5,6 @@ import json
 import shutil
 import subprocess
 import time
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -30,6 +29,7 @@ from policy.decode.evm import decode, decode_call, decode_cancel
 from policy.errors import CallerError, MalformedError, OperationalError
 from policy.intent import Intent
 from policy.keccak import keccak256
+from policy.values import replace
 from tests.fixtures_anvil import CHAIN_ID, FUNDED, ROOT, Anvil
 from tests.unit.custody_cluster import ANVIL_CHAIN, ETHER, PAYEE, WALLET, make_request
 from tests.unit.custody_house import House

@@ -4,7 +4,7 @@ Cases are payments and cancellations of one to four inputs, made by hand so that
 missing, there twice or in contradiction to another.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import lru_cache
 from random import Random
 from typing import TypeVar
@@ -18,6 +18,7 @@ from policy.accounts import Account
 from policy.approval import Slot
 from policy.decode import bitcoin
 from policy.decode.decoded import Source
+from policy.values import replace
 from tests.differential.comparing import Case, Comparison, Other, Payment, Reading
 from tests.differential.spoiling import chance, spoiled
 

@@ -5,7 +5,7 @@ does who does not look at a part of them, or reads one field out of another.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import rlp
@@ -15,6 +15,7 @@ from policy.decode.decoded import Cancel, Decoder, Source, Transfer, Undecodable
 from policy.decode.psbt import parse_psbt, signature_hash
 from policy.intent import ERC20_TRANSFER
 from policy.keccak import keccak256
+from policy.values import replace
 
 Items = list[Any]
 

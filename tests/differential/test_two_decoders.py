@@ -1,11 +1,10 @@
 """What our decoders would sign, an independent library reads alike; ``make differential`` looks at more."""
 
-from dataclasses import replace
-
 import pytest
 
 from policy.decode import evm
 from policy.decode.decoded import Call, Source, Undecodable
+from policy.values import replace
 from tests.differential.comparing import Comparison, Tally, case_at, compare
 from tests.differential.evm import CALLS
 from tests.differential.families import FAMILIES

@@ -1,13 +1,12 @@
 """What cosigners do when the log splits: whom they follow, what they refuse, and how they come back."""
 
-from dataclasses import replace
-
 import pytest
 
 from policy.encoding import Json
 from policy.entries import make_entry
 from policy.log.merkle import leaf_hash
 from policy.state import JobStatus
+from policy.values import replace
 from signer_nodes.session import Phase
 from signer_nodes.witness import Branch, Contradiction, last_quorum
 from tests.simulation.cluster import (

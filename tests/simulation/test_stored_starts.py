@@ -5,7 +5,6 @@ import sqlite3
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import closing
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -16,6 +15,7 @@ from policy.log.merkle import Frontier, leaf_hash
 from policy.roster import COORDINATOR
 from policy.state import State
 from policy.stored.pages import DamagedState, page_hash
+from policy.values import replace
 from signer_nodes.adapters.store import NodeStore
 from signer_nodes.node_log import NodeLog, RolledBack
 from signer_nodes.token_head import HEAD_RECORD, TokenHead

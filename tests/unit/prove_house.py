@@ -1,6 +1,5 @@
 """Random policies and random transactions of theirs, and a formula's value for one of them."""
 
-from dataclasses import replace
 from typing import Any
 
 import z3
@@ -54,6 +53,7 @@ from policy.rules import (
     When,
     weekday_and_minute,
 )
+from policy.values import replace
 
 ADDRESSES = tuple(f"0x{number:040x}" for number in range(1, 5))
 TIERS, WALLETS, INITIATORS = ("hot", "cold"), ("w1", "w2", "w3", "w4"), ("shop", "payroll", "nobody")

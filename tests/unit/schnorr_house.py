@@ -1,7 +1,6 @@
 """A log with a wallet on Solana and one on Bitcoin, whose nodes hold real shares and really sign."""
 
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import Any
 
 from embit.psbt import PSBT
@@ -24,6 +23,7 @@ from policy.intent import Intent, request_id
 from policy.schnorr import SchnorrTask
 from policy.state import PAYMENT, Job
 from policy.suites import FROST_ED25519, FROST_TAPROOT
+from policy.values import replace
 from signer_nodes.mpc.keyshare import KeyShare
 from tests.protocols.frost_house import deal, nonces_of, openings_of, partials_of, sign
 from tests.simulation.world import PAIR, Book, World, limit, seed

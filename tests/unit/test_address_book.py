@@ -1,6 +1,5 @@
 """Lists that change address by address: who signs, what waits how long, and what a new policy makes of it."""
 
-from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -13,6 +12,7 @@ from policy.errors import MalformedError
 from policy.governance import change_hash
 from policy.ledger import fold, initial
 from policy.listing import parse_listing
+from policy.values import replace
 from tests.simulation.world import (
     ADMINISTRATORS,
     CUSTOMER,

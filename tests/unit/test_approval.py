@@ -3,7 +3,6 @@
 import base64
 import hashlib
 import json
-from dataclasses import replace
 from pathlib import Path
 from typing import cast
 
@@ -30,6 +29,7 @@ from policy.approval import (
 from policy.encoding import Json
 from policy.errors import CallerError, InvalidSignatureError, MalformedError, OperationalError, ProtocolError
 from policy.intent import Intent
+from policy.values import replace
 
 RP_ID, ORIGIN = "custody.example.com", "https://custody.example.com"
 ALICE = SoftwareAuthenticator.create(RP_ID, ORIGIN, randomness=bytes(range(48)))

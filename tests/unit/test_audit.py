@@ -2,7 +2,6 @@
 
 import json
 import time
-from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,7 @@ from policy.log.checkpoint import Note, parse_note
 from policy.log.merkle import Frontier, leaf_hash
 from policy.log.tiles import increment
 from policy.roster import COORDINATOR
+from policy.values import replace
 from tests.simulation.cluster import cosign, cosigned, note_of
 from tests.simulation.world import DAY_MS, LIMIT, ORIGIN, SANCTIONED, Book, World, public_key
 

@@ -2,7 +2,6 @@
 
 import time
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -16,6 +15,7 @@ from policy.document import parse_policy, policy_hash
 from policy.encoding import Json
 from policy.errors import OperationalError
 from policy.intent import Intent, Request, request_id
+from policy.values import replace
 
 POLICY = demo_policy("0x" + "11" * 20)
 ORIGIN = "log.example.com/test"

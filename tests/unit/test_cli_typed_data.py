@@ -4,7 +4,6 @@ import json
 import socket
 import time
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +27,7 @@ from policy.encoding import Json, canonical, parse_canonical
 from policy.errors import CallerError, MalformedError, OperationalError
 from policy.ids import evm_chain_id
 from policy.intent import Intent, Request, parse_request, request_id
+from policy.values import replace
 from tests.simulation.world import STRANGER, TOKEN
 from tests.unit.typed_data_house import TYPED_DATA, Document, order, permit
 

@@ -4,7 +4,6 @@ import asyncio
 import contextlib
 import time
 from collections.abc import AsyncIterator
-from dataclasses import replace
 from itertools import combinations
 from pathlib import Path
 from typing import cast
@@ -19,6 +18,7 @@ from custody.ports import FreshPresignature, Node
 from custody.signing_sets import family
 from policy.errors import OperationalError
 from policy.state import KeyRecord, State
+from policy.values import replace
 from tests.unit.custody_house import until
 from tests.unit.test_custody_signing_sets import world
 

@@ -1,6 +1,5 @@
 """Which signers keep presignatures together: whoever fails, some stock is without them."""
 
-from dataclasses import replace
 from itertools import combinations
 
 import pytest
@@ -12,6 +11,7 @@ from policy import ledger
 from policy.roster import Cosigner
 from policy.state import KeyRecord, State
 from policy.suites import DKLS23_SECP256K1
+from policy.values import replace
 from tests.unit.custody_cluster import KEY, genesis_entry, policy_document
 
 SHAPES = [(t, n) for n in range(2, 10) for t in range(2, n + 1)]

@@ -1,7 +1,6 @@
 """The Bitcoin decoder signs nothing it does not wholly understand, by BIP 341's hash."""
 
 import json
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +27,7 @@ from policy.decode.psbt import (
     parse_psbt,
     signature_hash,
 )
+from policy.values import replace
 
 VECTOR = json.loads((Path(__file__).parents[1] / "vectors" / "taproot.json").read_text())["signature_hash"]
 CHAIN, PREFIX = "bitcoin:regtest", "bcrt"

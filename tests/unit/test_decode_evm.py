@@ -1,6 +1,5 @@
 """The EVM decoder signs nothing it does not wholly understand."""
 
-from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -17,6 +16,7 @@ from policy.decode.decoded import Cancel, Source, Transfer, Undecodable
 from policy.decode.evm import GAS_MAX, NONCE_MAX, TRANSACTION_BYTES_MAX, decode, decode_cancel
 from policy.ids import AMOUNT_MAX
 from policy.intent import transfer_calldata
+from policy.values import replace
 
 CHAIN = 31337
 TO = bytes.fromhex("11" * 20)

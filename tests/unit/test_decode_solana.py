@@ -1,7 +1,6 @@
 """The Solana decoder signs nothing it does not wholly understand, and one transfer has one message."""
 
 import itertools
-from dataclasses import replace
 
 import pytest
 from hypothesis import given, settings
@@ -31,6 +30,7 @@ from policy.decode.solana import (
     decode,
     decode_cancel,
 )
+from policy.values import replace
 
 CHAIN = "solana:localnet"
 PAYER, NONCE_ACCOUNT, TO, OTHER = (bytes([mark]) * 32 for mark in (0x11, 0x55, 0x33, 0x77))

@@ -1,7 +1,6 @@
 """A verdict: no rule is no, an error is no, a forbid cannot be overridden, limits are exact."""
 
 import itertools
-from dataclasses import replace
 from typing import Any, cast
 
 import pytest
@@ -15,6 +14,7 @@ from policy.explain import trace
 from policy.limits import limit_scopes
 from policy.model import Policy
 from policy.stored.pages import DamagedState
+from policy.values import replace
 
 CUSTOMER, STRANGER, TOKEN = "0x" + "ab" * 20, "0x" + "ef" * 20, "0x" + "cd" * 20
 PEOPLE = ("alice", "bob", "carol", "dave", "erin")

@@ -1,11 +1,12 @@
 """The gate: every reason of a node's own not to sign, at its very bound, and nothing else."""
 
 from collections.abc import Callable
-from dataclasses import replace
 
 import pytest
+from msgspec.structs import asdict
 
 from policy.state import Job, UnverifiedState
+from policy.values import replace
 from signer_nodes.gate import (
     RESERVATION_AGE_MS_MAX,
     Admitted,
@@ -103,7 +104,7 @@ def test_what_the_log_admitted_is_opened_and_signed(desk: Desk) -> None:
 
 
 def test_a_log_folded_without_checking_signatures_signs_nothing(desk: Desk) -> None:
-    desk.book.state = UnverifiedState(**vars(desk.book.state))
+    desk.book.state = UnverifiedState(**asdict(desk.book.state))
 
     assert "without checking who signed" in desk.admits()
     assert "without checking who signed" in desk.signs()

@@ -1,6 +1,5 @@
 """Calls of contracts: only methods that the policy has, with arguments inside its bounds, byte for byte."""
 
-from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -9,6 +8,7 @@ from policy.decode.abi import Argument, encode_call, parse_method
 from policy.document import parse_policy
 from policy.errors import MalformedError
 from policy.intent import Intent, Request, request_id
+from policy.values import replace
 from tests.simulation.world import CHAIN, CUSTOMER, ORIGIN, STRANGER, TOKEN, Book, World, unsigned
 
 WORLD = World()

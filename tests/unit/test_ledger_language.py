@@ -1,7 +1,6 @@
 """The policy language through the fold: delays, a person's no, counts, values, own tiers, stated facts."""
 
 import itertools
-from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -13,6 +12,7 @@ from policy.evaluate import evaluate
 from policy.facts import PRICE_POINTS_MAX, add_price, request_facts
 from policy.rules import SWEEP, TIER_MOVE, TRANSFER
 from policy.state import CANCEL, PricePoint
+from policy.values import replace
 from tests.simulation.world import CHAIN, CUSTOMER, DAY_MS, INITIATORS, KEY, OTHER, Book, World, key_of
 
 WORLD = World()

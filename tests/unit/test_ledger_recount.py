@@ -2,7 +2,6 @@
 
 import random
 from collections.abc import Iterator
-from dataclasses import replace
 
 import pytest
 from immutables import Map
@@ -10,6 +9,7 @@ from immutables import Map
 from policy.counting import recount, recount_all, usage_without
 from policy.document import parse_policy
 from policy.state import CANCEL, JobStatus, State
+from policy.values import replace
 from tests.simulation.world import DAY_MS, Book, World, limit
 
 WORLD = World()

@@ -1,12 +1,12 @@
 """Requests and approvals in the fold: what is taken in, what stays without effect, and who may say yes."""
 
-from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from policy.evaluate import Outcome as Answer
 from policy.intent import request_id
+from policy.values import replace
 from tests.simulation.world import (
     CUSTOMER,
     DAY_MS,

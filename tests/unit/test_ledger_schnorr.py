@@ -1,7 +1,5 @@
 """Jobs on Solana and Bitcoin: one signature or many, under keys that BIP 340 and Ed25519 verify."""
 
-from dataclasses import replace
-
 import pytest
 from coincurve import PublicKeyXOnly
 from embit.psbt import PSBT
@@ -23,6 +21,7 @@ from policy.entries import make_entry
 from policy.errors import CallerError, FaultyParticipant, UnknownFault
 from policy.state import CANCEL, JobStatus
 from policy.suites import FROST_ED25519, FROST_SECP256K1, FROST_TAPROOT
+from policy.values import replace
 from tests.simulation.world import CUSTOMER, DAY_MS, World, seed
 from tests.unit.schnorr_house import (
     BTC,

@@ -1,7 +1,6 @@
 """The fold is total: whatever bytes a coordinator writes, every cosigner comes to the same state."""
 
 import json
-from dataclasses import replace
 from functools import cache
 from typing import Any
 
@@ -14,6 +13,7 @@ from policy.entries import parse_entry
 from policy.intent import request_id
 from policy.ledger import UnknownVersion, fold, initial
 from policy.state import CANCEL, State
+from policy.values import replace
 from tests.simulation.world import CUSTOMER, DAY_MS, OTHER, STRANGER, Book, World
 from tests.unit.typed_data_house import PERMITS, TYPED_DATA, permit, request_of
 

@@ -1,6 +1,5 @@
 """Typed data: only what the policy declares, inside its bounds, once, and never as a bare hash."""
 
-from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -16,6 +15,7 @@ from policy.explain import facts_of, receipt
 from policy.intent import request_id
 from policy.ledger import judge, weigh
 from policy.state import CANCEL
+from policy.values import replace
 from tests.simulation.world import (
     CHAIN,
     CUSTOMER,

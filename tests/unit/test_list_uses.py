@@ -1,6 +1,5 @@
 """A change of a list that is in effect at once lets nothing through that was not before."""
 
-from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -14,6 +13,7 @@ from policy.facts import request_facts, with_approvals
 from policy.list_uses import may_let_through
 from policy.model import Policy
 from policy.rules import Facts, Given
+from policy.values import replace
 from tests.simulation.world import CUSTOMER, OTHER, SANCTIONED, STRANGER, Book, World
 
 WORLD = World()

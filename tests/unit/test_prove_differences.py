@@ -1,7 +1,5 @@
 """What a new policy means that an old one does not: each difference is a transaction both are asked about."""
 
-from dataclasses import replace
-
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -10,6 +8,7 @@ from policy.evaluate import Outcome, evaluate
 from policy.model import Policy
 from policy.prove.differences import OUTCOMES, PAIRS_MAX, Change, compare, eases
 from policy.rules import Facts
+from policy.values import replace
 from tests.unit.prove_house import policies, transactions
 from tests.unit.test_prove import (
     COLD_RULE,

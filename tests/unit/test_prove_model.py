@@ -1,7 +1,5 @@
 """The solver's model of a policy and the evaluator say the same, of any policy and any transaction."""
 
-from dataclasses import replace
-
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -11,6 +9,7 @@ from policy.prove.formulas import Formulas
 from policy.prove.transactions import Search, confirmed
 from policy.prove.world import World
 from policy.rules import Facts
+from policy.values import replace
 from tests.unit.prove_house import Values, policies, transactions
 
 SLOW_TO_DRAW = (HealthCheck.too_slow, HealthCheck.data_too_large)

@@ -2,6 +2,8 @@
 
 from itertools import islice
 
+from msgspec.structs import asdict
+
 from cli.policies.sample_log import sample_entries
 from policy.ledger import fold, initial, initial_unverified
 
@@ -19,7 +21,7 @@ def test_each_entry_is_taken_in_and_both_folds_come_to_the_same_state() -> None:
         assert outcome.accepted and outcome == same
 
     assert kinds == {"genesis", "key", "price", "request", "approval", "reserve", "signature", "observation"}
-    assert checked.digest == unchecked.digest and vars(checked) == vars(unchecked)
+    assert checked.digest == unchecked.digest and asdict(checked) == asdict(unchecked)
 
 
 def test_only_a_fold_that_does_not_check_takes_in_what_nobody_signed() -> None:

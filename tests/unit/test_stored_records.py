@@ -1,6 +1,5 @@
 """Every record of the stored state comes back as it went in, each of its fields included."""
 
-import dataclasses
 import typing
 from enum import Enum
 from types import UnionType
@@ -9,6 +8,7 @@ from typing import Any, TypeVar
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from msgspec import Struct
 
 from policy.approval import Slot
 from policy.encoding import INTEGER_MAX
@@ -21,7 +21,7 @@ from policy.stored.states import CODECS, key_document, pending_document, read_ke
 from policy.windows import Counted, Window
 from tests.simulation.world import CHAIN, CUSTOMER
 
-T = TypeVar("T")
+T = TypeVar("T", bound=Struct)
 TEXTS = st.text(st.characters(codec="utf-8"), max_size=12)
 PLACES = st.tuples(TEXTS, TEXTS)
 REQUESTS = st.builds(
@@ -70,10 +70,9 @@ def of_type(hint: Any, name: str = "") -> st.SearchStrategy[Any]:
 
 
 def built(kind: type[T]) -> st.SearchStrategy[T]:
-    """A dataclass with each of its fields."""
+    """A value with each of its fields."""
     hints = typing.get_type_hints(kind)
-    fields = [field.name for field in dataclasses.fields(typing.cast("Any", kind))]
-    return st.builds(kind, **{name: of_type(hints[name], name) for name in fields})
+    return st.builds(kind, **{name: of_type(hints[name], name) for name in kind.__struct_fields__})
 
 
 def comes_back(codec: Codec[Any, Any], key: Any, value: Any) -> bool:
@@ -114,7 +113,7 @@ def test_a_key_comes_back(key: KeyRecord) -> None:
 )
 @MANY
 def test_a_pending_change_comes_back(change: PendingChange) -> None:
-    assert len(dataclasses.fields(change)) == 6
+    assert len(change.__struct_fields__) == 6
     assert read_pending(typing.cast("Any", pending_document(change))) == change
 
 

@@ -1,7 +1,6 @@
 """A stored state is the folded one: read back at any size, and folded on from there."""
 
 import json
-from dataclasses import fields, replace
 from typing import get_args
 
 import pytest
@@ -17,6 +16,7 @@ from policy.state import State
 from policy.stored.layered import Layered
 from policy.stored.pages import EMPTY, DamagedState, find, page_names, update, walk
 from policy.stored.states import CODECS, WINDOWS, Tables, read_state, rebased_state, state_document
+from policy.values import replace
 from tests.simulation.world import DAY_MS, Book
 from tests.unit.stored_logs import LOGS, Pages, kinds
 
@@ -54,7 +54,7 @@ def test_each_part_of_a_state_is_in_the_document_or_in_a_table() -> None:
     tables = {*CODECS, WINDOWS}
     document = state_document(book.state)
 
-    kept = {named.get(field.name, field.name) for field in fields(State)} - derived - tables
+    kept = {named.get(name, name) for name in State.__struct_fields__} - derived - tables
     assert kept == set(document)
 
 

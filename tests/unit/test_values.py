@@ -3,6 +3,7 @@
 import dataclasses
 
 import pytest
+from msgspec import Struct
 
 from policy.values import replace
 
@@ -19,28 +20,32 @@ class Slotted:
     b: int = 2
 
 
-class Kin(Wide):
+class Plain(Struct, frozen=True):
+    a: int
+    b: tuple[int, ...] = ()
+
+
+class Kin(Plain, frozen=True):
     pass
 
 
-@pytest.mark.parametrize("value", [Wide(1, (2,)), Slotted(1), Kin(1)])
-def test_a_copy_is_what_the_standard_library_makes(value: Wide | Slotted) -> None:
+@pytest.mark.parametrize("value", [Wide(1, (2,)), Slotted(1), Plain(1, (2,)), Kin(1)])
+def test_a_copy_differs_in_what_was_changed_alone(value: Wide | Slotted | Plain) -> None:
     copied = replace(value, a=5)
 
-    assert copied == dataclasses.replace(value, a=5) and type(copied) is type(value)
-    assert value.a == 1
+    assert (copied.a, copied.b, value.a) == (5, value.b, 1) and type(copied) is type(value)
 
 
 def test_a_copy_stays_frozen_and_apart_from_what_it_was_made_of() -> None:
-    first = Wide(1)
+    first = Plain(1)
     second = replace(first, b=(3,))
 
     assert (first.b, second.b) == ((), (3,))
-    with pytest.raises(dataclasses.FrozenInstanceError):
+    with pytest.raises(AttributeError):
         second.a = 2  # type: ignore[misc]
 
 
-@pytest.mark.parametrize("value", [Wide(1), Slotted(1)])
-def test_a_field_that_there_is_not_is_refused(value: Wide | Slotted) -> None:
+@pytest.mark.parametrize("value", [Wide(1), Plain(1)])
+def test_a_field_that_there_is_not_is_refused(value: Wide | Plain) -> None:
     with pytest.raises(TypeError, match="c"):
         replace(value, c=1)  # type: ignore[call-arg]
