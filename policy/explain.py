@@ -85,6 +85,8 @@ def inputs(facts: Facts) -> dict[str, Json]:
         found["typed_data"] = facts.typed_data
     if facts.kind in (CALL, TYPED_DATA):
         found["arguments"] = {name: _argument(value) for name, value in facts.arguments.items()}
+    if facts.exposure:
+        found["exposure"] = facts.exposure
     if facts.value is not None:
         found["value"] = str(facts.value)
     if facts.risk is not None:
@@ -120,6 +122,7 @@ def facts_of(receipt: Mapping[str, Json]) -> Facts:
             "contract": found.get("contract", ""),
             "method": found.get("method", ""),
             "typed_data": found.get("typed_data", ""),
+            "exposure": found.get("exposure", ""),
             "arguments": {name: _value(one) for name, one in found.get("arguments", {}).items()},
             "value": None if value is None else int(value),
             "risk": found.get("risk"),

@@ -27,11 +27,12 @@ def request_facts(
     contract, method, arguments = called(state.policy, intent)
     typed_data, fields = declared(state.policy, intent)
     native = _native(state.policy, intent.chain) == intent.asset
+    kind = kind_asked(intent, tier=tier, destination_tier=destination_tier)
     amounts = ((intent.asset, intent.amount), (_native(state.policy, intent.chain), fee_max))
     return Facts(
         initiator=request.initiator,
         initiator_groups=initiator.groups if initiator else frozenset(),
-        kind=kind_asked(intent, tier=tier, destination_tier=destination_tier),
+        kind=kind,
         chain=intent.chain,
         wallet=intent.wallet,
         tier=tier,
@@ -55,6 +56,7 @@ def request_facts(
         usage=usage,
         since_ms=max(record.logged_ms if record else time_ms, request.created_ms),
         time_ms=time_ms,
+        exposure=exposure_of(state.policy, kind, tier=tier, destination_tier=destination_tier),
     )
 
 
@@ -74,7 +76,7 @@ def job_facts(
         return facts
     native = _native(state.policy, facts.chain)
     value = worth(state, ((native, fee_max),), time_ms=time_ms)
-    return replace(facts, kind=CANCELLATION, asset=native, amount=0, total=fee_max, value=value)
+    return replace(facts, kind=CANCELLATION, asset=native, amount=0, total=fee_max, value=value, exposure="")
 
 
 def with_approvals(facts: Facts, approvals: Iterable[Given]) -> Facts:
@@ -166,3 +168,8 @@ def kind_of(tier: str, destination_tier: str) -> str:
     if not destination_tier:
         return TRANSFER
     return SWEEP if destination_tier == tier else TIER_MOVE
+
+
+def exposure_of(policy: Policy, kind: str, *, tier: str, destination_tier: str) -> str:
+    """What a move between two declared own tiers does to exposure; empty for all else."""
+    return policy.exposure(tier, destination_tier) if kind in (TIER_MOVE, SWEEP) else ""

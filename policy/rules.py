@@ -23,6 +23,8 @@ TRANSFER, TIER_MOVE, SWEEP, CALL, TYPED_DATA = KINDS = (
 """To somebody else; to an own account of another tier; to one of the same tier; of a contract; EIP-712."""
 PAYMENTS = (TRANSFER, TIER_MOVE, SWEEP)
 CANCELLATION = "cancellation"
+RAISES, LOWERS, SAME = EXPOSURES = ("raises", "lowers", "same")
+"""To an own account of a hotter tier; of a colder one; of the same."""
 Usage: TypeAlias = Mapping[tuple[str, str], int] | Callable[[str, str], int]
 Lists: TypeAlias = Mapping[str, frozenset[str]]
 
@@ -51,7 +53,8 @@ class Facts:
     policy. ``initiator_people`` are the operators behind the initiator: their approvals never count.
     ``usage`` is what is already counted in a limit's window without this request, by limit name and scope
     key; a scope that a mapping lacks has not been used. ``since_ms`` is when the request was both made and in
-    the log, ``time_ms`` the log's time now. None is a fact that nobody has stated, or too long ago.
+    the log, ``time_ms`` the log's time now. ``exposure`` says what a move between own tiers does, and is
+    empty for all else. None is a fact that nobody has stated, or too long ago.
     """
 
     initiator: str
@@ -80,6 +83,7 @@ class Facts:
     usage: Usage
     since_ms: int
     time_ms: int
+    exposure: str = ""
 
 
 @dataclass(frozen=True, slots=True)
