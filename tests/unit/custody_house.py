@@ -13,6 +13,7 @@ from eth_account import Account
 from custody import coordinator
 from custody.adapters.database import StoreThread
 from custody.adapters.store import Store
+from custody.ceremonies import Ceremonies
 from custody.chains.evm_transaction import transaction_hash
 from custody.duties import Duties
 from custody.metrics import Metrics
@@ -38,6 +39,7 @@ from tests.unit.custody_cluster import (
     Dealer,
     FakeNode,
     genesis_entry,
+    identity,
     log_key,
     policy_document,
 )
@@ -128,6 +130,8 @@ class House:
         self.folder = folder
         self.dealer = Dealer()
         self.nodes = {name: FakeNode(name, self.dealer) for name in COSIGNERS}
+        self.log_key = log_key()
+        self.sign = identity("coordinator").sign
         self.chain: Chain = FakeChain()
         self.genesis = genesis_entry(policy if policy is not None else policy_document(), roster=roster)
         self.patience = Patience(0, 0)
@@ -137,7 +141,7 @@ class House:
     def build(self) -> Parts:
         """A coordinator's parts over the present database."""
         nodes: Mapping[str, Node] = self.nodes
-        metrics, key = Metrics(), log_key()
+        metrics, key = Metrics(), self.log_key
         store = Store(f"sqlite:///{self.folder / 'custody.db'}")
         database = self.around_database(StoreThread(store))
         signing = Signing(nodes, timeout_s=0.5)
@@ -156,6 +160,7 @@ class House:
             metrics=metrics,
             now_ms=self.now_ms,
             attempts=Rising(self.now_ms),
+            ceremonies=Ceremonies(self.sign),
             confirmations={ANVIL_CHAIN: 1},
             poll_ms={ANVIL_CHAIN: 20},
             patience={ANVIL_CHAIN: self.patience},
