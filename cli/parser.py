@@ -28,6 +28,7 @@ def build_parser() -> ArgumentParser:
     _add_genesis(commands)
     _add_running(commands)
     _add_keys(commands)
+    _add_cold(commands)
     _add_looking(commands)
     _add_bench(commands)
     add_admin(commands)
@@ -228,12 +229,44 @@ def _add_import(key: Commands) -> None:
     needs_identity(importing, "an administrator")
 
 
-def _passed_on(commands: Commands, action: str, what: str, *, example: str) -> None:
+def _add_cold(commands: Commands) -> None:
+    cold = new_group(commands, "cold", what="ceremonies of nodes without a network (docs/spec/cold.md)")
+    export = new_command(
+        cold,
+        "export",
+        function="cli.cold:export",
+        what="begin a ceremony or go on with it: write the letters that are to be carried now",
+        example="quorumkeep cold export --request 4a5b... --out /media/stick --as people/bob",
+    )
+    what = export.add_mutually_exclusive_group(required=True)
+    what.add_argument("--request", default="", help="the id of a request that awaits a ceremony")
+    what.add_argument("--key", default="", help="the key of cold nodes that is to be made")
+    export.add_argument("--out", required=True, help="the folder that letters are written to")
+    importing = new_command(
+        cold,
+        "import",
+        function="cli.cold:take",
+        what="bring what cold machines wrote: hellos first, then the letters of each pass",
+        example="quorumkeep cold import /media/stick/cold-a-1.hello --as people/bob",
+    )
+    importing.add_argument("files", nargs="+", metavar="FILE")
+    for command in (export, importing):
+        needs_identity(command, "an operator or administrator")
+    _passed_on(
+        *(cold, "sign", "take part, on a cold machine: letters by path on standard input"),
+        example="quorumkeep cold sign --config cold-a/config.toml --out /media/stick --pin-fd 3",
+        function="cli.cold:sign",
+    )
+
+
+def _passed_on(
+    commands: Commands, action: str, what: str, *, example: str, function: str = "cli.programs:run_node"
+) -> None:
     """A command that becomes ``quorumkeep-node`` with all its arguments."""
     command = new_command(
         commands,
         action,
-        function="cli.programs:run_node",
+        function=function,
         what=what,
         example=f"{example}    (all arguments go to quorumkeep-node {action})",
         add_help=False,

@@ -21,21 +21,21 @@ def program(module: str, *arguments: str) -> list[str]:
 def run_node(arguments: Namespace) -> Result:
     """``node``, ``key backup``, ``key recover``: become ``quorumkeep-node`` with the same arguments."""
     rest = [*arguments.rest, *(["--json"] if arguments.json else [])]
-    _become(program(NODE, arguments.action, *rest))
+    become(program(NODE, arguments.action, *rest))
 
 
 def run_bench(arguments: Namespace) -> Result:
     """``bench engine``: become ``quorumkeep-node bench`` with the same arguments."""
     rest = ["--batch", str(arguments.batch), "--repeat", str(arguments.repeat)]
     flags = [f"--{name}" for name in ("quick", "json") if getattr(arguments, name)]
-    _become(program(NODE, "bench", *rest, *flags))
+    become(program(NODE, "bench", *rest, *flags))
 
 
 def run_coordinator(arguments: Namespace) -> Result:
     """``coordinator run``: become the coordinator's program."""
     if not Path(arguments.config).exists():
         raise Misuse(f"there is no {arguments.config}: the administrators' genesis sign makes it")
-    _become(program(COORDINATOR, "--config", arguments.config))
+    become(program(COORDINATOR, "--config", arguments.config))
 
 
 def verify_log(arguments: Namespace) -> Result:
@@ -46,7 +46,8 @@ def verify_log(arguments: Namespace) -> Result:
     sys.exit(verify(arguments.log, trust=trust, since=since, json_output=arguments.json))
 
 
-def _become(command: list[str]) -> NoReturn:
+def become(command: list[str]) -> NoReturn:
+    """Be another program from here on."""
     sys.stdout.flush()
     sys.stderr.flush()
     os.execv(command[0], command)  # noqa: S606 - a list of arguments, as S603 has it

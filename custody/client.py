@@ -6,7 +6,7 @@ accepted once, whatever is repeated.
 """
 
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TypeVar
 
@@ -27,7 +27,7 @@ __all__ = ["CallRefused", "Caller", "Code", "CustodyClient", "Endpoint", "Reques
 
 STATUS_BYTES_MAX = 4 * 1024 * 1024
 REPLY_BYTES_MAX = 16 * 1024 * 1024  # 500 of the largest requests, or drafts of approvals of them
-ENACT_S, DRAFT_FORK_S = 60.0, 300.0
+ENACT_S, DRAFT_FORK_S, COLD_S = 60.0, 300.0, 60.0
 FINAL = frozenset({"delivered", "settled", "failed", "denied", "expired", "cancelled"})
 """States after which nothing is paid any more."""
 CallT = TypeVar("CallT", bound=Message)
@@ -187,6 +187,14 @@ class CustodyClient:
         """Have the nodes make a key (as an administrator); the canonical body of its entry."""
         call = pb.ChangeKeyCall(key=key, change=change)
         return self._ask("ChangeKey", call, self._stub.ChangeKey, timeout_s=timeout_s).body
+
+    def cold(
+        self, *, files: Sequence[bytes] = (), request: str = "", key: str = ""
+    ) -> tuple[dict[str, Json], list[tuple[str, int, bytes]]]:
+        """A step of a cold ceremony: how it stands, and the letters to carry now (node, number, bytes)."""
+        call = pb.ColdCall(files=files, request=request, key=key)
+        reply = self._ask("Cold", call, self._stub.Cold, timeout_s=COLD_S)
+        return _object(reply.document), [(one.node, one.number, one.data) for one in reply.letters]
 
     def enact(self, kind: str, body: Json, *, proof: dict[str, Json]) -> dict[str, Json]:
         """Have an entry that administrators signed logged (as one of them); what came of it."""

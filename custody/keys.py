@@ -124,6 +124,8 @@ async def _tell(parts: Parts, names: tuple[str, ...]) -> None:
 def _obstacle(parts: Parts, names: tuple[str, ...], *, size: int) -> tuple[list[str], str, bool] | None:
     """Who stands in the way of a run, what to do about it, and whether it may pass by itself."""
     roster, nodes, followers = parts.sequencer.state.roster, parts.nodes, parts.replication.followers
+    if cold := [name for name in names if name in roster.cold]:
+        return cold, "has no network: hold a ceremony (quorumkeep cold export --key NAME)", False
     if strangers := [name for name in names if name not in roster.cosigners]:
         return strangers, "is not in the roster any more: reshare the key to nodes that are", False
     if unknown := [name for name in names if name not in nodes]:

@@ -11,6 +11,7 @@ import time
 from pathlib import Path
 
 import uvloop
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from custody import coordinator
 from custody.adapters.api_server import CustodyServicer, ServerTls, start_server
@@ -19,6 +20,7 @@ from custody.adapters.identity import boot_credentials, load_identity
 from custody.adapters.node_link import NodeLink
 from custody.adapters.shadow_store import ShadowStore
 from custody.adapters.store import Store
+from custody.ceremonies import Ceremonies
 from custody.chains.evm import EvmChain
 from custody.config import Config, HttpConfig, load_config
 from custody.duties import Duties
@@ -65,8 +67,9 @@ def main(arguments: list[str] | None = None) -> int:
 
 async def serve(config: Config) -> None:
     """Start everything, serve until a signal, and stop."""
-    credentials = boot_credentials(config.name, load_identity(config.identity_key))
-    parts = build(config, credentials)
+    identity = load_identity(config.identity_key)
+    credentials = boot_credentials(config.name, identity)
+    parts = build(config, credentials, identity=identity)
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
@@ -84,7 +87,7 @@ async def serve(config: Config) -> None:
         parts.database.close()
 
 
-def build(config: Config, credentials: Credentials) -> Parts:
+def build(config: Config, credentials: Credentials, *, identity: Ed25519PrivateKey) -> Parts:
     """Wire the adapters of a configuration; nothing is asked or sent yet."""
     metrics = Metrics()
     database = StoreThread(_open_store(config))
@@ -113,6 +116,7 @@ def build(config: Config, credentials: Credentials) -> Parts:
         metrics=metrics,
         now_ms=now_ms,
         attempts=Rising(now_ms),
+        ceremonies=Ceremonies(identity.sign),
         confirmations={name: chain.confirmations for name, chain in config.chains.items()},
         poll_ms={name: chain.poll_ms for name, chain in config.chains.items()},
         patience={

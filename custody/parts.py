@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
+from custody.ceremonies import Ceremonies
 from custody.duties import Duties
 from custody.feeds import FeedStorage
 from custody.log_key import LogKey
@@ -48,6 +49,7 @@ class Parts:
     metrics: Metrics
     now_ms: Callable[[], int]
     attempts: Rising
+    ceremonies: Ceremonies
     confirmations: Mapping[str, int]
     poll_ms: Mapping[str, int]
     patience: Mapping[str, Patience] = field(default_factory=dict)

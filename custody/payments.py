@@ -6,6 +6,7 @@ Settling is in ``settle.py``.
 
 import asyncio
 import time
+from dataclasses import dataclass
 
 from custody.candidates import Candidate
 from custody.chains.evm_transaction import cancellation, payment, with_nonce
@@ -16,6 +17,7 @@ from custody.planning import (
     choose_account,
     contract_of,
     fee_ceiling,
+    is_cold,
     key_of,
     needs_approval,
     only_time_is_missing,
@@ -27,6 +29,7 @@ from custody.ports import Chain
 from custody.records import Change, RequestRecord, request_body
 from custody.requests import Event, State
 from custody.signing import SigningFailed
+from custody.signing_sets import SigningSet
 from policy.accounts import Account
 from policy.admission import denied
 from policy.approval import Slot
@@ -38,11 +41,21 @@ from policy.intent import Intent, Request, parse_request, verify_request
 from policy.state import CANCEL, PAYMENT, JobStatus, Outcome
 from policy.state import State as LogState
 
-POLL_SLOT_MS = 1_000
+POLL_SLOT_MS = POLL_CEREMONY_MS = 1_000
 RETRY_MS = 500
 SUSPECT_MS = 3_000
 POSTPONED_MS_MAX = 60_000
 QUORUM_S = 2.0
+
+
+@dataclass(frozen=True, slots=True)
+class Reservation:
+    """What is to be reserved: a transaction, and who signs it with which presignature."""
+
+    tx: bytes
+    purpose: str
+    signers: SigningSet
+    presignature: bytes
 
 
 async def log_request(parts: Parts, errand: Errand) -> None:
@@ -123,6 +136,9 @@ async def reserve(parts: Parts, errand: Errand) -> None:
         gone = denied("source-foreign", f"the policy in force has no wallet {wallet} any more: ask anew")
         await _not_reserved(parts, record, gone)
         return
+    if is_cold(parts.sequencer.state, key_of(parts.sequencer.state, wallet)):
+        await _await_ceremony(parts, record, wallet)
+        return
     if until_ms := parts.signing.postponed_until(record.request, parts.now_ms()):
         raise NotYet(until_ms, record.error)
     if record.job:  # a retry: without w cosigners it could only fail like the job before
@@ -172,6 +188,8 @@ async def sign(parts: Parts, errand: Errand) -> None:
     if job.status is JobStatus.BURNED:
         await _give_up(parts, record, "its signers burned it", frozenset())
         return
+    if parts.ceremonies.serves(record.request):
+        raise NotYet(parts.now_ms() + POLL_CEREMONY_MS, "a ceremony is under way")
     started = time.monotonic()
     try:
         if not parts.signing.knows(record.job):
@@ -225,6 +243,17 @@ async def reserve_job(parts: Parts, record: RequestRecord, *, tx: bytes, purpose
         await _wait(refilled, RETRY_MS / 1000)
         raise
     parts.signing.promise(item.presignature, item.nonce_point)
+    wanted = Reservation(tx, purpose, signers, item.presignature)
+    outcome = await log_reservation(parts, record, wanted=wanted)
+    if outcome.accepted:
+        await parts.database.use_presignatures([item.presignature])
+    else:
+        parts.pools.give_back(signers, item)
+    return outcome
+
+
+async def log_reservation(parts: Parts, record: RequestRecord, *, wanted: Reservation) -> Outcome:
+    """Reserve a transaction with a presignature, at the request's slot or the first free one."""
 
     def body(before: LogState) -> Json:
         """The reservation at the slot that is free when its turn comes, unless the request has one."""
@@ -234,18 +263,24 @@ async def reserve_job(parts: Parts, record: RequestRecord, *, tx: bytes, purpose
         return reserve_body(
             before,
             record,
-            tx=with_nonce(tx, nonce) if _on_chain(record) else tx,
-            purpose=purpose,
-            signers=signers,
-            presignature=item.presignature,
+            tx=with_nonce(wanted.tx, nonce) if _on_chain(record) else wanted.tx,
+            purpose=wanted.purpose,
+            signers=wanted.signers,
+            presignature=wanted.presignature,
         )
 
-    outcome = await parts.sequencer.log(Candidate("reserve", body))
-    if outcome.accepted:
-        await parts.database.use_presignatures([item.presignature])
-    else:
-        parts.pools.give_back(signers, item)
-    return outcome
+    return await parts.sequencer.log(Candidate("reserve", body))
+
+
+async def _await_ceremony(parts: Parts, record: RequestRecord, wallet: str) -> None:
+    """Once nothing but a ceremony is missing, say so; a delay is waited for here."""
+    if record.nonce is not None:
+        verdict = verdict_on_plan(parts.sequencer.state, record, wallet=wallet, now_ms=parts.now_ms())
+        if verdict.outcome is not Answer.ALLOW:
+            await _not_reserved(parts, record, verdict)
+            return
+    error = f"waits for a ceremony: quorumkeep cold export --request {record.request.hex()}"
+    await parts.duties.apply(Change(record.request, Event.CEREMONY_NEEDED, {"error": error}))
 
 
 async def _not_reserved(parts: Parts, record: RequestRecord, verdict: Verdict) -> None:

@@ -38,6 +38,20 @@ def key_of(state: State, wallet: str) -> KeyRecord:
     return key
 
 
+def is_cold(state: State, key: KeyRecord) -> bool:
+    """Whether a key's nodes have no network, so that it signs in ceremonies."""
+    return set(key.participants) <= set(state.roster.cold)
+
+
+def _approval_expiry(state: State, request: Request, *, now_ms: int) -> int:
+    """An approval for a cold key lasts as long as its request: a ceremony takes time to come together."""
+    wallet = state.policy.wallets.get(request.intent.wallet)
+    key = state.keys.get(wallet.key) if wallet else None
+    if key is not None and is_cold(state, key):
+        return request.expires_ms
+    return min(request.expires_ms, now_ms + APPROVAL_MS)
+
+
 def wallet_of(policy: Policy, name: str) -> Wallet:
     """A wallet of the policy in force. Raises ``OperationalError`` when a change has taken it out."""
     if name not in policy.wallets:
@@ -153,7 +167,7 @@ def approval_draft(state: State, record: RequestRecord, *, request: Request, now
         fee_ceiling=request.fee_ceiling,
         slot=Slot(record.chain, record.account, record.nonce),
         policy=state.policy_hash,
-        expires_ms=min(request.expires_ms, now_ms + APPROVAL_MS),
+        expires_ms=_approval_expiry(state, request, now_ms=now_ms),
         approval_id=bytes(32),
         operator="operator",
     ).body()

@@ -13,6 +13,8 @@ payment again while the request lasts, a cancellation afterwards; at most one of
 of them are looked for. Should the log bring the signature of a request that was told to be over, the log
 is right: it is broadcast like any other.
 
+A request of a cold key waits, when nothing else is missing, until people begin a ceremony for it.
+
 Typed data has no transaction: with its signature in the log it is ``delivered``, and that is the end.
 """
 
@@ -29,6 +31,7 @@ class State(StrEnum):
     LOGGED = "logged"
     WAITING = "waiting"
     READY = "ready"
+    AWAITING_CEREMONY = "awaiting-ceremony"
     RESERVED = "reserved"
     SIGNED = "signed"
     BROADCAST = "broadcast"
@@ -50,6 +53,7 @@ class Event(StrEnum):
     PLANNED_WAITING = "planned-waiting"
     APPROVED = "approved"
     APPROVAL_MISSING = "approval-missing"
+    CEREMONY_NEEDED = "ceremony-needed"
     REFUSED = "refused"
     REJECTED = "rejected"
     RESERVATION_LOGGED = "reservation-logged"
@@ -135,6 +139,10 @@ _PAYMENT: Table = {
     (State.READY, Event.APPROVAL_MISSING): Step(State.LOGGED, (Effect.PLAN,)),
     (State.READY, Event.REFUSED): Step(State.DENIED, (Effect.CANCEL,)),
     (State.READY, Event.TIME_OVER): Step(State.EXPIRED, (Effect.CANCEL,)),
+    (State.READY, Event.CEREMONY_NEEDED): Step(State.AWAITING_CEREMONY),
+    (State.AWAITING_CEREMONY, Event.APPROVAL_MISSING): Step(State.LOGGED, (Effect.PLAN,)),
+    (State.AWAITING_CEREMONY, Event.REFUSED): Step(State.DENIED, (Effect.CANCEL,)),
+    (State.AWAITING_CEREMONY, Event.TIME_OVER): Step(State.EXPIRED, (Effect.CANCEL,)),
     (State.RESERVED, Event.SIGNERS_FAILED): Step(State.READY, (Effect.RESERVE,)),
     (State.SIGNED, Event.SENT): Step(State.BROADCAST, (Effect.WATCH,)),
 }
@@ -168,7 +176,7 @@ _CANCELLATION: Table = {
 # What the log says is so, whatever this coordinator had got to: a rebuilt row starts from its entry.
 _LOGGED: Table = {
     transition: step
-    for early in (State.LOGGED, State.WAITING, State.READY, State.RESERVED)
+    for early in (State.LOGGED, State.WAITING, State.READY, State.AWAITING_CEREMONY, State.RESERVED)
     for transition, step in {
         (early, Event.RESERVATION_LOGGED): Step(State.RESERVED, (Effect.SIGN,)),
         (early, Event.SIGNATURE_LOGGED): Step(State.SIGNED, (Effect.BROADCAST,)),
@@ -179,6 +187,7 @@ _LOGGED: Table = {
 
 _ANCHORED = (
     State.READY,
+    State.AWAITING_CEREMONY,
     State.RESERVED,
     State.SIGNED,
     State.BROADCAST,
@@ -202,6 +211,7 @@ _DELIVERED: Table = {
         State.LOGGED,
         State.WAITING,
         State.READY,
+        State.AWAITING_CEREMONY,
         State.RESERVED,
         State.EXPIRED,
         State.DENIED,

@@ -4,9 +4,10 @@ import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 
-from custody import approvals, deposits, enacting
+from custody import approvals, cold, deposits, enacting
 from custody.address_lists import lists_shown, pending_text
 from custody.api.errors import CallRefused, Code
+from custody.cold import ColdStep
 from custody.enacting import Signed, enact
 from custody.feeds import Backlog, DepositAddress, Event
 from custody.forking import draft_fork
@@ -20,7 +21,7 @@ from custody.requests import FINAL
 from custody.webhooks import Webhook
 from policy.accounts import Account, account_at
 from policy.encoding import Json, canonical, parse_canonical
-from policy.errors import InvalidSignatureError, MalformedError, OperationalError
+from policy.errors import InvalidSignatureError, MalformedError, OperationalError, ProtocolError
 from policy.intent import Request, parse_request, verify_request
 from policy.state import State
 
@@ -190,6 +191,22 @@ class Service:
         except (OperationalError, MalformedError) as error:
             raise CallRefused(Code.UNAVAILABLE, str(error)) from error
         return attempt, canonical(listed)
+
+    async def cold(self, caller: str, wanted: ColdStep) -> tuple[bytes, list[tuple[str, int, bytes]]]:
+        """A step of a cold ceremony: how it stands, and the letters to carry now; for people."""
+        ceremonies, roster = self._parts.ceremonies, self._parts.sequencer.state.roster
+        if caller not in roster.operators and caller not in roster.administrators:
+            raise CallRefused(Code.FORBIDDEN, f"{caller} is no operator or administrator: this is theirs")
+        try:
+            async with ceremonies.turn:
+                await cold.take_files(self._parts, list(wanted.files))
+                if wanted.request or wanted.key:
+                    await cold.begin(self._parts, request=wanted.request, key=wanted.key)
+                return cold.shown(self._parts)
+        except ProtocolError as error:
+            raise CallRefused(Code.LETTER_REFUSED, str(error)) from error
+        except OperationalError as error:
+            raise CallRefused(Code.UNAVAILABLE, str(error)) from error
 
     async def enact(self, caller: str, signed: Signed) -> bytes:
         """Put into the log what administrators signed, for administrators; and statements, for everybody."""

@@ -81,6 +81,8 @@ class Signing:
             return
         job = folded.state.jobs[folded.outcome.subject]
         key = folded.state.keys[job.key]
+        if not self._points.keys() >= set(job.presignatures):
+            return  # of a cold key: its ceremony gathers what it needs
         points = tuple(self._points.pop(presignature) for presignature in job.presignatures)
         self._runs[job.job_id] = _Run(job, key, points)
 

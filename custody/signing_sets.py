@@ -42,7 +42,7 @@ def set_without(state: State, key: KeyRecord, *, absent: Iterable[str]) -> Signi
 
 def usable(state: State, key: KeyRecord, *, group: SigningSet) -> bool:
     """Whether the log lets these sign together: in this epoch, all in the roster, and no ban among them."""
-    present = group.epoch == key.epoch and set(group.signers) <= set(state.roster.cosigners)
+    present = group.epoch == key.epoch and set(group.signers) <= set(state.roster.share_keys())
     return present and state.mutual_ban(key.key, key.epoch, signers=group.signers) is None
 
 
@@ -95,4 +95,4 @@ def _gain(out: frozenset[str], name: str, wished: Sequence[frozenset[str]]) -> t
 
 
 def _present(state: State, key: KeyRecord) -> list[str]:
-    return sorted(name for name in key.participants if name in state.roster.cosigners)
+    return sorted(name for name in key.participants if name in state.roster.share_keys())

@@ -28,9 +28,12 @@ def check_coherent(roster: Roster, policy: Policy) -> None:
 def _check_names(roster: Roster, policy: Policy) -> None:
     nodes = {name for name, cosigner in roster.cosigners.items() if cosigner.role == "node"}
     for key in policy.keys.values():
-        strangers = sorted(set(key.participants) - nodes)
+        parties = set(key.participants)
+        strangers = sorted(parties - nodes - set(roster.cold))
         if strangers:
             raise MalformedError(f"keys.{key.name}: {strangers[0]} is no node of the roster")
+        if parties & nodes and parties & set(roster.cold):
+            raise MalformedError(f"keys.{key.name}: a key's participants are all cold nodes, or none is")
     unknown = sorted(policy.initiators_named() - set(roster.initiators))
     if unknown:
         raise MalformedError(f"policy: the roster has no initiator {unknown[0]}")

@@ -131,10 +131,11 @@ def admit_version(state: State, entry: e.VersionEntry) -> tuple[State, bytes]:
     check_origin(state, entry.origin)
     if entry.rules != state.rules + 1:
         raise Inert(f"version {entry.rules} does not follow {state.rules}")
-    keys = state.roster.cosigner_keys()
+    keys = state.roster.share_keys()
     ready = verified_signers("ready", entry.body, signatures=entry.signatures, keys=keys)
-    if len(ready) < state.roster.w:
-        raise Inert(f"need readiness of {state.roster.w} cosigners, got {len(ready)}")
+    cosigners = len(ready & set(state.roster.cosigners))
+    if cosigners < state.roster.w:
+        raise Inert(f"need readiness of {state.roster.w} cosigners, got {cosigners}")
     for key in state.keys.values():
         able = ready & set(key.participants)
         if len(able) < key.min_signers:
@@ -223,15 +224,15 @@ def _without_approvals(state: State, kept: frozenset[str]) -> State:
 
 
 def _identities(state: State, roster: Roster) -> Map[str, bytes]:
-    return state.identities.update(roster.cosigner_keys())
+    return state.identities.update(roster.share_keys())
 
 
 def _check_identities(state: State, new: Roster) -> None:
     """A name once a cosigner's means that identity for ever: its burns and shares are told by name."""
-    for name, key in new.cosigner_keys().items():
+    for name, key in new.share_keys().items():
         if state.identities.get(name, key) != key:
             raise Inert(f"cosigner {name} has a new key: a new identity needs a new name")
-    taken = set(new.cosigners) & set(state.roster.administrators)
+    taken = set(new.share_keys()) & set(state.roster.administrators)
     if taken:
         raise Inert(f"{min(taken)} is an administrator's name: a cosigner needs a name of its own")
 

@@ -55,7 +55,7 @@ def admit_ban(state: State, entry: e.BanEntry) -> tuple[State, bytes]:
         raise Inert(f"there is no key {entry.key} in epoch {entry.epoch}")
     if not {entry.by, entry.against} <= set(key.participants) or entry.by == entry.against:
         raise Inert("a ban is between two participants of the key")
-    keys = state.roster.cosigner_keys()
+    keys = state.roster.share_keys()
     if verified_signers("ban", entry.body, signatures=entry.signatures, keys=keys) != {entry.by}:
         raise Inert(f"the ban is not signed by {entry.by} alone")
     ban = (entry.key, entry.epoch, entry.by, entry.against)
@@ -127,7 +127,7 @@ def _check_wanted(entry: e.KeyEntry, wanted: Key) -> None:
 
 
 def _check_signatures(state: State, entry: e.KeyEntry) -> None:
-    keys = state.roster.cosigner_keys()
+    keys = state.roster.share_keys()
     signers = verified_signers("keygen", entry.body, signatures=entry.signatures, keys=keys)
     needed = frozenset(entry.participants) | frozenset(entry.dealers)
     if signers != needed:

@@ -81,6 +81,12 @@ def delay_over_ms(state: State, job: Job, *, floor_ms: int) -> int | None:
     None when it may not, for another reason than time. Limits and tiers are not asked again: the fold has
     counted them.
     """
+    verdict = payment_verdict(state, job, floor_ms=floor_ms)
+    return floor_ms if verdict.outcome is Answer.ALLOW else verdict.not_before_ms or None
+
+
+def payment_verdict(state: State, job: Job, *, floor_ms: int = 0) -> Verdict:
+    """What the policy says of a payment's job but for limits and tiers, had it come no earlier than ``floor_ms``."""
     record = state.requests[job.request_id]
     facts = request_facts(
         state,
@@ -95,10 +101,7 @@ def delay_over_ms(state: State, job: Job, *, floor_ms: int) -> int | None:
     given = _approvals(state, record, anchor=job.anchor, fee_max=job.fee_max, time_ms=job.time_ms)
     facts = replace(facts, since_ms=max(facts.since_ms, floor_ms))
     facts = with_approvals(facts, (one._replace(given_ms=max(one.given_ms, floor_ms)) for one in given))
-    verdict = evaluate(replace(state.policy, tiers=()), facts)
-    if verdict.outcome is Answer.ALLOW:
-        return floor_ms
-    return verdict.not_before_ms or None
+    return evaluate(replace(state.policy, tiers=()), facts)
 
 
 def reserve(state: State, entry: e.ReserveEntry, *, draft: Draft, facts: Facts, job_id: bytes) -> State:
@@ -268,7 +271,7 @@ def _check_signers(state: State, entry: e.ReserveEntry, key: KeyRecord) -> None:
     signers = entry.signers
     if tuple(sorted(signers)) != signers or not set(signers) <= set(key.participants):
         raise Denied("signers-invalid", "signers must be participants of the key, in order of name")
-    if not set(signers) <= set(state.roster.cosigners):
+    if not set(signers) <= set(state.roster.share_keys()):
         raise Denied("signers-invalid", "a signer is not in the roster any more")
     if len(signers) != key.min_signers:
         raise Denied("signers-invalid", f"need {key.min_signers} signers, got {len(signers)}")

@@ -17,6 +17,7 @@ from policy.errors import InvalidSignatureError, MalformedError
 from policy.fields import Fields
 
 KEY_BYTES = 32
+COLD_MAX = 32
 SIGNATURE_BYTES = 64
 COSIGNERS_MAX = 32
 PEOPLE_MAX = 1024
@@ -60,9 +61,14 @@ Named = TypeVar("Named", Cosigner, Initiator, Operator)
 
 @dataclass(frozen=True, slots=True)
 class Roster:
-    """All identities in force at one point of the log."""
+    """All identities in force at one point of the log.
+
+    ``cold`` are the nodes without a network, name to Ed25519 key: they hold shares, cosign nothing and count
+    neither in c nor in w.
+    """
 
     cosigners: Mapping[str, Cosigner]
+    cold: Mapping[str, bytes]
     w: int
     f: int
     log_key: bytes
@@ -87,9 +93,13 @@ class Roster:
         """Name to Ed25519 key of every cosigner."""
         return {cosigner.name: cosigner.key for cosigner in self.cosigners.values()}
 
+    def share_keys(self) -> dict[str, bytes]:
+        """Name to Ed25519 key of everybody whose word on shares and jobs counts: cosigners and cold nodes."""
+        return {**self.cosigner_keys(), **self.cold}
+
     def key_owners(self) -> dict[tuple[str, bytes], str]:
         """Whose each key is. A node may observe with the key it has, so observers stand apart."""
-        owners = {("identity", key): name for name, key in self.cosigner_keys().items()}
+        owners = {("identity", key): name for name, key in self.share_keys().items()}
         owners |= {("identity", self.log_key): COORDINATOR}
         owners |= {("identity", key): name for name, key in self.administrators.items()}
         owners |= {("identity", one.key): one.name for one in self.initiators.values()}
@@ -112,6 +122,9 @@ def parse_roster(body: Json) -> Roster:
     administrators = fields.nested("administrators")
     roster = Roster(
         cosigners=_table(fields.objects("cosigners", _read_cosigner, count_max=COSIGNERS_MAX), "cosigner"),
+        cold=_keys(
+            fields.objects("cold", _read_key, count_max=COLD_MAX) if fields.has("cold") else (), "cold node"
+        ),
         w=fields.integer("w", low=1, high=COSIGNERS_MAX),
         f=fields.integer("f", high=COSIGNERS_MAX),
         log_key=fields.hex("log_key", length=KEY_BYTES),
@@ -176,14 +189,14 @@ def _check(roster: Roster) -> None:
     quorum, members = roster.administrators_quorum, len(set(roster.administrators.values()))
     if quorum > members:
         raise MalformedError(f"roster: a quorum of {quorum} among {members} administrators is unreachable")
-    keys = [cosigner.key for cosigner in roster.cosigners.values()]
+    keys = [*roster.cold.values(), *(cosigner.key for cosigner in roster.cosigners.values())]
     keys += [roster.log_key, *roster.administrators.values()]
     keys += [initiator.key for initiator in roster.initiators.values()]
     keys += [operator.key for operator in roster.operators.values()]
     observers = [*roster.observers.values()]  # a node may observe too, but nobody is two observers
     if len(set(keys)) != len(keys) or len(set(observers)) != len(observers):
         raise MalformedError("roster: one key stands in two places; every role needs a key of its own")
-    names = [*roster.initiators, *roster.operators, *roster.administrators, *roster.cosigners]
+    names = [*roster.initiators, *roster.operators, *roster.administrators, *roster.cosigners, *roster.cold]
     if len(set(names)) != len(names) or COORDINATOR in names:
         raise MalformedError("roster: every identity needs a name of its own, and none is 'coordinator'")
     credentials = [operator.credential.public_key for operator in roster.operators.values()]

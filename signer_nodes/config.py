@@ -2,7 +2,7 @@
 
 ```toml
 name = "node-a"
-role = "node"                       # or "witness"
+role = "node"                       # or "witness", or "cold", which has no listen, listen_file and peers
 origin = "log.example.com/treasury"
 listen = "0.0.0.0:7700"
 listen_file = "port"                # optional: where the bound port is written
@@ -34,7 +34,9 @@ from policy.errors import OperationalError
 from policy.fields import NAME
 from policy.ids import ORIGIN
 
-Role: TypeAlias = Literal["node", "witness"]
+COLD: Final = "cold"
+Role: TypeAlias = Literal["node", "witness", "cold"]
+ROLES: Final[tuple[Role, ...]] = ("node", "witness", "cold")
 CLOCK_SKEW_MS_DEFAULT: Final = 2000
 CLOCK_SKEW_MS_MAX: Final = 60_000
 CONFIG_BYTES_MAX: Final = 256 * 1024
@@ -123,11 +125,13 @@ def parse_config(text: str, folder: Path) -> NodeConfig:
 
 def _read(table: "_Table") -> NodeConfig:
     hsm = table.section("hsm")
+    named = table.choice("role", *ROLES)
+    role: Role = next((one for one in ROLES if one == named), "node")
     config = NodeConfig(
         name=table.text("name", NAME, expected="a name of lower-case letters, digits, '.', '_' and '-'"),
-        role="witness" if table.choice("role", "node", "witness") == "witness" else "node",
+        role=role,
         origin=table.text("origin", ORIGIN, expected="the log's origin, such as 'log.example.com/treasury'"),
-        listen=table.address("listen", port_min=0),
+        listen="" if role == "cold" else table.address("listen", port_min=0),
         listen_file=table.optional_path("listen_file"),
         data_dir=table.path("data_dir"),
         genesis=table.path("genesis"),

@@ -30,12 +30,16 @@ RESERVATION_AGE_MS_MAX = 60 * 1000  # also bounds how long a log kept behind the
 
 @dataclass(frozen=True, slots=True)
 class Node:
-    """What the gate knows of the node itself: its name, its clock, whether it is frozen, what came late."""
+    """What the gate knows of the node itself: its name, its clock, whether it is frozen, what came late.
+
+    ``reservation_age_ms_max`` is how old a reservation may be: a cold node's comes by foot.
+    """
 
     name: str
     now_ms: int
     frozen: bool
     late: Late = field(default_factory=dict)
+    reservation_age_ms_max: int = RESERVATION_AGE_MS_MAX
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,7 +136,7 @@ def _objection(state: State, job: Job, node: Node) -> str:
         return f"{request.rejected_by} has rejected the request"
     if job.purpose != CANCEL and request.request.expires_ms <= node.now_ms:
         return f"the request expired at {request.request.expires_ms} by this node's clock"
-    if node.now_ms - job.time_ms > RESERVATION_AGE_MS_MAX:
+    if node.now_ms - job.time_ms > node.reservation_age_ms_max:
         return f"the reservation is {node.now_ms - job.time_ms} ms old: reserve again"
     if job.epoch != state.keys[job.key].epoch:
         return f"key {job.key} is in another epoch since the reservation: reserve again"
@@ -164,7 +168,7 @@ def _too_early(state: State, job: Job, node: Node) -> Declined | None:
 
 
 def _known(roster: Roster, job: Job) -> bool:
-    return all(signer in roster.cosigners for signer in job.signers)
+    return set(job.signers) <= set(roster.share_keys())
 
 
 def _unusable(job: Job, pool: PresignaturePool, taken: set[bytes]) -> str:

@@ -21,6 +21,7 @@ from policy.ids import IMPORT, RESHARE
 from policy.state import KeyRecord, State
 from policy.suites import suite_named
 from signer_nodes.api.errors import Refused
+from signer_nodes.api.presignature_ids import PROTOCOL_VERSION
 from signer_nodes.imports import OneTimeKeys, encode_offer, offer_of
 from signer_nodes.key_changes import Order, Plan, plan
 from signer_nodes.mpc.nonces import NoncePair, nonce_session
@@ -40,7 +41,6 @@ from signer_nodes.schnorr_wire import (
 from signer_nodes.sealed_keys import SealedKeys
 from signer_nodes.worker_wire import DealtEnvelope, KeyJob, KeyOutcome, OldKey, PresignJob, PresignOutcome
 
-PROTOCOL_VERSION: Final = 1
 RUNS_KEPT_MAX: Final = 1024  # none may be forgotten: whoever has its signatures can log it any time
 CHANGE_TIMEOUT_S: Final = 60.0
 PRESIGN_TIMEOUT_S: Final = 30.0
@@ -66,6 +66,8 @@ class KeySessions:
     pool: PresignaturePool
     quorum_size: Callable[[], int]
     cosigned_timeout_s: float = 10.0
+    change_timeout_s: float = CHANGE_TIMEOUT_S
+    presign_timeout_s: float = PRESIGN_TIMEOUT_S
     _runs: ProtocolRuns = field(init=False)
     _sealed: SealedKeys = field(init=False)
     _banned: set[tuple[str, str, int]] = field(default_factory=set)
@@ -103,7 +105,7 @@ class KeySessions:
             lambda: self._check_banned(planned.key_id, planned.epoch, planned.parties),
             lambda error: None,  # a key's run has no secret check, whose failure would ban
         )
-        outcome = await self._runs.run(job, names, timeout_s=CHANGE_TIMEOUT_S, guard=guard)
+        outcome = await self._runs.run(job, names, timeout_s=self.change_timeout_s, guard=guard)
         if not isinstance(outcome, KeyOutcome):
             raise InvariantError("a key's run ended in something else than a key")
         self._check_not_begun(planned)
@@ -301,7 +303,7 @@ class KeySessions:
             lambda: self._check_banned(key.key, key.epoch, names),
             lambda error: self._fault(key, parties, error),
         )
-        outcome = await self._runs.run(job, parties, timeout_s=PRESIGN_TIMEOUT_S, guard=guard)
+        outcome = await self._runs.run(job, parties, timeout_s=self.presign_timeout_s, guard=guard)
         if not isinstance(outcome, PresignOutcome):
             raise InvariantError("presigning ended in something else than presignatures")
         return [Presignature.from_bytes(data) for data in outcome.presignatures]
@@ -383,6 +385,20 @@ class KeySessions:
             "against": ban.peer,
             "reason": ban.reason or "a secret check failed",
         }
+
+
+def schnorr_in_loop(
+    keys: KeySessions | None,
+) -> Callable[[KeyRecord, Sequence[FinishItem]], Sequence[bytes | Unsigned]]:
+    """The sessions' partial signatures for a signer whose calls run in threads beside the running loop."""
+    loop = asyncio.get_running_loop()
+
+    def partials(key: KeyRecord, items: Sequence[FinishItem]) -> Sequence[bytes | Unsigned]:
+        if keys is None:
+            raise OperationalError("a witness holds no share")
+        return asyncio.run_coroutine_threadsafe(keys.schnorr_partials(key, items), loop).result()
+
+    return partials
 
 
 def _indices(key: KeyRecord, names: Iterable[str]) -> tuple[int, ...]:

@@ -13,7 +13,6 @@ import secrets
 import signal
 import sys
 import tempfile
-import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import asdict
@@ -26,8 +25,7 @@ from policy.encoding import parse_canonical, statement
 from policy.entries import ENTRY_BYTES_MAX
 from policy.errors import InvariantError, OperationalError, QuorumkeepError
 from policy.ledger import UnknownVersion
-from policy.roster import COORDINATOR, Roster, bound, parse_roster
-from policy.state import KeyRecord
+from policy.roster import COORDINATOR, Roster, bound
 from signer_nodes.adapters.hardening import harden_process
 from signer_nodes.adapters.links import PeerLinks
 from signer_nodes.adapters.server import NodeServer
@@ -38,7 +36,8 @@ from signer_nodes.api.card import parse_card
 from signer_nodes.api.certificates import Credentials, PinnedIdentity, read_certificate, tls_key_hash
 from signer_nodes.api.client import Target
 from signer_nodes.api.issuing import make_boot_certificate
-from signer_nodes.config import HsmConfig, NodeConfig, load_config
+from signer_nodes.cold_run import Desk, run_cold
+from signer_nodes.config import ROLES, HsmConfig, NodeConfig, load_config
 from signer_nodes.hsm.device import Pkcs11Hsm
 from signer_nodes.hsm.doctor import refuse_if_open
 from signer_nodes.hsm.pins import pin_from_credential, pin_from_descriptor
@@ -51,7 +50,7 @@ from signer_nodes.imports import (
     read_private_key,
     verified_offers,
 )
-from signer_nodes.key_sessions import KeySessions
+from signer_nodes.key_sessions import KeySessions, schnorr_in_loop
 from signer_nodes.node_log import NodeLog
 from signer_nodes.officers import check_officers
 from signer_nodes.presignatures import PresignaturePool
@@ -61,9 +60,8 @@ from signer_nodes.provisioning import (
     acceptable,
     default_module,
     join,
+    pinned_roster,
     provision_node,
-    read_genesis,
-    read_roster,
 )
 from signer_nodes.recovery import (
     RETIRE,
@@ -77,10 +75,9 @@ from signer_nodes.recovery import (
     recover_key,
     write_new,
 )
-from signer_nodes.runtime import NodeRuntime, Parts
-from signer_nodes.schnorr_wire import FinishItem, Unsigned
+from signer_nodes.runtime import NodeRuntime, Parts, clock_ms
 from signer_nodes.sealed_keys import SealedKeys
-from signer_nodes.signing import SchnorrPartials, Signer
+from signer_nodes.signing import Signer
 from signer_nodes.witness import Identity
 
 OK, FAILED, MISUSE = 0, 1, 2
@@ -111,7 +108,7 @@ def _parser() -> argparse.ArgumentParser:
     provision = commands.add_parser("provision", help="make a node's folder, token, keys and card")
     provision.add_argument("--dir", type=Path, required=True, help="the node's folder, made if missing")
     provision.add_argument("--name", required=True)
-    provision.add_argument("--role", choices=("node", "witness"), default="node")
+    provision.add_argument("--role", choices=ROLES, default="node")
     provision.add_argument("--origin", required=True, help="the log's origin, as in log.example.com/treasury")
     provision.add_argument("--module", help="the PKCS#11 module; SoftHSM's where Debian puts it if not given")
     provision.set_defaults(command=_provision)
@@ -122,11 +119,14 @@ def _parser() -> argparse.ArgumentParser:
     joining.add_argument("--roster", type=Path, help="the roster document, if a newer one is in force")
     joining.add_argument("--roster-fingerprint", default="", help="its fingerprint, compared by voice")
     joining.add_argument("--coordinator", type=Path, required=True, help="its identity certificate (PEM)")
-    joining.add_argument("--listen", required=True, help="host:port to listen on")
+    joining.add_argument("--listen", default="", help="host:port to listen on; a cold node has none")
     joining.add_argument("--peer", action="append", default=[], metavar="NAME=HOST:PORT=CARD")
     joining.set_defaults(command=_join)
     run = commands.add_parser("run", help="run until SIGTERM; prints one JSON line when it listens")
     run.set_defaults(command=_run)
+    cold = commands.add_parser("cold", help="run without a network: letters by path on standard input")
+    cold.add_argument("--out", type=Path, required=True, help="the folder that answers are written to")
+    cold.set_defaults(command=_cold)
     accept = commands.add_parser("accept", help="sign that this cosigner accepts a roster or a version")
     accept.add_argument("kind", choices=("roster", "ready"))
     accept.add_argument("--dir", type=Path, required=True, help="the folder it was provisioned in")
@@ -148,9 +148,9 @@ def _parser() -> argparse.ArgumentParser:
     officer.set_defaults(command=_create_officer)
     backup.set_defaults(command=_backup)
     recovering.set_defaults(command=_recover)
-    for command in (run, doctor):
+    for command in (run, cold, doctor):
         command.add_argument("--config", type=Path, required=True)
-    for command in (provision, run, accept, doctor, backup):
+    for command in (provision, run, cold, accept, doctor, backup):
         command.add_argument("--pin-fd", type=int, help="descriptor to read the PIN from")
     bench = _add_bench(commands)
     for command in (provision, joining, accept, doctor, officer, backup, recovering, bench):
@@ -183,7 +183,7 @@ def _provision(options: argparse.Namespace) -> int:
 
 
 def _join(options: argparse.Namespace) -> int:
-    peers = [_peer(text) for text in options.peer]
+    peers = [PeerAddress.parse(text) for text in options.peer]
     sentence = join(
         options.dir,
         genesis=Pinned(options.genesis, options.fingerprint),
@@ -323,12 +323,21 @@ def _run(options: argparse.Namespace) -> int:
     return OK
 
 
+def _cold(options: argparse.Namespace) -> int:
+    """A cold machine: no socket is opened; letters come by path, and a person confirms."""
+    config = load_config(options.config)
+    pin = _pin(options)
+    for complaint in harden_process().complaints():
+        _LOG.warning("%s", complaint)
+    with closing(start_template()) as workers, closing(_open_hsm(config.hsm, pin)) as hsm:
+        refuse_if_open(hsm.doctor())
+        with closing(NodeStore(config.data_dir / "node.db")) as store:
+            asyncio.run(run_cold(config, hsm, store=store, workers=workers, desk=Desk(options.out)))
+    return OK
+
+
 async def _serve(config: NodeConfig, hsm: Pkcs11Hsm, template: WorkerTemplate | None) -> None:
-    genesis = config.genesis.read_bytes()
-    entry = read_genesis(genesis, config.genesis_fingerprint)
-    roster = parse_roster(entry.roster)
-    if config.roster is not None:
-        roster = read_roster(config.roster.read_bytes(), config.roster_fingerprint)
+    roster = pinned_roster(config)
     _LOG.info("%s", bound(roster))
     store = NodeStore(config.data_dir / "node.db")
     identity = Identity(config.name, config.origin, config.genesis_fingerprint, roster.log_key)
@@ -361,8 +370,8 @@ async def _serve(config: NodeConfig, hsm: Pkcs11Hsm, template: WorkerTemplate | 
             pool=pool,
             quorum_size=lambda: (store.quorum() or (0, b""))[0],
         )
-    signer = Signer(config.name, log, hsm, store, pool, _schnorr(keys))
-    runtime = NodeRuntime(Parts(log, signer, store, links, keys, boot, roster, _clock_ms))
+    signer = Signer(config.name, log, hsm, store, pool, schnorr_in_loop(keys))
+    runtime = NodeRuntime(Parts(log, signer, store, links, keys, boot, roster, clock_ms))
     coordinator = PinnedIdentity.of(COORDINATOR, config.coordinator_certificate.read_bytes())
     server = NodeServer(credentials, runtime, origin=config.origin, coordinator=coordinator, peers=peers)
     try:
@@ -372,18 +381,6 @@ async def _serve(config: NodeConfig, hsm: Pkcs11Hsm, template: WorkerTemplate | 
         await links.close()
         store.close()
         hsm.close()
-
-
-def _schnorr(keys: KeySessions | None) -> SchnorrPartials:
-    """The sessions' partial signatures for the signer, whose calls run in threads beside this loop."""
-    loop = asyncio.get_running_loop()
-
-    def partials(key: KeyRecord, items: Sequence[FinishItem]) -> Sequence[bytes | Unsigned]:
-        if keys is None:
-            raise OperationalError("a witness holds no share")
-        return asyncio.run_coroutine_threadsafe(keys.schnorr_partials(key, items), loop).result()
-
-    return partials
 
 
 async def _until_stopped(config: NodeConfig, server: NodeServer, runtime: NodeRuntime) -> None:
@@ -466,13 +463,6 @@ def _pin(options: argparse.Namespace) -> Callable[[], str]:
     return lambda: pin
 
 
-def _peer(text: str) -> PeerAddress:
-    parts = text.split("=", 2)
-    if len(parts) != 3:
-        raise OperationalError(f"--peer {text!r} is not NAME=HOST:PORT=CARD")
-    return PeerAddress(parts[0], parts[1], Path(parts[2]))
-
-
 def _answer(options: argparse.Namespace, answer: Answer) -> int:
     _print(options, answer.document, answer.text)
     return OK
@@ -480,10 +470,6 @@ def _answer(options: argparse.Namespace, answer: Answer) -> int:
 
 def _print(options: argparse.Namespace, document: Mapping[str, object], text: str) -> None:
     print(json.dumps(document) if options.json else text)
-
-
-def _clock_ms() -> int:
-    return time.time_ns() // 1_000_000
 
 
 if __name__ == "__main__":

@@ -44,6 +44,7 @@ from signer_nodes.witness import (
     extend,
     fold_entries,
     follow,
+    known_ms,
     last_quorum,
     new_cosigner,
     note_quorum,
@@ -77,8 +78,16 @@ class NodeLog:
     """One cosigner's log. Not safe for concurrent calls: its owner serialises them."""
 
     def __init__(
-        self, identity: Identity, hsm: Hsm, *, store: LogStore, skew_ms: int, store_every: int = STORE_EVERY
+        self,
+        identity: Identity,
+        hsm: Hsm,
+        *,
+        store: LogStore,
+        skew_ms: int,
+        store_every: int = STORE_EVERY,
+        cosigns: bool = True,
     ) -> None:
+        self._cosigns = cosigns
         self._hsm = hsm
         self._store = store
         self._skew_ms = skew_ms
@@ -141,7 +150,7 @@ class NodeLog:
         now_ms: int,
         marks: Callable[[Extension], Sequence[Mark]],
     ) -> tuple[Extension, bytes]:
-        """Fold, store, bind and cosign an extension; the cosignature's line.
+        """Fold, store, bind and cosign an extension; the cosignature's line, empty at a cold node.
 
         ``marks`` names what else must be durable before anything leaves, given the new state.
         """
@@ -152,10 +161,10 @@ class NodeLog:
                 self.cosigner, start, entries=entries, note=note, now_ms=now_ms, skew_ms=self._skew_ms
             ),
         )
-        self._note_late(extension, entries, now_ms)
+        since_ms = now_ms if self._cosigns else known_ms(extension, now_ms=now_ms, skew_ms=self._skew_ms)
+        self._note_late(extension, entries, since_ms)
         self._take_in(extension, entries, marks(extension))
-        line = self._cosign(extension.note, extension.checkpoint, now_ms)
-        return extension, line
+        return extension, self._cosign(extension.note, extension.checkpoint, now_ms) if self._cosigns else b""
 
     def follow(self, entries: Sequence[bytes], note: bytes, *, cosigned_by: str, now_ms: int) -> None:
         """Fold a head that a peer has cosigned, as when starting; it is not cosigned by that.
@@ -348,6 +357,8 @@ class NodeLog:
         self.cosigner = replace(self.cosigner, delays=delays)
 
     def _cosign(self, note: Note, checkpoint: Checkpoint, now_ms: int) -> bytes:
+        if not self._cosigns:
+            raise Refusal("cold", "a cold node cosigns nothing")
         self.bind_token()
         time_s = now_ms // 1000
         signature = self._hsm.sign_statement(cosignature_message(note.body, time_s=time_s))

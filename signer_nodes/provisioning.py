@@ -16,6 +16,7 @@ from policy.log.merkle import leaf_hash
 from policy.roster import Roster, bound, parse_roster
 from signer_nodes.api.card import Card, parse_card
 from signer_nodes.api.issuing import make_identity_certificate
+from signer_nodes.config import COLD, NodeConfig
 from signer_nodes.hsm.device import Pkcs11Hsm
 from signer_nodes.hsm.doctor import refuse_if_open
 from signer_nodes.hsm.provisioning import provision
@@ -92,6 +93,14 @@ class PeerAddress:
     address: str
     card: Path
 
+    @classmethod
+    def parse(cls, text: str) -> "PeerAddress":
+        """Read NAME=HOST:PORT=CARD. Raises ``OperationalError``."""
+        parts = text.split("=", 2)
+        if len(parts) != 3:
+            raise OperationalError(f"--peer {text!r} is not NAME=HOST:PORT=CARD")
+        return cls(parts[0], parts[1], Path(parts[2]))
+
 
 def join(
     folder: Path,
@@ -114,11 +123,14 @@ def join(
         raise OperationalError(f"{genesis.path} is of {entry.origin}, this node is for {card.origin}")
     newer = roster.path.read_bytes() if roster is not None else b""
     in_force = parse_roster(entry.roster) if roster is None else read_roster(newer, _digest(roster))
-    mine = in_force.cosigners.get(card.name)
-    if mine is None or (mine.key, mine.role) != (card.key, card.role):
-        raise OperationalError(f"the roster does not name this {card.role} {card.name} with its key")
+    _check_named(card, in_force)
+    is_cold = card.role == COLD
+    if is_cold == bool(listen) or (is_cold and peers):
+        raise OperationalError(
+            "a cold node has no --listen and no --peer; every other node listens somewhere"
+        )
     missing = sorted(set(in_force.cosigners) - {card.name} - {peer.name for peer in peers})
-    if missing:
+    if missing and not is_cold:
         raise OperationalError(f"name every other cosigner with --peer; {', '.join(missing)} is missing")
     (folder / "genesis.json").write_bytes(data)
     (folder / "coordinator.pem").write_bytes(coordinator.read_bytes())
@@ -129,6 +141,21 @@ def join(
     sections = [_peer_section(folder, peer, in_force) for peer in peers]
     (folder / "config.toml").write_text(text + "".join(sections))
     return bound(in_force)
+
+
+def _check_named(card: Card, roster: Roster) -> None:
+    cosigner = roster.cosigners.get(card.name)
+    found = (roster.cold.get(card.name), COLD) if cosigner is None else (cosigner.key, cosigner.role)
+    if found != (card.key, card.role):
+        raise OperationalError(f"the roster does not name this {card.role} {card.name} with its key")
+
+
+def pinned_roster(config: NodeConfig) -> Roster:
+    """The roster that a node's configuration pins. Raises ``OperationalError`` when the files are others."""
+    entry = read_genesis(config.genesis.read_bytes(), config.genesis_fingerprint)
+    if config.roster is not None:
+        return read_roster(config.roster.read_bytes(), config.roster_fingerprint)
+    return parse_roster(entry.roster)
 
 
 def _digest(pinned: Pinned) -> bytes:
@@ -149,12 +176,12 @@ def _peer_section(folder: Path, peer: PeerAddress, roster: Roster) -> str:
 
 
 def _configuration(card: Card, listen: str, fingerprint: str) -> str:
+    line = f'listen = "{listen}"\n' if listen else ""
     return f"""# Configuration of {card.role} {card.name}. Paths are relative to this file.
 name = "{card.name}"
 role = "{card.role}"
 origin = "{card.origin}"
-listen = "{listen}"
-data_dir = "."
+{line}data_dir = "."
 genesis = "genesis.json"
 genesis_fingerprint = "{fingerprint}"
 coordinator_certificate = "coordinator.pem"

@@ -6,6 +6,7 @@ part to the other, and decides nothing. A witness is the same process without ke
 
 import asyncio
 import logging
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
@@ -50,6 +51,7 @@ class Parts:
     boot: BootStatement
     roster: Roster
     clock_ms: Callable[[], int]
+    role: str = "node"
 
 
 class NodeRuntime:
@@ -237,7 +239,7 @@ class NodeRuntime:
         ]
         document: dict[str, Json] = {
             "name": log.name,
-            "role": "witness" if keys is None else "node",
+            "role": "witness" if keys is None else self._parts.role,
             "ready": log.ready,
             "frozen": log.frozen,
             "size": log.cosigner.size,
@@ -325,6 +327,11 @@ class NodeRuntime:
 
     async def _in_thread(self, work: Callable[[], T]) -> T:
         return await asyncio.to_thread(_refusing, work)
+
+
+def clock_ms() -> int:
+    """The machine's clock."""
+    return time.time_ns() // 1_000_000
 
 
 def _refusing(work: Callable[[], T]) -> T:

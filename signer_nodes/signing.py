@@ -17,7 +17,7 @@ from policy.errors import FaultyParticipant, OperationalError, ProtocolError
 from policy.schnorr import SchnorrTask
 from policy.state import Job, KeyRecord, Signing, State
 from policy.suites import DKLS23_SECP256K1
-from signer_nodes.gate import Admitted, Declined, Node, admit, may_burn, may_sign
+from signer_nodes.gate import RESERVATION_AGE_MS_MAX, Admitted, Declined, Node, admit, may_burn, may_sign
 from signer_nodes.mpc.ecdsa import partial_signature
 from signer_nodes.mpc.nonces import NoncePair
 from signer_nodes.mpc.presignature import Presignature
@@ -94,6 +94,7 @@ class Signer:
     store: LogStore
     pool: PresignaturePool
     schnorr: SchnorrPartials
+    reservation_age_ms_max: int = RESERVATION_AGE_MS_MAX
 
     def decide(self, extension: Extension, now_ms: int) -> tuple[Admitted | Declined, ...]:
         """What the gate says of the jobs that an extension of the log has admitted."""
@@ -192,7 +193,7 @@ class Signer:
         return self.log.cosigner.state
 
     def _node(self, now_ms: int) -> Node:
-        return Node(self.name, now_ms, self.log.frozen, self.log.late)
+        return Node(self.name, now_ms, self.log.frozen, self.log.late, self.reservation_age_ms_max)
 
     def _phase(self, job_id: bytes) -> Phase:
         return phase_of(frozenset(mark.kind for mark in self.store.marks_for(job_id)))

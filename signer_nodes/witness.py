@@ -299,6 +299,23 @@ def quorum_time_ms(cosigner: Cosigner, note: Note, *, size: int) -> int | None:
     return 1000 * sorted(times_s.values())[roster.f] + 999
 
 
+def known_ms(extension: Extension, *, now_ms: int, skew_ms: int) -> int:
+    """By when the entries of an extension were public, for a node that has none but what a quorum cosigned.
+
+    Raises ``Refusal``: without w cosignatures, and when f + 1 of them are later than its clock, one of
+    which is honest.
+    """
+    cosigner, size = extension.cosigner, extension.checkpoint.size
+    time_ms = quorum_time_ms(cosigner, extension.note, size=size)
+    roster = cosigner.roster_at(size)
+    if time_ms is None or roster is None:
+        raise Refusal("quorum", f"the head of {size} entries lacks the cosignatures of a quorum")
+    times_s = sorted(verify_cosignatures(extension.note, roster.cosigner_keys()).values())
+    if 1000 * times_s[-1 - roster.f] > now_ms + skew_ms:
+        raise Refusal("clock", "the cosigners' clocks are ahead of this machine's clock: set it, and restart")
+    return min(now_ms, time_ms)
+
+
 def last_quorum(cosigner: Cosigner) -> tuple[int, bytes]:
     """Size and root of the last quorum head known here; at first the genesis entry, which all were given."""
     head = cosigner.quorum_head

@@ -13,6 +13,7 @@ from custody.api import custody_pb2 as pb
 from custody.api import custody_pb2_grpc
 from custody.api.calls import authenticate
 from custody.api.errors import CODE_METADATA, CallRefused, Code
+from custody.cold import ColdStep
 from custody.enacting import Signed
 from custody.keys import Import
 from custody.parts import Parts
@@ -23,7 +24,7 @@ from policy.encoding import canonical
 from policy.errors import OperationalError
 from policy.state import State
 
-MESSAGE_BYTES_MAX = 256 * 1024
+MESSAGE_BYTES_MAX = 2 * 1024 * 1024  # a cold node's letter with its round of presigning for eight others
 _STATUS = {
     Code.UNAUTHENTICATED: grpc.StatusCode.UNAUTHENTICATED,
     Code.FORBIDDEN: grpc.StatusCode.PERMISSION_DENIED,
@@ -185,6 +186,19 @@ class CustodyServicer(custody_pb2_grpc.CustodyServicer):
         self._people(self._caller("Shadow", call, context))
         document = await self._service.shadow(flips=call.flips, limit=call.limit or 100)
         return pb.ShadowReply(document=canonical(document))
+
+    @_refusals
+    async def Cold(self, call: pb.ColdCall, context: _Context) -> pb.ColdReply:
+        caller = self._caller("Cold", call, context)
+        try:
+            request = bytes.fromhex(call.request)
+        except ValueError as error:
+            raise CallRefused(Code.UNKNOWN_REQUEST, "a request's id is hexadecimal: copy it whole") from error
+        document, letters = await self._service.cold(caller, ColdStep(tuple(call.files), request, call.key))
+        return pb.ColdReply(
+            document=document,
+            letters=[pb.ColdLetter(node=node, number=number, data=data) for node, number, data in letters],
+        )
 
     def _view(self, record: RequestRecord) -> pb.RequestView:
         return view(record, self._parts.sequencer.state)

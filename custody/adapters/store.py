@@ -187,7 +187,9 @@ class Store(Feeds):
 
     def overdue(self, now_ms: int) -> tuple[RequestRecord, ...]:
         """Requests past their expiry that wait for something and are not being signed."""
-        open_states = [State.RECEIVED, State.LOGGED, State.WAITING, State.READY]
+        open_states = [
+            *(State.RECEIVED, State.LOGGED, State.WAITING, State.READY, State.AWAITING_CEREMONY),
+        ]
         query = select(REQUESTS).where(REQUESTS.c.expires_ms <= now_ms, REQUESTS.c.state.in_(open_states))
         with self._engine.connect() as db:
             return tuple(_record(row) for row in db.execute(query))

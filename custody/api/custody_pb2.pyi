@@ -759,3 +759,86 @@ class ShadowReply(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ShadowReply: _TypeAlias = ShadowReply  # noqa: Y015
+
+@_typing.final
+class ColdCall(_message.Message):
+    """A step of a cold ceremony (docs/spec/cold.md); for operators and administrators."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    FILES_FIELD_NUMBER: _builtins.int
+    REQUEST_FIELD_NUMBER: _builtins.int
+    KEY_FIELD_NUMBER: _builtins.int
+    request: _builtins.str
+    """id of the request to sign for, hex; or"""
+    key: _builtins.str
+    """the key to generate; with neither nothing begins"""
+    @_builtins.property
+    def files(self) -> _containers.RepeatedScalarFieldContainer[_builtins.bytes]:
+        """hellos and letters of cold nodes, taken in first"""
+
+    def __init__(
+        self,
+        *,
+        files: _abc.Iterable[_builtins.bytes] | None = ...,
+        request: _builtins.str = ...,
+        key: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["files", b"files", "key", b"key", "request", b"request"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ColdCall: _TypeAlias = ColdCall  # noqa: Y015
+
+@_typing.final
+class ColdReply(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DOCUMENT_FIELD_NUMBER: _builtins.int
+    LETTERS_FIELD_NUMBER: _builtins.int
+    document: _builtins.bytes
+    """canonical JSON: stage, outcome, passes, request, key, job, nodes, waits_for, hellos"""
+    @_builtins.property
+    def letters(self) -> _containers.RepeatedCompositeFieldContainer[Global___ColdLetter]:
+        """to carry now; the same again until the answers are there"""
+
+    def __init__(
+        self,
+        *,
+        document: _builtins.bytes = ...,
+        letters: _abc.Iterable[Global___ColdLetter] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["document", b"document", "letters", b"letters"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ColdReply: _TypeAlias = ColdReply  # noqa: Y015
+
+@_typing.final
+class ColdLetter(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NODE_FIELD_NUMBER: _builtins.int
+    NUMBER_FIELD_NUMBER: _builtins.int
+    DATA_FIELD_NUMBER: _builtins.int
+    node: _builtins.str
+    number: _builtins.int
+    data: _builtins.bytes
+    def __init__(
+        self,
+        *,
+        node: _builtins.str = ...,
+        number: _builtins.int = ...,
+        data: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["data", b"data", "node", b"node", "number", b"number"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ColdLetter: _TypeAlias = ColdLetter  # noqa: Y015

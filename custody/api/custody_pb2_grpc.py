@@ -114,6 +114,11 @@ class CustodyStub:
                 request_serializer=custody_dot_api_dot_custody__pb2.ShadowCall.SerializeToString,
                 response_deserializer=custody_dot_api_dot_custody__pb2.ShadowReply.FromString,
                 _registered_method=True)
+        self.Cold = channel.unary_unary(
+                '/quorumkeep.custody.v1.Custody/Cold',
+                request_serializer=custody_dot_api_dot_custody__pb2.ColdCall.SerializeToString,
+                response_deserializer=custody_dot_api_dot_custody__pb2.ColdReply.FromString,
+                _registered_method=True)
 
 
 class CustodyServicer:
@@ -215,6 +220,12 @@ class CustodyServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def Cold(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_CustodyServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -297,6 +308,11 @@ def add_CustodyServicer_to_server(servicer, server):
                     servicer.Shadow,
                     request_deserializer=custody_dot_api_dot_custody__pb2.ShadowCall.FromString,
                     response_serializer=custody_dot_api_dot_custody__pb2.ShadowReply.SerializeToString,
+            ),
+            'Cold': grpc.unary_unary_rpc_method_handler(
+                    servicer.Cold,
+                    request_deserializer=custody_dot_api_dot_custody__pb2.ColdCall.FromString,
+                    response_serializer=custody_dot_api_dot_custody__pb2.ColdReply.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -731,6 +747,33 @@ class Custody:
             '/quorumkeep.custody.v1.Custody/Shadow',
             custody_dot_api_dot_custody__pb2.ShadowCall.SerializeToString,
             custody_dot_api_dot_custody__pb2.ShadowReply.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Cold(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/quorumkeep.custody.v1.Custody/Cold',
+            custody_dot_api_dot_custody__pb2.ColdCall.SerializeToString,
+            custody_dot_api_dot_custody__pb2.ColdReply.FromString,
             options,
             channel_credentials,
             insecure,

@@ -57,6 +57,7 @@ class CustodyStub:
     Document: _grpc.UnaryUnaryMultiCallable[_custody_pb2.DocumentCall, _custody_pb2.DocumentReply]
     DraftFork: _grpc.UnaryUnaryMultiCallable[_custody_pb2.DraftForkCall, _custody_pb2.DraftForkReply]
     Shadow: _grpc.UnaryUnaryMultiCallable[_custody_pb2.ShadowCall, _custody_pb2.ShadowReply]
+    Cold: _grpc.UnaryUnaryMultiCallable[_custody_pb2.ColdCall, _custody_pb2.ColdReply]
 
 @_typing.type_check_only
 class CustodyAsyncStub(CustodyStub):
@@ -77,6 +78,7 @@ class CustodyAsyncStub(CustodyStub):
     Document: _aio.UnaryUnaryMultiCallable[_custody_pb2.DocumentCall, _custody_pb2.DocumentReply]  # type: ignore[assignment]
     DraftFork: _aio.UnaryUnaryMultiCallable[_custody_pb2.DraftForkCall, _custody_pb2.DraftForkReply]  # type: ignore[assignment]
     Shadow: _aio.UnaryUnaryMultiCallable[_custody_pb2.ShadowCall, _custody_pb2.ShadowReply]  # type: ignore[assignment]
+    Cold: _aio.UnaryUnaryMultiCallable[_custody_pb2.ColdCall, _custody_pb2.ColdReply]  # type: ignore[assignment]
 
 class CustodyServicer(metaclass=_abc_1.ABCMeta):
     @_abc_1.abstractmethod
@@ -190,5 +192,12 @@ class CustodyServicer(metaclass=_abc_1.ABCMeta):
         request: _custody_pb2.ShadowCall,
         context: _ServicerContext,
     ) -> _typing.Union[_custody_pb2.ShadowReply, _abc.Awaitable[_custody_pb2.ShadowReply]]: ...
+
+    @_abc_1.abstractmethod
+    def Cold(
+        self,
+        request: _custody_pb2.ColdCall,
+        context: _ServicerContext,
+    ) -> _typing.Union[_custody_pb2.ColdReply, _abc.Awaitable[_custody_pb2.ColdReply]]: ...
 
 def add_CustodyServicer_to_server(servicer: CustodyServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

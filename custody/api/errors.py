@@ -35,6 +35,7 @@ class Code(StrEnum):
     INITIATOR_CANNOT_APPROVE = "initiator-cannot-approve"
     APPROVAL_REFUSED = "approval-refused"
     CHANGE_REFUSED = "change-refused"
+    LETTER_REFUSED = "letter-refused"
     UNKNOWN_DOCUMENT = "unknown-document"
     UNAUTHENTICATED = "unauthenticated"
     CLOCK_SKEW = "clock-skew"

@@ -13,7 +13,7 @@ PEM_BYTES_MAX = 4096
 
 @dataclass(frozen=True, slots=True)
 class Card:
-    """Name, role (``node`` or ``witness``), log, identity key and identity certificate of a cosigner."""
+    """Name, role (``node``, ``witness``, ``cold``), log, identity key and identity certificate of a node."""
 
     name: str
     role: str
@@ -46,7 +46,7 @@ def parse_card(data: bytes) -> Card:
     fields = Fields(parse_canonical(data, bytes_max=CARD_BYTES_MAX), "card")
     card = Card(
         name=fields.name("name"),
-        role=fields.choice("role", "node", "witness"),
+        role=fields.choice("role", "node", "witness", "cold"),
         origin=fields.origin("origin"),
         key=fields.hex("key", length=32),
         certificate=fields.hex("certificate", length_max=PEM_BYTES_MAX),

@@ -15,16 +15,14 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from policy.ciphersuites import Ciphersuite, ciphersuite
-from policy.encoding import tagged_hash
 from policy.errors import CallerError, MalformedError
 from policy.groups import SCALAR_BYTES
 from policy.ids import ID_BYTES
+from signer_nodes.api.presignature_ids import NONCE_PROTOCOL, batch_session, nonce_id
 from signer_nodes.mpc.keyshare import PARTIES_MAX, KeyShare, check_signers
 from signer_nodes.mpc.rounds import parts
-from signer_nodes.mpc.sessions import batch_session
 from signer_nodes.mpc.stream import RandomStream
 
-PROTOCOL: Final = b"quorumkeep/frost-nonces/"
 BATCH_MAX: Final = 256
 NONCE_RANDOMNESS_BYTES: Final = 32
 _MAGIC: Final = b"QKNONCES\x01"
@@ -39,15 +37,10 @@ def nonce_session(
     ``boot_ids`` has the 32-byte boot id of each signer by node name, and so names the signing set;
     ``batch_id`` is a number that every node uses once a boot for a (key, set) and that only rises.
     """
-    protocol = PROTOCOL + ciphersuite(suite).name.encode()
+    protocol = NONCE_PROTOCOL + ciphersuite(suite).name.encode()
     return batch_session(
         protocol, version=version, key_id=key_id, epoch=epoch, batch_id=batch_id, boot_ids=boot_ids
     )
-
-
-def nonce_id(session: bytes, b: int) -> bytes:
-    """The 32-byte name of pair ``b`` of a session, the same at every signer."""
-    return tagged_hash("quorumkeep/mpc/frost/id/v1", session, b.to_bytes(2, "big"))
 
 
 def nonce_from(suite: Ciphersuite, randomness: bytes, *, share: int) -> int:

@@ -22,6 +22,7 @@ from functools import partial
 from policy.encoding import tagged_hash
 from policy.errors import CallerError, FaultyParticipant, UnknownFault
 from policy.suites import DKLS23_SECP256K1
+from signer_nodes.api.presignature_ids import PRESIGN_PROTOCOL, batch_session, presignature_id
 from signer_nodes.mpc import vole
 from signer_nodes.mpc.curve import PointAtInfinity, Q
 from signer_nodes.mpc.groups import lagrange
@@ -37,9 +38,8 @@ from signer_nodes.mpc.presign_messages import (
     parse_multiply,
     round_bytes_max,
 )
-from signer_nodes.mpc.presignature import RHO_BYTES, Presignature, presignature_id, rho_commitment
+from signer_nodes.mpc.presignature import RHO_BYTES, Presignature, rho_commitment
 from signer_nodes.mpc.rounds import Done, Rounds, Send
-from signer_nodes.mpc.sessions import batch_session
 from signer_nodes.mpc.stream import RandomStream
 from signer_nodes.mpc.zero import zero_share
 
@@ -53,7 +53,6 @@ __all__ = [
     "start_presign",
 ]
 
-PROTOCOL = b"quorumkeep/dkls23-presign"
 _SALT_BYTES = 32
 
 
@@ -150,7 +149,7 @@ def presign_session(
     if len(set(names)) != len(names) or set(names) != set(boot_ids):
         raise CallerError(f"need one boot id for each of the signers {names}, got {sorted(boot_ids)}")
     return batch_session(
-        PROTOCOL, version=version, key_id=key_id, epoch=epoch, batch_id=batch_id, boot_ids=boot_ids
+        PRESIGN_PROTOCOL, version=version, key_id=key_id, epoch=epoch, batch_id=batch_id, boot_ids=boot_ids
     )
 
 

@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 
 from policy.encoding import tagged_hash
 from policy.errors import CallerError, MalformedError
+from signer_nodes.api.presignature_ids import presignature_id
 from signer_nodes.mpc.curve import POINT_BYTES, Q, point_of, scalar_bytes, scalar_of
 from signer_nodes.mpc.keyshare import PARTIES_MAX
 from signer_nodes.mpc.ot.extension import BATCH_MAX
@@ -11,11 +12,6 @@ from signer_nodes.mpc.ot.extension import BATCH_MAX
 RHO_BYTES = 32
 _MAGIC = b"QKPRESIG\x01"
 _HEAD_BYTES = len(_MAGIC) + 32 + 2 + 1 + 1
-
-
-def presignature_id(session: bytes, b: int) -> bytes:
-    """The 32-byte name of instance ``b`` of a session, the same at every signer."""
-    return tagged_hash("quorumkeep/mpc/presign/id/v1", session, b.to_bytes(2, "big"))
 
 
 def rho_commitment(session: bytes, party: int, *, b: int, rho: bytes) -> bytes:

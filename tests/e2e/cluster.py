@@ -117,8 +117,9 @@ class Process:
 class Cluster:
     """Three nodes and a witness on loopback, with everything around them that a test needs."""
 
-    def __init__(self, folder: Path, *, policy: Json | None = None) -> None:
+    def __init__(self, folder: Path, *, policy: Json | None = None, cold: list[Json] | None = None) -> None:
         self.folder = folder
+        self.cold: dict[str, Json] = {"cold": cold} if cold else {}
         self.log_key = Ed25519PrivateKey.generate()
         self.admin = Ed25519PrivateKey.generate()
         self.backend = Ed25519PrivateKey.generate()
@@ -221,6 +222,7 @@ class Cluster:
             "operators": operators,
             "observers": [],
             "policy_delay_ms": 0,
+            **self.cold,
         }
         body: Json = {"origin": ORIGIN, "rules": 1, "roster": roster, "policy": policy}
         signature = self.admin.sign(statement("genesis", body))

@@ -12,9 +12,10 @@ from policy.ciphersuites import verify
 from policy.errors import CallerError, FaultyParticipant, MalformedError
 from policy.schnorr import MESSAGE_BYTES_MAX, output_key, public_key
 from policy.suites import DKLS23_SECP256K1, FROST_ED25519, FROST_SECP256K1, FROST_TAPROOT
+from signer_nodes.api.presignature_ids import nonce_id
 from signer_nodes.mpc.frost import partial_signature
 from signer_nodes.mpc.groups import group_of
-from signer_nodes.mpc.nonces import BATCH_MAX, NoncePair, make_nonces, nonce_id, nonce_session
+from signer_nodes.mpc.nonces import BATCH_MAX, NoncePair, make_nonces, nonce_session
 from tests.protocols.frost_house import (
     SIGNERS,
     SUITES,

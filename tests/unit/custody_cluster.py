@@ -36,10 +36,11 @@ from policy.log.merkle import frontier_at, leaf_hash, leaf_reader
 from policy.log.note import Note
 from policy.roster import parse_roster, verify_statement
 from policy.state import Job, JobStatus
+from signer_nodes.api.presignature_ids import presignature_id
 from signer_nodes.key_changes import Order, Plan, plan
 from signer_nodes.mpc.curve import Q, base_mul
 from signer_nodes.mpc.ecdsa import partial_signature
-from signer_nodes.mpc.presignature import Presignature, presignature_id, rho_commitment
+from signer_nodes.mpc.presignature import Presignature, rho_commitment
 from signer_nodes.witness import Branch, Cosigner, Identity, InForce, check_fork, parse_branch
 
 ORIGIN = "log.example.com/test"

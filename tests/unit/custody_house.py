@@ -14,6 +14,7 @@ from custody import coordinator
 from custody.adapters.database import StoreThread
 from custody.adapters.store import Store
 from custody.adapters.webhook_sender import WebhookSender
+from custody.ceremonies import Ceremonies
 from custody.chains.evm_transaction import transaction_hash
 from custody.duties import Duties
 from custody.metrics import Metrics
@@ -40,6 +41,7 @@ from tests.unit.custody_cluster import (
     Dealer,
     FakeNode,
     genesis_entry,
+    identity,
     log_key,
     policy_document,
 )
@@ -130,6 +132,8 @@ class House:
         self.folder = folder
         self.dealer = Dealer()
         self.nodes = {name: FakeNode(name, self.dealer) for name in COSIGNERS}
+        self.log_key = log_key()
+        self.sign = identity("coordinator").sign
         self.chain: Chain = FakeChain()
         self.genesis = genesis_entry(policy if policy is not None else policy_document(), roster=roster)
         self.patience = Patience(0, 0)
@@ -140,7 +144,7 @@ class House:
     def build(self) -> Parts:
         """A coordinator's parts over the present database."""
         nodes: Mapping[str, Node] = self.nodes
-        metrics, key = Metrics(), log_key()
+        metrics, key = Metrics(), self.log_key
         store = Store(f"sqlite:///{self.folder / 'custody.db'}")
         thread = StoreThread(store)
         database = self.around_database(thread)
@@ -161,6 +165,7 @@ class House:
             metrics=metrics,
             now_ms=self.now_ms,
             attempts=Rising(self.now_ms),
+            ceremonies=Ceremonies(self.sign),
             confirmations={ANVIL_CHAIN: 1},
             poll_ms={ANVIL_CHAIN: 20},
             patience={ANVIL_CHAIN: self.patience},

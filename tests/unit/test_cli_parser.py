@@ -26,7 +26,7 @@ def commands(parser: argparse.ArgumentParser, words: tuple[str, ...] = ()) -> It
 
 
 ALL = tuple(commands(build_parser()))
-PASSED_ON = {("key", "backup"), ("key", "recover")}
+PASSED_ON = {("key", "backup"), ("key", "recover"), ("cold", "sign")}
 OWN = tuple(words for words in ALL if words[0] != "node" and words not in PASSED_ON)
 
 

@@ -70,7 +70,7 @@ def test_every_event_and_effect_has_a_place() -> None:
 def test_every_open_state_but_waiting_for_people_owes_something() -> None:
     idle = {step.state for step in TRANSITIONS.values() if not step.effects}
 
-    assert idle == FINAL | {State.DENIED, State.EXPIRED, State.WAITING}
+    assert idle == FINAL | {State.DENIED, State.EXPIRED, State.WAITING, State.AWAITING_CEREMONY}
 
 
 def test_the_diagram_has_every_transition() -> None:

@@ -94,3 +94,23 @@ def test_a_strangers_or_wrong_signature_refuses_the_whole_document() -> None:
     ):
         with pytest.raises(InvalidSignatureError):
             verified_signers("veto", body, signatures=signatures, keys=keys)
+
+
+COLD = [{"name": "cold-a", "key": public_key("cold-a").hex()}]
+
+
+def test_a_cold_node_is_known_and_counts_in_no_number() -> None:
+    roster = parse_roster(WORLD.roster(cold=COLD))
+
+    assert roster.cold == {"cold-a": public_key("cold-a")}
+    assert roster.share_keys()["cold-a"] == public_key("cold-a")
+    assert "cold-a" not in roster.cosigner_keys()
+    assert (roster.c, roster.w) == (4, 3)
+
+
+def test_a_cold_node_has_a_name_and_a_key_of_its_own() -> None:
+    same_name = [{"name": "node-1", "key": public_key("cold-a").hex()}]
+    same_key = [{"name": "cold-a", "key": public_key("node-1").hex()}]
+
+    assert "every identity needs a name of its own" in refused(cold=same_name)
+    assert "one key stands in two places" in refused(cold=same_key)

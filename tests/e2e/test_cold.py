@@ -1,0 +1,241 @@
+"""Payments from keys whose nodes have no network: letters by file to real programs with real tokens."""
+
+import os
+import shutil
+import socket
+from collections.abc import AsyncIterator, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from solders.hash import Hash
+from solders.message import Message
+from solders.pubkey import Pubkey
+from solders.signature import Signature
+from solders.system_program import (
+    AdvanceNonceAccountParams,
+    TransferParams,
+    advance_nonce_account,
+    transfer,
+)
+from solders.transaction import Transaction
+
+from policy import ecdsa, schnorr
+from policy.accounts import account_at
+from policy.ecdsa import Partial, SigningTask
+from policy.encoding import Json
+from policy.schnorr import SchnorrTask
+from policy.state import JobStatus, Outcome
+from signer_nodes.api import node_pb2 as pb
+from tests.e2e.cluster import Cluster, ScriptedCoordinator, scratch_folder
+from tests.e2e.cold_room import COLD, Ceremony, ColdRoom, cold_policy
+from tests.e2e.deployment import CUSTOMER, ETH, SOL_CUSTOMER
+from tests.e2e.transactions import unsigned_transfer
+
+TWO = COLD[:2]
+FROST_PASSES, ECDSA_PASSES = 2, 4
+
+
+@dataclass
+class Deployment:
+    """Online cosigners, and cold machines with the keys of the cold wallets."""
+
+    cluster: Cluster
+    room: ColdRoom
+
+
+@pytest.fixture(scope="module")
+async def deployment() -> AsyncIterator[Deployment]:
+    """Everything running, and both cold keys made by letters; the cold machines are off."""
+    folder = scratch_folder()
+    room = ColdRoom(folder)
+    cluster = Cluster(folder, policy=cold_policy(), cold=room.roster())
+    room.join(cluster)
+    try:
+        cluster.start()
+        coordinator = ScriptedCoordinator(cluster)
+        await coordinator.ready()
+        assert coordinator.add(cluster.genesis).accepted
+        await coordinator.commit()
+        for key in ("cold-sol", "cold-eth"):
+            room.start(*COLD)
+            outcome = Ceremony(coordinator, room, *COLD).make_key(key)
+            assert outcome.accepted, outcome.reason
+            await coordinator.commit()
+            room.kill_all()
+        await coordinator.close()
+        yield Deployment(cluster, room)
+    finally:
+        room.kill_all()
+        cluster.kill_all()
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture
+async def coordinator(deployment: Deployment) -> AsyncIterator[ScriptedCoordinator]:
+    """A coordinator that takes the log from the cosigners."""
+    made = ScriptedCoordinator(deployment.cluster)
+    await made.ready()
+    await made.recover()
+    yield made
+    await made.close()
+
+
+@pytest.fixture
+def room(deployment: Deployment) -> Iterator[ColdRoom]:
+    """The cold machines, off before and after."""
+    yield deployment.room
+    deployment.room.kill_all()
+
+
+def solana_message(coordinator: ScriptedCoordinator, lamports: int) -> Message:
+    payer = Pubkey(account_at(coordinator.state.keys["cold-sol"], "m", chain="solana:localnet").public_key)
+    advance = AdvanceNonceAccountParams(nonce_pubkey=Pubkey(b"\x0a" * 32), authorized_pubkey=payer)
+    pay = TransferParams(from_pubkey=payer, to_pubkey=Pubkey.from_string(SOL_CUSTOMER), lamports=lamports)
+    nonce = Hash(os.urandom(32))
+    return Message.new_with_blockhash([advance_nonce_account(advance), transfer(pay)], payer, nonce)
+
+
+def asked(coordinator: ScriptedCoordinator, wallet: str, amount: int) -> bytes:
+    """A request to pay a customer from a cold wallet."""
+    asset, destination = {"cold-sol": ("sol", SOL_CUSTOMER), "cold-eth": ("eth", CUSTOMER)}[wallet]
+    outcome = coordinator.request(amount=amount, destination=destination, wallet=wallet, asset=asset)
+    assert outcome.accepted, outcome.reason
+    return outcome.subject
+
+
+def reserved(
+    ceremony: Ceremony, request: bytes, tx: bytes, *, wallet: str, path: str, names: tuple[bytes, ...]
+) -> Outcome:
+    coordinator = ceremony.coordinator
+    body: Json = {
+        "request": request.hex(),
+        "purpose": "payment",
+        "tx": tx.hex(),
+        "key": wallet,
+        "epoch": coordinator.state.keys[wallet].epoch,
+        "paths": [path],
+        "signers": list(ceremony.names),
+        "presignatures": [name.hex() for name in names],
+    }
+    outcome = coordinator.add_judged("reserve", body)
+    assert outcome.accepted, outcome.reason
+    return outcome
+
+
+async def begun(ceremony: Ceremony, request: bytes, tx: bytes, *, wallet: str, path: str) -> bytes:
+    """The job: its presignature ordered, reserved, cosigned, and the log on its way to the machines."""
+    ceremony.ship_log()
+    names = ceremony.order_presignatures(wallet)
+    job = reserved(ceremony, request, tx, wallet=wallet, path=path, names=names).subject
+    await ceremony.coordinator.commit()
+    ceremony.ship_log()
+    return job
+
+
+async def finish(ceremony: Ceremony, job: bytes, *, confirm: str) -> dict[str, bytes]:
+    """Order the partial signatures and walk for them."""
+    rhos = openings(ceremony, job)
+    assert rhos.keys() == set(ceremony.names), ceremony.replies
+    listed = [pb.Opened(index=0, signer=name, rho=rho) for name, rho in rhos.items()]
+    ceremony.ship_log()
+    note = ceremony.coordinator.quorum_note
+    ceremony.ask(pb.Finish(note=note, jobs=[pb.FinishJob(job=job, opened=listed)]))
+    answers = ceremony.walk_until("finish", confirm=confirm)
+    assert not any(answer.declined for answer in answers.values()), answers
+    return {name: answer.partials[0].partial for name, answer in answers.items()}
+
+
+def combined(ceremony: Ceremony, job_id: bytes, partials: dict[str, bytes]) -> bytes:
+    state = ceremony.coordinator.state
+    job = state.jobs[job_id]
+    key, (signing,) = state.keys[job.key], job.signings
+    rhos = {key.index_of(name): rho for name, rho in openings(ceremony, job_id).items()}
+    numbered = {key.index_of(name): partial for name, partial in partials.items()}
+    if job.suite.startswith("frost"):
+        public = dict(enumerate(key.public_shares, start=1))
+        task = SchnorrTask(
+            job.suite, signing.message, key.group_key, signing.tweak, signing.merkle_root, job_id, 0
+        )
+        return schnorr.combine(numbered, openings=rhos, public_shares=public, task=task)
+    point = ceremony.answers("presign")[ceremony.names[0]].nonce_points[0]
+    read = {party: Partial.from_bytes(data) for party, data in numbered.items()}
+    made = ecdsa.combine(
+        read,
+        R=point,
+        rhos=rhos,
+        task=SigningTask(signing.message, signing.tweak, signing.public_key, job_id, 0),
+    )
+    return made.to_bytes() + bytes([made.recovery_id])
+
+
+def openings(ceremony: Ceremony, job: bytes) -> dict[str, bytes]:
+    return {
+        name: opening.rho
+        for name, replies in ceremony.replies.items()
+        for reply in replies
+        for opening in reply.append.openings
+        if opening.job == job
+    }
+
+
+async def test_a_solana_payment_is_signed_in_two_passes(
+    coordinator: ScriptedCoordinator, room: ColdRoom
+) -> None:
+    request = asked(coordinator, "cold-sol", 1000)
+    message = solana_message(coordinator, 1000)
+    await coordinator.commit()
+    room.start(*TWO)
+    ceremony = Ceremony(coordinator, room, *TWO)
+
+    job = await begun(ceremony, request, bytes(message), wallet="cold-sol", path="m")
+    ceremony.walk()
+    partials = await finish(ceremony, job, confirm=request.hex())
+
+    signature = combined(ceremony, job, partials)
+    assert ceremony.passes == FROST_PASSES
+    Transaction.populate(message, [Signature(signature)]).verify()
+    assert coordinator.sign_entry(job, signature).accepted
+    await coordinator.commit()
+
+
+async def test_an_evm_payment_is_signed_in_four_passes(
+    coordinator: ScriptedCoordinator, room: ColdRoom
+) -> None:
+    request = asked(coordinator, "cold-eth", ETH // 100)
+    await coordinator.commit()
+    room.start(*TWO)
+    ceremony = Ceremony(coordinator, room, *TWO)
+    tx = unsigned_transfer(nonce=0, to=CUSTOMER, value=ETH // 100)
+
+    job = await begun(ceremony, request, tx, wallet="cold-eth", path="m/0/0")
+    while not openings(ceremony, job):
+        ceremony.walk()
+    partials = await finish(ceremony, job, confirm=request.hex())
+
+    signature = combined(ceremony, job, partials)
+    assert ceremony.passes == ECDSA_PASSES
+    assert coordinator.sign_entry(job, signature).accepted
+    await coordinator.commit()
+    assert coordinator.state.jobs[job].status is JobStatus.SIGNED
+
+
+def test_a_cold_program_has_no_socket_to_a_network(room: ColdRoom) -> None:
+    room.start("cold-a")
+    popen = room.machines["cold-a"].popen
+    assert popen is not None
+
+    assert not network_sockets(popen.pid)
+
+
+def test_a_socket_to_a_network_would_be_seen() -> None:
+    with socket.create_server(("127.0.0.1", 0)):
+        assert network_sockets(os.getpid())
+
+
+def network_sockets(pid: int) -> set[str]:
+    """The sockets of a process that the kernel lists among those of IP."""
+    links = [os.readlink(one) for one in Path(f"/proc/{pid}/fd").iterdir() if one.is_symlink()]
+    inodes = {link[8:-1] for link in links if link.startswith("socket:[")}
+    tables = [Path(f"/proc/net/{table}").read_text() for table in ("tcp", "tcp6", "udp", "udp6", "raw")]
+    return inodes & {line.split()[9] for table in tables for line in table.splitlines()[1:]}

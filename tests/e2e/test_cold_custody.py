@@ -1,0 +1,174 @@
+"""A coordinator's ceremonies with real cosigners and real cold machines: only the chain is a fake."""
+
+import asyncio
+import json
+import secrets
+import shutil
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any, cast
+
+import pytest
+
+from custody.adapters.node_link import NodeLink
+from custody.ceremonies import Stage
+from custody.cold import ColdStep
+from custody.log_key import LogKey
+from custody.requests import State
+from policy.encoding import Json, canonical, statement
+from policy.state import JobStatus
+from signer_nodes.api.client import NodeClient, Service
+from tests.e2e.cluster import Cluster, now_ms, scratch_folder
+from tests.e2e.cold_room import COLD, ColdRoom, cold_policy
+from tests.e2e.deployment import CHAIN, CUSTOMER, ETH, ORIGIN
+from tests.unit.custody_cluster import FakeNode
+from tests.unit.custody_house import House, Running, until
+
+TWO = COLD[:2]
+PASSES_ECDSA = 4
+
+
+class ColdHouse(House):
+    """The coordinator's house over a cluster of real cosigners."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(folder)
+        self.room = ColdRoom(folder)
+        self.cluster = cluster = Cluster(folder, policy=cold_policy(), cold=self.room.roster())
+        self.room.join(cluster)
+        self.genesis = cluster.genesis
+        self.log_key = LogKey(cluster.log_key)
+        self.sign = cluster.identity.sign
+        self.chain.name = CHAIN  # type: ignore[misc]
+        cluster.start()
+
+    def connect(self) -> None:
+        """New connections, for a new coordinator."""
+        self.links = {
+            name: NodeLink(NodeClient(target, self.cluster.credentials, service=Service.COORDINATE))
+            for name, target in self.cluster.targets().items()
+        }
+        self.nodes = cast("dict[str, FakeNode]", self.links)
+
+    async def close(self) -> None:
+        await asyncio.gather(*(node.close() for node in self.links.values()))
+
+
+@pytest.fixture(scope="module")
+async def house() -> AsyncIterator[ColdHouse]:
+    """Everything running, and the cold EVM key made in a ceremony."""
+    folder = scratch_folder()
+    made = ColdHouse(folder)
+    try:
+        made.connect()
+        async with made.running() as running:
+            made.room.start(*COLD)
+            report = await held(made, running, COLD, key="cold-eth")
+            assert (report["stage"], report["outcome"]) == (Stage.DONE, "key cold-eth is made"), str(report)
+        await made.close()
+        made.room.kill_all()
+        yield made
+    finally:
+        made.room.kill_all()
+        made.cluster.kill_all()
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture
+async def running(house: ColdHouse) -> AsyncIterator[Running]:
+    """A coordinator at work; the cold machines are off before and after."""
+    house.connect()
+    async with house.running() as made:
+        yield made
+    await house.close()
+    house.room.kill_all()
+
+
+async def step(running: Running, **wanted: Any) -> tuple[dict[str, Any], list[tuple[str, int, bytes]]]:
+    document, letters = await running.service.cold("alice", ColdStep(**wanted))
+    return json.loads(document), letters
+
+
+async def held(
+    house: ColdHouse,
+    running: Running,
+    names: tuple[str, ...],
+    *,
+    request: bytes = b"",
+    key: str = "",
+    passes: int = 20,
+) -> dict[str, Any]:
+    """A ceremony to its end, or as many passes of it as are given."""
+    machines = house.room.machines
+    await step(running, files=tuple(machines[name].hello for name in names))
+    report, letters = await step(running, request=request, key=key)
+    while letters and passes:
+        passes -= 1
+        answers = [machines[node].read(data, confirm=request.hex()) for node, _, data in letters]
+        report, letters = await step(running, files=tuple(answers))
+    return report
+
+
+async def asked(house: ColdHouse, running: Running, *, amount: int = ETH // 100) -> bytes:
+    """A request of a cold wallet that awaits its ceremony."""
+    body: dict[str, Json] = {
+        "origin": ORIGIN,
+        "initiator": "payments",
+        "chain": CHAIN,
+        "wallet": "cold-eth",
+        "asset": "eth",
+        "amount": str(amount),
+        "destination": CUSTOMER,
+        "fee_ceiling": str(ETH // 100),
+        "idempotency_key": secrets.token_hex(8),
+        "created_ms": now_ms(),
+        "expires_ms": now_ms() + 3_600_000,
+    }
+    signature = house.cluster.backend.sign(statement("request", body))
+    record = await running.service.submit(canonical(body), signature)
+    await running.until(record.request, State.AWAITING_CEREMONY, timeout_s=20)
+    return record.request
+
+
+async def test_a_payment_from_the_cold_tier_is_signed_and_settled(house: ColdHouse, running: Running) -> None:
+    request = await asked(house, running)
+    house.room.start(*TWO)
+
+    report = await held(house, running, TWO, request=request)
+
+    assert report["stage"] == Stage.DONE, report
+    assert report["passes"] == PASSES_ECDSA
+    record = await running.until(request, State.SETTLED, timeout_s=20)
+    assert record.tx_hash in house.chain.mined  # type: ignore[attr-defined]
+
+
+async def test_operators_see_that_a_request_awaits_its_ceremony(house: ColdHouse, running: Running) -> None:
+    request = await asked(house, running)
+
+    record = await running.service.get(request)
+    listed = await running.service.requests(state="awaiting-ceremony", initiator="", limit=10, before=b"")
+
+    assert f"quorumkeep cold export --request {request.hex()}" in record.error
+    assert request in [one.request for one in listed]
+
+
+@pytest.mark.parametrize("passes", range(PASSES_ECDSA))
+async def test_a_ceremony_that_ends_after_any_pass_loses_nothing(
+    house: ColdHouse, running: Running, passes: int
+) -> None:
+    request = await asked(house, running)
+    house.room.start(*TWO)
+    report = await held(house, running, TWO, request=request, passes=passes)
+    first = bytes.fromhex(report["job"])
+    house.room.kill_all()
+    held_by = running.parts.sequencer.state.jobs[first].status
+
+    house.room.start(*TWO)
+    report = await held(house, running, TWO, request=request)
+
+    assert held_by is JobStatus.RESERVED, "an interrupted job holds its limits"
+    assert report["stage"] == Stage.DONE, report
+    assert bytes.fromhex(report["job"]) != first
+    await running.until(request, State.SETTLED, timeout_s=20)
+    state = running.parts.sequencer
+    await until(lambda: state.state.jobs[first].status is JobStatus.BURNED, timeout_s=10)
