@@ -86,7 +86,7 @@ def delay_over_ms(state: State, job: Job, *, floor_ms: int) -> int | None:
 
 
 def payment_verdict(state: State, job: Job, *, floor_ms: int = 0) -> Verdict:
-    """What the policy says of a payment's job but for limits and tiers, had it come at ``floor_ms`` or later."""
+    """What the policy says of a payment's job but for limits and tiers, had it come at ``floor_ms``."""
     record = state.requests[job.request_id]
     facts = request_facts(
         state,
