@@ -1,14 +1,15 @@
-"""The coordinator for Python backends and the command line: synchronous, typed, small.
+"""The coordinator for Python backends and the command line: typed, small.
 
-Imports only policy, grpc and the API's stubs. Every method raises ``CallRefused`` with a stable code;
-``unavailable`` means that no answer came, and that the same call may be made again: a request is
-accepted once, whatever is repeated.
+``CustodyClient`` speaks gRPC; ``HttpClient`` and ``AsyncHttpClient`` speak HTTP, and are imported when they
+are asked for. Imports only policy, grpc, httpx and the API's own parts. Every method raises ``CallRefused``
+with a stable code; ``unavailable`` means that no answer came, and that the same call may be made again: a
+request is accepted once, whatever is repeated.
 """
 
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import grpc
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -18,12 +19,28 @@ from custody.api import custody_pb2 as pb
 from custody.api.calls import sign_call
 from custody.api.custody_pb2_grpc import CustodyStub
 from custody.api.errors import CODE_METADATA, CallRefused, Code
+from custody.api.webhook_signing import verify_webhook
 from policy.encoding import Json, canonical, document_hash, parse_canonical
 from policy.errors import MalformedError
 from policy.intent import Request, request_message
 from policy.listing import listing_id
 
-__all__ = ["CallRefused", "Caller", "Code", "CustodyClient", "Endpoint", "RequestView"]
+if TYPE_CHECKING:
+    from custody.http_client import AsyncHttpClient, HttpClient, HttpEndpoint
+
+__all__ = [
+    "AsyncHttpClient",
+    "CallRefused",
+    "Caller",
+    "Code",
+    "CustodyClient",
+    "Endpoint",
+    "HttpClient",
+    "HttpEndpoint",
+    "RequestView",
+    "verify_webhook",
+]
+_OVER_HTTP = frozenset({"AsyncHttpClient", "HttpClient", "HttpEndpoint"})
 
 STATUS_BYTES_MAX = 4 * 1024 * 1024
 REPLY_BYTES_MAX = 16 * 1024 * 1024  # 500 of the largest requests, or drafts of approvals of them
@@ -32,6 +49,15 @@ FINAL = frozenset({"delivered", "settled", "failed", "denied", "expired", "cance
 """States after which nothing is paid any more."""
 CallT = TypeVar("CallT", bound=Message)
 ReplyT = TypeVar("ReplyT")
+
+
+def __getattr__(name: str) -> Any:
+    """The clients over HTTP, whose library the command line does not wait for."""
+    if name in _OVER_HTTP:
+        from custody import http_client
+
+        return getattr(http_client, name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 @dataclass(frozen=True, slots=True)

@@ -28,7 +28,7 @@ class Feeds(Leased):
                 db.execute(insert(FEED).values(place=0, name=secrets.token_hex(FEED_NAME_BYTES)))
             silent = select(REQUESTS.c.request).where(REQUESTS.c.request.not_in(select(EVENTS.c.request)))
             for row in db.execute(silent.order_by(REQUESTS.c.created_order)).all():
-                emit(db, row.request, now_ms)
+                emit(db, row.request, now_ms=now_ms)
         return fence
 
     def feed(self) -> tuple[str, int]:
@@ -168,7 +168,7 @@ class Feeds(Leased):
             return _address(db.execute(select(ADDRESSES).where(mine)).one())
 
 
-def emit(db: Connection, request: bytes, now_ms: int) -> None:
+def emit(db: Connection, request: bytes, *, now_ms: int) -> None:
     """Put into the feed how a request is now, unless that is what the feed says already."""
     row = db.execute(select(REQUESTS).where(REQUESTS.c.request == request)).first()
     if row is None:
