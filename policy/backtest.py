@@ -6,6 +6,7 @@ made. A payment that only the new policy would have allowed was never made, so i
 that it would have refused was made, and counts. Nodes never import this.
 """
 
+import dataclasses
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import NamedTuple
@@ -14,7 +15,7 @@ from immutables import Map
 
 from policy.accounts import owned_accounts
 from policy.address_book import carried_over, with_book
-from policy.counting import expired, recount, recount_all
+from policy.counting import recount, recount_all
 from policy.encoding import Json
 from policy.entries import RequestEntry, ReserveEntry
 from policy.evaluate import Outcome, Verdict
@@ -62,14 +63,13 @@ class Beside:
         under = replace(self.under(state), requests=state.requests.set(request, record))
         counted = recount(under, request, signed_ms=state.time_ms)
         scopes = counted.requests[request].scopes
-        windows = expired(counted, counted.windows, places=scopes)
-        return replace(self, windows=windows, scopes=self.scopes.set(request, scopes))
+        return dataclasses.replace(self, windows=counted.windows, scopes=self.scopes.set(request, scopes))
 
     def following(self, step: Step) -> "Beside":
         """This after an entry of the log."""
         state, found = step.after, self
         if state.keys is not self.keys:
-            found = replace(found, owned=owned_accounts(self.policy, state.keys), keys=state.keys)
+            found = dataclasses.replace(found, owned=owned_accounts(self.policy, state.keys), keys=state.keys)
         if not step.outcome.accepted or step.timed.kind not in _COUNTED:
             return found
         job = state.jobs.get(step.outcome.subject)
@@ -190,7 +190,7 @@ def _way(real: Outcome, other: Outcome) -> str:
 
 
 def _named(verdict: Verdict) -> str:
-    return f"{verdict.outcome.name.lower()} by {verdict.rule}"
+    return f"{verdict.outcome.word} by {verdict.rule}"
 
 
 def _kind(entry: RequestEntry | ReserveEntry) -> str:

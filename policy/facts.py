@@ -19,15 +19,15 @@ def request_facts(
     state: State, request: Request, *, identifier: bytes, fee_max: int, time_ms: int, usage: Usage
 ) -> Facts:
     """The facts of a request whose transaction can cost ``fee_max``, before any approval."""
-    intent, record = request.intent, state.requests.get(identifier)
+    policy, intent, record = state.policy, request.intent, state.requests.get(identifier)
     initiator = state.roster.initiators.get(request.initiator)
-    wallet = state.policy.wallets.get(intent.wallet)
+    wallet = policy.wallets.get(intent.wallet)
     tier = wallet.tier if wallet else ""
     destination_tier = _destination_tier(state, intent.chain, intent.destination)
-    contract, method, arguments = called(state.policy, intent)
-    typed_data, fields = declared(state.policy, intent)
-    native = _native(state.policy, intent.chain) == intent.asset
-    amounts = ((intent.asset, intent.amount), (_native(state.policy, intent.chain), fee_max))
+    contract, method, arguments = called(policy, intent)
+    typed_data, fields = declared(policy, intent)
+    native = _native(policy, intent.chain)
+    amounts = ((intent.asset, intent.amount), (native, fee_max))
     return Facts(
         initiator=request.initiator,
         initiator_groups=initiator.groups if initiator else frozenset(),
@@ -37,7 +37,7 @@ def request_facts(
         tier=tier,
         asset=intent.asset,
         amount=intent.amount,
-        total=intent.amount + fee_max if native else intent.amount,
+        total=intent.amount + fee_max if native == intent.asset else intent.amount,
         value=worth(state, amounts, time_ms=time_ms),
         destination=intent.destination,
         destination_tier=destination_tier,
@@ -92,16 +92,16 @@ def worth(state: State, amounts: Iterable[tuple[str, int]], *, time_ms: int) -> 
 
     The highest price counts that was stated within the age allowed: one low price opens no limit.
     """
-    prices, total = state.policy.prices, 0
-    if prices is None:
+    policy, total = state.policy, 0
+    if (prices := policy.prices) is None:
         return None
     for asset, amount in amounts:
         if not amount:
             continue
-        price = _price(state.prices.get(asset, ()), prices, time_ms)
-        if price is None or asset not in state.policy.assets:
+        price, known = _price(state.prices.get(asset, ()), prices, time_ms), policy.assets.get(asset)
+        if price is None or known is None:
             return None
-        total += -(-amount * price // 10 ** state.policy.assets[asset].decimals)
+        total += -(-amount * price // 10**known.decimals)
     return total
 
 
@@ -118,8 +118,8 @@ def add_price(points: tuple[PricePoint, ...], new: PricePoint) -> tuple[PricePoi
 
 
 def _price(points: tuple[PricePoint, ...], prices: Prices, time_ms: int) -> int | None:
-    recent = (point.price for point in points if point.observed_ms > time_ms - prices.max_age_ms)
-    return max(recent, default=None)
+    last_ms = time_ms - prices.max_age_ms
+    return max([point.price for point in points if point.observed_ms > last_ms], default=None)
 
 
 def _native(policy: Policy, chain: str) -> str:
@@ -133,8 +133,7 @@ def _destination_tier(state: State, chain: str, destination: str) -> str:
 
 def called(policy: Policy, intent: Intent) -> tuple[str, str, dict[str, Argument]]:
     """Contract, method and arguments of a call; the method is empty for one that the policy does not know."""
-    contract = policy.contract_at(intent.chain, intent.destination)
-    if contract is None or intent.calldata is None:
+    if intent.calldata is None or (contract := policy.contract_at(intent.chain, intent.destination)) is None:
         return "", "", {}
     for name, method in contract.methods.items():
         with contextlib.suppress(OtherCall):

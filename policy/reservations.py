@@ -13,7 +13,7 @@ from policy import signatures
 from policy.accounts import Account, account_at
 from policy.admission import Inert, check_origin, denied, without_approved
 from policy.approval import Slot
-from policy.counting import count_signed, counted, expired, recount, usage_without
+from policy.counting import count_signed, counted, recount, usage_without
 from policy.decode import bitcoin, evm, solana
 from policy.decode.decoded import Call, Cancel, Decoder, Source, Transfer, Typed, Undecodable
 from policy.errors import MalformedError
@@ -135,7 +135,7 @@ def reserve(state: State, entry: e.ReserveEntry, *, draft: Draft, facts: Facts, 
         requests=state.requests.set(entry.request, request),
         presignatures=presignatures,
         anchors=state.anchors.set(draft.anchor, entry.request),
-        windows=expired(state, windows, places=request.scopes),
+        windows=windows,
         reserved=state.reserved.set(job_id, entry.request),
     )
 
