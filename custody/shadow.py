@@ -121,5 +121,5 @@ class Shadow:
         if found:
             self._shelf.add(self._hash, found)
         for one in found:
-            outcomes = (one.real.outcome.name.lower(), one.other.outcome.name.lower())
+            outcomes = (one.real.outcome.word, one.other.outcome.word)
             self._metrics.shadow_verdicts.labels(one.kind, *outcomes).inc()

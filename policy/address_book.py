@@ -11,6 +11,7 @@ is listed. The document's hash stays, and approvals with it: each of them names 
   it goes on listing, as long as it has the list with a quorum of its own; another policy ends both.
 """
 
+import dataclasses
 from collections.abc import Mapping
 
 from immutables import Map
@@ -68,6 +69,8 @@ def waits(policy: Policy, listing: Listing) -> bool:
 
 def with_book(policy: Policy, book: Mapping[Place, str]) -> Policy:
     """A policy with what was put on its lists, by its label, and what was taken off them."""
+    if not book:
+        return policy
     lists = {name: set(policy.lists[name]) for name, _ in book}
     labels = dict(policy.labels)
     for (name, address), label in book.items():
@@ -78,7 +81,7 @@ def with_book(policy: Policy, book: Mapping[Place, str]) -> Policy:
             lists[name].add(address)
             labels[f"{name} {address}"] = label
     changed = {name: frozenset(addresses) for name, addresses in lists.items()}
-    return replace(policy, lists={**policy.lists, **changed}, labels=labels)
+    return dataclasses.replace(policy, lists={**policy.lists, **changed}, labels=labels)
 
 
 def carried_over(book: Map[Place, str], policy: Policy) -> Map[Place, str]:

@@ -350,7 +350,7 @@ def _check_claim(run: _Run, index: int, timed: TimedEntry, outcome: Outcome) -> 
     if not isinstance(entry, RequestEntry | ReserveEntry) or outcome.verdict is None:
         return
     run.replayed += 1
-    found = (outcome.verdict.outcome.name.lower(), outcome.verdict.rule)
+    found = (outcome.verdict.outcome.word, outcome.verdict.rule)
     claimed = (entry.claim.outcome, entry.claim.rule)
     if claimed == found:
         return

@@ -7,6 +7,7 @@ really made. A payment that only the new policy would have allowed was never mad
 one that it would have refused was made, and counts. Nodes never import this.
 """
 
+import dataclasses
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import NamedTuple
@@ -15,7 +16,7 @@ from immutables import Map
 
 from policy.accounts import owned_accounts
 from policy.address_book import carried_over, with_book
-from policy.counting import expired, recount, recount_all
+from policy.counting import recount, recount_all
 from policy.encoding import Json
 from policy.entries import RequestEntry, ReserveEntry
 from policy.evaluate import Outcome, Verdict
@@ -68,14 +69,13 @@ class Beside:
         under = replace(self.under(state), requests=state.requests.set(request, record))
         counted = recount(under, request, signed_ms=state.time_ms)
         scopes = counted.requests[request].scopes
-        windows = expired(counted, counted.windows, places=scopes)
-        return replace(self, windows=windows, scopes=self.scopes.set(request, scopes))
+        return dataclasses.replace(self, windows=counted.windows, scopes=self.scopes.set(request, scopes))
 
     def following(self, step: Step) -> "Beside":
         """This after an entry of the log."""
         state, found = step.after, self
         if state.keys is not self.keys:
-            found = replace(found, owned=owned_accounts(self.policy, state.keys), keys=state.keys)
+            found = dataclasses.replace(found, owned=owned_accounts(self.policy, state.keys), keys=state.keys)
         if step.before.policy_hash != state.policy_hash:
             found = found.without_flows()
         if isinstance(step.timed.entry, HoldingsEntry):
@@ -97,14 +97,14 @@ class Beside:
         for place in places:
             if place in state.windows:
                 windows = windows.set(place, state.windows[place])
-        return replace(self, windows=windows)
+        return dataclasses.replace(self, windows=windows)
 
     def without_flows(self) -> "Beside":
         """This as the log comes under a policy of its own that begins."""
         windows = self.windows
         for place, _ in list(flows_of(windows)):
             windows = windows.delete(place)
-        return replace(self, windows=windows)
+        return dataclasses.replace(self, windows=windows)
 
 
 @dataclass(frozen=True, slots=True)
@@ -221,7 +221,7 @@ def _way(real: Outcome, other: Outcome) -> str:
 
 
 def _named(verdict: Verdict) -> str:
-    return f"{verdict.outcome.name.lower()} by {verdict.rule}"
+    return f"{verdict.outcome.word} by {verdict.rule}"
 
 
 def _kind(entry: RequestEntry | ReserveEntry) -> str:

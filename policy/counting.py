@@ -1,6 +1,6 @@
 """How requests count into the windows of the policy's limits, whatever becomes of their jobs."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 
 from immutables import Map
 
@@ -17,7 +17,7 @@ _EMPTY = Window()
 
 def usage_without(state: State, request_id: bytes, *, time_ms: int) -> Callable[[str, str], int]:
     """How much of each limit others use at ``time_ms``."""
-    windows_ms = {limit.name: limit.window_ms for limit in state.policy.limits}
+    windows_ms = state.policy.windows_ms
 
     def used(limit: str, scope_key: str) -> int:
         window = state.windows.get((limit, scope_key))
@@ -49,6 +49,7 @@ def counted(
 ) -> tuple[Table[tuple[str, str], Window], RequestState]:
     """The windows with the request counted by its ``live`` jobs, and the request with where that is.
 
+    What has left these windows by now is dropped from them for good.
     ``newest`` are the facts of the newest of them, if they are at hand.
     """
     amounts: dict[tuple[str, str], int] = {}
@@ -59,10 +60,11 @@ def counted(
             counted_here = limit.maximum if amount is None else amount
             amounts[place] = max(amounts.get(place, 0), counted_here)
     held = bool(live) and live[-1].status is JobStatus.RESERVED
-    windows = state.windows
+    windows, windows_ms = state.windows, state.policy.windows_ms
     for place in {*request.scopes, *amounts}:
         window = windows.get(place, _EMPTY)
         if place in amounts:
+            window = window.expired(state.time_ms, window_ms=windows_ms[place[0]])
             item = Counted(amounts[place], None if held else signed_ms)
             window = window.with_request(request.request_id, item)
         else:
@@ -115,17 +117,6 @@ def _may_count(state: State) -> set[bytes]:
             break
         found.add(request_id)
     return found
-
-
-def expired(
-    state: State, windows: Table[tuple[str, str], Window], *, places: Iterable[tuple[str, str]]
-) -> Table[tuple[str, str], Window]:
-    """The windows with what has left those at ``places`` dropped for good."""
-    windows_ms = {limit.name: limit.window_ms for limit in state.policy.limits}
-    for place in places:
-        window = windows[place].expired(state.time_ms, window_ms=windows_ms[place[0]])
-        windows = windows.set(place, window)
-    return windows
 
 
 def _scopes(state: State, request: RequestState, job: Job, known: Facts | None) -> Iterator[LimitScope]:

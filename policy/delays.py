@@ -9,11 +9,10 @@ and their times prove since when a change has been public. See docs/adr/0020-a-d
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from policy.state import State
-from policy.values import replace
 
 LAG_MS_MAX: Final = 60 * 1000  # as old as a reservation may be: an honest log is never that far behind
 

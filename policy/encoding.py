@@ -55,6 +55,22 @@ def parse_canonical(data: bytes, *, bytes_max: int) -> Json:
     raise MalformedError("document is not in its canonical encoding (RFC 8785)")
 
 
+def parse_ascii(data: bytes) -> Json:
+    """What JSON of ASCII says, be it canonical or not; an empty text for anything else.
+
+    For who reads it by a type that has neither floats nor nulls, and then asks ``encodes_plain``.
+    """
+    try:
+        return cast("Json", orjson.loads(data)) if data.isascii() else ""
+    except ValueError:
+        return ""
+
+
+def encodes_plain(data: bytes, value: Json) -> bool:
+    """Whether ``data`` is the canonical encoding of a ``value`` without floats, nulls and wide integers."""
+    return orjson.dumps(value, option=_SORTED) == data
+
+
 def tagged_hash(tag: str, *fields: bytes) -> bytes:
     """SHA-256 of the domain ``tag`` and ``fields``, each prefixed by its length in 8 bytes."""
     parts = [_tag(tag)]
@@ -103,7 +119,7 @@ def _is_plain(value: object, depth: int) -> bool:
     else:
         return type(value) in _SCALARS
     for item in items:
-        if type(item) not in _SCALARS and not _is_plain(item, depth + 1):
+        if type(item) is not str and type(item) not in _SCALARS and not _is_plain(item, depth + 1):
             return False
     return depth < DEPTH_MAX
 

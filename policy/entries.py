@@ -236,7 +236,7 @@ def parse_entry(data: bytes) -> TimedEntry:
 
 
 def entry_of(value: Json) -> TimedEntry:
-    """``parse_entry`` of what its canonical encoding encodes."""
+    """``parse_entry`` of a value's canonical encoding."""
     fields = Fields(value, "entry")
     kind = fields.choice("kind", *_READERS)
     time_ms = fields.integer("time_ms")

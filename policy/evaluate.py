@@ -40,6 +40,9 @@ class Outcome(Enum):
     DENY = 2
     WAIT = 3
 
+    def __init__(self, _: int) -> None:
+        self.word = self._name_.lower()
+
 
 class Missing(NamedTuple):
     """A requirement that lacks approvals."""
@@ -64,7 +67,7 @@ class Verdict(Struct, frozen=True, gc=False):
 
     def to_json(self) -> dict[str, Json]:
         """The part that every node and auditor must agree on; reasons are for people."""
-        return {"outcome": self.outcome.name.lower(), "rule": self.rule}
+        return {"outcome": self.outcome.word, "rule": self.rule}
 
 
 def evaluate(policy: Policy, facts: Facts) -> Verdict:
@@ -92,7 +95,7 @@ def _evaluate(policy: Policy, facts: Facts) -> Verdict:
             return _untold(policy, facts, forbid)
     if reason := _fee_excess(policy, facts):
         return Verdict(Outcome.DENY, "fee-ceiling", reason)
-    for rule in policy.rules:
+    for rule in policy.rules_for(facts.wallet):
         found = rule.when.holds(facts, policy.lists)
         if found:
             return _decide(policy, facts, rule=rule)
@@ -229,6 +232,8 @@ def _assign(needs: tuple[Requirement, ...], groups: Mapping[str, frozenset[str]]
     A maximum bipartite matching by augmenting paths. A place once filled stays filled, so earlier
     requirements are served first and the result does not depend on the order of approvals.
     """
+    if not groups:
+        return (0,) * len(needs)
     places = [index for index, need in enumerate(needs) for _ in range(need.count)]
     wanted = [needs[index].group for index in places]
     operators = sorted(groups)

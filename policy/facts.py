@@ -19,16 +19,16 @@ def request_facts(
     state: State, request: Request, *, identifier: bytes, fee_max: int, time_ms: int, usage: Usage
 ) -> Facts:
     """The facts of a request whose transaction can cost ``fee_max``, before any approval."""
-    intent, record = request.intent, state.requests.get(identifier)
+    policy, intent, record = state.policy, request.intent, state.requests.get(identifier)
     initiator = state.roster.initiators.get(request.initiator)
-    wallet = state.policy.wallets.get(intent.wallet)
+    wallet = policy.wallets.get(intent.wallet)
     tier = wallet.tier if wallet else ""
     destination_tier = _destination_tier(state, intent.chain, intent.destination)
-    contract, method, arguments = called(state.policy, intent)
-    typed_data, fields = declared(state.policy, intent)
-    native = _native(state.policy, intent.chain) == intent.asset
+    contract, method, arguments = called(policy, intent)
+    typed_data, fields = declared(policy, intent)
+    native = _native(policy, intent.chain)
     kind = kind_asked(intent, tier=tier, destination_tier=destination_tier)
-    amounts = ((intent.asset, intent.amount), (_native(state.policy, intent.chain), fee_max))
+    amounts = ((intent.asset, intent.amount), (native, fee_max))
     return Facts(
         initiator=request.initiator,
         initiator_groups=initiator.groups if initiator else frozenset(),
@@ -38,7 +38,7 @@ def request_facts(
         tier=tier,
         asset=intent.asset,
         amount=intent.amount,
-        total=intent.amount + fee_max if native else intent.amount,
+        total=intent.amount + fee_max if native == intent.asset else intent.amount,
         value=worth(state, amounts, time_ms=time_ms),
         destination=intent.destination,
         destination_tier=destination_tier,
@@ -101,8 +101,7 @@ def _destination_tier(state: State, chain: str, destination: str) -> str:
 
 def called(policy: Policy, intent: Intent) -> tuple[str, str, dict[str, Argument]]:
     """Contract, method and arguments of a call; the method is empty for one that the policy does not know."""
-    contract = policy.contract_at(intent.chain, intent.destination)
-    if contract is None or intent.calldata is None:
+    if intent.calldata is None or (contract := policy.contract_at(intent.chain, intent.destination)) is None:
         return "", "", {}
     for name, method in contract.methods.items():
         with contextlib.suppress(OtherCall):

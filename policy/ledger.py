@@ -6,7 +6,8 @@ entry that is malformed, unsigned, denied or out of place is inert, which change
 digest. Time is the entries' own; it never goes back.
 """
 
-from typing import NamedTuple, assert_never
+from struct import Struct
+from typing import Final, NamedTuple, assert_never
 
 from policy import address_book as b
 from policy import admission as a
@@ -16,7 +17,7 @@ from policy import governance as g
 from policy import keys as k
 from policy import reservations as r
 from policy import statements as t
-from policy.encoding import Json, canonical, tagged_hash
+from policy.encoding import Json, tagged_hash
 from policy.errors import CallerError, OperationalError, ProtocolError
 from policy.evaluate import Verdict
 from policy.intent import parse_request, request_id
@@ -25,6 +26,8 @@ from policy.rules import Facts
 from policy.shapes import read_entry
 from policy.state import Outcome, State, UnverifiedState
 from policy.values import replace
+
+_NUMBERS: Final = Struct(">QQQ")
 
 
 class UnknownVersion(OperationalError):
@@ -66,7 +69,7 @@ def fold(state: State, data: bytes) -> tuple[State, Outcome]:
         state.digest,
         state.size.to_bytes(8, "big"),
         leaf_hash(data),
-        canonical(outcome.to_json()),
+        outcome.agreed(),
         _in_force(folded),
     )
     return replace(folded, size=state.size + 1, digest=digest), outcome
@@ -106,9 +109,8 @@ def _check_version(index: int, rules: int) -> None:
 
 def _in_force(state: State) -> bytes:
     """What every cosigner must agree on besides outcomes: what changes by time alone shows at once."""
-    numbers = (state.time_ms, state.rules, int(state.frozen))
-    times = (n.to_bytes(8, "big") for n in numbers)
-    return b"".join((state.policy_hash, state.roster_hash, *times, state.book_hash))
+    numbers = _NUMBERS.pack(state.time_ms, state.rules, state.frozen)
+    return b"".join((state.policy_hash, state.roster_hash, numbers, state.book_hash))
 
 
 def at_time(state: State, time_ms: int) -> State:
@@ -145,18 +147,18 @@ def _apply(state: State, timed: e.TimedEntry, data: bytes) -> tuple[State, Outco
             return _apply_request(state, entry)
         case e.ReserveEntry():
             return _apply_reserve(state, entry, data)
+        case e.SignatureEntry():
+            state, subject = r.admit_signature(state, entry)
+        case f.ObservationEntry():
+            state, subject = a.admit_observation(state, entry)
+        case e.ApprovalEntry():
+            state, subject = a.admit_approval(state, entry)
         case e.GenesisEntry():
             state, subject = g.admit_genesis(state, entry)
         case e.KeyEntry():
             state, subject = k.admit_key(state, entry)
-        case e.ApprovalEntry():
-            state, subject = a.admit_approval(state, entry)
-        case e.SignatureEntry():
-            state, subject = r.admit_signature(state, entry)
         case e.BurnEntry():
             state, subject = r.admit_burn(state, entry)
-        case f.ObservationEntry():
-            state, subject = a.admit_observation(state, entry)
         case f.PriceEntry():
             state, subject = t.admit_price(state, entry)
         case f.HoldingsEntry():
@@ -209,7 +211,7 @@ def _apply_reserve(state: State, entry: e.ReserveEntry, data: bytes) -> tuple[St
 
 def _mismatch(claim: e.Claim, verdict: Verdict) -> str:
     claimed = (claim.outcome, claim.rule)
-    found = (verdict.outcome.name.lower(), verdict.rule)
+    found = (verdict.outcome.word, verdict.rule)
     if claimed == found:
         return ""
     return f"the entry claims {' by '.join(claimed)}, the verdict is {' by '.join(found)}: {verdict.reason}"

@@ -1,5 +1,6 @@
 """The parts of a policy, as data: chains, assets, keys, wallets, rules, limits."""
 
+import functools
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TypeAlias
@@ -195,13 +196,14 @@ class Limit:
     assets: tuple[str, ...] | None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Policy:
     """A policy whose every reference is defined.
 
     ``lists`` are sets of canonical addresses; ``books`` are those of them that change address by address.
     ``tiers`` are in order from the hottest to the coldest, none at all if the policy does not declare them;
     what wallets hold is known by statements at most ``holdings_max_age_ms`` old.
+    What is looked up for each entry of a log is worked out once for a policy, which never changes.
     """
 
     name: str
@@ -233,6 +235,27 @@ class Policy:
             return ""
         return SAME if source == destination else RAISES if destination < source else LOWERS
 
+    def rules_for(self, wallet: str) -> tuple[Rule, ...]:
+        """The rules in their order, without those that hold for other wallets only. One of the policy's."""
+        found = self._rules_for.get(wallet)
+        if found is None:
+            found = tuple(rule for rule in self.rules if not rule.when.excludes("wallet", wallet))
+            self._rules_for[wallet] = found
+        return found
+
+    @functools.cached_property
+    def _rules_for(self) -> dict[str, tuple[Rule, ...]]:
+        return {}
+
+    @functools.cached_property
+    def windows_ms(self) -> Mapping[str, int]:
+        """The window of each limit."""
+        return {limit.name: limit.window_ms for limit in self.limits}
+
+    @functools.cached_property
+    def _assets_at(self) -> Mapping[tuple[str, str | None], Asset]:
+        return {(asset.chain, asset.contract): asset for asset in reversed(tuple(self.assets.values()))}
+
     def cancel_ceiling(self, chain: str) -> int:
         """The most a cancellation may cost on a chain, in its smallest unit; 0 on one the policy has not.
 
@@ -244,10 +267,7 @@ class Policy:
 
     def asset_at(self, chain: str, contract: str | None) -> Asset | None:
         """The asset a decoded transaction moves, or None for one this policy does not know."""
-        found = (
-            asset for asset in self.assets.values() if (asset.chain, asset.contract) == (chain, contract)
-        )
-        return next(found, None)
+        return self._assets_at.get((chain, contract))
 
     def contract_at(self, chain: str, address: str) -> Contract | None:
         """The contract at an address, or None for one this policy does not know."""

@@ -112,7 +112,7 @@ def _wrong(weighed: Weighed, found: dict[str, Json], *, claim: Claim, folded: Ve
     verdict = weighed.verdict
     if verdict != folded:
         return f"the fold found {_words(folded)}, and made again it is {_words(verdict)}"
-    if (claim.outcome, claim.rule) != (verdict.outcome.name.lower(), verdict.rule):
+    if (claim.outcome, claim.rule) != (verdict.outcome.word, verdict.rule):
         return f"the entry claims {claim.outcome} by {claim.rule}, the verdict is {_words(verdict)}"
     if weighed.facts is not None and weighed.facts.kind != CANCELLATION:
         again = verdict_again(weighed.state.policy, found)
@@ -122,4 +122,4 @@ def _wrong(weighed: Weighed, found: dict[str, Json], *, claim: Claim, folded: Ve
 
 
 def _words(verdict: Verdict) -> str:
-    return f"{verdict.outcome.name.lower()} by {verdict.rule}"
+    return f"{verdict.outcome.word} by {verdict.rule}"

@@ -4,6 +4,7 @@
 the transaction's bytes. A reservation that it does not allow is inert.
 """
 
+import dataclasses
 from collections.abc import Mapping
 
 from msgspec import Struct
@@ -13,7 +14,7 @@ from policy import signatures
 from policy.accounts import Account, account_at
 from policy.admission import Inert, check_origin, denied, without_approved
 from policy.approval import Slot
-from policy.counting import count_signed, counted, expired, recount, usage_without
+from policy.counting import count_signed, counted, recount, usage_without
 from policy.decode import bitcoin, evm, solana
 from policy.decode.decoded import Call, Cancel, Decoder, Source, Transfer, Typed, Undecodable
 from policy.errors import MalformedError
@@ -101,7 +102,7 @@ def payment_verdict(state: State, job: Job, *, floor_ms: int = 0) -> Verdict:
     given = _approvals(state, record, anchor=job.anchor, fee_max=job.fee_max, time_ms=job.time_ms)
     facts = replace(facts, since_ms=max(facts.since_ms, floor_ms))
     facts = with_approvals(facts, (one._replace(given_ms=max(one.given_ms, floor_ms)) for one in given))
-    return evaluate(replace(state.policy, tiers=()), facts)
+    return evaluate(dataclasses.replace(state.policy, tiers=()), facts)
 
 
 def reserve(state: State, entry: e.ReserveEntry, *, draft: Draft, facts: Facts, job_id: bytes) -> State:
@@ -131,7 +132,7 @@ def reserve(state: State, entry: e.ReserveEntry, *, draft: Draft, facts: Facts, 
     live = (*state.live_jobs(entry.request), job)
     request = replace(draft.request, anchor=draft.anchor, jobs=(*draft.request.jobs, job_id))
     windows, request = counted(state, request, live=live, signed_ms=state.time_ms, newest=facts)
-    windows = with_flows(state, request, windows=expired(state, windows, places=request.scopes), live=live)
+    windows = with_flows(state, request, windows=windows, live=live)
     presignatures = state.presignatures
     for presignature in entry.presignatures:
         presignatures = presignatures.set(presignature, job_id)

@@ -146,7 +146,10 @@ class Listed:
 
     def holds(self, facts: Facts, lists: Lists) -> bool | None:
         """Whether it holds."""
-        return any(facts.destination in lists[name] for name in self.lists) is self.wanted
+        for name in self.lists:
+            if facts.destination in lists[name]:
+                return self.wanted
+        return not self.wanted
 
     def unmet(self, facts: Facts, lists: Lists) -> str:
         """Why it does not hold."""
@@ -306,6 +309,10 @@ class When:
             if found is None and not untold:
                 untold = f"{condition.name}: nobody has stated it, or it is too old"
         return untold
+
+    def excludes(self, fact: str, name: str) -> bool:
+        """Whether they never hold together where the fact is this name, whatever the others are."""
+        return any(isinstance(c, Among) and c.fact == fact and name not in c.allowed for c in self.conditions)
 
     def names(self, name: str) -> tuple[str, ...] | None:
         """The names that a condition on names lists; None without that condition."""

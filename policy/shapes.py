@@ -13,7 +13,7 @@ from msgspec import Meta, Struct, ValidationError, convert
 from policy import approval as a
 from policy import entries as e
 from policy.addresses import is_address
-from policy.encoding import INTEGER_MAX, Json, parse_canonical
+from policy.encoding import INTEGER_MAX, Json, encodes_plain, parse_ascii
 from policy.entry_fields import SIGNATURES_MAX
 from policy.errors import MalformedError
 from policy.fact_entries import ObservationEntry
@@ -251,8 +251,9 @@ SHAPES: dict[str, type[Shape]] = {
 
 def read_entry(data: bytes) -> e.TimedEntry:
     """Read one entry strictly. Raises ``MalformedError`` naming the field."""
-    value = parse_canonical(data, bytes_max=e.ENTRY_BYTES_MAX)
-    return shaped(value) or e.entry_of(value)
+    value = parse_ascii(data) if len(data) <= e.ENTRY_BYTES_MAX else ""
+    found = shaped(value)
+    return found if found is not None and encodes_plain(data, value) else e.parse_entry(data)
 
 
 def shaped(value: Json) -> e.TimedEntry | None:

@@ -4,6 +4,7 @@ Every container is persistent, so a state is a value: an old one stays valid whi
 the log is tried.
 """
 
+import functools
 from enum import Enum
 from typing import NamedTuple
 
@@ -11,7 +12,7 @@ from immutables import Map
 from msgspec import Struct, field
 
 from policy.approval import Slot
-from policy.encoding import Json
+from policy.encoding import Json, canonical
 from policy.errors import InvariantError
 from policy.evaluate import Verdict
 from policy.intent import Request
@@ -21,6 +22,7 @@ from policy.stored.layered import Table, latest
 from policy.windows import Window
 
 CANCEL, PAYMENT = "cancel", "payment"
+OUTCOMES_CACHED = 1024
 
 
 class JobStatus(Enum):
@@ -273,7 +275,7 @@ class State(Struct, frozen=True, gc=False):
 
     def mutual_ban(self, key: str, epoch: int, *, signers: tuple[str, ...]) -> tuple[str, str] | None:
         """Two of ``signers`` who may not run a session with one another, if there are any."""
-        for a in signers:
+        for a in signers if self.bans else ():
             for b in signers:
                 if (key, epoch, a, b) in self.bans:
                     return a, b
@@ -301,6 +303,12 @@ class Outcome(Struct, frozen=True, gc=False):
     subject: bytes = b""
     verdict: Verdict | None = None
 
+    def agreed(self) -> bytes:
+        """The canonical encoding of ``to_json``. But for the subject it is the same for many entries."""
+        verdict = (self.verdict.outcome.word, self.verdict.rule) if self.verdict else None
+        before, after = _around_subject(self.kind, self.accepted, verdict)
+        return before + self.subject.hex().encode() + after
+
     def to_json(self) -> dict[str, Json]:
         """The part every cosigner must agree on."""
         verdict: dict[str, Json] = self.verdict.to_json() if self.verdict else {}
@@ -310,3 +318,12 @@ class Outcome(Struct, frozen=True, gc=False):
             "subject": self.subject.hex(),
             "verdict": verdict,
         }
+
+
+@functools.lru_cache(maxsize=OUTCOMES_CACHED)
+def _around_subject(kind: str, accepted: bool, verdict: tuple[str, str] | None) -> tuple[bytes, bytes]:
+    """What stands before and after the subject in the encoding of an outcome."""
+    said: dict[str, Json] = {"outcome": verdict[0], "rule": verdict[1]} if verdict else {}
+    encoded = canonical({"kind": kind, "accepted": accepted, "subject": "", "verdict": said})
+    before, name, after = encoded.partition(b'"subject":"')
+    return before + name, after

@@ -6,6 +6,7 @@ colder one's; and by its role a tier asks for people, and for a delay, in every 
 """
 
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from typing import Final
 
 from policy.errors import MalformedError
@@ -23,7 +24,6 @@ from policy.model import (
     Tier,
 )
 from policy.rules import CALL, EXPOSURES, KINDS, LOWERS, RAISES, SAME, SWEEP, TIER_MOVE, TYPED_DATA
-from policy.values import replace
 
 TIERS_MAX, LEVEL_ASSETS_MAX = 16, 256
 HOLDINGS_AGE_MS_MAX: Final = 7 * 24 * 3600 * 1000

@@ -132,20 +132,25 @@ def _token_transfer(envelope: _Envelope) -> tuple[str, int]:
 
 
 def _envelope(tx: bytes, source: Source) -> _Envelope:
-    require(len(source.accounts) == 1, f"one account signs, the reservation names {len(source.accounts)}")
+    if len(source.accounts) != 1:
+        raise Refusal(f"one account signs, the reservation names {len(source.accounts)}")
     require(len(tx) > 0, "the transaction is empty")
-    require(len(tx) <= TRANSACTION_BYTES_MAX, f"{len(tx)} bytes, at most {TRANSACTION_BYTES_MAX} are decoded")
+    if len(tx) > TRANSACTION_BYTES_MAX:
+        raise Refusal(f"{len(tx)} bytes, at most {TRANSACTION_BYTES_MAX} are decoded")
     envelope = _eip1559(tx[1:]) if tx[0] == _TYPE_EIP1559 else _legacy(tx)
     chain_id = evm_chain_id(source.chain)
-    require(envelope.chain_id == chain_id, f"chain id {envelope.chain_id} is not the request's {chain_id}")
-    require(len(envelope.to) == 20, f"'to' has {len(envelope.to)} bytes, an account has 20")
+    if envelope.chain_id != chain_id:
+        raise Refusal(f"chain id {envelope.chain_id} is not the request's {chain_id}")
+    if len(envelope.to) != 20:
+        raise Refusal(f"'to' has {len(envelope.to)} bytes, an account has 20")
     require(envelope.max_fee_total <= AMOUNT_MAX, "gas times fee is 2**256 or more")
     return envelope
 
 
 def _eip1559(payload: bytes) -> _Envelope:
     items = _items(payload)
-    require(len(items) == 9, f"an unsigned EIP-1559 transaction has 9 fields, got {len(items)}")
+    if len(items) != 9:
+        raise Refusal(f"an unsigned EIP-1559 transaction has 9 fields, got {len(items)}")
     chain_id, nonce, priority, fee, gas, to, value, data, access_list = items
     require(access_list == [], "the access list is not empty")
     envelope = _Envelope(
@@ -195,10 +200,13 @@ def _bytes(item: Item, name: str) -> bytes:
 
 def _integer(item: Item, name: str, high: int) -> int:
     data = _bytes(item, name)
-    require(not data.startswith(b"\0"), f"{name} has a leading zero byte")
-    require(len(data) <= 32, f"{name} has {len(data)} bytes, at most 32 are decoded")
+    if data[:1] == b"\0":
+        raise Refusal(f"{name} has a leading zero byte")
+    if len(data) > 32:
+        raise Refusal(f"{name} has {len(data)} bytes, at most 32 are decoded")
     value = int.from_bytes(data, "big")
-    require(value <= high, f"{name} {value} is above {high}")
+    if value > high:
+        raise Refusal(f"{name} {value} is above {high}")
     return value
 
 

@@ -5,7 +5,7 @@ counted.
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeVar
 
 from policy.model import (
@@ -28,7 +28,6 @@ from policy.prove.proofs import breaking
 from policy.prove.transactions import Search
 from policy.prove.world import World, unlisted_address
 from policy.rules import Among, AtLeast, AtMost, Condition, InGroup, Listed, When
-from policy.values import replace
 
 T = TypeVar("T")
 FACTOR = 10

@@ -1,5 +1,6 @@
 """The coordinator's database: what is one transaction, what is once, what survives."""
 
+import dataclasses
 import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
@@ -66,8 +67,8 @@ def test_an_idempotency_key_belongs_to_one_body_of_one_initiator(store: Store) -
     store.submit(NEW, 5)
 
     with pytest.raises(IdempotencyConflict):
-        store.submit(replace(NEW, request=b"\x02" * 32), 6)
-    _, is_new = store.submit(replace(NEW, request=b"\x03" * 32, initiator="desk"), 7)
+        store.submit(dataclasses.replace(NEW, request=b"\x02" * 32), 6)
+    _, is_new = store.submit(dataclasses.replace(NEW, request=b"\x03" * 32, initiator="desk"), 7)
 
     assert is_new
     assert store.get(b"\x02" * 32) is None
@@ -192,7 +193,7 @@ def test_a_waiting_account_is_counted(store: Store) -> None:
 
 
 def test_a_slot_is_waited_for_when_a_later_one_is_taken(store: Store) -> None:
-    other = replace(NEW, request=b"\x02" * 32, idempotency_key="key-2")
+    other = dataclasses.replace(NEW, request=b"\x02" * 32, idempotency_key="key-2")
     store.submit(NEW, 5)
     store.submit(other, 5)
     store.apply(Change(NEW.request, None, slot=SLOT), 6)
@@ -206,7 +207,7 @@ def test_a_slot_is_waited_for_when_a_later_one_is_taken(store: Store) -> None:
 
 @pytest.mark.parametrize(("earlier", "later"), [(255, 256), (2**63 - 1, 2**63), (9, 2**256 - 1)])
 def test_nonces_of_any_size_keep_their_order(store: Store, earlier: int, later: int) -> None:
-    other = replace(NEW, request=b"\x02" * 32, idempotency_key="key-2")
+    other = dataclasses.replace(NEW, request=b"\x02" * 32, idempotency_key="key-2")
     for new, nonce in ((NEW, earlier), (other, later)):
         store.submit(new, 5)
         store.apply(Change(new.request, None, {"nonce": nonce}, slot=replace(SLOT, nonce=nonce)), 6)
@@ -252,7 +253,7 @@ def test_used_presignatures_leave_the_pool(store: Store) -> None:
 
 def test_requests_are_listed_newest_first_in_pages(store: Store) -> None:
     for i in range(5):
-        store.submit(replace(NEW, request=bytes([i]) * 32, idempotency_key=str(i)), i)
+        store.submit(dataclasses.replace(NEW, request=bytes([i]) * 32, idempotency_key=str(i)), i)
 
     first = store.requests(limit=2)
     rest = store.requests(before=first[-1].request)

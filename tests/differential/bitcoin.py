@@ -4,7 +4,7 @@ Cases are payments and cancellations of one to four inputs, made by hand so that
 missing, there twice or in contradiction to another.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from random import Random
 from typing import TypeVar
@@ -18,7 +18,7 @@ from policy.accounts import Account
 from policy.approval import Slot
 from policy.decode import bitcoin
 from policy.decode.decoded import Source
-from policy.values import replace
+from policy.values import replace as changed
 from tests.differential.comparing import Case, Comparison, Other, Payment, Reading
 from tests.differential.spoiling import chance, spoiled
 
@@ -232,12 +232,12 @@ def _other_source(random: Random, source: Source) -> Source:
     stranger = Account("m/0/1", _address(_segwit(random), source.chain), b"", 1, b"")
     return random.choice(
         (
-            replace(source, accounts=tuple(accounts[:-1])),
-            replace(source, accounts=(*accounts, stranger)),
-            replace(source, accounts=(*accounts[1:], stranger)),
-            replace(source, accounts=tuple(reversed(accounts))),
-            replace(source, chain=random.choice(tuple(CHAINS))),
-            replace(source, owns=lambda _: False),
+            changed(source, accounts=tuple(accounts[:-1])),
+            changed(source, accounts=(*accounts, stranger)),
+            changed(source, accounts=(*accounts[1:], stranger)),
+            changed(source, accounts=tuple(reversed(accounts))),
+            changed(source, chain=random.choice(tuple(CHAINS))),
+            changed(source, owns=lambda _: False),
         )
     )
 

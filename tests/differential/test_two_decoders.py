@@ -1,5 +1,7 @@
 """What our decoders would sign, an independent library reads alike; ``make differential`` looks at more."""
 
+import dataclasses
+
 import pytest
 
 from policy.decode import evm
@@ -32,7 +34,7 @@ def test_both_decoders_agree_on_all_that_ours_signs(name: str) -> None:
 @pytest.mark.parametrize("flaw", FLAWS)
 def test_a_planted_flaw_is_found(flaw: str) -> None:
     name, decoder = FLAWS[flaw]
-    comparison = replace(FAMILIES[name], decoder=decoder)
+    comparison = dataclasses.replace(FAMILIES[name], decoder=decoder)
     found = (
         tally.disagreements
         for tally in compare(comparison, seed=SEED, count=FLAW_CASES_MAX)
@@ -53,10 +55,10 @@ def test_a_call_whose_value_is_not_looked_at_is_found() -> None:
         found = evm.decode_call(tx, source)
         return replace(found, value=0) if isinstance(found, Call) else found
 
-    calls = replace(CALLS, ours=valueless)
+    calls = dataclasses.replace(CALLS, ours=valueless)
 
-    assert tally_of(replace(FAMILIES["evm"], calls=calls), 200).disagreements
+    assert tally_of(dataclasses.replace(FAMILIES["evm"], calls=calls), 200).disagreements
 
 
 def test_the_planting_itself_is_no_flaw() -> None:
-    assert tally_of(replace(FAMILIES["evm"], decoder=UNFLAWED), 600).disagreements == []
+    assert tally_of(dataclasses.replace(FAMILIES["evm"], decoder=UNFLAWED), 600).disagreements == []

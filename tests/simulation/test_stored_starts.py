@@ -1,5 +1,6 @@
 """A cosigner starts from its stored state as if it had folded its log, and notices what was tampered with."""
 
+import dataclasses
 import json
 import sqlite3
 from collections import Counter
@@ -215,7 +216,7 @@ def test_a_store_of_the_version_before_is_folded_once_and_stored(home: Home) -> 
             connection.execute(statement)
         connection.execute("DELETE FROM meta WHERE name IN ('state', 'state-before')")
         connection.commit()
-    home.token.write_record(HEAD_RECORD, replace(home.head, state=b"").to_bytes())
+    home.token.write_record(HEAD_RECORD, dataclasses.replace(home.head, state=b"").to_bytes())
 
     home.start()
     assert home.store is not None and home.store.entries_read == len(home.book.entries)
@@ -235,7 +236,7 @@ def test_a_stored_state_of_another_program_or_log_is_not_started_from(
     page = canonical({name: one for name, one in document.items() if one is not None})
     home.spoil("INSERT INTO pages VALUES (?, ?)", page_hash(page), page)
     home.spoil("UPDATE meta SET value = ? WHERE name = 'state'", page_hash(page))
-    home.token.write_record(HEAD_RECORD, replace(home.head, state=page_hash(page)).to_bytes())
+    home.token.write_record(HEAD_RECORD, dataclasses.replace(home.head, state=page_hash(page)).to_bytes())
 
     home.start()
 

@@ -3,6 +3,7 @@
 import asyncio
 import logging
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,6 @@ from policy.encoding import Json, canonical
 from policy.entries import parse_entry
 from policy.errors import MalformedError, OperationalError
 from policy.replay import Step
-from policy.values import replace
 from tests.simulation.world import Book, World, limit
 from tests.unit.custody_cluster import ETHER, make_request, policy_document
 from tests.unit.custody_house import House, Running, until

@@ -1,5 +1,6 @@
 """Which signers keep presignatures together: whoever fails, some stock is without them."""
 
+import dataclasses
 from itertools import combinations
 
 import pytest
@@ -36,7 +37,7 @@ def world(t: int, n: int, *bans: tuple[int, int]) -> tuple[State, KeyRecord]:
     state, _ = ledger.fold(ledger.initial(), genesis_entry(policy_document()))
     cosigners = {name: Cosigner(name, bytes(32), "node") for name in names}
     banned = frozenset((KEY, 0, names[a], names[b]) for a, b in bans)
-    roster = replace(state.roster, cosigners=cosigners)
+    roster = dataclasses.replace(state.roster, cosigners=cosigners)
     return replace(state, roster_or_none=roster, bans=banned, keys=state.keys.set(KEY, key)), key
 
 
@@ -99,7 +100,7 @@ def test_a_banned_pair_is_in_no_set_and_the_others_still_sign(shape: tuple[int, 
 def test_a_node_that_left_the_roster_is_in_no_set() -> None:
     state, key = world(2, 4)
     cosigners = {name: one for name, one in state.roster.cosigners.items() if name != "node-00"}
-    state = replace(state, roster_or_none=replace(state.roster, cosigners=cosigners))
+    state = replace(state, roster_or_none=dataclasses.replace(state.roster, cosigners=cosigners))
 
     sets = family(state, key)
 

@@ -1,5 +1,6 @@
 """A verdict: no rule is no, an error is no, a forbid cannot be overridden, limits are exact."""
 
+import dataclasses
 import itertools
 from typing import Any, cast
 
@@ -12,7 +13,7 @@ from policy.encoding import Json
 from policy.evaluate import Facts, Given, Missing, Outcome, Verdict, evaluate
 from policy.explain import trace
 from policy.limits import limit_scopes
-from policy.model import Policy
+from policy.model import Policy, Rule
 from policy.stored.pages import DamagedState
 from policy.values import replace
 
@@ -295,6 +296,66 @@ def test_a_rule_matches_only_when_its_condition_holds(
         assert trace(policy, facts_of(**unmet))[0].unmet.startswith(list(when)[-1])
 
 
+class Walked(Policy):
+    """A policy that leaves no rule out before it is looked at."""
+
+    def rules_for(self, wallet: str) -> tuple[Rule, ...]:
+        return self.rules
+
+
+class Careless(Policy):
+    """A policy that leaves out every rule that names wallets."""
+
+    def rules_for(self, wallet: str) -> tuple[Rule, ...]:
+        return tuple(rule for rule in self.rules if rule.when.names("wallets") is None)
+
+
+def as_(kind: type[Policy], policy: Policy) -> Policy:
+    return kind(**{field.name: getattr(policy, field.name) for field in dataclasses.fields(Policy)})
+
+
+WALLETS = {
+    name: {"tier": "hot", "key": "hot", "chain": "evm:1", "paths": [path]}
+    for name, path in (("hot", "m/0/0"), ("till", "m/0/1"))
+}
+CONDITIONS = st.fixed_dictionaries(
+    {},
+    optional={
+        "wallets": st.sampled_from([["hot"], ["till"], ["hot", "till"]]),
+        "initiators": st.sampled_from([["backend"], ["other"]]),
+        "amount_max": st.sampled_from(["99", "100"]),
+        "risk_max": st.just(50),
+    },
+)
+THENS = (ALLOW_ALL["then"], DENY_ALL["then"], approve(("treasury", 1))["then"])
+RULES = st.lists(st.fixed_dictionaries({"when": CONDITIONS, "then": st.sampled_from(THENS)}), max_size=6)
+
+
+def of_two_wallets(rules: list[dict[str, Any]]) -> Policy:
+    named = [{"name": f"rule-{number}", **rule} for number, rule in enumerate(rules)]
+    for rule in named:
+        amounts = "amount_max" in rule["when"]
+        rule["when"] = {**rule["when"], "assets": ["eth"]} if amounts else rule["when"]
+    return policy_of(*named, wallets=WALLETS)
+
+
+@given(RULES, st.sampled_from(["hot", "till"]), st.sampled_from([None, 10, 60]))
+def test_rules_of_other_wallets_left_out_beforehand_change_no_verdict(
+    rules: list[dict[str, Any]], wallet: str, risk: int | None
+) -> None:
+    policy, facts = of_two_wallets(rules), facts_of(wallet=wallet, risk=risk)
+
+    assert evaluate(policy, facts) == evaluate(as_(Walked, policy), facts)
+
+
+def test_a_rule_left_out_that_decides_is_noticed() -> None:
+    when = [{"wallets": ["till"]}, {"wallets": ["hot"]}, {}]
+    policy = of_two_wallets([{"when": one, "then": then} for one, then in zip(when, THENS, strict=True)])
+
+    assert [rule.name for rule in policy.rules_for("hot")] == ["rule-1", "rule-2"]
+    assert evaluate(as_(Walked, policy), facts_of()) != evaluate(as_(Careless, policy), facts_of())
+
+
 def test_the_initiator_cannot_approve() -> None:
     policy = policy_of(approve(("treasury", 1)))
     approvals = said_yes(alice="treasury")
@@ -355,13 +416,13 @@ def test_facts_that_do_not_fit_or_break_something_deny(changed: dict[str, Any]) 
 
 def test_an_asset_or_wallet_of_another_chain_denies() -> None:
     policy = policy_of(ALLOW_ALL)
-    token = replace(policy.assets["usdc"], chain="evm:2")
-    wallet = replace(policy.wallets["hot"], chain="evm:2")
-    elsewhere = replace(policy, assets={**policy.assets, "usdc": token})
+    token = dataclasses.replace(policy.assets["usdc"], chain="evm:2")
+    wallet = dataclasses.replace(policy.wallets["hot"], chain="evm:2")
+    elsewhere = dataclasses.replace(policy, assets={**policy.assets, "usdc": token})
 
     assert evaluate(policy, facts_of(asset="usdc")).rule == "all"
     assert evaluate(elsewhere, facts_of(asset="usdc")).rule == "error"
-    assert evaluate(replace(policy, wallets={"hot": wallet}), facts_of()).rule == "error"
+    assert evaluate(dataclasses.replace(policy, wallets={"hot": wallet}), facts_of()).rule == "error"
 
 
 def test_the_zero_value_is_unknown_and_what_is_logged_is_compact() -> None:

@@ -1,5 +1,6 @@
 """The gate: every reason of a node's own not to sign, at its very bound, and nothing else."""
 
+import dataclasses
 from collections.abc import Callable
 
 import pytest
@@ -316,7 +317,7 @@ def test_a_burn_is_stated_for_an_unsigned_job_of_ones_own_or_one_that_is_not_kno
 def test_a_signer_that_left_the_roster_signs_nothing(desk: Desk) -> None:
     roster = desk.book.state.roster
     left = {name: one for name, one in roster.cosigners.items() if name != PAIR[1]}
-    desk.book.state = replace(desk.book.state, roster_or_none=replace(roster, cosigners=left))
+    desk.book.state = replace(desk.book.state, roster_or_none=dataclasses.replace(roster, cosigners=left))
 
     assert desk.signs() == "a signer is not in the roster any more"
 

@@ -1,5 +1,7 @@
 """What a new policy means that an old one does not: each difference is a transaction both are asked about."""
 
+import dataclasses
+
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -93,9 +95,9 @@ def test_a_longer_window_allows_no_more() -> None:
 
 def test_another_thing_under_an_old_name_is_told() -> None:
     assets = dict(OLD.assets)
-    assets["usdc"] = replace(assets["usdc"], contract="0x" + "ce" * 20)
+    assets["usdc"] = dataclasses.replace(assets["usdc"], contract="0x" + "ce" * 20)
 
-    found = compare(OLD, replace(OLD, assets=assets))
+    found = compare(OLD, dataclasses.replace(OLD, assets=assets))
 
     assert not found.same
     assert [text.split(":")[0] for text in found.redefined] == ["asset usdc is changed"]
@@ -126,7 +128,7 @@ def test_a_verdict_that_differs_is_a_difference_and_each_difference_is_one(
     data: st.DataObject, old: Policy
 ) -> None:
     changed = data.draw(policies())
-    new = replace(old, rules=changed.rules, limits=changed.limits[:1])
+    new = dataclasses.replace(old, rules=changed.rules, limits=changed.limits[:1])
     facts, _ = data.draw(transactions(old))
 
     found = compare(old, new).differences

@@ -1,6 +1,8 @@
 """Entries read by their shape are what they are read to field by field, or are not read by it at all."""
 
 import copy
+import json
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import islice
@@ -154,6 +156,24 @@ def told(reader: Callable[[bytes], TimedEntry], data: bytes) -> TimedEntry | str
         return reader(data)
     except (MalformedError, CallerError) as error:
         return f"{type(error).__name__}: {error}"
+
+
+@pytest.mark.parametrize("name", sorted(ENTRIES))
+def test_another_encoding_of_an_entry_is_refused(name: str) -> None:
+    good = canonical(ENTRIES[name])
+    backwards = dict(reversed(ENTRIES[name].items()))
+    others = [
+        *(good + b"\n", b" " + good, good.replace(b":", b": ", 1), json.dumps(backwards).encode()),
+        *(good.replace(b'"kind"', b'"kin\\u0064"'), good.replace(b"{", b'{"kind":"request",', 1)),
+        *(good.replace(b"}", b',"time_ms":1}'), good[:-1] + b" " * ENTRY_BYTES_MAX + good[-1:], good[:-1]),
+        *(good.replace(b'"time_ms":', b'"time_ms":-'), re.sub(rb'("time_ms":\d+)', rb"\1.0", good)),
+    ]
+
+    assert read_entry(good) == parse_entry(good)
+    for other in others:
+        assert other != good and told(read_entry, other) == told(parse_entry, other)
+        with pytest.raises(MalformedError):
+            read_entry(other)
 
 
 @pytest.mark.parametrize("name", sorted(LOGS))

@@ -1,23 +1,11 @@
-"""Copies with some fields changed: as the standard library makes them, or a plain refusal."""
+"""Copies with some fields changed, or a plain refusal."""
 
-import dataclasses
+from dataclasses import dataclass
 
 import pytest
 from msgspec import Struct
 
 from policy.values import replace
-
-
-@dataclasses.dataclass(frozen=True)
-class Wide:
-    a: int
-    b: tuple[int, ...] = ()
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class Slotted:
-    a: int
-    b: int = 2
 
 
 class Plain(Struct, frozen=True):
@@ -29,8 +17,13 @@ class Kin(Plain, frozen=True):
     pass
 
 
-@pytest.mark.parametrize("value", [Wide(1, (2,)), Slotted(1), Plain(1, (2,)), Kin(1)])
-def test_a_copy_differs_in_what_was_changed_alone(value: Wide | Slotted | Plain) -> None:
+@dataclass(frozen=True)
+class Other:
+    a: int
+
+
+@pytest.mark.parametrize("value", [Plain(1, (2,)), Kin(1)])
+def test_a_copy_differs_in_what_was_changed_alone(value: Plain) -> None:
     copied = replace(value, a=5)
 
     assert (copied.a, copied.b, value.a) == (5, value.b, 1) and type(copied) is type(value)
@@ -45,7 +38,11 @@ def test_a_copy_stays_frozen_and_apart_from_what_it_was_made_of() -> None:
         second.a = 2  # type: ignore[misc]
 
 
-@pytest.mark.parametrize("value", [Wide(1), Plain(1)])
-def test_a_field_that_there_is_not_is_refused(value: Wide | Plain) -> None:
+def test_a_field_that_there_is_not_is_refused() -> None:
     with pytest.raises(TypeError, match="c"):
-        replace(value, c=1)  # type: ignore[call-arg]
+        replace(Plain(1), c=1)  # type: ignore[call-arg]
+
+
+def test_what_is_no_struct_is_refused() -> None:
+    with pytest.raises(TypeError, match="Struct"):
+        replace(Other(1), a=2)
