@@ -242,7 +242,7 @@ def tiered_policies(draw: st.DrawFn) -> Policy:
     if draw(st.booleans()):
         bounded = tuple(Tier(one.name, one.role, minimum=one.minimum) for one in bounded)
     wallets = zip(WALLETS, TIERS, strict=False)
-    return replace(
+    return dataclasses.replace(
         draw(policies()),
         prices=Prices("usd", 2, 1000),
         forbids=(),
