@@ -11,10 +11,10 @@ import uvicorn
 from fastapi import FastAPI
 
 from custody.adapters.api_server import ServerTls
+from custody.adapters.http.calls import HEADER_BYTES_MAX
 from policy.errors import OperationalError
 
 BACKLOG, OPEN_MAX = 256, 1024
-HEADER_BYTES_MAX = 16 * 1024
 GRACE_S, POLL_S = 1, 0.01
 
 
