@@ -118,8 +118,11 @@ def add_price(points: tuple[PricePoint, ...], new: PricePoint) -> tuple[PricePoi
 
 
 def _price(points: tuple[PricePoint, ...], prices: Prices, time_ms: int) -> int | None:
-    last_ms = time_ms - prices.max_age_ms
-    return max([point.price for point in points if point.observed_ms > last_ms], default=None)
+    last_ms, highest = time_ms - prices.max_age_ms, None
+    for point in points:
+        if point.observed_ms > last_ms and (highest is None or point.price > highest):
+            highest = point.price
+    return highest
 
 
 def _native(policy: Policy, chain: str) -> str:

@@ -53,7 +53,8 @@ class Window(Struct, frozen=True, gc=False):
 
     def _due(self, last_ms: int) -> tuple[int, dict[bytes, int]]:
         """Where the queue goes on after ``last_ms``; and what counts until then, by request."""
-        head, tail, queue, gone = self.head, self.tail, self.queue, dict[bytes, int]()
+        head, tail, queue = self.head, self.tail, self.queue
+        gone: dict[bytes, int] = {}
         while head < tail:
             time_ms, request = queue[head]
             if time_ms > last_ms:
