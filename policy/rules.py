@@ -37,7 +37,7 @@ class Given(NamedTuple):
     given_ms: int
 
 
-class Facts(Struct, frozen=True, gc=False):
+class Facts(Struct, frozen=True):
     """Everything a verdict depends on besides the policy; who builds it has verified every part.
 
     A call has the names of its ``contract`` and ``method`` (as in ``vault.deposit``) and its ``arguments``;

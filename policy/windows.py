@@ -19,7 +19,7 @@ class Counted(Struct, frozen=True, gc=False):
     signed_ms: int | None
 
 
-class Window(Struct, frozen=True, gc=False):
+class Window(Struct, frozen=True):
     """One limit in one scope. ``queue`` holds signed requests in time order from ``head`` to ``tail``.
 
     An item of the queue whose time is no longer the request's is stale and is skipped.
