@@ -121,11 +121,12 @@ def _may_count(state: State) -> set[bytes]:
 
 def _scopes(state: State, request: RequestState, job: Job, known: Facts | None) -> Iterator[LimitScope]:
     """Where one job counts. What it was worth is what it was worth when it was reserved."""
-    if request.request.intent.chain not in state.policy.chains:
+    policy = state.policy
+    if request.request.intent.chain not in policy.chains:
         return
     facts = known or job_facts(
         state, request, purpose=job.purpose, fee_max=job.fee_max, time_ms=state.time_ms, usage={}
     )
-    if job.value is not None and job.unit == scale(state.policy):
+    if job.value is not None and job.unit == scale(policy) and job.value != facts.value:
         facts = replace(facts, value=job.value)
-    yield from limit_scopes(state.policy, facts)
+    yield from limit_scopes(policy, facts)

@@ -95,4 +95,4 @@ def used(facts: Facts, limit: str, *, key: str) -> int:
 
 
 def _scope_key(limit: Limit, facts: Facts) -> str:
-    return "/".join([f"{scope}={getattr(facts, scope)}" for scope in limit.per])
+    return "/".join([f"{scope}={getattr(facts, scope)}" for scope in limit.per]) if limit.per else ""

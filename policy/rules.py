@@ -52,7 +52,7 @@ UNKNOWN_HELD = TierHeld(None, None, None, None)
 Holdings: TypeAlias = Mapping[str, TierHeld] | Callable[[str], TierHeld]
 
 
-class Facts(Struct, frozen=True, gc=False):
+class Facts(Struct, frozen=True):
     """Everything a verdict depends on besides the policy; who builds it has verified every part.
 
     A call has the names of its ``contract`` and ``method`` (as in ``vault.deposit``) and its ``arguments``;

@@ -2,7 +2,8 @@
 
 A shape reads no entry that ``policy.entries`` would not read to the same. What it declines may still be well
 formed: that is read field by field, which alone decides what is malformed and says which field is. Shapes are
-of texts and numbers; bytes and amounts are made of them once they fit.
+of texts and numbers; bytes and amounts are made of them once they fit. See
+docs/adr/0026-two-readers-of-an-entry.md.
 """
 
 import functools

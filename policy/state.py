@@ -174,7 +174,7 @@ class PendingChange(Struct, frozen=True, gc=False):
     index: int
 
 
-class State(Struct, frozen=True, gc=False):
+class State(Struct, frozen=True):
     """The fold of the log's first ``size`` entries. ``digest`` is what checkpoints call ``state``.
 
     ``changes`` are the bodies of all changes ever taken in: none is taken in twice. ``book`` is what was put
@@ -282,7 +282,7 @@ class State(Struct, frozen=True, gc=False):
         return None
 
 
-class UnverifiedState(State, frozen=True, gc=False):
+class UnverifiedState(State, frozen=True):
     """A state that takes in requests, approvals, statements and signatures without checking who signed.
 
     For what was checked here before, and to measure with: nothing is signed by it.

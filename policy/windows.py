@@ -19,7 +19,7 @@ class Counted(Struct, frozen=True, gc=False):
     signed_ms: int | None
 
 
-class Window(Struct, frozen=True, gc=False):
+class Window(Struct, frozen=True):
     """One limit in one scope. ``queue`` holds signed requests in time order from ``head`` to ``tail``.
 
     An item of the queue whose time is no longer the request's is stale and is skipped.
@@ -58,7 +58,8 @@ class Window(Struct, frozen=True, gc=False):
 
     def _due(self, last_ms: int) -> tuple[int, dict[bytes, int]]:
         """Where the queue goes on after ``last_ms``; and what counts until then, by request."""
-        head, tail, queue, gone = self.head, self.tail, self.queue, dict[bytes, int]()
+        head, tail, queue = self.head, self.tail, self.queue
+        gone: dict[bytes, int] = {}
         while head < tail:
             time_ms, request = queue[head]
             if time_ms > last_ms:

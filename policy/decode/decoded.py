@@ -14,7 +14,7 @@ from policy.accounts import Account
 from policy.approval import Slot
 
 
-class Source(Struct, frozen=True, gc=False):
+class Source(Struct, frozen=True):
     """Who pays, by the log: the account behind each signature, and which addresses the wallet owns."""
 
     chain: str

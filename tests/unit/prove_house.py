@@ -1,5 +1,6 @@
 """Random policies and random transactions of theirs, and a formula's value for one of them."""
 
+import dataclasses
 from typing import Any
 
 import z3
