@@ -50,3 +50,20 @@ def needs_trust(command: ArgumentParser) -> None:
     command.add_argument(
         "--trust", default="", help="whose log it is, as you were told: the trust.json of genesis sign"
     )
+
+
+def passed_on(
+    commands: Commands, action: str, *, what: str, example: str, function: str = "cli.programs:run_node"
+) -> None:
+    """A command that becomes ``quorumkeep-node`` with all its arguments."""
+    command = new_command(
+        commands,
+        action,
+        function=function,
+        what=what,
+        example=f"{example}    (all arguments go to quorumkeep-node {action})",
+        add_help=False,
+    )
+    command.set_defaults(action=action, rest=[])
+    command.prefix_chars = "\0"  # whatever is given, also --json and --help, is the node program's
+    command.add_argument("rest", nargs=argparse.REMAINDER)

@@ -1,10 +1,18 @@
 """The arguments of every command. Imports nothing of ours: ``--help`` and mistakes answer at once."""
 
-import argparse
 from argparse import ArgumentParser
 
 from cli.admin.arguments import add_admin
-from cli.arguments import Commands, needs_card, needs_dir, needs_identity, new_command, new_group
+from cli.arguments import (
+    Commands,
+    needs_card,
+    needs_dir,
+    needs_identity,
+    new_command,
+    new_group,
+    passed_on,
+)
+from cli.cold_arguments import add_cold
 from cli.policies.arguments import add_export, add_policies, add_policy_bench, add_replay
 
 DAY_MS = 24 * 3600 * 1000
@@ -28,7 +36,7 @@ def build_parser() -> ArgumentParser:
     _add_genesis(commands)
     _add_running(commands)
     _add_keys(commands)
-    _add_cold(commands)
+    add_cold(commands)
     _add_looking(commands)
     _add_bench(commands)
     add_admin(commands)
@@ -173,7 +181,7 @@ def _add_running(commands: Commands) -> None:
         ("accept", "sign that it accepts a change of the roster, or new rules"),
         ("run", "run it until SIGTERM"),
     ):
-        _passed_on(node, action, what, example=f"quorumkeep node {action} --help")
+        passed_on(node, action, what=what, example=f"quorumkeep node {action} --help")
 
 
 def _add_keys(commands: Commands) -> None:
@@ -207,7 +215,7 @@ def _add_keys(commands: Commands) -> None:
         ("backup", "back a node's share up to recovery officers"),
         ("recover", "rebuild a private key from backups, off line"),
     ):
-        _passed_on(key, action, what, example=f"quorumkeep key {action} --help")
+        passed_on(key, action, what=what, example=f"quorumkeep key {action} --help")
 
 
 def _add_import(key: Commands) -> None:
@@ -227,53 +235,6 @@ def _add_import(key: Commands) -> None:
     importing.add_argument("--chain-code", default="", help="the wallet's BIP 32 one, to keep addresses")
     importing.add_argument("--timeout", type=float, default=120.0, help="seconds (%(default)s)")
     needs_identity(importing, "an administrator")
-
-
-def _add_cold(commands: Commands) -> None:
-    cold = new_group(commands, "cold", what="ceremonies of nodes without a network (docs/spec/cold.md)")
-    export = new_command(
-        cold,
-        "export",
-        function="cli.cold:export",
-        what="begin a ceremony or go on with it: write the letters that are to be carried now",
-        example="quorumkeep cold export --request 4a5b... --out /media/stick --as people/bob",
-    )
-    what = export.add_mutually_exclusive_group(required=True)
-    what.add_argument("--request", default="", help="the id of a request that awaits a ceremony")
-    what.add_argument("--key", default="", help="the key of cold nodes that is to be made")
-    export.add_argument("--out", required=True, help="the folder that letters are written to")
-    importing = new_command(
-        cold,
-        "import",
-        function="cli.cold:take",
-        what="bring what cold machines wrote: hellos first, then the letters of each pass",
-        example="quorumkeep cold import /media/stick/cold-a-1.hello --as people/bob",
-    )
-    importing.add_argument("files", nargs="+", metavar="FILE")
-    for command in (export, importing):
-        needs_identity(command, "an operator or administrator")
-    _passed_on(
-        *(cold, "sign", "take part, on a cold machine: letters by path on standard input"),
-        example="quorumkeep cold sign --config cold-a/config.toml --out /media/stick --pin-fd 3",
-        function="cli.cold:sign",
-    )
-
-
-def _passed_on(
-    commands: Commands, action: str, what: str, *, example: str, function: str = "cli.programs:run_node"
-) -> None:
-    """A command that becomes ``quorumkeep-node`` with all its arguments."""
-    command = new_command(
-        commands,
-        action,
-        function=function,
-        what=what,
-        example=f"{example}    (all arguments go to quorumkeep-node {action})",
-        add_help=False,
-    )
-    command.set_defaults(action=action, rest=[])
-    command.prefix_chars = "\0"  # whatever is given, also --json and --help, is the node program's
-    command.add_argument("rest", nargs=argparse.REMAINDER)
 
 
 def _add_looking(commands: Commands) -> None:
