@@ -98,6 +98,8 @@ class RequestView:
     updated_ms: int
     approvals: int
     signature: bytes
+    substate: str = ""
+    event: str = ""
 
     @property
     def over(self) -> bool:
@@ -107,11 +109,12 @@ class RequestView:
 
 @dataclass(frozen=True, slots=True)
 class WalletAddress:
-    """An address to be paid at."""
+    """An address to be paid at; with the label that a backend gave it, if one did."""
 
     address: str
     path: str
     chain: str
+    label: str = ""
 
 
 class CustodyClient:
@@ -190,6 +193,35 @@ class CustodyClient:
         """The address of a wallet, at its first path unless another is named."""
         reply = self._ask("Address", pb.AddressCall(wallet=wallet, path=path), self._stub.Address)
         return WalletAddress(reply.address, reply.path, reply.chain)
+
+    def give_address(self, wallet: str, label: str, *, path: str = "") -> WalletAddress:
+        """This backend's address with this label, a fresh one if there is none."""
+        call = pb.GiveAddressCall(wallet=wallet, label=label, path=path)
+        return _address(self._ask("GiveAddress", call, self._stub.GiveAddress))
+
+    def label_address(self, wallet: str, address: str, *, label: str) -> WalletAddress:
+        """Give an address another label."""
+        call = pb.LabelAddressCall(wallet=wallet, address=address, label=label)
+        return _address(self._ask("LabelAddress", call, self._stub.LabelAddress))
+
+    def addresses(self, wallet: str, *, after: str = "", limit: int = 100) -> list[WalletAddress]:
+        """The addresses that this backend was given, oldest first; people see all."""
+        call = pb.AddressesCall(wallet=wallet, after=after, limit=limit)
+        return [_address(one) for one in self._ask("Addresses", call, self._stub.Addresses).addresses]
+
+    def events(self, *, after: str = "", request: bytes = b"", open_ms: int = 0) -> Iterator[dict[str, Json]]:
+        """Events after one of this id, as they come, until ``open_ms`` are over (0: an hour)."""
+        call = pb.EventsCall(after=after, request=request, open_ms=open_ms)
+        try:
+            for one in self._stub.Events(call, metadata=self._signed("Events", call)):
+                yield _object(one.document)
+        except grpc.RpcError as error:
+            raise _refused(error) from error
+
+    def resend(self, webhook: str, first: str, *, last: str = "") -> int:
+        """Have a webhook told events once more, by their ids; how many they are."""
+        call = pb.ResendCall(webhook=webhook, first=first, last=last)
+        return self._ask("Resend", call, self._stub.Resend).count
 
     def status(self) -> dict[str, Json]:
         """Nodes, heads, pools and requests in numbers."""
@@ -291,6 +323,10 @@ def _refused(error: grpc.RpcError) -> CallRefused:
     return CallRefused(code if isinstance(code, str) else code.decode(), error.details() or "no answer")
 
 
+def _address(given: pb.DepositAddress) -> WalletAddress:
+    return WalletAddress(given.address, given.path, given.chain, given.label)
+
+
 def _object(data: bytes) -> dict[str, Json]:
     document = parse_canonical(data, bytes_max=STATUS_BYTES_MAX)
     return document if isinstance(document, dict) else {}
@@ -311,4 +347,6 @@ def _view(message: pb.RequestView) -> RequestView:
         updated_ms=message.updated_ms,
         approvals=message.approvals,
         signature=message.signature,
+        substate=message.substate,
+        event=message.event,
     )

@@ -12,7 +12,7 @@ from custody.records import RequestRecord
 
 NEWEST = "newest"
 EVENTS_MAX = 500
-WAIT_MAX_MS = 60_000
+WAIT_MAX_MS, OPEN_MAX_MS, KEEP_ALIVE_MS = 60_000, 3_600_000, 10_000
 LISTENERS_MAX, LISTENERS_EACH_MAX = 512, 64
 LOOK_AGAIN_S = 5.0  # a change that nobody rang for, such as a duty that is owed no more
 
@@ -78,6 +78,16 @@ class FeedReader:
             )
             after = found[-1].id if found else after
             yield found
+
+    async def until(self, asked: Asked, *, open_ms: int) -> AsyncIterator[Event]:
+        """All that comes after, until ``open_ms`` are over: whoever goes on listening signs anew."""
+        clock = asyncio.get_running_loop().time
+        ending = clock() + open_ms / 1000
+        async for found in self.stream(asked, every_ms=min(KEEP_ALIVE_MS, open_ms)):
+            for event in found:
+                yield event
+            if clock() >= ending:
+                return
 
     @contextlib.contextmanager
     def _listening(self, initiator: str) -> Iterator[asyncio.Event]:

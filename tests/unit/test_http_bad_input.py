@@ -153,6 +153,7 @@ async def test_what_is_too_large_is_refused_before_it_is_read(door: HttpDoor) ->
         door.url + path, content=parts(), extensions={"sni_hostname": "coordinator"}
     )
     headers = door.signed("GET", path) | {"X": "y" * 40_000}
+    wide = await door.send("GET", path, b"", headers)
 
     assert [(one.status_code, one.json()["code"]) for one in (said, unsaid, wide)] == [(413, "too-large")] * 3
     assert (await door.ask("GET", path)).status_code == 200

@@ -12,12 +12,11 @@ from custody.adapters.http.models import EventPage, streams
 from custody.adapters.http.requests import ID
 from custody.api.errors import CallRefused
 from custody.feeds import Event
-from custody.listening import EVENTS_MAX, WAIT_MAX_MS, Asked
+from custody.listening import EVENTS_MAX, KEEP_ALIVE_MS, OPEN_MAX_MS, WAIT_MAX_MS, Asked
 from custody.webhooks import event_document
 from policy.encoding import canonical
 
 AFTER = "^(newest|[0-9a-f]{8}-(0|[1-9][0-9]{0,17}))$"
-KEEP_ALIVE_MS, OPEN_MAX_MS = 10_000, 3_600_000
 router = APIRouter(tags=["events"])
 After = Annotated[
     str | None,
