@@ -14,6 +14,7 @@ from custody.api import custody_pb2_grpc
 from custody.api.calls import authenticate
 from custody.api.errors import CODE_METADATA, CallRefused, Code
 from custody.enacting import Signed
+from custody.holdings import REBALANCERS, holdings, movements
 from custody.keys import Import
 from custody.parts import Parts
 from custody.projection import typed_data_signature
@@ -183,6 +184,17 @@ class CustodyServicer(custody_pb2_grpc.CustodyServicer):
         document = await self._service.shadow(flips=call.flips, limit=call.limit or 100)
         return pb.ShadowReply(document=canonical(document))
 
+    @_refusals
+    async def Holdings(self, call: pb.HoldingsCall, context: _Context) -> pb.HoldingsReply:
+        self._planner(self._caller("Holdings", call, context))
+        return pb.HoldingsReply(document=canonical(await holdings(self._parts)))
+
+    @_refusals
+    async def Movements(self, call: pb.MovementsCall, context: _Context) -> pb.MovementsReply:
+        self._planner(self._caller("Movements", call, context))
+        found = movements(self._parts.sequencer.state, call.after, limit=call.limit)
+        return pb.MovementsReply(document=canonical(found))
+
     def _view(self, record: RequestRecord) -> pb.RequestView:
         return view(record, self._parts.sequencer.state)
 
@@ -193,6 +205,14 @@ class CustodyServicer(custody_pb2_grpc.CustodyServicer):
     def _people(self, caller: str) -> None:
         if self._own_only(caller):
             raise CallRefused(Code.FORBIDDEN, "this shows the requests of all: people see it, no backend")
+
+    def _planner(self, caller: str) -> None:
+        """People and rebalancers: what is held and was paid is no business of another backend."""
+        initiator = self._parts.sequencer.state.roster.initiators.get(caller)
+        if initiator is not None and REBALANCERS not in initiator.groups:
+            raise CallRefused(
+                Code.FORBIDDEN, f"{caller} is a backend outside the group {REBALANCERS}: enrol it with that"
+            )
 
     def _caller(self, method: str, call: Message, context: _Context) -> str:
         state = self._parts.sequencer.state
