@@ -6,15 +6,16 @@ No authority comes of them, and nodes never read them. ``holdings`` is a documen
     when it was made, and the hash of the policy in force
 ``accounts``
     for each account and asset of a wallet: ``wallet``, ``tier``, ``chain``, ``asset``, ``path``, ``account``,
-    and the ``balance`` on its chain, empty with an ``error`` where that is not known now
+    and the ``balance`` on its chain; where that is not known now, an ``error`` in its place
 ``open``
-    requests that are not settled, added up: ``wallet``, ``asset``, ``to`` (the own wallet that is paid, or
-    empty), ``initiator``, ``signed`` (whether it is a movement already), ``amount``, ``count``
+    requests that are not settled, added up: ``wallet``, ``asset``, ``to`` (the own wallet that is paid, if
+    it is one), ``initiator``, ``signed`` (whether it is a movement already), ``amount``, ``count``
 ``prices``
     the newest stated of each asset: ``asset``, ``unit``, ``price``, ``observed_ms``
 
 ``movements`` lists signed payments in the order of the log, from a number on: ``number``, ``request``,
 ``signed_ms``, ``wallet``, ``asset``, ``amount``, ``to``. One whose request is signed again is listed again.
+``next`` is where to go on; it is smaller than what was asked for where the log went on from another branch.
 """
 
 import asyncio
@@ -84,10 +85,10 @@ def movements(state: LogState, after: int, *, limit: int) -> Json:
                     "wallet": intent.wallet,
                     "asset": intent.asset,
                     "amount": str(intent.amount),
-                    "to": _own(state, intent),
+                    **_to(_own(state, intent)),
                 }
             )
-    return {"movements": found, "next": max(after, end)}
+    return {"movements": found, "next": end}
 
 
 def _places(state: LogState) -> Iterator[tuple[Wallet, Asset, str]]:
@@ -107,9 +108,6 @@ async def _account(
         "chain": wallet.chain,
         "asset": asset.name,
         "path": path,
-        "account": "",
-        "balance": "",
-        "error": "",
     }
     try:
         key = key_of(parts.sequencer.state, wallet.name)
@@ -137,7 +135,7 @@ async def _open(parts: Parts) -> list[Json]:
         {
             "wallet": place.wallet,
             "asset": place.asset,
-            "to": place.to,
+            **_to(place.to),
             "initiator": place.initiator,
             "signed": place.signed,
             "amount": str(amounts[place]),
@@ -184,3 +182,7 @@ def _prices(state: LogState) -> list[Json]:
 def _own(state: LogState, intent: Intent) -> str:
     """The own wallet that an intent pays; empty for anybody else."""
     return state.owned.get((intent.chain, intent.destination), "")
+
+
+def _to(wallet: str) -> dict[str, Json]:
+    return {"to": wallet} if wallet else {}
