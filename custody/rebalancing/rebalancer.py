@@ -75,6 +75,7 @@ class Rebalancer:
         self._metrics = metrics
         self._now_ms = now_ms
         self._breakers: dict[tuple[str, int, int], Breaker] = {}
+        self._kept: set[tuple[str, int]] = set()
         self._adopted = False
 
     def look(self) -> list[Move]:
@@ -181,7 +182,9 @@ class Rebalancer:
             reasons=decision.reasons,
         )
         self._book.add_exposure(route.name, seen)
-        self._book.add_forecast(route.name, deciding.foreseen(decision))
+        if (route.name, decision.forecast.now_ms) not in self._kept:
+            self._book.add_forecast(route.name, deciding.foreseen(decision))
+            self._kept.add((route.name, decision.forecast.now_ms))
         self._turn(route, decision.mode.value, "; ".join(decision.reasons))
         self._show(route, seen)
 

@@ -57,9 +57,7 @@ REGISTRY_WORDS = tuple(  # in two parts each, so that this file does not break i
     )
 )
 
-WIRING = frozenset(
-    {"signer_nodes/main.py", "custody/main.py", "custody/rebalancing/main.py", "cli/main.py"}
-)
+WIRING = frozenset({"signer_nodes/main.py", "custody/main.py", "custody/rebalancing/main.py", "cli/main.py"})
 AUTHORING = "cli/policies/"
 YAML_LIBRARIES = frozenset({"yaml", "_yaml", "ruamel"})
 _ADAPTERS = re.compile(r"(signer_nodes|custody)\.adapters(\.|$)")
