@@ -24,7 +24,7 @@ from policy.roster import parse_roster
 from policy.state import State
 
 KINDS = ("policy", "roster", "address", "veto", "freeze", "unfreeze", "version", "fork")
-STATEMENTS = ("reject", "price", "screening")
+STATEMENTS = ("reject", "price", "holdings", "screening")
 """What others than administrators sign: the fold says whose word each of them takes."""
 COSIGNED_S = 2.0
 SWEEP_S = 0.5
@@ -37,6 +37,7 @@ _Enacted = (
     | e.ForkEntry
     | f.RejectEntry
     | f.PriceEntry
+    | f.HoldingsEntry
     | f.ScreeningEntry
 )
 
@@ -154,7 +155,7 @@ def _done(state: State, entry: _Enacted) -> bytes | None:
         case f.RejectEntry():
             request = state.requests.get(entry.request)
             return entry.request if request and request.rejected_by else None
-        case e.ForkEntry() | f.PriceEntry() | f.ScreeningEntry():
+        case e.ForkEntry() | f.PriceEntry() | f.HoldingsEntry() | f.ScreeningEntry():
             return None
         case _:
             assert_never(entry)

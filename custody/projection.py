@@ -47,6 +47,7 @@ def changes(folded: Folded) -> tuple[Change, ...]:
             | e.KeyEntry()
             | e.BurnEntry()
             | f.PriceEntry()
+            | f.HoldingsEntry()
             | f.ScreeningEntry()
             | e.BanEntry()
             | e.ShredEntry()

@@ -1,9 +1,10 @@
 """What a policy that is not in force would have said of the same requests, at the same moments.
 
 Facts are those of the log: approvals count as they were given, prices and screenings as they were stated.
-Only the windows are counted anew, under the new policy's own limits, from the payments that were really
-made. A payment that only the new policy would have allowed was never made, so it counts nowhere; and one
-that it would have refused was made, and counts. Nodes never import this.
+What wallets hold is what was stated, under a policy of the log that declares tiers; under one that does not,
+nothing is. Only the windows are counted anew, under the new policy's own limits, from the payments that were
+really made. A payment that only the new policy would have allowed was never made, so it counts nowhere; and
+one that it would have refused was made, and counts. Nodes never import this.
 """
 
 from collections.abc import Iterable, Iterator
@@ -18,6 +19,8 @@ from policy.counting import expired, recount, recount_all
 from policy.encoding import Json
 from policy.entries import RequestEntry, ReserveEntry
 from policy.evaluate import Outcome, Verdict
+from policy.fact_entries import HoldingsEntry
+from policy.holdings import both, flowing, flows_of
 from policy.ledger import at_time, weigh
 from policy.model import Policy
 from policy.replay import Step, entry_body
@@ -46,7 +49,10 @@ class Beside:
         """The policy beside a log that has come as far as ``state``. Cost: all its requests."""
         counted = recount_all(replace(state, policy_or_none=policy))
         scopes = Map({key: request.scopes for key, request in counted.requests.items() if request.scopes})
-        return cls(policy, counted.windows, scopes, owned_accounts(policy, state.keys), state.keys)
+        windows = counted.windows
+        for place, window in flows_of(state.windows):
+            windows = windows.set(place, window)
+        return cls(policy, windows, scopes, owned_accounts(policy, state.keys), state.keys)
 
     def under(self, state: State) -> State:
         """``state`` as if this policy were in force, but for its hash: approvals count as they were given.
@@ -70,10 +76,35 @@ class Beside:
         state, found = step.after, self
         if state.keys is not self.keys:
             found = replace(found, owned=owned_accounts(self.policy, state.keys), keys=state.keys)
+        if step.before.policy_hash != state.policy_hash:
+            found = found.without_flows()
+        if isinstance(step.timed.entry, HoldingsEntry):
+            place = (step.timed.entry.wallet, step.timed.entry.asset)
+            found = found.with_flows(state, both(*place))
         if not step.outcome.accepted or step.timed.kind not in _COUNTED:
             return found
         job = state.jobs.get(step.outcome.subject)
-        return found if job is None else found.after(state, job.request_id)
+        if job is None:
+            return found
+        request = state.requests[job.request_id]
+        every = tuple(state.jobs[one] for one in request.jobs)
+        found = found.with_flows(state, flowing(state, request, jobs=every))
+        return found.after(state, job.request_id)
+
+    def with_flows(self, state: State, places: Iterable[tuple[str, str]]) -> "Beside":
+        """This with what flows at some places of the log's own state; all of it hangs on its policy."""
+        windows = self.windows
+        for place in places:
+            if place in state.windows:
+                windows = windows.set(place, state.windows[place])
+        return replace(self, windows=windows)
+
+    def without_flows(self) -> "Beside":
+        """This as the log comes under a policy of its own that begins."""
+        windows = self.windows
+        for place, _ in list(flows_of(windows)):
+            windows = windows.delete(place)
+        return replace(self, windows=windows)
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from itertools import combinations
 
 from policy.errors import MalformedError
+from policy.holdings import needs_statements
 from policy.model import Approve, Policy, Requirement, Rule
 from policy.roster import Roster
 from policy.rules import When
@@ -78,6 +79,7 @@ def _check_observers(roster: Roster, policy: Policy) -> None:
     needed, there = roster.f + 1, len(roster.observers)
     conditions = [forbid.when for forbid in policy.forbids] + [rule.when for rule in policy.rules]
     asks = "prices" if policy.prices else "screenings" if any(map(_asks_screening, conditions)) else ""
+    asks = asks or ("holdings" if needs_statements(policy) else "")
     if asks and there < needed:
         raise MalformedError(
             f"policy: {asks} need the word of f + 1 = {needed} observers, the roster has {there}"

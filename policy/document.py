@@ -44,6 +44,7 @@ from policy.model import (
 )
 from policy.rules import (
     DAYS,
+    EXPOSURES,
     KINDS,
     PAYMENTS,
     Among,
@@ -60,6 +61,7 @@ from policy.rules import (
     When,
 )
 from policy.suites import SUITES
+from policy.tier_document import read_holdings, read_tiers
 
 CHAINS_MAX, ASSETS_MAX, KEYS_MAX, WALLETS_MAX, LISTS_MAX = 64, 256, 64, 1024, 64
 PATHS_MAX, PARTICIPANTS_MAX, ADDRESSES_MAX = 4096, 9, 10_000
@@ -83,6 +85,7 @@ _NAMED = {
     "contracts": "contract",
     "typed_data": "typed_data",
     "screenings": "screening",
+    "exposure": "exposure",
 }
 _ADDRESSED = {"assets": "contract", "contracts": "address", "typed_data": "contract"}
 ASKED = ("contracts", "methods", "typed_data")
@@ -115,6 +118,8 @@ def parse_policy(body: Json) -> Policy:
         rules=fields.objects("rules", _read_rule, count_max=RULES_MAX),
         limits=fields.objects("limits", _read_limit, count_max=RULES_MAX),
         cancel_fee_ceiling=cancel.amount("fee_ceiling"),
+        tiers=read_tiers(fields),
+        holdings_max_age_ms=read_holdings(fields),
     )
     cancel.done()
     fields.done()
@@ -315,6 +320,8 @@ def read_when(outer: Fields, *, payments_only: bool = False) -> When:
             path, names = fields.path(name), _names(fields, name)
             if name == "kinds":
                 known(path, names, defined=KINDS, kind="kind")
+            if name == "exposure":
+                known(path, names, defined=EXPOSURES, kind="exposure")
             conditions.append(Among(name, fact, names))
     if fields.has("methods"):
         methods = fields.words(

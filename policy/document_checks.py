@@ -6,11 +6,12 @@ from policy.decode.abi import Method
 from policy.decode.typed_data import Declaration
 from policy.errors import MalformedError
 from policy.ids import EVM, family
-from policy.model import AMOUNT, VALUE, Key, Limit, Policy, Wallet
+from policy.model import AMOUNT, TIER_VERDICTS, VALUE, Key, Limit, Policy, Wallet
 from policy.rules import ArgumentListed, ArgumentWithin, AtLeast, AtMost, When
 from policy.suites import CHAIN_SUITES, suite_named
+from policy.tier_document import check_tiers
 
-RESERVED_NAMES = ("no-rule-matches", "fee-ceiling", "error")
+RESERVED_NAMES = ("no-rule-matches", "fee-ceiling", "error", *TIER_VERDICTS)
 
 
 def check_references(policy: Policy) -> None:
@@ -19,6 +20,7 @@ def check_references(policy: Policy) -> None:
     _check_conditions(policy)
     for index, limit in enumerate(policy.limits):
         _check_limit(policy, f"limits[{index}]", limit)
+    check_tiers(policy)
 
 
 def known(path: str, names: str | tuple[str, ...] | None, *, defined: Collection[str], kind: str) -> None:
@@ -121,6 +123,8 @@ def check_when(policy: Policy, path: str, *, when: When) -> None:
     }
     for name, (parts, kind) in defined.items():
         known(f"{path}.{name}", when.names(name), defined=parts, kind=kind)
+    if when.names("exposure") and not policy.tiers:
+        raise MalformedError(f"{path}.exposure: declare under 'tiers' which tier is hotter than which")
     _check_arguments(policy, path, when)
     _check_amounts(policy, path, when)
 
@@ -151,7 +155,8 @@ def _check_arguments(policy: Policy, path: str, when: When) -> None:
 
 
 def _tiers(policy: Policy) -> frozenset[str]:
-    return frozenset(wallet.tier for wallet in policy.wallets.values())
+    declared = frozenset(tier.name for tier in policy.tiers)
+    return declared or frozenset(wallet.tier for wallet in policy.wallets.values())
 
 
 def _check_amounts(policy: Policy, path: str, when: When) -> None:

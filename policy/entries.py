@@ -14,10 +14,12 @@ from policy.approval import Approval, Assertion, parse_approval, parse_assertion
 from policy.encoding import Json, canonical, parse_canonical, tagged_hash
 from policy.entry_fields import Signatures, raw_body, read_id, read_signatures
 from policy.fact_entries import (
+    HoldingsEntry,
     ObservationEntry,
     PriceEntry,
     RejectEntry,
     ScreeningEntry,
+    read_holdings,
     read_observation,
     read_price,
     read_reject,
@@ -210,6 +212,7 @@ Entry: TypeAlias = (
     | BurnEntry
     | ObservationEntry
     | PriceEntry
+    | HoldingsEntry
     | ScreeningEntry
     | RejectEntry
     | BanEntry
@@ -459,6 +462,7 @@ _READERS: dict[str, Callable[[Fields], Entry]] = {
     "burn": _read_burn,
     "observation": read_observation,
     "price": read_price,
+    "holdings": read_holdings,
     "screening": read_screening,
     "reject": read_reject,
     "ban": _read_ban,

@@ -5,13 +5,15 @@ The order, which is part of what a policy means:
 1. a forbid whose conditions hold denies, and nothing overrides it;
 2. a fee above the request's or the chain's ceiling denies;
 3. the first rule whose conditions hold decides; if none does, that is a denial;
-4. a limit that the job would exceed denies, naming the limit;
+4. a limit that the job would exceed denies, naming the limit; then a bound of a tier that it would break
+   (``policy.tier_bounds``);
 5. the rule's approvals are counted, and then its delay: until both are there the verdict is to wait.
 
-Where conditions or a limit cannot be told, because nobody has stated a fact or too long ago, the verdict is
-to wait for it; but a rule that would allow at once is passed over then, as no later one is laxer. So a fact
-that is not there never allows what some value of it would not. What is inconsistent or raises an error
-denies. Only ``Outcome.ALLOW`` allows.
+Where conditions, a limit or a bound cannot be told, because nobody has stated a fact or too long ago, the
+verdict is to wait for it; but a rule that would allow at once is passed over then, as no later one is laxer.
+So a fact that is not there never allows what some value of it would not; but for the bounds of tiers, which
+let moves that lower exposure go. What is inconsistent or raises an error denies. Only ``Outcome.ALLOW``
+allows.
 """
 
 from collections.abc import Mapping
@@ -21,9 +23,10 @@ from typing import NamedTuple, assert_never
 
 from policy.encoding import Json
 from policy.errors import OperationalError
-from policy.limits import first_excess
+from policy.limits import Excess, first_excess
 from policy.model import Allow, Approve, Deny, Forbid, Policy, Requirement, Rule
 from policy.rules import CALL, KINDS, TYPED_DATA, Facts, Given, Usage
+from policy.tier_bounds import first_tier_excess
 
 __all__ = ["Facts", "Given", "Missing", "Outcome", "Usage", "Verdict", "evaluate"]
 
@@ -153,7 +156,7 @@ def _decide(policy: Policy, facts: Facts, *, rule: Rule) -> Verdict:
     then = rule.then
     if isinstance(then, Deny):
         return Verdict(Outcome.DENY, rule.name, f"denied by {rule.name!r}")
-    if excess := first_excess(policy, facts):
+    if excess := _excess(policy, facts, automatic=isinstance(then, Allow)):
         return Verdict(Outcome.DENY if excess.told else Outcome.WAIT, excess.limit, excess.reason)
     match then:
         case Allow():
@@ -168,6 +171,15 @@ def _decide(policy: Policy, facts: Facts, *, rule: Rule) -> Verdict:
         return verdict
     reason = f"{verdict.reason}, from {since_ms + then.delay_ms} on: until then one person can reject it"
     return Verdict(Outcome.WAIT, rule.name, reason, not_before_ms=since_ms + then.delay_ms)
+
+
+def _excess(policy: Policy, facts: Facts, *, automatic: bool) -> Excess | None:
+    """A limit, or a bound of a tier, that is exceeded; else one that cannot be told."""
+    limit = first_excess(policy, facts)
+    if limit is not None and limit.told:
+        return limit
+    bound = first_tier_excess(policy, facts, automatic=automatic)
+    return bound if bound is not None and (bound.told or limit is None) else limit
 
 
 def _met_ms(facts: Facts, rule: str, then: Approve) -> int:

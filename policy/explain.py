@@ -8,10 +8,11 @@ from policy.decode.abi import Argument
 from policy.encoding import Json
 from policy.evaluate import Verdict, evaluate
 from policy.limits import LimitScope, limit_scopes, unit, used
-from policy.model import Policy
-from policy.rules import CALL, CANCELLATION, TYPED_DATA, Facts, Given
+from policy.model import TIER_VERDICTS, Allow, Policy
+from policy.rules import CALL, CANCELLATION, TYPED_DATA, UNKNOWN_HELD, Facts, Given, TierHeld
+from policy.tier_bounds import TierLine, held, tier_lines
 
-LOG, FORBID, RULE, LIMIT, ENGINE = "log", "forbid", "rule", "limit", "engine"
+LOG, FORBID, RULE, LIMIT, TIER, ENGINE = "log", "forbid", "rule", "limit", "tier", "engine"
 """Who decided: one of the log's own rules, a part of the policy, or a ceiling, error or silence of it."""
 
 
@@ -51,6 +52,7 @@ def receipt(
         "lists": _lists(policy, facts) if facts else {},
         "rules": _rule_lines(policy, facts) if facts else [],
         "limits": _limit_lines(policy, facts) if facts else [],
+        **(_tiers(policy, facts) if facts and policy.tiers else {}),
     }
 
 
@@ -85,6 +87,8 @@ def inputs(facts: Facts) -> dict[str, Json]:
         found["typed_data"] = facts.typed_data
     if facts.kind in (CALL, TYPED_DATA):
         found["arguments"] = {name: _argument(value) for name, value in facts.arguments.items()}
+    if facts.exposure:
+        found["exposure"] = facts.exposure
     if facts.value is not None:
         found["value"] = str(facts.value)
     if facts.risk is not None:
@@ -120,6 +124,7 @@ def facts_of(receipt: Mapping[str, Json]) -> Facts:
             "contract": found.get("contract", ""),
             "method": found.get("method", ""),
             "typed_data": found.get("typed_data", ""),
+            "exposure": found.get("exposure", ""),
             "arguments": {name: _value(one) for name, one in found.get("arguments", {}).items()},
             "value": None if value is None else int(value),
             "risk": found.get("risk"),
@@ -129,6 +134,7 @@ def facts_of(receipt: Mapping[str, Json]) -> Facts:
                 for one in found["approvals"]
             ),
             "usage": {(line["limit"], line["scope"]): int(line["used"]) for line in limits},
+            "held": _held_of(cast("dict[str, dict[str, str]]", receipt.get("holdings", {}))),
         }
     )
 
@@ -147,6 +153,8 @@ def _lists(policy: Policy, facts: Facts) -> dict[str, Json]:
 def _decided_by(policy: Policy, facts: Facts | None, verdict: Verdict) -> str:
     if facts is None:
         return LOG
+    if verdict.rule in TIER_VERDICTS:
+        return TIER
     parts = ((FORBID, policy.forbids), (RULE, policy.rules), (LIMIT, policy.limits))
     named = (kind for kind, found in parts if any(one.name == verdict.rule for one in found))
     return next(named, ENGINE)
@@ -173,6 +181,48 @@ def _limit_line(policy: Policy, facts: Facts, scope: LimitScope) -> Json:
         "maximum": str(limit.maximum),
         "unit": unit(policy, limit),
         "window_ms": limit.window_ms,
+    }
+
+
+def _tiers(policy: Policy, facts: Facts) -> dict[str, Json]:
+    """Each bound of a tier that the transaction is asked about, and the holdings that this takes."""
+    asked: dict[str, TierHeld] = {}
+
+    def noted(tier: str) -> TierHeld:
+        asked[tier] = held(facts, tier)
+        return asked[tier]
+
+    lines = list(tier_lines(policy, replace(facts, held=noted), automatic=_automatic(policy, facts)))
+    holdings = {tier: _numbers(one._asdict()) for tier, one in sorted(asked.items())}
+    return {"tiers": [_tier_line(line) for line in lines], "holdings": {**holdings}}
+
+
+def _automatic(policy: Policy, facts: Facts) -> bool:
+    """Whether the first rule that holds asks nobody."""
+    found = (rule.then for rule in policy.rules if rule.when.holds(facts, policy.lists))
+    return isinstance(next(found, None), Allow)
+
+
+def _tier_line(line: TierLine) -> Json:
+    numbers = _numbers({"before": line.before, "after": line.after, "bound": line.bound})
+    return {"bound_by": line.verdict, "tier": line.tier, "unit": line.unit, **numbers, "holds": _word(line)}
+
+
+def _word(line: TierLine) -> str:
+    if line.holds is None:
+        return "unknown" if line.waits else "not asked"
+    return "yes" if line.holds else "no"
+
+
+def _numbers(numbers: Mapping[str, int | None]) -> dict[str, Json]:
+    """Numbers as texts; what is not known is left out."""
+    return {name: str(number) for name, number in numbers.items() if number is not None}
+
+
+def _held_of(holdings: Mapping[str, Mapping[str, str]]) -> dict[str, TierHeld]:
+    return {
+        tier: UNKNOWN_HELD._replace(**{name: int(number) for name, number in one.items()})
+        for tier, one in holdings.items()
     }
 
 

@@ -3,9 +3,11 @@
 from dataclasses import dataclass
 
 from policy.encoding import Json
-from policy.entry_fields import Signatures, raw_body, read_signatures
+from policy.entry_fields import Signatures, raw_body, read_id, read_signatures
 from policy.fields import Fields
 from policy.ids import ID_BYTES
+
+PENDING_MAX = 256
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +32,24 @@ class PriceEntry:
     unit: str
     price: int
     observed_ms: int
+    signatures: Signatures
+
+
+@dataclass(frozen=True, slots=True)
+class HoldingsEntry:
+    """What ``wallet`` holds of ``asset``, with what came of all requests of the log's first ``size`` entries.
+
+    Of those in ``pending`` it was open whether they still come to anything.
+    """
+
+    body: Json
+    origin: str
+    wallet: str
+    asset: str
+    amount: int
+    observed_ms: int
+    size: int
+    pending: tuple[bytes, ...]
     signatures: Signatures
 
 
@@ -86,6 +106,24 @@ def read_price(fields: Fields) -> PriceEntry:
         unit=inner.text("unit", length_max=70),
         price=inner.amount("price", low=1),
         observed_ms=inner.integer("observed_ms"),
+        signatures=read_signatures(fields),
+    )
+    inner.done()
+    return entry
+
+
+def read_holdings(fields: Fields) -> HoldingsEntry:
+    """Read a statement of holdings."""
+    body, inner = raw_body(fields)
+    entry = HoldingsEntry(
+        body=body,
+        origin=inner.origin("origin"),
+        wallet=inner.name("wallet"),
+        asset=inner.name("asset"),
+        amount=inner.amount("amount"),
+        observed_ms=inner.integer("observed_ms"),
+        size=inner.integer("size"),
+        pending=inner.items("pending", read_id, count_max=PENDING_MAX),
         signatures=read_signatures(fields),
     )
     inner.done()

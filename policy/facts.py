@@ -6,13 +6,13 @@ from collections.abc import Iterable
 from policy.decode.abi import Argument, OtherCall, decode_call
 from policy.decode.eip712 import parse_typed_data
 from policy.errors import MalformedError
+from policy.holdings import tier_held
 from policy.intent import Intent, Request
-from policy.model import Policy, Prices
+from policy.model import Policy
 from policy.rules import CALL, CANCELLATION, SWEEP, TIER_MOVE, TRANSFER, TYPED_DATA, Facts, Given, Usage
-from policy.state import CANCEL, PricePoint, RequestState, State
+from policy.state import CANCEL, RequestState, State
 from policy.values import replace
-
-PRICE_POINTS_MAX = 256
+from policy.worth import worth
 
 
 def request_facts(
@@ -27,11 +27,12 @@ def request_facts(
     contract, method, arguments = called(state.policy, intent)
     typed_data, fields = declared(state.policy, intent)
     native = _native(state.policy, intent.chain) == intent.asset
+    kind = kind_asked(intent, tier=tier, destination_tier=destination_tier)
     amounts = ((intent.asset, intent.amount), (_native(state.policy, intent.chain), fee_max))
     return Facts(
         initiator=request.initiator,
         initiator_groups=initiator.groups if initiator else frozenset(),
-        kind=kind_asked(intent, tier=tier, destination_tier=destination_tier),
+        kind=kind,
         chain=intent.chain,
         wallet=intent.wallet,
         tier=tier,
@@ -55,6 +56,8 @@ def request_facts(
         usage=usage,
         since_ms=max(record.logged_ms if record else time_ms, request.created_ms),
         time_ms=time_ms,
+        exposure=exposure_of(state.policy, kind, tier=tier, destination_tier=destination_tier),
+        held=tier_held(state, intent.asset, without=identifier, time_ms=time_ms),
     )
 
 
@@ -74,7 +77,7 @@ def job_facts(
         return facts
     native = _native(state.policy, facts.chain)
     value = worth(state, ((native, fee_max),), time_ms=time_ms)
-    return replace(facts, kind=CANCELLATION, asset=native, amount=0, total=fee_max, value=value)
+    return replace(facts, kind=CANCELLATION, asset=native, amount=0, total=fee_max, value=value, exposure="")
 
 
 def with_approvals(facts: Facts, approvals: Iterable[Given]) -> Facts:
@@ -85,41 +88,6 @@ def with_approvals(facts: Facts, approvals: Iterable[Given]) -> Facts:
 def scale(policy: Policy) -> str:
     """What one unit of a value is under a policy; empty without prices."""
     return policy.prices.scale if policy.prices else ""
-
-
-def worth(state: State, amounts: Iterable[tuple[str, int]], *, time_ms: int) -> int | None:
-    """What these amounts of assets are worth together, each rounded up; None without a price new enough.
-
-    The highest price counts that was stated within the age allowed: one low price opens no limit.
-    """
-    prices, total = state.policy.prices, 0
-    if prices is None:
-        return None
-    for asset, amount in amounts:
-        if not amount:
-            continue
-        price = _price(state.prices.get(asset, ()), prices, time_ms)
-        if price is None or asset not in state.policy.assets:
-            return None
-        total += -(-amount * price // 10 ** state.policy.assets[asset].decimals)
-    return total
-
-
-def add_price(points: tuple[PricePoint, ...], new: PricePoint) -> tuple[PricePoint, ...]:
-    """The points that can still be the highest of some window, oldest first.
-
-    Beyond ``PRICE_POINTS_MAX`` the oldest two become one, with the higher price and the later time.
-    """
-    kept = (*(point for point in points if point.price > new.price), new)
-    if len(kept) <= PRICE_POINTS_MAX:
-        return kept
-    first, second, *rest = kept
-    return (PricePoint(second.observed_ms, first.price), *rest)
-
-
-def _price(points: tuple[PricePoint, ...], prices: Prices, time_ms: int) -> int | None:
-    recent = (point.price for point in points if point.observed_ms > time_ms - prices.max_age_ms)
-    return max(recent, default=None)
 
 
 def _native(policy: Policy, chain: str) -> str:
@@ -166,3 +134,8 @@ def kind_of(tier: str, destination_tier: str) -> str:
     if not destination_tier:
         return TRANSFER
     return SWEEP if destination_tier == tier else TIER_MOVE
+
+
+def exposure_of(policy: Policy, kind: str, *, tier: str, destination_tier: str) -> str:
+    """What a move between two declared own tiers does to exposure; empty for all else."""
+    return policy.exposure(tier, destination_tier) if kind in (TIER_MOVE, SWEEP) else ""

@@ -20,6 +20,7 @@ from policy.counting import recount_all
 from policy.document import parse_policy, policy_hash
 from policy.encoding import Json, document_hash
 from policy.errors import MalformedError
+from policy.holdings import afresh
 from policy.model import Policy
 from policy.roster import Roster, parse_roster, verified_signers
 from policy.state import PendingChange, State
@@ -187,7 +188,7 @@ def _activate(state: State, change: PendingChange) -> State:
                 policy_hash=change.document_hash,
                 owned=owned_accounts(policy, state.keys),
             )
-            return recount_all(_without_approvals(changed, frozenset()))
+            return afresh(recount_all(_without_approvals(changed, frozenset())))
         roster = parse_roster(change.document)
         check_coherent(roster, state.policy)
     except (MalformedError, Inert):

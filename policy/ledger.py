@@ -158,6 +158,8 @@ def _apply(state: State, timed: e.TimedEntry, data: bytes) -> tuple[State, Outco
             state, subject = a.admit_observation(state, entry)
         case f.PriceEntry():
             state, subject = t.admit_price(state, entry)
+        case f.HoldingsEntry():
+            state, subject = t.admit_holdings(state, entry)
         case f.ScreeningEntry():
             state, subject = t.admit_screening(state, entry)
         case f.RejectEntry():

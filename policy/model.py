@@ -1,15 +1,19 @@
 """The parts of a policy, as data: chains, assets, keys, wallets, rules, limits."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TypeAlias
 
 from policy.decode.abi import Method
 from policy.decode.typed_data import Declaration
-from policy.rules import When
+from policy.rules import LOWERS, RAISES, SAME, When
 
 AMOUNT, COUNT, VALUE = MEASURES = ("amount", "count", "value")
 SCOPES = ("wallet", "tier", "initiator", "asset", "destination")
+HOT, WARM, COLD = ROLES = ("hot", "warm", "cold")
+"""What signs for a tier: the policy alone; people as well; people after a delay, by machines off line."""
+WHOLE_BP = 10_000
+TIER_MAXIMUM, TIER_MINIMUM, TIER_SHARE = TIER_VERDICTS = ("tier-maximum", "tier-minimum", "tier-share")
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +97,36 @@ class Prices:
 
 
 @dataclass(frozen=True, slots=True)
+class Level:
+    """So much of a tier's holdings: in the policy's unit of value, of single assets, or both; or nothing."""
+
+    value: int | None = None
+    amounts: Mapping[str, int] = field(default_factory=dict)
+
+    def __bool__(self) -> bool:
+        return self.value is not None or bool(self.amounts)
+
+
+@dataclass(frozen=True, slots=True)
+class Tier:
+    """Wallets that stand for one another in how exposed they are; ``role`` says how strict their rules are.
+
+    No transaction that is signed takes the tier above ``maximum``, or its share of all holdings out of what
+    is from ``share_min_bp`` to ``share_max_bp`` (basis points). Moves that nobody approves leave ``minimum``.
+    A rebalancer keeps it from ``target_min`` to ``target_max``; to the nodes these say nothing.
+    """
+
+    name: str
+    role: str
+    minimum: Level = Level()
+    target_min: Level = Level()
+    target_max: Level = Level()
+    maximum: Level = Level()
+    share_min_bp: int | None = None
+    share_max_bp: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Requirement:
     """``count`` different operators of ``group``."""
 
@@ -166,6 +200,8 @@ class Policy:
     """A policy whose every reference is defined.
 
     ``lists`` are sets of canonical addresses; ``books`` are those of them that change address by address.
+    ``tiers`` are in order from the hottest to the coldest, none at all if the policy does not declare them;
+    what wallets hold is known by statements at most ``holdings_max_age_ms`` old.
     """
 
     name: str
@@ -183,6 +219,19 @@ class Policy:
     rules: tuple[Rule, ...]
     limits: tuple[Limit, ...]
     cancel_fee_ceiling: int
+    tiers: tuple[Tier, ...] = ()
+    holdings_max_age_ms: int = 0
+
+    def tier_rank(self, name: str) -> int | None:
+        """The place of a declared tier, 0 being the hottest."""
+        return next((rank for rank, tier in enumerate(self.tiers) if tier.name == name), None)
+
+    def exposure(self, tier: str, destination_tier: str) -> str:
+        """What a move between two own tiers does; empty unless both are declared."""
+        source, destination = self.tier_rank(tier), self.tier_rank(destination_tier)
+        if source is None or destination is None:
+            return ""
+        return SAME if source == destination else RAISES if destination < source else LOWERS
 
     def cancel_ceiling(self, chain: str) -> int:
         """The most a cancellation may cost on a chain, in its smallest unit; 0 on one the policy has not.

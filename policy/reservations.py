@@ -19,6 +19,7 @@ from policy.errors import MalformedError
 from policy.evaluate import Given, Verdict, evaluate
 from policy.evaluate import Outcome as Answer
 from policy.facts import job_facts, request_facts, scale, with_approvals
+from policy.holdings import after_burn, with_flows
 from policy.ids import BITCOIN, EVM, SOLANA, family
 from policy.intent import Request
 from policy.limits import first_excess
@@ -77,7 +78,8 @@ def weigh_reservation(
 def delay_over_ms(state: State, job: Job, *, floor_ms: int) -> int | None:
     """From when on a payment's job may be signed, had nothing of its request been known before ``floor_ms``.
 
-    None when it may not, for another reason than time. Limits are not asked again: the fold has counted them.
+    None when it may not, for another reason than time. Limits and tiers are not asked again: the fold has
+    counted them.
     """
     record = state.requests[job.request_id]
     facts = request_facts(
@@ -93,7 +95,7 @@ def delay_over_ms(state: State, job: Job, *, floor_ms: int) -> int | None:
     given = _approvals(state, record, anchor=job.anchor, fee_max=job.fee_max, time_ms=job.time_ms)
     facts = replace(facts, since_ms=max(facts.since_ms, floor_ms))
     facts = with_approvals(facts, (one._replace(given_ms=max(one.given_ms, floor_ms)) for one in given))
-    verdict = evaluate(state.policy, facts)
+    verdict = evaluate(replace(state.policy, tiers=()), facts)
     if verdict.outcome is Answer.ALLOW:
         return floor_ms
     return verdict.not_before_ms or None
@@ -126,6 +128,7 @@ def reserve(state: State, entry: e.ReserveEntry, *, draft: Draft, facts: Facts, 
     live = (*state.live_jobs(entry.request), job)
     request = replace(draft.request, anchor=draft.anchor, jobs=(*draft.request.jobs, job_id))
     windows, request = counted(state, request, live=live, signed_ms=state.time_ms, newest=facts)
+    windows = with_flows(state, request, windows=expired(state, windows, places=request.scopes), live=live)
     presignatures = state.presignatures
     for presignature in entry.presignatures:
         presignatures = presignatures.set(presignature, job_id)
@@ -135,7 +138,7 @@ def reserve(state: State, entry: e.ReserveEntry, *, draft: Draft, facts: Facts, 
         requests=state.requests.set(entry.request, request),
         presignatures=presignatures,
         anchors=state.anchors.set(draft.anchor, entry.request),
-        windows=expired(state, windows, places=request.scopes),
+        windows=windows,
         reserved=state.reserved.set(job_id, entry.request),
     )
 
@@ -194,7 +197,8 @@ def admit_burn(state: State, entry: e.BurnEntry) -> tuple[State, bytes]:
         raise Inert(f"need burn statements of {', '.join(job.signers)}, got {', '.join(sorted(signers))}")
     burned = replace(job, status=JobStatus.BURNED)
     state = replace(state, jobs=state.jobs.set(entry.job, burned), reserved=state.reserved.delete(entry.job))
-    return recount(state, job.request_id, signed_ms=state.time_ms), entry.job
+    state = recount(state, job.request_id, signed_ms=state.time_ms)
+    return after_burn(state, state.requests[job.request_id]), entry.job
 
 
 def _draft(state: State, entry: e.ReserveEntry, *, time_ms: int) -> Draft:

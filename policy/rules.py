@@ -5,7 +5,7 @@ A condition holds, does not hold, or cannot be told because a fact is not there 
 """
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import NamedTuple, TypeAlias
 
 from policy.decode.abi_values import Value
@@ -23,6 +23,8 @@ TRANSFER, TIER_MOVE, SWEEP, CALL, TYPED_DATA = KINDS = (
 """To somebody else; to an own account of another tier; to one of the same tier; of a contract; EIP-712."""
 PAYMENTS = (TRANSFER, TIER_MOVE, SWEEP)
 CANCELLATION = "cancellation"
+RAISES, LOWERS, SAME = EXPOSURES = ("raises", "lowers", "same")
+"""To an own account of a hotter tier; of a colder one; of the same."""
 Usage: TypeAlias = Mapping[tuple[str, str], int] | Callable[[str, str], int]
 Lists: TypeAlias = Mapping[str, frozenset[str]]
 
@@ -33,6 +35,19 @@ class Given(NamedTuple):
     operator: str
     groups: frozenset[str]
     given_ms: int
+
+
+class TierHeld(NamedTuple):
+    """What a tier holds at least and at most: of the asset at hand, and in value. None is not known."""
+
+    low: int | None
+    high: int | None
+    value_low: int | None
+    value_high: int | None
+
+
+UNKNOWN_HELD = TierHeld(None, None, None, None)
+Holdings: TypeAlias = Mapping[str, TierHeld] | Callable[[str], TierHeld]
 
 
 @dataclass(frozen=True)
@@ -51,7 +66,9 @@ class Facts:
     policy. ``initiator_people`` are the operators behind the initiator: their approvals never count.
     ``usage`` is what is already counted in a limit's window without this request, by limit name and scope
     key; a scope that a mapping lacks has not been used. ``since_ms`` is when the request was both made and in
-    the log, ``time_ms`` the log's time now. None is a fact that nobody has stated, or too long ago.
+    the log, ``time_ms`` the log's time now. ``exposure`` says what a move between own tiers does, and is
+    empty for all else; ``held`` what each tier holds without this request, by the statements and what was
+    reserved since. None is a fact that nobody has stated, or too long ago.
     """
 
     initiator: str
@@ -80,6 +97,8 @@ class Facts:
     usage: Usage
     since_ms: int
     time_ms: int
+    exposure: str = ""
+    held: Holdings = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

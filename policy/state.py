@@ -84,6 +84,14 @@ class PricePoint(NamedTuple):
     price: int
 
 
+class Holding(NamedTuple):
+    """What a wallet holds of an asset, as observers stated it who saw what came of ``size`` entries."""
+
+    amount: int
+    observed_ms: int
+    size: int
+
+
 @dataclass(frozen=True, slots=True)
 class Signing:
     """One signature that a job needs.
@@ -181,9 +189,10 @@ class State:
     ``identities`` are the keys of all cosigners there ever were, by name; ``key_owners`` the names of all
     whose keys ever stood in a roster, observers' apart. ``owned`` are the accounts of the
     policy's wallets, each with its wallet; ``paid`` the destinations of signed payments, by their first
-    request; ``prices`` what observers stated, by asset, oldest first,
-    ``statements`` how many of prices and screenings there were. ``freeze`` is the id of the
-    latest freeze, which an unfreeze must name.
+    request; ``prices`` what observers stated, by asset, oldest first, and ``lows`` the same for the lowest;
+    ``holdings`` what they stated of wallets and assets under this policy, which began at entry
+    ``holdings_since``; ``statements`` how many of prices, holdings and screenings there were. ``freeze`` is
+    the id of the latest freeze, which an unfreeze must name.
 
     No entry looks through all of a kind. What is looked for among all of them has an index of its own:
     ``approved`` the open requests with approvals, ``reserved`` the jobs neither signed nor burned, with their
@@ -216,6 +225,9 @@ class State:
     owned: Map[tuple[str, str], str] = field(default_factory=Map)
     paid: Table[tuple[str, str], bytes] = field(default_factory=Map)
     prices: Map[str, tuple[PricePoint, ...]] = field(default_factory=Map)
+    lows: Map[str, tuple[PricePoint, ...]] = field(default_factory=Map)
+    holdings: Map[tuple[str, str], Holding] = field(default_factory=Map)
+    holdings_since: int = 0
     statements: int = 0
     requests: Table[bytes, RequestState] = field(default_factory=Map)
     idempotency: Table[tuple[str, str], bytes] = field(default_factory=Map)

@@ -1,4 +1,4 @@
-"""What others state that a verdict depends on: prices, screenings, and a person's no.
+"""What others state that a verdict depends on: prices, holdings, screenings, and a person's no.
 
 Facts from outside count when at least f + 1 of the roster's observers signed the same statement. A person's
 no takes one signature, since it only makes an answer stricter.
@@ -6,10 +6,11 @@ no takes one signature, since it only makes an answer stricter.
 
 from policy import fact_entries as f
 from policy.admission import Inert, Signed, check_origin, signers_of, without_approved
-from policy.facts import add_price
+from policy.holdings import stated
 from policy.roster import Roster
-from policy.state import JobStatus, PricePoint, Screening, State
+from policy.state import Holding, JobStatus, PricePoint, Screening, State
 from policy.values import replace
+from policy.worth import add_low, add_price
 
 
 def admit_price(state: State, entry: f.PriceEntry) -> tuple[State, bytes]:
@@ -24,9 +25,38 @@ def admit_price(state: State, entry: f.PriceEntry) -> tuple[State, bytes]:
     if not (points[-1].observed_ms if points else -1) < entry.observed_ms <= state.time_ms:
         raise Inert("the price is not newer than the last one, or of a time to come")
     _check_observers(state, "price", entry)
-    points = add_price(points, PricePoint(entry.observed_ms, entry.price))
-    prices_now = state.prices.set(entry.asset, points)
-    return replace(state, prices=prices_now, statements=state.statements + 1), entry.asset.encode()
+    point = PricePoint(entry.observed_ms, entry.price)
+    priced = replace(
+        state,
+        prices=state.prices.set(entry.asset, add_price(points, point)),
+        lows=state.lows.set(entry.asset, add_low(state.lows.get(entry.asset, ()), point)),
+        statements=state.statements + 1,
+    )
+    return priced, entry.asset.encode()
+
+
+def admit_holdings(state: State, entry: f.HoldingsEntry) -> tuple[State, bytes]:
+    """Take in what a wallet holds of an asset; statements of the two come in order of their time."""
+    check_origin(state, entry.origin)
+    if not state.policy.tiers:
+        raise Inert("the policy declares no tiers: nothing is held against what a wallet holds")
+    wallet, asset = state.policy.wallets.get(entry.wallet), state.policy.assets.get(entry.asset)
+    if wallet is None or asset is None or wallet.chain != asset.chain:
+        raise Inert(f"the policy has no wallet {entry.wallet} on the chain of an asset {entry.asset}")
+    last = state.holdings.get((entry.wallet, entry.asset), Holding(0, -1, state.holdings_since))
+    if not last.observed_ms < entry.observed_ms <= state.time_ms:
+        raise Inert("the statement is not newer than the last one, or of a time to come")
+    if not last.size <= entry.size <= state.size:
+        raise Inert(
+            f"the statement saw {entry.size} entries: say what it is from {last.size} to {state.size}"
+        )
+    unknown = next((one for one in entry.pending if one not in state.requests), None)
+    if unknown is not None:
+        raise Inert(f"no admitted request has the id {unknown.hex()}, which is named as pending")
+    _check_observers(state, "holdings", entry)
+    holding = Holding(entry.amount, entry.observed_ms, entry.size)
+    state = stated(state, (entry.wallet, entry.asset), holding=holding, pending=entry.pending)
+    return replace(state, statements=state.statements + 1), f"{entry.wallet}/{entry.asset}".encode()
 
 
 def admit_screening(state: State, entry: f.ScreeningEntry) -> tuple[State, bytes]:

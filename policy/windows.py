@@ -54,6 +54,11 @@ class Window:
             gone[request] = mine.amount
         return self.total - sum(gone.values())
 
+    def of_others(self, request: bytes) -> int:
+        """All that counts, however old, apart from ``request`` itself."""
+        mine = self.counted.get(request)
+        return self.total - (mine.amount if mine else 0)
+
     def _due(self, last_ms: int) -> tuple[int, dict[bytes, int]]:
         """Where the queue goes on after ``last_ms``; and what counts until then, by request."""
         head, gone = self.head, dict[bytes, int]()

@@ -10,11 +10,19 @@ from dataclasses import dataclass, field
 from functools import partial
 
 from cli.policies.faults import START, Fault, Place
-from cli.policies.units import amount_unit, approval_document, base_units, duration_ms, span_document
+from cli.policies.units import (
+    amount_unit,
+    approval_document,
+    base_units,
+    duration_ms,
+    share_bp,
+    span_document,
+)
 from cli.policies.yaml_reader import Node, Value
 from policy.document import DELAY_MS_MAX, PRICE_AGE_MS_MAX, WINDOW_MS_MAX
 from policy.encoding import Json
 from policy.model import Policy
+from policy.tier_document import LEVELS
 
 DECIMALS_MAX = 77
 AMOUNTS = ("amount_min", "amount_max", "total_min", "total_max")
@@ -26,6 +34,7 @@ DURATIONS = {
     "cool_down": DELAY_MS_MAX,
 }
 OUTCOMES = ("allow", "deny")
+SHARES = {"share_min": "share_min_bp", "share_max": "share_max_bp"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +98,8 @@ class _Converter:
                 "cancel": lambda node, path: self._object(node, path, {"fee_ceiling": self._cancel_fee}),
                 "lists": lambda node, path: self._table(node, path, self._addresses),
                 "prices": lambda node, path: self._object(node, path, {}),
+                "holdings": lambda node, path: self._object(node, path, {}),
+                "tiers": lambda node, path: self._list(node, path, self._tier),
                 "forbids": lambda node, path: self._list(node, path, self._rule),
                 "rules": lambda node, path: self._list(node, path, self._rule),
                 "limits": lambda node, path: self._list(node, path, self._limit),
@@ -235,6 +246,39 @@ class _Converter:
         if isinstance(node.value, dict) and not node.value.keys() & {"window", "window_ms"}:
             self._fault(node, path, "field 'window' is missing: in what time, as in 'window: 24 h'?")
         return found
+
+    def _tier(self, node: Node, path: str) -> Json:
+        levels = dict.fromkeys(LEVELS, self._level)
+        found = self._object(node, path, {**levels, **dict.fromkeys(SHARES, self._share)}, durations=())
+        if isinstance(found, dict):
+            for share, canonical in SHARES.items():
+                if canonical in found:
+                    self._fault(node, path, f"write {share!r} with its unit, as in '5 %'")
+                elif share in found:
+                    found[canonical] = found.pop(share)
+                    self._out.places[f"{path}.{canonical}"] = self._out.places[f"{path}.{share}"]
+        return found
+
+    def _share(self, node: Node, path: str) -> Json:
+        return self._read(node, path, share_bp)
+
+    def _level(self, node: Node, path: str) -> Json:
+        """So much, as in ``500000 usd``, or a list of that in different units."""
+        items = node.value if isinstance(node.value, list) else [node]
+        self._note(node, path)
+        value, amounts = self._prices.get("unit"), dict[str, Json]()
+        found: dict[str, Json] = {}
+        for index, item in enumerate(items):
+            where = f"{path}[{index}]" if isinstance(node.value, list) else path
+            unit = str(item.value).rpartition(" ")[2]
+            is_value = value is not None and unit == value.value
+            if unit in amounts or (is_value and ("value" in found or unit in self._declared)):
+                self._fault(item, where, f"{unit} is there twice, or an asset and the unit of values both")
+            elif is_value:
+                found["value"] = self._value(item, where)
+            else:
+                amounts[unit] = self._amount(item, where, set())
+        return found | ({"amounts": amounts} if amounts else {})
 
     def _invariant(self, node: Node, path: str) -> Json:
         return self._object(node, path, {"when": self._when, "must": self._demand}, durations=())

@@ -8,7 +8,10 @@ from policy.model import Policy
 from policy.rules import (
     CALL,
     DAYS,
+    LOWERS,
     PAYMENTS,
+    RAISES,
+    SAME,
     SWEEP,
     TIER_MOVE,
     TRANSFER,
@@ -41,10 +44,16 @@ AMONG_WORDS = {
     "wallets": "from wallet {}",
     "assets": "of {}",
     "destination_tiers": "to an own wallet of tier {}",
+    "exposure": "that {}",
     "screenings": "that was screened as {}",
     "contracts": "of contract {}",
     "methods": "by method {}",
     "typed_data": "that is typed data {}",
+}
+EXPOSURE_WORDS = {
+    RAISES: "raises exposure, to a hotter tier",
+    LOWERS: "lowers exposure, to a colder tier",
+    SAME: "stays in its tier",
 }
 BOUND_WORDS = {
     "amount": "of {} {}",
@@ -75,7 +84,9 @@ def condition_text(policy: Policy, condition: Condition, *, when: When) -> str:
     """One condition in words."""
     match condition:
         case Among():
-            return AMONG_WORDS[condition.name].format(alternatives(condition.allowed))
+            words = EXPOSURE_WORDS if condition.name == "exposure" else {}
+            names = alternatives(words.get(name, name) for name in condition.allowed)
+            return AMONG_WORDS[condition.name].format(names)
         case InGroup():
             return f"asked for by a member of group {alternatives(condition.groups)}"
         case Listed():

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from functools import lru_cache
 from typing import NamedTuple
 
-from policy.model import Allow, Policy, Rule, Wallet
+from policy.model import Allow, Policy, Rule, Tier, Wallet
 from policy.roster import Roster
 from policy.rules import (
     DAY_MINUTES,
@@ -39,6 +39,7 @@ def lint(policy: Policy) -> Iterator[Remark]:
     """Everything there is to say about a policy by itself."""
     yield from _unreachable(policy)
     yield from _unused(policy)
+    yield from _tiers(policy)
     yield from _typed_data(policy)
     yield from _idle_limits(policy)
 
@@ -85,12 +86,26 @@ def _unused(policy: Policy) -> Iterator[Remark]:
         if name not in used:
             yield Remark(f"lists.{name}", f"no rule and no forbid looks at the list {name!r}", True)
     values = any(isinstance(one, AtLeast | AtMost) and one.fact == "value" for one in conditions)
-    if policy.prices and not values and not any(limit.measure == "value" for limit in policy.limits):
+    values = values or any(limit.measure == "value" for limit in policy.limits)
+    if policy.prices and not values and not any(map(_is_valued, policy.tiers)):
         yield Remark("prices", "no rule and no limit is about what something is worth", False)
     keys = {wallet.key for wallet in policy.wallets.values()}
     for name in policy.keys:
         if name not in keys:
             yield Remark(f"keys.{name}", f"no wallet has the key {name!r}", False)
+
+
+def _is_valued(tier: Tier) -> bool:
+    levels = (tier.minimum, tier.target_min, tier.target_max, tier.maximum)
+    shares = (tier.share_min_bp, tier.share_max_bp)
+    return any(level.value is not None for level in levels) or shares != (None, None)
+
+
+def _tiers(policy: Policy) -> Iterator[Remark]:
+    used = {wallet.tier for wallet in policy.wallets.values()}
+    for rank, tier in enumerate(policy.tiers):
+        if tier.name not in used:
+            yield Remark(f"tiers[{rank}]", f"no wallet is of tier {tier.name!r}", True)
 
 
 def _typed_data(policy: Policy) -> Iterator[Remark]:

@@ -15,6 +15,8 @@ from policy.model import Policy
 
 MISTAKES_MAX = 20
 LISTS = ("forbids", "rules", "limits")
+TIERED = ("tiers", "holdings")
+"""What means something only as a whole: with a mistake in it, it is left out."""
 STAND_INS: dict[str, Json] = {
     "version": 1,
     "name": "stand-in",
@@ -25,6 +27,7 @@ STAND_INS: dict[str, Json] = {
 }
 _PART = re.compile(r"(forbids|rules|limits)\[([0-9]+)\]")
 _UNKNOWN = re.compile(r"unknown (?:asset|chain|key|wallet|list|tier|contract|method|typed data) '([^']*)'")
+_TIERLESS = re.compile(r"exposure: declare under 'tiers'")
 _MISSING = re.compile(r"field '([^']*)' is missing")
 _UNKNOWN_FIELD = re.compile(r"unknown field '([^']*)'")
 
@@ -83,6 +86,8 @@ class _Document:
 
     def follows(self, mistake: Mistake) -> bool:
         """Whether it may be wrong only because of a part that is gone."""
+        if _TIERLESS.search(mistake.message):
+            return "tiers" in self.gone
         match = _UNKNOWN.search(mistake.message)
         return match is not None and match[1] in self.gone
 
@@ -91,6 +96,10 @@ class _Document:
         if part := _PART.match(path):
             return self._kept.get(part[1], {}).pop(int(part[2]), None) is not None
         name = self._top(path, message)
+        if name.partition("[")[0] in TIERED:
+            self.gone.add("tiers")
+            gone = [self._fields.pop(one, None) for one in TIERED]
+            return any(one is not None for one in gone)
         rest = path[len(name) + 1 :]
         table = self._fields.get(name)
         entry = (

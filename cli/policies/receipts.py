@@ -3,16 +3,19 @@
 from typing import Any, cast
 
 from cli.amounts import amount_text
+from cli.policies.units import share_text
 from cli.results import time_text
 from policy.model import Policy
 from policy.replay import Judged
 
 UNITS_MS = ((86_400_000, "d"), (3_600_000, "h"), (60_000, "min"), (1000, "s"))
+TOLD = {"no": "broken", "unknown": "waits until it is known", "not asked": "not known, and not waited for"}
 DECIDED = {
     "log": "a rule of the log itself; the policy was not asked",
     "forbid": "a forbid of the policy, which nothing overrides",
     "rule": "a rule of the policy",
     "limit": "a limit of the policy",
+    "tier": "a bound of a tier of the policy",
     "engine": "what every policy has",
 }
 
@@ -34,6 +37,7 @@ def receipt_lines(one: Judged) -> list[str]:
     lines += [f"  approval    {one_given(given)}" for given in found.get("inputs", {}).get("approvals", ())]
     lines += [f"  rule        {_rule(line, verdict['rule'])}" for line in found["rules"]]
     lines += [f"  limit       {_limit(one.policy, line)}" for line in found["limits"]]
+    lines += [f"  tier        {_tier(one.policy, line)}" for line in found.get("tiers", ())]
     lines.append(f"  policy      {found['policy']}")
     if found["book"]:
         lines.append(f"  book        {found['book']}")
@@ -109,6 +113,24 @@ def _limit(policy: Policy, line: dict[str, Any]) -> str:
         units(policy, line[name], unit=line["unit"]) for name in ("used", "asked", "maximum")
     )
     return f"{line['limit']}{scope}: {used} used, {asked} asked, {most} in {span_text(line['window_ms'])}"
+
+
+TIER_WORDS = {"tier-maximum": "at most", "tier-minimum": "at least", "tier-share": "a share bounded by"}
+
+
+def _tier(policy: Policy, line: dict[str, str]) -> str:
+    before, after, bound = (
+        _share_or_units(policy, line.get(name, "unknown"), line["unit"])
+        for name in ("before", "after", "bound")
+    )
+    said = f"{line['tier']}: {before} before, {after} after, {TIER_WORDS[line['bound_by']]} {bound}"
+    return said if line["holds"] == "yes" else f"{said}: {TOLD[line['holds']]}"
+
+
+def _share_or_units(policy: Policy, number: str, unit: str) -> str:
+    if unit == "bp" and number.isdigit():
+        return share_text(int(number))
+    return units(policy, number, unit=unit)
 
 
 def _rule(line: dict[str, str], decided: str) -> str:

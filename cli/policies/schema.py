@@ -7,7 +7,7 @@ documents that the parser refuses, and never refuses one that the parser takes.
 from collections.abc import Iterable
 from typing import Any, TypeAlias
 
-from cli.policies.units import AMOUNT, APPROVAL, DURATION, SPAN
+from cli.policies.units import AMOUNT, APPROVAL, DURATION, SHARE, SPAN
 from policy import document as d
 from policy.decode.abi_values import IDENTIFIER
 from policy.decode.eip712 import MEMBERS_MAX, TYPES_MAX
@@ -16,9 +16,10 @@ from policy.encoding import INTEGER_MAX
 from policy.fields import AMOUNT_DIGITS_MAX, NAME
 from policy.ids import CHAIN
 from policy.listing import LABEL_MAX
-from policy.model import SCOPES
-from policy.rules import DAYS, KINDS
+from policy.model import ROLES, SCOPES, WHOLE_BP
+from policy.rules import DAYS, EXPOSURES, KINDS
 from policy.suites import SUITES
+from policy.tier_document import HOLDINGS_AGE_MS_MAX, LEVEL_ASSETS_MAX, LEVELS, TIERS_MAX
 
 Schema: TypeAlias = dict[str, Any]
 DRAFT = "https://json-schema.org/draft/2020-12/schema"
@@ -58,6 +59,8 @@ def policy_schema(*, canonical: bool) -> Schema:
         "contracts": _table(_contract(), d.CONTRACTS_MAX),
         "typed_data": _table(_typed_data(), d.TYPED_DATA_MAX),
         "prices": form.prices(),
+        "holdings": form.holdings(),
+        "tiers": _list(form.tier(), TIERS_MAX) | {"minItems": 1},
         "forbids": _list(form.part("what no rule and no approval can allow"), d.RULES_MAX),
         "rules": _list(
             form.part("the first rule whose conditions hold decides", then=form.then()), d.RULES_MAX
@@ -70,7 +73,7 @@ def policy_schema(*, canonical: bool) -> Schema:
         "$schema": DRAFT,
         "$id": f"urn:quorumkeep:policy:{'canonical' if canonical else 'yaml'}:1",
         "title": f"A Quorumkeep policy, {what}",
-        **_object(fields, optional=("contracts", "typed_data", "prices")),
+        **_object(fields, optional=("contracts", "typed_data", "prices", "holdings", "tiers")),
     }
 
 
@@ -129,6 +132,34 @@ class _Form:
         age = self.duration("max_age", high=d.PRICE_AGE_MS_MAX, what="how old a price may be")
         return _object({"unit": _name("what values are in"), "decimals": _integer(0, 18), **age})
 
+    def holdings(self) -> Schema:
+        what = "how old a statement of what a wallet holds may be"
+        return _object(self.duration("max_age", high=HOLDINGS_AGE_MS_MAX, what=what))
+
+    def tier(self) -> Schema:
+        """From the hottest to the coldest."""
+        levels = {
+            name: self.level(f"the {name.replace('_', ' of the ')} of what it holds") for name in LEVELS
+        }
+        shares = {**self.share("share_min", "at least"), **self.share("share_max", "at most")}
+        fields = {"name": _name("a tier of wallets"), "role": {"enum": list(ROLES)}, **levels, **shares}
+        return _object(fields, optional=(*levels, *shares))
+
+    def level(self, what: str) -> Schema:
+        """A value, amounts of assets, or both."""
+        amount = self.amount(what)
+        if not self._canonical:
+            return {"oneOf": [amount, _list(amount, LEVEL_ASSETS_MAX + 1) | {"minItems": 1}]}
+        amounts = _table(amount, LEVEL_ASSETS_MAX)
+        fields = {"value": amount, "amounts": amounts}
+        return _object(fields, optional=fields) | {"anyOf": [{"required": [name]} for name in fields]}
+
+    def share(self, name: str, word: str) -> Schema:
+        what = f"{word} this share of what all holdings are worth"
+        if self._canonical:
+            return {f"{name}_bp": _integer(0, WHOLE_BP) | {"description": f"{what}, in basis points"}}
+        return {name: _pattern(_anchored(SHARE), f"{what}, as in '95 %'")}
+
     def part(self, what: str, **more: Schema) -> Schema:
         return _object({"name": _name(what), "when": self.when(), **more})
 
@@ -137,6 +168,7 @@ class _Form:
         chain = _pattern(_anchored(CHAIN.pattern), "")
         fields["chains"] = _distinct(chain, 1, d.NAMES_MAX) | {"description": NAME_LISTS["chains"]}
         fields["kinds"] = _distinct({"enum": list(KINDS)}, 1, d.NAMES_MAX)
+        fields["exposure"] = _distinct({"enum": list(EXPOSURES)}, 1, d.NAMES_MAX)
         fields["first_use"] = {"type": "boolean", "description": "the destination was never paid before"}
         for end, word in (("min", "at least"), ("max", "at most")):
             fields[f"amount_{end}"] = self.amount(f"the amount is {word} this")

@@ -10,6 +10,7 @@ from typing import assert_never
 
 from cli.amounts import amount_text
 from cli.policies.conditions import alternatives, value_text, when_text
+from cli.policies.tier_sentences import holdings_text, tier_texts
 from cli.policies.units import duration_text
 from policy.model import (
     Allow,
@@ -60,6 +61,7 @@ def sections(policy: Policy) -> tuple[Section, ...]:
             "Limits: what a rule allows must also fit into every one of them",
             tuple(limits) or _none(),
         ),
+        *_tiers(policy),
         Section("prices", "What things are worth", tuple(_prices(policy))),
         Section("lists", "Lists of addresses", tuple(_lists(policy)) or _none()),
         Section("contracts", "Contracts that may be called", tuple(_contracts(policy)) or _none()),
@@ -134,6 +136,12 @@ def _ways(ways: tuple[tuple[Requirement, ...], ...]) -> str:
 
 def _people(count: int) -> str:
     return "1 person" if count == 1 else f"{count} people"
+
+
+def _tiers(policy: Policy) -> Iterator[Section]:
+    if policy.tiers:
+        texts = (*_numbered(tier_texts(policy)), _said(holdings_text(policy)))
+        yield Section("tiers", "Tiers, from the hottest to the coldest", texts)
 
 
 def _prices(policy: Policy) -> Iterator[Sentence]:

@@ -9,6 +9,7 @@ from cli.amounts import DIGITS_MAX
 from policy.encoding import Json
 from policy.fields import NAME
 from policy.ids import AMOUNT_MAX
+from policy.model import WHOLE_BP
 from policy.rules import DAYS
 
 UNITS_MS = {"ms": 1, "s": 1000, "min": 60_000, "h": 3_600_000, "d": 86_400_000}
@@ -21,6 +22,7 @@ SPAN = (
     rf"(?P<days>(?:{_DAY})(?:-(?:{_DAY}))?(?: (?:{_DAY})(?:-(?:{_DAY}))?)*)"
     rf" (?P<start>{_TIME})-(?P<end>{_TIME}) UTC"
 )
+SHARE = r"(?P<whole>0|[1-9][0-9]{0,2})(?:\.(?P<part>[0-9]{1,2}))? %"
 APPROVAL = rf"(?P<count>[1-9][0-9]?) of (?P<group>{NAME.pattern})"
 
 
@@ -87,6 +89,21 @@ def span_document(text: object) -> Json:
     if match["start"] >= match["end"]:
         raise ValueError(f"{text!r} ends before it begins: write two spans, the first until 24:00")
     return {"days": days, "from": match["start"], "to": match["end"]}
+
+
+def share_bp(text: object) -> int:
+    """The basis points of a share such as ``95 %``."""
+    match = re.fullmatch(SHARE, text) if isinstance(text, str) else None
+    found = int(match["whole"] + (match["part"] or "").ljust(2, "0")) if match else WHOLE_BP + 1
+    if found > WHOLE_BP:
+        raise ValueError(f"{text!r} is no share such as '5 %' or '97.5 %', of 100 % at most")
+    return found
+
+
+def share_text(share: int) -> str:
+    """A share of so many basis points; ``share_bp`` is its inverse."""
+    whole, part = divmod(share, 100)
+    return f"{whole}.{part:02}".rstrip("0").rstrip(".") + " %"
 
 
 def approval_document(text: object) -> Json:

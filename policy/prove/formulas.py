@@ -234,6 +234,8 @@ class Formulas:
                 return _told(
                     world.call.one_of(key for key, name in self._typed_data.items() if name in names)
                 )
+            case "exposure":
+                return _told(any_of(*[self._moves(name) for name in names]))
             case "screening":
                 return _known(world.screened, world.screening.one_of(names))
             case _:
@@ -315,6 +317,13 @@ class Formulas:
         by_chain = groupby(sorted(owned, key=self._chain_of), key=self._chain_of)
         world = self.world
         return any_of(*[all_of(world.chain.is_(c), world.owner.one_of(list(names))) for c, names in by_chain])
+
+    def _moves(self, exposure: str) -> Term:
+        """It is a move between own tiers that does this to exposure."""
+        names = [tier.name for tier in self.policy.tiers]
+        pairs = ((a, b) for a in names for b in names if self.policy.exposure(a, b) == exposure)
+        moves = any_of(*[all_of(self._tier([a]), self._owned([b])) for a, b in pairs])
+        return all_of(self.world.call.is_(NO_CALL), moves)
 
     def _chain_of(self, wallet: str) -> str:
         return self.policy.wallets[wallet].chain

@@ -12,7 +12,7 @@ from policy.encoding import Json
 from policy.errors import InvariantError
 from policy.evaluate import Outcome, Verdict, evaluate
 from policy.explain import inputs
-from policy.facts import called, declared, kind_asked
+from policy.facts import called, declared, exposure_of, kind_asked
 from policy.intent import Intent
 from policy.limits import limit_scopes
 from policy.model import Policy, Prices
@@ -51,11 +51,13 @@ class Transaction:
         intent = Intent(*asked, calldata=self.calldata, typed_data=self.typed_data)
         contract, method, arguments = called(policy, intent)
         typed_data, fields = declared(policy, intent)
+        kind = kind_asked(intent, tier=tier, destination_tier=destination_tier)
         facts = replace(
             facts,
             tier=tier,
             destination_tier=destination_tier,
-            kind=kind_asked(intent, tier=tier, destination_tier=destination_tier),
+            kind=kind,
+            exposure=exposure_of(policy, kind, tier=tier, destination_tier=destination_tier),
             contract=contract,
             method=method,
             typed_data=typed_data,

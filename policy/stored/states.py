@@ -5,7 +5,7 @@ as the log, is one document. Documents are parsed anew, as when they were folded
 """
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import fields, replace
 from typing import Any, Final, NamedTuple, TypeVar, cast
 
@@ -18,6 +18,7 @@ from policy.errors import InvariantError
 from policy.roster import Roster
 from policy.state import (
     ApprovalRecord,
+    Holding,
     Job,
     KeyRecord,
     PendingChange,
@@ -75,7 +76,11 @@ NO_TABLES: Final = dict.fromkeys(TABLES, EMPTY)
 def shape() -> str:
     """Names what a stored state has: one of another shape is from another program, and says nothing here."""
     kinds = (State, RequestState, Job, Signing, ApprovalRecord, Screening, KeyRecord, PendingChange)
-    others = (PricePoint._fields, *(tuple(one.name for one in fields(kind)) for kind in (Window, Counted)))
+    others = (
+        PricePoint._fields,
+        Holding._fields,
+        *(tuple(one.name for one in fields(kind)) for kind in (Window, Counted)),
+    )
     named = [*(tuple(one.name for one in fields(kind)) for kind in kinds), *others, TABLES]
     return tagged_hash("state-shape", canonical([list(names) for names in named])).hex()
 
@@ -190,10 +195,13 @@ def state_document(state: State) -> dict[str, Json]:
         "bans": [list(ban) for ban in sorted(state.bans)],
         "shreds": [list(shred) for shred in sorted(state.shreds)],
         "owned": [[*place, wallet] for place, wallet in sorted(state.owned.items())],
-        "prices": {
-            asset: [[point.observed_ms, str(point.price)] for point in points]
-            for asset, points in state.prices.items()
-        },
+        "prices": _points(state.prices),
+        "lows": _points(state.lows),
+        "holdings": [
+            [*place, str(one.amount), one.observed_ms, one.size]
+            for place, one in sorted(state.holdings.items())
+        ],
+        "holdings_since": state.holdings_since,
         "statements": state.statements,
         "signed_count": state.signed_count,
     }
@@ -227,7 +235,10 @@ def read_state(found: Mapping[str, Any], roster: Roster, *, tables: Tables) -> S
         bans=frozenset((key, epoch, by, against) for key, epoch, by, against in found["bans"]),
         shreds=frozenset((key, epoch, by) for key, epoch, by in found["shreds"]),
         owned=Map({(chain, address): wallet for chain, address, wallet in found["owned"]}),
-        prices=Map({asset: tuple(_prices(points)) for asset, points in found["prices"].items()}),
+        prices=_read_points(found["prices"]),
+        lows=_read_points(found["lows"]),
+        holdings=Map({(w, a): Holding(int(amount), *seen) for w, a, amount, *seen in found["holdings"]}),
+        holdings_since=found["holdings_since"],
         statements=found["statements"],
         signed_count=found["signed_count"],
         stored_size=found["size"],
@@ -240,8 +251,16 @@ def _text(document: Json) -> str:
     return canonical(document).decode()
 
 
-def _prices(points: list[tuple[int, str]]) -> Iterator[PricePoint]:
-    return (PricePoint(observed_ms, int(price)) for observed_ms, price in points)
+def _points(prices: Mapping[str, tuple[PricePoint, ...]]) -> Json:
+    return {
+        asset: [[point.observed_ms, str(point.price)] for point in points] for asset, points in prices.items()
+    }
+
+
+def _read_points(found: Mapping[str, list[tuple[int, str]]]) -> Map[str, tuple[PricePoint, ...]]:
+    return Map(
+        {asset: tuple(PricePoint(ms, int(price)) for ms, price in points) for asset, points in found.items()}
+    )
 
 
 def pending_document(change: PendingChange) -> Json:

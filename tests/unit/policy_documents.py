@@ -202,6 +202,25 @@ def base_document() -> Document:
     }
 
 
+def tiered_document() -> Document:
+    """``base_document`` with tiers, each with keys of its own."""
+    document = base_document()
+    document["keys"]["vault"] = document["keys"]["main"]
+    document["wallets"]["vault"]["key"] = "vault"
+    levels = {
+        name: {"value": str(value), "amounts": {"eth": str(value)}}
+        for name, value in (("minimum", 1), ("target_min", 2), ("target_max", 3), ("maximum", 4))
+    }
+    shares = {"share_min_bp": 1, "share_max_bp": 250}
+    return document | {
+        "holdings": {"max_age_ms": 60_000},
+        "tiers": [
+            {"name": "hot", "role": "hot", **levels, **shares},
+            {"name": "cold", "role": "cold", "share_min_bp": 9500},
+        ],
+    }
+
+
 def full_rules() -> list[Document]:
     """Rules for ``full_document``."""
     return [
@@ -226,6 +245,7 @@ def full_rules() -> list[Document]:
         {
             "name": "c",
             "when": {
+                "tiers": ["hot"],
                 "contracts": ["vault"],
                 "methods": ["vault.deposit"],
                 "arguments": [
@@ -238,6 +258,7 @@ def full_rules() -> list[Document]:
         {
             "name": "t",
             "when": {
+                "tiers": ["hot"],
                 "kinds": ["typed_data"],
                 "typed_data": ["permit"],
                 "arguments": [{"argument": "value", "max": "9"}],
@@ -250,7 +271,7 @@ def full_rules() -> list[Document]:
 def full_document() -> Document:
     """A policy with every kind of part, condition and outcome in it."""
     label = {"address": ADDRESSES[1], "label": "Example Ltd"}
-    return base_document() | {
+    return tiered_document() | {
         "lists": {"customers": [CUSTOMER, label], "exchanges": []},
         "forbids": [
             {
@@ -266,6 +287,7 @@ def full_document() -> Document:
                     "destinations": ["customers"],
                     "not_destinations": ["exchanges"],
                     "destination_tiers": ["cold"],
+                    "exposure": ["lowers"],
                     "amount_min": "1",
                     "assets": ["usdc"],
                     "value_min": "2",
@@ -292,6 +314,10 @@ def full_document() -> Document:
 def written(document: Document) -> Document:
     """The same policy as people write it: the inverse of the reader, made independently of it."""
     out: Document = json.loads(json.dumps(document))  # nothing of it shared
+    for tier in out.get("tiers", ()):
+        written_tier(tier, out)
+    if "holdings" in out:
+        out["holdings"] = {"max_age": duration(out["holdings"]["max_age_ms"])}
     for chain in out["chains"].values():
         chain["fee_ceiling"] = amount(chain["fee_ceiling"], chain["native"], out)
     out["cancel"]["fee_ceiling"] = amount(out["cancel"]["fee_ceiling"], "eth", out)
@@ -314,6 +340,19 @@ def written(document: Document) -> Document:
         if "value_max" in limit:
             limit["value_max"] = value(limit["value_max"], out)
     return out
+
+
+def written_tier(tier: Document, out: Document) -> None:
+    for name in ("share_min", "share_max"):
+        if f"{name}_bp" in tier:
+            whole, part = divmod(tier.pop(f"{name}_bp"), 100)
+            tier[name] = f"{whole}.{part:02} %"
+    for name in ("minimum", "target_min", "target_max", "maximum"):
+        if name in tier:
+            level = tier[name]
+            found = [value(level["value"], out)] if "value" in level else []
+            found += [amount(one, asset, out) for asset, one in level.get("amounts", {}).items()]
+            tier[name] = found[0] if len(found) == 1 else found
 
 
 def written_then(then: Document) -> Any:

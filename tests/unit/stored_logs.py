@@ -23,6 +23,8 @@ from tests.simulation.world import (
     signatures,
 )
 from tests.unit.schnorr_house import SchnorrBook
+from tests.unit.tier_house import TierBook, level
+from tests.unit.tier_house import tiered as tiered_policy
 
 HOUR_MS = 3_600_000
 PRICES = {"unit": "usd", "decimals": 2, "max_age_ms": 7 * DAY_MS}
@@ -138,6 +140,31 @@ def keyed() -> Book:
     return book
 
 
+def tiered() -> TierBook:
+    """Moves between tiers, and what observers state of the wallets while some of them are pending."""
+    book = TierBook(hot={"maximum": level(900, eth=150)}, cold={"share_min_bp": 100})
+    book.state_price()
+    book.state_all(100, 300, 600)
+    first = book.move(30, "hot", "cold")
+    book.sign(book.take(first))
+    second = book.move(20, "warm", "hot")
+    book.agree(second)
+    burned = book.take(second)
+    book.state_holdings("hot", 60, pending=[second])
+    book.state_holdings("cold", 630)
+    book.state_holdings("cold", 630, size=0)
+    book.burn(burned)
+    book.sign(book.take(second, nonce=0, fee=20))
+    book.state_price(2)
+    book.state_holdings("warm", 280)
+    book.move(200, "warm", "hot")
+    book.change("policy", tiered_policy(book.world, name="second"))
+    book.advance(DAY_MS)
+    book.take(book.move(10, "hot", "cold"))
+    book.state_holdings("hot", 70)
+    return book
+
+
 def schnorr() -> SchnorrBook:
     """Jobs of several signatures, on chains of other families."""
     book = SchnorrBook(World())
@@ -154,6 +181,7 @@ LOGS: dict[str, Callable[[], Book]] = {
     "governed": governed,
     "keyed": keyed,
     "schnorr": schnorr,
+    "tiered": tiered,
 }
 
 

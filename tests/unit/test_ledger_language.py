@@ -10,9 +10,10 @@ from policy.document import parse_policy
 from policy.encoding import Json
 from policy.evaluate import Outcome as Answer
 from policy.evaluate import evaluate
-from policy.facts import PRICE_POINTS_MAX, add_price, request_facts
+from policy.facts import request_facts
 from policy.rules import SWEEP, TIER_MOVE, TRANSFER
 from policy.state import CANCEL, PricePoint
+from policy.worth import PRICE_POINTS_MAX, add_price
 from tests.simulation.world import CHAIN, CUSTOMER, DAY_MS, INITIATORS, KEY, OTHER, Book, World, key_of
 
 WORLD = World()
