@@ -10,8 +10,8 @@ metrics_port = 0                # 0: off
 [routes.eth]                    # the name; of the asset, unless "asset" says another
 wallet = "hot"                  # what is watched
 source = "cold"                 # where top-ups come from and sweeps go
-minimum = "2 eth"               # base units, or with the unit
-target = "5 eth"
+minimum = "2 eth"               # base units, or with the unit. Where the policy declares tiers, its bounds
+target = "5 eth"                # and target band hold, and these can only make them narrower
 maximum = "10 eth"
 price = 2500.0                  # only where the policy has no prices
 topup_cost = 20.0               # money: people's time and fees of a top-up
@@ -23,6 +23,7 @@ lead_days = 1                   # 0 or 1: whole days until a top-up can be used
 """
 
 import tomllib
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -33,8 +34,9 @@ from cli.results import Misuse
 from custody.rebalancer.plan import Bounds
 from custody.rebalancing.main import Assignment
 from custody.rebalancing.rebalancer import Settings
-from custody.rebalancing.records import CostSettings, Route
+from custody.rebalancing.records import Corridor, CostSettings, Edge, Route
 from policy.errors import CallerError, OperationalError
+from policy.model import Asset, Level, Policy, Tier
 
 FILE = "rebalance.toml"
 HOUR_S = 3600
@@ -101,18 +103,43 @@ def _route(name: str, given: dict[str, Any], connection: Connection) -> Route:
         decimals=asset.decimals,
         native=asset.native,
         fee_ceiling=policy.chains[asset.chain].fee_ceiling,
-        bounds=_bounds(name, given, asset.name, decimals=asset.decimals),
+        bounds=Bounds(0, 0, 0),
         costs=_costs(name, given),
+        corridor=_corridor(name, given, asset=asset, tier=_tier(policy, wallet)),
     )
 
 
-def _bounds(name: str, given: dict[str, Any], asset: str, *, decimals: int) -> Bounds:
-    found = []
-    for edge in ("minimum", "target", "maximum"):
-        if edge not in given:
-            raise Misuse(f"routes.{name} has no {edge}: write it as '2 {asset}'")
-        found.append(parse_amount(str(given[edge]), asset=asset, decimals=decimals, low=0))
-    return Bounds(*found)
+def _corridor(name: str, given: dict[str, Any], *, asset: Asset, tier: Tier | None) -> Corridor:
+    """The policy's target band within its hard bounds; what the file says can only make it narrower."""
+    said = {edge: _said(given, edge, asset) for edge in ("minimum", "target", "maximum")}
+    tier = tier or Tier("", "")
+    low = _edge(max, asset.name, tier.minimum, tier.target_min, said=said["minimum"])
+    high = _edge(min, asset.name, tier.maximum, tier.target_max, said=said["maximum"])
+    if high == Edge():
+        raise Misuse(
+            f"routes.{name} has no maximum, nor has the policy's tier: write it as '10 {asset.name}'"
+        )
+    middle = Edge(said["target"]) if said["target"] is not None else _middle(low, high)
+    return Corridor(low if low != Edge() else Edge(0), middle, high)
+
+
+def _edge(stricter: Callable[[list[int]], int], asset: str, *levels: Level, said: int | None) -> Edge:
+    amounts = [level.amounts[asset] for level in levels if asset in level.amounts]
+    amounts += [] if said is None else [said]
+    values = [level.value for level in levels if level.value is not None]
+    return Edge(stricter(amounts) if amounts else None, stricter(values) if values else None)
+
+
+def _middle(low: Edge, high: Edge) -> Edge:
+    """Half way between two edges, by whatever measures the upper one has."""
+    amount = None if high.amount_base is None else ((low.amount_base or 0) + high.amount_base) // 2
+    return Edge(amount, None if high.value is None else ((low.value or 0) + high.value) // 2)
+
+
+def _said(given: dict[str, Any], edge: str, asset: Asset) -> int | None:
+    if edge not in given:
+        return None
+    return parse_amount(str(given[edge]), asset=asset.name, decimals=asset.decimals, low=0)
 
 
 def _costs(name: str, given: dict[str, Any]) -> CostSettings:
@@ -166,3 +193,8 @@ def _number(given: dict[str, Any], name: str, default: float) -> float:
     if not isinstance(value, int | float) or isinstance(value, bool) or not 0 <= value < 1e15:
         raise Misuse(f"{name} is {value!r}: write a number that is not below zero")
     return float(value)
+
+
+def _tier(policy: Policy, wallet: str) -> Tier | None:
+    """The declared tier of a wallet, if the policy declares tiers."""
+    return next((tier for tier in policy.tiers if tier.name == policy.wallets[wallet].tier), None)

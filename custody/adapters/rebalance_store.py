@@ -4,7 +4,7 @@ import contextlib
 import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from sqlalchemy import Connection, RowMapping, create_engine, event, insert, select, update
 from sqlalchemy.dialects.sqlite import insert as upsert
@@ -49,6 +49,12 @@ class RebalanceStore:
             METADATA.create_all(self._engine)
         except SQLAlchemyError as error:
             raise OperationalError(f"cannot open {path}: {error}; check its folder and rights") from error
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
 
     def close(self) -> None:
         """Close every connection."""

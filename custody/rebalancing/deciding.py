@@ -14,8 +14,8 @@ from custody.rebalancer.breaker import Breaker, Tripped
 from custody.rebalancer.explain import explain
 from custody.rebalancer.flows import DAY_MS, History, base_units, units
 from custody.rebalancer.forecast import Flow, Forecast, forecast
-from custody.rebalancer.plan import Band, Costs, Plan, Position, TopUp, follow, plan
-from custody.rebalancing.records import Alarm, Foreseen, Holdings, Route
+from custody.rebalancer.plan import Band, Bounds, Costs, Plan, Position, TopUp, follow, plan
+from custody.rebalancing.records import Alarm, Edge, Foreseen, Holdings, Price, Route
 
 HORIZON_DAYS, PRIOR_SHARE_MAX = 7, 0.5
 LEVELS = (0.05, 0.25, 0.5, 0.75, 0.95)
@@ -83,15 +83,40 @@ def decide(sight: Sight, position: Position) -> Decision:
     return Decision(made, mode, seen, (*explain(seen, made), *_of_mode(mode, alarm)))
 
 
-def price_of(holdings: Holdings, route: Route, *, max_age_ms: int, now_ms: int) -> float | None:
-    """What a unit is worth in money; None for a price that is missing or too old."""
+def fresh(holdings: Holdings, route: Route, *, max_age_ms: int, now_ms: int) -> Price | None:
+    """The asset's stated price, unless there is none or it is too old."""
     stated = holdings.prices.get(route.asset)
+    return None if stated is None or now_ms - stated.observed_ms > max_age_ms else stated
+
+
+def price_of(holdings: Holdings, route: Route, *, stated: Price | None) -> float | None:
+    """What a unit is worth in money; the configured price only where none was ever stated."""
     if stated is None:
-        return route.costs.price
-    if now_ms - stated.observed_ms > max_age_ms:
+        return None if route.asset in holdings.prices else route.costs.price
+    return units(stated.price, 10 ** int(stated.unit.rpartition("/")[2]))
+
+
+def bounds_of(route: Route, stated: Price | None) -> Bounds | None:
+    """The route's bounds in base units; None where they are in value and there is no price.
+
+    Of a bound in both the stricter one holds: of a maximum the smaller, of a minimum the larger.
+    """
+    if route.corridor is None:
+        return route.bounds
+    edges = (route.corridor.minimum, route.corridor.target, route.corridor.maximum)
+    if stated is None and any(edge.value is not None for edge in edges):
         return None
-    decimals = int(stated.unit.rpartition("/")[2] or 0)
-    return units(stated.price, 10**decimals)
+    low, middle, high = (_amounts(edge, route, stated) for edge in edges)
+    maximum = min(high)
+    minimum = min(max(low), maximum)
+    return Bounds(minimum, min(max(min(middle), minimum), maximum), maximum)
+
+
+def _amounts(edge: Edge, route: Route, stated: Price | None) -> list[int]:
+    found = [] if edge.amount_base is None else [edge.amount_base]
+    if edge.value is not None and stated is not None:
+        found.append(edge.value * route.unit_base // stated.price)
+    return found
 
 
 def still_wanted(decision: Decision, amount_base: int, *, top_up: bool) -> bool:

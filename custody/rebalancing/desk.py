@@ -105,6 +105,7 @@ def _account(fields: Fields) -> Account:
     return Account(
         wallet=fields.name("wallet"),
         tier=fields.name("tier"),
+        chain=fields.chain("chain"),
         asset=fields.name("asset"),
         path=fields.text("path", length_max=TEXT_MAX),
         account=_text(fields, "account"),

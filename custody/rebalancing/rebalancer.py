@@ -14,7 +14,7 @@ from typing import assert_never
 
 from custody.rebalancer.breaker import Breaker
 from custody.rebalancer.flows import units
-from custody.rebalancer.plan import Position
+from custody.rebalancer.plan import Bounds, Position
 from custody.rebalancing import deciding, observing
 from custody.rebalancing.deciding import Decision, Mode, Sight
 from custody.rebalancing.following import adopt, follow_move, follow_moves, happened, name_of
@@ -33,6 +33,7 @@ from custody.rebalancing.records import (
     Movement,
     Note,
     Observed,
+    Price,
     Route,
     replace,
 )
@@ -41,6 +42,7 @@ from policy.errors import OperationalError
 from policy.intent import Intent, Request
 
 TRIES_A_DAY_MAX = 24
+OLD_BOUNDS_MS = 7 * DAY_MS
 MODES = tuple(mode.value for mode in Mode)
 _LOG = logging.getLogger(__name__)
 
@@ -112,6 +114,12 @@ class Rebalancer:
         if held is None or position is None:
             self._turn(route, "blind", f"no chain says what {route.wallet} holds: nothing is decided")
             return []
+        stated = self._stated(route, holdings)
+        bounds = deciding.bounds_of(route, stated) or self._last_bounds(route)
+        if bounds is None:
+            self._turn(route, "blind", f"no price says what the policy's bounds come to in {route.asset}")
+            return []
+        route = replace(route, bounds=bounds)
         movements = self._book.movements(route.asset)
         self._observe(route, movements, held=held, now_ms=holdings.time_ms)
         sight = self._sight(route, movements, holdings=holdings)
@@ -134,10 +142,18 @@ class Rebalancer:
         now_ms, alarms = self._now_ms(), self._book.alarms(route.name)
         deposits = self._book.deposits(route.name)
         history = observing.history_of(route, movements, deposits=deposits, alarms=alarms, now_ms=now_ms)
-        age_ms = self._settings.price_max_age_ms
-        price = deciding.price_of(holdings, route, max_age_ms=age_ms, now_ms=now_ms)
+        price = deciding.price_of(holdings, route, stated=self._stated(route, holdings))
         alarm = next((one for one in alarms if not one.ended_ms), None)
         return deciding.sight_of(route, history, price=price, alarm=alarm, now_ms=now_ms)
+
+    def _stated(self, route: Route, holdings: Holdings) -> Price | None:
+        age_ms = self._settings.price_max_age_ms
+        return deciding.fresh(holdings, route, max_age_ms=age_ms, now_ms=self._now_ms())
+
+    def _last_bounds(self, route: Route) -> Bounds | None:
+        """What bounds in value came to at the last price there was."""
+        known = self._book.exposures(route.name, since_ms=self._now_ms() - OLD_BOUNDS_MS)
+        return known[-1].bounds if known else None
 
     def _run(self, sight: Sight, decision: Decision, movements: Sequence[Movement]) -> Alarm | None:
         """The alarm of a run that has begun, put down and told."""

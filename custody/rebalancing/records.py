@@ -12,7 +12,10 @@ __all__ = [
     "HOUR_MS",
     "Account",
     "Alarm",
+    "Corridor",
+    "CostSettings",
     "Direction",
+    "Edge",
     "Exposure",
     "Foreseen",
     "Holdings",
@@ -41,6 +44,7 @@ class Account:
 
     wallet: str
     tier: str
+    chain: str
     asset: str
     path: str
     account: str
@@ -94,10 +98,28 @@ class Movement:
 
 
 @dataclass(frozen=True, slots=True)
+class Edge:
+    """A bound of what a wallet holds: so much of the asset, so much in value, or the stricter of both."""
+
+    amount_base: int | None = None
+    value: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Corridor:
+    """What the policy lets a tier hold, where it says so in value: base units follow from the price."""
+
+    minimum: Edge
+    target: Edge
+    maximum: Edge
+
+
+@dataclass(frozen=True, slots=True)
 class Route:
     """One asset between the wallet that is watched and the colder one that it is filled from.
 
-    ``costs`` are in money, by the unit of the prices; see ``CostSettings``.
+    ``costs`` are in money, by the unit of the prices; see ``CostSettings``. With a ``corridor`` the bounds
+    are what it comes to at the price there is.
     """
 
     name: str
@@ -110,6 +132,7 @@ class Route:
     fee_ceiling: int
     bounds: Bounds
     costs: "CostSettings"
+    corridor: Corridor | None = None
 
     @property
     def unit_base(self) -> int:

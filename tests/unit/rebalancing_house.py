@@ -23,7 +23,7 @@ from policy.intent import Request, parse_request, request_id
 
 ORIGIN, ME = "log.example.com/test", "mover"
 ETHER = 10**18
-HOT, COLD = "hot", "cold"
+HOT, COLD, CHAIN = "hot", "cold", "evm:31337"
 ADDRESSES = {HOT: "0x" + "aa" * 20, COLD: "0x" + "cc" * 20}
 FEE = ETHER // 100
 START_MS = 1_790_000_000_000 - 1_790_000_000_000 % DAY_MS + 9 * HOUR_MS
@@ -40,7 +40,7 @@ def make_route(*, minimum: int = 2, target: int = 5, maximum: int = 10, price: f
     return Route(
         name="eth",
         asset="eth",
-        chain="evm:31337",
+        chain=CHAIN,
         wallet=HOT,
         source=COLD,
         decimals=18,
@@ -149,7 +149,9 @@ class FakeDesk:
 
     def _holdings(self) -> Holdings:
         accounts = tuple(
-            Account(name, name, "eth", "m/0", ADDRESSES[name], None if self.blind else amount, "")
+            Account(
+                name, name, "evm:31337", "eth", "m/0", ADDRESSES[name], None if self.blind else amount, ""
+            )
             for name, amount in self.balances.items()
         )
         opened = tuple(

@@ -8,7 +8,10 @@ from typing import Any
 import pytest
 
 from custody.client import CustodyClient, RequestView
-from policy.encoding import Json
+from custody.rebalancing.desk import ClientDesk
+from custody.rebalancing.ports import TurnedAway
+from policy.encoding import Json, canonical
+from policy.errors import OperationalError
 from policy.intent import Intent, Request
 from tests.unit.custody_cluster import (
     ANVIL_CHAIN,
@@ -16,6 +19,7 @@ from tests.unit.custody_cluster import (
     FEE_CEILING,
     ORIGIN,
     WALLET,
+    identity,
     make_request,
     policy_document,
     public,
@@ -116,3 +120,48 @@ async def test_what_waits_is_open_and_what_is_signed_says_so(door: Door) -> None
 
     seen = {(one["amount"], one["signed"], one["initiator"], one.get("to")) for one in found["open"]}
     assert seen == {(str(5 * ETHER), False, "shop", None), ("3", True, "shop", None)}
+
+
+async def test_a_rebalancers_desk_reads_asks_and_calls_back_through_the_same_door(door: Door) -> None:
+    cold = await door.ask("mover", lambda client: client.address(COLD))
+    now_ms = door.house.now_ms()
+    intent = Intent(ANVIL_CHAIN, WALLET, "eth", 5 * ETHER, cold.address)
+    request = Request(ORIGIN, "mover", intent, FEE_CEILING, "top-up", now_ms, now_ms + 60_000)
+
+    def act(client: CustodyClient) -> None:
+        desk = ClientDesk(client, origin=ORIGIN, name="mover", sign=identity("mover").sign)
+        assert {one.wallet for one in desk.holdings().accounts} == {WALLET, COLD}
+        assert desk.movements(0) == ((), 0)
+        assert desk.get(b"\x07" * 32) is None
+        asked = desk.submit(canonical(request.body()))
+        assert desk.submit(canonical(request.body())).request == asked.request
+        while desk.own_requests()[0].state != "waiting":
+            pass
+        (opened,) = desk.holdings().open
+        assert (opened.to, opened.signed, opened.amount_base) == (COLD, False, 5 * ETHER)
+        desk.call_back(asked.request, "its reason is gone")
+        desk.call_back(asked.request, "its reason is gone")
+        while (found := desk.get(asked.request)) is not None and found.state == "waiting":
+            pass
+        assert found is not None and found.state == "denied"
+
+    await door.ask("mover", act)
+
+
+async def test_a_desk_tells_what_may_be_asked_again_from_what_never_will_be(door: Door) -> None:
+    intent = Intent(ANVIL_CHAIN, WALLET, "eth", 5, "0x" + "11" * 20)
+    old = Request(ORIGIN, "mover", intent, FEE_CEILING, "old", 1, 2)
+
+    def refused(client: CustodyClient) -> None:
+        desk = ClientDesk(client, origin=ORIGIN, name="mover", sign=identity("mover").sign)
+        with pytest.raises(TurnedAway) as never:
+            desk.submit(canonical(old.body()))
+        assert never.value.code == "request-expired"
+
+    def unheard(client: CustodyClient) -> None:
+        desk = ClientDesk(client, origin=ORIGIN, name="shop", sign=identity("shop").sign)
+        with pytest.raises(OperationalError):
+            desk.holdings()
+
+    await door.ask("mover", refused)
+    await door.ask("shop", unheard)
