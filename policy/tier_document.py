@@ -23,6 +23,7 @@ from policy.model import (
     Tier,
 )
 from policy.rules import CALL, EXPOSURES, KINDS, LOWERS, RAISES, SAME, SWEEP, TIER_MOVE, TYPED_DATA
+from policy.values import replace
 
 TIERS_MAX, LEVEL_ASSETS_MAX = 16, 256
 HOLDINGS_AGE_MS_MAX: Final = 7 * 24 * 3600 * 1000
@@ -52,10 +53,14 @@ def read_holdings(fields: Fields) -> int:
 
 
 def _read_tier(fields: Fields) -> Tier:
-    name, role = fields.name("name"), fields.choice("role", *ROLES)
+    return replace(read_bounds(fields, fields.name("name")), role=fields.choice("role", *ROLES))
+
+
+def read_bounds(fields: Fields, name: str) -> Tier:
+    """A tier by its bounds alone, of no role."""
     levels = {level: _read_level(fields, level) for level in LEVELS}
     low, high = (fields.integer(share, high=WHOLE_BP) if fields.has(share) else None for share in SHARES)
-    return Tier(name, role, **levels, share_min_bp=low, share_max_bp=high)
+    return Tier(name, "", **levels, share_min_bp=low, share_max_bp=high)
 
 
 def _read_level(fields: Fields, name: str) -> Level:
@@ -85,8 +90,10 @@ def check_tiers(policy: Policy) -> None:
         raise MalformedError("tiers: say under 'holdings' how old a statement of what is held may be")
     _check_order(policy)
     for rank, tier in enumerate(policy.tiers):
-        _check_levels(policy, f"tiers[{rank}]", tier)
-        _check_shares(policy, f"tiers[{rank}]", tier)
+        check_bounds(policy, f"tiers[{rank}]", tier)
+    least = sum(one.share_min_bp or 0 for one in policy.tiers)
+    if least > WHOLE_BP:
+        raise MalformedError(f"tiers: all share_min_bp together are {least} of {WHOLE_BP}")
     _check_coldest(policy)
     _check_wallets(policy)
     for index, rule in enumerate(policy.rules):
@@ -104,6 +111,12 @@ def _check_order(policy: Policy) -> None:
             raise MalformedError(
                 f"tiers[{rank}].role: {tier.role} after {hotter}: tiers stand from the hottest to the coldest"
             )
+
+
+def check_bounds(policy: Policy, path: str, tier: Tier) -> None:
+    """Refuse bounds that name no part of the policy, have no unit or contradict one another."""
+    _check_levels(policy, path, tier)
+    _check_shares(policy, path, tier)
 
 
 def _check_levels(policy: Policy, path: str, tier: Tier) -> None:
@@ -141,9 +154,6 @@ def _check_shares(policy: Policy, path: str, tier: Tier) -> None:
         raise MalformedError(f"{path}: a share is of what all holdings are worth: give 'prices'")
     if low is not None and high is not None and low > high:
         raise MalformedError(f"{path}: no share is from {low} to {high} basis points")
-    least = sum(one.share_min_bp or 0 for one in policy.tiers)
-    if least > WHOLE_BP:
-        raise MalformedError(f"{path}.share_min_bp: all of them together are {least} of {WHOLE_BP}")
 
 
 def _check_coldest(policy: Policy) -> None:

@@ -287,7 +287,8 @@ class _Converter:
         def delay(inner: Node, where: str) -> Json:
             return self._read(inner, where, partial(_duration, "delay"))
 
-        found = self._object(node, path, {"limited_by": self._limit, "delay_min": delay}, durations=())
+        readers = {"limited_by": self._limit, "keeps_tier": self._tier, "delay_min": delay}
+        found = self._object(node, path, readers, durations=())
         if isinstance(found, dict) and "delay_min" in found:
             found["delay_min_ms"] = found.pop("delay_min")
         return found

@@ -102,6 +102,7 @@ def redefined(old: Policy, new: Policy) -> Iterator[str]:
         "typed data": (old.typed_data, new.typed_data),
         "key": (old.keys, new.keys),
         "wallet": (old.wallets, new.wallets),
+        "tier": ({one.name: one for one in old.tiers}, {one.name: one for one in new.tiers}),
     }
     for kind, (before, after) in parts.items():
         for name in sorted({*before, *after}):
@@ -113,6 +114,11 @@ def redefined(old: Policy, new: Policy) -> Iterator[str]:
                 yield f"{kind} {name} is changed: {before[name]} becomes {after[name]}"
     if old.prices != new.prices:
         yield f"prices are changed: {old.prices} becomes {new.prices}"
+    order, before_order = [one.name for one in new.tiers], [one.name for one in old.tiers]
+    if sorted(order) == sorted(before_order) and order != before_order:
+        yield f"tiers are in another order: {', '.join(before_order)} becomes {', '.join(order)}"
+    if old.holdings_max_age_ms != new.holdings_max_age_ms:
+        yield f"holdings may be {new.holdings_max_age_ms} ms old instead of {old.holdings_max_age_ms}"
     if old.cancel_fee_ceiling != new.cancel_fee_ceiling:
         yield f"a cancellation may cost {new.cancel_fee_ceiling} instead of {old.cancel_fee_ceiling}"
 

@@ -14,6 +14,7 @@ import z3
 from policy.errors import CallerError
 from policy.model import COUNT, VALUE, Allow, Approve, Deny, Limit, Policy, Requirement, Rule
 from policy.prove.terms import Number, Term, all_of, any_of, not_
+from policy.prove.tier_terms import bounds_of
 from policy.prove.world import NO_CALL, Names, World, call_key, typed_data_key
 from policy.rules import (
     CALL,
@@ -42,6 +43,15 @@ class Holds(NamedTuple):
     maybe: Term
 
 
+class _Bounds(NamedTuple):
+    """When limits and bounds are exceeded, and may be; that none is, and that none may be."""
+
+    told: dict[str, Term]
+    untold: dict[str, Term]
+    room: Term
+    within: Term
+
+
 class Formulas:
     """One policy in a world.
 
@@ -55,7 +65,7 @@ class Formulas:
         self._met: dict[tuple[Requirement, ...], Term] = {}
         self._methods = _methods(policy)
         self._typed_data = {typed_data_key(one): one.name for one in policy.typed_data.values()}
-        self._kinds = self._kind_terms()
+        self.kinds = self._kind_terms()
         self.decides: dict[str, Term] = {}
         self.matched: dict[str, Term] = {}
         self.allowed, self.waits = self._decide()
@@ -71,7 +81,7 @@ class Formulas:
         if limit.wallets is not None:
             parts.append(world.wallet.one_of(limit.wallets))
         if limit.tiers is not None:
-            parts.append(self._tier(limit.tiers))
+            parts.append(self.from_tier(limit.tiers))
         if limit.initiators is not None:
             parts.append(world.initiator.one_of(limit.initiators))
         if limit.assets is not None:
@@ -104,13 +114,9 @@ class Formulas:
         return allowed, any_of(*waits, more)
 
     def _decide_rules(self, open_: Term) -> tuple[Term, Term]:
-        told = {limit.name: all_of(self.applies(limit), self._full(limit)) for limit in self.policy.limits}
-        untold = {
-            limit.name: all_of(self.applies(limit), self._unknown(limit)) for limit in self.policy.limits
-        }
-        room = not_(any_of(*told.values()))
-        within = all_of(room, not_(any_of(*untold.values())))
-        allowed, waits, paying = [], [], []
+        ways = {automatic: self._bounds(automatic=automatic) for automatic in (True, False)}
+        paying: dict[bool, list[Term]] = {automatic: [] for automatic in ways}
+        allowed, waits = [], []
         for rule in self.policy.rules:
             found = self.holds(rule.when)
             matched = self.matched[rule.name] = all_of(open_, found.surely)
@@ -119,18 +125,31 @@ class Formulas:
             waits.append(unsure)
             decides = matched
             if not isinstance(rule.then, Deny):
-                ready, decides = self._ready(rule), all_of(matched, within)
+                automatic = isinstance(rule.then, Allow)
+                ready, decides = self._ready(rule), all_of(matched, ways[automatic].within)
                 allowed.append(all_of(decides, ready))
                 waits.append(all_of(decides, not_(ready)))
-                paying.append(matched)
+                paying[automatic].append(matched)
             self.decides[rule.name] = any_of(decides, unsure)
             open_ = all_of(open_, not_(stops))
         self.decides["no-rule-matches"] = open_
-        first = any_of(*paying)
-        waits.append(all_of(first, room, not_(within)))
-        for name, first_of in (*_in_turn(first, told), *_in_turn(all_of(first, room), untold)):
-            self.decides[name] = any_of(self.decides.get(name, z3.BoolVal(False)), first_of)
+        for automatic, bounds in ways.items():
+            first = any_of(*paying[automatic])
+            waits.append(all_of(first, bounds.room, not_(bounds.within)))
+            untold = _in_turn(all_of(first, bounds.room), bounds.untold)
+            for name, first_of in (*_in_turn(first, bounds.told), *untold):
+                self.decides[name] = any_of(self.decides.get(name, z3.BoolVal(False)), first_of)
         return any_of(*allowed), any_of(*waits)
+
+    def _bounds(self, *, automatic: bool) -> "_Bounds":
+        """Limits, then bounds of tiers: ``automatic`` for a rule that asks nobody."""
+        tiers = bounds_of(self, self.policy.tiers, automatic=automatic)
+        limits = [(limit, self.applies(limit)) for limit in self.policy.limits]
+        told = {limit.name: all_of(applies, self._full(limit)) for limit, applies in limits} | tiers.told
+        untold = {limit.name: all_of(applies, self._unknown(limit)) for limit, applies in limits}
+        untold |= tiers.untold
+        room = not_(any_of(*told.values()))
+        return _Bounds(told, untold, room, all_of(room, not_(any_of(*untold.values()))))
 
     def _fits(self) -> Term:
         """The wallet and the asset are the policy's, and on this chain; so is what is called or signed."""
@@ -202,10 +221,10 @@ class Formulas:
             case Listed():
                 return _told(self._listed(condition) == condition.wanted)
             case AtLeast():
-                known, number = self._number(condition.fact)
+                known, number = self.number(condition.fact)
                 return _known(known, number >= condition.bound)
             case AtMost():
-                known, number = self._number(condition.fact)
+                known, number = self.number(condition.fact)
                 return _known(known, number <= condition.bound)
             case FirstUse():
                 return _told(world.first_use == condition.wanted)
@@ -221,11 +240,11 @@ class Formulas:
         world, names = self.world, condition.allowed
         match condition.fact:
             case "tier":
-                return _told(self._tier(names))
+                return _told(self.from_tier(names))
             case "destination_tier":
-                return _told(self._owned(names))
+                return _told(self.to_own(names))
             case "kind":
-                return _told(any_of(*[self._kinds[name] for name in names]))
+                return _told(any_of(*[self.kinds[name] for name in names]))
             case "contract":
                 return _told(self._called(lambda method: method.rpartition(".")[0] in names))
             case "method":
@@ -235,7 +254,7 @@ class Formulas:
                     world.call.one_of(key for key, name in self._typed_data.items() if name in names)
                 )
             case "exposure":
-                return _told(any_of(*[self._moves(name) for name in names]))
+                return _told(any_of(*[self.moves(name) for name in names]))
             case "screening":
                 return _known(world.screened, world.screening.one_of(names))
             case _:
@@ -247,7 +266,8 @@ class Formulas:
         plain = (("initiator", world.initiator), ("chain", world.chain), ("wallet", world.wallet))
         return dict((*plain, ("asset", world.asset)))[fact]
 
-    def _number(self, fact: str) -> tuple[Term, Number]:
+    def number(self, fact: str) -> tuple[Term, Number]:
+        """Whether a number of the transaction is known, and what it is."""
         world, told = self.world, z3.BoolVal(True)
         match fact:
             case "value":
@@ -307,31 +327,35 @@ class Formulas:
             ]
         )
 
-    def _tier(self, tiers: Iterable[str]) -> Term:
+    def from_tier(self, tiers: Iterable[str]) -> Term:
+        """It is paid by a wallet of one of these tiers."""
         wallets = self.policy.wallets
         return self.world.wallet.one_of(name for name in sorted(wallets) if wallets[name].tier in tiers)
 
-    def _owned(self, tiers: Iterable[str]) -> Term:
+    def to_own(self, tiers: Iterable[str]) -> Term:
         """The destination is an account of a wallet of one of these tiers."""
         owned = [name for name, wallet in self.policy.wallets.items() if wallet.tier in tiers]
         by_chain = groupby(sorted(owned, key=self._chain_of), key=self._chain_of)
         world = self.world
         return any_of(*[all_of(world.chain.is_(c), world.owner.one_of(list(names))) for c, names in by_chain])
 
-    def _moves(self, exposure: str) -> Term:
+    def moves(self, exposure: str) -> Term:
         """It is a move between own tiers that does this to exposure."""
         names = [tier.name for tier in self.policy.tiers]
         pairs = ((a, b) for a in names for b in names if self.policy.exposure(a, b) == exposure)
-        moves = any_of(*[all_of(self._tier([a]), self._owned([b])) for a, b in pairs])
-        return all_of(self.world.call.is_(NO_CALL), moves)
+        moves = any_of(*[all_of(self.from_tier([a]), self.to_own([b])) for a, b in pairs])
+        return all_of(self.world.plain, moves)
 
     def _chain_of(self, wallet: str) -> str:
         return self.policy.wallets[wallet].chain
 
     def _kind_terms(self) -> dict[str, Term]:
         tiers = sorted({wallet.tier for wallet in self.policy.wallets.values()})
-        own, swept = self._owned(tiers), any_of(*[all_of(self._tier([t]), self._owned([t])) for t in tiers])
-        plain, typed = self.world.call.is_(NO_CALL), self.world.typed_data
+        own, swept = (
+            self.to_own(tiers),
+            any_of(*[all_of(self.from_tier([t]), self.to_own([t])) for t in tiers]),
+        )
+        plain, typed = self.world.plain, self.world.typed_data
         return {
             TRANSFER: all_of(plain, not_(own)),
             SWEEP: all_of(plain, swept),

@@ -8,7 +8,9 @@ held to. Version 1::
 ``must`` has one or more of: ``never`` (nothing of the kind is ever allowed); ``approvals_min`` (at least so
 many different people said yes; with ``different_groups``, people of so many different groups);
 ``delay_min_ms`` (it waited at least so long, from the request or from the last approval needed);
-``limited_by`` (some limit keeps it to a maximum in any such time). It must hold of what meets the conditions,
+``limited_by`` (some limit keeps it to a maximum in any such time); ``keeps_tier`` (it takes the tier of that
+name out of none of these bounds, written as in the policy); ``keys_apart`` (no key that signs for one of the
+wallets signs for a wallet of another tier). It must hold of what meets the conditions,
 and of what cannot be told to.
 """
 
@@ -19,8 +21,9 @@ from policy.document_checks import check_when, distinct, known
 from policy.encoding import Json, document_hash
 from policy.errors import MalformedError
 from policy.fields import Fields
-from policy.model import SCOPES, VALUE, Policy
+from policy.model import SCOPES, VALUE, Policy, Tier
 from policy.rules import When
+from policy.tier_document import check_bounds, read_bounds
 
 APPROVALS_MIN_MAX = 64
 UNREACHABLE = "no-rule-is-unreachable"
@@ -46,6 +49,8 @@ class Demand:
     different_groups: bool
     delay_min_ms: int
     limited_by: Bound | None
+    keeps_tier: Tier | None = None
+    keys_apart: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,17 +96,26 @@ def _read_demand(fields: Fields, path: str) -> Demand:
         if fields.has("delay_min_ms")
         else 0,
         limited_by=_read_bound(fields.nested("limited_by")) if fields.has("limited_by") else None,
+        keeps_tier=_read_kept(fields.nested("keeps_tier")) if fields.has("keeps_tier") else None,
+        keys_apart=fields.has("keys_apart") and fields.boolean("keys_apart"),
     )
     fields.done()
     if demand == Demand(False, 0, demand.different_groups, 0, None):
         raise MalformedError(
-            f"{path}: demands nothing: give 'never', 'approvals_min', 'delay_min_ms' or 'limited_by'"
+            f"{path}: demands nothing: give 'never', 'approvals_min', 'delay_min_ms', 'limited_by', "
+            "'keeps_tier' or 'keys_apart'"
         )
     if demand.different_groups and not approvals:
         raise MalformedError(f"{path}: 'different_groups' of how many? give 'approvals_min' too")
     if demand.never and demand != Demand(True, 0, False, 0, None):
         raise MalformedError(f"{path}: what is never allowed needs no other demand")
     return demand
+
+
+def _read_kept(fields: Fields) -> Tier:
+    tier = read_bounds(fields, fields.name("name"))
+    fields.done()
+    return tier
 
 
 def _read_bound(fields: Fields) -> Bound:
@@ -117,6 +131,10 @@ def _read_bound(fields: Fields) -> Bound:
 
 def _check(policy: Policy, path: str, invariant: Invariant) -> None:
     check_when(policy, f"{path}.when", when=invariant.when)
+    kept = invariant.must.keeps_tier
+    if kept is not None:
+        known(f"{path}.must.keeps_tier.name", kept.name, defined=[t.name for t in policy.tiers], kind="tier")
+        check_bounds(policy, f"{path}.must.keeps_tier", kept)
     bound = invariant.must.limited_by
     if bound is None:
         return

@@ -8,7 +8,19 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
-from policy.model import Allow, Approve, Deny, Forbid, Limit, Policy, Requirement, Rule, Then
+from policy.model import (
+    Allow,
+    Approve,
+    Deny,
+    Forbid,
+    Level,
+    Limit,
+    Policy,
+    Requirement,
+    Rule,
+    Then,
+    Tier,
+)
 from policy.prove.differences import eases
 from policy.prove.formulas import Formulas
 from policy.prove.invariants import Invariant
@@ -75,6 +87,7 @@ def mutants(policy: Policy) -> Iterator[Mutant]:
             yield Mutant(
                 f"{limit.name}: {slip}", replace(policy, limits=_with(policy.limits, index, changed_limit))
             )
+    yield from _in_tiers(policy)
     for name, addresses in policy.lists.items():
         for chain in policy.chains:
             more = {**policy.lists, name: addresses | {unlisted_address(chain, addresses)}}
@@ -98,6 +111,44 @@ def _in_rules(policy: Policy) -> Iterator[Mutant]:
             swapped = (*rules[: index - 1], rule, rules[index - 1], *rules[index + 1 :])
             slip = f"{rule.name}: before {rules[index - 1].name}"
             yield Mutant(slip, replace(policy, rules=swapped))
+
+
+def _in_tiers(policy: Policy) -> Iterator[Mutant]:
+    for index, tier in enumerate(policy.tiers):
+        for slip, changed in _wider(tier):
+            yield Mutant(
+                f"tier {tier.name}: {slip}", replace(policy, tiers=_with(policy.tiers, index, changed))
+            )
+
+
+def _wider(tier: Tier) -> Iterator[tuple[str, Tier]]:
+    """The same tier with another bound, or one bound less; targets mean nothing to a verdict."""
+    for slip, level in _levels(tier.maximum):
+        yield f"maximum {slip}", replace(tier, maximum=level)
+    for slip, level in _levels(tier.minimum):
+        yield f"minimum {slip}", replace(tier, minimum=level)
+    if tier.share_min_bp is not None:
+        for slip, share in _near(tier.share_min_bp):
+            yield f"share_min {slip}", replace(tier, share_min_bp=share)
+    if tier.share_max_bp is not None:
+        for slip, share in _near(tier.share_max_bp):
+            yield f"share_max {slip}", replace(tier, share_max_bp=share)
+
+
+def _levels(level: Level) -> Iterator[tuple[str, Level]]:
+    if level.value is not None:
+        for slip, value in _near(level.value):
+            yield f"of value {slip}", replace(level, value=value)
+    for asset, amount in level.amounts.items():
+        others = {other: one for other, one in level.amounts.items() if other != asset}
+        for slip, near in _near(amount):
+            amounts = others if near is None else {**others, asset: near}
+            yield f"of {asset} {slip}", replace(level, amounts=amounts)
+
+
+def _near(bound: int) -> Iterator[tuple[str, int | None]]:
+    yield "dropped", None
+    yield from (("+ 1", bound + 1), ("- 1", bound - 1), ("x 10", bound * FACTOR), ("/ 10", bound // FACTOR))
 
 
 def _caught(policy: Policy, invariants: Sequence[Invariant]) -> bool:

@@ -1,6 +1,6 @@
 """Whether a policy's invariants hold of every transaction; if not, one that breaks them."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from enum import Enum
 
@@ -8,10 +8,11 @@ import z3
 
 from policy.encoding import Json
 from policy.evaluate import Outcome, Verdict
-from policy.model import Deny, Limit, Policy
+from policy.model import Allow, Deny, Limit, Policy
 from policy.prove.formulas import Formulas
 from policy.prove.invariants import UNREACHABLE, Bound, Demand, Invariant
 from policy.prove.terms import Term, all_of, any_of, not_, sum_of
+from policy.prove.tier_terms import bounds_of
 from policy.prove.transactions import Search, Transaction, Undecided, confirmed
 from policy.prove.world import World
 
@@ -78,6 +79,7 @@ def _failures(formulas: Formulas, demand: Demand) -> list[Term]:
     """The ways in which what is allowed can fall short of a demand, but for its limit."""
     people = list(formulas.world.people.values())
     return [
+        *_untiered(formulas, demand),
         sum_of(*people) < demand.approvals_min,
         sum_of(*[z3.If(one >= 1, 1, 0) for one in people]) < demand.approvals_min * demand.different_groups,
         *(
@@ -88,12 +90,41 @@ def _failures(formulas: Formulas, demand: Demand) -> list[Term]:
     ]
 
 
+def _untiered(formulas: Formulas, demand: Demand) -> Iterator[Term]:
+    """A bound of the demanded tier is broken, or it is not known whether it is."""
+    if demand.keeps_tier is None:
+        return
+    rules = [rule for rule in formulas.policy.rules if not isinstance(rule.then, Deny)]
+    for automatic in (True, False):
+        asked = (formulas.matched[r.name] for r in rules if isinstance(r.then, Allow) is automatic)
+        bounds = bounds_of(formulas, (demand.keeps_tier,), automatic=automatic)
+        broken = any_of(*bounds.told.values(), *bounds.untold.values())
+        yield all_of(any_of(*asked), broken)
+
+
+def shared_key(formulas: Formulas, invariant: Invariant) -> str:
+    """Two wallets of different tiers that one key signs for, of which one can meet the conditions; or empty.
+
+    A wallet can if the conditions on wallets, tiers and chains hold of it.
+    """
+    when, wallets = invariant.when, formulas.policy.wallets
+    for wallet in wallets.values():
+        facts = {"wallets": wallet.name, "tiers": wallet.tier, "chains": wallet.chain}
+        if all(when.names(name) is None or fact in (when.names(name) or ()) for name, fact in facts.items()):
+            for other in wallets.values():
+                if other.key == wallet.key and other.tier != wallet.tier:
+                    return f"key {wallet.key} signs for {wallet.tier} and for {other.tier}"
+    return ""
+
+
 def _answer(search: Search, formulas: Formulas, invariant: Invariant) -> Finding:
     try:
         if not search.exists(formulas.holds(invariant.when).maybe):
             return Finding(
                 invariant.name, Answer.IDLE, "no transaction can meet its conditions: it says nothing"
             )
+        if invariant.must.keys_apart and (shared := shared_key(formulas, invariant)):
+            return Finding(invariant.name, Answer.BROKEN, shared)
         found = breaking(search, formulas, invariant=invariant)
     except Undecided as error:
         return Finding(invariant.name, Answer.UNDECIDED, str(error))

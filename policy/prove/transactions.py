@@ -1,6 +1,6 @@
 """From a solver's model to one concrete transaction, and the evaluator's own word on it."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 import z3
@@ -18,8 +18,8 @@ from policy.limits import limit_scopes
 from policy.model import Policy, Prices
 from policy.prove.formulas import Formulas
 from policy.prove.terms import Term
-from policy.prove.world import NO_CALL, LimitKey, Names, World, limit_key, unused
-from policy.rules import DAY_MINUTES, DAYS, EPOCH_DAY, MINUTE_MS, Facts, Given
+from policy.prove.world import NO_CALL, LimitKey, Names, TierKey, World, limit_key, tier_key, unused
+from policy.rules import DAY_MINUTES, DAYS, EPOCH_DAY, MINUTE_MS, Facts, Given, TierHeld
 from policy.values import replace
 
 WEEK_MS = len(DAYS) * DAY_MINUTES * MINUTE_MS
@@ -38,6 +38,7 @@ class Transaction:
     owner: str
     values: tuple[tuple[Prices, int | None], ...]
     used: tuple[tuple[LimitKey, int], ...]
+    held: tuple[tuple[TierKey, TierHeld], ...] = ()
 
     def under(self, policy: Policy) -> Facts:
         """The facts as the log would put them before ``policy``."""
@@ -65,7 +66,7 @@ class Transaction:
             total=facts.amount + facts.fee_max if native else facts.amount,
             value=dict(self.values).get(policy.prices) if policy.prices else None,
         )
-        return replace(facts, usage=self._usage(policy, facts))
+        return replace(facts, usage=self._usage(policy, facts), held=self._tiers(policy))
 
     def judged(self, policy: Policy) -> Verdict:
         """What the evaluator says of it."""
@@ -76,7 +77,15 @@ class Transaction:
         facts = self.under(policy)
         usage = self._usage(policy, facts)
         used: dict[str, Json] = {f"{limit} {key}".strip(): str(n) for (limit, key), n in usage.items() if n}
-        return {**inputs(facts), "used": used}
+        held: dict[str, Json] = {
+            tier: {name: str(number) for name, number in one._asdict().items() if number is not None}
+            for tier, one in self._tiers(policy).items()
+        }
+        return {**inputs(facts), "used": used, **({"held": held} if held else {})}
+
+    def _tiers(self, policy: Policy) -> dict[str, TierHeld]:
+        known = dict(self.held)
+        return {tier.name: known[tier_key(policy, tier.name)] for tier in policy.tiers}
 
     def _usage(self, policy: Policy, facts: Facts) -> dict[tuple[str, str], int]:
         if facts.chain not in policy.chains:
@@ -190,7 +199,22 @@ def transaction_of(world: World, model: z3.ModelRef) -> Transaction:
     values = ((p, number(v) if true(known) else None) for p, (known, v) in world.values().items())
     used = tuple((key, number(term)) for key, term in world.usage().items())
     calldata, typed_data = _asked(world, model)
-    return Transaction(facts, calldata, typed_data, world.owner.found(model), tuple(values), used)
+    owner = world.owner.found(model)
+    return Transaction(facts, calldata, typed_data, owner, tuple(values), used, tuple(_held(world, model)))
+
+
+def _held(world: World, model: z3.ModelRef) -> Iterator[tuple[TierKey, TierHeld]]:
+    """What each tier holds."""
+    for key, terms in world.holdings().items():
+        found: list[int | None] = []
+        for known, pair in (
+            (terms.known, (terms.low, terms.high)),
+            (terms.valued, (terms.value_low, terms.value_high)),
+        ):
+            told = z3.is_true(model.eval(known, model_completion=True))
+            numbers = (int(model.eval(one, model_completion=True).as_long()) for one in pair)
+            found += numbers if told else (None, None)
+        yield key, TierHeld(*found)
 
 
 def _asked(world: World, model: z3.ModelRef) -> tuple[bytes | None, bytes | None]:

@@ -6,7 +6,7 @@ are of one group each: who is in several can fill no place that one of each coul
 """
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from typing import TypeAlias
+from typing import NamedTuple, TypeAlias
 
 import z3
 
@@ -26,6 +26,7 @@ NOBODY = NO_CALL = ""
 PEOPLE_MAX = 128
 WAITED_MS_MAX = 366 * DAY_MS
 LimitKey: TypeAlias = tuple[object, ...]
+TierKey: TypeAlias = tuple[object, ...]
 
 
 class Names:
@@ -59,6 +60,17 @@ class Names:
         if name not in self._equal:
             self._equal[name] = self.term == self._index[name]
         return self._equal[name]
+
+
+class HeldTerms(NamedTuple):
+    """What a tier holds, as ``TierHeld``: known or not, of the asset at hand and in value."""
+
+    known: Term
+    low: Number
+    high: Number
+    valued: Term
+    value_low: Number
+    value_high: Number
 
 
 class World:
@@ -110,6 +122,12 @@ class World:
         }
         self._usage = {limit_key(limit): z3.Int(f"used {limit_key(limit)}") for limit in limits}
         self._limits = {limit_key(limit): limit for limit in limits}
+        self.plain = self.call.is_(NO_CALL)
+        self._held = {
+            tier_key(policy, tier.name): _held_terms(str(tier_key(policy, tier.name)))
+            for policy in policies
+            for tier in policy.tiers
+        }
 
     def _argument(self, call: str, index: int, kind: str) -> Names | Number | None:
         """An argument that conditions can be about: an address, or a number from 0."""
@@ -125,6 +143,14 @@ class World:
     def used(self, limit: Limit) -> Number:
         """What others use of a limit: the same for limits that count the same."""
         return self._usage[limit_key(limit)]
+
+    def held(self, policy: Policy, tier: str) -> HeldTerms:
+        """What a tier holds: the same for tiers of the same wallets, known in the same way."""
+        return self._held[tier_key(policy, tier)]
+
+    def holdings(self) -> Mapping[TierKey, HeldTerms]:
+        """What tiers hold, by what they are."""
+        return self._held
 
     def values(self) -> Mapping[Prices, tuple[Term, Number]]:
         """Whether what the transaction is worth is known, and what, by the policies' prices."""
@@ -146,6 +172,7 @@ class World:
             sum_of(*self.people.values()) == 0,
             self.given_ago_ms == 0,
             self.waited_ms == 0,
+            all_of(*[all_of(one.known, one.valued) for one in self._held.values()]),
         ]
 
     def constraints(self) -> list[Term]:
@@ -171,6 +198,8 @@ class World:
         found += [_between(0, self.minute, DAY_MINUTES - 1), _between(0, self.given_ago_ms, self.waited_ms)]
         found += [self.waited_ms <= WAITED_MS_MAX]
         found += [number >= 0 for number in (*self._usage.values(), *(v for _, v in self._values.values()))]
+        for held in self._held.values():
+            found += [_between(0, held.low, held.high), _between(0, held.value_low, held.value_high)]
         return found + self._coverings()
 
     def _call_constraints(self) -> Iterator[Term]:
@@ -220,6 +249,20 @@ def limit_key(limit: Limit) -> LimitKey:
         *(limit.measure, limit.asset, limit.window_ms, limit.per),
         *(limit.wallets, limit.tiers, limit.initiators, limit.assets),
     )
+
+
+def tier_key(policy: Policy, tier: str) -> TierKey:
+    """What is summed for a tier, and how it is known."""
+    wallets = tuple(sorted(name for name, wallet in policy.wallets.items() if wallet.tier == tier))
+    return tier, wallets, policy.holdings_max_age_ms, policy.prices
+
+
+def _held_terms(name: str) -> HeldTerms:
+    low, high, value_low, value_high = (
+        z3.Int(f"{what} of {name}") for what in ("low", "high", "value low", "value high")
+    )
+    known, valued = z3.Bool(f"known of {name}"), z3.Bool(f"valued of {name}")
+    return HeldTerms(known, low, high, valued, value_low, value_high)
 
 
 def unused(name: str, taken: Collection[str]) -> str:

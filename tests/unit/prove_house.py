@@ -10,12 +10,13 @@ from policy.decode.abi import Argument, parse_method
 from policy.decode.typed_data import read_declaration
 from policy.document import DAY_MS
 from policy.evaluate import Outcome, _count_approvals, _met_ms
-from policy.facts import kind_of
+from policy.facts import exposure_of, kind_of
 from policy.fields import Fields
 from policy.limits import limit_scopes, used
 from policy.model import (
     AMOUNT,
     COUNT,
+    ROLES,
     SCOPES,
     VALUE,
     Allow,
@@ -25,11 +26,14 @@ from policy.model import (
     Contract,
     Deny,
     Forbid,
+    Level,
     Limit,
     Policy,
     Prices,
     Requirement,
     Rule,
+    Then,
+    Tier,
     Wallet,
 )
 from policy.prove.formulas import Formulas
@@ -37,6 +41,7 @@ from policy.prove.world import NO_CALL, NOBODY, Names, World, call_key, limit_ke
 from policy.rules import (
     CALL,
     DAYS,
+    EXPOSURES,
     KINDS,
     TYPED_DATA,
     Among,
@@ -51,12 +56,14 @@ from policy.rules import (
     InGroup,
     Listed,
     Span,
+    TierHeld,
     When,
     weekday_and_minute,
 )
+from policy.tier_bounds import held
 
 ADDRESSES = tuple(f"0x{number:040x}" for number in range(1, 5))
-TIERS, WALLETS, INITIATORS = ("hot", "cold"), ("w1", "w2", "w3", "w4"), ("shop", "payroll", "nobody")
+TIERS, WALLETS, INITIATORS = ("hot", "warm", "cold"), ("w1", "w2", "w3", "w4"), ("shop", "payroll", "nobody")
 APPROVERS, PEOPLE, TEAMS = ("treasury", "risk"), ("alice", "bob", "carol", "shop"), ("apps", "staff")
 SCREENINGS, LISTS, LIMITED = ("clear", "flagged", "odd"), ("l1", "l2"), ("eth", "usdc", "pol")
 CHAINS = {"evm:1": Chain("eth", 4), "evm:137": Chain("pol", 6)}
@@ -120,6 +127,7 @@ CONDITIONS = st.one_of(
     among("assets", "asset", tuple(ASSETS)),
     among("destination_tiers", "destination_tier", TIERS),
     among("screenings", "screening", SCREENINGS[:2]),
+    among("exposure", "exposure", EXPOSURES),
     st.builds(InGroup, st.just("initiator_groups"), some(TEAMS)),
     st.builds(Listed, st.just("destinations"), some(LISTS), st.booleans()),
     st.builds(FirstUse, st.just("first_use"), st.booleans()),
@@ -167,6 +175,31 @@ def limits(draw: st.DrawFn, number: int) -> Limit:
     )
 
 
+LEVELS = st.builds(
+    Level,
+    st.none() | SMALL,
+    st.dictionaries(st.sampled_from(("eth", "usdc")), SMALL, max_size=1),
+)
+SHARES = st.none() | st.sampled_from((0, 1000, 2500, 5000, 9000))
+
+
+@st.composite
+def tiers(draw: st.DrawFn) -> tuple[Tier, ...]:
+    """Every tier, in some order, with bounds that small holdings meet."""
+    names = draw(st.permutations(TIERS))
+    return tuple(
+        Tier(
+            name,
+            draw(st.sampled_from(ROLES)),
+            minimum=draw(LEVELS),
+            maximum=draw(LEVELS),
+            share_min_bp=draw(SHARES),
+            share_max_bp=draw(SHARES),
+        )
+        for name in names
+    )
+
+
 @st.composite
 def policies(draw: st.DrawFn) -> Policy:
     """A policy of few parts, whose numbers are small enough to meet those of a transaction."""
@@ -194,6 +227,29 @@ def policies(draw: st.DrawFn) -> Policy:
         rules=tuple(Rule(f"rule-{number}", when, then) for number, (when, then) in enumerate(rules)),
         limits=tuple(draw(limits(number)) for number in range(draw(st.integers(0, 2)))),
         cancel_fee_ceiling=0,
+        tiers=draw(st.just(()) | tiers()),
+        holdings_max_age_ms=1000,
+    )
+
+
+@st.composite
+def tiered_policies(draw: st.DrawFn) -> Policy:
+    """A policy in which nearly everything is up to the bounds of tiers."""
+    asked: Then = Approve(((Requirement("treasury", 1),),))
+    then: Then = draw(st.sampled_from((Allow(), Allow(), asked)))
+    when = When(draw(st.sampled_from(((), (), (Among("exposure", "exposure", ("raises", "lowers")),)))))
+    bounded = draw(tiers())
+    if draw(st.booleans()):
+        bounded = tuple(Tier(one.name, one.role, minimum=one.minimum) for one in bounded)
+    wallets = zip(WALLETS, TIERS, strict=False)
+    return replace(
+        draw(policies()),
+        prices=Prices("usd", 2, 1000),
+        forbids=(),
+        rules=(Rule("rule", when, then),),
+        limits=(),
+        tiers=bounded,
+        wallets={name: Wallet(name, tier, "k", "evm:1", ()) for name, tier in wallets},
     )
 
 
@@ -205,20 +261,33 @@ ARGUMENTS: dict[str, st.SearchStrategy[dict[str, Argument]]] = {
 }
 
 
+def _held(low: int, more: int, known: bool, valued: bool, price: int) -> TierHeld:
+    amounts = (low, low + more) if known else (None, None)
+    values = (low * price, (low + more) * (price + 1)) if valued else (None, None)
+    return TierHeld(*amounts, *values)
+
+
+HELD = st.builds(_held, SMALL, SMALL, st.integers(0, 4).map(bool), st.integers(0, 4).map(bool), SMALL)
+
+
 @st.composite
-def transactions(draw: st.DrawFn, policy: Policy) -> tuple[Facts, str]:
-    """Facts as the log would state them under ``policy``, and whose account the destination is."""
+def transactions(draw: st.DrawFn, policy: Policy, *, moves: bool = False) -> tuple[Facts, str]:
+    """Facts as the log would state them under ``policy``, and whose account the destination is.
+
+    ``moves``: mostly to own accounts, at no more fee than is asked for, worth what can be told.
+    """
     calling = draw(st.sampled_from((None, None, None, *METHODS))) if policy.contracts else None
     signing = draw(st.sampled_from((None, *ORDERS))) if policy.typed_data and not calling else None
     wallet = draw(st.sampled_from(tuple(policy.wallets)))
     chain = policy.wallets[wallet].chain if draw(st.integers(0, 9)) else draw(st.sampled_from(tuple(CHAINS)))
     chain = "evm:1" if calling or signing else chain
     asset = draw(st.sampled_from([name for name, one in ASSETS.items() if one.chain == chain] * 5 + ["eth"]))
-    owner = draw(st.sampled_from((NOBODY, *policy.wallets)))
+    owner = draw(st.sampled_from((NOBODY, *policy.wallets, *(policy.wallets if moves else ()))))
     owned = owner in policy.wallets and policy.wallets[owner].chain == chain
     amount, fee_max = draw(st.integers(0 if calling else 1, 8)), draw(st.sampled_from((0, 0, 1, 2, 5)))
     if signing:
         amount = fee_max = 0
+    fee_max = min(fee_max, 1) if moves else fee_max
     screening = draw(st.none() | st.sampled_from(SCREENINGS))
     tier, destination_tier = policy.wallets[wallet].tier, policy.wallets[owner].tier if owned else ""
     since_ms = draw(st.integers(0, 7 * DAY_MS))
@@ -229,17 +298,18 @@ def transactions(draw: st.DrawFn, policy: Policy) -> tuple[Facts, str]:
         st.frozensets(st.sampled_from(APPROVERS), max_size=2),
         st.integers(since_ms, time_ms),
     )
+    kind = CALL if calling else TYPED_DATA if signing else kind_of(tier, destination_tier)
     facts = Facts(
         initiator=draw(st.sampled_from(INITIATORS)),
         initiator_groups=draw(st.frozensets(st.sampled_from(TEAMS))),
-        kind=CALL if calling else TYPED_DATA if signing else kind_of(tier, destination_tier),
+        kind=kind,
         chain=chain,
         wallet=wallet,
         tier=tier,
         asset=asset,
         amount=amount,
         total=amount + fee_max if CHAINS[chain].native == asset else amount,
-        value=None if not policy.prices else 0 if signing else draw(st.none() | SMALL),
+        value=None if not policy.prices else 0 if signing else draw(SMALL if moves else st.none() | SMALL),
         destination=VAULT.address
         if calling
         else DECLARED[signing].contract
@@ -251,7 +321,7 @@ def transactions(draw: st.DrawFn, policy: Policy) -> tuple[Facts, str]:
         method=calling or "",
         typed_data=signing or "",
         arguments=draw(ARGUMENTS[calling or signing or ""]) if calling or signing else {},
-        fee_ceiling=fee_max + draw(st.integers(-1, 9)) if fee_max else 0,
+        fee_ceiling=fee_max + draw(st.integers(0 if moves else -1, 9)) if fee_max else 0,
         fee_max=fee_max,
         screening=screening,
         risk=draw(SMALL) if screening else None,
@@ -260,6 +330,8 @@ def transactions(draw: st.DrawFn, policy: Policy) -> tuple[Facts, str]:
         usage={},
         since_ms=since_ms,
         time_ms=time_ms,
+        exposure=exposure_of(policy, kind, tier=tier, destination_tier=destination_tier),
+        held={one.name: draw(HELD) for one in policy.tiers},
     )
     if chain in policy.chains:
         scopes = limit_scopes(policy, facts)
@@ -307,6 +379,7 @@ class Values:
             self._set(known, z3.BoolVal(facts.value is not None))
             self._set(value, z3.IntVal(facts.value or 0))
         self._set_usage(world)
+        self._set_held(world)
 
     def true(self, term: Any) -> bool:
         """Whether a formula is true of the transaction."""
@@ -336,6 +409,16 @@ class Values:
             found[limit_key(scope.limit)] = used(facts, scope.limit.name, key=scope.scope_key)
         for key, term in world.usage().items():
             self._set(term, z3.IntVal(found[key]))
+
+    def _set_held(self, world: World) -> None:
+        policy, facts = self._formulas.policy, self._facts
+        for tier in policy.tiers:
+            terms, there = world.held(policy, tier.name), held(facts, tier.name)
+            self._set(terms.known, z3.BoolVal(there.low is not None))
+            self._set(terms.valued, z3.BoolVal(there.value_low is not None))
+            pairs = zip((terms.low, terms.high, terms.value_low, terms.value_high), there, strict=True)
+            for term, number in pairs:
+                self._set(term, z3.IntVal(number or 0))
 
     def _set_call(self, world: World) -> None:
         """The call or typed data, and its arguments; those of others are whatever is possible."""

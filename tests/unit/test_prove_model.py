@@ -6,12 +6,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from policy.evaluate import Outcome, evaluate
-from policy.model import Approve, Policy, Rule
+from policy.model import TIER_MINIMUM, TIER_VERDICTS, Approve, Policy, Rule
 from policy.prove.formulas import Formulas
 from policy.prove.transactions import Search, confirmed
 from policy.prove.world import World
 from policy.rules import Facts
-from tests.unit.prove_house import Values, policies, transactions
+from tests.unit.prove_house import Values, policies, tiered_policies, transactions
 
 SLOW_TO_DRAW = (HealthCheck.too_slow, HealthCheck.data_too_large)
 
@@ -41,6 +41,27 @@ def test_the_model_and_the_evaluator_give_one_verdict(data: st.DataObject, polic
     assert values.true(formulas.allowed) is (verdict.outcome is Outcome.ALLOW)
     assert values.true(formulas.waits) is (verdict.outcome is Outcome.WAIT)
     assert [name for name, term in formulas.decides.items() if values.true(term)] == [verdict.rule]
+
+
+def test_they_give_one_verdict_on_every_bound_of_tiers() -> None:
+    seen: set[tuple[Outcome, str]] = set()
+
+    @settings(max_examples=250, deadline=None, suppress_health_check=SLOW_TO_DRAW, derandomize=True)
+    @given(st.data(), tiered_policies())
+    def agree(data: st.DataObject, policy: Policy) -> None:
+        formulas = Formulas(World((policy,)), policy)
+        facts, owner = data.draw(transactions(policy, moves=True))
+        values = values_of(formulas, facts, owner=owner)
+        verdict = evaluate(policy, facts)
+        seen.add((verdict.outcome, verdict.rule))
+        assert values.true(formulas.allowed) is (verdict.outcome is Outcome.ALLOW)
+        assert values.true(formulas.waits) is (verdict.outcome is Outcome.WAIT)
+        assert [name for name, term in formulas.decides.items() if values.true(term)] == [verdict.rule]
+
+    agree()
+
+    wanted = {(outcome, name) for outcome in (Outcome.DENY, Outcome.WAIT) for name in TIER_VERDICTS}
+    assert seen >= wanted - {(Outcome.WAIT, TIER_MINIMUM)}  # nothing that goes up by itself is ever read
 
 
 @settings(max_examples=30, deadline=None, suppress_health_check=SLOW_TO_DRAW)

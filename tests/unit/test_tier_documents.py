@@ -80,7 +80,10 @@ def test_tiers_are_read_from_the_hottest_to_the_coldest() -> None:
         ),
         (changed("tiers", 0, "share_max_bp", to=10_001), "an integer from 0 to 10000"),
         (changed("tiers", 0, "share_min_bp", to=251), "no share is from 251 to 250 basis points"),
-        (changed("tiers", 1, "share_min_bp", to=10_000), "all of them together are 10001 of 10000"),
+        (
+            changed("tiers", 1, "share_min_bp", to=10_000),
+            "all share_min_bp together are 10001 of 10000",
+        ),
         (changed("tiers", 1, "maximum", to={"value": "9"}), r"tiers\[1\].maximum: 'cold' is the coldest"),
         (changed("tiers", 1, "share_max_bp", to=9600), r"tiers\[1\].share_max_bp: 'cold' is the coldest"),
         (changed("wallets", "vault", "tier", to="ice"), "wallets.vault.tier: unknown tier 'ice'"),
