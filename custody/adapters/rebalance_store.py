@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Self
 
-from sqlalchemy import Connection, RowMapping, create_engine, event, insert, select, update
+from sqlalchemy import Connection, RowMapping, and_, create_engine, event, insert, select, update
 from sqlalchemy.dialects.sqlite import insert as upsert
 from sqlalchemy.exc import SQLAlchemyError
 
@@ -239,7 +239,7 @@ class RebalanceStore:
         """Keep a note."""
         row = {name: getattr(note, name) for name in Note.__dataclass_fields__}
         with self._write() as db:
-            db.execute(upsert(NOTES).values(row).on_conflict_do_nothing())
+            db.execute(upsert(NOTES).values(**row, told=False).on_conflict_do_nothing())
 
     def notes(self, *, limit: int = 50) -> tuple[Note, ...]:
         """Notes, newest first."""
@@ -249,6 +249,17 @@ class RebalanceStore:
         """The latest of these kinds about a route."""
         query = select(NOTES).where(NOTES.c.route == route, NOTES.c.kind.in_(kinds))
         return next(iter(self._notes(query.order_by(NOTES.c.time_ms.desc()).limit(1))), None)
+
+    def untold_notes(self) -> tuple[Note, ...]:
+        """Notes that the log has not been told, oldest first."""
+        return self._notes(select(NOTES).where(NOTES.c.told.is_(False)).order_by(NOTES.c.time_ms))
+
+    def told(self, note: Note) -> None:
+        """The log has this note, or never will."""
+        columns = (NOTES.c.time_ms, NOTES.c.route, NOTES.c.kind)
+        place = and_(*(column == getattr(note, column.name) for column in columns))
+        with self._write() as db:
+            db.execute(update(NOTES).where(place).values(told=True))
 
     def _notes(self, query: Any) -> tuple[Note, ...]:
         with self._read() as db:

@@ -143,4 +143,5 @@ NOTES = Table(
     Column("route", String(63), primary_key=True),
     Column("kind", String(32), primary_key=True),
     Column("text", Text, nullable=False),
+    Column("told", Boolean, nullable=False),
 )

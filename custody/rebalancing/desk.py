@@ -5,9 +5,10 @@ from typing import TypeVar
 
 from custody.client import CallRefused, Code, CustodyClient, RequestView
 from custody.rebalancing.ports import Asked, TurnedAway
-from custody.rebalancing.records import Account, Holdings, Movement, Open, Price
+from custody.rebalancing.records import Account, Holdings, Movement, Note, Open, Price
 from policy.encoding import Json, parse_canonical, statement
 from policy.errors import MalformedError, OperationalError
+from policy.fact_entries import NOTE_TEXT_MAX
 from policy.fields import Fields
 from policy.intent import request_message
 
@@ -71,6 +72,14 @@ class ClientDesk:
         signature = self._sign(statement("reject", body)).hex()
         proof: dict[str, Json] = {"signatures": [{"name": self.name, "signature": signature}]}
         _asked(lambda: self._client.enact("reject", body, proof=proof))
+
+    def tell(self, note: Note) -> None:
+        """Put a note into the log."""
+        body: dict[str, Json] = {"origin": self.origin, "by": self.name, "about": note.route}
+        body |= {"text": f"{note.kind}: {note.text}"[:NOTE_TEXT_MAX], "noted_ms": note.time_ms}
+        signature = self._sign(statement("note", body)).hex()
+        proof: dict[str, Json] = {"signatures": [{"name": self.name, "signature": signature}]}
+        _asked(lambda: self._client.enact("note", body, proof=proof))
 
 
 def read_holdings(document: Json) -> Holdings:

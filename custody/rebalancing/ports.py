@@ -74,6 +74,9 @@ class Desk(Protocol):
     def call_back(self, request: bytes, reason: str) -> None:
         """Say no to a request of its own before it is signed. Raises ``TurnedAway`` when it is too late."""
 
+    def tell(self, note: Note) -> None:
+        """Put a note into the log, where it may stand twice. Raises ``TurnedAway`` when it never will."""
+
 
 class Book(Protocol):
     """The rebalancer's records; every method is one transaction, durable when it returns."""
@@ -140,3 +143,9 @@ class Book(Protocol):
 
     def newest_note(self, route: str, kinds: Sequence[str]) -> Note | None:
         """The latest of these kinds about a route."""
+
+    def untold_notes(self) -> tuple[Note, ...]:
+        """Notes that the log has not been told, oldest first."""
+
+    def told(self, note: Note) -> None:
+        """The log has this note, or never will."""

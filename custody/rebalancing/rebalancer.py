@@ -20,7 +20,7 @@ from custody.rebalancing.deciding import Decision, Mode, Sight
 from custody.rebalancing.following import adopt, follow_move, follow_moves, happened, name_of
 from custody.rebalancing.metrics import RebalancerMetrics
 from custody.rebalancing.moves import ANNOUNCED, IN_FLIGHT, Happening, Stage
-from custody.rebalancing.ports import Book, Desk
+from custody.rebalancing.ports import Book, Desk, TurnedAway
 from custody.rebalancing.proposing import Announce, Ask, GiveUp, Hold, Scope, Wish, wishes
 from custody.rebalancing.records import (
     DAY_MS,
@@ -91,11 +91,24 @@ class Rebalancer:
         holdings = self._desk.holdings()
         for route in self._routes:
             changed += self._route(route, holdings)
+        self._tell()
         self._metrics.looked_seconds.set(self._now_ms() / 1000)
         for move in changed:
             self._metrics.moves.labels(route=move.route, stage=move.stage.value).inc()
             _LOG.info("%s: %s %s", move.name, move.stage, move.error)
         return changed
+
+    def _tell(self) -> None:
+        """Put what people should know into the log; what gets no answer now is told at the next look."""
+        for note in self._book.untold_notes():
+            try:
+                self._desk.tell(note)
+            except OperationalError as error:
+                _LOG.warning("the log was not told of %s: %s", note.kind, error)
+                return
+            except TurnedAway as error:
+                _LOG.warning("the log takes no note of %s: %s", note.kind, error)
+            self._book.told(note)
 
     def _learn(self) -> None:
         """Take in every movement there is; where the log went on from another branch, all of them again."""

@@ -85,13 +85,14 @@ def test_one_that_ends_and_loses_its_records_too_moves_nothing_twice(
 
 
 def test_a_rebalancer_that_puts_nothing_down_before_it_asks_would_be_seen(tmp_path: Path) -> None:
-    desk = FakeDesk(fault=(7, "done, not told"))  # the call that submits the sweep
+    desk = FakeDesk(fault=(5, "done, not told"))  # the call that submits the sweep
     mover = Mover(tmp_path, desk)
     desk.balances["hot"] = 14 * ETHER
     mover.look_until_killed()
     (tmp_path / "rebalancer.db").unlink()
     mover.desk.own_requests = lambda: ()  # type: ignore[method-assign]
     mover.start()
+    desk.now_ms += 1
 
     said = mover.look()
 

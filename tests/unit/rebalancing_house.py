@@ -17,7 +17,7 @@ from custody.rebalancer.plan import Bounds
 from custody.rebalancing.metrics import RebalancerMetrics
 from custody.rebalancing.ports import Asked, TurnedAway
 from custody.rebalancing.rebalancer import Rebalancer, Settings
-from custody.rebalancing.records import Account, CostSettings, Holdings, Movement, Open, Route
+from custody.rebalancing.records import Account, CostSettings, Holdings, Movement, Note, Open, Route
 from policy.encoding import parse_canonical
 from policy.intent import Request, parse_request, request_id
 
@@ -70,6 +70,7 @@ class FakeDesk:
     now_ms: int = START_MS
     kept: dict[bytes, Kept] = field(default_factory=dict)
     paid: list[Movement] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
     blind: bool = False
     denies: bool = False
     calls: int = 0
@@ -99,6 +100,9 @@ class FakeDesk:
 
     def call_back(self, request: bytes, reason: str) -> None:
         return self._called(lambda: self._call_back(request, reason))
+
+    def tell(self, note: Note) -> None:
+        return self._called(lambda: self.notes.append(note.kind))
 
     # What happens outside.
 

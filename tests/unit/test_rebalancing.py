@@ -87,7 +87,7 @@ def test_a_wallet_that_no_chain_tells_of_is_left_alone_and_people_are_told(
     desk.balances["hot"], desk.blind = 14 * ETHER, True
 
     assert mover.look() == []
-    assert [note.kind for note in mover.book.notes()] == ["blind"]
+    assert [note.kind for note in mover.book.notes()] == desk.notes == ["blind"]
     assert desk.kept == {}
 
 
