@@ -44,7 +44,7 @@ _OVER_HTTP = frozenset({"AsyncHttpClient", "HttpClient", "HttpEndpoint"})
 
 STATUS_BYTES_MAX = 4 * 1024 * 1024
 REPLY_BYTES_MAX = 16 * 1024 * 1024  # 500 of the largest requests, or drafts of approvals of them
-ENACT_S, DRAFT_FORK_S, COLD_S = 60.0, 300.0, 60.0
+ENACT_S, DRAFT_FORK_S, COLD_S, HOLDINGS_S = 60.0, 300.0, 60.0, 60.0
 FINAL = frozenset({"delivered", "settled", "failed", "denied", "expired", "cancelled"})
 """States after which nothing is paid any more."""
 CallT = TypeVar("CallT", bound=Message)
@@ -282,6 +282,16 @@ class CustodyClient:
         """What the shadow policy would have said of the newest requests and reservations."""
         call = pb.ShadowCall(flips=flips, limit=limit)
         return _object(self._ask("Shadow", call, self._stub.Shadow).document)
+
+    def holdings(self) -> dict[str, Json]:
+        """What every wallet holds now and what is on its way, as ``custody/holdings.py`` says."""
+        reply = self._ask("Holdings", pb.HoldingsCall(), self._stub.Holdings, timeout_s=HOLDINGS_S)
+        return _object(reply.document)
+
+    def movements(self, after: int, *, limit: int = 0) -> dict[str, Json]:
+        """Signed payments in the order of the log, from a number on; ``next`` is where to go on."""
+        call = pb.MovementsCall(after=after, limit=limit)
+        return _object(self._ask("Movements", call, self._stub.Movements).document)
 
     def log_note(self) -> bytes:
         """The newest checkpoint with w cosignatures."""

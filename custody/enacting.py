@@ -24,7 +24,7 @@ from policy.roster import parse_roster
 from policy.state import State
 
 KINDS = ("policy", "roster", "address", "veto", "freeze", "unfreeze", "version", "fork")
-STATEMENTS = ("reject", "price", "holdings", "screening")
+STATEMENTS = ("reject", "price", "holdings", "screening", "note")
 """What others than administrators sign: the fold says whose word each of them takes."""
 COSIGNED_S = 2.0
 SWEEP_S = 0.5
@@ -38,6 +38,7 @@ _Enacted = (
     | f.RejectEntry
     | f.PriceEntry
     | f.HoldingsEntry
+    | f.NoteEntry
     | f.ScreeningEntry
 )
 
@@ -155,7 +156,7 @@ def _done(state: State, entry: _Enacted) -> bytes | None:
         case f.RejectEntry():
             request = state.requests.get(entry.request)
             return entry.request if request and request.rejected_by else None
-        case e.ForkEntry() | f.PriceEntry() | f.HoldingsEntry() | f.ScreeningEntry():
+        case e.ForkEntry() | f.PriceEntry() | f.HoldingsEntry() | f.ScreeningEntry() | f.NoteEntry():
             return None
         case _:
             assert_never(entry)

@@ -25,10 +25,10 @@ HOLDER_BYTES = 16
 _LOG = logging.getLogger(__name__)
 
 
-def take_lease(folder: Path) -> IO[str]:
+def take_lease(folder: Path, program: str = "coordinator") -> IO[str]:
     """Lock the folder for this process; keep the result open. Raises ``OperationalError``."""
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-    file = (folder / "coordinator.lock").open("a+")
+    file = (folder / f"{program}.lock").open("a+")
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as error:
@@ -36,7 +36,7 @@ def take_lease(folder: Path) -> IO[str]:
         holder = file.read(20) or "unknown"
         file.close()
         raise OperationalError(
-            f"another coordinator (process {holder.strip()}) runs on {folder}: stop it first"
+            f"another {program} (process {holder.strip()}) runs on {folder}: stop it first"
         ) from error
     file.truncate(0)
     file.write(f"{os.getpid()}\n")

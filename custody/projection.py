@@ -48,6 +48,7 @@ def changes(folded: Folded) -> tuple[Change, ...]:
             | e.BurnEntry()
             | f.PriceEntry()
             | f.HoldingsEntry()
+            | f.NoteEntry()
             | f.ScreeningEntry()
             | e.BanEntry()
             | e.ShredEntry()

@@ -17,11 +17,13 @@ from policy.encoding import Json, canonical, parse_canonical, tagged_hash
 from policy.entry_fields import Signatures, raw_body, read_id, read_signatures
 from policy.fact_entries import (
     HoldingsEntry,
+    NoteEntry,
     ObservationEntry,
     PriceEntry,
     RejectEntry,
     ScreeningEntry,
     read_holdings,
+    read_note,
     read_observation,
     read_price,
     read_reject,
@@ -212,6 +214,7 @@ Entry: TypeAlias = (
     | HoldingsEntry
     | ScreeningEntry
     | RejectEntry
+    | NoteEntry
     | BanEntry
     | ShredEntry
     | ChangeEntry
@@ -466,6 +469,7 @@ _READERS: dict[str, Callable[[Fields], Entry]] = {
     "holdings": read_holdings,
     "screening": read_screening,
     "reject": read_reject,
+    "note": read_note,
     "ban": _read_ban,
     "shred": _read_shred,
     "policy": _read_change("policy"),

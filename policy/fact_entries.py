@@ -11,6 +11,8 @@ from policy.ids import ID_BYTES
 
 PENDING_MAX = 256
 
+NOTE_TEXT_MAX = 500
+
 
 class ObservationEntry(Struct, frozen=True, gc=False):
     body: Json
@@ -75,6 +77,19 @@ class RejectEntry:
     request: bytes
     by: str
     reason: str
+    signatures: Signatures
+
+
+@dataclass(frozen=True, slots=True)
+class NoteEntry:
+    """What a backend says that people should find in the log; nothing is ever decided by it."""
+
+    body: Json
+    origin: str
+    by: str
+    about: str
+    text: str
+    noted_ms: int
     signatures: Signatures
 
 
@@ -155,6 +170,22 @@ def read_reject(fields: Fields) -> RejectEntry:
         request=inner.hex("request", length=ID_BYTES),
         by=inner.name("by"),
         reason=inner.text("reason", length_max=300),
+        signatures=read_signatures(fields),
+    )
+    inner.done()
+    return entry
+
+
+def read_note(fields: Fields) -> NoteEntry:
+    """Read a note."""
+    body, inner = raw_body(fields)
+    entry = NoteEntry(
+        body=body,
+        origin=inner.origin("origin"),
+        by=inner.name("by"),
+        about=inner.name("about"),
+        text=inner.text("text", length_max=NOTE_TEXT_MAX),
+        noted_ms=inner.integer("noted_ms"),
         signatures=read_signatures(fields),
     )
     inner.done()

@@ -167,6 +167,8 @@ def _apply(state: State, timed: e.TimedEntry, data: bytes) -> tuple[State, Outco
             state, subject = t.admit_screening(state, entry)
         case f.RejectEntry():
             state, subject = t.admit_reject(state, entry)
+        case f.NoteEntry():
+            subject = t.check_note(state, entry)
         case e.BanEntry():
             state, subject = k.admit_ban(state, entry)
         case e.ShredEntry():

@@ -97,6 +97,17 @@ def admit_reject(state: State, entry: f.RejectEntry) -> tuple[State, bytes]:
     return without_approved(state, entry.request), entry.request
 
 
+def check_note(state: State, entry: f.NoteEntry) -> bytes:
+    """Whether a backend of the roster said this, by its own clock; the state stays as it was."""
+    check_origin(state, entry.origin)
+    initiator = state.roster.initiators.get(entry.by)
+    if initiator is None:
+        raise Inert(f"the roster has no initiator {entry.by}")
+    if signers_of(state, "note", entry=entry, keys={entry.by: initiator.key}) != {entry.by}:
+        raise Inert(f"the note is not signed by {entry.by}")
+    return entry.about.encode()
+
+
 def _rejecting_key(roster: Roster, by: str, *, initiator: str) -> bytes | None:
     if by in roster.operators:
         return roster.operators[by].key

@@ -17,6 +17,7 @@ from cli.identities import Identity, load_identity
 from cli.main import invoke
 from cli.programs import COORDINATOR, NODE, program
 from cli.results import Document
+from policy.encoding import Json
 from policy.errors import QuorumkeepError
 from signer_nodes.api.card import Card, parse_card
 
@@ -99,8 +100,8 @@ def prepare(folder: Path, supervisor: Supervisor, *, say: Say) -> Deployment:
     return Deployment(folder, ports, supervisor, say, pins)
 
 
-def set_up(deployment: Deployment) -> None:
-    """From nothing to a running deployment without a key."""
+def set_up(deployment: Deployment, policy: Callable[[str], dict[str, Json]] = names.demo_policy) -> None:
+    """From nothing to a running deployment without a key; ``policy`` takes the address of a token."""
     say = deployment.say
     say(
         "starting a chain of our own (anvil), provisioning three nodes and a witness, each with its own token"
@@ -114,7 +115,7 @@ def set_up(deployment: Deployment) -> None:
     say("enrolling everybody by the fingerprints of their cards")
     _enroll(deployment, dict(zip(COSIGNERS, fingerprints, strict=True)))
     token = deployment.chain.deploy_token()
-    write_document(deployment.folder / "policy.json", names.demo_policy(token))
+    write_document(deployment.folder / "policy.json", policy(token))
     fingerprint = _genesis(deployment)
     with ThreadPoolExecutor(len(COSIGNERS)) as pool:
         list(pool.map(lambda name: _join(deployment, name, fingerprint), COSIGNERS))
@@ -219,7 +220,10 @@ def _enroll(deployment: Deployment, fingerprints: dict[str, str]) -> None:
             said = deployment.identity(name).card.fingerprint
             more = {
                 "operator": ("--groups", names.GROUP),
-                "backend": ("--people", ",".join(names.PEOPLE.get(name, ()))),
+                "backend": (
+                    *("--people", ",".join(names.PEOPLE.get(name, ()))),
+                    *("--groups", names.BACKEND_GROUPS.get(name, "")),
+                ),
             }.get(kind, ())
             deployment.command("enroll", kind, card, "--fingerprint", said, *more)
 
@@ -261,5 +265,5 @@ def _people() -> tuple[tuple[str, tuple[str, ...]], ...]:
     return (
         ("administrator", names.ADMINISTRATORS),
         ("operator", names.OPERATORS),
-        ("backend", (names.PAYMENTS, names.DESK)),
+        ("backend", (names.PAYMENTS, names.DESK, names.REBALANCER)),
     )

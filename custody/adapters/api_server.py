@@ -16,6 +16,7 @@ from custody.api.errors import CODE_METADATA, CallRefused, Code
 from custody.cold import ColdStep
 from custody.enacting import Signed
 from custody.feeds import DepositAddress, Event
+from custody.holdings import REBALANCERS, holdings, movements
 from custody.keys import Import
 from custody.listening import EVENTS_MAX, OPEN_MAX_MS, Asked
 from custody.parts import Parts
@@ -255,6 +256,17 @@ class CustodyServicer(custody_pb2_grpc.CustodyServicer):
             letters=[pb.ColdLetter(node=node, number=number, data=data) for node, number, data in letters],
         )
 
+    @_refusals
+    async def Holdings(self, call: pb.HoldingsCall, context: _Context) -> pb.HoldingsReply:
+        self._planner(self._caller("Holdings", call, context))
+        return pb.HoldingsReply(document=canonical(await holdings(self._parts)))
+
+    @_refusals
+    async def Movements(self, call: pb.MovementsCall, context: _Context) -> pb.MovementsReply:
+        self._planner(self._caller("Movements", call, context))
+        found = movements(self._parts.sequencer.state, call.after, limit=call.limit)
+        return pb.MovementsReply(document=canonical(found))
+
     async def _view(self, record: RequestRecord) -> pb.RequestView:
         (shown,) = await self._service.shown(record)
         return self._with_event(shown)
@@ -269,6 +281,14 @@ class CustodyServicer(custody_pb2_grpc.CustodyServicer):
     def _people(self, caller: str) -> None:
         if self._own_only(caller):
             raise CallRefused(Code.FORBIDDEN, "this shows the requests of all: people see it, no backend")
+
+    def _planner(self, caller: str) -> None:
+        """People and rebalancers: what is held and was paid is no business of another backend."""
+        initiator = self._parts.sequencer.state.roster.initiators.get(caller)
+        if initiator is not None and REBALANCERS not in initiator.groups:
+            raise CallRefused(
+                Code.FORBIDDEN, f"{caller} is a backend outside the group {REBALANCERS}: enrol it with that"
+            )
 
     def _caller(self, method: str, call: Message, context: _Context) -> str:
         state = self._parts.sequencer.state

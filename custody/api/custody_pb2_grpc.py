@@ -149,6 +149,16 @@ class CustodyStub:
                 request_serializer=custody_dot_api_dot_custody__pb2.ColdCall.SerializeToString,
                 response_deserializer=custody_dot_api_dot_custody__pb2.ColdReply.FromString,
                 _registered_method=True)
+        self.Holdings = channel.unary_unary(
+                '/quorumkeep.custody.v1.Custody/Holdings',
+                request_serializer=custody_dot_api_dot_custody__pb2.HoldingsCall.SerializeToString,
+                response_deserializer=custody_dot_api_dot_custody__pb2.HoldingsReply.FromString,
+                _registered_method=True)
+        self.Movements = channel.unary_unary(
+                '/quorumkeep.custody.v1.Custody/Movements',
+                request_serializer=custody_dot_api_dot_custody__pb2.MovementsCall.SerializeToString,
+                response_deserializer=custody_dot_api_dot_custody__pb2.MovementsReply.FromString,
+                _registered_method=True)
 
 
 class CustodyServicer:
@@ -292,6 +302,18 @@ class CustodyServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def Holdings(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Movements(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_CustodyServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -409,6 +431,16 @@ def add_CustodyServicer_to_server(servicer, server):
                     servicer.Cold,
                     request_deserializer=custody_dot_api_dot_custody__pb2.ColdCall.FromString,
                     response_serializer=custody_dot_api_dot_custody__pb2.ColdReply.SerializeToString,
+            ),
+            'Holdings': grpc.unary_unary_rpc_method_handler(
+                    servicer.Holdings,
+                    request_deserializer=custody_dot_api_dot_custody__pb2.HoldingsCall.FromString,
+                    response_serializer=custody_dot_api_dot_custody__pb2.HoldingsReply.SerializeToString,
+            ),
+            'Movements': grpc.unary_unary_rpc_method_handler(
+                    servicer.Movements,
+                    request_deserializer=custody_dot_api_dot_custody__pb2.MovementsCall.FromString,
+                    response_serializer=custody_dot_api_dot_custody__pb2.MovementsReply.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -1032,6 +1064,60 @@ class Custody:
             '/quorumkeep.custody.v1.Custody/Cold',
             custody_dot_api_dot_custody__pb2.ColdCall.SerializeToString,
             custody_dot_api_dot_custody__pb2.ColdReply.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Holdings(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/quorumkeep.custody.v1.Custody/Holdings',
+            custody_dot_api_dot_custody__pb2.HoldingsCall.SerializeToString,
+            custody_dot_api_dot_custody__pb2.HoldingsReply.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Movements(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/quorumkeep.custody.v1.Custody/Movements',
+            custody_dot_api_dot_custody__pb2.MovementsCall.SerializeToString,
+            custody_dot_api_dot_custody__pb2.MovementsReply.FromString,
             options,
             channel_credentials,
             insecure,

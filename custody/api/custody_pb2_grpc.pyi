@@ -64,6 +64,8 @@ class CustodyStub:
     DraftFork: _grpc.UnaryUnaryMultiCallable[_custody_pb2.DraftForkCall, _custody_pb2.DraftForkReply]
     Shadow: _grpc.UnaryUnaryMultiCallable[_custody_pb2.ShadowCall, _custody_pb2.ShadowReply]
     Cold: _grpc.UnaryUnaryMultiCallable[_custody_pb2.ColdCall, _custody_pb2.ColdReply]
+    Holdings: _grpc.UnaryUnaryMultiCallable[_custody_pb2.HoldingsCall, _custody_pb2.HoldingsReply]
+    Movements: _grpc.UnaryUnaryMultiCallable[_custody_pb2.MovementsCall, _custody_pb2.MovementsReply]
 
 @_typing.type_check_only
 class CustodyAsyncStub(CustodyStub):
@@ -91,6 +93,8 @@ class CustodyAsyncStub(CustodyStub):
     DraftFork: _aio.UnaryUnaryMultiCallable[_custody_pb2.DraftForkCall, _custody_pb2.DraftForkReply]  # type: ignore[assignment]
     Shadow: _aio.UnaryUnaryMultiCallable[_custody_pb2.ShadowCall, _custody_pb2.ShadowReply]  # type: ignore[assignment]
     Cold: _aio.UnaryUnaryMultiCallable[_custody_pb2.ColdCall, _custody_pb2.ColdReply]  # type: ignore[assignment]
+    Holdings: _aio.UnaryUnaryMultiCallable[_custody_pb2.HoldingsCall, _custody_pb2.HoldingsReply]  # type: ignore[assignment]
+    Movements: _aio.UnaryUnaryMultiCallable[_custody_pb2.MovementsCall, _custody_pb2.MovementsReply]  # type: ignore[assignment]
 
 class CustodyServicer(metaclass=_abc_1.ABCMeta):
     @_abc_1.abstractmethod
@@ -253,5 +257,19 @@ class CustodyServicer(metaclass=_abc_1.ABCMeta):
         request: _custody_pb2.ColdCall,
         context: _ServicerContext,
     ) -> _typing.Union[_custody_pb2.ColdReply, _abc.Awaitable[_custody_pb2.ColdReply]]: ...
+
+    @_abc_1.abstractmethod
+    def Holdings(
+        self,
+        request: _custody_pb2.HoldingsCall,
+        context: _ServicerContext,
+    ) -> _typing.Union[_custody_pb2.HoldingsReply, _abc.Awaitable[_custody_pb2.HoldingsReply]]: ...
+
+    @_abc_1.abstractmethod
+    def Movements(
+        self,
+        request: _custody_pb2.MovementsCall,
+        context: _ServicerContext,
+    ) -> _typing.Union[_custody_pb2.MovementsReply, _abc.Awaitable[_custody_pb2.MovementsReply]]: ...
 
 def add_CustodyServicer_to_server(servicer: CustodyServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -385,6 +385,14 @@ def state_facts(log: Log) -> None:
         "reason": "the customer did not confirm it by telephone",
     }
     log.write("reject", "reject", reject, signatures=signed("reject", reject, "quinn"))
+    note: Json = {
+        "origin": ORIGIN,
+        "by": "shop",
+        "about": "eth",
+        "text": "no-price: there is no price that is new enough",
+        "noted_ms": log.time_ms,
+    }
+    log.write("note", "note", note, signatures=signed("note", note, "shop"))
 
 
 def govern(log: Log) -> None:

@@ -25,7 +25,7 @@ PURE_FILES = (
     "signer_nodes/witness.py",
     "custody/requests.py",
     "custody/broadcasts.py",
-    "custody/tiers.py",
+    "custody/rebalancing/moves.py",
 )
 IMPURE_MODULES = (
     # the plan's list
@@ -68,7 +68,7 @@ REGISTRY_WORDS = tuple(  # in two parts each, so that this file does not break i
     )
 )
 
-WIRING = frozenset({"signer_nodes/main.py", "custody/main.py", "cli/main.py"})
+WIRING = frozenset({"signer_nodes/main.py", "custody/main.py", "custody/rebalancing/main.py", "cli/main.py"})
 AUTHORING = "cli/policies/"
 YAML_LIBRARIES = frozenset({"yaml", "_yaml", "ruamel"})
 _ADAPTERS = re.compile(r"(signer_nodes|custody)\.adapters(\.|$)")
@@ -100,7 +100,7 @@ def purity(root: Path) -> list[Violation]:
 
 
 def wiring(root: Path) -> list[Violation]:
-    """Imports of an adapters package outside it and outside the three ``main.py``."""
+    """Imports of an adapters package outside it and outside the ``main.py`` of a process."""
     return [
         Violation(path, line, f"{name}: adapters are wired in main.py only; take a port as an argument")
         for path, tree in _trees(root, PACKAGES)

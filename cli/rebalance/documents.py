@@ -1,0 +1,168 @@
+"""What a rebalancer's records say, as documents and words. Amounts are decimal text of base units."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from cli.amounts import amount_text
+from cli.results import Document
+from custody.rebalancing import observing
+from custody.rebalancing.moves import ANNOUNCED, IN_FLIGHT
+from custody.rebalancing.ports import Book
+from custody.rebalancing.records import DAY_MS, Alarm, Exposure, Foreseen, Move, Note, Route
+
+MEDIAN, LOW, HIGH = 0.5, 0.05, 0.95
+CALM_AFTER_DAYS = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """One day's forecast of the day before, and what came; ``actual_base`` is None while it is not known."""
+
+    foreseen: Foreseen
+    actual_base: int | None
+
+    def at(self, level: float) -> int:
+        """The forecast's quantile."""
+        return self.foreseen.amounts_base[self.foreseen.levels.index(level)]
+
+    @property
+    def inside(self) -> bool | None:
+        """Whether what came is between the outer quantiles."""
+        return None if self.actual_base is None else self.at(LOW) <= self.actual_base <= self.at(HIGH)
+
+
+def route_document(book: Book, route: Route) -> Document:
+    """A route today: what is held against what is wanted, and what is going to be moved."""
+    seen = book.exposures(route.name)
+    alarm = next((one for one in book.alarms(route.name) if not one.ended_ms), None)
+    moves = [move for move in book.moves_in(sorted(ANNOUNCED | IN_FLIGHT)) if move.route == route.name]
+    return {
+        "route": route.name,
+        "asset": route.asset,
+        "wallet": route.wallet,
+        "source": route.source,
+        **(_exposure_document(seen[-1]) if seen else {"hour_ms": None}),
+        "alarm": None if alarm is None else alarm_document(alarm),
+        "forecast": [foreseen_document(one) for one in _newest(book, route)],
+        "moves": [move_document(move) for move in moves],
+    }
+
+
+def judged_days(book: Book, route: Route, *, flow: str, now_ms: int) -> list[Judged]:
+    """Forecasts of a day as made on the day before, or at its beginning where there is none earlier."""
+    actual = _actual(book, route, flow=flow, now_ms=now_ms)
+    chosen: dict[int, Foreseen] = {}
+    for one in book.forecasts(route.name):
+        if one.flow == flow and one.day_ms - one.made_ms <= DAY_MS:
+            chosen.setdefault(one.day_ms, one)
+    return [Judged(one, actual.get(day)) for day, one in sorted(chosen.items())]
+
+
+def coverage(days: Sequence[Judged]) -> float | None:
+    """The share of known days that came between the outer quantiles, nine in ten if forecasts are honest."""
+    known = [day.inside for day in days if day.inside is not None]
+    return sum(known) / len(known) if known else None
+
+
+def judged_document(day: Judged) -> Document:
+    """A day's forecast and what came, as ``--json`` prints it."""
+    error = None if day.actual_base is None else day.actual_base - day.at(MEDIAN)
+    return {
+        "day_ms": day.foreseen.day_ms,
+        "made_ms": day.foreseen.made_ms,
+        "flow": day.foreseen.flow,
+        "low": str(day.at(LOW)),
+        "median": str(day.at(MEDIAN)),
+        "high": str(day.at(HIGH)),
+        "actual": None if day.actual_base is None else str(day.actual_base),
+        "error": None if error is None else str(error),
+        "inside": day.inside,
+    }
+
+
+def move_document(move: Move) -> Document:
+    """A move as ``--json`` prints it; what there is not yet is null."""
+    return {
+        "proposal": move.name,
+        "route": move.route,
+        "direction": move.direction.value,
+        "stage": move.stage.value,
+        "amount": str(move.amount_base),
+        "due_ms": move.due_ms,
+        "created_ms": move.created_ms,
+        "updated_ms": move.updated_ms,
+        "expires_ms": move.expires_ms or None,
+        "request": move.request.hex() or None,
+        "request_state": move.request_state or None,
+        "tx_hash": move.tx_hash or None,
+        "released": move.released,
+        "error": move.error or None,
+        "reasons": list(move.reasons),
+    }
+
+
+def alarm_document(alarm: Alarm) -> Document:
+    """An alarm as ``--json`` prints it."""
+    return {
+        "route": alarm.route,
+        "since_ms": alarm.since_ms,
+        "rule": alarm.rule,
+        "observed": str(alarm.observed_base),
+        "threshold": str(alarm.threshold_base),
+        "quota": str(alarm.quota_base),
+        "ended_ms": alarm.ended_ms or None,
+        "ended_why": alarm.ended_why or None,
+    }
+
+
+def note_document(note: Note) -> Document:
+    """A note as ``--json`` prints it."""
+    return {"time_ms": note.time_ms, "route": note.route, "kind": note.kind, "text": note.text}
+
+
+def foreseen_document(one: Foreseen) -> Document:
+    """A day ahead as ``--json`` prints it."""
+    quantiles = {str(level): str(amount) for level, amount in zip(one.levels, one.amounts_base, strict=True)}
+    return {"day_ms": one.day_ms, "flow": one.flow, "quantiles": quantiles}
+
+
+def move_text(move: Move, route: Route | None) -> str:
+    """What a move does, in words."""
+    if route is None:
+        return f"{move.amount_base} base units of {move.route}"
+    amount = amount_text(move.amount_base, asset=route.asset, decimals=route.decimals)
+    ends = (route.source, route.wallet) if move.direction == "top-up" else (route.wallet, route.source)
+    return f"{amount} from {ends[0]} to {ends[1]}"
+
+
+def _exposure_document(seen: Exposure) -> Document:
+    bounds, band = seen.bounds, seen.band
+    return {
+        "hour_ms": seen.hour_ms,
+        "held": str(seen.hot_base),
+        "owed": str(seen.owed_base),
+        "minimum": str(bounds.minimum_base),
+        "target": str(bounds.target_base),
+        "maximum": str(bounds.maximum_base),
+        "band": {
+            "s": str(band.s_base),
+            "S": str(band.S_base),
+            "U": str(band.U_base),
+            "T": str(band.T_base),
+        },
+        "mode": seen.mode,
+        "reasons": list(seen.reasons),
+    }
+
+
+def _newest(book: Book, route: Route) -> list[Foreseen]:
+    made = book.forecasts(route.name)
+    newest_ms = max((one.made_ms for one in made), default=0)
+    return [one for one in made if one.made_ms == newest_ms]
+
+
+def _actual(book: Book, route: Route, *, flow: str, now_ms: int) -> dict[int, int | None]:
+    movements, deposits = book.movements(route.asset), book.deposits(route.name)
+    days = observing.history_of(route, movements, deposits=deposits, alarms=(), now_ms=now_ms).days
+    amounts = days.withdrawn_base if flow == "withdrawn" else days.deposited_base
+    return {days.first_ms + place * DAY_MS: amount for place, amount in enumerate(amounts)}

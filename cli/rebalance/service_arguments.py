@@ -1,0 +1,80 @@
+"""The arguments of the running rebalancer's commands. Imports nothing of ours that reads or computes."""
+
+from cli.arguments import Commands, needs_identity, new_command
+
+HERE = "cli.rebalance.service"
+WHO = "the rebalancer, a backend, with its rebalance.toml"
+
+
+def add_service(rebalance: Commands) -> None:
+    """The commands that need a rebalancer's folder."""
+    run = new_command(
+        rebalance,
+        "run",
+        function=f"{HERE}:rebalance",
+        what="run the rebalancer: look, forecast, ask for moves as a backend; until SIGTERM, or once",
+        example="quorumkeep rebalance run --as backends/rebalancer --once    (it reads rebalance.toml there)",
+    )
+    run.add_argument("--once", action="store_true", help="look once and end: for cron")
+    needs_identity(run, WHO)
+    _add_looking(rebalance)
+    _add_saying(rebalance)
+
+
+def _add_looking(rebalance: Commands) -> None:
+    status = new_command(
+        rebalance,
+        "status",
+        function=f"{HERE}:status",
+        what="what is held against what is wanted, the days ahead, and whether an alarm stands",
+        example="quorumkeep rebalance status --as backends/rebalancer",
+    )
+    proposals = new_command(
+        rebalance,
+        "proposals",
+        function=f"{HERE}:proposals",
+        what="moves that are foreseen, asked for, under way and over, newest first",
+        example="quorumkeep rebalance proposals --stage announced --as backends/rebalancer",
+    )
+    proposals.add_argument("--stage", default="", help="only those in this stage")
+    proposals.add_argument("--limit", type=int, default=20, help="at most so many (%(default)s)")
+    explain = new_command(
+        rebalance,
+        "explain",
+        function=f"{HERE}:explain",
+        what="one proposal: what it moves, where it stands and what it rests on",
+        example="quorumkeep rebalance explain top-up.eth.20261126.1 --as backends/rebalancer",
+    )
+    explain.add_argument("proposal", help="its name, as rebalance proposals lists it")
+    history = new_command(
+        rebalance,
+        "history",
+        function=f"{HERE}:history",
+        what="what was forecast of each day, what came, and how often the intervals kept their promise",
+        example="quorumkeep rebalance history --days 30 --as backends/rebalancer",
+    )
+    history.add_argument("--days", type=int, default=30, help="the newest so many (%(default)s)")
+    for command in (status, proposals, explain, history):
+        needs_identity(command, WHO)
+
+
+def _add_saying(rebalance: Commands) -> None:
+    release = new_command(
+        rebalance,
+        "release",
+        function=f"{HERE}:release",
+        what="let a proposal go that the breaker's quota holds",
+        example="quorumkeep rebalance release top-up.eth.20261126.2 --as backends/rebalancer",
+    )
+    release.add_argument("proposal", help="its name")
+    calm = new_command(
+        rebalance,
+        "calm",
+        function=f"{HERE}:calm",
+        what="end the alarm of a run, after looking at what it was",
+        example="quorumkeep rebalance calm eth --reason 'the airdrop is over' --as backends/rebalancer",
+    )
+    calm.add_argument("route", help="its name in rebalance.toml")
+    calm.add_argument("--reason", required=True, help="what it was, for those who read it later")
+    for command in (release, calm):
+        needs_identity(command, WHO)

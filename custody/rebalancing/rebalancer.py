@@ -1,0 +1,380 @@
+"""One look after the other: learn what moved, follow what was asked, decide, ask.
+
+Rules: (1) what is known from outside is asked for first, and a route about which a chain says nothing decides
+nothing; (2) at most one move of a route is in flight, and while one is signed and not settled nothing new is
+decided of its route; (3) what is asked for is put down, signed and whole, before it is sent; (4) a top-up
+whose reason is gone before it is signed is called back, and asked for anew when there is one. Nothing here
+has authority: a move is a request like any other, and the nodes decide.
+"""
+
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import assert_never
+
+from custody.rebalancer.breaker import Breaker
+from custody.rebalancer.flows import units
+from custody.rebalancer.plan import Bounds, Position
+from custody.rebalancing import deciding, observing
+from custody.rebalancing.deciding import Decision, Mode, Sight
+from custody.rebalancing.following import adopt, follow_move, follow_moves, happened, name_of
+from custody.rebalancing.metrics import RebalancerMetrics
+from custody.rebalancing.moves import ANNOUNCED, IN_FLIGHT, Happening, Stage
+from custody.rebalancing.ports import Book, Desk, TurnedAway
+from custody.rebalancing.proposing import Announce, Ask, GiveUp, Hold, Scope, Wish, wishes
+from custody.rebalancing.records import (
+    DAY_MS,
+    HOUR_MS,
+    Alarm,
+    Direction,
+    Exposure,
+    Holdings,
+    Move,
+    Movement,
+    Note,
+    Observed,
+    Price,
+    Route,
+    replace,
+)
+from policy.encoding import canonical
+from policy.errors import OperationalError
+from policy.intent import Intent, Request
+
+TRIES_A_DAY_MAX = 24
+OLD_BOUNDS_MS = 7 * DAY_MS
+MODES = tuple(mode.value for mode in Mode)
+_LOG = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """How long requests live, and when the rebalancer tries again after a refusal."""
+
+    topup_valid_ms: int = 6 * HOUR_MS
+    sweep_valid_ms: int = HOUR_MS
+    refused_pause_ms: int = HOUR_MS // 2
+    price_max_age_ms: int = HOUR_MS
+
+
+class Rebalancer:
+    """Looks when told to. ``now_ms`` is the clock."""
+
+    def __init__(
+        self,
+        desk: Desk,
+        book: Book,
+        *,
+        routes: Sequence[Route],
+        settings: Settings,
+        metrics: RebalancerMetrics,
+        now_ms: Callable[[], int],
+    ) -> None:
+        self._desk = desk
+        self._book = book
+        self._routes = tuple(routes)
+        self._settings = settings
+        self._metrics = metrics
+        self._now_ms = now_ms
+        self._breakers: dict[tuple[str, int, int], Breaker] = {}
+        self._kept: set[tuple[str, int]] = set()
+        self._adopted = False
+
+    def look(self) -> list[Move]:
+        """One whole round; the moves that changed. Raises ``OperationalError`` when nobody answers."""
+        changed: list[Move] = []
+        if not self._adopted:
+            changed += adopt(self._book, self._desk, now_ms=self._now_ms(), routes=self._routes)
+            self._adopted = True
+        self._learn()
+        changed += follow_moves(self._book, self._desk, now_ms=self._now_ms())
+        holdings = self._desk.holdings()
+        for route in self._routes:
+            changed += self._route(route, holdings)
+        self._tell()
+        self._metrics.looked_seconds.set(self._now_ms() / 1000)
+        for move in changed:
+            self._metrics.moves.labels(route=move.route, stage=move.stage.value).inc()
+            _LOG.info("%s: %s %s", move.name, move.stage, move.error)
+        return changed
+
+    def _tell(self) -> None:
+        """Put what people should know into the log; what gets no answer now is told at the next look."""
+        for note in self._book.untold_notes():
+            try:
+                self._desk.tell(note)
+            except OperationalError as error:
+                _LOG.warning("the log was not told of %s: %s", note.kind, error)
+                return
+            except TurnedAway as error:
+                _LOG.warning("the log takes no note of %s: %s", note.kind, error)
+            self._book.told(note)
+
+    def _learn(self) -> None:
+        """Take in every movement there is; where the log went on from another branch, all of them again."""
+        while True:
+            cursor = self._book.cursor()
+            found, following = self._desk.movements(cursor)
+            self._book.add_movements(found, cursor=0 if following < cursor else following)
+            if following == cursor:
+                return
+
+    def _route(self, route: Route, holdings: Holdings) -> list[Move]:
+        moves = [m for m in self._book.moves_in(sorted(ANNOUNCED | IN_FLIGHT)) if m.route == route.name]
+        held = observing.held_of(holdings, route)
+        position = observing.position_of(holdings, route, moves=_flights(moves), me=self._desk.name)
+        self._metrics.blind.labels(route=route.name).set(position is None)
+        if held is None or position is None:
+            self._turn(route, "blind", f"no chain says what {route.wallet} holds: nothing is decided")
+            return []
+        stated = self._stated(route, holdings)
+        bounds = deciding.bounds_of(route, stated) or self._last_bounds(route)
+        if bounds is None:
+            self._turn(route, "blind", f"no price says what the policy's bounds come to in {route.asset}")
+            return []
+        route = replace(route, bounds=bounds)
+        movements = self._book.movements(route.asset)
+        self._observe(route, movements, held=held, now_ms=holdings.time_ms)
+        sight = self._sight(route, movements, holdings=holdings)
+        decision = deciding.decide(sight, position)
+        if sight.alarm is None and (alarm := self._run(sight, decision, movements)) is not None:
+            sight = replace(sight, alarm=alarm)
+            decision = deciding.decide(sight, position)
+        self._keep(route, decision, position)
+        if any(move.stage is Stage.MOVING for move in moves):
+            return []
+        return self._propose(sight, decision, position, moves=moves, holdings=holdings)
+
+    def _observe(self, route: Route, movements: Sequence[Movement], *, held: int, now_ms: int) -> None:
+        before, cursor = self._book.observed(route.name), self._book.cursor()
+        new = [one for one in movements if before is not None and one.number >= before.number]
+        found = observing.look(route, before, movements=new, now=Observed(now_ms, held, 0, cursor))
+        self._book.observe(route.name, found.seen, hours=found.hours)
+
+    def _sight(self, route: Route, movements: Sequence[Movement], *, holdings: Holdings) -> Sight:
+        now_ms, alarms = self._now_ms(), self._book.alarms(route.name)
+        deposits = self._book.deposits(route.name)
+        history = observing.history_of(route, movements, deposits=deposits, alarms=alarms, now_ms=now_ms)
+        price = deciding.price_of(holdings, route, stated=self._stated(route, holdings))
+        alarm = next((one for one in alarms if not one.ended_ms), None)
+        return deciding.sight_of(route, history, price=price, alarm=alarm, now_ms=now_ms)
+
+    def _stated(self, route: Route, holdings: Holdings) -> Price | None:
+        age_ms = self._settings.price_max_age_ms
+        return deciding.fresh(holdings, route, max_age_ms=age_ms, now_ms=self._now_ms())
+
+    def _last_bounds(self, route: Route) -> Bounds | None:
+        """What bounds in value came to at the last price there was."""
+        known = self._book.exposures(route.name, since_ms=self._now_ms() - OLD_BOUNDS_MS)
+        return known[-1].bounds if known else None
+
+    def _run(self, sight: Sight, decision: Decision, movements: Sequence[Movement]) -> Alarm | None:
+        """The alarm of a run that has begun, put down and told."""
+        route, now_ms = sight.route, self._now_ms()
+        ended_ms = max((one.ended_ms for one in self._book.alarms(route.name)), default=0)
+        since_ms = max(now_ms - now_ms % DAY_MS, ended_ms)
+        place = (route.name, now_ms // DAY_MS, ended_ms)
+        if place not in self._breakers:
+            self._breakers = {place: deciding.breaker_of(sight.history, calm_ms=ended_ms)}
+        withdrawn = observing.withdrawn_since(route, movements, since_ms=since_ms)
+        tripped = deciding.run_now(self._breakers[place], sight, withdrawn_base=withdrawn, now_ms=now_ms)
+        if tripped is None:
+            return None
+        exposures = self._book.exposures(route.name, since_ms=since_ms - DAY_MS)
+        calm = [one for one in exposures if one.mode == Mode.FORECAST]
+        band = calm[0].band if calm else decision.plan.band
+        alarm = deciding.alarm_of(route, tripped, band=band, now_ms=now_ms)
+        self._book.put_alarm(alarm)
+        _LOG.error(
+            "ALARM %s: %s, %d base units withdrawn, %d are normal at most: the band is frozen, top-ups above "
+            "%d base units a day wait for a person; look, then: quorumkeep rebalance calm %s",
+            *(
+                route.name,
+                alarm.rule,
+                alarm.observed_base,
+                alarm.threshold_base,
+                alarm.quota_base,
+                route.name,
+            ),
+        )
+        return alarm
+
+    def _keep(self, route: Route, decision: Decision, position: Position) -> None:
+        now_ms, plan = self._now_ms(), decision.plan
+        seen = Exposure(
+            hour_ms=now_ms - now_ms % HOUR_MS,
+            hot_base=position.hot_base,
+            owed_base=position.owed_base,
+            bounds=route.bounds,
+            band=plan.band,
+            mode=decision.mode.value,
+            reasons=decision.reasons,
+        )
+        self._book.add_exposure(route.name, seen)
+        if (route.name, decision.forecast.now_ms) not in self._kept:
+            self._book.add_forecast(route.name, deciding.foreseen(decision))
+            self._kept.add((route.name, decision.forecast.now_ms))
+        self._turn(route, decision.mode.value, "; ".join(decision.reasons))
+        self._show(route, seen)
+
+    def _turn(self, route: Route, kind: str, text: str) -> None:
+        """Note what the band rests on, whenever that changes."""
+        before = self._book.newest_note(route.name, (*MODES, "blind"))
+        if before is None or before.kind != kind:
+            self._book.add_note(Note(self._now_ms(), route.name, kind, text))
+            (_LOG.info if kind == Mode.FORECAST else _LOG.warning)("%s: %s: %s", route.name, kind, text)
+
+    def _show(self, route: Route, seen: Exposure) -> None:
+        metrics, name, band = self._metrics, route.name, seen.band
+        metrics.held.labels(route=name).set(units(seen.hot_base, route.unit_base))
+        metrics.owed.labels(route=name).set(units(seen.owed_base, route.unit_base))
+        metrics.maximum.labels(route=name).set(units(seen.bounds.maximum_base, route.unit_base))
+        edges = {"s": band.s_base, "S": band.S_base, "U": band.U_base, "T": band.T_base}
+        for edge, amount in edges.items():
+            metrics.band.labels(route=name, edge=edge).set(units(amount, route.unit_base))
+        for mode in Mode:
+            metrics.mode.labels(route=name, mode=mode.value).set(mode.value == seen.mode)
+        metrics.alarm.labels(route=name).set(seen.mode == Mode.RUN)
+
+    def _propose(
+        self, sight: Sight, decision: Decision, position: Position, *, moves: list[Move], holdings: Holdings
+    ) -> list[Move]:
+        alone = deciding.decide(sight, replace(position, incoming_base=0, outgoing_base=0))
+        wanted = wishes(
+            decision,
+            alone=alone,
+            moves=moves,
+            ahead=deciding.ahead(decision, position, now_ms=self._now_ms()),
+            scope=self._scope(sight, holdings),
+        )
+        changed = [self._grant(sight.route, wish, decision) for wish in wanted]
+        return [move for move in changed if move is not None]
+
+    def _scope(self, sight: Sight, holdings: Holdings) -> Scope:
+        route, alarm = sight.route, sight.alarm
+        fee = route.fee_ceiling if route.native else 0
+        source = observing.balance_of(holdings, route.source, asset=route.asset) or 0
+        paying = observing.accounts_of(holdings, route.wallet, asset=route.asset)[0].balance_base or 0
+        return Scope(
+            source_base=max(0, source - fee),
+            paying_base=max(0, paying - fee),
+            quota_base=None if alarm is None else max(0, alarm.quota_base - self._raised(route)),
+            least_base=max(1, fee),
+        )
+
+    def _raised(self, route: Route) -> int:
+        """What was asked for today by top-ups that nobody had to let go."""
+        today = self._now_ms() - self._now_ms() % DAY_MS
+        counted = (*IN_FLIGHT, Stage.ARRIVED)
+        return sum(
+            move.amount_base
+            for move in self._book.moves_of_period(route.name, Direction.TOP_UP, period_ms=today)
+            if move.stage in counted and not move.released
+        )
+
+    def _grant(self, route: Route, wish: Wish, decision: Decision) -> Move | None:
+        """Do what is wished; the move that changed, durable."""
+        now_ms = self._now_ms()
+        match wish:
+            case GiveUp(move):
+                after = happened(move, Happening.REASON_GONE, now_ms=now_ms, error="its reason is gone")
+                self._book.put_move(after)
+                return self._follow(after)
+            case Announce(amount, due_ms, move):
+                return self._announce(move, route, decision=decision, amount=amount, due_ms=due_ms)
+            case Hold(amount, move):
+                known = self._announce(move, route, decision=decision, amount=amount, due_ms=now_ms)
+                if known is None or known.stage is Stage.HELD:
+                    return known
+                held = happened(
+                    known, Happening.ABOVE_QUOTA, now_ms=now_ms, error="above the breaker's quota"
+                )
+                self._book.put_move(held)
+                return held
+            case Ask(direction, amount, move):
+                return self._ask(move, route, direction=direction, amount=amount, decision=decision)
+            case _:
+                assert_never(wish)
+
+    def _announce(
+        self, move: Move | None, route: Route, *, decision: Decision, amount: int, due_ms: int
+    ) -> Move | None:
+        known = move or self._new(route, Direction.TOP_UP, due_ms=due_ms)
+        if known is None:
+            return None
+        after = replace(known, amount_base=amount, due_ms=due_ms, reasons=decision.reasons)
+        if after != move:
+            self._book.put_move(replace(after, updated_ms=self._now_ms()))
+        return after
+
+    def _ask(
+        self, move: Move | None, route: Route, *, direction: Direction, amount: int, decision: Decision
+    ) -> Move | None:
+        """Put the signed request down, and only then send it."""
+        now_ms = self._now_ms()
+        known = move or self._new(route, direction, due_ms=now_ms)
+        if known is None:
+            return None
+        up = direction is Direction.TOP_UP
+        valid_ms = self._settings.topup_valid_ms if up else self._settings.sweep_valid_ms
+        payer, payee = (route.source, route.wallet) if up else (route.wallet, route.source)
+        request = Request(
+            origin=self._desk.origin,
+            initiator=self._desk.name,
+            intent=Intent(route.chain, payer, route.asset, amount, self._desk.address(payee)),
+            fee_ceiling=route.fee_ceiling,
+            idempotency_key=known.name,
+            created_ms=now_ms,
+            expires_ms=now_ms + valid_ms,
+        )
+        decided = replace(
+            happened(known, Happening.DUE, now_ms=now_ms) if move else replace(known, stage=Stage.DECIDED),
+            amount_base=amount,
+            due_ms=min(known.due_ms, now_ms),
+            expires_ms=request.expires_ms,
+            body=canonical(request.body()),
+            reasons=decision.reasons,
+            error="",
+        )
+        self._book.put_move(decided)
+        return self._follow(decided)
+
+    def _follow(self, move: Move) -> Move:
+        """Do what a move owes at once; the next look does it if nobody answers now."""
+        try:
+            after = follow_move(move, self._desk, now_ms=self._now_ms())
+        except OperationalError as error:
+            _LOG.info("%s: %s", move.name, error)
+            return move
+        if after != move:
+            self._book.put_move(after)
+        return after
+
+    def _new(self, route: Route, direction: Direction, *, due_ms: int) -> Move | None:
+        """The next move of today, unless one was refused just now or there were too many."""
+        now_ms = self._now_ms()
+        today = now_ms - now_ms % DAY_MS
+        earlier = self._book.moves_of_period(route.name, direction, period_ms=today)
+        refused = [one.updated_ms for one in earlier if one.stage is Stage.REFUSED]
+        if now_ms - max(refused, default=0) < self._settings.refused_pause_ms:
+            return None
+        if len(earlier) >= TRIES_A_DAY_MAX:
+            self._book.add_note(
+                Note(today, route.name, "tries", f"{len(earlier)} {direction} moves in a day")
+            )
+            return None
+        return Move(
+            name=name_of(route, direction, period_ms=today, number=len(earlier) + 1),
+            route=route.name,
+            direction=direction,
+            stage=Stage.ANNOUNCED,
+            amount_base=0,
+            due_ms=due_ms,
+            created_ms=now_ms,
+            updated_ms=now_ms,
+            period_ms=today,
+        )
+
+
+def _flights(moves: Sequence[Move]) -> list[Move]:
+    return [move for move in moves if move.stage in IN_FLIGHT]

@@ -1,0 +1,224 @@
+"""A rebalancer on a real deployment: real nodes and chain, the rebalancer and its commands as processes.
+
+Deposits fill the hot wallet and are swept; payments drain it, a top-up is proposed and arrives once people
+approve it; a run trips the breaker, which holds what is above its quota until a person lets it go.
+"""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cli.demo import policy as names
+from cli.demo import scenario
+from cli.demo.chain import CHAIN, ETHER
+from cli.demo.supervisor import Supervisor
+from custody.rebalancer.flows import DAY_MS, HOUR_MS
+from custody.rebalancing.main import open_records
+from custody.rebalancing.records import Movement
+from policy.encoding import Json
+from tests.e2e.cluster import scratch_folder
+
+pytestmark = pytest.mark.timeout(300)
+PROGRAM = Path(sys.executable).parent / "quorumkeep"
+HOT, VAULT = "hot", "vault"
+MOVER = names.REBALANCER
+CUSTOMERS: dict[str, Json] = {"kinds": ["transfer"], "destinations": ["customers"]}
+ASSIGNMENT = """
+every_s = 0.2
+refused_pause_s = 0
+
+[routes.eth]
+wallet = "hot"
+source = "vault"
+price = 2500.0
+"""
+
+
+def two_tiers(token: str) -> dict[str, Json]:
+    """Hot pays by itself; the vault's funds go to hot with two approvals; sweeps go by themselves."""
+    demo = names.demo_policy(token)
+    wallet: dict[str, Json] = {"chain": CHAIN, "paths": ["m/0/0"]}
+    key: Json = {"suite": "dkls23-secp256k1", "min_signers": 2, "participants": list(names.NODES)}
+    band: dict[str, Json] = {
+        "target_min": {"amounts": {"eth": str(2 * ETHER)}},
+        "target_max": {"amounts": {"eth": str(10 * ETHER)}},
+    }
+    return {
+        **demo,
+        "keys": {HOT: key, VAULT: key},
+        "wallets": {
+            HOT: {"tier": HOT, "key": HOT, **wallet},
+            VAULT: {"tier": VAULT, "key": VAULT, **wallet},
+        },
+        "tiers": [{"name": HOT, "role": "hot", **band}, {"name": VAULT, "role": "warm"}],
+        "holdings": {"max_age_ms": HOUR_MS},
+        "forbids": [{"name": "mover-moves", "when": {"initiators": [MOVER], "kinds": ["transfer"]}}],
+        "rules": [
+            _rule("to-safety", {"kinds": ["tier_move"], "exposure": ["lowers"]}, {"outcome": "allow"}),
+            _rule("refill", {"kinds": ["tier_move"], "exposure": ["raises"]}, _approvals(2)),
+            _rule("pay", {"tiers": [HOT], "assets": ["eth"], **CUSTOMERS}, {"outcome": "allow"}),
+        ],
+        "limits": [],
+    }
+
+
+def _rule(name: str, when: Json, then: Json) -> Json:
+    return {"name": name, "when": when, "then": then}
+
+
+def _approvals(count: int) -> Json:
+    return {"outcome": "approve", "approvals": [{"group": names.GROUP, "count": count}]}
+
+
+@dataclass
+class Bank:
+    """A deployment with two tiers."""
+
+    deployment: scenario.Deployment
+
+    def address(self, wallet: str) -> str:
+        return str(self.deployment.ask(names.PAYMENTS, "address", wallet)["address"])
+
+    def holds(self, wallet: str) -> float:
+        return self.deployment.chain.balance(self.address(wallet)) / ETHER
+
+    def rebalance(self, *arguments: str, code: int = 0) -> dict[str, Any]:
+        ran = subprocess.run(
+            self.command(*arguments, "--json"), capture_output=True, text=True, timeout=60, check=False
+        )
+        assert ran.returncode == code, ran.stderr
+        found: dict[str, Any] = json.loads(ran.stdout)
+        return found
+
+    def command(self, *arguments: str) -> list[str]:
+        client = str(self.deployment.folder / "client.json")
+        me = str(self.deployment.person_folder(MOVER))
+        return [str(PROGRAM), "rebalance", *arguments, "--as", me, "--client", client]
+
+    def look(self) -> dict[str, str]:
+        """One look; the stage of each move that changed, by its direction."""
+        moves = self.rebalance("run", "--once")["moves"]
+        return {move["direction"]: move["stage"] for move in moves}
+
+    def look_until(self, direction: str, stage: str, timeout_s: float = 60) -> None:
+        deadline = time.monotonic() + timeout_s
+        while self.look().get(direction) != stage:
+            shown = self.rebalance("proposals")["proposals"][0]
+            if (shown["direction"], shown["stage"]) == (direction, stage):
+                return
+            assert time.monotonic() < deadline, shown
+            time.sleep(0.3)
+
+    def pay(self, ether: float, key: str) -> None:
+        sent = self.deployment.ask(
+            names.PAYMENTS,
+            *("request", "send", "--wallet", HOT, "--asset", "eth", "--to", names.CUSTOMER),
+            *("--amount", f"{ether} eth", "--idempotency-key", key, "--wait", "60"),
+        )
+        assert sent["state"] == "settled", sent
+
+    def approve(self, request: str) -> None:
+        for person in ("bob", "carol"):
+            self.deployment.ask(person, "approve", request, "--yes")
+
+
+@pytest.fixture(scope="module")
+def bank() -> Iterator[Bank]:
+    folder = scratch_folder()
+    try:
+        with Supervisor() as supervisor:
+            deployment = scenario.prepare(folder, supervisor, say=lambda _: None)
+            scenario.set_up(deployment, two_tiers)
+            for key in (HOT, VAULT):
+                deployment.ask(names.ADMINISTRATORS[0], "key", "create", key)
+            (deployment.person_folder(MOVER) / "rebalance.toml").write_text(ASSIGNMENT)
+            made = Bank(deployment)
+            deployment.chain.pay(made.address(VAULT), 100 * ETHER)
+            yield made
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def test_deposits_are_swept_by_themselves(bank: Bank) -> None:
+    bank.deployment.chain.pay(bank.address(HOT), 14 * ETHER)
+
+    bank.look()
+    bank.look_until("sweep", "arrived")
+
+    assert bank.holds(VAULT) > 103
+    assert bank.holds(HOT) < 10
+    assert bank.look() == {}
+
+
+def test_payments_lead_to_a_top_up_that_people_approve(bank: Bank) -> None:
+    left = bank.holds(HOT) - 0.5
+    bank.pay(round(left, 3), "drain")
+    before = bank.holds(VAULT)
+
+    assert bank.look()["top-up"] == "asked"
+    (proposed,) = [one for one in bank.rebalance("proposals")["proposals"] if one["stage"] == "asked"]
+    time.sleep(1)
+    assert bank.look() == {}  # it waits for people, and is asked for once
+    bank.approve(proposed["request"])
+    bank.look_until("top-up", "arrived")
+
+    assert bank.holds(HOT) > 2
+    assert before - bank.holds(VAULT) == pytest.approx(int(proposed["amount"]) / ETHER, abs=0.01)
+    assert bank.rebalance("explain", proposed["proposal"])["reasons"]
+
+
+def test_a_rebalancer_that_is_killed_while_it_runs_moves_once(bank: Bank) -> None:
+    bank.deployment.chain.pay(bank.address(HOT), 20 * ETHER)
+    sweeps = [one for one in bank.rebalance("proposals")["proposals"] if one["direction"] == "sweep"]
+    deadline = time.monotonic() + 60
+
+    for pause_s in (1.2, 1.6, 2.0, 2.6):
+        running = subprocess.Popen(bank.command("run"), stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+        time.sleep(pause_s)
+        os.kill(running.pid, signal.SIGKILL)
+        running.wait()
+    while bank.look() and time.monotonic() < deadline:
+        time.sleep(0.3)
+    bank.look_until("sweep", "arrived")
+
+    after = [one for one in bank.rebalance("proposals")["proposals"] if one["direction"] == "sweep"]
+    assert len(after) == len(sweeps) + 1
+    assert bank.holds(HOT) < 10
+
+
+def test_a_run_trips_the_breaker_and_a_top_up_above_its_quota_waits_for_a_person(bank: Bank) -> None:
+    now_ms = time.time_ns() // 1_000_000
+    quiet = [
+        Movement(1_000_000 + day, day.to_bytes(32, "big"), now_ms - day * DAY_MS, HOT, "eth", ETHER // 5, "")
+        for day in range(1, 40)
+    ]
+    with open_records(bank.deployment.person_folder(MOVER)) as book:
+        book.add_movements(quiet, cursor=book.cursor())
+
+    bank.pay(round(bank.holds(HOT) - 0.3, 3), "run")
+    bank.look()
+    status = bank.rebalance("status")
+    (route,) = status["routes"]
+    held = [one for one in bank.rebalance("proposals")["proposals"] if one["stage"] == "held"]
+    asked = [one for one in bank.rebalance("proposals")["proposals"] if one["stage"] == "asked"]
+
+    assert route["mode"] == "run" and route["alarm"] is not None
+    assert "run" in [note["kind"] for note in status["notes"]]
+    assert all(int(one["amount"]) <= int(route["alarm"]["quota"]) for one in asked)
+    assert held or asked
+    if held:
+        bank.rebalance("release", held[0]["proposal"])
+        assert bank.look()["top-up"] == "asked"
+    assert bank.rebalance("calm", "eth", "--reason", "it was us")["ended_ms"]
+    bank.look()
+    assert bank.rebalance("status")["routes"][0]["mode"] != "run"
