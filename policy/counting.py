@@ -1,6 +1,6 @@
 """How requests count into the windows of the policy's limits, whatever becomes of their jobs."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 from immutables import Map
 
@@ -55,10 +55,10 @@ def counted(
     amounts: dict[tuple[str, str], int] = {}
     for job in live:
         known = newest if job is live[-1] else None
-        for limit, scope_key, amount in _scopes(state, request, job, known):
-            place = (limit.name, scope_key)
-            counted_here = limit.maximum if amount is None else amount
-            amounts[place] = max(amounts.get(place, 0), counted_here)
+        for scope in _scopes(state, request, job, known):
+            place = (scope.limit.name, scope.scope_key)
+            amount = scope.limit.maximum if scope.amount is None else scope.amount
+            amounts[place] = max(amounts.get(place, 0), amount)
     held = bool(live) and live[-1].status is JobStatus.RESERVED
     windows, windows_ms = state.windows, state.policy.windows_ms
     for place in {*request.scopes, *amounts}:
@@ -119,14 +119,14 @@ def _may_count(state: State) -> set[bytes]:
     return found
 
 
-def _scopes(state: State, request: RequestState, job: Job, known: Facts | None) -> Iterator[LimitScope]:
+def _scopes(state: State, request: RequestState, job: Job, known: Facts | None) -> tuple[LimitScope, ...]:
     """Where one job counts. What it was worth is what it was worth when it was reserved."""
     policy = state.policy
     if request.request.intent.chain not in policy.chains:
-        return
+        return ()
     facts = known or job_facts(
         state, request, purpose=job.purpose, fee_max=job.fee_max, time_ms=state.time_ms, usage={}
     )
     if job.value is not None and job.unit == scale(policy) and job.value != facts.value:
         facts = replace(facts, value=job.value)
-    yield from limit_scopes(policy, facts)
+    return limit_scopes(policy, facts)

@@ -172,7 +172,7 @@ def _limit_lines(policy: Policy, facts: Facts) -> list[Json]:
 
 
 def _limit_line(policy: Policy, facts: Facts, scope: LimitScope) -> Json:
-    limit, key, amount = scope
+    limit, key, amount = scope.limit, scope.scope_key, scope.amount
     return {
         "limit": limit.name,
         "scope": key,

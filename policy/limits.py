@@ -2,11 +2,13 @@
 
 from typing import NamedTuple
 
+from msgspec import Struct
+
 from policy.model import COUNT, VALUE, Limit, Policy
 from policy.rules import CANCELLATION, Facts
 
 
-class LimitScope(NamedTuple):
+class LimitScope(Struct, frozen=True, gc=False):
     """A limit that applies, the key its usage is counted under, and what this job adds to it.
 
     ``amount`` is None when what the job is worth cannot be told.
@@ -50,7 +52,8 @@ def limit_scopes(policy: Policy, facts: Facts) -> tuple[LimitScope, ...]:
 def first_excess(policy: Policy, facts: Facts) -> Excess | None:
     """The first limit this job would exceed, else the first that cannot be told."""
     untold: Excess | None = None
-    for limit, key, amount in limit_scopes(policy, facts):
+    for scope in limit_scopes(policy, facts):
+        limit, key, amount = scope.limit, scope.scope_key, scope.amount
         of_scope = f" for {key}" if key else ""
         if amount is None:
             reason = f"limit {limit.name!r}{of_scope}: no price of {facts.asset} or of the fee is new enough"
