@@ -7,7 +7,7 @@ final in between is in the amount and pending too, which is the stricter mistake
 
 import asyncio
 from argparse import Namespace
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -124,7 +124,7 @@ def _look(arguments: Namespace, state: State, wanted: Mapping[Pair, int | None])
         if chain not in urls or family(chain) != EVM:
             raise Misuse(f"{wallet}.{asset}: say how much, as {wallet}.{asset}=41.5, or --rpc {chain}=URL")
     amounts = {pair: amount for pair, amount in wanted.items() if amount is not None}
-    closed = {one for pair in wanted for one in unseen(state, *pair) if state.requests[one].closed}
+    closed = {one for one in _unseen(state, wanted) if state.requests[one].closed}
     for chain, url in urls.items():
         reading = _Reading(state, chain, block=arguments.block)
         mine = [pair for pair in wanted if state.policy.wallets[pair[0]].chain == chain]
@@ -132,6 +132,11 @@ def _look(arguments: Namespace, state: State, wanted: Mapping[Pair, int | None])
         amounts |= {pair: found.amounts[pair] for pair in mine if pair in open_pairs}
         closed = {one for one in closed if state.requests[one].request.intent.chain != chain} | found.final
     return Look(amounts, frozenset(closed))
+
+
+def _unseen(state: State, pairs: Iterable[Pair]) -> list[bytes]:
+    """What counts on top of what is stated of any of these."""
+    return sorted({one for wallet, asset in pairs for one in unseen(state, wallet, asset=asset)})
 
 
 class _Reading:
@@ -148,7 +153,7 @@ class _Reading:
         try:
             used: dict[str, int] = {}
             final = set()
-            for request in sorted({one for pair in pairs for one in unseen(self._state, *pair)}):
+            for request in _unseen(self._state, pairs):
                 anchor = self._state.requests[request].anchor
                 if anchor is None or anchor.chain != self._chain:
                     continue
@@ -170,7 +175,7 @@ class _Reading:
 
 def _body(state: State, pair: Pair, *, look: Look, named: set[bytes]) -> dict[str, Json]:
     wallet, asset = pair
-    pending = [one for one in unseen(state, wallet, asset) if one in named or one not in look.final]
+    pending = [one for one in unseen(state, wallet, asset=asset) if one in named or one not in look.final]
     listed: list[Json] = [one.hex() for one in sorted(pending)]
     return {
         "origin": state.origin,

@@ -427,6 +427,24 @@ def _add_statements(commands: Commands, request: Commands) -> None:
     screening.add_argument("request", help="its id")
     screening.add_argument("--result", required=True, help="in the provider's words, such as clear")
     screening.add_argument("--risk", required=True, type=int, help="from 0 to 100")
+    holdings = _add_holdings(observe)
+    for command in (price, holdings, screening):
+        command.add_argument(
+            "--out", required=True, help="the file of the statements; an existing one is signed as it is"
+        )
+        needs_identity(command, "an observer")
+    submit = new_command(
+        observe,
+        "submit",
+        function="cli.statements:submit",
+        what="hand in statements that enough observers have signed; refused when one of them is",
+        example="quorumkeep observe submit prices.json --as feeds/ticker-a",
+    )
+    submit.add_argument("statement", help="their file")
+    needs_identity(submit, "anyone in the roster")
+
+
+def _add_holdings(observe: Commands) -> ArgumentParser:
     holdings = new_command(
         observe,
         "holdings",
@@ -455,20 +473,7 @@ def _add_statements(commands: Commands, request: Commands) -> None:
     )
     holdings.add_argument("--log", default="", help="the folder with checkpoint and tile/; else asked for")
     needs_trust(holdings)
-    for command in (price, holdings, screening):
-        command.add_argument(
-            "--out", required=True, help="the file of the statements; an existing one is signed as it is"
-        )
-        needs_identity(command, "an observer")
-    submit = new_command(
-        observe,
-        "submit",
-        function="cli.statements:submit",
-        what="hand in statements that enough observers have signed; refused when one of them is",
-        example="quorumkeep observe submit prices.json --as feeds/ticker-a",
-    )
-    submit.add_argument("statement", help="their file")
-    needs_identity(submit, "anyone in the roster")
+    return holdings
 
 
 def _add_demo(commands: Commands) -> None:

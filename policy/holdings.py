@@ -172,7 +172,7 @@ def wallet_held(state: State, wallet: str, *, asset: str, without: bytes, time_m
     return Held(max(0, holding.amount - outgoing), holding.amount + incoming)
 
 
-def unseen(state: State, wallet: str, asset: str, /) -> list[bytes]:
+def unseen(state: State, wallet: str, *, asset: str) -> list[bytes]:
     """The requests that count on top of what is stated of a wallet and asset. Cost: all of these."""
     found = {request for place in both(wallet, asset) for request in state.windows.get(place, _EMPTY).counted}
     return sorted(found)

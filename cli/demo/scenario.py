@@ -154,7 +154,7 @@ def make_keys(deployment: Deployment) -> Document:
     return {"group_key": made["group_key"], "address": account(deployment, names.PATH_PLAIN)}
 
 
-def account(deployment: Deployment, path: str, wallet: str = names.WALLET) -> str:
+def account(deployment: Deployment, path: str, *, wallet: str = names.WALLET) -> str:
     """The address of a wallet at a path."""
     return str(deployment.ask(names.PAYMENTS, "address", wallet, "--path", path)["address"])
 
@@ -181,7 +181,7 @@ def fund(deployment: Deployment) -> None:
     chain.pay(account(deployment, names.PATH_PLAIN), ETH_FUNDED)
     for path in names.PATHS_APPROVED:
         chain.pay(account(deployment, path), names.DAILY_MAX)
-    chain.pay(account(deployment, names.PATH_COLD, names.COLD_WALLET), COLD_FUNDED)
+    chain.pay(account(deployment, names.PATH_COLD, wallet=names.COLD_WALLET), COLD_FUNDED)
     assets = deployment.connection().policy.assets
     contract = assets[names.TOKEN].contract or ""
     chain.pay_token(contract, account(deployment, names.PATH_PLAIN), amount=TOKEN_FUNDED)

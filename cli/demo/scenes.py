@@ -228,7 +228,7 @@ def replayed_request(stage: Stage) -> Seen:
 
 def hot_to_cold(stage: Stage) -> Seen:
     """A move to a colder tier goes by itself."""
-    cold = account(stage.deployment, names.PATH_COLD, names.COLD_WALLET)
+    cold = account(stage.deployment, names.PATH_COLD, wallet=names.COLD_WALLET)
     return _seen(stage.pay("1 eth", idempotency_key="sweep-1", to=cold))
 
 
