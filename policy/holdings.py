@@ -172,6 +172,12 @@ def wallet_held(state: State, wallet: str, *, asset: str, without: bytes, time_m
     return Held(max(0, holding.amount - outgoing), holding.amount + incoming)
 
 
+def unseen(state: State, wallet: str, *, asset: str) -> list[bytes]:
+    """The requests that count on top of what is stated of a wallet and asset. Cost: all of these."""
+    found = {request for place in both(wallet, asset) for request in state.windows.get(place, _EMPTY).counted}
+    return sorted(found)
+
+
 def flows_of(windows: Table[Place, Window]) -> Iterator[tuple[Place, Window]]:
     """Every window of flows among all. Cost: all windows."""
     return ((place, windows[place]) for place in windows if place[0] in DIRECTIONS)
