@@ -8,6 +8,7 @@ in.
 import re
 import time
 from argparse import Namespace
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -24,7 +25,7 @@ from policy.errors import CallerError, MalformedError, OperationalError
 from policy.fields import Fields
 
 _DECIMAL = re.compile(r"([0-9]{1,60})(?:\.([0-9]{1,18}))?")
-KINDS = ("price", "screening")
+KINDS = ("price", "screening", "ceremony")
 STATEMENTS_MAX = 256
 
 
@@ -82,7 +83,7 @@ def submit(arguments: Namespace) -> Result:
     from custody.api.errors import CallRefused
 
     connection, identity = load_connection(arguments), caller(arguments)
-    statements = _read(Path(arguments.statement))
+    statements = read_statements(Path(arguments.statement))
     foreign = next((one for one in statements if one.body.get("origin") != connection.origin), None)
     if foreign is not None:
         raise OperationalError(
@@ -106,7 +107,7 @@ def submit(arguments: Namespace) -> Result:
 
 @dataclass(frozen=True, slots=True)
 class Statement:
-    """What observers state; ``signatures`` are theirs, by name."""
+    """What people or observers state; ``signatures`` are theirs, by name."""
 
     kind: str
     body: dict[str, Json]
@@ -114,8 +115,9 @@ class Statement:
 
     @property
     def about(self) -> str:
-        """The asset, or the beginning of the request's id."""
-        return str(self.body.get("asset", self.body.get("request", "")))[:63]
+        """The asset, or the beginning of the request's or ceremony's id."""
+        named = (self.body[name] for name in ("asset", "request", "ceremony") if name in self.body)
+        return str(next(named, ""))[:63]
 
     def listed(self) -> list[Json]:
         """The signatures as an entry has them."""
@@ -126,7 +128,7 @@ class Statement:
         return {"kind": self.kind, "body": self.body, "signatures": self.listed()}
 
     def signed(self, identity: Identity) -> "Statement":
-        """With the signature of one observer more."""
+        """With one signature more."""
         signature = identity.key.sign(statement(self.kind, self.body)).hex()
         return replace(self, signatures={**self.signatures, identity.card.name: signature})
 
@@ -134,7 +136,7 @@ class Statement:
 def _state(kind: str, bodies: list[dict[str, Json]], *, path: Path, identity: Identity) -> Result:
     """Write new statements, or sign those of a file that say the same."""
     if path.exists():
-        statements = _read(path)
+        statements = read_statements(path)
         said = [(one.kind, {**one.body, "observed_ms": None}) for one in statements]
         if said != [(kind, {**body, "observed_ms": None}) for body in bodies]:
             raise OperationalError(f"{path} says something else: read it, or name another file")
@@ -142,8 +144,7 @@ def _state(kind: str, bodies: list[dict[str, Json]], *, path: Path, identity: Id
         now_ms = time.time_ns() // 1_000_000
         statements = [Statement(kind, {**body, "observed_ms": now_ms}, {}) for body in bodies]
     statements = [one.signed(identity) for one in statements]
-    documents: list[Json] = [one.to_json() for one in statements]
-    write_document(path, {"statements": documents})
+    documents = write_statements(path, statements)
     return Result(
         {"file": str(path), "statements": documents},
         (
@@ -154,7 +155,14 @@ def _state(kind: str, bodies: list[dict[str, Json]], *, path: Path, identity: Id
     )
 
 
-def _read(path: Path) -> list[Statement]:
+def write_statements(path: Path, statements: Sequence[Statement]) -> list[Json]:
+    """Write a file of statements; what is in it."""
+    documents: list[Json] = [one.to_json() for one in statements]
+    write_document(path, {"statements": documents})
+    return documents
+
+
+def read_statements(path: Path) -> list[Statement]:
     """The statements of a file. Raises ``OperationalError``."""
     document: Json = read_document(path, "the statements")
     try:
@@ -163,11 +171,11 @@ def _read(path: Path) -> list[Statement]:
         fields.done()
     except MalformedError as error:
         raise OperationalError(
-            f"{path} has no statements: {error}; make it with quorumkeep observe price or screening"
+            f"{path} has no statements: {error}; make it with quorumkeep observe price or screening, or cold record"
         ) from error
     if not found:
         raise OperationalError(
-            f"{path} has no statements: make it with quorumkeep observe price or screening"
+            f"{path} has no statements: make it with quorumkeep observe price or screening, or cold record"
         )
     return list(found)
 
