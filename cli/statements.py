@@ -27,6 +27,7 @@ from policy.fields import Fields
 _DECIMAL = re.compile(r"([0-9]{1,60})(?:\.([0-9]{1,18}))?")
 KINDS = ("price", "screening", "ceremony")
 STATEMENTS_MAX = 256
+MAKE_IT = "make it with quorumkeep observe price, observe screening or cold record"
 
 
 def reject(arguments: Namespace) -> Result:
@@ -170,13 +171,9 @@ def read_statements(path: Path) -> list[Statement]:
         found = fields.objects("statements", _statement, count_max=STATEMENTS_MAX)
         fields.done()
     except MalformedError as error:
-        raise OperationalError(
-            f"{path} has no statements: {error}; make it with quorumkeep observe price or screening, or cold record"
-        ) from error
+        raise OperationalError(f"{path} has no statements: {error}; {MAKE_IT}") from error
     if not found:
-        raise OperationalError(
-            f"{path} has no statements: make it with quorumkeep observe price or screening, or cold record"
-        )
+        raise OperationalError(f"{path} has no statements: {MAKE_IT}")
     return list(found)
 
 
