@@ -102,6 +102,8 @@ def as_json(report: AuditReport) -> dict[str, object]:
         "first_bad": None if bad is None else {"index": bad[0], "why": bad[1]},
         "trust": report.trust,
         "extends": list(report.extends),
+        "ceremonies": report.ceremonies,
+        "unrecorded": [job.hex() for job in report.unrecorded],
     }
 
 
@@ -115,6 +117,10 @@ def as_text(report: AuditReport) -> str:
         f"policy      {report.genesis_policy.hex()} at first",
     ]
     lines += [f"extends     the older checkpoint of {size} entries" for size in report.extends]
+    if report.ceremonies or report.unrecorded:
+        lines.append(f"ceremonies  {report.ceremonies} on record")
+    for job in report.unrecorded:
+        lines.append(f"unrecorded  cold job {job.hex()} is signed, and no record of a ceremony names it")
     if report.first_bad is not None:
         index, why = report.first_bad
         lines.append(f"first bad   {'the checkpoint' if index == report.size else f'entry {index}'}: {why}")

@@ -7,10 +7,13 @@ from typing import Any
 
 from cli.connection import caller, load_connection
 from cli.programs import NODE, become, program
-from cli.results import Result
+from cli.results import Misuse, Result
+from cli.statements import Statement, read_statements, write_statements
+from policy.encoding import Json
 from policy.errors import OperationalError
 
 Letter = tuple[str, int, bytes]
+DONE, FAILED = "done", "failed"
 
 
 def export(arguments: Namespace) -> Result:
@@ -28,6 +31,80 @@ def take(arguments: Namespace) -> Result:
         for name in arguments.files:
             report, letters = client.cold(files=[_read(Path(name))])
     return _shown(report, [f"{node}: letter {number} waits for cold export" for node, number, _ in letters])
+
+
+def record(arguments: Namespace) -> Result:
+    """``cold record``: draw up the record of the ceremony that ended last, and sign it."""
+    connection, identity = load_connection(arguments), caller(arguments)
+    path = Path(arguments.out)
+    if path.exists():
+        raise OperationalError(f"{path} exists: sign it with quorumkeep cold witness, or name another file")
+    with connection.open(identity) as client:
+        report, _ = client.cold()
+    if report["stage"] not in (DONE, FAILED):
+        raise OperationalError(f"the ceremony is {report['stage']}: it has no record before it is over")
+    statement = Statement("ceremony", _body(connection.origin, report, arguments), {}).signed(identity)
+    write_statements(path, [statement])
+    return _signed(path, statement)
+
+
+def witness(arguments: Namespace) -> Result:
+    """``cold witness``: sign that one was there, after reading the record."""
+    identity, path = caller(arguments), Path(arguments.record)
+    (statement,) = read_statements(path)
+    roles = {one["name"]: one["role"] for one in _people(statement.body)}
+    if identity.card.name not in roles:
+        raise OperationalError(f"{path} does not say that {identity.card.name} was there: do not sign it")
+    statement = statement.signed(identity)
+    write_statements(path, [statement])
+    return _signed(path, statement)
+
+
+def _body(origin: str, report: Mapping[str, Any], arguments: Namespace) -> dict[str, Json]:
+    job = {"job": report["job"]} if report["job"] else {}
+    outcome = FAILED if report["stage"] == FAILED else ("signed" if report["job"] else "made")
+    there: list[Json] = []
+    for text in arguments.there:
+        name, equals, role = text.partition("=")
+        if not equals:
+            raise Misuse(f"{text[:80]!r}: say who was there as NAME=ROLE, as anna=conductor")
+        there.append({"name": name, "role": role})
+    checklist: list[Json] = list(arguments.check)
+    return {
+        "origin": origin,
+        "ceremony": report["ceremony"],
+        "key": report["key"],
+        "nodes": report["nodes"],
+        "began_ms": report["began_ms"],
+        "ended_ms": report["ended_ms"],
+        "outcome": outcome,
+        "checklist": checklist,
+        "witnesses": there,
+        **job,
+    }
+
+
+def _people(body: Mapping[str, Any]) -> list[dict[str, str]]:
+    return list(body["witnesses"])
+
+
+def _signed(path: Path, statement: Statement) -> Result:
+    lines = [f"ceremony {statement.about[:16]}: {statement.body['outcome']} under {statement.body['key']}"]
+    lines += [f"  checked: {text}" for text in _texts(statement.body)]
+    missing = [
+        f"{one['name']} ({one['role']})"
+        for one in _people(statement.body)
+        if one["name"] not in statement.signatures
+    ]
+    if missing:
+        lines.append(f"{path} lacks the signatures of {', '.join(missing)}: quorumkeep cold witness")
+    else:
+        lines.append(f"{path} is complete: hand it in by quorumkeep observe submit")
+    return Result({"file": str(path), **statement.to_json(), "missing": missing}, lines)
+
+
+def _texts(body: Mapping[str, Any]) -> list[str]:
+    return list(body["checklist"])
 
 
 def sign(arguments: Namespace) -> Result:

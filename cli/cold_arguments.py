@@ -24,7 +24,28 @@ def add_cold(commands: Commands) -> None:
         example="quorumkeep cold import /media/stick/cold-a-1.hello --as people/bob",
     )
     importing.add_argument("files", nargs="+", metavar="FILE")
-    for command in (export, importing):
+    record = new_command(
+        cold,
+        "record",
+        function="cli.cold:record",
+        what="draw up and sign the record of the ceremony that is over",
+        example="quorumkeep cold record --out record.json --there anna=conductor --there bob=witness "
+        "--check 'the seals were whole' --as people/anna",
+    )
+    record.add_argument("--out", required=True, help="the record's file")
+    record.add_argument(
+        "--there", action="append", required=True, metavar="NAME=ROLE", help="conductor, custodian or witness"
+    )
+    record.add_argument("--check", action="append", required=True, help="what was checked, one sentence each")
+    witness = new_command(
+        cold,
+        "witness",
+        function="cli.cold:witness",
+        what="sign that you were there, after reading the record",
+        example="quorumkeep cold witness record.json --as people/bob",
+    )
+    witness.add_argument("record", help="its file")
+    for command in (export, importing, record, witness):
         needs_identity(command, "an operator or administrator")
     _add_codes(cold)
     passed_on(

@@ -8,7 +8,7 @@ in.
 import re
 import time
 from argparse import Namespace
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -25,8 +25,9 @@ from policy.errors import CallerError, MalformedError, OperationalError
 from policy.fields import Fields
 
 _DECIMAL = re.compile(r"([0-9]{1,60})(?:\.([0-9]{1,18}))?")
-KINDS = ("price", "holdings", "screening")
+KINDS = ("price", "holdings", "screening", "ceremony")
 STATEMENTS_MAX = 256
+MAKE_IT = "make it with quorumkeep observe price, holdings or screening, or cold record"
 Agrees: TypeAlias = Callable[[Mapping[str, Json], Mapping[str, Json]], bool]
 
 
@@ -84,7 +85,7 @@ def submit(arguments: Namespace) -> Result:
     from custody.api.errors import CallRefused
 
     connection, identity = load_connection(arguments), caller(arguments)
-    statements = _read(Path(arguments.statement))
+    statements = read_statements(Path(arguments.statement))
     foreign = next((one for one in statements if one.body.get("origin") != connection.origin), None)
     if foreign is not None:
         raise OperationalError(
@@ -108,7 +109,7 @@ def submit(arguments: Namespace) -> Result:
 
 @dataclass(frozen=True, slots=True)
 class Statement:
-    """What observers state; ``signatures`` are theirs, by name."""
+    """What people or observers state; ``signatures`` are theirs, by name."""
 
     kind: str
     body: dict[str, Json]
@@ -116,10 +117,11 @@ class Statement:
 
     @property
     def about(self) -> str:
-        """The asset, the wallet and asset, or the beginning of the request's id."""
+        """The asset, the wallet and asset, or the beginning of the request's or ceremony's id."""
         if self.kind == "holdings":
             return f"{self.body['wallet']}.{self.body['asset']}"
-        return str(self.body.get("asset", self.body.get("request", "")))[:63]
+        named = (self.body[name] for name in ("asset", "request", "ceremony") if name in self.body)
+        return str(next(named, ""))[:63]
 
     def listed(self) -> list[Json]:
         """The signatures as an entry has them."""
@@ -130,7 +132,7 @@ class Statement:
         return {"kind": self.kind, "body": self.body, "signatures": self.listed()}
 
     def signed(self, identity: Identity) -> "Statement":
-        """With the signature of one observer more."""
+        """With one signature more."""
         signature = identity.key.sign(statement(self.kind, self.body)).hex()
         return replace(self, signatures={**self.signatures, identity.card.name: signature})
 
@@ -145,7 +147,7 @@ def signed_file(
 ) -> Result:
     """Write new statements, or sign those of a file that agree with what was found now."""
     if path.exists():
-        statements = _read(path)
+        statements = read_statements(path)
         alike = len(statements) == len(bodies) and all(
             one.kind == kind and agrees(one.body, body) for one, body in zip(statements, bodies, strict=True)
         )
@@ -155,8 +157,7 @@ def signed_file(
         now_ms = time.time_ns() // 1_000_000
         statements = [Statement(kind, {**body, "observed_ms": now_ms}, {}) for body in bodies]
     statements = [one.signed(identity) for one in statements]
-    documents: list[Json] = [one.to_json() for one in statements]
-    write_document(path, {"statements": documents})
+    documents = write_statements(path, statements)
     return Result(
         {"file": str(path), "statements": documents},
         (
@@ -167,7 +168,14 @@ def signed_file(
     )
 
 
-def _read(path: Path) -> list[Statement]:
+def write_statements(path: Path, statements: Sequence[Statement]) -> list[Json]:
+    """Write a file of statements; what is in it."""
+    documents: list[Json] = [one.to_json() for one in statements]
+    write_document(path, {"statements": documents})
+    return documents
+
+
+def read_statements(path: Path) -> list[Statement]:
     """The statements of a file. Raises ``OperationalError``."""
     document: Json = read_document(path, "the statements")
     try:
@@ -175,13 +183,9 @@ def _read(path: Path) -> list[Statement]:
         found = fields.objects("statements", _statement, count_max=STATEMENTS_MAX)
         fields.done()
     except MalformedError as error:
-        raise OperationalError(
-            f"{path} has no statements: {error}; make it with quorumkeep observe price, holdings or screening"
-        ) from error
+        raise OperationalError(f"{path} has no statements: {error}; {MAKE_IT}") from error
     if not found:
-        raise OperationalError(
-            f"{path} has no statements: make it with quorumkeep observe price or screening"
-        )
+        raise OperationalError(f"{path} has no statements: {MAKE_IT}")
     return list(found)
 
 

@@ -37,9 +37,11 @@ class Ceremony:
     desk: Desk
     key: str
     stage: Stage
+    began_ms: int
     request: bytes = b""
     job: bytes = b""
     outcome: str = ""
+    ended_ms: int = 0
     burning: dict[tuple[str, int], bytes] = field(default_factory=dict)
 
     def end(self, stage: Stage, outcome: str) -> None:
@@ -51,6 +53,8 @@ class Ceremony:
         waits_for: list[Json] = [*self.desk.waits_for]
         return {
             "ceremony": self.desk.id.hex(),
+            "began_ms": self.began_ms,
+            "ended_ms": self.ended_ms,
             "stage": self.stage.value,
             "outcome": self.outcome,
             "passes": self.desk.passes,

@@ -49,6 +49,8 @@ class ColdStep:
 def shown(parts: Parts) -> tuple[bytes, list[tuple[str, int, bytes]]]:
     """How the ceremony stands, as canonical JSON, and the letters to carry now: node, number, bytes."""
     current = parts.ceremonies.current
+    if current is not None and current.stage in OVER and not current.ended_ms:
+        current.ended_ms = parts.now_ms()
     report = current.report() if current is not None else {"stage": "none", "outcome": ""}
     hellos: list[Json] = [*sorted(parts.ceremonies.hellos)]
     letters = []
@@ -117,7 +119,7 @@ async def begin_payment(parts: Parts, record: RequestRecord) -> Ceremony:
     key = key_of(state, parse_request(request_body(record)).intent.wallet)
     names = _signers(parts, state, key)
     desk = _desk(parts, names)
-    ceremony = Ceremony(desk, key.key, Stage.CATCHING_UP, record.request)
+    ceremony = Ceremony(desk, key.key, Stage.CATCHING_UP, parts.now_ms(), record.request)
     parts.ceremonies.current = ceremony
     await _catch_up(parts, ceremony)
     return ceremony
@@ -134,7 +136,7 @@ async def begin_key(parts: Parts, name: str) -> Ceremony:
     missing = [one for one in wanted.participants if one not in parts.ceremonies.hellos]
     if missing:
         raise OperationalError(f"all of them make a key: start {', '.join(missing)} and import its hello")
-    ceremony = Ceremony(_desk(parts, wanted.participants), name, Stage.MAKING_KEY)
+    ceremony = Ceremony(_desk(parts, wanted.participants), name, Stage.MAKING_KEY, parts.now_ms())
     parts.ceremonies.current = ceremony
     await _ship(parts, ceremony.desk)
     ceremony.desk.ask(pb.ChangeKey(key_id=name, attempt=parts.attempts(), change=GENERATE))

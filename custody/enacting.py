@@ -15,6 +15,7 @@ from custody.forking import hand_over
 from custody.parts import Parts
 from policy import entries as e
 from policy import fact_entries as f
+from policy.ceremony import CeremonyEntry
 from policy.encoding import Json, document_hash, parse_canonical
 from policy.errors import CallerError, MalformedError
 from policy.fields import Fields
@@ -24,7 +25,7 @@ from policy.roster import parse_roster
 from policy.state import State
 
 KINDS = ("policy", "roster", "address", "veto", "freeze", "unfreeze", "version", "fork")
-STATEMENTS = ("reject", "price", "holdings", "screening", "note")
+STATEMENTS = ("reject", "price", "holdings", "screening", "note", "ceremony")
 """What others than administrators sign: the fold says whose word each of them takes."""
 COSIGNED_S = 2.0
 SWEEP_S = 0.5
@@ -40,6 +41,7 @@ _Enacted = (
     | f.HoldingsEntry
     | f.NoteEntry
     | f.ScreeningEntry
+    | CeremonyEntry
 )
 
 
@@ -156,6 +158,8 @@ def _done(state: State, entry: _Enacted) -> bytes | None:
         case f.RejectEntry():
             request = state.requests.get(entry.request)
             return entry.request if request and request.rejected_by else None
+        case CeremonyEntry():
+            return entry.ceremony if entry.taken_as in state.changes else None
         case e.ForkEntry() | f.PriceEntry() | f.HoldingsEntry() | f.ScreeningEntry() | f.NoteEntry():
             return None
         case _:

@@ -9,6 +9,7 @@ from custody.requests import Event
 from custody.requests import State as RequestStates
 from policy import entries as e
 from policy import fact_entries as f
+from policy.ceremony import CeremonyEntry
 from policy.errors import MalformedError
 from policy.evaluate import Outcome as Answer
 from policy.ids import EVM, family
@@ -57,6 +58,7 @@ def changes(folded: Folded) -> tuple[Change, ...]:
             | e.OrderEntry()
             | e.VersionEntry()
             | e.ForkEntry()
+            | CeremonyEntry()
         ):
             return ()
         case _:

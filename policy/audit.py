@@ -18,8 +18,9 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from policy import signatures
+from policy.ceremony import CeremonyEntry
 from policy.encoding import Json
-from policy.entries import RequestEntry, ReserveEntry, SignatureEntry, TimedEntry
+from policy.entries import Entry, RequestEntry, ReserveEntry, SignatureEntry, TimedEntry
 from policy.errors import CallerError, MalformedError, ProtocolError
 from policy.fields import Fields
 from policy.ledger import UnknownVersion, fold, initial
@@ -67,6 +68,7 @@ class AuditReport:
     ``first_bad`` names the first entry that is wrong and why; the index ``size`` means the checkpoint.
     ``extends`` are the sizes of the older checkpoints that this log was found to go on from.
     ``genesis_policy`` is the hash of the first policy; ``cosigners`` how many of those in force cosigned.
+    ``unrecorded`` are signed jobs of cold keys that the record of no ceremony names.
     """
 
     ok: bool
@@ -80,6 +82,8 @@ class AuditReport:
     first_bad: tuple[int, str] | None
     trust: str
     extends: tuple[int, ...] = ()
+    ceremonies: int = 0
+    unrecorded: tuple[bytes, ...] = ()
 
 
 class Bad(Exception):
@@ -102,6 +106,8 @@ class _Run:
         self.cosigners = self.replayed = self.mismatches = self.inert = 0
         self.first_bad: tuple[int, str] | None = None
         self.limits = LimitsAudit()
+        self.ceremonies: dict[bytes, bytes] = {}
+        self.cold_jobs: set[bytes] = set()
         self.watch: Callable[[Step], None] | None = None
         self.nonces: dict[bytes, tuple[bytes, bytes]] = {}
         self.older: dict[int, list[Checkpoint]] = {}
@@ -120,6 +126,8 @@ class _Run:
             first_bad=self.first_bad,
             trust=PINNED if self.trust else FROM_DIRECTORY,
             extends=tuple(self.extends),
+            ceremonies=len(self.ceremonies),
+            unrecorded=tuple(sorted(self.cold_jobs - self.ceremonies.keys())),
         )
 
 
@@ -331,6 +339,8 @@ def _fold_one(run: _Run, index: int, data: bytes) -> None:
     if run.watch is not None:
         run.watch(Step(before, index, data, timed, outcome, run.state))
     _check_claim(run, index, timed, outcome)
+    if outcome.accepted:
+        _note_ceremony(run, timed.entry)
     if isinstance(timed.entry, SignatureEntry):
         _check_signature(run, index, timed.entry)
     if isinstance(timed.entry, ReserveEntry) and outcome.accepted:
@@ -357,6 +367,16 @@ def _check_claim(run: _Run, index: int, timed: TimedEntry, outcome: Outcome) -> 
     run.mismatches += 1
     if claimed[0] == "allow" and run.first_bad is None:
         run.first_bad = (index, f"claims allow by {claimed[1]}, the verdict is {found[0]} by {found[1]}")
+
+
+def _note_ceremony(run: _Run, entry: Entry) -> None:
+    """Which cold jobs are signed, and which ceremonies are on record."""
+    if isinstance(entry, CeremonyEntry):
+        run.ceremonies[entry.job or entry.ceremony] = entry.ceremony
+    if isinstance(entry, SignatureEntry):
+        job = run.state.jobs[entry.job]
+        if set(job.signers) <= set(run.state.roster.cold):
+            run.cold_jobs.add(entry.job)
 
 
 def _check_limits(run: _Run, index: int, job: bytes) -> None:

@@ -13,6 +13,7 @@ from typing import TypeAlias
 from msgspec import Struct
 
 from policy.approval import Approval, Assertion, parse_approval, parse_assertion
+from policy.ceremony import CeremonyEntry, read_ceremony
 from policy.encoding import Json, canonical, parse_canonical, tagged_hash
 from policy.entry_fields import Signatures, raw_body, read_id, read_signatures
 from policy.fact_entries import (
@@ -222,6 +223,7 @@ Entry: TypeAlias = (
     | OrderEntry
     | VersionEntry
     | ForkEntry
+    | CeremonyEntry
 )
 
 
@@ -480,4 +482,5 @@ _READERS: dict[str, Callable[[Fields], Entry]] = {
     "unfreeze": _read_order("unfreeze"),
     "version": _read_version,
     "fork": _read_fork,
+    "ceremony": read_ceremony,
 }

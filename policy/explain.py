@@ -1,7 +1,7 @@
 """Why a verdict came out as it did: every rule with what did not hold, and what each limit had used."""
 
+import dataclasses
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import Any, NamedTuple, cast
 
 from policy.decode.abi import Argument
@@ -11,6 +11,7 @@ from policy.limits import LimitScope, limit_scopes, unit, used
 from policy.model import TIER_VERDICTS, Allow, Policy
 from policy.rules import CALL, CANCELLATION, TYPED_DATA, UNKNOWN_HELD, Facts, Given, TierHeld
 from policy.tier_bounds import TierLine, held, tier_lines
+from policy.values import replace
 
 LOG, FORBID, RULE, LIMIT, TIER, ENGINE = "log", "forbid", "rule", "limit", "tier", "engine"
 """Who decided: one of the log's own rules, a part of the policy, or a ceiling, error or silence of it."""
@@ -107,7 +108,7 @@ def verdict_again(policy: Policy, receipt: Mapping[str, Json]) -> Verdict:
     lists = {
         name: frozenset(address for address, names in found.items() if name in names) for name in policy.lists
     }
-    return evaluate(replace(policy, lists=lists), facts_of(receipt))
+    return evaluate(dataclasses.replace(policy, lists=lists), facts_of(receipt))
 
 
 def facts_of(receipt: Mapping[str, Json]) -> Facts:

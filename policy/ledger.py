@@ -17,6 +17,7 @@ from policy import governance as g
 from policy import keys as k
 from policy import reservations as r
 from policy import statements as t
+from policy.ceremony import CeremonyEntry
 from policy.encoding import Json, tagged_hash
 from policy.errors import CallerError, OperationalError, ProtocolError
 from policy.evaluate import Verdict
@@ -183,6 +184,8 @@ def _apply(state: State, timed: e.TimedEntry, data: bytes) -> tuple[State, Outco
             state, subject = g.admit_version(state, entry)
         case e.ForkEntry():
             state, subject = g.admit_fork(state, entry)
+        case CeremonyEntry():
+            state, subject = t.admit_ceremony(state, entry)
         case _:
             assert_never(entry)
     return state, Outcome(timed.kind, True, "", subject)

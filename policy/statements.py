@@ -6,6 +6,7 @@ no takes one signature, since it only makes an answer stricter.
 
 from policy import fact_entries as f
 from policy.admission import Inert, Signed, check_origin, signers_of, without_approved
+from policy.ceremony import CONDUCTOR, FAILED, MADE, WITNESS, CeremonyEntry
 from policy.holdings import stated
 from policy.roster import Roster
 from policy.state import Holding, JobStatus, PricePoint, Screening, State
@@ -120,3 +121,46 @@ def _check_observers(state: State, tag: str, entry: Signed) -> None:
     signers = signers_of(state, tag, entry=entry, keys=state.roster.observers)
     if len(signers) <= state.roster.f:
         raise Inert(f"need {state.roster.f + 1} observers, got {len(signers)}")
+
+
+def admit_ceremony(state: State, entry: CeremonyEntry) -> tuple[State, bytes]:
+    """Take in the record of a ceremony, once, on the word of all it says were there. It decides nothing."""
+    check_origin(state, entry.origin)
+    if entry.taken_as in state.changes:
+        raise Inert("this ceremony has its record already")
+    if not entry.began_ms <= entry.ended_ms <= state.time_ms:
+        raise Inert("the ceremony ended before it began, or in a time to come")
+    _check_people(state, entry)
+    _check_outcome(state, entry)
+    return replace(state, changes=state.changes.set(entry.taken_as, True)), entry.ceremony
+
+
+def _check_people(state: State, entry: CeremonyEntry) -> None:
+    """All who were there have signed, people of the roster, and two of them in different roles."""
+    people = {name: operator.key for name, operator in state.roster.operators.items()}
+    people |= state.roster.administrators
+    signers = signers_of(state, "ceremony", entry=entry, keys=people)
+    if signers != set(entry.witnesses):
+        missing = sorted(set(entry.witnesses) ^ signers)
+        raise Inert(f"all who were there sign, and nobody else: {', '.join(missing)}")
+    roles = list(entry.witnesses.values())
+    if roles.count(CONDUCTOR) != 1 or WITNESS not in roles:
+        raise Inert("a ceremony has one conductor, and at least one witness")
+
+
+def _check_outcome(state: State, entry: CeremonyEntry) -> None:
+    strangers = [name for name in entry.nodes if name not in state.identities]
+    if strangers:
+        raise Inert(f"{strangers[0]} was never a node of this log")
+    if entry.outcome == FAILED:
+        return
+    if entry.outcome == MADE:
+        key = state.keys.get(entry.key)
+        if key is None or set(key.participants) != set(entry.nodes):
+            raise Inert(f"the log has no key {entry.key} of these nodes")
+        return
+    job = state.jobs.get(entry.job)
+    if job is None or job.status is not JobStatus.SIGNED:
+        raise Inert("the log has no signature of this job")
+    if (job.key, set(job.signers)) != (entry.key, set(entry.nodes)):
+        raise Inert(f"the job was signed under {job.key} by {', '.join(job.signers)}")

@@ -508,6 +508,23 @@ def receipt_of(log: Log, name: str) -> Json:
     raise ValueError(f"the log has no verdict {name}")
 
 
+def record_ceremony(log: Log) -> None:
+    """A ceremony that came to nothing, on the word of the people who were there."""
+    there = {"admin-a": "conductor", "admin-b": "witness", "admin-c": "custodian"}
+    body: Json = {
+        "origin": ORIGIN,
+        "ceremony": seed("ceremony").hex(),
+        "key": "hot",
+        "nodes": ["node-a", "node-b"],
+        "began_ms": log.time_ms - 900_000,
+        "ended_ms": log.time_ms,
+        "outcome": "failed",
+        "checklist": ["the seals of both machines were whole", "node-b lost its power in the second pass"],
+        "witnesses": [{"name": name, "role": role} for name, role in there.items()],
+    }
+    log.write("ceremony", "ceremony", body, signatures=signed("ceremony", body, *there))
+
+
 def write_log() -> Log:
     """The whole example log."""
     log = Log()
@@ -516,6 +533,7 @@ def write_log() -> Log:
     request = review(log)
     state_facts(log, request)
     govern(log)
+    record_ceremony(log)
     end(log, request)
     return log
 

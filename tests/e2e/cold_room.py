@@ -223,8 +223,8 @@ class Ceremony:
             if start < len(entries):
                 self.ask(pb.Append(start=start, entries=entries[start:], checkpoint=note), name)
 
-    def letter(self, name: str, **changed: Any) -> bytes:
-        """The next letter to a machine, with what waits for it."""
+    def letter(self, name: str, *, spend: bool = True, **changed: Any) -> bytes:
+        """The next letter to a machine, with what waits for it; one that is not spent is written again."""
         self.numbers[name] += 1
         header = Header(
             **{
@@ -244,7 +244,10 @@ class Ceremony:
         if header.number == 1:
             frames += [(HELLO, self.raw[other]) for other in self.names if other != name]
         frames += [(LETTER, one) for one in self.mail[name]] + [(CALL, one) for one in self.calls[name]]
-        self.mail[name], self.calls[name] = [], []
+        if spend:
+            self.mail[name], self.calls[name] = [], []
+        else:
+            self.numbers[name] -= 1
         sign = self.coordinator.cluster.identity.sign
         return write_letter(header, frames, key=self.hellos[name].key, sign=sign)
 

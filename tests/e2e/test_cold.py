@@ -27,8 +27,8 @@ from policy.encoding import Json
 from policy.schnorr import SchnorrTask
 from policy.state import JobStatus, Outcome
 from signer_nodes.api import node_pb2 as pb
-from tests.e2e.cluster import Cluster, ScriptedCoordinator, scratch_folder
-from tests.e2e.cold_room import COLD, Ceremony, ColdRoom, cold_policy
+from tests.e2e.cluster import Cluster, ScriptedCoordinator, now_ms, scratch_folder
+from tests.e2e.cold_room import COLD, Ceremony, ColdRoom, Machine, cold_policy
 from tests.e2e.deployment import CUSTOMER, ETH, SOL_CUSTOMER
 from tests.e2e.transactions import unsigned_transfer
 
@@ -218,6 +218,112 @@ async def test_an_evm_payment_is_signed_in_four_passes(
     assert coordinator.sign_entry(job, signature).accepted
     await coordinator.commit()
     assert coordinator.state.jobs[job].status is JobStatus.SIGNED
+
+
+def refusal(machine: Machine, letter: bytes) -> str:
+    """By what name a machine refuses a letter."""
+    told = machine.give(letter)
+    assert "refused" in told, told
+    return str(told["refused"])
+
+
+async def test_what_is_no_right_letter_is_refused_by_name_and_the_ceremony_goes_on(
+    coordinator: ScriptedCoordinator, room: ColdRoom
+) -> None:
+    request = asked(coordinator, "cold-sol", 1001)
+    message = solana_message(coordinator, 1001)
+    await coordinator.commit()
+    room.start(*TWO)
+    ceremony, machine = Ceremony(coordinator, room, *TWO), room.machines["cold-a"]
+    job = await begun(ceremony, request, bytes(message), wallet="cold-sol", path="m")
+    hour_ms, right = 3_600_000, ceremony.letter("cold-a", spend=False)
+    other = Ceremony(coordinator, room, *TWO).letter("cold-a")
+
+    wrong = {
+        "truncated": right[:-1],
+        "altered": right[:-1] + bytes([right[-1] ^ 1]),
+        "foreign": ceremony.letter("cold-b", spend=False),
+        "missing": ceremony.letter("cold-a", spend=False, number=2),
+        "expired": ceremony.letter(
+            "cold-a", spend=False, made_ms=now_ms() - hour_ms, expires_ms=now_ms() - 1
+        ),
+        "clock": ceremony.letter(
+            "cold-a", spend=False, made_ms=now_ms() + hour_ms, expires_ms=now_ms() + 2 * hour_ms
+        ),
+        "malformed": b"this is no letter of a ceremony, whatever it is named",
+    }
+    refused = {name: refusal(machine, letter) for name, letter in wrong.items()}
+    ceremony.walk()
+    after = [refusal(machine, right), refusal(machine, other)]
+    partials = await finish(ceremony, job, confirm=request.hex())
+
+    assert refused == {name: name for name in wrong}
+    assert after == ["replayed", "foreign"]
+    Transaction.populate(message, [Signature(combined(ceremony, job, partials))]).verify()
+
+
+async def test_another_start_of_the_program_takes_no_letter_of_before(
+    coordinator: ScriptedCoordinator, room: ColdRoom
+) -> None:
+    request = asked(coordinator, "cold-sol", 1002)
+    message = solana_message(coordinator, 1002)
+    await coordinator.commit()
+    room.start(*TWO)
+    ceremony, machine = Ceremony(coordinator, room, *TWO), room.machines["cold-a"]
+    await begun(ceremony, request, bytes(message), wallet="cold-sol", path="m")
+    letter = ceremony.letter("cold-a")
+    machine.kill()
+    machine.start()
+
+    assert refusal(machine, letter) == "foreign"
+
+
+async def test_a_person_who_types_another_id_signs_nothing_and_the_job_can_be_burned(
+    coordinator: ScriptedCoordinator, room: ColdRoom
+) -> None:
+    request = asked(coordinator, "cold-sol", 1003)
+    message = solana_message(coordinator, 1003)
+    await coordinator.commit()
+    room.start(*TWO)
+    ceremony = Ceremony(coordinator, room, *TWO)
+    job = await begun(ceremony, request, bytes(message), wallet="cold-sol", path="m")
+    ceremony.walk()
+
+    with pytest.raises(AssertionError, match="did not want it signed"):
+        await finish(ceremony, job, confirm="yes")
+
+    ceremony.ask(pb.Burn(job=job))
+    ceremony.walk()
+    burns = {name: replies[-1].burn.signature for name, replies in ceremony.replies.items()}
+    assert coordinator.burn_entry(job, burns).accepted
+    await coordinator.commit()
+
+
+async def test_a_machine_shows_what_it_decoded_itself_before_it_signs(
+    coordinator: ScriptedCoordinator, room: ColdRoom
+) -> None:
+    request = asked(coordinator, "cold-sol", 1004)
+    message = solana_message(coordinator, 1004)
+    await coordinator.commit()
+    room.start(*TWO)
+    ceremony, machine = Ceremony(coordinator, room, *TWO), room.machines["cold-a"]
+    job = await begun(ceremony, request, bytes(message), wallet="cold-sol", path="m")
+    ceremony.walk()
+    ceremony.ship_log()
+    listed = [pb.Opened(index=0, signer=name, rho=rho) for name, rho in openings(ceremony, job).items()]
+    finish_call = pb.Finish(note=coordinator.quorum_note, jobs=[pb.FinishJob(job=job, opened=listed)])
+    ceremony.ask(finish_call)
+
+    shown = machine.give(ceremony.letter("cold-a"))["confirm"]
+
+    assert shown["intent"]["destination"] == SOL_CUSTOMER
+    assert shown["intent"]["amount"] == "1004"
+    assert shown["verdict"].startswith("allow by rule elsewhere")
+    assert shown["log"]["size"] == len(coordinator.entries)
+    assert shown["log"]["root"] == coordinator.frontier.root().hex()
+    assert shown["request"] == request.hex()
+    screen = (machine.folder / "stderr.log").read_text()
+    assert f"payment asked by payments, request {request.hex()}" in screen
 
 
 def test_a_cold_program_has_no_socket_to_a_network(room: ColdRoom) -> None:

@@ -13,9 +13,11 @@ import pytest
 from custody.adapters.node_link import NodeLink
 from custody.ceremonies import Stage
 from custody.cold import ColdStep
+from custody.enacting import Signed
 from custody.log_key import LogKey
 from custody.requests import State
 from policy.encoding import Json, canonical, statement
+from policy.entries import signature_list
 from policy.state import JobStatus
 from signer_nodes.api.client import NodeClient, Service
 from tests.e2e.cluster import Cluster, now_ms, scratch_folder
@@ -172,3 +174,26 @@ async def test_a_ceremony_that_ends_after_any_pass_loses_nothing(
     await running.until(request, State.SETTLED, timeout_s=20)
     state = running.parts.sequencer
     await until(lambda: state.state.jobs[first].status is JobStatus.BURNED, timeout_s=10)
+
+
+async def test_a_ceremony_has_its_record_in_the_log(house: ColdHouse, running: Running) -> None:
+    request = await asked(house, running)
+    house.room.start(*TWO)
+    report = await held(house, running, TWO, request=request)
+    cluster, there = house.cluster, {"alice": "custodian", "admin": "conductor", "bob": "witness"}
+    body: dict[str, Json] = {
+        "origin": ORIGIN,
+        **{name: report[name] for name in ("ceremony", "key", "job", "nodes", "began_ms", "ended_ms")},
+        "outcome": "signed",
+        "checklist": ["both screens showed the same request"],
+        "witnesses": [{"name": name, "role": role} for name, role in there.items()],
+    }
+    keys = {**cluster.operators, "admin": cluster.admin}
+    message = statement("ceremony", body)
+    listed = signature_list({name: keys[name].sign(message) for name in there})
+
+    record = Signed("ceremony", canonical(body), canonical({"signatures": listed}))
+    outcomes = [json.loads(await running.service.enact("bob", record)) for _ in "12"]
+
+    assert [one["subject"] for one in outcomes] == [report["ceremony"]] * 2
+    assert [one["was_done"] for one in outcomes] == [False, True]
