@@ -76,12 +76,13 @@ class Told:
 
 @dataclass(frozen=True, slots=True)
 class Given:
-    """An address to be paid at."""
+    """An address to be paid at. Unless ``in_policy``, the wallet has it no more: nodes do not sign for it."""
 
     address: str
     path: str
     chain: str
     label: str
+    in_policy: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -399,4 +400,4 @@ def _told(document: Any) -> Told:
 
 
 def _given(document: Any) -> Given:
-    return Given(*(document[name] for name in ("address", "path", "chain", "label")))
+    return Given(*(document[name] for name in ("address", "path", "chain", "label", "in_policy")))
