@@ -109,12 +109,16 @@ class RequestView:
 
 @dataclass(frozen=True, slots=True)
 class WalletAddress:
-    """An address to be paid at; with the label that a backend gave it, if one did."""
+    """An address to be paid at; with the label that a backend gave it, if one did.
+
+    Unless ``in_policy``, the wallet has it no more, and nodes do not sign for it.
+    """
 
     address: str
     path: str
     chain: str
     label: str = ""
+    in_policy: bool = True
 
 
 class CustodyClient:
@@ -334,7 +338,7 @@ def _refused(error: grpc.RpcError) -> CallRefused:
 
 
 def _address(given: pb.DepositAddress) -> WalletAddress:
-    return WalletAddress(given.address, given.path, given.chain, given.label)
+    return WalletAddress(given.address, given.path, given.chain, given.label, given.in_policy)
 
 
 def _object(data: bytes) -> dict[str, Json]:

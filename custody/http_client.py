@@ -20,6 +20,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from custody.api.errors import CallRefused, Code
 from custody.api.http_signing import NONCE_BYTES, Message, Signer
 from policy.bip32 import parse_address
+from policy.errors import MalformedError
 from policy.ids import EVM, family
 from policy.intent import Intent, Request, request_message
 
@@ -35,6 +36,15 @@ class HttpEndpoint:
     certificate_pem: bytes
     origin: str
     tls_name: str = "coordinator"
+
+    @classmethod
+    def of(cls, client: Mapping[str, Any]) -> "HttpEndpoint":
+        """The door that a deployment's ``client.json`` names. Raises ``MalformedError``."""
+        if not client.get("http"):
+            raise MalformedError(
+                "client.json names no HTTP door: ask the administrators whether there is one"
+            )
+        return cls(str(client["http"]), str(client["certificate"]).encode(), str(client["origin"]))
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,12 +76,13 @@ class Told:
 
 @dataclass(frozen=True, slots=True)
 class Given:
-    """An address to be paid at."""
+    """An address to be paid at. Unless ``in_policy``, the wallet has it no more: nodes do not sign for it."""
 
     address: str
     path: str
     chain: str
     label: str
+    in_policy: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -389,4 +400,4 @@ def _told(document: Any) -> Told:
 
 
 def _given(document: Any) -> Given:
-    return Given(*(document[name] for name in ("address", "path", "chain", "label")))
+    return Given(*(document[name] for name in ("address", "path", "chain", "label", "in_policy")))

@@ -32,6 +32,7 @@ class FeedReader:
 
     def __init__(self, parts: Parts) -> None:
         self._feeds = parts.feeds
+        self._sequencer = parts.sequencer
         self._bells: dict[asyncio.Event, str] = {}
         parts.duties.on_changed.append(self._ring)
 
@@ -51,6 +52,9 @@ class FeedReader:
 
     async def events(self, asked: Asked, *, wait_ms: int = 0) -> tuple[Event, ...]:
         """What came after; if there is nothing, what comes within ``wait_ms``. Raises ``CallRefused``."""
+        roster = self._sequencer.state.roster
+        if asked.initiator and asked.initiator not in roster.initiators:  # it may have been, when it came
+            raise CallRefused(Code.UNAUTHENTICATED, f"the roster has no initiator {asked.initiator} any more")
         after = int((await self.position(asked.after)).partition("-")[2])
         clock = asyncio.get_running_loop().time
         until = clock() + min(wait_ms, WAIT_MAX_MS) / 1000

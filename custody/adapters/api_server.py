@@ -14,6 +14,7 @@ from custody.api import custody_pb2_grpc
 from custody.api.calls import authenticate
 from custody.api.errors import CODE_METADATA, CallRefused, Code
 from custody.cold import ColdStep
+from custody.deposits import in_policy
 from custody.enacting import Signed
 from custody.feeds import DepositAddress, Event
 from custody.holdings import REBALANCERS, holdings, movements
@@ -141,20 +142,21 @@ class CustodyServicer(custody_pb2_grpc.CustodyServicer):
     async def GiveAddress(self, call: pb.GiveAddressCall, context: _Context) -> pb.DepositAddress:
         caller = self._caller("GiveAddress", call, context)
         given = await self._service.give_address(caller, call.wallet, label=call.label, path=call.path)
-        return _address(given)
+        return _address(given, self._parts.sequencer.state)
 
     @_refusals
     async def LabelAddress(self, call: pb.LabelAddressCall, context: _Context) -> pb.DepositAddress:
         caller = self._caller("LabelAddress", call, context)
-        return _address(
-            await self._service.label_address(caller, call.wallet, address=call.address, label=call.label)
+        changed = await self._service.label_address(
+            caller, call.wallet, address=call.address, label=call.label
         )
+        return _address(changed, self._parts.sequencer.state)
 
     @_refusals
     async def Addresses(self, call: pb.AddressesCall, context: _Context) -> pb.AddressesReply:
         caller = self._caller("Addresses", call, context)
         found = await self._service.addresses(caller, call.wallet, after=call.after, limit=call.limit or 100)
-        return pb.AddressesReply(addresses=[_address(one) for one in found])
+        return pb.AddressesReply(addresses=[_address(one, self._parts.sequencer.state) for one in found])
 
     @_refusals
     async def Webhooks(self, call: pb.WebhooksCall, context: _Context) -> pb.WebhooksReply:
@@ -302,7 +304,7 @@ class CustodyServicer(custody_pb2_grpc.CustodyServicer):
         )
 
 
-def _address(given: DepositAddress) -> pb.DepositAddress:
+def _address(given: DepositAddress, log: State) -> pb.DepositAddress:
     return pb.DepositAddress(
         address=given.address,
         chain=given.chain,
@@ -310,6 +312,7 @@ def _address(given: DepositAddress) -> pb.DepositAddress:
         path=given.path,
         label=given.label,
         created_ms=given.created_ms,
+        in_policy=in_policy(log, given),
     )
 
 

@@ -352,12 +352,15 @@ class DepositAddress(_message.Message):
     PATH_FIELD_NUMBER: _builtins.int
     LABEL_FIELD_NUMBER: _builtins.int
     CREATED_MS_FIELD_NUMBER: _builtins.int
+    IN_POLICY_FIELD_NUMBER: _builtins.int
     address: _builtins.str
     chain: _builtins.str
     wallet: _builtins.str
     path: _builtins.str
     label: _builtins.str
     created_ms: _builtins.int
+    in_policy: _builtins.bool
+    """false: the policy gives the wallet this address no more, nodes do not sign for it"""
     def __init__(
         self,
         *,
@@ -367,10 +370,11 @@ class DepositAddress(_message.Message):
         path: _builtins.str = ...,
         label: _builtins.str = ...,
         created_ms: _builtins.int = ...,
+        in_policy: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["address", b"address", "chain", b"chain", "created_ms", b"created_ms", "label", b"label", "path", b"path", "wallet", b"wallet"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["address", b"address", "chain", b"chain", "created_ms", b"created_ms", "in_policy", b"in_policy", "label", b"label", "path", b"path", "wallet", b"wallet"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

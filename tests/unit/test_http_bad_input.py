@@ -3,6 +3,7 @@
 import asyncio
 import json
 import re
+import time
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
@@ -12,15 +13,17 @@ import pytest
 from custody.adapters.api_server import CustodyServicer, ServerTls, start_server
 from custody.adapters.http.app import skeleton
 from custody.adapters.http.calls import BODY_BYTES_MAX
+from custody.adapters.http.server import HEAD_S
 from custody.adapters.identity import boot_credentials
 from custody.api.errors import MEANINGS, Code
 from custody.client import Caller, CallRefused, CustodyClient, Endpoint
+from custody.listening import Asked
 from policy.encoding import canonical
 from policy.intent import request_message
 from tests.unit.custody_certificates import identity_certificate
 from tests.unit.custody_cluster import ORIGIN, identity, make_request
 from tests.unit.custody_house import House
-from tests.unit.http_house import HttpDoor, encoded, http_opened, submission
+from tests.unit.http_house import HttpDoor, encoded, http_opened, submission, trusting
 
 CHECKSUMMED = "0x5aAeb6053F3E94C9b9A09f33669435E7Ef1BeAed"
 BITCOIN = "bc1qw508d6qejxtdg4y5r3zarvary0c5xw7kv8f3t4"
@@ -236,3 +239,29 @@ async def test_the_openapi_document_is_served(door: HttpDoor) -> None:
 def test_every_code_has_a_meaning_and_a_status_of_its_kind() -> None:
     assert set(MEANINGS) == set(Code)
     assert all(400 <= meaning.status < 600 and meaning.to_do.endswith(".") for meaning in MEANINGS.values())
+
+
+async def test_who_does_not_say_in_time_what_it_wants_is_closed_on(door: HttpDoor) -> None:
+    port = int(door.url.rpartition(":")[2])
+    trusted = trusting(identity_certificate(identity("coordinator")))
+
+    async def idle(sent: bytes) -> float:
+        began = time.monotonic()
+        reader, writer = await asyncio.open_connection(
+            "127.0.0.1", port, ssl=trusted, server_hostname="coordinator"
+        )
+        writer.write(sent)
+        await reader.read()
+        writer.close()
+        return time.monotonic() - began
+
+    took = await asyncio.gather(idle(b""), idle(b"GET /v1/requests HTTP/1.1\r\nHost: a\r\n"))
+
+    assert all(HEAD_S - 1 < one < HEAD_S + 5 for one in took)
+
+
+async def test_a_backend_that_leaves_the_roster_is_told_nothing_more(door: HttpDoor) -> None:
+    asked = Asked(initiator="nobody-any-more")
+
+    with pytest.raises(CallRefused, match="no initiator"):
+        await door.running.service.feed.events(asked)
