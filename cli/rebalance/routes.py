@@ -2,7 +2,7 @@
 
 ```toml
 every_s = 60                    # seconds between two looks
-topup_valid_s = 21600           # a top-up that nobody approved within it is asked for anew, if still wanted
+topup_valid_s = 86400           # a top-up that nobody approved within it is asked for anew, if still wanted
 sweep_valid_s = 3600
 price_max_age_s = 3600          # an older price counts as none; by default the policy's own bound
 metrics_port = 0                # 0: off
@@ -71,7 +71,7 @@ def _assignment(document: dict[str, Any], connection: Connection) -> Assignment:
     return Assignment(
         routes=tuple(routes),
         settings=Settings(
-            topup_valid_ms=_seconds(document, "topup_valid_s", 6 * HOUR_S),
+            topup_valid_ms=_seconds(document, "topup_valid_s", 24 * HOUR_S),
             sweep_valid_ms=_seconds(document, "sweep_valid_s", HOUR_S),
             refused_pause_ms=_seconds(document, "refused_pause_s", HOUR_S // 2),
             price_max_age_ms=_seconds(document, "price_max_age_s", price_age_s),

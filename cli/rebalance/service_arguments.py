@@ -54,7 +54,16 @@ def _add_looking(rebalance: Commands) -> None:
         example="quorumkeep rebalance history --days 30 --as backends/rebalancer",
     )
     history.add_argument("--days", type=int, default=30, help="the newest so many (%(default)s)")
-    for command in (status, proposals, explain, history):
+    report = new_command(
+        rebalance,
+        "report",
+        function="cli.rebalance.report:report",
+        what="one page with exposure against target, forecasts against what came, and every proposal",
+        example="quorumkeep rebalance report --out report.html --as backends/rebalancer",
+    )
+    report.add_argument("--out", required=True, help="the HTML file; it asks for nothing from anywhere")
+    report.add_argument("--days", type=int, default=30, help="the last so many (%(default)s)")
+    for command in (status, proposals, explain, history, report):
         needs_identity(command, WHO)
 
 

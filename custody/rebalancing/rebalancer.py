@@ -51,7 +51,7 @@ _LOG = logging.getLogger(__name__)
 class Settings:
     """How long requests live, and when the rebalancer tries again after a refusal."""
 
-    topup_valid_ms: int = 6 * HOUR_MS
+    topup_valid_ms: int = 24 * HOUR_MS
     sweep_valid_ms: int = HOUR_MS
     refused_pause_ms: int = HOUR_MS // 2
     price_max_age_ms: int = HOUR_MS
@@ -244,7 +244,7 @@ class Rebalancer:
             decision,
             alone=alone,
             moves=moves,
-            ahead=deciding.ahead(decision, position, now_ms=self._now_ms()),
+            ahead=None if sight.alarm else deciding.ahead(decision, position, now_ms=self._now_ms()),
             scope=self._scope(sight, holdings),
         )
         changed = [self._grant(sight.route, wish, decision) for wish in wanted]
