@@ -32,8 +32,8 @@ from cli.connection import Connection
 from cli.files import read_bytes
 from cli.results import Misuse
 from custody.rebalancer.plan import Bounds
+from custody.rebalancing.granting import Settings
 from custody.rebalancing.main import Assignment
-from custody.rebalancing.rebalancer import Settings
 from custody.rebalancing.records import Corridor, CostSettings, Edge, Route
 from policy.errors import CallerError, OperationalError
 from policy.model import Asset, Level, Policy, Tier
