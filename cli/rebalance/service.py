@@ -63,8 +63,8 @@ def proposals(arguments: Namespace) -> Result:
     return Result({"proposals": [said.move_document(move) for move in moves]}, (table,))
 
 
-def explain(arguments: Namespace) -> Result:
-    """``rebalance explain``: one proposal, and what it rests on."""
+def show_proposal(arguments: Namespace) -> Result:
+    """``rebalance show``: one proposal, and what it rests on."""
     assignment, folder = _assignment(arguments)
     with open_records(folder) as book:
         move = _found(book.move(arguments.proposal), arguments.proposal)

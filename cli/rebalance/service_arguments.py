@@ -38,14 +38,14 @@ def _add_looking(rebalance: Commands) -> None:
     )
     proposals.add_argument("--stage", default="", help="only those in this stage")
     proposals.add_argument("--limit", type=int, default=20, help="at most so many (%(default)s)")
-    explain = new_command(
+    show = new_command(
         rebalance,
-        "explain",
-        function=f"{HERE}:explain",
+        "show",
+        function=f"{HERE}:show_proposal",
         what="one proposal: what it moves, where it stands and what it rests on",
-        example="quorumkeep rebalance explain top-up.eth.20261126.1 --as backends/rebalancer",
+        example="quorumkeep rebalance show top-up.eth.20261126.1 --as backends/rebalancer",
     )
-    explain.add_argument("proposal", help="its name, as rebalance proposals lists it")
+    show.add_argument("proposal", help="its name, as rebalance proposals lists it")
     history = new_command(
         rebalance,
         "history",
@@ -63,7 +63,7 @@ def _add_looking(rebalance: Commands) -> None:
     )
     report.add_argument("--out", required=True, help="the HTML file; it asks for nothing from anywhere")
     report.add_argument("--days", type=int, default=30, help="the last so many (%(default)s)")
-    for command in (status, proposals, explain, history, report):
+    for command in (status, proposals, show, history, report):
         needs_identity(command, WHO)
 
 

@@ -14,7 +14,7 @@ from custody.rebalancer.breaker import Breaker, Tripped
 from custody.rebalancer.explain import explain
 from custody.rebalancer.flows import DAY_MS, History, base_units, units
 from custody.rebalancer.forecast import Flow, Forecast, forecast
-from custody.rebalancer.plan import Band, Bounds, Costs, Plan, Position, TopUp, follow, plan
+from custody.rebalancer.plan import Band, Bounds, Costs, Nothing, Plan, Position, Sweep, TopUp, follow, plan
 from custody.rebalancing.records import Alarm, Edge, Foreseen, Holdings, Price, Route
 
 HORIZON_DAYS, PRIOR_SHARE_MAX = 7, 0.5
@@ -80,7 +80,9 @@ def decide(sight: Sight, position: Position) -> Decision:
         mode = Mode.FORECAST
         if made.fallback:
             mode = Mode.NO_PRICE if costs is None else Mode.UNCALIBRATED
-    return Decision(made, mode, seen, (*explain(seen, made), *_of_mode(mode, alarm)))
+    return Decision(
+        made, mode, seen, (*explain(seen), _of_band(route, made, position), *_of_mode(mode, alarm))
+    )
 
 
 def fresh(holdings: Holdings, route: Route, *, max_age_ms: int, now_ms: int) -> Price | None:
@@ -213,6 +215,23 @@ def _costs(route: Route, price: float) -> Costs:
         delay=given.delay,
         lead_steps=given.lead_days,
     )
+
+
+def _of_band(route: Route, made: Plan, position: Position) -> str:
+    """Why the band wants this move, in units, as people count."""
+
+    def about(amount_base: int) -> str:
+        return f"{units(amount_base, route.unit_base):,.6g} {route.asset}"
+
+    free, band = position.hot_base - position.owed_base - position.outgoing_base, made.band
+    has = f"{about(free)} of {about(position.hot_base)} is free"
+    match made.action:
+        case TopUp():
+            return f"{has}: below {about(band.s_base)} it is topped up to {about(band.S_base)}"
+        case Sweep():
+            return f"{has}: above {about(band.U_base)} it is swept down to {about(band.T_base)}"
+        case Nothing():
+            return f"{has}: between {about(band.s_base)} and {about(band.U_base)} nothing is moved"
 
 
 def _of_mode(mode: Mode, alarm: Alarm | None) -> tuple[str, ...]:

@@ -232,18 +232,20 @@ class Rebalancer:
             alone=alone,
             moves=moves,
             ahead=None if sight.alarm else deciding.ahead(decision, position, now_ms=self._now_ms()),
-            scope=self._scope(sight, holdings),
+            scope=self._scope(sight, position, holdings),
         )
         granted = (self._granter.grant(sight.route, wish, reasons=decision.reasons) for wish in wanted)
         return [move for move in granted if move is not None]
 
-    def _scope(self, sight: Sight, holdings: Holdings) -> Scope:
+    def _scope(self, sight: Sight, position: Position, holdings: Holdings) -> Scope:
+        """What bounds the next move: above all the policy's maximum, whatever is owed and may yet leave."""
         route, alarm = sight.route, sight.alarm
         fee = route.fee_ceiling if route.native else 0
+        room = route.bounds.maximum_base - position.hot_base - position.incoming_base
         source = observing.balance_of(holdings, route.source, asset=route.asset) or 0
         paying = observing.accounts_of(holdings, route.wallet, asset=route.asset)[0].balance_base or 0
         return Scope(
-            source_base=max(0, source - fee),
+            source_base=max(0, min(source - fee, room)),
             paying_base=max(0, paying - fee),
             quota_base=None if alarm is None else max(0, alarm.quota_base - self._raised(route)),
             least_base=max(1, fee),
