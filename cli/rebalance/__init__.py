@@ -1,0 +1,1 @@
+"""``quorumkeep rebalance``: how much to keep hot."""
