@@ -52,8 +52,8 @@ def optimal_levels(
 ) -> tuple[float, float, float, float]:
     """s, S, U, T for now, in units: shapes (steps, scenarios); every scenario weighs the same."""
     grid = _grid(withdrawn, terms)
-    chances = _chances(deposited - withdrawn, grid)
-    step_costs = _step_costs(withdrawn, deposited, grid=grid, delay=terms.delay)
+    chances = _chances(deposited - withdrawn, -grid.size, grid)
+    step_costs = _step_costs(withdrawn, chances, grid=grid, delay=terms.delay)
     value = np.zeros(grid.size)
     for step in range(len(withdrawn) - 1, 0, -1):
         value = _best(step_costs[step], _expected(value, chances[step]), grid=grid, terms=terms)
@@ -67,43 +67,36 @@ def _grid(withdrawn: Floats, terms: Terms) -> Grid:
     return Grid(mean / cells, CELLS_BELOW * cells, int((CELLS_BELOW + top) * cells) + 2)
 
 
-def _chances(net: Floats, grid: Grid) -> Floats:
-    """For each step the chance of each net change in cells, from -size to size; split between two cells."""
-    steps, count = net.shape
-    width = 2 * grid.size + 2
-    cells = np.clip(net / grid.cell, -(grid.size - 1), grid.size - 1) + grid.size
-    below = np.floor(cells).astype(np.int64)
-    share = cells - below
-    rows = below + (np.arange(steps) * width)[:, None]
-    mass = np.bincount(rows.ravel(), (1 - share).ravel(), steps * width)
-    mass += np.bincount(rows.ravel() + 1, share.ravel(), steps * width)
-    return np.asarray((mass / count).reshape(steps, width)[:, : 2 * grid.size + 1])
+def _chances(amounts: Floats, low: int, grid: Grid) -> Floats:
+    """For each step the chance of each amount, in cells from ``low`` on; split between two cells."""
+    steps, count = amounts.shape
+    width = grid.size - low + 2
+    cells = np.clip(amounts * (1 / grid.cell), low, grid.size) - low
+    below = cells.astype(np.int64)
+    share = (cells - below).ravel()
+    rows = (below + (np.arange(steps) * width)[:, None]).ravel()
+    mass = np.bincount(rows, 1 - share, steps * width)
+    mass[1:] += np.bincount(rows, share, steps * width)[:-1]
+    return np.asarray((mass / count).reshape(steps, width)[:, :-1])
 
 
-def _step_costs(withdrawn: Floats, deposited: Floats, *, grid: Grid, delay: float) -> Floats:
-    """Expected exposure and delay in each step for each balance it starts with."""
-    held = np.maximum(grid.balances, 0.0)
-    unpaid = _expected_excess(withdrawn, held, grid.zero)
-    rise = np.maximum(deposited - withdrawn, 0.0).mean(axis=1)
-    exposed = held + rise[:, None]
-    if grid.zero:
-        debts = grid.balances[: grid.zero]
-        exposed[:, : grid.zero] = _expected_excess(deposited - withdrawn, -debts[::-1], 0)[:, ::-1]
-    return np.asarray(exposed + delay * unpaid)
+def _excess(chances: Floats) -> Floats:
+    """Mean of what exceeds 0, 1, 2 ... cells, in cells, from the chances of that many."""
+    beyond = np.cumsum(chances[:, :0:-1], axis=1)  # the chance of more than so many cells, downwards
+    excess = np.zeros_like(chances)
+    excess[:, :-1] = np.cumsum(beyond, axis=1)[:, ::-1]
+    return excess
 
 
-def _expected_excess(amounts: Floats, levels: Floats, flat: int) -> Floats:
-    """Mean of what exceeds each level; ``levels`` ascend, the first ``flat`` of them are alike."""
-    ordered = np.sort(amounts, axis=1)
-    tails = np.zeros((ordered.shape[0], ordered.shape[1] + 1))
-    tails[:, :-1] = np.cumsum(ordered[:, ::-1], axis=1)[:, ::-1]
-    count = ordered.shape[1]
-    above = np.empty((len(ordered), len(levels)))
-    for step, row in enumerate(ordered):
-        first = np.searchsorted(row, levels[flat:])
-        above[step, flat:] = (tails[step, first] - levels[flat:] * (count - first)) / count
-        above[step, :flat] = above[step, flat] if flat else 0.0
-    return above
+def _step_costs(withdrawn: Floats, net: Floats, *, grid: Grid, delay: float) -> Floats:
+    """Expected exposure and delay in each step for each starting balance; ``net`` has its chances."""
+    zero, size = grid.zero, grid.size
+    unpaid = _excess(_chances(withdrawn, 0, grid))
+    rise = _excess(net[:, size:])
+    cells = np.empty((len(net), size))
+    cells[:, :zero] = rise[:, zero:0:-1] + delay * unpaid[:, :1]
+    cells[:, zero:] = np.arange(size - zero) + rise[:, :1] + delay * unpaid[:, : size - zero]
+    return cells * grid.cell
 
 
 def _expected(value: Floats, chances: Floats) -> Floats:
@@ -111,10 +104,9 @@ def _expected(value: Floats, chances: Floats) -> Floats:
     size = len(value)
     used = np.flatnonzero(chances)
     low, high = int(used[0]) - size, int(used[-1]) - size
-    below, above = max(0, -low), max(0, high)
-    padded = np.concatenate([np.full(below, value[0]), value, np.full(above, value[-1])])
-    start = below + low
-    reached = padded[start : start + size + high - low]
+    padded = np.empty(3 * size)
+    padded[:size], padded[size : 2 * size], padded[2 * size :] = value[0], value, value[-1]
+    reached = padded[size + low : 2 * size + high]
     return np.asarray(np.correlate(reached, chances[size + low : size + high + 1], "valid"))
 
 
@@ -122,9 +114,10 @@ def _best(cost: Floats, later: Floats, *, grid: Grid, terms: Terms) -> Floats:
     """The value of each balance when the best of nothing, top-up and sweep is chosen."""
     stay = cost + later
     topup = terms.topup + _topup_target(cost, later, terms)
-    swept = np.full(grid.size, np.inf)
-    swept[grid.zero :] = terms.sweep + np.minimum.accumulate(stay[grid.zero :])
-    return np.minimum(np.minimum(stay, topup), swept)
+    best = np.minimum(stay, topup)
+    swept = terms.sweep + np.minimum.accumulate(stay[grid.zero :])
+    best[grid.zero :] = np.minimum(best[grid.zero :], swept)
+    return best
 
 
 def _topup_target(cost: Floats, later: Floats, terms: Terms) -> Floats:

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from custody.rebalancer.flows import DAY_MS, Flows, History, units
-from custody.rebalancer.learning import FlowMemory, Memory
+from custody.rebalancer.learning import RESTLESS, STEADY, FlowMemory, Memory, Profile
 from custody.rebalancer.treasury import effects
 from policy.errors import CallerError
 
@@ -155,6 +155,11 @@ def forecast_from(memory: Memory, now_ms: int, *, horizon: int, step_ms: int, un
     return Forecast(unit_base, now_ms, step_ms, withdrawn=withdrawn, deposited=deposited, basis=basis)
 
 
+def profile_of(ahead: Forecast) -> Profile:
+    """The constants by which a forecast was made."""
+    return STEADY if ahead.basis.profile == STEADY.name else RESTLESS
+
+
 def _flows(history: History, step_ms: int) -> Flows:
     if step_ms == DAY_MS:
         return history.days
@@ -178,7 +183,7 @@ def _scenarios(memory: Memory, flow: FlowMemory, steps: list[tuple[int, float, t
     )
     spread = smoother.spread * memory.widened * np.sqrt(1 + profile.growth * np.arange(len(steps)))
     values = np.exp(expected[:, None] + spread[:, None] * standard)
-    amounts = np.array(flow.amounts)
+    amounts = np.fromiter(flow.amounts, float, len(flow.amounts))
     if len(amounts) >= PRIOR_STEPS:
         raised = [math.exp(max(0.0, smoother.strength * calendar)) for _, calendar, _ in steps]
         cap = profile.cap * amounts[-profile.cap_steps :].max() * np.array(raised)
