@@ -60,8 +60,8 @@ def chart(frame: Frame, marks: Sequence[Mark]) -> str:
     if not places:
         return f"<p>{escape(frame.title)}: nothing yet.</p>"
     xs, ys = [x for x, _ in places], [y for _, y in places]
-    low = min(0.0, *ys)
-    plane = _Plane(min(xs), max(xs), low, low + TICKS * _round_step((max(ys) - low) / TICKS))
+    low, left = min(0.0, *ys), min(xs) if frame.dated else 0.0
+    plane = _Plane(left, max(xs), low, low + TICKS * _round_step((max(ys) - low) / TICKS))
     drawn = [_grid(frame, plane), *(_drawn(mark, plane) for mark in marks)]
     head = f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{escape(frame.title)}">'
     unit = f'<span class="unit">in {escape(frame.y_unit)}</span>'
@@ -149,7 +149,7 @@ def _anchor(tick: int) -> str:
 
 def _x(frame: Frame, x: float) -> str:
     if not frame.dated:
-        return f"{x:,.4g}{escape(frame.x_unit)}"
+        return f"{x:,.3g}{escape(frame.x_unit)}"
     return datetime.fromtimestamp(x / 1000, UTC).strftime("%d %b %H:%M")
 
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from cli.amounts import amount_text
 from cli.results import Document
-from custody.rebalancer.flows import units
+from custody.rebalancer.flows import History, units
 from custody.rebalancing import observing
 from custody.rebalancing.moves import ANNOUNCED, IN_FLIGHT
 from custody.rebalancing.ports import Book
@@ -143,6 +143,12 @@ def about(amount_base: int, route: Route) -> str:
     return f"{units(amount_base, route.unit_base):,.6g} {route.asset}"
 
 
+def history(book: Book, route: Route, *, now_ms: int) -> History:
+    """What came and went of a route, days of runs included."""
+    movements, deposits = book.movements(route.asset), book.deposits(route.name)
+    return observing.history_of(route, movements, deposits=deposits, alarms=(), now_ms=now_ms)
+
+
 def _exposure_document(seen: Exposure) -> Document:
     bounds, band = seen.bounds, seen.band
     return {
@@ -170,7 +176,6 @@ def _newest(book: Book, route: Route) -> list[Foreseen]:
 
 
 def _actual(book: Book, route: Route, *, flow: str, now_ms: int) -> dict[int, int | None]:
-    movements, deposits = book.movements(route.asset), book.deposits(route.name)
-    days = observing.history_of(route, movements, deposits=deposits, alarms=(), now_ms=now_ms).days
+    days = history(book, route, now_ms=now_ms).days
     amounts = days.withdrawn_base if flow == "withdrawn" else days.deposited_base
     return {days.first_ms + place * DAY_MS: amount for place, amount in enumerate(amounts)}

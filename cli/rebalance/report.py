@@ -13,6 +13,7 @@ from cli.rebalance.charts import Area, Dots, Frame, Line, Mark, chart
 from cli.rebalance.routes import load_assignment
 from cli.results import Result, time_text
 from custody.rebalancer.flows import units
+from custody.rebalancing.choosing import DAYS_MIN, Choice, what_if
 from custody.rebalancing.main import open_records
 from custody.rebalancing.ports import Book
 from custody.rebalancing.records import DAY_MS, Exposure, Move, Note, Route
@@ -79,6 +80,7 @@ def route_section(book: Book, route: Route, *, since_ms: int, now_ms: int) -> st
         days = said.judged_days(book, route, flow=flow, now_ms=now_ms)
         recent = [day for day in days if day.foreseen.day_ms >= since_ms]
         parts.append(forecast_chart(route, flow, days=recent))
+    parts.append(choice_section(route, what_if(said.history(book, route, now_ms=now_ms))))
     reasons = "".join(f"<li>{escape(reason)}</li>" for reason in seen[-1].reasons)
     return "".join((*parts, f"<h3>What the band rests on</h3><ul>{reasons}</ul>"))
 
@@ -125,6 +127,25 @@ def forecast_chart(route: Route, flow: str, *, days: Sequence[said.Judged]) -> s
     frame = Frame(f"{route.name}: {flow} a day, forecast and what came", f"{route.asset} a day")
     below = f'<p class="muted">As forecast the day before{kept}.</p>'
     return f"<h3>{flow.capitalize()} a day</h3>{chart(frame, marks)}{below}"
+
+
+def choice_section(route: Route, choices: Sequence[Choice]) -> str:
+    """What other services would have cost, to choose one from."""
+    head = "<h3>What another service would have cost</h3>"
+    if not choices:
+        return f"{head}<p>It takes {DAYS_MIN} known days to say.</p>"
+    late = [(1 - one.served, one.exposed) for one in choices]
+    curve = sorted((100 * share, exposed) for share, exposed in late)
+    frame = Frame("service against exposure", f"{route.asset} held in an average day", "% late", dated=False)
+    marks: list[Mark] = [Line("held", "curve", curve), Dots("a service", "came", curve)]
+    rows = "".join(
+        f"<tr><td>{one.asked:.2%}</td><td>{one.served:.2%}</td><td>{one.exposed:,.4g}</td>"
+        f"<td>{one.topups_per_week:.2f}</td><td>{one.sweeps_per_week:.2f}</td></tr>"
+        for one in choices
+    )
+    names = ("asked", "paid at once", f"{route.asset} held", "top-ups a week", "sweeps a week")
+    table = f"<table><tr>{''.join(f'<th>{escape(name)}</th>' for name in names)}</tr>{rows}</table>"
+    return f"{head}{chart(frame, marks)}{table}"
 
 
 def moves_section(moves: Sequence[Move], routes: Sequence[Route]) -> str:

@@ -17,7 +17,8 @@ price = 2500.0                  # only where the policy has no prices
 topup_cost = 20.0               # money: people's time and fees of a top-up
 sweep_cost = 2.0
 exposure_year = 0.1             # what a year of exposure costs, as a share of what is exposed
-delay = 0.02                    # what not paying at once costs, as a share of what is paid late
+service = 0.999                 # the share of withdrawals to pay at once; rebalance report has others
+delay = 0.02                    # or what not paying at once costs, as a share of what is paid late
 lead_days = 1                   # 0 or 1: whole days until a top-up can be used
 ```
 """
@@ -42,7 +43,7 @@ FILE = "rebalance.toml"
 HOUR_S = 3600
 ROUTE_FIELDS = frozenset(
     {"asset", "wallet", "source", "minimum", "target", "maximum"}
-    | {"price", "topup_cost", "sweep_cost", "exposure_year", "delay", "lead_days"}
+    | {"price", "topup_cost", "sweep_cost", "exposure_year", "delay", "service", "lead_days"}
 )
 FIELDS = frozenset(
     {"every_s", "topup_valid_s", "sweep_valid_s", "refused_pause_s", "price_max_age_s"}
@@ -152,9 +153,17 @@ def _costs(name: str, given: dict[str, Any]) -> CostSettings:
         topup=_number(given, "topup_cost", default.topup),
         sweep=_number(given, "sweep_cost", default.sweep),
         exposure_year=_number(given, "exposure_year", default.exposure_year),
-        delay=_number(given, "delay", default.delay),
+        delay=_number(given, "delay", 0.0) or None,
+        service=_service(name, given, default.service),
         lead_days=lead_days,
     )
+
+
+def _service(name: str, given: dict[str, Any], default: float) -> float:
+    service = _number(given, "service", default)
+    if not 0.5 <= service <= 0.9999:
+        raise Misuse(f"routes.{name}: a service of {service} is none: write a share from 0.5 to 0.9999")
+    return service
 
 
 def _wallet(given: dict[str, Any], end: str, route: str, connection: Connection) -> str:

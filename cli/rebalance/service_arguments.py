@@ -63,6 +63,15 @@ def _add_looking(rebalance: Commands) -> None:
     )
     report.add_argument("--out", required=True, help="the HTML file; it asks for nothing from anywhere")
     report.add_argument("--days", type=int, default=30, help="the last so many (%(default)s)")
+    notes = new_command(
+        rebalance,
+        "notes",
+        function="cli.rebalance.notes:notes",
+        what="what rebalancers said in the log: top-ups to come, held ones, what they plan by and why",
+        example="quorumkeep rebalance notes --as people/alice",
+    )
+    notes.add_argument("--entries", type=int, default=5000, help="among the newest (%(default)s)")
+    needs_identity(notes, "an operator or administrator")
     for command in (status, proposals, show, history, report):
         needs_identity(command, WHO)
 

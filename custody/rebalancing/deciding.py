@@ -15,6 +15,7 @@ from custody.rebalancer.breaker import Breaker, Tripped
 from custody.rebalancer.explain import explain
 from custody.rebalancer.flows import DAY_MS, Flows, History, base_units, units
 from custody.rebalancer.forecast import Flow, Forecast, forecast
+from custody.rebalancer.learning import RESTLESS, STEADY
 from custody.rebalancer.plan import (
     Band,
     Bounds,
@@ -28,12 +29,14 @@ from custody.rebalancer.plan import (
     plain_band,
     plan,
 )
+from custody.rebalancer.steering import Steering
 from custody.rebalancing.records import Alarm, Edge, Foreseen, Holdings, Price, Route
 
-HORIZON_DAYS, PRIOR_SHARE_MAX = 7, 0.5
+HORIZON_DAYS, PRIOR_SHARE_MAX = 10, 0.5
+YEAR_DAYS, TINY = 365, 1e-12
 LEVELS = (0.05, 0.25, 0.5, 0.75, 0.95)
 WANTED_SHARE = (3, 4)
-"""A top-up asked for is still wanted while at least this share of it is."""
+"""A move asked for is still wanted while at least this share of it is."""
 OLD_RUN_MS = 2 * DAY_MS
 _LOG = logging.getLogger(__name__)
 
@@ -105,7 +108,7 @@ def decide(sight: Sight, position: Position) -> Decision:
 def _planned(sight: Sight, position: Position) -> tuple[Plan, Mode]:
     """By the forecast where it can be trusted and its model works; else by the policy's plain band."""
     bounds, price = sight.route.bounds, sight.price
-    costs = None if price is None else _costs(sight.route, price)
+    costs = None if price is None else _costs(sight.route, price, sight.forecast)
     plain = follow(plain_band(bounds), position, bounds=bounds, fallback=True)
     if sight.failed:
         return plain, Mode.FAILED
@@ -155,12 +158,14 @@ def _amounts(edge: Edge, route: Route, stated: Price | None) -> list[int]:
     return found
 
 
-def still_wanted(decision: Decision, amount_base: int, *, top_up: bool) -> bool:
-    """Whether a move that was asked for is what would be decided now, had it not been asked for."""
-    if top_up != isinstance(decision.plan.action, TopUp) or not decision.plan.amount_base:
-        return False
+def still_wanted(band: Band, free_base: int, *, amount_base: int, top_up: bool) -> bool:
+    """Whether most of a move that was asked for would bring the wallet to where the band wants it now.
+
+    Not whether it would be decided now: what is about the band's edge is not asked for and given up in turns.
+    """
+    wanted = band.S_base - free_base if top_up else free_base - band.T_base
     share, whole = WANTED_SHARE
-    return decision.plan.amount_base * whole >= amount_base * share
+    return wanted * whole >= amount_base * share
 
 
 def ahead(decision: Decision, position: Position, *, now_ms: int) -> Ahead | None:
@@ -239,14 +244,19 @@ def alarm_of(route: Route, tripped: Tripped, *, band: Band, now_ms: int) -> Alar
     )
 
 
-def _costs(route: Route, price: float) -> Costs:
+def _costs(route: Route, price: float, seen: Forecast) -> Costs:
     given = route.costs
+    delay = given.delay
+    if delay is None:
+        profile = RESTLESS if seen.basis.profile == RESTLESS.name else STEADY
+        held_a_day = Steering(given.service, max(seen.basis.level, TINY)).delay(profile)
+        delay = held_a_day * given.exposure_year / YEAR_DAYS
     return Costs(
         price=price,
         topup=given.topup,
         sweep=given.sweep,
         exposure_year=given.exposure_year,
-        delay=given.delay,
+        delay=delay,
         lead_steps=given.lead_days,
     )
 

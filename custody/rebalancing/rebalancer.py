@@ -226,10 +226,9 @@ class Rebalancer:
     def _propose(
         self, sight: Sight, decision: Decision, position: Position, *, moves: list[Move], holdings: Holdings
     ) -> list[Move]:
-        alone = deciding.decide(sight, replace(position, incoming_base=0, outgoing_base=0))
         wanted = wishes(
             decision,
-            alone=alone,
+            free_base=position.hot_base - position.owed_base,
             moves=moves,
             ahead=None if sight.alarm else deciding.ahead(decision, position, now_ms=self._now_ms()),
             scope=self._scope(sight, position, holdings),

@@ -33,7 +33,7 @@ SIGHT = deciding.sight_of(
 
 
 def decision(action: TopUp | Sweep | Nothing, amount: int) -> Decision:
-    plan = Plan(action, amount, Band(10, 20, 40, 30), ("because",), False)
+    plan = Plan(action, amount, Band(100, 200, 400, 300), ("because",), False)
     return Decision(plan, Mode.FORECAST, SIGHT.forecast, ("because",))
 
 
@@ -48,11 +48,11 @@ def move(stage: Stage, *, amount: int = 100, up: bool = True, released: bool = F
 def wished(
     now: Decision,
     *moves: Move,
-    alone: Decision | None = None,
+    free: int = 100,
     ahead: Ahead | None = None,
     scope: Scope = AMPLE,
 ) -> tuple[Wish, ...]:
-    return wishes(now, alone=alone or now, moves=moves, ahead=ahead, scope=scope)
+    return wishes(now, free_base=free, moves=moves, ahead=ahead, scope=scope)
 
 
 def test_what_is_wanted_is_asked_for() -> None:
@@ -62,25 +62,23 @@ def test_what_is_wanted_is_asked_for() -> None:
 
 
 @pytest.mark.parametrize("stage", [Stage.DECIDED, Stage.ASKED, Stage.CALLING_BACK, Stage.MOVING])
-@pytest.mark.parametrize("now", [UP, DOWN])
-def test_while_a_move_is_in_flight_nothing_new_is_asked(now: Decision, stage: Stage) -> None:
-    found = wished(now, move(stage, up=now is UP))
-
-    assert found == ()
+@pytest.mark.parametrize(("now", "free"), [(UP, 100), (DOWN, 400)])
+def test_while_a_move_is_in_flight_nothing_new_is_asked(now: Decision, free: int, stage: Stage) -> None:
+    assert wished(now, move(stage, up=now is UP), free=free) == ()
 
 
-def test_a_move_that_would_not_be_decided_now_is_given_up_before_it_is_signed() -> None:
-    asked = move(Stage.ASKED)
+def test_a_move_that_is_not_wanted_any_more_is_given_up_before_it_is_signed() -> None:
+    asked, swept = move(Stage.ASKED), move(Stage.ASKED, up=False)
 
-    assert wished(STAY, asked, alone=STAY) == (GiveUp(asked),)
-    assert wished(DOWN, asked, alone=DOWN) == (GiveUp(asked),)
-    assert wished(STAY, asked, alone=decision(TopUp(), 70)) == (GiveUp(asked),)
-    assert wished(STAY, move(Stage.MOVING), alone=STAY) == ()
+    assert wished(STAY, asked, free=126) == (GiveUp(asked),)
+    assert wished(DOWN, asked, free=500) == (GiveUp(asked),)
+    assert wished(STAY, swept, free=374) == (GiveUp(swept),)
+    assert wished(STAY, move(Stage.MOVING), free=500) == ()
 
 
-@pytest.mark.parametrize("amount", [75, 100, 500])
-def test_a_move_of_which_three_quarters_are_wanted_stays(amount: int) -> None:
-    assert wished(STAY, move(Stage.ASKED), alone=decision(TopUp(), amount)) == ()
+@pytest.mark.parametrize("free", [-50, 99, 101, 125])
+def test_a_move_of_which_three_quarters_are_wanted_stays_also_at_the_bands_very_edge(free: int) -> None:
+    assert wished(STAY, move(Stage.ASKED), free=free) == ()
 
 
 def test_no_more_is_asked_for_than_there_is() -> None:
