@@ -15,7 +15,7 @@ from cli.arguments import (
 )
 from cli.cold_arguments import add_cold
 from cli.policies.arguments import add_export, add_policies, add_policy_bench, add_replay
-from cli.rebalance.service_arguments import add_service
+from cli.rebalance.arguments import add_rebalance
 
 DAY_MS = 24 * 3600 * 1000
 PEOPLE = {
@@ -43,8 +43,8 @@ def build_parser() -> ArgumentParser:
     _add_bench(commands)
     add_admin(commands)
     add_policies(commands)
+    add_rebalance(commands)
     _add_payments(commands)
-    add_service(new_group(commands, "rebalance", what="how much is kept hot"))
     _add_demo(commands)
     return parser
 

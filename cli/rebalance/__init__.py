@@ -1,1 +1,1 @@
-"""The commands of the rebalancer: its models on files, and the process that moves funds by them."""
+"""``quorumkeep rebalance``: how much to keep hot."""

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from cli.amounts import amount_text
 from cli.results import Document
+from custody.rebalancer.flows import History, units
 from custody.rebalancing import observing
 from custody.rebalancing.moves import ANNOUNCED, IN_FLIGHT
 from custody.rebalancing.ports import Book
@@ -126,13 +127,26 @@ def foreseen_document(one: Foreseen) -> Document:
     return {"day_ms": one.day_ms, "flow": one.flow, "quantiles": quantiles}
 
 
-def move_text(move: Move, route: Route | None) -> str:
-    """What a move does, in words."""
+def move_text(move: Move, route: Route | None, *, exact: bool = True) -> str:
+    """What a move does, in words; amounts to six digits where they need not be ``exact``."""
     if route is None:
         return f"{move.amount_base} base units of {move.route}"
     amount = amount_text(move.amount_base, asset=route.asset, decimals=route.decimals)
+    if not exact:
+        amount = about(move.amount_base, route)
     ends = (route.source, route.wallet) if move.direction == "top-up" else (route.wallet, route.source)
     return f"{amount} from {ends[0]} to {ends[1]}"
+
+
+def about(amount_base: int, route: Route) -> str:
+    """An amount to six digits."""
+    return f"{units(amount_base, route.unit_base):,.6g} {route.asset}"
+
+
+def history(book: Book, route: Route, *, now_ms: int) -> History:
+    """What came and went of a route, days of runs included."""
+    movements, deposits = book.movements(route.asset), book.deposits(route.name)
+    return observing.history_of(route, movements, deposits=deposits, alarms=(), now_ms=now_ms)
 
 
 def _exposure_document(seen: Exposure) -> Document:
@@ -162,7 +176,6 @@ def _newest(book: Book, route: Route) -> list[Foreseen]:
 
 
 def _actual(book: Book, route: Route, *, flow: str, now_ms: int) -> dict[int, int | None]:
-    movements, deposits = book.movements(route.asset), book.deposits(route.name)
-    days = observing.history_of(route, movements, deposits=deposits, alarms=(), now_ms=now_ms).days
+    days = history(book, route, now_ms=now_ms).days
     amounts = days.withdrawn_base if flow == "withdrawn" else days.deposited_base
     return {days.first_ms + place * DAY_MS: amount for place, amount in enumerate(amounts)}

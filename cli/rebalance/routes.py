@@ -2,7 +2,7 @@
 
 ```toml
 every_s = 60                    # seconds between two looks
-topup_valid_s = 21600           # a top-up that nobody approved within it is asked for anew, if still wanted
+topup_valid_s = 86400           # a top-up that nobody approved within it is asked for anew, if still wanted
 sweep_valid_s = 3600
 price_max_age_s = 3600          # an older price counts as none; by default the policy's own bound
 metrics_port = 0                # 0: off
@@ -17,7 +17,8 @@ price = 2500.0                  # only where the policy has no prices
 topup_cost = 20.0               # money: people's time and fees of a top-up
 sweep_cost = 2.0
 exposure_year = 0.1             # what a year of exposure costs, as a share of what is exposed
-delay = 0.02                    # what not paying at once costs, as a share of what is paid late
+service = 0.999                 # the share of withdrawals to pay at once; rebalance report has others
+delay = 0.02                    # or what not paying at once costs, as a share of what is paid late
 lead_days = 1                   # 0 or 1: whole days until a top-up can be used
 ```
 """
@@ -32,8 +33,8 @@ from cli.connection import Connection
 from cli.files import read_bytes
 from cli.results import Misuse
 from custody.rebalancer.plan import Bounds
+from custody.rebalancing.granting import Settings
 from custody.rebalancing.main import Assignment
-from custody.rebalancing.rebalancer import Settings
 from custody.rebalancing.records import Corridor, CostSettings, Edge, Route
 from policy.errors import CallerError, OperationalError
 from policy.model import Asset, Level, Policy, Tier
@@ -42,7 +43,7 @@ FILE = "rebalance.toml"
 HOUR_S = 3600
 ROUTE_FIELDS = frozenset(
     {"asset", "wallet", "source", "minimum", "target", "maximum"}
-    | {"price", "topup_cost", "sweep_cost", "exposure_year", "delay", "lead_days"}
+    | {"price", "topup_cost", "sweep_cost", "exposure_year", "delay", "service", "lead_days"}
 )
 FIELDS = frozenset(
     {"every_s", "topup_valid_s", "sweep_valid_s", "refused_pause_s", "price_max_age_s"}
@@ -71,7 +72,7 @@ def _assignment(document: dict[str, Any], connection: Connection) -> Assignment:
     return Assignment(
         routes=tuple(routes),
         settings=Settings(
-            topup_valid_ms=_seconds(document, "topup_valid_s", 6 * HOUR_S),
+            topup_valid_ms=_seconds(document, "topup_valid_s", 24 * HOUR_S),
             sweep_valid_ms=_seconds(document, "sweep_valid_s", HOUR_S),
             refused_pause_ms=_seconds(document, "refused_pause_s", HOUR_S // 2),
             price_max_age_ms=_seconds(document, "price_max_age_s", price_age_s),
@@ -152,9 +153,17 @@ def _costs(name: str, given: dict[str, Any]) -> CostSettings:
         topup=_number(given, "topup_cost", default.topup),
         sweep=_number(given, "sweep_cost", default.sweep),
         exposure_year=_number(given, "exposure_year", default.exposure_year),
-        delay=_number(given, "delay", default.delay),
+        delay=_number(given, "delay", 0.0) or None,
+        service=_service(name, given, default.service),
         lead_days=lead_days,
     )
+
+
+def _service(name: str, given: dict[str, Any], default: float) -> float:
+    service = _number(given, "service", default)
+    if not 0.5 <= service <= 0.9999:
+        raise Misuse(f"routes.{name}: a service of {service} is none: write a share from 0.5 to 0.9999")
+    return service
 
 
 def _wallet(given: dict[str, Any], end: str, route: str, connection: Connection) -> str:

@@ -6,7 +6,6 @@ from argparse import Namespace
 from collections.abc import Sequence
 from pathlib import Path
 
-from cli.amounts import amount_text
 from cli.connection import Connection, caller, load_connection
 from cli.rebalance import documents as said
 from cli.rebalance.routes import load_assignment
@@ -64,8 +63,8 @@ def proposals(arguments: Namespace) -> Result:
     return Result({"proposals": [said.move_document(move) for move in moves]}, (table,))
 
 
-def explain(arguments: Namespace) -> Result:
-    """``rebalance explain``: one proposal, and what it rests on."""
+def show_proposal(arguments: Namespace) -> Result:
+    """``rebalance show``: one proposal, and what it rests on."""
     assignment, folder = _assignment(arguments)
     with open_records(folder) as book:
         move = _found(book.move(arguments.proposal), arguments.proposal)
@@ -131,7 +130,7 @@ def _route_text(route: Route, document: Document) -> list[str | Table]:
         return [f"{route.name}: never looked at yet: quorumkeep rebalance run"]
 
     def amount(text: str) -> str:
-        return amount_text(int(text), asset=route.asset, decimals=route.decimals)
+        return said.about(int(text), route)
 
     band = document["band"]
     lines: list[str | Table] = [
@@ -156,7 +155,7 @@ def _history_text(
     route: Route, flow: str, *, days: Sequence[said.Judged], share: float | None
 ) -> list[str | Table]:
     def amount(base: int) -> str:
-        return amount_text(base, asset=route.asset, decimals=route.decimals)
+        return said.about(base, route)
 
     rows = tuple(
         (

@@ -38,14 +38,14 @@ def _add_looking(rebalance: Commands) -> None:
     )
     proposals.add_argument("--stage", default="", help="only those in this stage")
     proposals.add_argument("--limit", type=int, default=20, help="at most so many (%(default)s)")
-    explain = new_command(
+    show = new_command(
         rebalance,
-        "explain",
-        function=f"{HERE}:explain",
+        "show",
+        function=f"{HERE}:show_proposal",
         what="one proposal: what it moves, where it stands and what it rests on",
-        example="quorumkeep rebalance explain top-up.eth.20261126.1 --as backends/rebalancer",
+        example="quorumkeep rebalance show top-up.eth.20261126.1 --as backends/rebalancer",
     )
-    explain.add_argument("proposal", help="its name, as rebalance proposals lists it")
+    show.add_argument("proposal", help="its name, as rebalance proposals lists it")
     history = new_command(
         rebalance,
         "history",
@@ -54,7 +54,25 @@ def _add_looking(rebalance: Commands) -> None:
         example="quorumkeep rebalance history --days 30 --as backends/rebalancer",
     )
     history.add_argument("--days", type=int, default=30, help="the newest so many (%(default)s)")
-    for command in (status, proposals, explain, history):
+    report = new_command(
+        rebalance,
+        "report",
+        function="cli.rebalance.report:report",
+        what="one page with exposure against target, forecasts against what came, and every proposal",
+        example="quorumkeep rebalance report --out report.html --as backends/rebalancer",
+    )
+    report.add_argument("--out", required=True, help="the HTML file; it asks for nothing from anywhere")
+    report.add_argument("--days", type=int, default=30, help="the last so many (%(default)s)")
+    notes = new_command(
+        rebalance,
+        "notes",
+        function="cli.rebalance.notes:notes",
+        what="what rebalancers said in the log: top-ups to come, held ones, what they plan by and why",
+        example="quorumkeep rebalance notes --as people/alice",
+    )
+    notes.add_argument("--entries", type=int, default=5000, help="among the newest (%(default)s)")
+    needs_identity(notes, "an operator or administrator")
+    for command in (status, proposals, show, history, report):
         needs_identity(command, WHO)
 
 

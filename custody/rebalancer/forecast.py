@@ -1,16 +1,25 @@
 """Quantiles of withdrawals, deposits and net outflow for the steps ahead, with what they rest on."""
 
+import math
+from collections import deque
 from dataclasses import dataclass, field
+from datetime import date
 from enum import StrEnum
+from statistics import NormalDist
 
 import numpy as np
 from numpy.typing import NDArray
 
 from custody.rebalancer.flows import DAY_MS, Flows, History, units
+from custody.rebalancer.learning import RESTLESS, STEADY, FlowMemory, Memory, Profile
+from custody.rebalancer.treasury import effects
 from policy.errors import CallerError
 
 Floats = NDArray[np.float64]
 
+PRIOR_STEPS = 20
+EPOCH = date(1970, 1, 1).toordinal()
+NORMAL = NormalDist()
 QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95, 0.99)
 
 
@@ -24,13 +33,9 @@ class Flow(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """How to learn. Halflives in steps; no unit where none is said."""
+    """The step of a forecast: a day or an hour of UTC."""
 
     step_ms: int = DAY_MS
-    level_halflife: float = 14.0
-    shape_halflife: float = 60.0
-    prior_steps: float = 5.0  # how many steps of history weigh as much as the prior
-    scenarios: int = 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,8 +45,11 @@ class Basis:
     known_steps: int
     unknown_steps: int
     level: float  # units withdrawn in an average step
+    spread: float  # standard deviation of the logarithm of one step
+    profile: str  # "steady" or "restless"
     shape: tuple[float, ...]  # factor of each step ahead by its place in the week
     calendar: tuple[tuple[str, ...], ...]  # the names of the calendar's effects on each step ahead
+    calendar_strength: float  # how much of the calendar acts on this series, 1 in full
     prior_share: float  # 1 on the first day, towards 0
     coverage: float  # share of recent steps inside their 90 % interval; 0.9 when well calibrated
     widened: float  # factor the conformal calibration puts on the spread, 1 without
@@ -94,55 +102,109 @@ def forecast(history: History, now_ms: int, *, horizon: int, settings: Settings 
     Settings default to days. Works from the first day: without history it is the prior. Raises
     ``CallerError`` when history reaches beyond now, or hours are wanted and not given.
     """
-    settings = settings or Settings()
-    flows = _flows(history, settings)
+    step_ms = (settings or Settings()).step_ms
+    flows = _flows(history, step_ms)
     if flows.end_ms > now_ms:
         raise CallerError(f"flows until {flows.end_ms} ms, now is {now_ms} ms: a forecast sees no future")
-    withdrawn = _series(flows.withdrawn_base, history.unit_base)
-    deposited = _series(flows.deposited_base, history.unit_base)
-    prior = units(history.prior_day_base, history.unit_base) * settings.step_ms / DAY_MS
-    out = _scenarios(withdrawn, prior, horizon=horizon, settings=settings)
-    into = _scenarios(deposited, 0.0, horizon=horizon, settings=settings)
-    known = int(np.isfinite(withdrawn).sum())
+    memory = new_memory(units(history.prior_day_base, history.unit_base) * step_ms / DAY_MS, step_ms)
+    for step, (withdrawn, deposited) in enumerate(
+        zip(flows.withdrawn_base, flows.deposited_base, strict=True)
+    ):
+        place, calendar, _ = when(flows.first_ms + step * step_ms, step_ms)
+        memory.observe(
+            place,
+            calendar,
+            withdrawn=None if withdrawn is None else units(withdrawn, history.unit_base),
+            deposited=None if deposited is None else units(deposited, history.unit_base),
+        )
+    return forecast_from(memory, now_ms, horizon=horizon, step_ms=step_ms, unit_base=history.unit_base)
+
+
+def new_memory(prior: float, step_ms: int) -> Memory:
+    """Nothing learnt yet; ``prior`` units are thought to be withdrawn in a step."""
+    return Memory(prior, 7 * DAY_MS // step_ms)
+
+
+def when(start_ms: int, step_ms: int) -> tuple[int, float, tuple[str, ...]]:
+    """A step's place in the week, the calendar's logarithm on it and the names of the effects."""
+    days = start_ms // DAY_MS
+    place = ((days + 3) * DAY_MS + start_ms % DAY_MS) // step_ms % (7 * DAY_MS // step_ms)
+    found = effects(date.fromordinal(EPOCH + days))
+    return place, sum(factor for _, factor in found), tuple(name for name, _ in found)
+
+
+def forecast_from(memory: Memory, now_ms: int, *, horizon: int, step_ms: int, unit_base: int) -> Forecast:
+    """The forecast that a memory gives; for whoever keeps one instead of the whole history."""
+    steps = [when(now_ms + step * step_ms, step_ms) for step in range(horizon)]
+    withdrawn = _scenarios(memory, memory.withdrawn, steps)
+    deposited = _scenarios(memory, memory.deposited, steps)
+    smoother = memory.smoother(memory.withdrawn)
     basis = Basis(
-        known_steps=known,
-        unknown_steps=len(withdrawn) - known,
-        level=float(out.mean()),
-        shape=(1.0,) * horizon,
-        calendar=((),) * horizon,
-        prior_share=settings.prior_steps / (settings.prior_steps + known),
-        coverage=0.9,
-        widened=1.0,
+        known_steps=memory.known,
+        unknown_steps=memory.steps - memory.known,
+        level=math.exp(smoother.level or 0.0),
+        spread=smoother.spread,
+        profile=memory.profile.name,
+        shape=tuple(math.exp(smoother.shape[place]) for place, _, _ in steps),
+        calendar=tuple(names for _, _, names in steps),
+        calendar_strength=smoother.strength,
+        prior_share=PRIOR_STEPS / (PRIOR_STEPS + memory.known),
+        coverage=memory.hits,
+        widened=memory.widened,
     )
-    return Forecast(
-        unit_base=history.unit_base,
-        now_ms=now_ms,
-        step_ms=settings.step_ms,
-        withdrawn=out,
-        deposited=into,
-        basis=basis,
-    )
+    return Forecast(unit_base, now_ms, step_ms, withdrawn=withdrawn, deposited=deposited, basis=basis)
 
 
-def _flows(history: History, settings: Settings) -> Flows:
-    if settings.step_ms == DAY_MS:
+def profile_of(ahead: Forecast) -> Profile:
+    """The constants by which a forecast was made."""
+    return STEADY if ahead.basis.profile == STEADY.name else RESTLESS
+
+
+def _flows(history: History, step_ms: int) -> Flows:
+    if step_ms == DAY_MS:
         return history.days
     if history.hours is None:
         raise CallerError("an hourly forecast needs the history's hours")
     return history.hours
 
 
-def _series(amounts: tuple[int | None, ...], unit_base: int) -> Floats:
-    return np.array([np.nan if amount is None else units(amount, unit_base) for amount in amounts], float)
+def _scenarios(memory: Memory, flow: FlowMemory, steps: list[tuple[int, float, tuple[str, ...]]]) -> Floats:
+    """Past residuals on top of the expected logarithm of each step, and a few past steps as they were.
+
+    Both flows pick the same past steps, so that a scenario's withdrawal and deposit belong together.
+    """
+    profile, smoother = memory.profile, memory.smoother(flow)
+    count = max(PRIOR_STEPS, min(profile.memory, memory.known))
+    if smoother.level is None:
+        return np.zeros((len(steps), count + round(profile.raw_share * count)))
+    standard = _residuals(flow.standard[profile.name], count)
+    expected = np.array(
+        [smoother.ahead(place, calendar, first=not step) for step, (place, calendar, _) in enumerate(steps)]
+    )
+    spread = smoother.spread * memory.widened * np.sqrt(1 + profile.growth * np.arange(len(steps)))
+    values = np.exp(expected[:, None] + spread[:, None] * standard)
+    amounts = np.fromiter(flow.amounts, float, len(flow.amounts))
+    if len(amounts) >= PRIOR_STEPS:
+        raised = [math.exp(max(0.0, smoother.strength * calendar)) for _, calendar, _ in steps]
+        cap = profile.cap * amounts[-profile.cap_steps :].max() * np.array(raised)
+        values = np.minimum(values, cap[:, None])
+        raw = amounts[
+            np.linspace(len(amounts) - count, len(amounts) - 1, round(profile.raw_share * count)).astype(int)
+        ]
+        values = np.hstack([values, np.broadcast_to(raw, (len(steps), len(raw)))])
+    return _as_paths(values)
 
 
-def _scenarios(series: Floats, prior: float, *, horizon: int, settings: Settings) -> Floats:
-    """Every step alike: the prior's exponential spread blended with what the known steps were."""
-    levels = (np.arange(settings.scenarios) + 0.5) / settings.scenarios
-    known = series[np.isfinite(series)]
-    share = settings.prior_steps / (settings.prior_steps + len(known))
-    values = -np.log1p(-levels) * prior
-    if len(known):
-        values = share * values + (1 - share) * np.quantile(known, levels)
-    strides = [(np.arange(len(levels)) * (2 * step + 1)) % len(levels) for step in range(horizon)]
-    return np.stack([values[order] for order in strides])
+def _residuals(past: deque[float], count: int) -> Floats:
+    """The newest residuals; while there are few, filled up with those of a normal distribution."""
+    newest = list(past)[-count:]
+    filled = count - len(newest)
+    normal = [NORMAL.inv_cdf((rank + 0.5) / filled) for rank in range(filled)]
+    return np.array(normal + newest)
+
+
+def _as_paths(values: Floats) -> Floats:
+    """Shuffle each step's scenarios by a fixed stride, so that a column is no single past step repeated."""
+    steps, count = values.shape
+    columns = np.arange(count)
+    return np.stack([values[step, (columns + step * (count // 3 + 1)) % count] for step in range(steps)])

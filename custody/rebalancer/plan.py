@@ -7,9 +7,12 @@ the bands are the policy's plain minimum and target.
 
 from dataclasses import dataclass
 
-from custody.rebalancer.flows import base_units, units
-from custody.rebalancer.forecast import Flow, Forecast
+from custody.rebalancer.bands import Terms, optimal_levels
+from custody.rebalancer.flows import DAY_MS, base_units
+from custody.rebalancer.forecast import Forecast
 from policy.errors import CallerError
+
+YEAR_MS = 365 * DAY_MS
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,9 +112,10 @@ def plan(forecast: Forecast, position: Position, *, costs: Costs | None, bounds:
 
     ``costs`` is None when there is no price: then the plain band, and the plan says so.
     """
-    fallback = costs is None or not forecast.basis.calibrated
-    band = plain_band(bounds) if fallback else _band(forecast, bounds)
-    return follow(band, position, bounds=bounds, fallback=fallback)
+    if costs is None or not forecast.basis.calibrated:
+        return follow(plain_band(bounds), position, bounds=bounds, fallback=True)
+    band = _band(forecast, costs, bounds)
+    return follow(band, position, bounds=bounds)
 
 
 def plain_band(bounds: Bounds) -> Band:
@@ -134,12 +138,19 @@ def follow(band: Band, position: Position, *, bounds: Bounds, fallback: bool = F
     return Plan(Nothing(), 0, band, ("the position is inside the band", *why), fallback)
 
 
-def _band(forecast: Forecast, bounds: Bounds) -> Band:
-    lead = forecast.quantiles_until(Flow.NET, min(1, len(forecast.withdrawn) - 1), levels=(0.99,))[0]
-    mean = float(forecast.withdrawn.mean())
-    low = max(units(bounds.minimum_base, forecast.unit_base), lead)
-    edges = [
-        base_units(max(0.0, value), forecast.unit_base) for value in (low, low + 3 * mean, low + 6 * mean)
-    ]
-    s, middle, upper = (min(edge, bounds.maximum_base) for edge in edges)
-    return Band(s, middle, upper, middle)
+def _band(forecast: Forecast, costs: Costs, bounds: Bounds) -> Band:
+    """The optimal band, inside the policy's bounds."""
+    exposing = (
+        costs.price * costs.exposure_year * forecast.step_ms / YEAR_MS
+    )  # money for one unit in one step
+    terms = Terms(
+        topup=costs.topup / exposing,
+        sweep=costs.sweep / exposing,
+        delay=costs.price * costs.delay / exposing,
+        lead_steps=costs.lead_steps,
+    )
+    levels = optimal_levels(forecast.withdrawn, forecast.deposited, terms=terms)
+    s, aim, upper, sweep_to = (base_units(max(0.0, level), forecast.unit_base) for level in levels)
+    low, high = bounds.minimum_base, bounds.maximum_base
+    s, aim, upper, sweep_to = (min(max(low, level), high) for level in (s, aim, upper, sweep_to))
+    return Band(s, max(s, aim), max(sweep_to, upper), sweep_to)

@@ -1,27 +1,44 @@
-"""What one look at a route comes to: the forecast, the plan, what is foreseen, and whether it is a run. Pure.
+"""What one look at a route comes to: the forecast, the plan, what is foreseen, and whether it is a run.
 
 Where the forecast cannot be trusted, the plan falls back to the policy's plain minimum and target: ``mode``
 says which holds and every change of it is noted. While an alarm stands the band stays as it was before,
 whatever is forecast, since whoever drains a wallet could shape what a forecast learns.
 """
 
-from dataclasses import dataclass
+import logging
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
 import numpy as np
 
 from custody.rebalancer.breaker import Breaker, Tripped
 from custody.rebalancer.explain import explain
-from custody.rebalancer.flows import DAY_MS, History, base_units, units
+from custody.rebalancer.flows import DAY_MS, Flows, History, base_units, units
 from custody.rebalancer.forecast import Flow, Forecast, forecast
-from custody.rebalancer.plan import Band, Bounds, Costs, Plan, Position, TopUp, follow, plan
+from custody.rebalancer.learning import RESTLESS, STEADY
+from custody.rebalancer.plan import (
+    Band,
+    Bounds,
+    Costs,
+    Nothing,
+    Plan,
+    Position,
+    Sweep,
+    TopUp,
+    follow,
+    plain_band,
+    plan,
+)
+from custody.rebalancer.steering import Steering
 from custody.rebalancing.records import Alarm, Edge, Foreseen, Holdings, Price, Route
 
-HORIZON_DAYS, PRIOR_SHARE_MAX = 7, 0.5
+HORIZON_DAYS, PRIOR_SHARE_MAX = 10, 0.5
+YEAR_DAYS, TINY = 365, 1e-12
 LEVELS = (0.05, 0.25, 0.5, 0.75, 0.95)
 WANTED_SHARE = (3, 4)
-"""A top-up asked for is still wanted while at least this share of it is."""
+"""A move asked for is still wanted while at least this share of it is."""
 OLD_RUN_MS = 2 * DAY_MS
+_LOG = logging.getLogger(__name__)
 
 
 class Mode(StrEnum):
@@ -30,6 +47,7 @@ class Mode(StrEnum):
     FORECAST = "forecast"
     UNCALIBRATED = "uncalibrated"
     NO_PRICE = "no-price"
+    FAILED = "failed"
     RUN = "run"
 
 
@@ -60,27 +78,48 @@ class Sight:
     forecast: Forecast
     price: float | None
     alarm: Alarm | None
+    failed: bool = False
 
 
 def sight_of(
     route: Route, history: History, *, price: float | None, alarm: Alarm | None, now_ms: int
 ) -> Sight:
-    """With the forecast as of today's beginning."""
-    return Sight(route, history, forecast(history, _day(now_ms), horizon=HORIZON_DAYS), price, alarm)
+    """With the forecast as of today's beginning; if the model fails on this history, with the prior alone."""
+    try:
+        return Sight(route, history, forecast(history, _day(now_ms), horizon=HORIZON_DAYS), price, alarm)
+    except Exception:  # noqa: BLE001 - a model that fails must not stop what needs none
+        _LOG.exception("the forecast of %s failed", route.name)
+        empty = replace(history, days=Flows(DAY_MS, _day(now_ms), (), ()), hours=None)
+        seen = forecast(empty, _day(now_ms), horizon=HORIZON_DAYS)
+        return Sight(route, history, seen, price, alarm, failed=True)
 
 
 def decide(sight: Sight, position: Position) -> Decision:
     """The move to make now."""
     route, alarm, seen = sight.route, sight.alarm, sight.forecast
-    costs = None if sight.price is None else _costs(route, sight.price)
     if alarm is not None:
         made, mode = follow(alarm.band, position, bounds=route.bounds), Mode.RUN
     else:
-        made = plan(seen, position, costs=costs, bounds=route.bounds)
-        mode = Mode.FORECAST
-        if made.fallback:
-            mode = Mode.NO_PRICE if costs is None else Mode.UNCALIBRATED
-    return Decision(made, mode, seen, (*explain(seen, made), *_of_mode(mode, alarm)))
+        made, mode = _planned(sight, position)
+    reasons = (*explain(seen), _of_band(route, made, position), *_of_mode(mode, alarm))
+    return Decision(made, mode, seen, reasons)
+
+
+def _planned(sight: Sight, position: Position) -> tuple[Plan, Mode]:
+    """By the forecast where it can be trusted and its model works; else by the policy's plain band."""
+    bounds, price = sight.route.bounds, sight.price
+    costs = None if price is None else _costs(sight.route, price, sight.forecast)
+    plain = follow(plain_band(bounds), position, bounds=bounds, fallback=True)
+    if sight.failed:
+        return plain, Mode.FAILED
+    try:
+        made = plan(sight.forecast, position, costs=costs, bounds=bounds)
+    except Exception:  # noqa: BLE001 - as above
+        _LOG.exception("the plan of %s failed", sight.route.name)
+        return plain, Mode.FAILED
+    if not made.fallback:
+        return made, Mode.FORECAST
+    return made, Mode.NO_PRICE if costs is None else Mode.UNCALIBRATED
 
 
 def fresh(holdings: Holdings, route: Route, *, max_age_ms: int, now_ms: int) -> Price | None:
@@ -119,12 +158,14 @@ def _amounts(edge: Edge, route: Route, stated: Price | None) -> list[int]:
     return found
 
 
-def still_wanted(decision: Decision, amount_base: int, *, top_up: bool) -> bool:
-    """Whether a move that was asked for is what would be decided now, had it not been asked for."""
-    if top_up != isinstance(decision.plan.action, TopUp) or not decision.plan.amount_base:
-        return False
+def still_wanted(band: Band, free_base: int, *, amount_base: int, top_up: bool) -> bool:
+    """Whether most of a move that was asked for would bring the wallet to where the band wants it now.
+
+    Not whether it would be decided now: what is about the band's edge is not asked for and given up in turns.
+    """
+    wanted = band.S_base - free_base if top_up else free_base - band.T_base
     share, whole = WANTED_SHARE
-    return decision.plan.amount_base * whole >= amount_base * share
+    return wanted * whole >= amount_base * share
 
 
 def ahead(decision: Decision, position: Position, *, now_ms: int) -> Ahead | None:
@@ -133,7 +174,7 @@ def ahead(decision: Decision, position: Position, *, now_ms: int) -> Ahead | Non
     Nothing is foreseen by a forecast that rests on the prior more than on what came.
     """
     band, seen = decision.plan.band, decision.forecast
-    if seen.basis.prior_share > PRIOR_SHARE_MAX:
+    if decision.mode is Mode.FAILED or seen.basis.prior_share > PRIOR_SHARE_MAX:
         return None
     free = position.hot_base - position.owed_base - position.outgoing_base + position.incoming_base
     room = units(max(0, free - band.s_base), seen.unit_base)
@@ -203,16 +244,38 @@ def alarm_of(route: Route, tripped: Tripped, *, band: Band, now_ms: int) -> Alar
     )
 
 
-def _costs(route: Route, price: float) -> Costs:
+def _costs(route: Route, price: float, seen: Forecast) -> Costs:
     given = route.costs
+    delay = given.delay
+    if delay is None:
+        profile = RESTLESS if seen.basis.profile == RESTLESS.name else STEADY
+        held_a_day = Steering(given.service, max(seen.basis.level, TINY)).delay(profile)
+        delay = held_a_day * given.exposure_year / YEAR_DAYS
     return Costs(
         price=price,
         topup=given.topup,
         sweep=given.sweep,
         exposure_year=given.exposure_year,
-        delay=given.delay,
+        delay=delay,
         lead_steps=given.lead_days,
     )
+
+
+def _of_band(route: Route, made: Plan, position: Position) -> str:
+    """Why the band wants this move, in units, as people count."""
+
+    def about(amount_base: int) -> str:
+        return f"{units(amount_base, route.unit_base):,.6g} {route.asset}"
+
+    free, band = position.hot_base - position.owed_base - position.outgoing_base, made.band
+    has = f"{about(free)} of {about(position.hot_base)} is free"
+    match made.action:
+        case TopUp():
+            return f"{has}: below {about(band.s_base)} it is topped up to {about(band.S_base)}"
+        case Sweep():
+            return f"{has}: above {about(band.U_base)} it is swept down to {about(band.T_base)}"
+        case Nothing():
+            return f"{has}: between {about(band.s_base)} and {about(band.U_base)} nothing is moved"
 
 
 def _of_mode(mode: Mode, alarm: Alarm | None) -> tuple[str, ...]:
@@ -220,6 +283,8 @@ def _of_mode(mode: Mode, alarm: Alarm | None) -> tuple[str, ...]:
         return (f"the breaker tripped ({alarm.rule}): the band stays as it was before",)
     if mode is Mode.NO_PRICE:
         return ("there is no price that is new enough",)
+    if mode is Mode.FAILED:
+        return ("the forecast's model failed: its own log says how",)
     if mode is Mode.UNCALIBRATED:
         return ("forecasts have missed more than they promised",)
     return ()

@@ -13,9 +13,10 @@ from custody.adapters.rebalance_store import RebalanceStore
 from custody.client import Caller, CustodyClient, Endpoint
 from custody.lease import take_lease
 from custody.rebalancing.desk import ClientDesk
+from custody.rebalancing.granting import Settings
 from custody.rebalancing.metrics import RebalancerMetrics
 from custody.rebalancing.ports import TurnedAway
-from custody.rebalancing.rebalancer import Rebalancer, Settings
+from custody.rebalancing.rebalancer import Rebalancer
 from custody.rebalancing.records import Move, Route
 from policy.errors import OperationalError
 

@@ -1,8 +1,8 @@
 """From a decision to what is asked, announced, held or given up: at most one move of a route at a time. Pure.
 
 While a move is in flight nothing new is asked of its route. One that was asked for and is not signed is given
-up when it would not be decided now, had it not been asked for; then, at the next look, what is wanted is
-asked for anew, by a request that people see with its own reasons.
+up when most of it is not wanted any more; then, at the next look, what is wanted is asked for anew, by a
+request that people see with its own reasons.
 """
 
 from collections.abc import Sequence
@@ -66,17 +66,19 @@ class Scope:
 
 
 def wishes(
-    decision: Decision, *, alone: Decision, moves: Sequence[Move], ahead: Ahead | None, scope: Scope
+    decision: Decision, *, free_base: int, moves: Sequence[Move], ahead: Ahead | None, scope: Scope
 ) -> tuple[Wish, ...]:
     """What to do about a route; ``moves`` are its announced ones and those in flight.
 
-    ``alone`` is the decision as if none of them had been asked for.
+    ``free_base`` is what the wallet has and does not owe, as if none of them had been asked for.
     """
     flights = [move for move in moves if move.stage in IN_FLIGHT]
     announced = next((move for move in moves if move.stage in ANNOUNCED), None)
     if flights:
         return tuple(
-            GiveUp(move) for move in flights if move.stage is Stage.ASKED and not _wanted(alone, move)
+            GiveUp(move)
+            for move in flights
+            if move.stage is Stage.ASKED and not _wanted(decision, move, free_base)
         )
     match decision.plan.action:
         case TopUp():
@@ -102,8 +104,9 @@ def _top_up(amount: int, announced: Move | None, *, scope: Scope) -> tuple[Wish,
     return (Hold(amount, announced),)
 
 
-def _wanted(alone: Decision, move: Move) -> bool:
-    return still_wanted(alone, move.amount_base, top_up=move.direction is Direction.TOP_UP)
+def _wanted(decision: Decision, move: Move, free_base: int) -> bool:
+    up = move.direction is Direction.TOP_UP
+    return still_wanted(decision.plan.band, free_base, amount_base=move.amount_base, top_up=up)
 
 
 def _dropped(announced: Move | None) -> tuple[Wish, ...]:

@@ -9,19 +9,18 @@ has authority: a move is a request like any other, and the nodes decide.
 
 import logging
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import assert_never
 
 from custody.rebalancer.breaker import Breaker
 from custody.rebalancer.flows import units
 from custody.rebalancer.plan import Bounds, Position
 from custody.rebalancing import deciding, observing
 from custody.rebalancing.deciding import Decision, Mode, Sight
-from custody.rebalancing.following import adopt, follow_move, follow_moves, happened, name_of
+from custody.rebalancing.following import adopt, follow_moves
+from custody.rebalancing.granting import Granter, Settings
 from custody.rebalancing.metrics import RebalancerMetrics
-from custody.rebalancing.moves import ANNOUNCED, IN_FLIGHT, Happening, Stage
+from custody.rebalancing.moves import ANNOUNCED, IN_FLIGHT, Stage
 from custody.rebalancing.ports import Book, Desk, TurnedAway
-from custody.rebalancing.proposing import Announce, Ask, GiveUp, Hold, Scope, Wish, wishes
+from custody.rebalancing.proposing import Scope, wishes
 from custody.rebalancing.records import (
     DAY_MS,
     HOUR_MS,
@@ -37,24 +36,11 @@ from custody.rebalancing.records import (
     Route,
     replace,
 )
-from policy.encoding import canonical
 from policy.errors import OperationalError
-from policy.intent import Intent, Request
 
-TRIES_A_DAY_MAX = 24
 OLD_BOUNDS_MS = 7 * DAY_MS
 MODES = tuple(mode.value for mode in Mode)
 _LOG = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class Settings:
-    """How long requests live, and when the rebalancer tries again after a refusal."""
-
-    topup_valid_ms: int = 6 * HOUR_MS
-    sweep_valid_ms: int = HOUR_MS
-    refused_pause_ms: int = HOUR_MS // 2
-    price_max_age_ms: int = HOUR_MS
 
 
 class Rebalancer:
@@ -76,6 +62,7 @@ class Rebalancer:
         self._settings = settings
         self._metrics = metrics
         self._now_ms = now_ms
+        self._granter = Granter(desk, book, settings=settings, now_ms=now_ms)
         self._breakers: dict[tuple[str, int, int], Breaker] = {}
         self._kept: set[tuple[str, int]] = set()
         self._adopted = False
@@ -239,24 +226,25 @@ class Rebalancer:
     def _propose(
         self, sight: Sight, decision: Decision, position: Position, *, moves: list[Move], holdings: Holdings
     ) -> list[Move]:
-        alone = deciding.decide(sight, replace(position, incoming_base=0, outgoing_base=0))
         wanted = wishes(
             decision,
-            alone=alone,
+            free_base=position.hot_base - position.owed_base,
             moves=moves,
-            ahead=deciding.ahead(decision, position, now_ms=self._now_ms()),
-            scope=self._scope(sight, holdings),
+            ahead=None if sight.alarm else deciding.ahead(decision, position, now_ms=self._now_ms()),
+            scope=self._scope(sight, position, holdings),
         )
-        changed = [self._grant(sight.route, wish, decision) for wish in wanted]
-        return [move for move in changed if move is not None]
+        granted = (self._granter.grant(sight.route, wish, reasons=decision.reasons) for wish in wanted)
+        return [move for move in granted if move is not None]
 
-    def _scope(self, sight: Sight, holdings: Holdings) -> Scope:
+    def _scope(self, sight: Sight, position: Position, holdings: Holdings) -> Scope:
+        """What bounds the next move: above all the policy's maximum, whatever is owed and may yet leave."""
         route, alarm = sight.route, sight.alarm
         fee = route.fee_ceiling if route.native else 0
+        room = route.bounds.maximum_base - position.hot_base - position.incoming_base
         source = observing.balance_of(holdings, route.source, asset=route.asset) or 0
         paying = observing.accounts_of(holdings, route.wallet, asset=route.asset)[0].balance_base or 0
         return Scope(
-            source_base=max(0, source - fee),
+            source_base=max(0, min(source - fee, room)),
             paying_base=max(0, paying - fee),
             quota_base=None if alarm is None else max(0, alarm.quota_base - self._raised(route)),
             least_base=max(1, fee),
@@ -270,109 +258,6 @@ class Rebalancer:
             move.amount_base
             for move in self._book.moves_of_period(route.name, Direction.TOP_UP, period_ms=today)
             if move.stage in counted and not move.released
-        )
-
-    def _grant(self, route: Route, wish: Wish, decision: Decision) -> Move | None:
-        """Do what is wished; the move that changed, durable."""
-        now_ms = self._now_ms()
-        match wish:
-            case GiveUp(move):
-                after = happened(move, Happening.REASON_GONE, now_ms=now_ms, error="its reason is gone")
-                self._book.put_move(after)
-                return self._follow(after)
-            case Announce(amount, due_ms, move):
-                return self._announce(move, route, decision=decision, amount=amount, due_ms=due_ms)
-            case Hold(amount, move):
-                known = self._announce(move, route, decision=decision, amount=amount, due_ms=now_ms)
-                if known is None or known.stage is Stage.HELD:
-                    return known
-                held = happened(
-                    known, Happening.ABOVE_QUOTA, now_ms=now_ms, error="above the breaker's quota"
-                )
-                self._book.put_move(held)
-                return held
-            case Ask(direction, amount, move):
-                return self._ask(move, route, direction=direction, amount=amount, decision=decision)
-            case _:
-                assert_never(wish)
-
-    def _announce(
-        self, move: Move | None, route: Route, *, decision: Decision, amount: int, due_ms: int
-    ) -> Move | None:
-        known = move or self._new(route, Direction.TOP_UP, due_ms=due_ms)
-        if known is None:
-            return None
-        after = replace(known, amount_base=amount, due_ms=due_ms, reasons=decision.reasons)
-        if after != move:
-            self._book.put_move(replace(after, updated_ms=self._now_ms()))
-        return after
-
-    def _ask(
-        self, move: Move | None, route: Route, *, direction: Direction, amount: int, decision: Decision
-    ) -> Move | None:
-        """Put the signed request down, and only then send it."""
-        now_ms = self._now_ms()
-        known = move or self._new(route, direction, due_ms=now_ms)
-        if known is None:
-            return None
-        up = direction is Direction.TOP_UP
-        valid_ms = self._settings.topup_valid_ms if up else self._settings.sweep_valid_ms
-        payer, payee = (route.source, route.wallet) if up else (route.wallet, route.source)
-        request = Request(
-            origin=self._desk.origin,
-            initiator=self._desk.name,
-            intent=Intent(route.chain, payer, route.asset, amount, self._desk.address(payee)),
-            fee_ceiling=route.fee_ceiling,
-            idempotency_key=known.name,
-            created_ms=now_ms,
-            expires_ms=now_ms + valid_ms,
-        )
-        decided = replace(
-            happened(known, Happening.DUE, now_ms=now_ms) if move else replace(known, stage=Stage.DECIDED),
-            amount_base=amount,
-            due_ms=min(known.due_ms, now_ms),
-            expires_ms=request.expires_ms,
-            body=canonical(request.body()),
-            reasons=decision.reasons,
-            error="",
-        )
-        self._book.put_move(decided)
-        return self._follow(decided)
-
-    def _follow(self, move: Move) -> Move:
-        """Do what a move owes at once; the next look does it if nobody answers now."""
-        try:
-            after = follow_move(move, self._desk, now_ms=self._now_ms())
-        except OperationalError as error:
-            _LOG.info("%s: %s", move.name, error)
-            return move
-        if after != move:
-            self._book.put_move(after)
-        return after
-
-    def _new(self, route: Route, direction: Direction, *, due_ms: int) -> Move | None:
-        """The next move of today, unless one was refused just now or there were too many."""
-        now_ms = self._now_ms()
-        today = now_ms - now_ms % DAY_MS
-        earlier = self._book.moves_of_period(route.name, direction, period_ms=today)
-        refused = [one.updated_ms for one in earlier if one.stage is Stage.REFUSED]
-        if now_ms - max(refused, default=0) < self._settings.refused_pause_ms:
-            return None
-        if len(earlier) >= TRIES_A_DAY_MAX:
-            self._book.add_note(
-                Note(today, route.name, "tries", f"{len(earlier)} {direction} moves in a day")
-            )
-            return None
-        return Move(
-            name=name_of(route, direction, period_ms=today, number=len(earlier) + 1),
-            route=route.name,
-            direction=direction,
-            stage=Stage.ANNOUNCED,
-            amount_base=0,
-            due_ms=due_ms,
-            created_ms=now_ms,
-            updated_ms=now_ms,
-            period_ms=today,
         )
 
 

@@ -142,13 +142,18 @@ class Route:
 
 @dataclass(frozen=True, slots=True)
 class CostSettings:
-    """What things cost in money; ``price`` is for deployments whose policy has no prices, or None."""
+    """What things cost in money; ``price`` is for deployments whose policy has no prices, or None.
+
+    ``delay``, what a payment that waits costs as a share of it, follows from the ``service`` if it is None:
+    the share of withdrawals that is to be paid at once.
+    """
 
     price: float | None = None
     topup: float = 20.0
     sweep: float = 2.0
     exposure_year: float = 0.1
-    delay: float = 0.02
+    delay: float | None = None
+    service: float = 0.999
     lead_days: int = 1
     days_of_target: float = 5.0
 

@@ -174,7 +174,7 @@ def test_payments_lead_to_a_top_up_that_people_approve(bank: Bank) -> None:
 
     assert bank.holds(HOT) > 2
     assert before - bank.holds(VAULT) == pytest.approx(int(proposed["amount"]) / ETHER, abs=0.01)
-    assert bank.rebalance("explain", proposed["proposal"])["reasons"]
+    assert bank.rebalance("show", proposed["proposal"])["reasons"]
 
 
 def test_a_rebalancer_that_is_killed_while_it_runs_moves_once(bank: Bank) -> None:

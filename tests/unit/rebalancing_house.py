@@ -14,9 +14,10 @@ from custody.adapters.rebalance_store import RebalanceStore
 from custody.client import Code
 from custody.rebalancer.flows import DAY_MS, HOUR_MS
 from custody.rebalancer.plan import Bounds
+from custody.rebalancing.granting import Settings
 from custody.rebalancing.metrics import RebalancerMetrics
 from custody.rebalancing.ports import Asked, TurnedAway
-from custody.rebalancing.rebalancer import Rebalancer, Settings
+from custody.rebalancing.rebalancer import Rebalancer
 from custody.rebalancing.records import Account, CostSettings, Holdings, Movement, Note, Open, Route
 from policy.encoding import parse_canonical
 from policy.intent import Request, parse_request, request_id

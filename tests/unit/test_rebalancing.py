@@ -74,7 +74,7 @@ def test_a_top_up_that_nobody_approved_in_time_is_asked_for_anew(mover: Mover, d
     desk.balances["hot"] = ETHER
     mover.look()
 
-    desk.pass_time(7 * 3_600_000)
+    desk.pass_time(25 * 3_600_000)
     said = mover.look()
 
     assert said == ["top-up lapsed", "top-up asked"]
