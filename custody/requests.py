@@ -123,6 +123,7 @@ STATES: dict[State, str] = {
     State.LOGGED: "It is in the log, and the policy does not deny it.",
     State.WAITING: "It waits for approvals, or for its delay to end.",
     State.READY: "Nothing is missing: it is to be reserved.",
+    State.AWAITING_CEREMONY: "Nothing is missing but people: a cold ceremony is to sign it.",
     State.RESERVED: "Its amount counts in the limits, and the nodes are to sign it.",
     State.SIGNED: "It is signed; whoever has the transaction can send it.",
     State.BROADCAST: "The network was given it.",

@@ -123,6 +123,11 @@ MEANINGS: Final[dict[Code, Meaning]] = {
     Code.CHANGE_REFUSED: Meaning(
         409, "The log would refuse this change", "Draft it anew on what is in force, as `detail` says."
     ),
+    Code.LETTER_REFUSED: Meaning(
+        422,
+        "The letter of a cold node is not taken in",
+        "Look at the reason; carry the letters of this ceremony, each once, in their order.",
+    ),
     Code.UNKNOWN_DOCUMENT: Meaning(
         404, "Nothing in force or pending has this hash", "Use a hash of the status."
     ),

@@ -78,7 +78,26 @@ def everyday() -> Book:
     book.advance(DAY_MS)
     book.pay(500, nonce=6)
     book.burn(open_one)
+    _said(book)
     return book
+
+
+def _said(book: Book) -> None:
+    """What is in the log only to be read."""
+    body: dict[str, Json] = {"origin": ORIGIN, "by": "desk", "about": "eth", "text": "no news", "noted_ms": 1}
+    book.write("note", body, signatures=signatures("note", body, ["desk"]))
+    record: dict[str, Json] = {
+        "origin": ORIGIN,
+        "ceremony": "c0" * 32,
+        "key": KEY,
+        "nodes": ["node-1", "node-2"],
+        "began_ms": 1,
+        "ended_ms": 2,
+        "outcome": "made",
+        "checklist": ["the seals were whole"],
+        "witnesses": [{"name": "alice", "role": "conductor"}],
+    }
+    book.write("ceremony", record, signatures=signatures("ceremony", record, ["alice"]))
 
 
 def governed() -> Book:

@@ -11,6 +11,7 @@ from typing import TypeVar
 import pytest
 
 from custody.client import AsyncHttpClient, CallRefused, HttpClient, HttpEndpoint
+from policy import values
 from policy.errors import MalformedError
 from policy.intent import Request
 from tests.unit.custody_certificates import identity_certificate
@@ -99,7 +100,7 @@ async def test_a_refusal_has_its_code_in_both(endpoint: HttpEndpoint) -> None:
     def ask(client: HttpClient) -> list[str]:
         calls: list[Callable[[], object]] = [
             lambda: client.get("00" * 32),
-            lambda: client.submit(replace(payment(client, "one"), origin="log.example.com/other")),
+            lambda: client.submit(values.replace(payment(client, "one"), origin="log.example.com/other")),
             lambda: client.give_address("cold", "ann"),
             lambda: client.resend("none", "00000000-1"),
             lambda: list(client.stream(after="00000000-1")),
