@@ -11,7 +11,7 @@ Memory holds what came since: at most ``every`` entries and those that wait for 
 """
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 from policy.errors import InvariantError
@@ -32,6 +32,7 @@ class StoredState:
     def __init__(self, identity: Identity, store: LogStore, *, every: int) -> None:
         self._identity, self._store, self._every = identity, store, every
         self._pages: dict[bytes, bytes] = {}
+        self._older: dict[bytes, bytes] = {}
         self._leaves: list[bytes] = []
         self._waiting: Cosigner | None = None
         self._stored = self._nothing()
@@ -62,7 +63,7 @@ class StoredState:
     def discard(self) -> Cosigner:
         """Throw it away; the cosigner to fold from: one that has folded nothing."""
         self._store.clear_state()
-        self._pages.clear()
+        self._pages, self._older = {}, {}
         self._leaves, self._waiting, self._stored = [], None, self._nothing()
         self.damaged = False
         return self._stored.cosigner
@@ -72,14 +73,18 @@ class StoredState:
         page = self._pages.get(name)
         if page is None:
             try:
-                page = checked(name, self._store.page(name))
+                page = self._older.get(name) or checked(name, self._store.page(name))
             except DamagedState:
                 self.damaged = True
                 raise
-            if len(self._pages) >= PAGES_CACHED_MAX:
-                self._pages.clear()
-            self._pages[name] = page
+            self._remember({name: page})
         return page
+
+    def _remember(self, pages: Mapping[bytes, bytes]) -> None:
+        """Keep pages in memory. One that nobody asks for is forgotten when a memory full came since."""
+        if len(self._pages) + len(pages) > PAGES_CACHED_MAX:
+            self._older, self._pages = self._pages, {}
+        self._pages |= pages
 
     def extend(self, leaves: Sequence[bytes]) -> None:
         """Take note of the next entries' hashes."""
@@ -109,6 +114,7 @@ class StoredState:
         self._store.put_state(
             written.stored.root, before=self.root, added=written.added, retired=written.retired
         )
+        self._remember(written.added)
         self._stored = written.stored
         del self._leaves[:count]
         return rebased(cosigner, ready, stored=written.stored)

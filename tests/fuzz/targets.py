@@ -22,15 +22,16 @@ from policy.decode.decoded import Cancel, Decoder, Source, Transfer, Undecodable
 from policy.decode.eip712 import parse_typed_data
 from policy.document import parse_policy
 from policy.ecdsa import Partial
-from policy.encoding import Json, canonical, parse_canonical
-from policy.entries import ENTRY_BYTES_MAX, parse_entry, parse_reserve
-from policy.errors import FaultyParticipant, InvalidSignatureError, MalformedError
+from policy.encoding import Json, canonical, parse_ascii, parse_canonical
+from policy.entries import ENTRY_BYTES_MAX, TimedEntry, parse_entry, parse_reserve
+from policy.errors import FaultyParticipant, InvalidSignatureError, InvariantError, MalformedError
 from policy.intent import parse_request
 from policy.log.checkpoint import parse_checkpoint, verify_cosignatures
 from policy.log.merkle import Frontier
 from policy.log.note import parse_note, parse_vkey
 from policy.log.tiles import decode_bundle, parse_tile_path
 from policy.roster import COORDINATOR, parse_roster
+from policy.shapes import shaped
 from policy.suites import FROST_ED25519
 from signer_nodes import worker_frames as frames
 from signer_nodes import worker_wire as wire
@@ -194,6 +195,20 @@ def _any_address(text: str) -> None:
     is_address_somewhere(text)
 
 
+def _entry(data: bytes) -> TimedEntry:
+    """Field by field, which is what a shape reads too, if it reads it."""
+    found = shaped(parse_ascii(data))
+    try:
+        entry = parse_entry(data)
+    except MalformedError as error:
+        if found is not None:
+            raise InvariantError("a shape reads an entry that is malformed") from error
+        raise
+    if found not in (None, entry):
+        raise InvariantError("a shape reads another entry")
+    return entry
+
+
 def _fold(data: bytes) -> None:
     """Total: an entry that is no good is inert."""
     ledger.fold(seeds.book().state, data)
@@ -283,7 +298,7 @@ BYTES = [
     Target("verifier-key", _text(parse_vkey), lambda: [b"log.example.com+00000000+AQ=="]),
 ]
 DOCUMENTS = [
-    *document("entry", lambda body: parse_entry(canonical(body)), seeds.entries),
+    *document("entry", lambda body: _entry(canonical(body)), seeds.entries),
     *document("fold-value", lambda body: _fold(canonical(body)), seeds.entries),
     *document("request", parse_request, seeds.requests),
     *document("reserve", parse_reserve, lambda: seeds.bodies("reserve")),
