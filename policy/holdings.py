@@ -12,6 +12,7 @@ are burned. All of it begins anew with a policy: its wallets may be others under
 """
 
 from collections.abc import Callable, Iterator
+from functools import cache
 from typing import Final, NamedTuple
 
 from immutables import Map
@@ -139,7 +140,7 @@ def tier_held(state: State, asset: str, *, without: bytes, time_ms: int) -> Call
         known = total.value_low is not None and total.value_high is not None
         return total if known else total._replace(value_low=None, value_high=None)
 
-    return found
+    return cache(found)
 
 
 def _pairs(policy: Policy, tier: str) -> Iterator[tuple[str, str]]:
