@@ -12,6 +12,7 @@ are burned. All of it begins anew with a policy: its wallets may be others under
 """
 
 from collections.abc import Callable, Iterator
+from functools import cache
 from typing import Final, NamedTuple
 
 from immutables import Map
@@ -97,6 +98,8 @@ def with_flows(
 
 def after_burn(state: State, request: RequestState) -> State:
     """``state`` in which a request no longer counts for a job that is burned, unless it was seen before."""
+    if not state.policy.tiers:
+        return state
     windows, left = state.windows, flowing(state, request, jobs=state.live_jobs(request.request_id))
     for place in flowing(state, request, jobs=tuple(state.jobs[job] for job in request.jobs)):
         window = windows.get(place, _EMPTY)
@@ -133,9 +136,11 @@ def tier_held(state: State, asset: str, *, without: bytes, time_ms: int) -> Call
         for wallet, name in _pairs(state.policy, tier):
             there = wallet_held(state, wallet, asset=name, without=without, time_ms=time_ms)
             total = _added(state, total, name, there=there, counts=name == asset, time_ms=time_ms)
-        return total
+        # Nothing is worth 0 without a price: of the two it must not be that one is known.
+        known = total.value_low is not None and total.value_high is not None
+        return total if known else total._replace(value_low=None, value_high=None)
 
-    return found
+    return cache(found)
 
 
 def _pairs(policy: Policy, tier: str) -> Iterator[tuple[str, str]]:

@@ -27,7 +27,7 @@ def without_flows(state: State) -> State:
 def test_hot_never_comes_above_its_maximum() -> None:
     found = walks()
 
-    assert [broken for walk in found for broken in walk.broken] == []
+    assert [broken for walk in found for broken in (*walk.broken, *walk.audited)] == []
     assert sum(walk.moved for walk in found) > WALKS
     assert sum(walk.refused for walk in found) > WALKS
 
@@ -36,6 +36,7 @@ def test_a_fold_that_forgets_what_is_reserved_is_found_out() -> None:
     found = walks(without_flows)
 
     assert [broken for walk in found for broken in walk.broken]
+    assert [broken for walk in found for broken in walk.audited]
 
 
 def test_a_fold_that_believes_the_coordinator_is_found_out() -> None:

@@ -11,9 +11,12 @@ from dataclasses import dataclass, field
 from random import Random
 from typing import Any
 
+from policy.entries import parse_entry
+from policy.fact_entries import HoldingsEntry
 from policy.ledger import initial_unverified
 from policy.model import TIER_MAXIMUM
 from policy.state import State
+from policy.tiers_audit import TiersAudit
 from tests.simulation.world import CUSTOMER, DAY_MS
 from tests.unit.tier_house import AGE_MS, WALLETS, TierBook, level
 
@@ -55,6 +58,7 @@ class Walk:
         self.kept: list[dict[str, Any]] = []
         self.moved = self.refused = 0
         self.broken: list[str] = []
+        self.audit, self.audited = TiersAudit(), list[str]()
         for wallet in WALLETS:
             self._log(self._observed(wallet))
 
@@ -137,6 +141,8 @@ class Walk:
         if owner == "hot":
             self.moved += 1
             self._check()
+        if found := self.audit.reserved(book.state, job):
+            self.audited.append(found)
 
     def _check(self) -> None:
         """Whatever is mined from here on: no move that was admitted takes hot above its maximum."""
@@ -194,6 +200,9 @@ class Walk:
     def _log(self, statement: dict[str, Any]) -> None:
         seen, wallet = statement.pop("deposits"), statement["wallet"]
         if self.book.state_holdings(**statement).accepted:
+            entry = parse_entry(self.book.entries[-1]).entry
+            if isinstance(entry, HoldingsEntry):
+                self.audit.stated(self.book.state, entry)
             self.chain.deposits[wallet] -= seen
             for other in self.kept:
                 if other["wallet"] == wallet:

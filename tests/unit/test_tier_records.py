@@ -11,8 +11,10 @@ from policy.backtest import LOOSER, STRICTER, Backtest
 from policy.coherence import check_coherent
 from policy.document import parse_policy
 from policy.encoding import Json
+from policy.entries import ReserveEntry, parse_entry
 from policy.errors import MalformedError
 from policy.explain import verdict_again
+from policy.fact_entries import HoldingsEntry
 from policy.model import Level, Policy
 from policy.prove.differences import Change, compare, redefined
 from policy.prove.invariants import parse_invariants
@@ -20,6 +22,7 @@ from policy.prove.mutants import mutants, score
 from policy.prove.proofs import Answer, prove
 from policy.replay import Judged, watch_verdicts
 from policy.roster import parse_roster
+from policy.tiers_audit import TiersAudit
 from tests.simulation.world import DAY_MS, OBSERVERS, World, key_of
 from tests.unit.test_audit import published
 from tests.unit.tier_house import RULES, TierBook, level, tiered
@@ -116,6 +119,37 @@ def test_without_tiers_a_receipt_says_nothing_of_them() -> None:
     book.request(5)
 
     assert not {"tiers", "holdings"} & verdicts(book)[-1].receipt.keys()
+
+
+# Audits.
+
+
+def test_an_audit_adds_maxima_up_by_itself() -> None:
+    book, audited = bounded(**BOUNDS), TiersAudit()
+    said = []
+    for data, outcome, (state, _) in zip(book.entries, book.outcomes, book.past[1:], strict=True):
+        entry = parse_entry(data).entry
+        if outcome.accepted and isinstance(entry, HoldingsEntry):
+            audited.stated(state, entry)
+        if outcome.accepted and isinstance(entry, ReserveEntry):
+            said.append(audited.reserved(state, outcome.subject))
+
+    assert said == ["", ""]
+
+
+def test_an_audit_sees_a_fold_that_let_hot_come_above_its_maximum() -> None:
+    book, audited = bounded(**BOUNDS), TiersAudit()
+    lower = replace(book.state.policy.tiers[0], maximum=Level(amounts={"eth": 119}))
+    wrong = replace(book.state.policy, tiers=(lower, *book.state.policy.tiers[1:]))
+    said = []
+    for data, outcome, (state, _) in zip(book.entries, book.outcomes, book.past[1:], strict=True):
+        entry = parse_entry(data).entry
+        if outcome.accepted and isinstance(entry, HoldingsEntry):
+            audited.stated(state, entry)
+        if outcome.accepted and isinstance(entry, ReserveEntry):
+            said.append(audited.reserved(replace(state, policy_or_none=wrong), outcome.subject))
+
+    assert said == ["tier hot: it can come to 120 eth by this job, above 119", ""]
 
 
 # Backtests.
