@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from custody.candidates import Candidate
 from custody.ceremonies import OVER, Ceremony, Stage
 from custody.combining import combine
+from custody.enacting import moment
 from custody.parts import Parts
 from custody.payments import Reservation, chain_of, log_reservation
 from custody.planning import is_cold, key_of
@@ -35,6 +36,7 @@ PAUSE_S = 0.1
 ENTRIES_EACH_MAX = 512
 SHIPPED_BYTES_MAX = 8 * 1024 * 1024
 ECDSA_BATCH = 4
+HEAD_AGE_MS = 10 * 60 * 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -207,11 +209,19 @@ async def _finish(parts: Parts, ceremony: Ceremony) -> None:
             why = "the machines neither open nor wait for one another: begin again"
             ceremony.end(Stage.FAILED, why)
         return
+    await _freshen(parts)
     await _ship(parts, ceremony.desk)
     opened = [pb.Opened(index=0, signer=name, rho=rho) for name, rho in sorted(openings.items())]
     job = pb.FinishJob(job=ceremony.job, opened=opened)
     ceremony.desk.ask(pb.Finish(note=parts.replication.quorum.note, jobs=[job]))
     ceremony.stage = Stage.SIGNING
+
+
+async def _freshen(parts: Parts) -> None:
+    """Have a new head where nothing was logged for long: a cold node signs on no old one."""
+    state = parts.sequencer.state
+    if parts.now_ms() - state.time_ms > HEAD_AGE_MS:
+        await parts.sequencer.log(moment(state.origin, "a cold ceremony needs a recent head"))
 
 
 async def _combine(parts: Parts, ceremony: Ceremony) -> None:
