@@ -140,7 +140,7 @@ async def begin_key(parts: Parts, name: str) -> Ceremony:
         raise OperationalError(f"all of them make a key: start {', '.join(missing)} and import its hello")
     ceremony = Ceremony(_desk(parts, wanted.participants), name, Stage.MAKING_KEY, parts.now_ms())
     parts.ceremonies.current = ceremony
-    await _ship(parts, ceremony.desk)
+    await ship(parts, ceremony.desk)
     ceremony.desk.ask(pb.ChangeKey(key_id=name, attempt=parts.attempts(), change=GENERATE))
     return ceremony
 
@@ -164,7 +164,7 @@ async def _advance(parts: Parts, ceremony: Ceremony) -> None:
 
 async def _catch_up(parts: Parts, ceremony: Ceremony) -> None:
     """Bring the machines the log; in the pass that brings the last of it, order and reserve."""
-    if not await _ship(parts, ceremony.desk):
+    if not await ship(parts, ceremony.desk):
         return
     record = await parts.database.get(ceremony.request)
     if record is None or record.state is not RequestStates.AWAITING_CEREMONY:
@@ -183,7 +183,7 @@ async def _catch_up(parts: Parts, ceremony: Ceremony) -> None:
         ceremony.end(Stage.FAILED, f"it cannot be reserved: {outcome.reason}"[:1000])
         return
     ceremony.job = outcome.subject
-    await _ship(parts, ceremony.desk)
+    await ship(parts, ceremony.desk)
     _ask_burns(parts, ceremony)
 
 
@@ -210,7 +210,7 @@ async def _finish(parts: Parts, ceremony: Ceremony) -> None:
             ceremony.end(Stage.FAILED, why)
         return
     await _freshen(parts)
-    await _ship(parts, ceremony.desk)
+    await ship(parts, ceremony.desk)
     opened = [pb.Opened(index=0, signer=name, rho=rho) for name, rho in sorted(openings.items())]
     job = pb.FinishJob(job=ceremony.job, opened=opened)
     ceremony.desk.ask(pb.Finish(note=parts.replication.quorum.note, jobs=[job]))
@@ -274,7 +274,7 @@ async def _log_key(parts: Parts, ceremony: Ceremony) -> None:
     ceremony.end(Stage.DONE if outcome.accepted else Stage.FAILED, word[:1000])
 
 
-async def _ship(parts: Parts, desk: Desk) -> bool:
+async def ship(parts: Parts, desk: Desk) -> bool:
     """Have each machine brought what it lacks of the log; False when that does not fit into one pass."""
     quorum = await parts.replication.wait_quorum(parts.sequencer.state.size, QUORUM_S)
     whole = [await _ship_to(parts, desk, name, quorum) for name in desk.names]
