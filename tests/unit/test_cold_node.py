@@ -15,7 +15,7 @@ from signer_nodes.api.boot_statement import BootStatement
 from signer_nodes.api.desk import Desk
 from signer_nodes.api.errors import Refused
 from signer_nodes.api.hello import NO_TLS, Hello, verify_hello
-from signer_nodes.api.letters import Inbox
+from signer_nodes.api.letters import CALL, HELLO, LETTER, Inbox
 from signer_nodes.cold import HEAD_AGE_MS_MAX, ColdNode, ColdParts
 from signer_nodes.cold_peers import ColdPeers
 from tests.simulation.cluster import Clock, Coordinator, deal, started
@@ -186,3 +186,17 @@ async def test_a_note_without_a_quorum_signs_nothing(room: Room) -> None:
 
     assert room.handler.done == []
     assert "quorum" in room.desk.refusals()[0]
+
+
+async def test_a_wrong_part_of_a_right_letter_is_told_and_the_rest_is_done(room: Room) -> None:
+    seat = room.desk.seats["cold-1"]
+    room.desk.ask(pb.Append(start=1))
+    seat.frames += [(HELLO, b"{}"), (LETTER, b"QKCOLD1\n"), (CALL, b"\xff\xff")]
+    await room.walk()
+
+    codes = [reply.refusal.code for reply in seat.replies if reply.WhichOneof("what") == "refusal"]
+    assert codes == ["malformed", "truncated", "malformed"]
+    assert room.handler.done == ["append 1"]
+    room.desk.ask(pb.Append(start=2))
+    await room.walk()
+    assert room.handler.done == ["append 1", "append 2"]
