@@ -70,6 +70,7 @@ def init(arguments: Namespace) -> Result:
         "confirmations": arguments.confirmations,
         "log_key": log_key.public_key().public_bytes_raw().hex(),
         "nodes": [],
+        "cold": [],
         "administrators": [],
         "initiators": [],
         "operators": [],
@@ -93,6 +94,11 @@ def enroll_node(arguments: Namespace) -> Result:
     same_fingerprint(arguments.fingerprint, card.fingerprint, of=f"the card of {card.name}")
     if card.origin != draft["origin"]:
         raise OperationalError(f"{card.name} was provisioned for {card.origin}, this is {draft['origin']}")
+    if card.role == "cold":
+        if arguments.address:
+            raise Misuse(f"{card.name} is a cold node, which nobody connects to: give no --address")
+        _add(folder, draft, place="cold", member={"name": card.name, "key": card.key.hex()})
+        return _enrolled(card.role, card.name, folder)
     _check_address(arguments.address)
     write_bytes(folder / COORDINATOR / "nodes" / f"{card.name}.pem", card.certificate)
     member = {"name": card.name, "key": card.key.hex(), "role": card.role, "address": arguments.address}
@@ -143,6 +149,7 @@ def roster_of(draft: dict[str, Any], *, w: int, f: int, quorum: int, policy_dela
         "operators": draft["operators"],
         "observers": draft["observers"],
         "policy_delay_ms": policy_delay_ms,
+        **({"cold": draft["cold"]} if draft.get("cold") else {}),
     }
 
 
@@ -181,11 +188,11 @@ def _toml(text: str) -> str:
 
 
 def _add(folder: Path, draft: dict[str, Any], *, place: str, member: dict[str, Any]) -> None:
-    lists = ("nodes", "administrators", "initiators", "operators", "observers")
-    taken = {one["name"] for kind in lists for one in draft[kind]}
+    lists = ("nodes", "cold", "administrators", "initiators", "operators", "observers")
+    taken = {one["name"] for kind in lists for one in draft.get(kind, ())}
     if member["name"] in taken or member["name"] == COORDINATOR:
         raise OperationalError(f"the name {member['name']} is taken: every identity needs one of its own")
-    draft[place].append(member)
+    draft.setdefault(place, []).append(member)
     canonical(draft)  # a draft that cannot be encoded is not written
     write_document(folder / DRAFT, draft)
 

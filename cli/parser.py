@@ -84,7 +84,7 @@ def _add_setup(commands: Commands) -> None:
         ),
     )
     needs_card(node)
-    node.add_argument("--address", required=True, help="HOST:PORT where it listens")
+    node.add_argument("--address", default="", help="HOST:PORT where it listens; a cold node has none")
     for kind in PEOPLE:
         _add_person(enroll, kind)
     identity = new_group(commands, "identity", what="keys and cards of people and backends")

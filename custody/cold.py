@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from custody.candidates import Candidate
 from custody.ceremonies import OVER, Ceremony, Stage
 from custody.combining import combine
+from custody.enacting import moment
 from custody.parts import Parts
 from custody.payments import Reservation, chain_of, log_reservation
 from custody.planning import is_cold, key_of
@@ -35,6 +36,7 @@ PAUSE_S = 0.1
 ENTRIES_EACH_MAX = 512
 SHIPPED_BYTES_MAX = 8 * 1024 * 1024
 ECDSA_BATCH = 4
+HEAD_AGE_MS = 10 * 60 * 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,7 +140,7 @@ async def begin_key(parts: Parts, name: str) -> Ceremony:
         raise OperationalError(f"all of them make a key: start {', '.join(missing)} and import its hello")
     ceremony = Ceremony(_desk(parts, wanted.participants), name, Stage.MAKING_KEY, parts.now_ms())
     parts.ceremonies.current = ceremony
-    await _ship(parts, ceremony.desk)
+    await ship(parts, ceremony.desk)
     ceremony.desk.ask(pb.ChangeKey(key_id=name, attempt=parts.attempts(), change=GENERATE))
     return ceremony
 
@@ -162,7 +164,7 @@ async def _advance(parts: Parts, ceremony: Ceremony) -> None:
 
 async def _catch_up(parts: Parts, ceremony: Ceremony) -> None:
     """Bring the machines the log; in the pass that brings the last of it, order and reserve."""
-    if not await _ship(parts, ceremony.desk):
+    if not await ship(parts, ceremony.desk):
         return
     record = await parts.database.get(ceremony.request)
     if record is None or record.state is not RequestStates.AWAITING_CEREMONY:
@@ -181,7 +183,7 @@ async def _catch_up(parts: Parts, ceremony: Ceremony) -> None:
         ceremony.end(Stage.FAILED, f"it cannot be reserved: {outcome.reason}"[:1000])
         return
     ceremony.job = outcome.subject
-    await _ship(parts, ceremony.desk)
+    await ship(parts, ceremony.desk)
     _ask_burns(parts, ceremony)
 
 
@@ -207,11 +209,19 @@ async def _finish(parts: Parts, ceremony: Ceremony) -> None:
             why = "the machines neither open nor wait for one another: begin again"
             ceremony.end(Stage.FAILED, why)
         return
-    await _ship(parts, ceremony.desk)
+    await _freshen(parts)
+    await ship(parts, ceremony.desk)
     opened = [pb.Opened(index=0, signer=name, rho=rho) for name, rho in sorted(openings.items())]
     job = pb.FinishJob(job=ceremony.job, opened=opened)
     ceremony.desk.ask(pb.Finish(note=parts.replication.quorum.note, jobs=[job]))
     ceremony.stage = Stage.SIGNING
+
+
+async def _freshen(parts: Parts) -> None:
+    """Have a new head where nothing was logged for long: a cold node signs on no old one."""
+    state = parts.sequencer.state
+    if parts.now_ms() - state.time_ms > HEAD_AGE_MS:
+        await parts.sequencer.log(moment(state.origin, "a cold ceremony needs a recent head"))
 
 
 async def _combine(parts: Parts, ceremony: Ceremony) -> None:
@@ -264,7 +274,7 @@ async def _log_key(parts: Parts, ceremony: Ceremony) -> None:
     ceremony.end(Stage.DONE if outcome.accepted else Stage.FAILED, word[:1000])
 
 
-async def _ship(parts: Parts, desk: Desk) -> bool:
+async def ship(parts: Parts, desk: Desk) -> bool:
     """Have each machine brought what it lacks of the log; False when that does not fit into one pass."""
     quorum = await parts.replication.wait_quorum(parts.sequencer.state.size, QUORUM_S)
     whole = [await _ship_to(parts, desk, name, quorum) for name in desk.names]

@@ -96,7 +96,7 @@ async def run(parts: Parts) -> None:
     while True:
         state, now_ms = parts.sequencer.state, parts.now_ms()
         if any(change.effective_ms <= now_ms for change in state.pending):
-            outcome = await parts.sequencer.log(_moment(state.origin))
+            outcome = await parts.sequencer.log(moment(state.origin, "a change is due"))
             _LOG.info("a change was due: %s", outcome.reason)
         await asyncio.sleep(SWEEP_S)
 
@@ -110,9 +110,9 @@ async def _log(parts: Parts, entry: _Enacted, candidate: Candidate) -> bytes:
     return outcome.subject
 
 
-def _moment(origin: str) -> Candidate:
+def moment(origin: str, reason: str) -> Candidate:
     """An entry that nobody signed: it has no effect but that the log's time reaches the present."""
-    body: Json = {"origin": origin, "target": bytes(32).hex(), "reason": "a change is due"}
+    body: Json = {"origin": origin, "target": bytes(32).hex(), "reason": reason}
     return Candidate("veto", body, {"signatures": []}, only_time=True)
 
 

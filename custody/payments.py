@@ -236,6 +236,8 @@ async def reserve_job(parts: Parts, record: RequestRecord, *, tx: bytes, purpose
     """Reserve ``tx`` with a presignature of live nodes, at the request's slot or the first free one."""
     state = parts.sequencer.state
     key = key_of(state, _request(record).intent.wallet)
+    if is_cold(state, key):
+        raise OperationalError(f"key {key.key} is cold: ceremonies pay, and replace or cancel nothing yet")
     refilled = parts.pools.refilled
     try:
         signers, item = parts.pools.take(state, key)

@@ -94,11 +94,11 @@ class ColdNode:
         )
         self._reply_key = opened.header.reply_key
         for hello in opened.of(HELLO):
-            await self._meet(hello)
+            await self._telling(self._meet(hello))
         for letter in opened.of(LETTER):
-            await self._take_from_peer(letter)
+            await self._telling(self._take_from_peer(letter))
         for call in opened.of(CALL):
-            self._calls.put_nowait(parse_call(call))
+            await self._telling(self._queue(call))
         await self._settle()
         return self._answer()
 
@@ -107,6 +107,22 @@ class ColdNode:
         if self._working is not None:
             self._working.cancel()
             await asyncio.gather(self._working, return_exceptions=True)
+
+    async def _telling(self, taking: Awaitable[None]) -> None:
+        """Take in one part of a letter; what is wrong with it goes into the answer, and the rest is done."""
+        try:
+            await taking
+        except (LetterRefused, Refused) as error:
+            self._refuse(0, error.code, reason=error.reason)
+        except ProtocolError as error:
+            self._refuse(0, "malformed", reason=str(error))
+
+    def _refuse(self, call: int, code: str, *, reason: str) -> None:
+        _LOG.warning("refused: %s: %s", code, reason)
+        self._replies.append((REPLY, refusal(call, code, reason=reason).SerializeToString()))
+
+    async def _queue(self, data: bytes) -> None:
+        self._calls.put_nowait(parse_call(data))
 
     async def _meet(self, data: bytes) -> None:
         """Know a peer by its hello, once: another boot of it is for another ceremony."""

@@ -1,9 +1,9 @@
 """The program of a cold machine: no socket, letters by path on standard input, a person at the keyboard.
 
-Each line of standard input is the path of a letter; the answer is written beside the hello in the folder
-that was given. Before a partial signature is computed the job is shown, and the next line must be the id of
-its request. Standard output has one JSON object a line, for programs and for the record; what people read
-goes to standard error.
+Each line of standard input is the path of a letter, or ``end``; the answer is written beside the hello in
+the folder that was given. Before a partial signature is computed the job is shown, and the next line must
+be the id of its request. Standard output has one JSON object a line, for programs and for the record; what
+people read goes to standard error.
 """
 
 import asyncio
@@ -38,6 +38,7 @@ from signer_nodes.signing import Signer
 from signer_nodes.witness import Identity
 
 LINE_CHARACTERS_MAX: Final = 4096
+END: Final = "end"
 
 
 class ColdStore(RuntimeStore, SecretStore, Protocol):
@@ -105,6 +106,7 @@ async def run_cold(
     parts = ColdParts(runtime, log, hsm, inbox, peers, hello, coordinator.key, roster, clock_ms, confirm)
     node = ColdNode(parts)
     desk.write(f"{config.name}-{hello.boot.boot_counter}.hello", node.hello())
+    desk.show("Type the path of each letter, and 'end' when the ceremony is over.")
     try:
         await _serve(node, desk, f"{config.name}-{hello.boot.boot_counter}")
     finally:
@@ -114,6 +116,8 @@ async def run_cold(
 async def _serve(node: ColdNode, desk: Desk, name: str) -> None:
     number = 0
     while (line := await desk.line()) is not None:
+        if line == END:
+            return
         if not line:
             continue
         try:

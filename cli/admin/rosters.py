@@ -10,7 +10,7 @@ from policy.encoding import Json, canonical, parse_canonical
 from policy.errors import OperationalError
 from signer_nodes.api.card import parse_card
 
-LISTS = ("cosigners", "initiators", "operators", "observers")
+LISTS = ("cosigners", "cold", "initiators", "operators", "observers")
 
 
 def changed_roster(arguments: Namespace, old: Json) -> Json:
@@ -36,7 +36,7 @@ def copied(old: Json) -> Any:
 
 def remove(roster: Any, name: str) -> None:
     """Take an identity out wherever it stands, and out of the people behind initiators."""
-    places = [(roster, kind) for kind in LISTS] + [(roster["administrators"], "members")]
+    places = [(roster, kind) for kind in LISTS if kind in roster] + [(roster["administrators"], "members")]
     before = sum(len(place[kind]) for place, kind in places)
     for place, kind in places:
         place[kind] = [one for one in place[kind] if one["name"] != name]

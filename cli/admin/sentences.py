@@ -100,7 +100,19 @@ def _people(old: Roster, new: Roster) -> list[str]:
             lines.append(f"{name} asks for nothing any more.")
         elif now.key != initiator.key:
             lines.append(f"{name} has another key: requests in the log stay, new ones need the new key.")
-    return lines
+    return lines + _cold(old, new)
+
+
+def _cold(old: Roster, new: Roster) -> list[str]:
+    """Which nodes without a network come and go: they sign, and are in no quorum."""
+    lines = [
+        f"{name} becomes a cold node with the key {key.hex()}: compare it with its card."
+        for name, key in new.cold.items()
+        if name not in old.cold
+    ]
+    return lines + [
+        f"{name} is no cold node any more: it signs nothing." for name in old.cold.keys() - new.cold
+    ]
 
 
 def same_cosigners(old: Roster, new: Roster) -> bool:

@@ -63,8 +63,8 @@ class Machine:
     popen: "subprocess.Popen[str] | None" = None
     hello: bytes = b""
 
-    def start(self) -> None:
-        """Power on: the program shows its hello."""
+    def switch_on(self) -> None:
+        """Start the program."""
         read, write = os.pipe()
         os.write(write, self.pin.encode())
         os.close(write)
@@ -87,6 +87,14 @@ class Machine:
                 text=True,
             )
         os.close(read)
+
+    def start(self) -> None:
+        """Power on: the program shows its hello."""
+        self.switch_on()
+        self.greet()
+
+    def greet(self) -> None:
+        """Take the hello."""
         self.hello = Path(self.told()["written"]).read_bytes()
 
     def told(self) -> dict[str, Any]:
@@ -158,7 +166,9 @@ class ColdRoom:
     def start(self, *names: str) -> None:
         """Power on."""
         for name in names:
-            self.machines[name].start()
+            self.machines[name].switch_on()
+        for name in names:
+            self.machines[name].greet()
 
     def kill_all(self) -> None:
         """Power off."""

@@ -11,6 +11,7 @@ from typing import Any, cast
 import pytest
 
 from custody.adapters.node_link import NodeLink
+from custody.api.errors import CallRefused
 from custody.ceremonies import Stage
 from custody.cold import ColdStep
 from custody.enacting import Signed
@@ -174,6 +175,81 @@ async def test_a_ceremony_that_ends_after_any_pass_loses_nothing(
     await running.until(request, State.SETTLED, timeout_s=20)
     state = running.parts.sequencer
     await until(lambda: state.state.jobs[first].status is JobStatus.BURNED, timeout_s=10)
+
+
+async def test_a_partial_signature_that_is_lost_on_the_way_costs_a_job_and_no_payment(
+    house: ColdHouse, running: Running
+) -> None:
+    request = await asked(house, running)
+    house.room.start(*TWO)
+    machines = house.room.machines
+    await step(running, files=tuple(machines[name].hello for name in TWO))
+    report, letters = await step(running, request=request)
+    while report["stage"] != Stage.SIGNING:
+        answers = tuple(machines[node].read(data) for node, _, data in letters)
+        report, letters = await step(running, files=answers)
+    for node, _, data in letters:
+        machines[node].read(data, confirm=request.hex())
+    first = bytes.fromhex(report["job"])
+    house.room.kill_all()
+
+    house.room.start(*TWO)
+    report = await held(house, running, TWO, request=request)
+
+    assert report["stage"] == Stage.DONE, report
+    await running.until(request, State.SETTLED, timeout_s=20)
+    assert running.parts.sequencer.state.jobs[first].status is JobStatus.RESERVED, "it is out, and counts"
+
+
+async def test_a_coordinator_that_stops_in_a_ceremony_loses_the_ceremony_and_no_request(
+    house: ColdHouse,
+) -> None:
+    house.connect()
+    async with house.running() as first:
+        request = await asked(house, first)
+        house.room.start(*TWO)
+        await held(house, first, TWO, request=request, passes=2)
+    await house.close()
+    house.room.kill_all()
+
+    house.connect()
+    async with house.running() as successor:
+        await successor.until(request, State.AWAITING_CEREMONY, timeout_s=20)
+        house.room.start(*TWO)
+        report = await held(house, successor, TWO, request=request)
+        assert report["stage"] == Stage.DONE, report
+        await successor.until(request, State.SETTLED, timeout_s=20)
+    await house.close()
+    house.room.kill_all()
+
+
+async def test_letters_are_written_again_until_their_answers_come(house: ColdHouse, running: Running) -> None:
+    request = await asked(house, running)
+    house.room.start(*TWO)
+    machines = house.room.machines
+    await step(running, files=tuple(machines[name].hello for name in TWO))
+    _, first = await step(running, request=request)
+
+    _, again = await step(running, request=request)
+    answer = machines["cold-a"].read({node: data for node, _, data in first}["cold-a"])
+    report, left = await step(running, files=(answer,))
+
+    assert again == first
+    assert ([node for node, _, _ in left], report["waits_for"]) == (["cold-b"], ["cold-b"])
+    with pytest.raises(CallRefused, match=r"letter-refused.*replayed"):
+        await step(running, files=(answer,))
+    assert max(len(data) for _, _, data in first) < 100_000
+
+
+async def test_only_people_of_the_roster_hold_ceremonies(house: ColdHouse, running: Running) -> None:
+    with pytest.raises(CallRefused, match="forbidden"):
+        await running.service.cold("payments", ColdStep(key="cold-eth"))
+    with pytest.raises(CallRefused, match=r"waits for no ceremony|there is no request"):
+        await step(running, request=bytes(32))
+    with pytest.raises(CallRefused, match="is in epoch 0 already"):
+        await step(running, key="cold-eth")
+    with pytest.raises(CallRefused, match="no key 'hot' of cold nodes"):
+        await step(running, key="hot")
 
 
 async def test_a_ceremony_has_its_record_in_the_log(house: ColdHouse, running: Running) -> None:

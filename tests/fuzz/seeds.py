@@ -3,6 +3,7 @@
 import json
 from functools import cache
 
+from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 from eth_abi import abi as eth_abi
 
 from policy.encoding import Json, canonical
@@ -14,7 +15,9 @@ from signer_nodes import worker_wire as wire
 from signer_nodes.api import node_pb2 as pb
 from signer_nodes.api.boot_statement import BootStatement
 from signer_nodes.api.card import Card
+from signer_nodes.api.hello import Hello
 from signer_nodes.api.issuing import make_identity_certificate
+from signer_nodes.api.letters import Header, write_letter
 from signer_nodes.backup import make_backup
 from signer_nodes.backup_wire import BackupJob
 from signer_nodes.hsm.context import SealContext
@@ -142,6 +145,18 @@ def person_card() -> bytes:
         },
     }
     return canonical(body)
+
+
+def hello() -> bytes:
+    """A cold node's hello, with a signature of the right form."""
+    return Hello(boot(), bytes(range(32)), 0).to_bytes(bytes(64))
+
+
+def letter() -> bytes:
+    """A letter of the coordinator to a cold node that all of them could be."""
+    key = X25519PrivateKey.from_private_bytes(bytes(31) + b"\x01").public_key().public_bytes_raw()
+    header = Header(ORIGIN, bytes(32), COORDINATOR, "cold-a", bytes(32), 1, 0, 1000, key)
+    return write_letter(header, [(b"C", b"a call")], key=key, sign=identity_key(COORDINATOR).sign)
 
 
 def boot() -> BootStatement:

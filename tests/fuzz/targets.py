@@ -36,11 +36,14 @@ from policy.suites import FROST_ED25519
 from signer_nodes import worker_frames as frames
 from signer_nodes import worker_wire as wire
 from signer_nodes.api import node_pb2 as pb
+from signer_nodes.api.bbqr import Reader, split
 from signer_nodes.api.boot_statement import parse_boot, verify_boot
 from signer_nodes.api.card import parse_card
 from signer_nodes.api.certificates import certificate_names, read_certificate, read_certificate_der
 from signer_nodes.api.envelope import parse_call, parse_reply, unwrap
 from signer_nodes.api.errors import Refused
+from signer_nodes.api.hello import unverified_name
+from signer_nodes.api.letters import Inbox, LetterRefused, read_header
 from signer_nodes.backup import parse_backup
 from signer_nodes.envelopes import EnvelopeError, open_envelope
 from signer_nodes.hsm.envelope import open_blob
@@ -188,6 +191,20 @@ def _envelope(data: bytes) -> None:
     open_envelope(X25519PrivateKey.from_private_bytes(bytes(31) + b"\x01"), data, info=b"fuzz")
 
 
+def _letter(data: bytes) -> None:
+    read_header(data)
+    box = Inbox(
+        "cold-a", ORIGIN, bytes(32), X25519PrivateKey.from_private_bytes(bytes(31) + b"\x01"), COORDINATOR
+    )
+    box.open(data, {COORDINATOR: public_key(COORDINATOR)}, now_ms=0)
+
+
+def _code(data: bytes) -> None:
+    reader = Reader()
+    reader.see(data.decode(errors="replace"))
+    assert reader.missing or reader.whole is not None
+
+
 def _any_address(text: str) -> None:
     for chain in ("evm:1", "bitcoin:regtest", "bitcoin:mainnet", "solana:localnet"):
         is_address(chain, text)
@@ -281,6 +298,9 @@ BYTES = [
         lambda: [seeds.blob()],
         errors=(SealedBlobError,),
     ),
+    Target("letter", _letter, lambda: [seeds.letter()], errors=(LetterRefused,)),
+    Target("hello", unverified_name, lambda: [seeds.hello()]),
+    Target("code", _code, lambda: [split(bytes(20), version=11)[0].encode(), b"B$HB0100CAFE"]),
     Target("envelope", _envelope, lambda: [bytes(80)], errors=(EnvelopeError,)),
     Target("backup", parse_backup, lambda: [seeds.backup()]),
     Target("officer", parse_officer, lambda: [seeds.officer().to_bytes()]),

@@ -184,3 +184,17 @@ async def test_a_policy_that_breaks_an_invariant_is_not_drawn_up(desk: Desk) -> 
 
     assert not list(desk.folder.glob("*-change.json"))
     assert "All 1 invariants are proved" in str(drafted.text)
+
+
+async def test_administrators_are_told_which_cold_nodes_come(desk: Desk) -> None:
+    fetched = desk.folder / "roster.json"
+    await desk.run("fetch", "roster", "--out", str(fetched))
+    roster = json.loads(fetched.read_bytes())
+    roster["cold"] = [{"name": "cold-a", "key": public("cold-a").hex()}]
+    fetched.write_bytes(canonical(roster))
+    path = await desk.draft("roster", "--document", str(fetched))
+
+    said = [str(line) for line in invoke("admin", "show", str(path)).text]
+
+    assert any(f"cold-a becomes a cold node with the key {public('cold-a').hex()}" in line for line in said)
+    assert not any("quorumkeep-node accept roster" in line for line in said), "the cosigners stay as they are"

@@ -255,3 +255,19 @@ def test_nothing_is_made_over_what_is_there(place: Place) -> None:
 
     with pytest.raises(OperationalError, match="exists already"):
         place.init()
+
+
+def test_a_cold_node_is_enrolled_without_an_address_and_is_no_cosigner(place: Place) -> None:
+    place.enroll_all()
+    path, said = place.node("cold-a", "cold")
+
+    with pytest.raises(Misuse, match="give no --address"):
+        place.run("enroll", "node", str(path), "--fingerprint", said, "--address", "127.0.0.1:7701")
+    place.run("enroll", "node", str(path), "--fingerprint", said)
+    with pytest.raises(OperationalError, match="is taken"):
+        place.run("enroll", "node", str(path), "--fingerprint", said)
+    place.draft()
+
+    body = json.loads((place.folder / "deployment" / "genesis.draft.json").read_text())["body"]
+    assert [one["name"] for one in body["roster"]["cold"]] == ["cold-a"]
+    assert "cold-a" not in [one["name"] for one in body["roster"]["cosigners"]]

@@ -1,0 +1,75 @@
+"""The page on cold ceremonies says what works: its blocks run as they stand, after those of the set-up.
+
+Other are the ports and the delays, which are a day in earnest.
+"""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.e2e.processes import secrets_shown
+from tests.e2e.test_pages import REPOSITORY, Played, page_script
+
+pytestmark = pytest.mark.timeout(500)
+PAGES = [REPOSITORY / "docs" / f"{name}.md" for name in ("setup", "runbook-cold-ceremony")]
+PAGES_S = 440
+
+
+@pytest.fixture(scope="module")
+def played(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Played]:
+    folder = tmp_path_factory.mktemp("cold")
+    script, ports = page_script("\n".join(page.read_text() for page in PAGES))
+    script = script.replace('"delay_ms": 86400000', '"delay_ms": 1000')
+    programs = (Path(sys.executable).parent, REPOSITORY / "node_modules" / ".bin")
+    path = ":".join([*map(str, programs), os.environ["PATH"]])
+    environment = {**os.environ, "PATH": path, "QUORUMKEEP_CLIENT": "treasury/client.json"}
+    log = folder / "page.log"
+    with log.open("wb") as output:
+        process = subprocess.Popen(
+            ["bash", "-c", script],
+            cwd=folder,
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+        try:
+            code = process.wait(PAGES_S)
+            assert code == 0, log.read_text()[-3000:]
+            yield Played(folder, log.read_text(), environment, ports)
+        finally:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+
+
+def test_the_payment_from_the_vault_is_settled(played: Played) -> None:
+    listed = played.run("quorumkeep", "request", "list", "--as", "people/bob", "--json")
+    (found,) = [
+        one
+        for one in json.loads(listed.stdout)["requests"]
+        if one["body"]["idempotency_key"] == "from-the-vault"
+    ]
+
+    assert (found["state"], found["rule"]) == ("settled", "from-the-vault")
+    assert "verdict: allow by rule from-the-vault" in played.output
+
+
+def test_the_record_is_in_the_log_and_names_the_only_cold_payment(played: Played) -> None:
+    audited = played.run("quorumkeep", "audit", "verify", "treasury/log", "--json")
+
+    report = json.loads(audited.stdout)
+    assert (report["ok"], report["ceremonies"], report["unrecorded"]) == (True, 1, [])
+
+
+def test_no_pin_of_a_cold_machine_stands_in_a_command_line(played: Played) -> None:
+    pins = (played.folder / "pins").read_text().split()
+
+    assert len(pins) == 7
+    assert secrets_shown(pins) == []
