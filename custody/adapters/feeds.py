@@ -171,7 +171,7 @@ class Feeds(Leased):
             return _address(db.execute(select(ADDRESSES).where(mine)).one())
 
 
-def emit(db: Connection, row: Row[Any], effects: Collection[Effect], *, now_ms: int) -> None:
+def emit(db: Connection, row: Row[Any], *, effects: Collection[Effect], now_ms: int) -> None:
     """Put into the feed how a request (its row) is now, and what is owed."""
     _insert_event(db, _told(row, effects), now_ms)
 
