@@ -4,7 +4,7 @@ import secrets
 from collections.abc import Collection, Sequence
 from typing import Any
 
-from sqlalchemy import Connection, Row, delete, func, insert, select, update
+from sqlalchemy import Connection, Row, delete, exists, func, insert, select, update
 from sqlalchemy.sql import Select
 
 from custody.adapters.leased import Leased, insert_or_ignore, values_of
@@ -29,7 +29,8 @@ class Feeds(Leased):
         with self._transaction() as db:
             if db.execute(select(FEED)).first() is None:
                 db.execute(insert(FEED).values(place=0, name=secrets.token_hex(FEED_NAME_BYTES)))
-            silent = select(REQUESTS.c.request).where(REQUESTS.c.request.not_in(select(EVENTS.c.request)))
+            told = exists().where(EVENTS.c.request == REQUESTS.c.request)
+            silent = select(REQUESTS.c.request).where(~told)
             for row in db.execute(silent.order_by(REQUESTS.c.created_order)).all():
                 emit_if_new(db, row.request, now_ms=now_ms)
         return fence
