@@ -47,7 +47,7 @@ def checked_service(service: float) -> float:
 
 def _series(arguments: Namespace) -> tuple[Series, ...]:
     found = read_flows(arguments.file)
-    return tuple(for_backtest(name, rows, arguments.file) for name, rows in found.items())
+    return tuple(for_backtest(name, rows, file=arguments.file) for name, rows in found.items())
 
 
 def _table(reports: list[Report]) -> Table:

@@ -113,7 +113,7 @@ def _amount(row: dict[str, str], column: str, place: str) -> Decimal | None:
     return amount
 
 
-def for_backtest(name: str, rows: Rows, file: str) -> Series:
+def for_backtest(name: str, rows: Rows, *, file: str) -> Series:
     """A series to be split into learning and scored days. Raises ``Misuse`` when it is too short for that."""
     days = len(rows.days)
     split = rows.parts.count("train") if rows.parts[-1] else days // 2

@@ -5,10 +5,10 @@ able to bring it back by pausing. What tripping does (frozen bands, quota, alarm
 ``Tripped``.
 """
 
+import math
+import statistics
 from dataclasses import dataclass, field, replace
 from typing import Self
-
-import numpy as np
 
 from custody.rebalancer.flows import DAY_MS
 
@@ -34,22 +34,37 @@ State = Calm | Tripped
 
 @dataclass(frozen=True, slots=True)
 class BreakerSettings:
-    """Windows in steps; thresholds in robust deviations and in multiples of the median sum."""
+    """Logarithms of how far withdrawals exceed what was expected; see ``Breaker.observe``."""
 
     step_ms: int = DAY_MS
-    windows: tuple[int, ...] = (1, 2, 5)
-    multiple: float = 4.0
-    quota_steps: float = 1.5
-    steps_min: int = 14
+    windows: tuple[int, ...] = (1, 3)  # steps that are summed
+    least: tuple[float, ...] = (
+        1.1,
+        0.9,
+    )  # no window trips below its one: three times, 2.5 times what was expected
+    margin: float = 0.2  # above the largest excess of the calm past
+    drift: float = 0.4  # what the cumulative sum forgives a step
+    cusum_least: float = 2.0
+    cusum_margin: float = 1.25  # times the largest sum of the calm past
+    memory: int = 300  # calm steps that thresholds are taken from
+    steps_min: int = 28  # before that ``young`` is the least of every rule
+    young: float = 1.8
+    quota_steps: float = 2.0
 
 
 @dataclass(frozen=True, slots=True)
 class Breaker:
-    """The breaker's memory; immutable, so that it can be stored and replayed. Amounts in units."""
+    """The breaker's memory; immutable, so that it can be stored and replayed. Amounts in units.
+
+    Thresholds are taken from the series' own calm past (its largest excess and a margin), so a restless
+    series needs more to trip than a steady one, and none trips because of its own habits.
+    """
 
     settings: BreakerSettings = field(default_factory=BreakerSettings)
-    calm_steps: tuple[float, ...] = ()  # withdrawals of the steps that were no run, newest last
-    recent: tuple[float, ...] = ()
+    amounts: tuple[float, ...] = ()  # withdrawals of calm steps, newest last
+    recent: tuple[tuple[float, float], ...] = ()  # withdrawn and expected of the last steps
+    excesses: tuple[tuple[float, ...], ...] = ()  # of calm steps: by window, the cumulative sum last
+    cusum: float = 0.0
     state: State = field(default_factory=Calm)
 
     def observe(
@@ -57,27 +72,71 @@ class Breaker:
     ) -> tuple[Self, State]:
         """Take in one step that ended at ``end_ms``; ``withdrawn`` is what was asked for, None when unknown.
 
-        ``expected`` is the forecast's mean of the step, so that a payday is not a run; None to go by the
+        ``expected`` is the forecast's middle of the step, so that a payday is no run; None to go by the
         median.
         """
         if withdrawn is None:
             return self, self.state
-        recent = (*self.recent, withdrawn)[-max(self.settings.windows) :]
-        state = self.state if isinstance(self.state, Tripped) else self._judge(recent, end_ms)
-        calm = self.calm_steps if isinstance(state, Tripped) else (*self.calm_steps, withdrawn)[-366:]
-        return replace(self, recent=recent, calm_steps=calm, state=state), state
+        usual = statistics.median(self.amounts[-60:]) if self.amounts else withdrawn
+        expected = max(usual if expected is None else expected, 0.25 * usual, 1e-12)
+        recent = (*self.recent, (withdrawn, expected))[-max(self.settings.windows) :]
+        cusum = max(0.0, self.cusum + _log_ratio(withdrawn, expected) - self.settings.drift)
+        excess = tuple(self._excess(recent, window) for window in self.settings.windows)
+        state = self.state
+        if isinstance(state, Calm):
+            state = self._judge((*excess, cusum), recent, end_ms)
+        if isinstance(state, Tripped):
+            return replace(self, recent=recent, cusum=cusum, state=state), state
+        kept = self.settings.memory
+        calm = replace(
+            self,
+            amounts=(*self.amounts, withdrawn)[-kept:],
+            recent=recent,
+            excesses=(*self.excesses, (*excess, cusum))[-kept:],
+            cusum=cusum,
+        )
+        return calm, state
 
     def reset(self) -> Self:
-        """Calm again, by people's word."""
-        return replace(self, state=Calm(), recent=())
+        """Calm again, by people's word; what is expected may have changed, so the sums begin anew."""
+        return replace(self, state=Calm(), recent=(), cusum=0.0)
 
-    def _judge(self, recent: tuple[float, ...], end_ms: int) -> State:
-        if len(self.calm_steps) < self.settings.steps_min:
-            return Calm()
-        median = float(np.median(self.calm_steps))
-        for window in self.settings.windows:
-            observed, threshold = sum(recent[-window:]), self.settings.multiple * median * window
-            if len(recent) >= window and observed > threshold:
-                quota = self.settings.quota_steps * median
-                return Tripped(end_ms, f"{window} steps", observed, threshold, quota)
+    def thresholds(self) -> tuple[float, ...]:
+        """The least excess that trips, as a logarithm: one for each window, then the cumulative sum's."""
+        chosen = self.settings
+        if len(self.excesses) < chosen.steps_min:
+            return (chosen.young,) * len(chosen.windows) + (2 * chosen.young,)
+        *windows, sums = (max(column) for column in zip(*self.excesses, strict=True))
+        least = (max(low, seen + chosen.margin) for low, seen in zip(chosen.least, windows, strict=True))
+        return (*least, max(chosen.cusum_least, sums * chosen.cusum_margin))
+
+    def _judge(
+        self, excess: tuple[float, ...], recent: tuple[tuple[float, float], ...], end_ms: int
+    ) -> State:
+        names = (*(f"{window} steps" for window in self.settings.windows), "cumulative sum")
+        lengths = (*self.settings.windows, len(recent))
+        for name, length, value, threshold in zip(names, lengths, excess, self.thresholds(), strict=True):
+            if value > threshold:
+                window = recent[-length:]
+                expected = sum(step for _, step in window)
+                usual = statistics.median(self.amounts[-60:]) if self.amounts else expected / len(window)
+                return Tripped(
+                    since_ms=end_ms - self.settings.step_ms,
+                    rule=name,
+                    observed=sum(step for step, _ in window),
+                    threshold=expected * math.exp(threshold),
+                    quota=self.settings.quota_steps * usual,
+                )
         return Calm()
+
+    @staticmethod
+    def _excess(recent: tuple[tuple[float, float], ...], window: int) -> float:
+        if len(recent) < window:
+            return 0.0
+        withdrawn, expected = (sum(column) for column in zip(*recent[-window:], strict=True))
+        return _log_ratio(withdrawn, expected)
+
+
+def _log_ratio(withdrawn: float, expected: float) -> float:
+    """How far above expectation, as a logarithm; a quiet step makes up for no more than a factor of e."""
+    return math.log(max(withdrawn / expected, math.exp(-1)))

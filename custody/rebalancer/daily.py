@@ -8,14 +8,16 @@ from datetime import date
 import numpy as np
 from numpy.typing import NDArray
 
+from custody.rebalancer.breaker import Breaker, Calm, State, Tripped
 from custody.rebalancer.flows import DAY_MS, base_units, units
 from custody.rebalancer.forecast import EPOCH, forecast_from, new_memory, when
-from custody.rebalancer.plan import Bounds, Costs, Position, Sweep, TopUp, plan
+from custody.rebalancer.plan import Band, Bounds, Costs, Plan, Position, Sweep, TopUp, plan, plan_in_run
 from custody.rebalancer.steering import Steering
 
 Floats = NDArray[np.float64]
 
-HORIZON = 10
+HORIZON = 12
+PEOPLE_DAYS = 7
 RESOLUTION = 10**9  # base units in a mean day of the benchmark's floats
 
 
@@ -52,33 +54,58 @@ class DailyPolicy:
         self.topup, self.sweep = costs
         self.steering = Steering(self.asked, mean)
         self.free, self.moves = 3 * mean, 0.0
+        self.breaker, self.tripped_days = Breaker(), 0
+        self.band = Band(0, 0, 0, 0)
         for day, withdrawn, deposited in zip(days, *flows, strict=True):
-            self._learn(day, float(withdrawn), float(deposited))
+            start_ms = (date.fromisoformat(day).toordinal() - EPOCH) * DAY_MS
+            if isinstance(self._watch(start_ms, Evening(float(withdrawn), float(deposited), 0.0)), Tripped):
+                self.breaker = self.breaker.reset()
+            self._learn(start_ms, float(withdrawn), float(deposited))
 
     def decide(self, day: str, evening: Evening) -> tuple[float, float]:
         """Top-up and sweep at the end of a day."""
-        self._learn(day, evening.withdrawn, evening.deposited)
-        self._account(evening)
-        now_ms = (date.fromisoformat(day).toordinal() - EPOCH + 1) * DAY_MS
+        start_ms = (date.fromisoformat(day).toordinal() - EPOCH) * DAY_MS
+        was_calm = isinstance(self.breaker.state, Calm)
+        state = self._watch(start_ms, evening)
+        position = Position(*(self._base(part) for part in (evening.hot, evening.backlog, evening.on_order)))
+        if isinstance(state, Tripped):
+            self.tripped_days = 1 if was_calm else self.tripped_days + 1
+            made = plan_in_run(self.band, position, bounds=UNBOUNDED, quota_base=self._base(state.quota))
+        else:
+            self._learn(start_ms, evening.withdrawn, evening.deposited)
+            self._account(evening)
+            made = self._plan(start_ms + DAY_MS, position)
+            self.band = made.band
+        return self._moves(made, evening)
+
+    def _plan(self, now_ms: int, position: Position) -> Plan:
         ahead = forecast_from(self.memory, now_ms, horizon=HORIZON, step_ms=DAY_MS, unit_base=self.unit_base)
-        costs = Costs(
-            1.0, self.topup, self.sweep, exposure_year=365.0, delay=self.steering.delay(self.memory.profile)
-        )
-        position = Position(
-            self._base(evening.hot), self._base(evening.backlog), self._base(evening.on_order)
-        )
-        made = plan(ahead, position, costs=costs, bounds=UNBOUNDED)
+        delay = self.steering.delay(self.memory.profile)
+        costs = Costs(1.0, self.topup, self.sweep, exposure_year=365.0, delay=delay)
+        return plan(ahead, position, costs=costs, bounds=UNBOUNDED)
+
+    def _moves(self, made: Plan, evening: Evening) -> tuple[float, float]:
         moved = units(made.amount_base, self.unit_base)
         topup, sweep = (moved if isinstance(made.action, kind) else 0.0 for kind in (TopUp, Sweep))
         self.free = evening.hot - min(evening.hot, sweep) - evening.backlog
         self.moves = self.topup * (topup > 0) + self.sweep * (sweep > 0)
         return topup, sweep
 
+    def _watch(self, start_ms: int, evening: Evening) -> State:
+        """The breaker's word on the day; after ``PEOPLE_DAYS`` people call it the new normal."""
+        if isinstance(self.breaker.state, Tripped) and self.tripped_days >= PEOPLE_DAYS:
+            self.breaker = self.breaker.reset()
+        place, calendar, _ = when(start_ms, DAY_MS)
+        expected = math.exp(self.memory.smoother(self.memory.withdrawn).ahead(place, calendar, first=True))
+        asked = None if math.isnan(evening.withdrawn) else evening.withdrawn
+        self.breaker, state = self.breaker.observe(start_ms + DAY_MS, withdrawn=asked, expected=expected)
+        return state
+
     def _base(self, amount: float) -> int:
         return base_units(amount, self.unit_base)
 
-    def _learn(self, day: str, withdrawn: float, deposited: float) -> None:
-        place, calendar, _ = when((date.fromisoformat(day).toordinal() - EPOCH) * DAY_MS, DAY_MS)
+    def _learn(self, start_ms: int, withdrawn: float, deposited: float) -> None:
+        place, calendar, _ = when(start_ms, DAY_MS)
         known = [None if math.isnan(amount) else amount for amount in (withdrawn, deposited)]
         self.memory.observe(place, calendar, withdrawn=known[0], deposited=known[1])
 

@@ -35,7 +35,7 @@ class Profile:
 
 
 STEADY = Profile("steady", 0.1, 0.1, 0.03, 0.05, 0.01, 0.5, 0.3, 300, 1.1, 120, 0.0, 35.0, 1.93)
-RESTLESS = Profile("restless", 0.2, 0.04, 0.05, 0.1, 0.02, 0.3, 0.5, 120, 1.1, 60, 0.03, 140.0, 1.93)
+RESTLESS = Profile("restless", 0.2, 0.04, 0.05, 0.1, 0.02, 0.3, 0.5, 120, 1.1, 60, 0.015, 135.0, 2.05)
 
 
 @dataclass(slots=True)
@@ -183,4 +183,4 @@ class Memory:
         low, high = window[int(0.05 * len(window))], window[min(len(window) - 1, int(0.95 * len(window)))]
         miss = not low * self.widened <= newest <= high * self.widened
         self.hits += 0.02 * ((not miss) - self.hits)
-        self.widened = min(max(self.widened * math.exp(0.02 * (miss - 0.1)), 0.8), 1.6)
+        self.widened = min(max(self.widened * math.exp(0.01 * (miss - 0.1)), 0.9), 1.3)

@@ -5,7 +5,7 @@ even if no withdrawal comes; one move in flight in each direction; without a cal
 the bands are the policy's plain minimum and target.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from custody.rebalancer.bands import Terms, optimal_levels
 from custody.rebalancer.flows import DAY_MS, base_units
@@ -116,6 +116,21 @@ def plan(forecast: Forecast, position: Position, *, costs: Costs | None, bounds:
         return follow(plain_band(bounds), position, bounds=bounds, fallback=True)
     band = _band(forecast, costs, bounds)
     return follow(band, position, bounds=bounds)
+
+
+def plan_in_run(band: Band, position: Position, *, bounds: Bounds, quota_base: int) -> Plan:
+    """The move while the breaker is tripped: by the band from before it, and only the quota of what is owed
+    counts.
+
+    So hot is not filled to pay out whatever is asked for: the rest waits for people.
+    """
+    counted = replace(position, owed_base=min(position.owed_base, quota_base))
+    made = follow(band, counted, bounds=bounds)
+    waiting = position.owed_base - counted.owed_base
+    return replace(
+        made,
+        reasons=(*made.reasons, f"the breaker is tripped: bands are frozen, {waiting} waits for people"),
+    )
 
 
 def plain_band(bounds: Bounds) -> Band:

@@ -11,7 +11,7 @@ from custody.rebalancer.learning import Profile
 
 START_DAYS = 20.0
 START_COST = 4.0  # exposure days that serving one unit costs before anything is known
-BUDGET_DAYS = 100.0
+BUDGET_DAYS = 200.0
 
 
 @dataclass(frozen=True, slots=True)
