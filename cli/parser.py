@@ -4,7 +4,15 @@ import argparse
 from argparse import ArgumentParser
 
 from cli.admin.arguments import add_admin
-from cli.arguments import Commands, needs_card, needs_dir, needs_identity, new_command, new_group
+from cli.arguments import (
+    Commands,
+    needs_card,
+    needs_dir,
+    needs_identity,
+    needs_trust,
+    new_command,
+    new_group,
+)
 from cli.policies.arguments import add_policies, add_policy_bench, add_replay
 from cli.rebalance.arguments import add_rebalance
 
@@ -421,7 +429,8 @@ def _add_statements(commands: Commands, request: Commands) -> None:
     screening.add_argument("request", help="its id")
     screening.add_argument("--result", required=True, help="in the provider's words, such as clear")
     screening.add_argument("--risk", required=True, type=int, help="from 0 to 100")
-    for command in (price, screening):
+    holdings = _add_holdings(observe)
+    for command in (price, holdings, screening):
         command.add_argument(
             "--out", required=True, help="the file of the statements; an existing one is signed as it is"
         )
@@ -437,12 +446,44 @@ def _add_statements(commands: Commands, request: Commands) -> None:
     needs_identity(submit, "anyone in the roster")
 
 
+def _add_holdings(observe: Commands) -> ArgumentParser:
+    holdings = new_command(
+        observe,
+        "holdings",
+        function="cli.holdings:holdings",
+        what="what wallets hold, and which requests of the log are still open for that",
+        example="quorumkeep observe holdings hot.eth=41.5 cold.eth=3100 --as feeds/a --out holdings.json",
+    )
+    holdings.add_argument(
+        "holdings",
+        nargs="*",
+        metavar="WALLET.ASSET[=AMOUNT]",
+        help="without an amount it is read by --rpc; all that there are if none is named",
+    )
+    holdings.add_argument(
+        "--rpc",
+        action="append",
+        default=[],
+        metavar="evm:ID=URL",
+        help="a chain node of your own",
+    )
+    holdings.add_argument(
+        "--block", choices=("finalized", "safe", "latest"), default="finalized", help="as of (%(default)s)"
+    )
+    holdings.add_argument(
+        "--pending", action="append", default=[], metavar="REQUEST", help="not final, whatever the log says"
+    )
+    holdings.add_argument("--log", default="", help="the folder with checkpoint and tile/; else asked for")
+    needs_trust(holdings)
+    return holdings
+
+
 def _add_demo(commands: Commands) -> None:
     demo = new_command(
         commands,
         "demo",
         function="cli.demo.run:demo",
-        what="a whole deployment on this machine: real nodes, tokens and chain, and ten scenes",
+        what="a whole deployment on this machine: real nodes, tokens and chain, and thirteen scenes",
         example="quorumkeep demo --dir /tmp/demo --serve",
     )
     demo.add_argument("--dir", default="", help="keep all files here (a temporary folder otherwise)")

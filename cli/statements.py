@@ -8,9 +8,10 @@ in.
 import re
 import time
 from argparse import Namespace
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 from cli.connection import Connection, caller, load_connection
 from cli.files import read_document, write_document
@@ -24,8 +25,9 @@ from policy.errors import CallerError, MalformedError, OperationalError
 from policy.fields import Fields
 
 _DECIMAL = re.compile(r"([0-9]{1,60})(?:\.([0-9]{1,18}))?")
-KINDS = ("price", "screening")
+KINDS = ("price", "holdings", "screening")
 STATEMENTS_MAX = 256
+Agrees: TypeAlias = Callable[[Mapping[str, Json], Mapping[str, Json]], bool]
 
 
 def reject(arguments: Namespace) -> Result:
@@ -47,7 +49,7 @@ def reject(arguments: Namespace) -> Result:
 
 def price(arguments: Namespace) -> Result:
     """``observe price``: write or sign statements of prices, as many as are given."""
-    connection, identity = load_connection(arguments), _observer(arguments)
+    connection, identity = load_connection(arguments), observer(arguments)
     prices = connection.policy.prices
     if prices is None:
         raise Misuse("the policy has no prices: it says under 'prices' what amounts are worth in")
@@ -60,12 +62,12 @@ def price(arguments: Namespace) -> Result:
         }
         for asset, text in _pairs(arguments.prices, connection)
     ]
-    return _state("price", bodies, path=Path(arguments.out), identity=identity)
+    return signed_file("price", bodies, path=Path(arguments.out), identity=identity)
 
 
 def screening(arguments: Namespace) -> Result:
     """``observe screening``: write or sign a statement about a request."""
-    connection, identity = load_connection(arguments), _observer(arguments)
+    connection, identity = load_connection(arguments), observer(arguments)
     if not 0 <= arguments.risk <= 100:
         raise Misuse(f"--risk {arguments.risk} is not from 0 to 100")
     body: dict[str, Json] = {
@@ -74,7 +76,7 @@ def screening(arguments: Namespace) -> Result:
         "result": arguments.result,
         "risk": arguments.risk,
     }
-    return _state("screening", [body], path=Path(arguments.out), identity=identity)
+    return signed_file("screening", [body], path=Path(arguments.out), identity=identity)
 
 
 def submit(arguments: Namespace) -> Result:
@@ -114,7 +116,9 @@ class Statement:
 
     @property
     def about(self) -> str:
-        """The asset, or the beginning of the request's id."""
+        """The asset, the wallet and asset, or the beginning of the request's id."""
+        if self.kind == "holdings":
+            return f"{self.body['wallet']}.{self.body['asset']}"
         return str(self.body.get("asset", self.body.get("request", "")))[:63]
 
     def listed(self) -> list[Json]:
@@ -131,12 +135,21 @@ class Statement:
         return replace(self, signatures={**self.signatures, identity.card.name: signature})
 
 
-def _state(kind: str, bodies: list[dict[str, Json]], *, path: Path, identity: Identity) -> Result:
-    """Write new statements, or sign those of a file that say the same."""
+def same(said: Mapping[str, Json], found: Mapping[str, Json]) -> bool:
+    """Whether two bodies say the same, whenever it was observed."""
+    return {**said, "observed_ms": None} == {**found, "observed_ms": None}
+
+
+def signed_file(
+    kind: str, bodies: list[dict[str, Json]], *, path: Path, identity: Identity, agrees: Agrees = same
+) -> Result:
+    """Write new statements, or sign those of a file that agree with what was found now."""
     if path.exists():
         statements = _read(path)
-        said = [(one.kind, {**one.body, "observed_ms": None}) for one in statements]
-        if said != [(kind, {**body, "observed_ms": None}) for body in bodies]:
+        alike = len(statements) == len(bodies) and all(
+            one.kind == kind and agrees(one.body, body) for one, body in zip(statements, bodies, strict=True)
+        )
+        if not alike:
             raise OperationalError(f"{path} says something else: read it, or name another file")
     else:
         now_ms = time.time_ns() // 1_000_000
@@ -163,7 +176,7 @@ def _read(path: Path) -> list[Statement]:
         fields.done()
     except MalformedError as error:
         raise OperationalError(
-            f"{path} has no statements: {error}; make it with quorumkeep observe price or screening"
+            f"{path} has no statements: {error}; make it with quorumkeep observe price, holdings or screening"
         ) from error
     if not found:
         raise OperationalError(
@@ -204,7 +217,8 @@ def _pairs(texts: list[str], connection: Connection) -> list[tuple[str, str]]:
     return list(found.items())
 
 
-def _observer(arguments: Namespace) -> Identity:
+def observer(arguments: Namespace) -> Identity:
+    """The observer who states something. Raises ``Misuse``."""
     identity = caller(arguments)
     if identity.card.kind != "observer":
         raise Misuse(f"{identity.card.name} is no observer: give an observer's folder to --as")

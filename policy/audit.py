@@ -1,10 +1,10 @@
 """The whole check of a published log, from its files alone, by whoever wants to know.
 
 What is checked, in this order: every tile against the entries and the root against the checkpoint;
-every entry by folding it, which verifies its signatures and recomputes its verdict; limits, added up
-again by a method of its own; that no signature repeats a nonce or is of a burned job; the checkpoint's
-state digest; the log's signature and w cosignatures under the roster in force, and under the pinned keys
-if there are any.
+every entry by folding it, which verifies its signatures and recomputes its verdict; limits and the maxima
+of tiers, added up again by methods of their own; that no signature repeats a nonce or is of a burned job;
+the checkpoint's state digest; the log's signature and w cosignatures under the roster in force, and under the
+pinned keys if there are any.
 
 Whoever writes the log can write nonsense into it: such an entry is inert, and a log that holds some is
 not bad for that. A claimed verdict that differs from the recomputed one is counted in ``mismatches``;
@@ -21,6 +21,7 @@ from policy import signatures
 from policy.encoding import Json
 from policy.entries import RequestEntry, ReserveEntry, SignatureEntry, TimedEntry, parse_entry
 from policy.errors import CallerError, MalformedError, ProtocolError
+from policy.fact_entries import HoldingsEntry
 from policy.fields import Fields
 from policy.ledger import UnknownVersion, fold, initial
 from policy.limits_audit import LimitsAudit
@@ -38,6 +39,7 @@ from policy.log.tiles import TILE_WIDTH, Read, TilePath, audit_tiles, decode_bun
 from policy.replay import Step
 from policy.roster import COSIGNERS_MAX, KEY_BYTES
 from policy.state import JobStatus, Outcome, State
+from policy.tiers_audit import TiersAudit
 
 CHECKPOINT_PATH = "checkpoint"
 NOTE_BYTES_MAX = CHECKPOINT_BYTES_MAX + 64 * 1024
@@ -99,6 +101,7 @@ class _Run:
         self.cosigners = self.replayed = self.mismatches = self.inert = 0
         self.first_bad: tuple[int, str] | None = None
         self.limits = LimitsAudit()
+        self.tiers = TiersAudit()
         self.watch: Callable[[Step], None] | None = None
         self.nonces: dict[bytes, tuple[bytes, bytes]] = {}
 
@@ -294,6 +297,8 @@ def _fold_one(run: _Run, index: int, data: bytes) -> None:
     _check_claim(run, index, timed, outcome)
     if isinstance(timed.entry, SignatureEntry):
         _check_signature(run, index, timed.entry)
+    if isinstance(timed.entry, HoldingsEntry) and outcome.accepted:
+        run.tiers.stated(run.state, timed.entry)
     if isinstance(timed.entry, ReserveEntry) and outcome.accepted:
         _check_limits(run, index, outcome.subject)
 
@@ -321,7 +326,7 @@ def _check_claim(run: _Run, index: int, timed: TimedEntry, outcome: Outcome) -> 
 
 
 def _check_limits(run: _Run, index: int, job: bytes) -> None:
-    if why := run.limits.reserved(run.state, job):
+    if why := run.limits.reserved(run.state, job) or run.tiers.reserved(run.state, job):
         raise Bad(index, why)
 
 

@@ -97,6 +97,8 @@ def with_flows(
 
 def after_burn(state: State, request: RequestState) -> State:
     """``state`` in which a request no longer counts for a job that is burned, unless it was seen before."""
+    if not state.policy.tiers:
+        return state
     windows, left = state.windows, flowing(state, request, jobs=state.live_jobs(request.request_id))
     for place in flowing(state, request, jobs=tuple(state.jobs[job] for job in request.jobs)):
         window = windows.get(place, _EMPTY)
@@ -133,7 +135,9 @@ def tier_held(state: State, asset: str, *, without: bytes, time_ms: int) -> Call
         for wallet, name in _pairs(state.policy, tier):
             there = wallet_held(state, wallet, asset=name, without=without, time_ms=time_ms)
             total = _added(state, total, name, there=there, counts=name == asset, time_ms=time_ms)
-        return total
+        # Nothing is worth 0 without a price: of the two it must not be that one is known.
+        known = total.value_low is not None and total.value_high is not None
+        return total if known else total._replace(value_low=None, value_high=None)
 
     return found
 
@@ -170,6 +174,12 @@ def wallet_held(state: State, wallet: str, *, asset: str, without: bytes, time_m
         state.windows.get(place, _EMPTY).of_others(without) for place in both(wallet, asset)
     )
     return Held(max(0, holding.amount - outgoing), holding.amount + incoming)
+
+
+def unseen(state: State, wallet: str, *, asset: str) -> list[bytes]:
+    """The requests that count on top of what is stated of a wallet and asset. Cost: all of these."""
+    found = {request for place in both(wallet, asset) for request in state.windows.get(place, _EMPTY).counted}
+    return sorted(found)
 
 
 def flows_of(windows: Table[Place, Window]) -> Iterator[tuple[Place, Window]]:

@@ -90,7 +90,7 @@ def check_tiers(policy: Policy) -> None:
         raise MalformedError("tiers: say under 'holdings' how old a statement of what is held may be")
     _check_order(policy)
     for rank, tier in enumerate(policy.tiers):
-        check_bounds(policy, f"tiers[{rank}]", tier)
+        check_bounds(policy, f"tiers[{rank}]", tier=tier)
     least = sum(one.share_min_bp or 0 for one in policy.tiers)
     if least > WHOLE_BP:
         raise MalformedError(f"tiers: all share_min_bp together are {least} of {WHOLE_BP}")
@@ -113,7 +113,7 @@ def _check_order(policy: Policy) -> None:
             )
 
 
-def check_bounds(policy: Policy, path: str, tier: Tier) -> None:
+def check_bounds(policy: Policy, path: str, *, tier: Tier) -> None:
     """Refuse bounds that name no part of the policy, have no unit or contradict one another."""
     _check_levels(policy, path, tier)
     _check_shares(policy, path, tier)

@@ -4,6 +4,7 @@ from cli.demo.chain import CHAIN, ETHER
 from policy.encoding import Json
 
 KEY, WALLET = "main", "hot"
+COLD_KEY, COLD_WALLET, PATH_COLD = "cold", "cold", "m/0/0"
 ETH, TOKEN, TOKEN_DECIMALS = "eth", "exd", 6
 PATH_PLAIN = "m/0/0"
 PATHS_APPROVED = ("m/0/1", "m/0/2")
@@ -13,6 +14,7 @@ ADMINISTRATORS = ("anna", "berta")
 OPERATORS = ("alice", "bob", "carol")
 GROUP = "treasury"
 PAYMENTS, DESK, REBALANCER = "payments", "desk", "rebalancer"
+OBSERVERS = ("watch-a", "watch-b")
 PEOPLE = {PAYMENTS: (), DESK: ("alice",)}
 BACKEND_GROUPS = {REBALANCER: "rebalancer"}
 CUSTOMER = "0x8ba1f109551bd432803012645ac136ddd64dba72"
@@ -21,6 +23,9 @@ DAY_MS = 24 * 3600 * 1000
 FEE_CEILING = ETHER // 100
 SMALL_MAX, LARGE_MAX, DAILY_MAX = ETHER, 50 * ETHER, 90 * ETHER
 TOKEN_MAX = 1000 * 10**TOKEN_DECIMALS
+HOT_MAX, HOT_MIN = 220 * ETHER, 20 * ETHER
+HOUR_MS, COLD_DELAY_MS = 3600 * 1000, 1000
+"""A day in earnest: long enough for somebody to say no."""
 
 
 def demo_policy(token: str) -> dict[str, Json]:
@@ -33,26 +38,29 @@ def demo_policy(token: str) -> dict[str, Json]:
             ETH: {"kind": "native", "chain": CHAIN, "decimals": 18},
             TOKEN: {"kind": "erc20", "chain": CHAIN, "contract": token, "decimals": TOKEN_DECIMALS},
         },
-        "keys": {KEY: {"suite": "dkls23-secp256k1", "min_signers": MIN_SIGNERS, "participants": list(NODES)}},
+        "keys": {name: _key() for name in (KEY, COLD_KEY)},
         "wallets": {
-            WALLET: {"tier": "hot", "key": KEY, "chain": CHAIN, "paths": [PATH_PLAIN, *PATHS_APPROVED]}
+            WALLET: {"tier": "hot", "key": KEY, "chain": CHAIN, "paths": [PATH_PLAIN, *PATHS_APPROVED]},
+            COLD_WALLET: {"tier": "cold", "key": COLD_KEY, "chain": CHAIN, "paths": [PATH_COLD]},
         },
-        "lists": {"customers": [CUSTOMER]},
-        "forbids": [{"name": "unknown-destination", "when": {"not_destinations": ["customers"]}}],
-        "rules": [
-            {"name": "desk", "when": {"initiators": [DESK]}, "then": _approvals(1)},
+        "holdings": {"max_age_ms": HOUR_MS},
+        "tiers": [
             {
-                "name": "small",
-                "when": {"assets": [ETH], "amount_max": str(SMALL_MAX)},
-                "then": {"outcome": "allow"},
+                "name": "hot",
+                "role": "hot",
+                "minimum": {"amounts": {ETH: str(HOT_MIN)}},
+                "maximum": {"amounts": {ETH: str(HOT_MAX)}},
             },
-            {"name": "large", "when": {"assets": [ETH], "amount_max": str(LARGE_MAX)}, "then": _approvals(2)},
-            {
-                "name": "token",
-                "when": {"assets": [TOKEN], "amount_max": str(TOKEN_MAX)},
-                "then": {"outcome": "allow"},
-            },
+            {"name": "cold", "role": "cold"},
         ],
+        "lists": {"customers": [CUSTOMER]},
+        "forbids": [
+            {
+                "name": "unknown-destination",
+                "when": {"kinds": ["transfer"], "not_destinations": ["customers"]},
+            }
+        ],
+        "rules": _rules(),
         "limits": [
             {
                 "name": "daily",
@@ -60,11 +68,44 @@ def demo_policy(token: str) -> dict[str, Json]:
                 "window_ms": DAY_MS,
                 "amount_max": str(DAILY_MAX),
                 "per": ["wallet"],
+                "tiers": ["hot"],
             }
         ],
         "cancel": {"fee_ceiling": str(FEE_CEILING)},
     }
 
 
-def _approvals(count: int) -> Json:
+def _key() -> Json:
+    return {"suite": "dkls23-secp256k1", "min_signers": MIN_SIGNERS, "participants": list(NODES)}
+
+
+def _rules() -> list[Json]:
+    hot: dict[str, Json] = {"tiers": ["hot"]}
+    return [
+        {"name": "to-safety", "when": {"exposure": ["lowers"]}, "then": {"outcome": "allow"}},
+        {
+            "name": "from-cold",
+            "when": {"exposure": ["raises"]},
+            "then": {**_approvals(2), "delay_ms": COLD_DELAY_MS},
+        },
+        {"name": "desk", "when": {**hot, "initiators": [DESK]}, "then": _approvals(1)},
+        {
+            "name": "small",
+            "when": {**hot, "assets": [ETH], "amount_max": str(SMALL_MAX)},
+            "then": {"outcome": "allow"},
+        },
+        {
+            "name": "large",
+            "when": {**hot, "assets": [ETH], "amount_max": str(LARGE_MAX)},
+            "then": _approvals(2),
+        },
+        {
+            "name": "token",
+            "when": {**hot, "assets": [TOKEN], "amount_max": str(TOKEN_MAX)},
+            "then": {"outcome": "allow"},
+        },
+    ]
+
+
+def _approvals(count: int) -> dict[str, Json]:
     return {"outcome": "approve", "approvals": [{"group": GROUP, "count": count}]}

@@ -1,4 +1,4 @@
-"""``quorumkeep demo``: a deployment from nothing, ten scenes, an audit, and nothing left running."""
+"""``quorumkeep demo``: a deployment from nothing, thirteen scenes, an audit, and nothing left running."""
 
 import contextlib
 import json
@@ -46,10 +46,11 @@ def _play(deployment: scenario.Deployment, report: Report) -> None:
     scenario.set_up(deployment)
     report.chain = f"{deployment.chain.version()}, {CHAIN}"
     report.say(
-        f"making a key that exists in no one place: any {names.MIN_SIGNERS} of {len(names.NODES)} sign"
+        f"making a key for each tier, that exists in no one place: any {names.MIN_SIGNERS} of "
+        f"{len(names.NODES)} sign"
     )
     started = time.monotonic()
-    made = scenario.make_key(deployment)
+    made = scenario.make_keys(deployment)
     report.key = {**made, "seconds": round(time.monotonic() - started, 3)}
     report.say(f"  its address is {made['address']}; anvil's first account pays in what the scenes pay out")
     scenario.fund(deployment)

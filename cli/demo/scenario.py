@@ -24,7 +24,7 @@ from signer_nodes.api.card import Card, parse_card
 ORIGIN = "demo.example.com/treasury"
 COORDINATOR_NAME, ANVIL = "coordinator", "anvil"
 START_S, KEYGEN_S = 90.0, 90.0
-ETH_FUNDED, TOKEN_FUNDED = 10 * 10**18, 5 * names.TOKEN_MAX
+ETH_FUNDED, COLD_FUNDED, TOKEN_FUNDED = 10 * 10**18, 1000 * 10**18, 5 * names.TOKEN_MAX
 COSIGNERS = (*names.NODES, names.WITNESS)
 Say = Callable[[str], None]
 
@@ -148,25 +148,41 @@ def wait_live(deployment: Deployment, wanted: Sequence[str]) -> None:
     deployment.supervisor.wait_for(COORDINATOR_NAME, live, timeout_s=START_S)
 
 
-def make_key(deployment: Deployment) -> Document:
-    """Have the nodes make the key, and fund its accounts."""
-    made = deployment.ask(
-        names.ADMINISTRATORS[0], "key", "create", names.KEY, "--timeout", str(int(KEYGEN_S))
-    )
+def make_keys(deployment: Deployment) -> Document:
+    """Have the nodes make a key for each tier; the hot one."""
+    made = _make_key(deployment, names.KEY)
+    _make_key(deployment, names.COLD_KEY)
     return {"group_key": made["group_key"], "address": account(deployment, names.PATH_PLAIN)}
 
 
-def account(deployment: Deployment, path: str) -> str:
-    """The address of the hot wallet at a path."""
-    return str(deployment.ask(names.PAYMENTS, "address", names.WALLET, "--path", path)["address"])
+def account(deployment: Deployment, path: str, *, wallet: str = names.WALLET) -> str:
+    """The address of a wallet at a path."""
+    return str(deployment.ask(names.PAYMENTS, "address", wallet, "--path", path)["address"])
+
+
+def state_holdings(deployment: Deployment) -> None:
+    """Have the observers state what every wallet holds, each by a look of their own at the chain."""
+    path = deployment.folder / f"holdings-{deployment.status()['size']}.json"
+    for name in names.OBSERVERS:
+        deployment.ask(
+            name,
+            *("observe", "holdings", "--rpc", f"{CHAIN}={deployment.chain.url}", "--block", "latest"),
+            *("--trust", str(deployment.folder / "trust.json"), "--out", str(path)),
+        )
+    deployment.ask(names.OBSERVERS[0], "observe", "submit", str(path))
+
+
+def _make_key(deployment: Deployment, key: str) -> Document:
+    return deployment.ask(names.ADMINISTRATORS[0], "key", "create", key, "--timeout", str(int(KEYGEN_S)))
 
 
 def fund(deployment: Deployment) -> None:
-    """Give the hot wallet what the scenes pay out."""
+    """Give the hot wallet what the scenes pay out, and the cold one the rest."""
     chain = deployment.chain
     chain.pay(account(deployment, names.PATH_PLAIN), ETH_FUNDED)
     for path in names.PATHS_APPROVED:
         chain.pay(account(deployment, path), names.DAILY_MAX)
+    chain.pay(account(deployment, names.PATH_COLD, wallet=names.COLD_WALLET), COLD_FUNDED)
     assets = deployment.connection().policy.assets
     contract = assets[names.TOKEN].contract or ""
     chain.pay_token(contract, account(deployment, names.PATH_PLAIN), amount=TOKEN_FUNDED)
@@ -266,4 +282,5 @@ def _people() -> tuple[tuple[str, tuple[str, ...]], ...]:
         ("administrator", names.ADMINISTRATORS),
         ("operator", names.OPERATORS),
         ("backend", (names.PAYMENTS, names.DESK, names.REBALANCER)),
+        ("observer", names.OBSERVERS),
     )

@@ -7,13 +7,19 @@ What was expected stands beside it; nothing here decides what is right.
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
 
 from cli.approvals import checked
 from cli.demo import policy as names
 from cli.demo.hostile import Loot, Plot, attack
 from cli.demo.published import signers_of, wait_published
-from cli.demo.scenario import COORDINATOR_NAME, COSIGNERS, Deployment, wait_live
+from cli.demo.scenario import (
+    COORDINATOR_NAME,
+    COSIGNERS,
+    Deployment,
+    account,
+    state_holdings,
+    wait_live,
+)
 from cli.files import load_key
 from cli.requests import request_of
 from cli.results import Document
@@ -21,6 +27,7 @@ from custody.client import CallRefused, Code
 from policy.approval import Approval, approval_digest
 from policy.encoding import Json, canonical
 from policy.errors import OperationalError
+from policy.model import TIER_MAXIMUM
 from signer_nodes.api.client import PinnedIdentity
 
 SETTLED, DENIED, REFUSED_BY_NODES, FAILED = "settled", "denied", "refused_by_nodes", "failed"
@@ -50,12 +57,11 @@ class Stage:
 
     def send(self, backend: str, amount: str, **options: str) -> Document:
         """Ask for a payment, to the customer unless ``to`` says otherwise; the request as it was taken in."""
-        chosen = {"asset": names.ETH, "to": names.CUSTOMER, **options}
+        chosen = {"wallet": names.WALLET, "asset": names.ETH, "to": names.CUSTOMER, **options}
         arguments = [
             part for name, value in chosen.items() for part in (f"--{name.replace('_', '-')}", value)
         ]
-        command = ("request", "send", "--wallet", names.WALLET, "--amount", amount)
-        return self.deployment.ask(backend, *command, *arguments)
+        return self.deployment.ask(backend, "request", "send", "--amount", amount, *arguments)
 
     def pay(self, amount: str, **options: str) -> Document:
         """Ask for a payment as the payments backend, and wait until it is over."""
@@ -156,7 +162,7 @@ def tampered_bytes(stage: Stage) -> Seen:
     deployment.ask("bob", "approve", sent["request"], "--yes")
     approval, assertion = _approval(stage, sent["request"], operator="carol", draft_of="carol")
     paths = deployment.connection().policy.wallets[names.WALLET].paths
-    path = next(path for path in paths if _account(stage, path) == planned["account"])
+    path = next(path for path in paths if account(stage.deployment, path) == planned["account"])
     plot = Plot(approval, assertion, names.KEY, path, names.NODES[:2], planned["rule"], names.STRANGER)
     before = deployment.chain.balance(names.STRANGER)
     deployment.supervisor.stop(COORDINATOR_NAME)
@@ -220,6 +226,30 @@ def replayed_request(stage: Stage) -> Seen:
     return _seen(again)
 
 
+def hot_to_cold(stage: Stage) -> Seen:
+    """A move to a colder tier goes by itself."""
+    cold = account(stage.deployment, names.PATH_COLD, wallet=names.COLD_WALLET)
+    return _seen(stage.pay("1 eth", idempotency_key="sweep-1", to=cold))
+
+
+def cold_to_hot(stage: Stage) -> Seen:
+    """One to a hotter tier takes people and a delay, and what observers state of both."""
+    state_holdings(stage.deployment)
+    hot = account(stage.deployment, names.PATH_PLAIN)
+    sent = stage.send(names.PAYMENTS, "5 eth", idempotency_key="refill-1", wallet=names.COLD_WALLET, to=hot)
+    stage.wait_state(sent["request"], "waiting", timeout_s=WAITING_S)
+    for operator in ("bob", "carol"):
+        stage.deployment.ask(operator, "approve", sent["request"], "--yes")
+    return _seen(stage.wait_state(sent["request"], SETTLED, "denied", "failed", "expired"))
+
+
+def hot_maximum(stage: Stage) -> Seen:
+    """More than hot may ever hold: no approval helps."""
+    hot = account(stage.deployment, names.PATH_PLAIN)
+    seen = _seen(stage.pay("200 eth", idempotency_key="refill-2", wallet=names.COLD_WALLET, to=hot))
+    return seen if seen.rule == TIER_MAXIMUM else Seen(FAILED, rule=seen.rule, reason=seen.reason)
+
+
 SCENES = (
     Scene("small_withdrawal", SETTLED, small_withdrawal, "0.5 eth, no approval needed"),
     Scene("large_withdrawal", SETTLED, large_withdrawal, "40 eth, two operators approve"),
@@ -232,6 +262,9 @@ SCENES = (
     ),
     Scene("node_down", SETTLED, node_down, "kill -9 for a node, then 0.2 eth"),
     Scene("node_restart", SETTLED, node_restart, "the node is back, catches up and signs"),
+    Scene("hot_to_cold", SETTLED, hot_to_cold, "1 eth from hot to cold, no approval needed"),
+    Scene("cold_to_hot", SETTLED, cold_to_hot, "5 eth from cold to hot: two operators, and a delay"),
+    Scene("hot_maximum", DENIED, hot_maximum, "200 eth from cold to hot, above the tier's maximum"),
     Scene("replayed_request", SETTLED, replayed_request, "the first request again"),
 )
 
@@ -255,10 +288,6 @@ def _approval(stage: Stage, request: str, *, operator: str, draft_of: str) -> tu
     return approval, identity.authenticator().assert_(approval_digest(approval.body())).body()
 
 
-def _account(stage: Stage, path: str) -> Any:
-    return stage.deployment.ask(names.PAYMENTS, "address", names.WALLET, "--path", path)["address"]
-
-
 def _loot(deployment: Deployment) -> Loot:
     folder = deployment.folder / "coordinator"
     cosigners = {
@@ -277,7 +306,7 @@ def _wait_restocked(stage: Stage) -> None:
     """Wait until a set with the node that came back has the most presignatures, so that it is chosen."""
     deadline = time.monotonic() + RESTOCK_S
     while time.monotonic() < deadline:
-        pools = stage.deployment.status()["pools"]
+        pools = [pool for pool in stage.deployment.status()["pools"] if pool["key"] == names.KEY]
         best = max(pools, key=lambda pool: int(pool["stock"]), default=None)
         if best is not None and stage.victim in best["signers"]:
             return

@@ -31,9 +31,10 @@ T = TypeVar("T")
 
 
 class EvmChain:
-    """Implements ``custody.ports.Chain`` for one endpoint."""
+    """Implements ``custody.ports.Chain`` for one endpoint; balances and nonces are as of ``block``."""
 
-    def __init__(self, name: str, url: str, *, timeout_s: float = 10.0) -> None:
+    def __init__(self, name: str, url: str, *, timeout_s: float = 10.0, block: str = "latest") -> None:
+        self._block: Any = block
         self._name = name
         self._url = url
         timeout = aiohttp.ClientTimeout(total=timeout_s)
@@ -62,16 +63,16 @@ class EvmChain:
         if not self._checked:
             await self.check()
         address = _checksum(account)
-        return await self._ask("nonce", self._web3.eth.get_transaction_count(address, "latest"))
+        return await self._ask("nonce", self._web3.eth.get_transaction_count(address, self._block))
 
     async def balance(self, account: str, contract: str | None = None) -> int:
         """The account's balance of the native asset or of a token."""
         address = _checksum(account)
         if contract is None:
-            return await self._ask("balance", self._web3.eth.get_balance(address))
+            return await self._ask("balance", self._web3.eth.get_balance(address, self._block))
         data = BALANCE_OF + bytes(12) + bytes.fromhex(account[2:])
         call: Any = {"to": _checksum(contract), "data": "0x" + data.hex()}
-        answer = await self._ask("token balance", self._web3.eth.call(call))
+        answer = await self._ask("token balance", self._web3.eth.call(call, self._block))
         return int.from_bytes(bytes(answer)[:32], "big")
 
     async def fees(self, intent: Intent, *, account: str, contract: str | None, ceiling: int) -> Fees:

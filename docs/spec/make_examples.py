@@ -127,17 +127,31 @@ def operator(name: str) -> dict[str, Json]:
     }
 
 
+def key_of_a_tier() -> dict[str, Json]:
+    """A key that any two nodes can sign with."""
+    return {"suite": "dkls23-secp256k1", "min_signers": 2, "participants": list(NODES)}
+
+
 def policy(daily: int) -> dict[str, Json]:
     """Up to 1 ether alone, more with two approvals, ``daily`` a day."""
     allow: dict[str, Json] = {"outcome": "allow"}
+    hot: dict[str, Json] = {"tiers": ["hot"]}
     approve: dict[str, Json] = {"outcome": "approve", "approvals": [{"group": "treasury", "count": 2}]}
     return {
         "version": 1,
         "name": "treasury",
         "chains": {CHAIN: {"native": "eth", "fee_ceiling": str(FEE_CEILING)}},
         "assets": {"eth": {"chain": CHAIN, "kind": "native", "decimals": 18}},
-        "keys": {"hot": {"suite": "dkls23-secp256k1", "min_signers": 2, "participants": list(NODES)}},
-        "wallets": {"hot": {"tier": "hot", "key": "hot", "chain": CHAIN, "paths": ["m/0/0", "m/0/1"]}},
+        "keys": {name: key_of_a_tier() for name in ("hot", "cold")},
+        "wallets": {
+            "hot": {"tier": "hot", "key": "hot", "chain": CHAIN, "paths": ["m/0/0", "m/0/1"]},
+            "cold": {"tier": "cold", "key": "cold", "chain": CHAIN, "paths": ["m/0/0"]},
+        },
+        "holdings": {"max_age_ms": HOUR_MS},
+        "tiers": [
+            {"name": "hot", "role": "hot", "maximum": {"amounts": {"eth": str(20 * 10**18)}}},
+            {"name": "cold", "role": "cold", "share_min_bp": 8000},
+        ],
         "lists": {
             "customers": {
                 "addresses": [{"address": CUSTOMER, "label": "the shop's account at an exchange"}],
@@ -150,10 +164,14 @@ def policy(daily: int) -> dict[str, Json]:
         "rules": [
             {
                 "name": "small",
-                "when": {"assets": ["eth"], "destinations": ["customers"], "amount_max": str(10**18)},
+                "when": {**hot, "assets": ["eth"], "destinations": ["customers"], "amount_max": str(10**18)},
                 "then": allow,
             },
-            {"name": "large", "when": {"assets": ["eth"], "destinations": ["customers"]}, "then": approve},
+            {
+                "name": "large",
+                "when": {**hot, "assets": ["eth"], "destinations": ["customers"]},
+                "then": approve,
+            },
         ],
         "limits": [
             {
@@ -359,8 +377,11 @@ def review(log: Log) -> bytes:
     return request
 
 
-def state_facts(log: Log) -> None:
-    """What observers say of a price and of a request, and an operator's no to it."""
+def state_facts(log: Log, approved: bytes) -> None:
+    """What observers say of a price, a wallet and a request, and an operator's no to it.
+
+    ``approved`` is a request with a job that is not signed: what the wallet holds may yet go out by it.
+    """
     price: Json = {
         "origin": ORIGIN,
         "asset": "eth",
@@ -369,6 +390,16 @@ def state_facts(log: Log) -> None:
         "observed_ms": log.time_ms,
     }
     log.write("price", "price", price, signatures=signed("price", price, *OBSERVERS))
+    holdings: Json = {
+        "origin": ORIGIN,
+        "wallet": "hot",
+        "asset": "eth",
+        "amount": str(10 * 10**18),
+        "observed_ms": log.time_ms,
+        "size": log.state.size,
+        "pending": [approved.hex()],
+    }
+    log.write("holdings", "holdings", holdings, signatures=signed("holdings", holdings, *OBSERVERS))
     request = log.request("request-rejected", 3 * 10**18, CUSTOMER)
     screening: Json = {
         "origin": ORIGIN,
@@ -483,7 +514,7 @@ def write_log() -> Log:
     found(log)
     pay(log)
     request = review(log)
-    state_facts(log)
+    state_facts(log, request)
     govern(log)
     end(log, request)
     return log

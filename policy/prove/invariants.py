@@ -134,7 +134,7 @@ def _check(policy: Policy, path: str, invariant: Invariant) -> None:
     kept = invariant.must.keeps_tier
     if kept is not None:
         known(f"{path}.must.keeps_tier.name", kept.name, defined=[t.name for t in policy.tiers], kind="tier")
-        check_bounds(policy, f"{path}.must.keeps_tier", kept)
+        check_bounds(policy, f"{path}.must.keeps_tier", tier=kept)
     bound = invariant.must.limited_by
     if bound is None:
         return

@@ -40,7 +40,7 @@ def running_deployment() -> Iterator[scenario.Deployment]:
         with Supervisor() as supervisor:
             deployment = scenario.prepare(folder, supervisor, say=lambda _: None)
             scenario.set_up(deployment)
-            scenario.make_key(deployment)
+            scenario.make_keys(deployment)
             scenario.fund(deployment)
             yield deployment
     finally:

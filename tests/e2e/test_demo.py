@@ -43,6 +43,9 @@ EXPECTED = {
     "tampered_bytes": "refused_by_nodes",
     "node_down": "settled",
     "node_restart": "settled",
+    "hot_to_cold": "settled",
+    "cold_to_hot": "settled",
+    "hot_maximum": "denied",
     "replayed_request": "settled",
 }
 ROW_KEYS = {"name", "expected", "status", "tx_hash", "block", "rule", "seconds"}
@@ -125,7 +128,7 @@ def test_every_scene_comes_out_as_it_should(demo: Demo) -> None:
 def test_what_is_denied_or_refused_has_no_transaction(demo: Demo) -> None:
     refused = [row for row in demo.document["scenes"] if row["status"] != "settled"]
 
-    assert len(refused) == 4
+    assert len(refused) == 5
     assert all(row["tx_hash"] is None and row["block"] is None for row in refused)
 
 
@@ -143,6 +146,7 @@ def test_the_chain_has_each_payment_from_the_wallet_by_another_librarys_word(dem
     sent = {name: demo.raw(name) for name, status in EXPECTED.items() if status == "settled"}
 
     senders = {name: Account.recover_transaction(raw).lower() for name, raw in sent.items()}
+    assert [senders.pop("cold_to_hot")] == derived_accounts(demo, "cold")
     assert set(senders.values()) <= set(wallet)
     assert senders["small_withdrawal"] == wallet[0] == demo.document["key"]["address"]
     assert senders["large_withdrawal"] in wallet[1:]
@@ -160,6 +164,14 @@ def test_a_payment_moves_what_was_asked_for_to_whom_it_was_asked(demo: Demo, sce
     assert (int(receipt["status"], 16), int(receipt["blockNumber"], 16)) == (1, demo.scene(scene)["block"])
 
 
+def test_the_cold_wallet_has_what_the_scenes_left_it(demo: Demo) -> None:
+    (cold,) = derived_accounts(demo, "cold")
+    spent = 1000 * ETHER + 1 * ETHER - 5 * ETHER - demo.chain.balance(cold)
+
+    assert 0 < spent < ETHER // 100
+    assert demo.scene("hot_maximum")["rule"] == "tier-maximum"
+
+
 def test_nobody_else_got_anything(demo: Demo) -> None:
     assert demo.chain.balance(STRANGER) == 0
 
@@ -171,7 +183,8 @@ def test_a_replayed_request_is_the_same_payment(demo: Demo) -> None:
 
 
 def test_every_signature_of_the_log_verifies_under_ecdsa_and_eth_keys(demo: Demo) -> None:
-    accounts = {point_address(key): key for key in derived_keys(demo)}
+    keys = [*derived_keys(demo), *derived_keys(demo, "cold")]
+    accounts = {point_address(key): key for key in keys}
     reserved = [entry["body"] for entry in demo.entries() if entry["kind"] == "reserve"]
     signatures = [entry["body"]["signature"] for entry in demo.entries() if entry["kind"] == "signature"]
 
@@ -284,19 +297,20 @@ def audit(log: Path, trust: Path) -> "subprocess.CompletedProcess[str]":
     return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
 
 
-def derived_accounts(demo: Demo) -> list[str]:
+def derived_accounts(demo: Demo, wallet: str = "hot") -> list[str]:
     """The wallet's addresses in the order of its paths."""
-    return [point_address(key) for key in derived_keys(demo)]
+    return [point_address(key) for key in derived_keys(demo, wallet)]
 
 
-def derived_keys(demo: Demo) -> list[bytes]:
+def derived_keys(demo: Demo, wallet: str = "hot") -> list[bytes]:
     """The wallet's public keys, derived from the logged group key by BIP 32 as ``ecdsa`` computes it."""
-    genesis, key = (
-        next(e["body"] for e in demo.entries() if e["kind"] == kind) for kind in ("genesis", "key")
-    )
-    assert key["group_key"] == demo.document["key"]["group_key"]
+    bodies = [(entry["kind"], entry["body"]) for entry in demo.entries()]
+    policy = next(body["policy"] for kind, body in bodies if kind == "genesis")
+    keys = {body["key"]: body for kind, body in bodies if kind == "key"}
+    key = keys[policy["wallets"][wallet]["key"]]
+    assert keys["main"]["group_key"] == demo.document["key"]["group_key"] != keys["cold"]["group_key"]
     derived = []
-    for path in genesis["policy"]["wallets"]["hot"]["paths"]:
+    for path in policy["wallets"][wallet]["paths"]:
         point, chain_code = bytes.fromhex(key["group_key"]), bytes.fromhex(key["chain_code"])
         for step in path.split("/")[1:]:
             point, chain_code = child(point, chain_code, int(step))

@@ -310,11 +310,7 @@ def transactions(draw: st.DrawFn, policy: Policy, *, moves: bool = False) -> tup
         amount=amount,
         total=amount + fee_max if CHAINS[chain].native == asset else amount,
         value=None if not policy.prices else 0 if signing else draw(SMALL if moves else st.none() | SMALL),
-        destination=VAULT.address
-        if calling
-        else DECLARED[signing].contract
-        if signing
-        else draw(st.sampled_from(ADDRESSES)),
+        destination=_destination(calling, signing) or draw(st.sampled_from(ADDRESSES)),
         destination_tier=destination_tier,
         first_use=draw(st.booleans()),
         contract="vault" if calling else "",
@@ -339,6 +335,12 @@ def transactions(draw: st.DrawFn, policy: Policy, *, moves: bool = False) -> tup
         usage = {(scope.limit.name, scope.scope_key): counted[limit_key(scope.limit)] for scope in scopes}
         facts = replace(facts, usage=usage)
     return facts, owner if owned else NOBODY
+
+
+def _destination(calling: str | None, signing: str | None) -> str:
+    if calling:
+        return VAULT.address
+    return DECLARED[signing].contract if signing else ""
 
 
 class Values:

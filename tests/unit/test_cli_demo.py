@@ -75,7 +75,12 @@ def test_the_policy_is_valid_and_pays_customers_only() -> None:
 
     assert policy.lists["customers"] == {names.CUSTOMER}
     assert names.STRANGER not in policy.lists["customers"]
-    assert [rule.name for rule in policy.rules if isinstance(rule.then, Allow)] == ["small", "token"]
+    assert [rule.name for rule in policy.rules if isinstance(rule.then, Allow)] == [
+        "to-safety",
+        "small",
+        "token",
+    ]
+    assert {wallet.tier: wallet.key for wallet in policy.wallets.values()} == {"hot": "main", "cold": "cold"}
 
 
 def test_a_large_payment_can_exceed_the_day_while_each_is_within_its_rule() -> None:

@@ -9,7 +9,7 @@ from policy import ecdsa, ledger
 from policy.approval import Slot
 from policy.encoding import Json
 from policy.evaluate import Verdict
-from policy.state import PAYMENT, Outcome
+from policy.state import PAYMENT, Outcome, State
 from tests.simulation.world import (
     CHAIN,
     KEY,
@@ -90,8 +90,9 @@ def _holder(key: str) -> World:
 class TierBook(Book):
     """A log that begins with three tiers and their keys; nothing is stated yet."""
 
-    def __init__(self, world: World | None = None, **bounds: Any) -> None:
-        super().__init__(world or World(), start=False)
+    def __init__(self, *, state: State | None = None, **bounds: Any) -> None:
+        super().__init__(World(), start=False)
+        self.state = state or self.state
         self.genesis(policy=tiered(self.world, **bounds))
         self.holders = {wallet: _holder(KEYS[wallet]) for wallet in WALLETS}
         for wallet, key in KEYS.items():

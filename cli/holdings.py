@@ -1,0 +1,187 @@
+"""``observe holdings``: what wallets hold, and what of the log that has seen.
+
+A statement vouches that every request of the log so far has come to what it comes to, but for those it names
+as pending. So the log is checked and folded here first, and only then is the chain looked at: what becomes
+final in between is in the amount and pending too, which is the stricter mistake.
+"""
+
+import asyncio
+from argparse import Namespace
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from cli.amounts import parse_amount
+from cli.audit import as_text
+from cli.connection import load_connection
+from cli.policies.replaying import looked
+from cli.requests import read_request_id
+from cli.results import Misuse, Result
+from cli.statements import observer, signed_file
+from policy.encoding import Json
+from policy.errors import OperationalError
+from policy.holdings import unseen
+from policy.ids import EVM, family
+from policy.model import Policy
+from policy.replay import Step
+from policy.state import State
+
+Pair = tuple[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """What an observer found: amounts, and the requests that are final by the observer's own look."""
+
+    amounts: Mapping[Pair, int]
+    final: frozenset[bytes]
+
+
+def holdings(arguments: Namespace) -> Result:
+    """``observe holdings``: write statements of what wallets hold, or sign those that say the same."""
+    connection, identity = load_connection(arguments), observer(arguments)
+    state = _folded(arguments)
+    if not state.policy.tiers:
+        raise Misuse("the policy declares no tiers: nothing is held against what wallets hold")
+    given = _given(arguments.holdings, connection.policy)
+    wanted = given or dict.fromkeys(_pairs(state.policy))
+    look = _look(arguments, state, wanted)
+    named = {read_request_id(text) for text in arguments.pending}
+    bodies = [_body(state, pair, look=look, named=named) for pair in sorted(wanted)]
+
+    def agrees(said: Mapping[str, Json], found: Mapping[str, Json]) -> bool:
+        return covers(said, found, state=state)
+
+    return signed_file("holdings", bodies, path=Path(arguments.out), identity=identity, agrees=agrees)
+
+
+def covers(said: Mapping[str, Json], found: Mapping[str, Json], *, state: State) -> bool:
+    """Whether a statement that somebody else wrote is true by what is ``found`` now.
+
+    It may have seen less of the log than ``state`` has, and have more pending.
+    """
+    size = said["size"]
+    if not isinstance(size, int) or size > state.size:
+        return False
+    plain = ("origin", "wallet", "asset", "amount")
+    missing = set(_texts(found["pending"])) - set(_texts(said["pending"]))
+    jobs = (state.jobs[job] for one in missing for job in state.requests[bytes.fromhex(one)].jobs)
+    return all(said[name] == found[name] for name in plain) and all(job.index >= size for job in jobs)
+
+
+def _texts(value: Json) -> list[str]:
+    return [str(one) for one in value] if isinstance(value, list) else []
+
+
+def _folded(arguments: Namespace) -> State:
+    last: list[Step] = []
+
+    def hear(step: Step) -> None:
+        last[:] = [step]
+
+    report = looked(arguments, hear)
+    if not report.ok or not last:
+        raise OperationalError(f"the log does not hold, so nothing is stated about it: {as_text(report)}")
+    return last[0].after
+
+
+def _pairs(policy: Policy) -> Iterator[Pair]:
+    """Every wallet with every asset that it can hold."""
+    for wallet in policy.wallets.values():
+        for asset in policy.assets.values():
+            if wallet.chain == asset.chain:
+                yield wallet.name, asset.name
+
+
+def _given(texts: list[str], policy: Policy) -> dict[Pair, int | None]:
+    """Wallets and assets, from WALLET.ASSET=AMOUNT or, to be read from a chain, WALLET.ASSET each."""
+    known = {f"{wallet}.{asset}": (wallet, asset) for wallet, asset in _pairs(policy)}
+    if len(known) != len(list(_pairs(policy))):
+        raise Misuse(
+            "two wallets and assets read the same, joined by a dot: state them from a chain, by --rpc"
+        )
+    found: dict[Pair, int | None] = {}
+    for text in texts:
+        name, equals, amount = text.partition("=")
+        if name not in known or known[name] in found:
+            raise Misuse(f"{text[:80]!r}: write each wallet and asset of a chain once, as hot.eth=41.5")
+        asset = policy.assets[known[name][1]]
+        found[known[name]] = (
+            parse_amount(f"{amount} {asset.name}", asset=asset.name, decimals=asset.decimals, low=0)
+            if equals
+            else None
+        )
+    return found
+
+
+def _look(arguments: Namespace, state: State, wanted: Mapping[Pair, int | None]) -> Look:
+    """What is given, and the rest by the observer's own chain nodes."""
+    urls = dict(text.partition("=")[::2] for text in arguments.rpc)
+    open_pairs = [pair for pair, amount in wanted.items() if amount is None]
+    for wallet, asset in open_pairs:
+        chain = state.policy.wallets[wallet].chain
+        if chain not in urls or family(chain) != EVM:
+            raise Misuse(f"{wallet}.{asset}: say how much, as {wallet}.{asset}=41.5, or --rpc {chain}=URL")
+    amounts = {pair: amount for pair, amount in wanted.items() if amount is not None}
+    closed = {one for one in _unseen(state, wanted) if state.requests[one].closed}
+    for chain, url in urls.items():
+        reading = _Reading(state, chain, block=arguments.block)
+        mine = [pair for pair in wanted if state.policy.wallets[pair[0]].chain == chain]
+        found = asyncio.run(reading.read(url, mine))
+        amounts |= {pair: found.amounts[pair] for pair in mine if pair in open_pairs}
+        closed = {one for one in closed if state.requests[one].request.intent.chain != chain} | found.final
+    return Look(amounts, frozenset(closed))
+
+
+def _unseen(state: State, pairs: Iterable[Pair]) -> list[bytes]:
+    """What counts on top of what is stated of any of these."""
+    return sorted({one for wallet, asset in pairs for one in unseen(state, wallet, asset=asset)})
+
+
+class _Reading:
+    """One chain, as an observer's own node has it at a block that stays."""
+
+    def __init__(self, state: State, chain: str, *, block: str) -> None:
+        self._state, self._chain, self._block = state, chain, block
+
+    async def read(self, url: str, pairs: list[Pair]) -> Look:
+        """First what is final, then the amounts."""
+        from custody.chains.evm import EvmChain
+
+        chain = EvmChain(self._chain, url, block=self._block)
+        try:
+            used: dict[str, int] = {}
+            final = set()
+            for request in _unseen(self._state, pairs):
+                anchor = self._state.requests[request].anchor
+                if anchor is None or anchor.chain != self._chain:
+                    continue
+                if anchor.account not in used:
+                    used[anchor.account] = await chain.account_nonce(anchor.account)
+                if used[anchor.account] > anchor.nonce:
+                    final.add(request)
+            amounts = {pair: await self._held(chain, *pair) for pair in pairs}
+        finally:
+            await chain.close()
+        return Look(amounts, frozenset(final))
+
+    async def _held(self, chain: Any, wallet: str, asset: str) -> int:
+        """What all accounts of a wallet have together."""
+        contract = self._state.policy.assets[asset].contract
+        accounts = (address for (_, address), owner in self._state.owned.items() if owner == wallet)
+        return sum([int(await chain.balance(account, contract)) for account in accounts])
+
+
+def _body(state: State, pair: Pair, *, look: Look, named: set[bytes]) -> dict[str, Json]:
+    wallet, asset = pair
+    pending = [one for one in unseen(state, wallet, asset=asset) if one in named or one not in look.final]
+    listed: list[Json] = [one.hex() for one in sorted(pending)]
+    return {
+        "origin": state.origin,
+        "wallet": wallet,
+        "asset": asset,
+        "amount": str(look.amounts[pair]),
+        "size": state.size,
+        "pending": listed,
+    }
