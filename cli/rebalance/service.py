@@ -53,8 +53,12 @@ def status(arguments: Namespace) -> Result:
 def proposals(arguments: Namespace) -> Result:
     """``rebalance proposals``: what is going to be moved, is being moved and was."""
     assignment, folder = _assignment(arguments)
+    stages = [Stage(arguments.stage)] if arguments.stage in list(Stage) else []
+    if arguments.stage and not stages:
+        raise Misuse(f"there is no stage {arguments.stage[:64]!r}: there are {', '.join(Stage)}")
     with open_records(folder) as book:
-        moves = [move for move in book.moves(limit=arguments.limit) if _chosen(move, arguments)]
+        found = book.moves_in(stages)[::-1] if stages else book.moves(limit=arguments.limit)
+    moves = found[: arguments.limit]
     rows = tuple(
         (move.name, move.stage.value, said.move_text(move, _named(assignment, move)), time_text(move.due_ms))
         for move in moves
@@ -178,10 +182,6 @@ def _line(move: Move, assignment: Assignment) -> str:
 
 def _named(assignment: Assignment, move: Move) -> Route | None:
     return next((route for route in assignment.routes if route.name == move.route), None)
-
-
-def _chosen(move: Move, arguments: Namespace) -> bool:
-    return not arguments.stage or move.stage == arguments.stage
 
 
 def _found(move: Move | None, name: str) -> Move:

@@ -223,7 +223,7 @@ def breaker_of(history: History, *, calm_ms: int) -> Breaker:
 
 def run_now(breaker: Breaker, sight: Sight, *, withdrawn_base: int, now_ms: int) -> Tripped | None:
     """Whether what was withdrawn today is a run already, hours before the day is over."""
-    expected = float(np.mean(sight.forecast.withdrawn[0]))
+    expected = float(np.median(sight.forecast.withdrawn[0]))
     withdrawn = units(withdrawn_base, sight.route.unit_base)
     _, state = breaker.observe(now_ms, withdrawn=withdrawn, expected=expected)
     return state if isinstance(state, Tripped) else None

@@ -72,6 +72,7 @@ class FakeDesk:
     kept: dict[bytes, Kept] = field(default_factory=dict)
     paid: list[Movement] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    late: int = 0
     blind: bool = False
     denies: bool = False
     calls: int = 0
@@ -107,6 +108,17 @@ class FakeDesk:
 
     # What happens outside.
 
+    def ask(self, amount: int) -> None:
+        """A customer asks to be paid out of the hot wallet: signed at once, mined when it has enough."""
+        self.late += amount
+        number = len(self.paid)
+        self.paid.append(Movement(number, number.to_bytes(32, "big"), self.now_ms, HOT, "eth", amount, ""))
+        self._pay_late()
+
+    def _pay_late(self) -> None:
+        paid = min(self.late, self.balances[HOT])
+        self.late, self.balances[HOT] = self.late - paid, self.balances[HOT] - paid
+
     def pay(self, amount: int, *, wallet: str = HOT, to: str = "") -> None:
         """A customer is paid, or funds are moved by others."""
         self.balances[wallet] -= amount
@@ -122,6 +134,7 @@ class FakeDesk:
     def pass_time(self, ms: int) -> None:
         """The clock goes on: what may be signed is signed and settled, what is overdue expires."""
         self.now_ms += ms
+        self._pay_late()
         for one in self.kept.values():
             if one.state == "waiting" and (one.approved or one.request.intent.wallet == HOT):
                 one.state = "signed"
@@ -171,6 +184,8 @@ class FakeDesk:
             for one in self.kept.values()
             if one.state not in DONE
         )
+        if self.late:
+            opened = (*opened, Open(HOT, "eth", "", "shop", True, self.late))
         return Holdings(self.now_ms, bytes(32), accounts, opened, {})
 
     def _submit(self, body: bytes) -> Asked:
