@@ -62,6 +62,8 @@ class Breaker:
     recent: tuple[tuple[float, float], ...] = ()  # withdrawn and expected of the last steps
     excesses: tuple[tuple[float, ...], ...] = ()  # of calm steps: by window, the cumulative sum last
     cusum: float = 0.0
+    steps: int = 0  # calm steps in all, and their mean
+    mean: float = 0.0
     state: State = field(default_factory=Calm)
 
     def observe(
@@ -76,7 +78,9 @@ class Breaker:
             return self, self.state
         last = sorted(self.amounts[-60:]) or [withdrawn]
         busy = last[int(0.9 * len(last))]
-        expected = max(last[len(last) // 2] if expected is None else expected, 0.5 * busy, 1e-12)
+        expected = max(
+            last[len(last) // 2] if expected is None else expected, 0.5 * busy, 0.1 * self.mean, 1e-12
+        )
         recent = (*self.recent, (withdrawn, expected))[-max(self.settings.windows) :]
         cusum = max(0.0, self.cusum + _log_ratio(withdrawn, expected) - self.settings.drift)
         excess = tuple(self._excess(recent, window) for window in self.settings.windows)
@@ -92,6 +96,8 @@ class Breaker:
             recent=recent,
             excesses=(*self.excesses, (*excess, cusum))[-kept:],
             cusum=cusum,
+            steps=self.steps + 1,
+            mean=self.mean + (withdrawn - self.mean) / (self.steps + 1),
         )
         return calm, state
 
