@@ -118,13 +118,15 @@ def release(arguments: Namespace) -> Result:
 
 
 def calm(arguments: Namespace) -> Result:
-    """``rebalance calm``: people end an alarm; forecasts learn nothing from the days it stood."""
+    """``rebalance calm``: people end an alarm; forecasts learn from its days only if they are normal."""
     _, folder = _assignment(arguments)
     with open_records(folder) as book:
         alarm = next((one for one in book.alarms(arguments.route) if not one.ended_ms), None)
         if alarm is None:
             raise Misuse(f"no alarm of {arguments.route[:64]!r} stands: rebalance status lists them")
-        ended = replace(alarm, ended_ms=_now_ms(), ended_why=arguments.reason)
+        ended = replace(
+            alarm, ended_ms=_now_ms(), ended_why=arguments.reason, new_normal=arguments.new_normal
+        )
         book.put_alarm(ended)
     return Result(said.alarm_document(ended), (f"The alarm of {ended.route} is over: {ended.ended_why}",))
 

@@ -217,7 +217,7 @@ def breaker_of(history: History, *, calm_ms: int) -> Breaker:
         withdrawn = None if amount is None else units(amount, history.unit_base)
         breaker, state = breaker.observe(end_ms, withdrawn=withdrawn)
         if isinstance(state, Tripped) and (end_ms <= calm_ms or days.end_ms - end_ms > OLD_RUN_MS):
-            breaker = breaker.reset()
+            breaker = breaker.reset(new_normal=True)  # what history still knows, people called normal
     return breaker
 
 
