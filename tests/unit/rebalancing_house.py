@@ -16,9 +16,9 @@ from custody.rebalancer.flows import DAY_MS, HOUR_MS
 from custody.rebalancer.plan import Bounds
 from custody.rebalancing.granting import Settings
 from custody.rebalancing.metrics import RebalancerMetrics
-from custody.rebalancing.ports import Asked, TurnedAway
+from custody.rebalancing.ports import Asked, Book, TurnedAway
 from custody.rebalancing.rebalancer import Rebalancer
-from custody.rebalancing.records import Account, CostSettings, Holdings, Movement, Note, Open, Route
+from custody.rebalancing.records import Account, CostSettings, Holdings, Movement, Note, Open, Price, Route
 from policy.encoding import parse_canonical
 from policy.intent import Request, parse_request, request_id
 
@@ -73,6 +73,7 @@ class FakeDesk:
     paid: list[Movement] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     late: int = 0
+    prices: dict[str, Price] = field(default_factory=dict)
     blind: bool = False
     denies: bool = False
     calls: int = 0
@@ -186,7 +187,7 @@ class FakeDesk:
         )
         if self.late:
             opened = (*opened, Open(HOT, "eth", "", "shop", True, self.late))
-        return Holdings(self.now_ms, bytes(32), accounts, opened, {})
+        return Holdings(self.now_ms, bytes(32), accounts, opened, self.prices)
 
     def _submit(self, body: bytes) -> Asked:
         document = parse_canonical(body, bytes_max=20_000)
@@ -222,17 +223,19 @@ class Mover:
         self.folder = folder
         self.desk = desk
         self.route = route or make_route()
+        self.around_book: Callable[[Book], Book] = lambda book: book
         self.start()
 
     def start(self) -> None:
         """A new process on the same records."""
         self.book = RebalanceStore(self.folder / "rebalancer.db")
+        self.metrics = RebalancerMetrics()
         self.rebalancer = Rebalancer(
             self.desk,
-            self.book,
+            self.around_book(self.book),
             routes=[self.route],
             settings=Settings(),
-            metrics=RebalancerMetrics(),
+            metrics=self.metrics,
             now_ms=lambda: self.desk.now_ms,
         )
 
