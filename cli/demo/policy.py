@@ -58,7 +58,8 @@ def demo_policy(token: str) -> dict[str, Json]:
             {
                 "name": "unknown-destination",
                 "when": {"kinds": ["transfer"], "not_destinations": ["customers"]},
-            }
+            },
+            {"name": "mover-moves", "when": {"kinds": ["transfer"], "initiators": [REBALANCER]}},
         ],
         "rules": _rules(),
         "limits": [

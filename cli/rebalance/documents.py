@@ -113,6 +113,7 @@ def alarm_document(alarm: Alarm) -> Document:
         "quota": str(alarm.quota_base),
         "ended_ms": alarm.ended_ms or None,
         "ended_why": alarm.ended_why or None,
+        "new_normal": alarm.new_normal,
     }
 
 

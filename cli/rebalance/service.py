@@ -53,8 +53,12 @@ def status(arguments: Namespace) -> Result:
 def proposals(arguments: Namespace) -> Result:
     """``rebalance proposals``: what is going to be moved, is being moved and was."""
     assignment, folder = _assignment(arguments)
+    stages = [Stage(arguments.stage)] if arguments.stage in list(Stage) else []
+    if arguments.stage and not stages:
+        raise Misuse(f"there is no stage {arguments.stage[:64]!r}: there are {', '.join(Stage)}")
     with open_records(folder) as book:
-        moves = [move for move in book.moves(limit=arguments.limit) if _chosen(move, arguments)]
+        found = book.moves_in(stages)[::-1] if stages else book.moves(limit=arguments.limit)
+    moves = found[: arguments.limit]
     rows = tuple(
         (move.name, move.stage.value, said.move_text(move, _named(assignment, move)), time_text(move.due_ms))
         for move in moves
@@ -114,13 +118,15 @@ def release(arguments: Namespace) -> Result:
 
 
 def calm(arguments: Namespace) -> Result:
-    """``rebalance calm``: people end an alarm; forecasts learn nothing from the days it stood."""
+    """``rebalance calm``: people end an alarm; forecasts learn from its days only if they are normal."""
     _, folder = _assignment(arguments)
     with open_records(folder) as book:
         alarm = next((one for one in book.alarms(arguments.route) if not one.ended_ms), None)
         if alarm is None:
             raise Misuse(f"no alarm of {arguments.route[:64]!r} stands: rebalance status lists them")
-        ended = replace(alarm, ended_ms=_now_ms(), ended_why=arguments.reason)
+        ended = replace(
+            alarm, ended_ms=_now_ms(), ended_why=arguments.reason, new_normal=arguments.new_normal
+        )
         book.put_alarm(ended)
     return Result(said.alarm_document(ended), (f"The alarm of {ended.route} is over: {ended.ended_why}",))
 
@@ -178,10 +184,6 @@ def _line(move: Move, assignment: Assignment) -> str:
 
 def _named(assignment: Assignment, move: Move) -> Route | None:
     return next((route for route in assignment.routes if route.name == move.route), None)
-
-
-def _chosen(move: Move, arguments: Namespace) -> bool:
-    return not arguments.stage or move.stage == arguments.stage
 
 
 def _found(move: Move | None, name: str) -> Move:

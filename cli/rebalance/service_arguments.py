@@ -94,5 +94,10 @@ def _add_saying(rebalance: Commands) -> None:
     )
     calm.add_argument("route", help="its name in rebalance.toml")
     calm.add_argument("--reason", required=True, help="what it was, for those who read it later")
+    calm.add_argument(
+        "--new-normal",
+        action="store_true",
+        help="it is how it is going to be: forecasts learn from those days, and the like trips no more",
+    )
     for command in (release, calm):
         needs_identity(command, WHO)

@@ -134,6 +134,7 @@ ALARMS = Table(
     Column("band", Text, nullable=False),
     Column("ended_ms", BigInteger, nullable=False),
     Column("ended_why", Text, nullable=False),
+    Column("new_normal", Boolean, nullable=False),
 )
 
 NOTES = Table(

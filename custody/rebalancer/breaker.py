@@ -38,15 +38,12 @@ class BreakerSettings:
 
     step_ms: int = DAY_MS
     windows: tuple[int, ...] = (1, 3)  # steps that are summed
-    least: tuple[float, ...] = (
-        1.1,
-        0.9,
-    )  # no window trips below its one: three times, 2.5 times what was expected
-    margin: float = 0.2  # above the largest excess of the calm past
+    least: tuple[float, ...] = (1.55, 1.4)  # no window trips below: 4.7 and 4 times what was expected
+    margins: tuple[float, ...] = (0.0, 0.15)  # above the largest excess of the calm past
     drift: float = 0.4  # what the cumulative sum forgives a step
-    cusum_least: float = 2.0
-    cusum_margin: float = 1.25  # times the largest sum of the calm past
-    memory: int = 300  # calm steps that thresholds are taken from
+    cusum_least: float = 3.5
+    cusum_margin: float = 1.3  # times the largest sum of the calm past
+    memory: int = 200  # calm steps that thresholds are taken from
     steps_min: int = 28  # before that ``young`` is the least of every rule
     young: float = 1.8
     quota_steps: float = 2.0
@@ -65,6 +62,8 @@ class Breaker:
     recent: tuple[tuple[float, float], ...] = ()  # withdrawn and expected of the last steps
     excesses: tuple[tuple[float, ...], ...] = ()  # of calm steps: by window, the cumulative sum last
     cusum: float = 0.0
+    steps: int = 0  # calm steps in all, and their mean
+    mean: float = 0.0
     state: State = field(default_factory=Calm)
 
     def observe(
@@ -77,8 +76,11 @@ class Breaker:
         """
         if withdrawn is None:
             return self, self.state
-        usual = statistics.median(self.amounts[-60:]) if self.amounts else withdrawn
-        expected = max(usual if expected is None else expected, 0.25 * usual, 1e-12)
+        last = sorted(self.amounts[-60:]) or [withdrawn]
+        busy = last[int(0.9 * len(last))]
+        expected = max(
+            last[len(last) // 2] if expected is None else expected, 0.5 * busy, 0.1 * self.mean, 1e-12
+        )
         recent = (*self.recent, (withdrawn, expected))[-max(self.settings.windows) :]
         cusum = max(0.0, self.cusum + _log_ratio(withdrawn, expected) - self.settings.drift)
         excess = tuple(self._excess(recent, window) for window in self.settings.windows)
@@ -94,12 +96,19 @@ class Breaker:
             recent=recent,
             excesses=(*self.excesses, (*excess, cusum))[-kept:],
             cusum=cusum,
+            steps=self.steps + 1,
+            mean=self.mean + (withdrawn - self.mean) / (self.steps + 1),
         )
         return calm, state
 
-    def reset(self) -> Self:
-        """Calm again, by people's word; what is expected may have changed, so the sums begin anew."""
-        return replace(self, state=Calm(), recent=(), cusum=0.0)
+    def reset(self, *, new_normal: bool) -> Self:
+        """Calm again, by people's word; a ``new_normal`` will not trip again, what was a run still would."""
+        if not new_normal:
+            return replace(self, state=Calm(), recent=(), cusum=0.0)
+        seen = (*(self._excess(self.recent, window) for window in self.settings.windows), self.cusum)
+        return replace(
+            self, state=Calm(), recent=(), cusum=0.0, excesses=(*self.excesses, seen)[-self.settings.memory :]
+        )
 
     def thresholds(self) -> tuple[float, ...]:
         """The least excess that trips, as a logarithm: one for each window, then the cumulative sum's."""
@@ -107,7 +116,8 @@ class Breaker:
         if len(self.excesses) < chosen.steps_min:
             return (chosen.young,) * len(chosen.windows) + (2 * chosen.young,)
         *windows, sums = (max(column) for column in zip(*self.excesses, strict=True))
-        least = (max(low, seen + chosen.margin) for low, seen in zip(chosen.least, windows, strict=True))
+        each = zip(chosen.least, windows, chosen.margins, strict=True)
+        least = (max(low, seen + margin) for low, seen, margin in each)
         return (*least, max(chosen.cusum_least, sums * chosen.cusum_margin))
 
     def _judge(
@@ -119,7 +129,10 @@ class Breaker:
             if value > threshold:
                 window = recent[-length:]
                 expected = sum(step for _, step in window)
-                usual = statistics.median(self.amounts[-60:]) if self.amounts else expected / len(window)
+                usual = max(
+                    statistics.median(self.amounts[-60:]) if self.amounts else expected / len(window),
+                    statistics.fmean(self.amounts) if self.amounts else 0.0,
+                )
                 return Tripped(
                     since_ms=end_ms - self.settings.step_ms,
                     rule=name,

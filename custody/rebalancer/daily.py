@@ -17,7 +17,7 @@ from custody.rebalancer.steering import Steering
 Floats = NDArray[np.float64]
 
 HORIZON = 12
-PEOPLE_DAYS = 7
+PEOPLE_DAYS = 5
 RESOLUTION = 10**9  # base units in a mean day of the benchmark's floats
 
 
@@ -55,11 +55,12 @@ class DailyPolicy:
         self.steering = Steering(self.asked, mean)
         self.free, self.moves = 3 * mean, 0.0
         self.breaker, self.tripped_days = Breaker(), 0
+        self.unlearnt: list[tuple[int, float, float]] = []
         self.band = Band(0, 0, 0, 0)
         for day, withdrawn, deposited in zip(days, *flows, strict=True):
             start_ms = (date.fromisoformat(day).toordinal() - EPOCH) * DAY_MS
             if isinstance(self._watch(start_ms, Evening(float(withdrawn), float(deposited), 0.0)), Tripped):
-                self.breaker = self.breaker.reset()
+                self.breaker = self.breaker.reset(new_normal=True)
             self._learn(start_ms, float(withdrawn), float(deposited))
 
     def decide(self, day: str, evening: Evening) -> tuple[float, float]:
@@ -67,13 +68,14 @@ class DailyPolicy:
         start_ms = (date.fromisoformat(day).toordinal() - EPOCH) * DAY_MS
         was_calm = isinstance(self.breaker.state, Calm)
         state = self._watch(start_ms, evening)
+        self._account(evening)
         position = Position(*(self._base(part) for part in (evening.hot, evening.backlog, evening.on_order)))
         if isinstance(state, Tripped):
             self.tripped_days = 1 if was_calm else self.tripped_days + 1
+            self.unlearnt.append((start_ms, evening.withdrawn, evening.deposited))
             made = plan_in_run(self.band, position, bounds=UNBOUNDED, quota_base=self._base(state.quota))
         else:
             self._learn(start_ms, evening.withdrawn, evening.deposited)
-            self._account(evening)
             made = self._plan(start_ms + DAY_MS, position)
             self.band = made.band
         return self._moves(made, evening)
@@ -92,9 +94,13 @@ class DailyPolicy:
         return topup, sweep
 
     def _watch(self, start_ms: int, evening: Evening) -> State:
-        """The breaker's word on the day; after ``PEOPLE_DAYS`` people call it the new normal."""
+        """The breaker's word on the day; after ``PEOPLE_DAYS`` people call it over or normal."""
         if isinstance(self.breaker.state, Tripped) and self.tripped_days >= PEOPLE_DAYS:
-            self.breaker = self.breaker.reset()
+            lasts = evening.withdrawn > self.breaker.state.quota
+            self.breaker = self.breaker.reset(new_normal=lasts)
+            for unlearnt in self.unlearnt if lasts else ():
+                self._learn(*unlearnt)
+            self.unlearnt = []
         place, calendar, _ = when(start_ms, DAY_MS)
         expected = math.exp(self.memory.smoother(self.memory.withdrawn).ahead(place, calendar, first=True))
         asked = None if math.isnan(evening.withdrawn) else evening.withdrawn

@@ -217,13 +217,13 @@ def breaker_of(history: History, *, calm_ms: int) -> Breaker:
         withdrawn = None if amount is None else units(amount, history.unit_base)
         breaker, state = breaker.observe(end_ms, withdrawn=withdrawn)
         if isinstance(state, Tripped) and (end_ms <= calm_ms or days.end_ms - end_ms > OLD_RUN_MS):
-            breaker = breaker.reset()
+            breaker = breaker.reset(new_normal=True)  # what history still knows, people called normal
     return breaker
 
 
 def run_now(breaker: Breaker, sight: Sight, *, withdrawn_base: int, now_ms: int) -> Tripped | None:
     """Whether what was withdrawn today is a run already, hours before the day is over."""
-    expected = float(np.mean(sight.forecast.withdrawn[0]))
+    expected = float(np.median(sight.forecast.withdrawn[0]))
     withdrawn = units(withdrawn_base, sight.route.unit_base)
     _, state = breaker.observe(now_ms, withdrawn=withdrawn, expected=expected)
     return state if isinstance(state, Tripped) else None

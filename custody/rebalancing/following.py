@@ -127,7 +127,9 @@ def _call_back(move: Move, desk: Desk, now_ms: int) -> Move:
 
 def _told(move: Move, asked: Asked, now_ms: int) -> Move:
     """The move after what the coordinator says of its request."""
-    after = happened(move, REQUEST_STATES[asked.state], now_ms=now_ms, error=asked.error)
+    after = happened(
+        move, REQUEST_STATES.get(asked.state, Happening.TAKEN_IN), now_ms=now_ms, error=asked.error
+    )
     if (after.request_state, after.tx_hash, after.error) == (asked.state, asked.tx_hash, asked.error):
         return after
     return replace(after, request_state=asked.state, tx_hash=asked.tx_hash, error=asked.error or after.error)

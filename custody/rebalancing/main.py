@@ -1,5 +1,6 @@
 """The rebalancer's process: its records, its door to the coordinator, and one look after the other."""
 
+import contextlib
 import logging
 import time
 from collections.abc import Callable, Sequence
@@ -77,7 +78,8 @@ def run(
                 if once:
                     told(rebalancer.look())
                 else:
-                    _keep_looking(rebalancer, metrics, every_s=assignment.every_s, told=told)
+                    with contextlib.suppress(KeyboardInterrupt):  # SIGTERM, too: that is how it ends
+                        _keep_looking(rebalancer, metrics, every_s=assignment.every_s, told=told)
         finally:
             book.close()
 

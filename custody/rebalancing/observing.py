@@ -142,7 +142,9 @@ def _outflow(route: Route, movement: Movement) -> int:
 
 
 def _in_run(alarm: Alarm, hour_ms: int) -> bool:
-    """Whether the hour's day has a run in it."""
+    """Whether the hour's day has a run in it, which was no new normal."""
+    if alarm.new_normal:
+        return False
     day = _floor(hour_ms, DAY_MS)
     return _floor(alarm.since_ms, DAY_MS) <= day and (not alarm.ended_ms or day <= alarm.ended_ms)
 

@@ -102,9 +102,9 @@ class Rebalancer:
         while True:
             cursor = self._book.cursor()
             found, following = self._desk.movements(cursor)
-            self._book.add_movements(found, cursor=0 if following < cursor else following)
             if following == cursor:
                 return
+            self._book.add_movements(found, cursor=0 if following < cursor else following)
 
     def _route(self, route: Route, holdings: Holdings) -> list[Move]:
         moves = [m for m in self._book.moves_in(sorted(ANNOUNCED | IN_FLIGHT)) if m.route == route.name]

@@ -207,7 +207,10 @@ class Foreseen:
 
 @dataclass(frozen=True, slots=True)
 class Alarm:
-    """The breaker tripped; ``ended_ms`` is 0 until a person says that it is over."""
+    """The breaker tripped; ``ended_ms`` is 0 until a person says that it is over.
+
+    ``new_normal`` says that what tripped it is how it is going to be: then forecasts learn from those days.
+    """
 
     route: str
     since_ms: int
@@ -218,6 +221,7 @@ class Alarm:
     band: Band
     ended_ms: int = 0
     ended_why: str = ""
+    new_normal: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,6 +26,9 @@ PURE_FILES = (
     "custody/requests.py",
     "custody/broadcasts.py",
     "custody/rebalancing/moves.py",
+    "custody/rebalancing/observing.py",
+    "custody/rebalancing/proposing.py",
+    "custody/rebalancing/records.py",
 )
 IMPURE_MODULES = (
     # the plan's list

@@ -4,20 +4,26 @@ Whatever the call: never two requests of the route are open at once, what is mov
 records come to the same end as without a fault.
 """
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any, cast
 
 import pytest
 
 from custody.rebalancing.moves import OVER
-from tests.unit.rebalancing_house import ETHER, FakeDesk, Mover
+from custody.rebalancing.ports import Book
+from custody.rebalancing.records import Move
+from tests.unit.rebalancing_house import ETHER, FakeDesk, Killed, Mover
 
 MINUTE_MS = 60_000
-CALLS_MAX, LOST_CALLS_MAX = 38, 24
+CALLS_MAX, LOST_CALLS_MAX, WRITES_MAX = 38, 24, 8
 
 
-def play(folder: Path, desk: FakeDesk) -> Mover:
+def play(folder: Path, desk: FakeDesk, around: Callable[[Book], Book] = lambda book: book) -> Mover:
     """A deposit that is swept, then payments that lead to a top-up, which people approve."""
     mover = Mover(folder, desk)
+    mover.around_book = around
+    mover.start()
     desk.balances["hot"] = 14 * ETHER
     for step in range(14):
         if step == 4:
@@ -82,6 +88,41 @@ def test_one_that_ends_and_loses_its_records_too_moves_nothing_twice(
         desk.pass_time(MINUTE_MS)
 
     assert moved(desk) == [("cold", 4 * ETHER)]
+
+
+class EndsAtAWrite:
+    """Records under which the process ends at the n-th move that is put down, before or after it is."""
+
+    def __init__(self, book: Book, fault: tuple[int, str], written: list[str]) -> None:
+        self._book = book
+        self._fault = fault
+        self._written = written
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._book, name)
+
+    def put_move(self, move: Move) -> None:
+        self._written.append(move.stage)
+        ends = len(self._written) == self._fault[0]
+        if ends and self._fault[1] == "not done":
+            raise Killed
+        self._book.put_move(move)
+        if ends:
+            raise Killed
+
+
+@pytest.mark.parametrize("kind", ["not done", "done, not told"])
+@pytest.mark.parametrize("number", range(1, WRITES_MAX + 1))
+def test_a_rebalancer_that_ends_while_it_puts_a_move_down_moves_the_same_once(
+    tmp_path: Path, number: int, kind: str
+) -> None:
+    desk, written = FakeDesk(), list[str]()
+
+    mover = play(tmp_path, desk, lambda book: cast("Book", EndsAtAWrite(book, (number, kind), written)))
+
+    assert len(written) >= WRITES_MAX
+    assert moved(desk) == [("hot", 9 * ETHER), ("cold", 4 * ETHER)]
+    assert len(mover.book.moves()) == 2
 
 
 def test_a_rebalancer_that_puts_nothing_down_before_it_asks_would_be_seen(tmp_path: Path) -> None:

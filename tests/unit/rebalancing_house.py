@@ -16,9 +16,9 @@ from custody.rebalancer.flows import DAY_MS, HOUR_MS
 from custody.rebalancer.plan import Bounds
 from custody.rebalancing.granting import Settings
 from custody.rebalancing.metrics import RebalancerMetrics
-from custody.rebalancing.ports import Asked, TurnedAway
+from custody.rebalancing.ports import Asked, Book, TurnedAway
 from custody.rebalancing.rebalancer import Rebalancer
-from custody.rebalancing.records import Account, CostSettings, Holdings, Movement, Note, Open, Route
+from custody.rebalancing.records import Account, CostSettings, Holdings, Movement, Note, Open, Price, Route
 from policy.encoding import parse_canonical
 from policy.intent import Request, parse_request, request_id
 
@@ -72,6 +72,8 @@ class FakeDesk:
     kept: dict[bytes, Kept] = field(default_factory=dict)
     paid: list[Movement] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    late: int = 0
+    prices: dict[str, Price] = field(default_factory=dict)
     blind: bool = False
     denies: bool = False
     calls: int = 0
@@ -107,6 +109,17 @@ class FakeDesk:
 
     # What happens outside.
 
+    def ask(self, amount: int) -> None:
+        """A customer asks to be paid out of the hot wallet: signed at once, mined when it has enough."""
+        self.late += amount
+        number = len(self.paid)
+        self.paid.append(Movement(number, number.to_bytes(32, "big"), self.now_ms, HOT, "eth", amount, ""))
+        self._pay_late()
+
+    def _pay_late(self) -> None:
+        paid = min(self.late, self.balances[HOT])
+        self.late, self.balances[HOT] = self.late - paid, self.balances[HOT] - paid
+
     def pay(self, amount: int, *, wallet: str = HOT, to: str = "") -> None:
         """A customer is paid, or funds are moved by others."""
         self.balances[wallet] -= amount
@@ -122,6 +135,7 @@ class FakeDesk:
     def pass_time(self, ms: int) -> None:
         """The clock goes on: what may be signed is signed and settled, what is overdue expires."""
         self.now_ms += ms
+        self._pay_late()
         for one in self.kept.values():
             if one.state == "waiting" and (one.approved or one.request.intent.wallet == HOT):
                 one.state = "signed"
@@ -171,7 +185,9 @@ class FakeDesk:
             for one in self.kept.values()
             if one.state not in DONE
         )
-        return Holdings(self.now_ms, bytes(32), accounts, opened, {})
+        if self.late:
+            opened = (*opened, Open(HOT, "eth", "", "shop", True, self.late))
+        return Holdings(self.now_ms, bytes(32), accounts, opened, self.prices)
 
     def _submit(self, body: bytes) -> Asked:
         document = parse_canonical(body, bytes_max=20_000)
@@ -207,17 +223,19 @@ class Mover:
         self.folder = folder
         self.desk = desk
         self.route = route or make_route()
+        self.around_book: Callable[[Book], Book] = lambda book: book
         self.start()
 
     def start(self) -> None:
         """A new process on the same records."""
         self.book = RebalanceStore(self.folder / "rebalancer.db")
+        self.metrics = RebalancerMetrics()
         self.rebalancer = Rebalancer(
             self.desk,
-            self.book,
+            self.around_book(self.book),
             routes=[self.route],
             settings=Settings(),
-            metrics=RebalancerMetrics(),
+            metrics=self.metrics,
             now_ms=lambda: self.desk.now_ms,
         )
 

@@ -45,5 +45,5 @@ def _customers(desk: FakeDesk, chance: random.Random, *, day: int, share: float,
         amount = amount * ETHER // 1000
         if sign > 0:
             desk.balances["hot"] += amount
-        elif amount <= desk.balances["hot"]:
-            desk.pay(amount)
+        else:
+            desk.ask(amount)

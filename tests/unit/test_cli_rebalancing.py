@@ -106,6 +106,8 @@ def test_proposals_are_listed_by_stage_and_shown_with_their_reasons(home: Path) 
     assert ask(home, "show", "top-up.eth.1")["reasons"] == ["a <b> & c"]
     with pytest.raises(Misuse, match="no proposal"):
         ask(home, "show", "top-up.eth.none")
+    with pytest.raises(Misuse, match="no stage"):
+        ask(home, "proposals", "--stage", "sleeping")
 
 
 def test_history_sets_what_came_against_what_was_forecast(home: Path) -> None:

@@ -3,8 +3,11 @@
 from pathlib import Path
 
 import pytest
+from prometheus_client import generate_latest
 
-from tests.unit.rebalancing_house import ETHER, FakeDesk, Mover
+from custody.rebalancer.plan import plain_band
+from custody.rebalancing.records import Corridor, Edge, Price, replace
+from tests.unit.rebalancing_house import ETHER, FakeDesk, Mover, make_route
 
 MINUTE_MS = 60_000
 
@@ -113,3 +116,65 @@ def test_records_that_were_lost_are_found_at_the_coordinator(mover: Mover, desk:
     assert said == ["top-up asked"]
     assert len(desk.kept) == 1
     assert mover.look() == []
+
+
+def test_when_the_price_feed_dies_the_plain_bounds_hold_and_the_log_is_told_of_both_turns(
+    tmp_path: Path, desk: FakeDesk
+) -> None:
+    mover = Mover(tmp_path, desk, route=make_route(minimum=1, maximum=50))
+    said, bands = [], []
+    for ms, stated in ((0, True), (0, False), (2 * 3_600_000, False), (MINUTE_MS, True)):
+        desk.pass_time(ms)
+        if stated:
+            desk.prices["eth"] = Price("usd/2", 250_000, desk.now_ms)
+        mover.look()
+        said.append(mover.book.exposures("eth")[-1].mode)
+        bands.append(mover.book.exposures("eth")[-1].band)
+
+    assert said == ["forecast", "forecast", "no-price", "forecast"]
+    assert bands[2] == plain_band(mover.route.bounds) != bands[0]
+    assert [kind for kind in desk.notes if kind in said] == ["forecast", "no-price", "forecast"]
+
+
+def test_bounds_in_value_stay_as_at_the_last_price_and_are_unknown_before_the_first(
+    tmp_path: Path, desk: FakeDesk
+) -> None:
+    worth = Corridor(Edge(value=100_000), Edge(value=1_000_000), Edge(value=2_000_000))
+    mover = Mover(tmp_path, desk, route=replace(make_route(), corridor=worth))
+    mover.look()
+    before = mover.book.exposures("eth")
+    desk.prices["eth"] = Price("usd/2", 250_000, desk.now_ms)
+    mover.look()
+    desk.pass_time(2 * 3_600_000)
+    mover.look()
+    known = [one.bounds.maximum_base for one in mover.book.exposures("eth")]
+
+    assert before == ()
+    assert desk.notes[0] == "blind"
+    assert known == [8 * ETHER] * len(known) and known
+
+
+def test_a_top_up_never_takes_the_wallet_above_its_maximum_whatever_is_owed(
+    tmp_path: Path, desk: FakeDesk
+) -> None:
+    mover = Mover(tmp_path, desk)
+    desk.balances["hot"] = 8 * ETHER
+    desk.late = 30 * ETHER
+
+    mover.look()
+
+    (asked,) = desk.open_requests()
+    assert desk.balances["hot"] + asked.intent.amount <= mover.route.bounds.maximum_base
+
+
+def test_metrics_say_what_is_held_what_holds_and_when_it_was_looked(mover: Mover, desk: FakeDesk) -> None:
+    desk.balances["hot"] = 14 * ETHER
+    mover.look()
+    shown = generate_latest(mover.metrics.registry).decode()
+
+    assert 'quorumkeep_rebalancer_held{route="eth"} 14.0' in shown
+    assert 'quorumkeep_rebalancer_mode{mode="no-price",route="eth"} 1.0' in shown
+    assert 'quorumkeep_rebalancer_moves_total{route="eth",stage="asked"} 1.0' in shown
+    assert (
+        mover.metrics.registry.get_sample_value("quorumkeep_rebalancer_looked_seconds") == desk.now_ms / 1000
+    )

@@ -5,6 +5,7 @@ import pytest
 from cli.rebalance.documents import judged_days
 from custody.rebalancer.flows import DAY_MS
 from custody.rebalancing.moves import IN_FLIGHT, OVER, Stage
+from custody.rebalancing.observing import history_of
 from custody.rebalancing.records import Direction, replace
 from tests.unit.rebalancing_house import ETHER, Mover
 from tests.unit.rebalancing_months import months
@@ -91,3 +92,17 @@ def test_at_the_end_of_quiet_months_at_most_one_move_is_not_over(quiet: Mover) -
     moves = quiet.book.moves(limit=1000)
 
     assert sum(move.stage not in OVER for move in moves) <= 1
+
+
+def test_what_people_call_the_new_normal_is_learnt_from(run: Mover) -> None:
+    (alarm,) = run.book.alarms("eth")
+    now_ms = run.desk.now_ms
+
+    def learnt(*, new_normal: bool) -> list[int | None]:
+        ended = replace(alarm, ended_ms=now_ms, new_normal=new_normal)
+        movements = run.book.movements("eth")
+        days = history_of(run.route, movements, deposits={}, alarms=[ended], now_ms=now_ms).days
+        return list(days.withdrawn_base[RUN_DAY:DAYS])
+
+    assert learnt(new_normal=False)[:2] == [None, None]
+    assert None not in learnt(new_normal=True)[:2]

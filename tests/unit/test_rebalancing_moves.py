@@ -1,5 +1,7 @@
 """The life cycle of a move: what its table promises, whatever happens in whatever order."""
 
+from pathlib import Path
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -89,3 +91,9 @@ def test_the_same_news_twice_changes_nothing_the_second_time(stage: Stage, happe
 
 def test_the_diagram_has_every_transition() -> None:
     assert mermaid().count("-->") == len(TRANSITIONS) + 2 + len(OVER)
+
+
+def test_the_page_has_the_diagram_of_the_table() -> None:
+    page = Path(__file__).parents[2] / "docs" / "rebalancing.md"
+
+    assert mermaid() in page.read_text()
