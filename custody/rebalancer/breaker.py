@@ -12,6 +12,8 @@ from typing import Self
 
 from custody.rebalancer.flows import DAY_MS
 
+BLIND_STEPS = 7
+
 
 @dataclass(frozen=True, slots=True)
 class Calm:
@@ -106,16 +108,19 @@ class Breaker:
         if not new_normal:
             return replace(self, state=Calm(), recent=(), cusum=0.0)
         seen = (*(self._excess(self.recent, window) for window in self.settings.windows), self.cusum)
-        return replace(
-            self, state=Calm(), recent=(), cusum=0.0, excesses=(*self.excesses, seen)[-self.settings.memory :]
-        )
+        older, young = self.excesses[:-BLIND_STEPS], self.excesses[-BLIND_STEPS:]
+        return replace(self, state=Calm(), recent=(), cusum=0.0, excesses=(*older, seen, *young))
 
     def thresholds(self) -> tuple[float, ...]:
-        """The least excess that trips, as a logarithm: one for each window, then the cumulative sum's."""
+        """The least excess that trips, as a logarithm: one for each window, then the cumulative sum's.
+
+        The newest steps do not count, or a run that begins slowly would raise what it is measured by.
+        """
         chosen = self.settings
-        if len(self.excesses) < chosen.steps_min:
+        older = self.excesses[:-BLIND_STEPS]
+        if len(older) < chosen.steps_min - BLIND_STEPS:
             return (chosen.young,) * len(chosen.windows) + (2 * chosen.young,)
-        *windows, sums = (max(column) for column in zip(*self.excesses, strict=True))
+        *windows, sums = (max(column) for column in zip(*older, strict=True))
         each = zip(chosen.least, windows, chosen.margins, strict=True)
         least = (max(low, seen + margin) for low, seen, margin in each)
         return (*least, max(chosen.cusum_least, sums * chosen.cusum_margin))
