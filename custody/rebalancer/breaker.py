@@ -10,7 +10,7 @@ import statistics
 from dataclasses import dataclass, field, replace
 from typing import Self
 
-from custody.rebalancer.flows import DAY_MS
+from custody.rebalancer.flows import DAY_MS, HOUR_MS
 
 BLIND_STEPS = 7
 
@@ -49,6 +49,18 @@ class BreakerSettings:
     steps_min: int = 28  # before that ``young`` is the least of every rule
     young: float = 1.8
     quota_steps: float = 2.0
+
+
+HOURLY = BreakerSettings(
+    step_ms=HOUR_MS,
+    windows=(1, 6, 24),
+    least=(2.4, 1.5, 1.1),
+    margins=(0.0, 0.15, 0.15),
+    cusum_least=30.0,
+    memory=24 * 60,
+    steps_min=72,
+)
+"""For hours; ``expected`` is then the mean hour of the last two weeks but for the last day, which a run may be in."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,7 +142,10 @@ class Breaker:
     ) -> State:
         names = (*(f"{window} steps" for window in self.settings.windows), "cumulative sum")
         lengths = (*self.settings.windows, len(recent))
-        for name, length, value, threshold in zip(names, lengths, excess, self.thresholds(), strict=True):
+        tolerated = (*self.thresholds()[:-1], self.settings.drift)  # of a sum a step's share is shown
+        for name, length, value, threshold, shown in zip(
+            names, lengths, excess, self.thresholds(), tolerated, strict=True
+        ):
             if value > threshold:
                 window = recent[-length:]
                 expected = sum(step for _, step in window)
@@ -142,7 +157,7 @@ class Breaker:
                     since_ms=end_ms - self.settings.step_ms,
                     rule=name,
                     observed=sum(step for step, _ in window),
-                    threshold=expected * math.exp(threshold),
+                    threshold=expected * math.exp(shown),
                     quota=self.settings.quota_steps * usual,
                 )
         return Calm()
