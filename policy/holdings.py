@@ -88,8 +88,6 @@ def with_flows(
     state: State, request: RequestState, *, windows: Table[Place, Window], live: tuple[Job, ...]
 ) -> Table[Place, Window]:
     """``windows`` in which a request is counted, from the entry at hand on, by its ``live`` jobs."""
-    if not state.policy.tiers:
-        return windows
     for place, amount in flowing(state, request, jobs=live).items():
         window = windows.get(place, _EMPTY)
         windows = windows.set(place, window.with_request(request.request_id, Counted(amount, state.size)))
