@@ -44,6 +44,9 @@ def _add_backtest(rebalance: Commands) -> None:
         action="store_true",
         help="set it to just reach the service on these data, to compare designs",
     )
+    backtest.add_argument(
+        "--overnight", action="store_true", help="a top-up is there the next morning, not the one after it"
+    )
 
 
 def _add_what_if(rebalance: Commands) -> None:

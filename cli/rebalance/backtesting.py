@@ -13,7 +13,9 @@ from custody.rebalancer.backtest import backtest as run_backtest
 def backtest(arguments: Namespace) -> Result:
     """One line of figures: the achieved service and the costs against perfect foresight."""
     asked = checked_service(arguments.service)
-    found = run_backtest(_series(arguments), asked, match=arguments.match, progress=progress)
+    found = run_backtest(
+        _series(arguments), asked, match=arguments.match, overnight=arguments.overnight, progress=progress
+    )
     if found is None:
         return Result(
             {"asked": asked, "error": "target not reached"},

@@ -129,8 +129,8 @@ class Till:
         self.hot, self.backlog = self.hot - paid, self.backlog - paid
 
 
-def simulate(series: Series, policy: Policy) -> Outcome:
-    """Drive a policy through a series."""
+def simulate(series: Series, policy: Policy, *, overnight: bool = False) -> Outcome:
+    """Drive a policy through a series; ``overnight`` has a top-up there the next morning, not the one after."""
     mean, first, known = series.mean, series.first, series.known
     policy.begin(
         series.days[:first],
@@ -145,7 +145,7 @@ def simulate(series: Series, policy: Policy) -> Outcome:
         evening = Evening(wanted, deposited, till.hot, till.backlog, till.on_order)
         topup, sweep = policy.decide(series.days[day], evening)
         topup, sweep = max(0.0, topup), min(max(0.0, sweep), till.hot)
-        till.hot, till.on_order = till.hot - sweep, topup
+        till.hot, till.on_order = till.hot - sweep + topup * overnight, topup * (not overnight)
         if day >= series.split and known[day]:
             _score(total, wanted, peak=peak, delayed=delayed, moves=(topup > 0, sweep > 0))
     return total
@@ -178,7 +178,12 @@ Progress = Callable[[str], None]
 
 
 def backtest(
-    series: tuple[Series, ...], asked: float, *, match: bool = False, progress: Progress
+    series: tuple[Series, ...],
+    asked: float,
+    *,
+    match: bool = False,
+    overnight: bool = False,
+    progress: Progress,
 ) -> Report | None:
     """The shipped policy on all series; with ``match`` set to just reach the service on these very data.
 
@@ -189,11 +194,11 @@ def backtest(
         oracles[one.name] = perfect(one, asked)
         progress(f"perfect foresight: {number} of {len(series)} series")
     if not match:
-        return _report(series, asked, setting=asked, oracles=oracles)
+        return _report(series, asked, setting=asked, oracles=oracles, overnight=overnight)
     low, high, best = ODDS_LOW, ODDS_HIGH, None
     for attempt in range(1, MATCH_TRIES + 1):
         odds = float(np.sqrt(low * high))
-        found = _report(series, asked, setting=1 - 1 / odds, oracles=oracles)
+        found = _report(series, asked, setting=1 - 1 / odds, oracles=oracles, overnight=overnight)
         progress(f"match {attempt} of {MATCH_TRIES}: set to {1 - 1 / odds:.5f}, served {found.service:.5f}")
         if found.service >= asked:
             best, high = found, odds
@@ -205,13 +210,15 @@ def backtest(
 Oracles = dict[str, tuple[float, float]]
 
 
-def _report(series: tuple[Series, ...], asked: float, *, setting: float, oracles: Oracles) -> Report:
-    found = [_against(one, DailyPolicy(setting), oracles[one.name]) for one in series]
+def _report(
+    series: tuple[Series, ...], asked: float, *, setting: float, oracles: Oracles, overnight: bool
+) -> Report:
+    found = [_against(one, setting, oracles[one.name], overnight=overnight) for one in series]
     return summary(asked, found)
 
 
-def _against(series: Series, policy: Policy, oracle: tuple[float, float]) -> Against:
-    outcome = simulate(series, policy)
+def _against(series: Series, setting: float, oracle: tuple[float, float], *, overnight: bool) -> Against:
+    outcome = simulate(series, DailyPolicy(setting, lead_steps=0 if overnight else 1), overnight=overnight)
     moves = series.mean * (TOPUP_DAYS * outcome.topups + SWEEP_DAYS * outcome.sweeps)
     return Against(outcome, outcome.exposed + moves, *oracle)
 

@@ -10,7 +10,9 @@ import statistics
 from dataclasses import dataclass, field, replace
 from typing import Self
 
-from custody.rebalancer.flows import DAY_MS
+from custody.rebalancer.flows import DAY_MS, HOUR_MS
+
+BLIND_STEPS = 7
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +49,18 @@ class BreakerSettings:
     steps_min: int = 28  # before that ``young`` is the least of every rule
     young: float = 1.8
     quota_steps: float = 2.0
+
+
+HOURLY = BreakerSettings(
+    step_ms=HOUR_MS,
+    windows=(1, 6, 24),
+    least=(2.4, 1.5, 1.1),
+    margins=(0.0, 0.15, 0.15),
+    cusum_least=30.0,
+    memory=24 * 60,
+    steps_min=72,
+)
+"""For hours; ``expected`` is then the mean hour of the last two weeks but for the last day, which a run may be in."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,16 +120,19 @@ class Breaker:
         if not new_normal:
             return replace(self, state=Calm(), recent=(), cusum=0.0)
         seen = (*(self._excess(self.recent, window) for window in self.settings.windows), self.cusum)
-        return replace(
-            self, state=Calm(), recent=(), cusum=0.0, excesses=(*self.excesses, seen)[-self.settings.memory :]
-        )
+        older, young = self.excesses[:-BLIND_STEPS], self.excesses[-BLIND_STEPS:]
+        return replace(self, state=Calm(), recent=(), cusum=0.0, excesses=(*older, seen, *young))
 
     def thresholds(self) -> tuple[float, ...]:
-        """The least excess that trips, as a logarithm: one for each window, then the cumulative sum's."""
+        """The least excess that trips, as a logarithm: one for each window, then the cumulative sum's.
+
+        The newest steps do not count, or a run that begins slowly would raise what it is measured by.
+        """
         chosen = self.settings
-        if len(self.excesses) < chosen.steps_min:
+        older = self.excesses[:-BLIND_STEPS]
+        if len(older) < chosen.steps_min - BLIND_STEPS:
             return (chosen.young,) * len(chosen.windows) + (2 * chosen.young,)
-        *windows, sums = (max(column) for column in zip(*self.excesses, strict=True))
+        *windows, sums = (max(column) for column in zip(*older, strict=True))
         each = zip(chosen.least, windows, chosen.margins, strict=True)
         least = (max(low, seen + margin) for low, seen, margin in each)
         return (*least, max(chosen.cusum_least, sums * chosen.cusum_margin))
@@ -125,7 +142,10 @@ class Breaker:
     ) -> State:
         names = (*(f"{window} steps" for window in self.settings.windows), "cumulative sum")
         lengths = (*self.settings.windows, len(recent))
-        for name, length, value, threshold in zip(names, lengths, excess, self.thresholds(), strict=True):
+        tolerated = (*self.thresholds()[:-1], self.settings.drift)  # of a sum a step's share is shown
+        for name, length, value, threshold, shown in zip(
+            names, lengths, excess, self.thresholds(), tolerated, strict=True
+        ):
             if value > threshold:
                 window = recent[-length:]
                 expected = sum(step for _, step in window)
@@ -137,7 +157,7 @@ class Breaker:
                     since_ms=end_ms - self.settings.step_ms,
                     rule=name,
                     observed=sum(step for step, _ in window),
-                    threshold=expected * math.exp(threshold),
+                    threshold=expected * math.exp(shown),
                     quota=self.settings.quota_steps * usual,
                 )
         return Calm()

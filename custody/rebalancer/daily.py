@@ -38,8 +38,9 @@ class Evening:
 class DailyPolicy:
     """The rebalancer on one series, asked to pay this share of withdrawals at once."""
 
-    def __init__(self, asked: float) -> None:
+    def __init__(self, asked: float, *, lead_steps: int = 1) -> None:
         self.asked = asked
+        self.lead_steps = lead_steps
 
     def begin(
         self, days: Sequence[str], flows: tuple[Floats, Floats], *, costs: tuple[float, float], mean: float
@@ -83,13 +84,16 @@ class DailyPolicy:
     def _plan(self, now_ms: int, position: Position) -> Plan:
         ahead = forecast_from(self.memory, now_ms, horizon=HORIZON, step_ms=DAY_MS, unit_base=self.unit_base)
         delay = self.steering.delay(self.memory.profile)
-        costs = Costs(1.0, self.topup, self.sweep, exposure_year=365.0, delay=delay)
+        costs = Costs(
+            1.0, self.topup, self.sweep, exposure_year=365.0, delay=delay, lead_steps=self.lead_steps
+        )
         return plan(ahead, position, costs=costs, bounds=UNBOUNDED)
 
     def _moves(self, made: Plan, evening: Evening) -> tuple[float, float]:
         moved = units(made.amount_base, self.unit_base)
         topup, sweep = (moved if isinstance(made.action, kind) else 0.0 for kind in (TopUp, Sweep))
-        self.free = evening.hot - min(evening.hot, sweep) - evening.backlog
+        arrived = 0.0 if self.lead_steps else topup
+        self.free = evening.hot - min(evening.hot, sweep) - evening.backlog + arrived
         self.moves = self.topup * (topup > 0) + self.sweep * (sweep > 0)
         return topup, sweep
 

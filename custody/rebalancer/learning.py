@@ -35,7 +35,7 @@ class Profile:
 
 
 STEADY = Profile("steady", 0.1, 0.1, 0.03, 0.05, 0.01, 0.5, 0.3, 300, 1.1, 120, 0.0, 35.0, 1.93)
-RESTLESS = Profile("restless", 0.2, 0.04, 0.05, 0.1, 0.02, 0.3, 0.5, 120, 1.1, 60, 0.015, 135.0, 2.05)
+RESTLESS = Profile("restless", 0.2, 0.04, 0.05, 0.1, 0.02, 0.3, 0.5, 120, 1.1, 60, 0.015, 124.0, 1.82)
 
 
 @dataclass(slots=True)
@@ -85,8 +85,9 @@ class Smoother:
             self.strength_sum += beyond * calendar
             self.strength_weight += calendar * calendar
         self.level += max(self.profile.level_rate, 1 / (self.known + 2)) * bounded
-        self.shape[place] += self.profile.shape_rate * bounded
-        mean = self.profile.shape_rate * bounded / self.season
+        learnt = max(self.profile.shape_rate, 1 / (3 + 2 * self.known / self.season)) * bounded
+        self.shape[place] += learnt
+        mean = learnt / self.season
         self.shape = [value - mean for value in self.shape]
         if self.known > 3:
             size = 1.25 * min(abs(self.residual), 4 * self.spread)

@@ -12,6 +12,8 @@ from custody.rebalancer.learning import Profile
 START_DAYS = 20.0
 START_COST = 4.0  # exposure days that serving one unit costs before anything is known
 BUDGET_DAYS = 200.0
+USUAL_BUDGET = 0.01  # the share that may wait to which ``Profile.delay_price`` belongs
+LOW_POWER = 1.2  # how the price falls when more may wait
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +38,8 @@ class Steering:
     def delay(self, profile: Profile) -> float:
         """The price of one unit delayed now."""
         budget = 1 - self.asked
-        price = profile.delay_price * (0.01 / budget) ** profile.delay_power
+        power = profile.delay_power if budget < USUAL_BUDGET else LOW_POWER
+        price = profile.delay_price * (USUAL_BUDGET / budget) ** power
         cost = (self.spent + START_COST * START_DAYS * self.mean) / (self.wanted + START_DAYS * self.mean)
         known = BUDGET_DAYS * self.mean
         overdrawn = (self.delayed + budget * known) / (self.wanted + known) / budget
