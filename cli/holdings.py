@@ -1,7 +1,8 @@
 """``observe holdings``: what wallets hold, and what of the log that has seen.
 
 A statement vouches that every request of the log so far has come to what it comes to, but for those it names
-as pending. So the log is checked and folded here first, and only then is the chain looked at: what becomes
+as pending. So the log is checked first, under pinned keys: up to a head that w cosigned there is no other one
+with the same size. It is folded here, and only then is the chain looked at: what becomes
 final in between is in the amount and pending too, which is the stricter mistake.
 """
 
@@ -41,6 +42,8 @@ class Look:
 def holdings(arguments: Namespace) -> Result:
     """``observe holdings``: write statements of what wallets hold, or sign those that say the same."""
     connection, identity = load_connection(arguments), observer(arguments)
+    if not arguments.trust:
+        raise Misuse("--trust is missing: who vouches for what a log has must know whose log it is")
     state = _folded(arguments)
     if not state.policy.tiers:
         raise Misuse("the policy declares no tiers: nothing is held against what wallets hold")

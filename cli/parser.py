@@ -452,7 +452,7 @@ def _add_holdings(observe: Commands) -> ArgumentParser:
         "holdings",
         function="cli.holdings:holdings",
         what="what wallets hold, and which requests of the log are still open for that",
-        example="quorumkeep observe holdings hot.eth=41.5 cold.eth=3100 --as feeds/a --out holdings.json",
+        example="quorumkeep observe holdings hot.eth=41.5 --as feeds/a --trust trust.json --out h.json",
     )
     holdings.add_argument(
         "holdings",

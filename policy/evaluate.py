@@ -176,7 +176,7 @@ def _decide(policy: Policy, facts: Facts, *, rule: Rule) -> Verdict:
 def _excess(policy: Policy, facts: Facts, *, automatic: bool) -> Excess | None:
     """A limit, or a bound of a tier, that is exceeded; else one that cannot be told."""
     limit = first_excess(policy, facts)
-    if limit is not None and limit.told:
+    if not policy.tiers or (limit is not None and limit.told):
         return limit
     bound = first_tier_excess(policy, facts, automatic=automatic)
     return bound if bound is not None and (bound.told or limit is None) else limit

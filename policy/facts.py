@@ -57,7 +57,9 @@ def request_facts(
         since_ms=max(record.logged_ms if record else time_ms, request.created_ms),
         time_ms=time_ms,
         exposure=exposure_of(state.policy, kind, tier=tier, destination_tier=destination_tier),
-        held=tier_held(state, intent.asset, without=identifier, time_ms=time_ms),
+        held=tier_held(state, intent.asset, without=identifier, time_ms=time_ms)
+        if state.policy.tiers
+        else {},
     )
 
 
@@ -138,4 +140,5 @@ def kind_of(tier: str, destination_tier: str) -> str:
 
 def exposure_of(policy: Policy, kind: str, *, tier: str, destination_tier: str) -> str:
     """What a move between two declared own tiers does to exposure; empty for all else."""
-    return policy.exposure(tier, destination_tier) if kind in (TIER_MOVE, SWEEP) else ""
+    moves = policy.tiers and kind in (TIER_MOVE, SWEEP)
+    return policy.exposure(tier, destination_tier) if moves else ""

@@ -12,6 +12,7 @@ are burned. All of it begins anew with a policy: its wallets may be others under
 """
 
 from collections.abc import Callable, Iterator
+from functools import cache
 from typing import Final, NamedTuple
 
 from immutables import Map
@@ -87,8 +88,6 @@ def with_flows(
     state: State, request: RequestState, *, windows: Table[Place, Window], live: tuple[Job, ...]
 ) -> Table[Place, Window]:
     """``windows`` in which a request is counted, from the entry at hand on, by its ``live`` jobs."""
-    if not state.policy.tiers:
-        return windows
     for place, amount in flowing(state, request, jobs=live).items():
         window = windows.get(place, _EMPTY)
         windows = windows.set(place, window.with_request(request.request_id, Counted(amount, state.size)))
@@ -139,7 +138,7 @@ def tier_held(state: State, asset: str, *, without: bytes, time_ms: int) -> Call
         known = total.value_low is not None and total.value_high is not None
         return total if known else total._replace(value_low=None, value_high=None)
 
-    return found
+    return cache(found)
 
 
 def _pairs(policy: Policy, tier: str) -> Iterator[tuple[str, str]]:

@@ -128,7 +128,9 @@ def reserve(state: State, entry: e.ReserveEntry, *, draft: Draft, facts: Facts, 
     live = (*state.live_jobs(entry.request), job)
     request = replace(draft.request, anchor=draft.anchor, jobs=(*draft.request.jobs, job_id))
     windows, request = counted(state, request, live=live, signed_ms=state.time_ms, newest=facts)
-    windows = with_flows(state, request, windows=expired(state, windows, places=request.scopes), live=live)
+    windows = expired(state, windows, places=request.scopes)
+    if state.policy.tiers:
+        windows = with_flows(state, request, windows=windows, live=live)
     presignatures = state.presignatures
     for presignature in entry.presignatures:
         presignatures = presignatures.set(presignature, job_id)

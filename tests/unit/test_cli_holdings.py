@@ -10,9 +10,10 @@ from cli.holdings import covers
 from cli.results import Misuse, Result
 from custody.adapters.api_server import CustodyServicer, ServerTls, start_server
 from custody.adapters.identity import boot_credentials
-from policy.encoding import Json
+from policy.encoding import Json, canonical
 from policy.errors import OperationalError
 from policy.holdings import unseen
+from policy.log.merkle import leaf_hash
 from policy.state import Holding
 from tests.unit.custody_cluster import ETHER, identity
 from tests.unit.custody_house import FakeChain, House
@@ -29,7 +30,24 @@ class Watch(Feed):
     house: House
 
     async def holdings(self, *more: str, who: str = OBSERVERS[0]) -> Result:
-        return await self.run("holdings", *more, "--out", self.file, who=who)
+        return await self.run("holdings", *more, "--trust", self.trust, "--out", self.file, who=who)
+
+    @property
+    def trust(self) -> str:
+        """Whose log it is, as the observers were told."""
+        state, path = self.running.parts.sequencer.state, self.folder / "trust.json"
+        cosigners: list[Json] = [
+            {"name": name, "key": key.hex()} for name, key in state.roster.cosigner_keys().items()
+        ]
+        told: Json = {
+            "origin": state.origin,
+            "log_key": state.roster.log_key.hex(),
+            "genesis": leaf_hash(self.house.genesis).hex(),
+            "cosigners": cosigners,
+            "w": state.roster.w,
+        }
+        path.write_bytes(canonical(told))
+        return str(path)
 
     def held(self) -> dict[tuple[str, str], Holding]:
         """What the log has."""
@@ -69,9 +87,8 @@ async def test_what_is_not_settled_is_named_as_pending_and_what_is_settled_is_no
     await watch.running.until(open_one, "broadcast")
 
     stated = await watch.holdings("hot-wallet.eth=9")
-    doubted = await watch.run(
-        "holdings", "hot-wallet.eth=9", "--pending", settled.hex(), "--out", f"{watch.file}2"
-    )
+    again = ("--trust", watch.trust, "--out", f"{watch.file}2")
+    doubted = await watch.run("holdings", "hot-wallet.eth=9", "--pending", settled.hex(), *again)
 
     bodies = [result.document["statements"][0]["body"] for result in (stated, doubted)]
     assert [body["pending"] for body in bodies] == [[open_one.hex()], sorted((open_one.hex(), settled.hex()))]
@@ -101,6 +118,11 @@ async def test_a_statement_that_the_second_finds_otherwise_is_not_signed(watch: 
 async def test_what_cannot_be_read_is_said(watch: Watch, texts: list[str], message: str) -> None:
     with pytest.raises(Misuse, match=message):
         await watch.holdings(*texts)
+
+
+async def test_nothing_is_stated_about_a_log_of_nobody_known(watch: Watch) -> None:
+    with pytest.raises(Misuse, match="--trust is missing"):
+        await watch.run("holdings", "hot-wallet.eth=9", "--out", watch.file)
 
 
 def test_a_statement_holds_for_who_has_seen_more_unless_it_leaves_something_open_out() -> None:

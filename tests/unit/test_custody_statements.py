@@ -143,3 +143,28 @@ async def test_a_value_limit_waits_for_a_price(tmp_path: Path) -> None:
         used = running.parts.sequencer.state.windows["worth", ""].total
 
     assert used == 250_000 + 6  # an ether, and a fee of 21,000 gas at 1 gwei, rounded up
+
+
+async def test_a_payment_that_a_share_is_asked_of_waits_for_holdings_and_is_paid_after_them(
+    tmp_path: Path,
+) -> None:
+    tiers: Json = [{"name": "hot", "role": "hot", "share_min_bp": 1}]
+    more: dict[str, Json] = {"prices": PRICES, "tiers": tiers, "holdings": {"max_age_ms": 3_600_000}}
+    house = house_with(tmp_path, rule({"outcome": "allow"}), **more)
+    async with house.with_key() as running:
+        state = running.parts.sequencer.state
+        price: dict[str, Json] = {"origin": ORIGIN, "asset": "eth", "unit": "usd/2", "price": "250000"}
+        await running.service.enact(
+            "watch-b", signed("price", {**price, "observed_ms": state.time_ms}, *OBSERVERS)
+        )
+        request = await submit(running, house, "shared")
+        waiting = await running.until(request, "waiting")
+        holdings: dict[str, Json] = {"wallet": "hot-wallet", "asset": "eth", "amount": str(9 * ETHER)}
+        seen: dict[str, Json] = {"observed_ms": state.time_ms, "size": state.size, "pending": []}
+        await running.service.enact(
+            "watch-b", signed("holdings", {"origin": ORIGIN, **holdings, **seen}, *OBSERVERS)
+        )
+        settled = await running.until(request, "settled", timeout_s=10)
+
+    assert waiting.rule == "tier-share"
+    assert settled.tx_hash

@@ -205,7 +205,7 @@ def test_a_roster_without_the_people_that_a_rule_needs_is_an_error(file: Path, t
     genesis = json.loads((ROOT / "docs/spec/examples/genesis.json").read_bytes())["body"]
     (tmp_path / "roster.json").write_bytes(canonical(genesis["roster"]))
     approve = {"outcome": "approve", "approvals": [{"group": "nobody", "count": 1}]}
-    body = genesis["policy"] | {"rules": [rule("r", {}, approve)], "forbids": [], "lists": {}}
+    body = genesis["policy"] | {"rules": [rule("r", {"tiers": ["hot"]}, approve)], "forbids": [], "lists": {}}
     file.with_suffix(".json").write_bytes(canonical(body))
     result = invoke(
         "policy", "check", str(file.with_suffix(".json")), "--roster", str(tmp_path / "roster.json")

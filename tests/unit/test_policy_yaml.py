@@ -206,8 +206,18 @@ WRONG = [
     ("name: treasury", "nam: treasury", "unknown field 'nam'"),
     ("version: 1\n", "version: 2\n", "must be an integer from 1 to 1"),
     ("- name: to-safety", "- nmae: to-safety", "rules[2]: field 'name' is missing"),
-    ("paths: [m/1/0]", "paths: [m/0/1]", "is already at wallets.hot.paths[1]"),
-    ("paths: [m/1/0]", "paths: [m/1']", "wallets.warm.paths[0]: must be an unhardened path"),
+    (
+        "key: warm, chain: evm:1, paths: [m/0/0]",
+        "key: hot, chain: evm:1, paths: [m/0/1]",
+        "is already at wallets.hot.paths[1]",
+    ),
+    (
+        "key: warm, chain: evm:1, paths: [m/0/0]",
+        "key: warm, chain: evm:1, paths: [m/1']",
+        "wallets.warm.paths[0]: must be an unhardened path",
+    ),
+    ("role: cold", "role: tepid", "tiers[2]: field 'role' must be one of hot, warm, cold"),
+    ("share_max: 5 %", "share_max: 5", "tiers[0].share_max: 5 is no share such as '5 %'"),
     ("tD432803012645Ac136ddd64DBA72"[1:], "D432803012645Ac136ddd64DBA71", "lists.customers[0].address"),
 ]
 
@@ -288,7 +298,7 @@ def test_a_policy_with_mistakes_is_not_handed_on(file: Path) -> None:
     file.write_text(with_text("amount_max: 1 eth", "amount_max: 1").replace("delay: 24 h", "delay: 24"))
 
     with pytest.raises(
-        OperationalError, match=r"policy\.yaml:41:\d+: rules\[1\].*and 1 more: run quorumkeep policy check"
+        OperationalError, match=r"policy\.yaml:55:\d+: rules\[1\].*and 1 more: run quorumkeep policy check"
     ):
         read_policy(file)
     with pytest.raises(OperationalError, match="cannot read the policy"):
