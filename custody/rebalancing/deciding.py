@@ -275,7 +275,10 @@ def _of_band(route: Route, made: Plan, position: Position) -> str:
         case Sweep():
             return f"{has}: above {about(band.U_base)} it is swept down to {about(band.T_base)}"
         case Nothing():
-            return f"{has}: between {about(band.s_base)} and {about(band.U_base)} nothing is moved"
+            return (
+                f"{has}: it is topped up to {about(band.S_base)} once it is below {about(band.s_base)}, "
+                f"and swept down to {about(band.T_base)} once it is above {about(band.U_base)}"
+            )
 
 
 def _of_mode(mode: Mode, alarm: Alarm | None) -> tuple[str, ...]:

@@ -51,7 +51,8 @@ class Granter:
             case GiveUp(move):
                 return self._give_up(move)
             case Announce(amount, due_ms, move):
-                after = self._announce(move, route, amount=amount, due_ms=due_ms, reasons=reasons)
+                likely = (f"at the median of what is forecast that is reached at {time_text(due_ms)}",)
+                after = self._announce(move, route, amount=amount, due_ms=due_ms, reasons=reasons + likely)
                 self._tell(route, after, "announced")
                 return after if move is None else None
             case Hold(amount, move):

@@ -136,7 +136,7 @@ REQUEST_STATES: dict[str, Happening] = {
     "denied": Happening.DENIED,
     "expired": Happening.EXPIRED,
 }
-"""What a state of the request (`custody/requests.py`) says of its move; others say that it waits."""
+"""What a state of the request, as in ``custody/requests.py``, says of its move; any other, that it waits."""
 
 
 @dataclass(frozen=True, slots=True)
