@@ -10,8 +10,6 @@ import time
 from argparse import Namespace
 from dataclasses import replace
 
-from cli.addresses import readable_address
-from cli.amounts import amount_text
 from cli.connection import Connection, caller, load_connection
 from cli.requests import intent_text, read_request_id, request_of, view_document
 from cli.results import REFUSED, Misuse, Result, progress
@@ -20,6 +18,7 @@ from policy.encoding import Json, canonical
 from policy.errors import MalformedError, OperationalError
 from policy.ids import family
 from policy.intent import Request
+from policy.words.units import amount_text, readable_address
 
 APPROVAL_MS_MAX = 60 * 60 * 1000
 

@@ -10,9 +10,9 @@ from policy.encoding import Json
 from policy.fields import NAME
 from policy.ids import AMOUNT_MAX
 from policy.rules import DAYS
+from policy.words.units import duration_text
 
 UNITS_MS = {"ms": 1, "s": 1000, "min": 60_000, "h": 3_600_000, "d": 86_400_000}
-WORDS_MS = {"day": 86_400_000, "hour": 3_600_000, "minute": 60_000, "second": 1000, "millisecond": 1}
 AMOUNT = rf"(?P<whole>0|[1-9][0-9]*)(?:\.(?P<part>[0-9]+))? (?P<unit>{NAME.pattern})"
 DURATION = rf"(?P<count>[1-9][0-9]{{0,11}}) (?P<unit>{'|'.join(UNITS_MS)})"
 _TIME = r"(?:(?:[01][0-9]|2[0-3]):[0-5][0-9]|24:00)"
@@ -59,15 +59,6 @@ def duration_ms(text: object, *, high: int) -> int:
     if found > high:
         raise ValueError(f"{text!r} is too long: at most {duration_text(high)}")
     return found
-
-
-def duration_text(duration: int) -> str:
-    """A length of time in the largest unit that it is a whole number of: ``24 hours``, ``7 days``."""
-    for word, unit in WORDS_MS.items():
-        count, rest = divmod(duration, unit)
-        if not rest and (count > 1 or word != "day"):
-            return f"{count} {word}{'' if count == 1 else 's'}"
-    return f"{duration} milliseconds"
 
 
 def span_document(text: object) -> Json:
