@@ -149,6 +149,28 @@ def test_a_no_of_others_is_inert(by: str, signer: str) -> None:
     assert not book.state.requests[request].rejected_by
 
 
+def test_an_operators_passkey_stops_a_request_as_their_key_does() -> None:
+    book = book_with(rule("all", ALLOW))
+    request = book.request()
+    book.reject_by_passkey(request, by="alice")
+
+    assert book.last.accepted
+    assert book.state.requests[request].rejected_by == "alice"
+
+
+@pytest.mark.parametrize(
+    ("by", "passkey", "tag"),
+    [("alice", "bob", "reject"), ("alice", "", "approval"), ("ada", "alice", "reject")],
+)
+def test_a_no_by_another_passkey_or_for_something_else_is_inert(by: str, passkey: str, tag: str) -> None:
+    book = book_with(rule("all", ALLOW))
+    request = book.request()
+    book.reject_by_passkey(request, by=by, passkey=passkey, tag=tag)
+
+    assert not book.last.accepted
+    assert not book.state.requests[request].rejected_by
+
+
 def test_a_no_comes_too_late_for_what_is_signed_and_counts_once() -> None:
     book = book_with(rule("all", ALLOW))
     paid, stopped = book.request(), book.request()
