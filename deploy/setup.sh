@@ -36,6 +36,7 @@ missing_packages() {
     softhsm_present || echo softhsm2
     have node || echo nodejs
     have npm || echo npm
+    have chromium || echo chromium  # the console's tests drive it
     [ -e /etc/ssl/certs/ca-certificates.crt ] || echo ca-certificates
 }
 

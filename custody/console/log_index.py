@@ -1,0 +1,149 @@
+"""The log's leaf hashes and its changes of rules, read once and kept: for proofs and for the history."""
+
+import asyncio
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Final
+
+from custody.branches import NOTE_BYTES_MAX
+from custody.parts import Parts
+from policy.encoding import Json, document_hash, parse_canonical
+from policy.entries import ENTRY_BYTES_MAX
+from policy.errors import MalformedError, OperationalError
+from policy.log.checkpoint import Checkpoint, parse_checkpoint, parse_note
+from policy.log.merkle import frontier_at, leaf_hash, leaf_reader, prove_inclusion
+
+GOVERNING: Final = ("genesis", "policy", "roster", "address", "veto", "freeze", "unfreeze", "version", "fork")
+KINDS: Final = (
+    *GOVERNING,
+    *("request", "approval", "reserve", "signature", "burn", "observation"),
+    *("price", "screening", "reject", "ban", "shred", "key"),
+)
+MALFORMED: Final = "malformed"
+HISTORY_MAX: Final = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One entry as the pages list it; ``subject`` is the document, request or job it is about."""
+
+    index: int
+    kind: str
+    time_ms: int
+    subject: str
+    signers: tuple[str, ...]
+    verdict: str
+    document: Json
+
+
+@dataclass(frozen=True, slots=True)
+class Proof:
+    """An entry, and what shows that it stands in the log of a checkpoint that w cosigners signed."""
+
+    index: int
+    data: bytes
+    checkpoint: Checkpoint
+    note: bytes
+    path: tuple[bytes, ...]
+
+
+class LogIndex:
+    """Follows the coordinator's log."""
+
+    def __init__(self, parts: Parts) -> None:
+        self._parts = parts
+        self._leaves: list[bytes] = []
+        self._history: list[Entry] = []
+        self._reading = asyncio.Lock()
+
+    async def newest(self, before: int, limit: int) -> tuple[Entry, ...]:
+        """Entries below ``before``, newest first."""
+        start = max(0, before - limit)
+        found: list[Entry] = []
+        while start + len(found) < before:
+            part = await self._parts.database.entries(start + len(found), before)
+            if not part:
+                break
+            found += [read_entry(start + len(found) + i, data) for i, data in enumerate(part)]
+        return tuple(reversed(found))
+
+    async def history(self) -> tuple[Entry, ...]:
+        """What changed the rules, newest first."""
+        async with self._reading:
+            await self._follow(self._parts.sequencer.state.size)
+        return tuple(reversed(self._history[-HISTORY_MAX:]))
+
+    async def prove(self, index: int) -> Proof | None:
+        """The proof of an entry; None when no checkpoint with w cosignatures has it yet."""
+        note = self._parts.replication.quorum.note
+        if not note:
+            return None
+        checkpoint = parse_checkpoint(parse_note(note, NOTE_BYTES_MAX).body)
+        if not 0 <= index < checkpoint.size:
+            return None
+        async with self._reading:
+            await self._follow(checkpoint.size)
+            leaves = self._leaves
+            if not await asyncio.to_thread(_matches, leaves, checkpoint):
+                self._leaves, self._history = [], []  # another branch took the log's place
+                await self._follow(checkpoint.size)
+                leaves = self._leaves
+        path = await asyncio.to_thread(prove_inclusion, leaf_reader(leaves), index, size=checkpoint.size)
+        (data, *_) = await self._parts.database.entries(index, index + 1)
+        return Proof(index, data, checkpoint, note, path)
+
+    async def _follow(self, size: int) -> None:
+        while len(self._leaves) < size:
+            part = await self._parts.database.entries(len(self._leaves), size)
+            if not part:
+                raise OperationalError("the log is being read anew: ask again")
+            self._history += [one for one in _read(len(self._leaves), part) if one.kind in GOVERNING]
+            self._leaves += map(leaf_hash, part)
+
+
+def read_entry(index: int, data: bytes) -> Entry:
+    """An entry for people to read; the kind ``malformed`` for one that cannot be read."""
+    try:
+        document = parse_canonical(data, bytes_max=ENTRY_BYTES_MAX)
+    except MalformedError:
+        document = {}
+    if not isinstance(document, dict):
+        document = {}
+    body, time_ms, signed = document.get("body"), document.get("time_ms"), document.get("signatures")
+    kind = document.get("kind")
+    kind = kind if isinstance(kind, str) and kind in KINDS else MALFORMED
+    signers = (
+        [str(one["name"]) for one in signed if isinstance(one, dict)] if isinstance(signed, list) else []
+    )
+    fields = body if isinstance(body, dict) else {}
+    return Entry(
+        index=index,
+        kind=kind,
+        time_ms=time_ms if isinstance(time_ms, int) else 0,
+        subject=_subject(kind, fields),
+        signers=tuple(signers),
+        verdict=_verdict(document.get("verdict")),
+        document=document,
+    )
+
+
+def _subject(kind: str, body: dict[str, Json]) -> str:
+    if kind == "request":
+        return document_hash("request", body).hex()
+    if kind in ("policy", "roster") and kind in body:
+        return document_hash(kind, body[kind]).hex()
+    return next((str(body[name]) for name in ("request", "job", "target", "key") if name in body), "")
+
+
+def _verdict(claimed: Json | None) -> str:
+    return f"{claimed.get('outcome')} by {claimed.get('rule')}" if isinstance(claimed, dict) else ""
+
+
+def _read(start: int, part: Iterable[bytes]) -> Iterable[Entry]:
+    return (read_entry(start + i, data) for i, data in enumerate(part))
+
+
+def _matches(leaves: list[bytes], checkpoint: Checkpoint) -> bool:
+    if len(leaves) < checkpoint.size:
+        return False
+    return frontier_at(leaf_reader(leaves), checkpoint.size).root() == checkpoint.root
