@@ -37,6 +37,7 @@ function follow() {
   const place = document.querySelector("#live");
   const state = document.querySelector("#connection");
   if (!place || !state) return;
+  state.hidden = false;
   const wanted = place.dataset.request;
   const source = new EventSource("/live");
   let due = 0;

@@ -5,8 +5,10 @@ import { canonical, fromHex, toHex } from "./bytes.js";
 const meta = (name) => document.querySelector(`meta[name="${name}"]`)?.content ?? "";
 const texts = JSON.parse(meta("texts") || "{}");
 
+export const template = (name) => texts[`js.${name}`] ?? name;
+
 export function text(name, values = {}) {
-  return (texts[`js.${name}`] ?? name).replace(/\{(\w+)\}/g, (_, key) => values[key] ?? "");
+  return template(name).replace(/\{(\w+)\}/g, (_, key) => values[key] ?? "");
 }
 
 export class Refused extends Error {

@@ -1,7 +1,7 @@
 // A yes or a no. Everything that the box shows is read back from the bytes whose digest the passkey signs.
 
 import { canonical, documentHash, randomHex, sameBytes, taggedHash, toHex, utf8 } from "./bytes.js";
-import { amount, assertOver, call, say, text, time } from "./page.js";
+import { amount, assertOver, call, say, template, text, time } from "./page.js";
 
 const APPROVAL_MS_MAX = 60 * 60 * 1000;
 const box = document.querySelector("#decision");
@@ -61,12 +61,24 @@ function sentence({ given, request, bytes }) {
     ["sig_operator", said.operator],
     ["sig_id", said.approval_id],
   ];
-  return { said: text(kind, values), rows };
+  return { said: pieces(kind, values), rows };
+}
+
+// The sentence, with what decides everything set apart.
+function pieces(name, values) {
+  return template(name).split(/(\{\w+\})/).map((part) => {
+    const value = part.startsWith("{") ? values[part.slice(1, -1)] : part;
+    if (!["{amount}", "{destination}", "{account}"].includes(part)) return document.createTextNode(value);
+    const piece = document.createElement("strong");
+    piece.className = part === "{amount}" ? "" : "hash";
+    piece.textContent = value;
+    return piece;
+  });
 }
 
 function show() {
   const { said, rows } = sentence(prepared);
-  box.querySelector("#sentence").textContent = said;
+  box.querySelector("#sentence").replaceChildren(...said);
   const list = box.querySelector("#signed");
   list.replaceChildren();
   for (const [name, value] of rows) {
