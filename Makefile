@@ -3,7 +3,7 @@ SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup test test-slow adversarial fuzz differential simulate vectors lint types proto demo
+.PHONY: help setup test test-slow adversarial fuzz fuzz-http differential simulate vectors lint types proto demo
 MAKEFLAGS += --no-print-directory
 
 BIN := .venv/bin
@@ -13,6 +13,7 @@ SECONDS ?= 60
 SEED ?= 1
 RUNS ?= 1000
 COUNT ?= 100000
+EXAMPLES ?= 1000
 TARGETS ?=
 
 help: ## print this list
@@ -33,6 +34,9 @@ adversarial: setup ## the larger sweeps of attacks on the protocols
 fuzz: setup ## fuzz every decoder; SECONDS=60 each, some by TARGETS="evm note"
 	@$(BIN)/python -c 'import atheris' 2>/dev/null || $(BIN)/pip install -q -c constraints.txt -e '.[fuzz]'
 	@$(BIN)/python -m tests.fuzz.run --seconds $(SECONDS) $(TARGETS)
+
+fuzz-http: setup ## send the HTTP door what its OpenAPI document allows, and what not; EXAMPLES=1000 of each
+	@$(BIN)/python -m tests.fuzz.http_door --examples $(EXAMPLES)
 
 simulate: setup ## random interleavings of all that a hostile coordinator can do; SEED=1 RUNS=1000
 	@$(BIN)/python -m tests.simulation.interleavings --seed "$(SEED)" --runs $(RUNS)

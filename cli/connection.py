@@ -53,9 +53,11 @@ class Connection:
 
 def client_document(deployment: dict[str, Any], certificate: bytes, *, policy: Json) -> dict[str, Json]:
     """What clients are given; ``load_connection`` reads it."""
+    http: dict[str, Json] = {"http": deployment["http"]} if deployment.get("http") else {}
     return {
         "origin": deployment["origin"],
         "address": deployment["address"],
+        **http,
         "certificate": certificate.decode(),
         "policy": policy,
     }

@@ -49,6 +49,8 @@ def init(arguments: Namespace) -> Result:
             f"origin {arguments.origin[:64]!r} has a blank or '+': use one like log.example.com/treasury"
         )
     _check_address(arguments.address or arguments.listen)
+    if arguments.http:
+        _check_address(arguments.http)
     chains = dict(_chain(text) for text in arguments.chain)
     new_folder(folder, holds=DRAFT)
     coordinator = folder / COORDINATOR
@@ -62,6 +64,7 @@ def init(arguments: Namespace) -> Result:
         "origin": arguments.origin,
         "listen": arguments.listen,
         "address": arguments.address or arguments.listen,
+        "http": arguments.http,
         "log_dir": str(arguments.log_dir),
         "chains": dict(chains),
         "confirmations": arguments.confirmations,
@@ -156,6 +159,8 @@ def coordinator_config(draft: dict[str, Any]) -> str:
         'identity_key = "identity.key"',
         'log_key = "log.key"',
     ]
+    if draft.get("http"):
+        lines += ["\n[http]", f"listen = {_toml(draft['http'])}"]
     for chain, url in draft["chains"].items():
         lines += [f"\n[chains.{_toml(chain)}]", f"url = {_toml(url)}"]
         lines.append(f"confirmations = {draft['confirmations']}")

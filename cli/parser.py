@@ -53,6 +53,9 @@ def _add_setup(commands: Commands) -> None:
     init.add_argument(
         "--listen", default="127.0.0.1:7600", help="where the coordinator listens (%(default)s)"
     )
+    init.add_argument(
+        "--http", default="", help="where it answers backends over HTTP, HOST:PORT (not at all)"
+    )
     init.add_argument("--address", default="", help="where clients find it, if that is another HOST:PORT")
     init.add_argument(
         "--confirmations", type=int, default=12, help="blocks until a payment is settled (%(default)s)"

@@ -1,14 +1,15 @@
-"""The coordinator for Python backends and the command line: synchronous, typed, small.
+"""The coordinator for Python backends and the command line: typed, small.
 
-Imports only policy, grpc and the API's stubs. Every method raises ``CallRefused`` with a stable code;
-``unavailable`` means that no answer came, and that the same call may be made again: a request is
-accepted once, whatever is repeated.
+``CustodyClient`` speaks gRPC; ``HttpClient`` and ``AsyncHttpClient`` speak HTTP, and are imported when they
+are asked for. Imports only policy, grpc, httpx and the API's own parts. Every method raises ``CallRefused``
+with a stable code; ``unavailable`` means that no answer came, and that the same call may be made again: a
+request is accepted once, whatever is repeated.
 """
 
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import grpc
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -18,12 +19,28 @@ from custody.api import custody_pb2 as pb
 from custody.api.calls import sign_call
 from custody.api.custody_pb2_grpc import CustodyStub
 from custody.api.errors import CODE_METADATA, CallRefused, Code
+from custody.api.webhook_signing import verify_webhook
 from policy.encoding import Json, canonical, document_hash, parse_canonical
 from policy.errors import MalformedError
 from policy.intent import Request, request_message
 from policy.listing import listing_id
 
-__all__ = ["CallRefused", "Caller", "Code", "CustodyClient", "Endpoint", "RequestView"]
+if TYPE_CHECKING:
+    from custody.http_client import AsyncHttpClient, HttpClient, HttpEndpoint
+
+__all__ = [
+    "AsyncHttpClient",
+    "CallRefused",
+    "Caller",
+    "Code",
+    "CustodyClient",
+    "Endpoint",
+    "HttpClient",
+    "HttpEndpoint",
+    "RequestView",
+    "verify_webhook",
+]
+_OVER_HTTP = frozenset({"AsyncHttpClient", "HttpClient", "HttpEndpoint"})
 
 STATUS_BYTES_MAX = 4 * 1024 * 1024
 REPLY_BYTES_MAX = 16 * 1024 * 1024  # 500 of the largest requests, or drafts of approvals of them
@@ -32,6 +49,15 @@ FINAL = frozenset({"delivered", "settled", "failed", "denied", "expired", "cance
 """States after which nothing is paid any more."""
 CallT = TypeVar("CallT", bound=Message)
 ReplyT = TypeVar("ReplyT")
+
+
+def __getattr__(name: str) -> Any:
+    """The clients over HTTP, whose library the command line does not wait for."""
+    if name in _OVER_HTTP:
+        from custody import http_client
+
+        return getattr(http_client, name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +98,8 @@ class RequestView:
     updated_ms: int
     approvals: int
     signature: bytes
+    substate: str = ""
+    event: str = ""
 
     @property
     def over(self) -> bool:
@@ -81,11 +109,16 @@ class RequestView:
 
 @dataclass(frozen=True, slots=True)
 class WalletAddress:
-    """An address to be paid at."""
+    """An address to be paid at; with the label that a backend gave it, if one did.
+
+    Unless ``in_policy``, the wallet has it no more, and nodes do not sign for it.
+    """
 
     address: str
     path: str
     chain: str
+    label: str = ""
+    in_policy: bool = True
 
 
 class CustodyClient:
@@ -164,6 +197,35 @@ class CustodyClient:
         """The address of a wallet, at its first path unless another is named."""
         reply = self._ask("Address", pb.AddressCall(wallet=wallet, path=path), self._stub.Address)
         return WalletAddress(reply.address, reply.path, reply.chain)
+
+    def give_address(self, wallet: str, label: str, *, path: str = "") -> WalletAddress:
+        """This backend's address with this label, a fresh one if there is none."""
+        call = pb.GiveAddressCall(wallet=wallet, label=label, path=path)
+        return _address(self._ask("GiveAddress", call, self._stub.GiveAddress))
+
+    def label_address(self, wallet: str, address: str, *, label: str) -> WalletAddress:
+        """Give an address another label."""
+        call = pb.LabelAddressCall(wallet=wallet, address=address, label=label)
+        return _address(self._ask("LabelAddress", call, self._stub.LabelAddress))
+
+    def addresses(self, wallet: str, *, after: str = "", limit: int = 100) -> list[WalletAddress]:
+        """The addresses that this backend was given, oldest first; people see all."""
+        call = pb.AddressesCall(wallet=wallet, after=after, limit=limit)
+        return [_address(one) for one in self._ask("Addresses", call, self._stub.Addresses).addresses]
+
+    def events(self, *, after: str = "", request: bytes = b"", open_ms: int = 0) -> Iterator[dict[str, Json]]:
+        """Events after one of this id, as they come, until ``open_ms`` are over (0: an hour)."""
+        call = pb.EventsCall(after=after, request=request, open_ms=open_ms)
+        try:
+            for one in self._stub.Events(call, metadata=self._signed("Events", call)):
+                yield _object(one.document)
+        except grpc.RpcError as error:
+            raise _refused(error) from error
+
+    def resend(self, webhook: str, first: str, *, last: str = "") -> int:
+        """Have a webhook told events once more, by their ids; how many they are."""
+        call = pb.ResendCall(webhook=webhook, first=first, last=last)
+        return self._ask("Resend", call, self._stub.Resend).count
 
     def status(self) -> dict[str, Json]:
         """Nodes, heads, pools and requests in numbers."""
@@ -257,6 +319,10 @@ def _refused(error: grpc.RpcError) -> CallRefused:
     return CallRefused(code if isinstance(code, str) else code.decode(), error.details() or "no answer")
 
 
+def _address(given: pb.DepositAddress) -> WalletAddress:
+    return WalletAddress(given.address, given.path, given.chain, given.label, given.in_policy)
+
+
 def _object(data: bytes) -> dict[str, Json]:
     document = parse_canonical(data, bytes_max=STATUS_BYTES_MAX)
     return document if isinstance(document, dict) else {}
@@ -277,4 +343,6 @@ def _view(message: pb.RequestView) -> RequestView:
         updated_ms=message.updated_ms,
         approvals=message.approvals,
         signature=message.signature,
+        substate=message.substate,
+        event=message.event,
     )

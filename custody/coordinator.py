@@ -58,7 +58,7 @@ async def start(parts: Parts, genesis: bytes) -> None:
     parts.slots.load(await parts.database.slots(), tip.state)
 
 
-async def run(parts: Parts, publisher: Publisher | None, deliverer: Deliverer | None = None) -> None:
+async def run(parts: Parts, publisher: Publisher | None, *, deliverer: Deliverer | None = None) -> None:
     """Everything that goes on at once, until cancelled or until a part fails."""
     burns = Burns()
     burns.load(parts.sequencer.state)

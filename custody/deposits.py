@@ -16,7 +16,7 @@ from policy.accounts import account_at
 from policy.errors import CallerError, MalformedError, OperationalError
 from policy.fields import Fields
 from policy.model import Wallet
-from policy.state import KeyRecord
+from policy.state import KeyRecord, State
 
 ADDRESSES_MAX = 500
 
@@ -39,6 +39,11 @@ async def give(parts: Parts, caller: str, *, wallet: str, label: str, path: str 
         raise CallRefused(
             Code.NO_ADDRESS_LEFT,
             f"path {path} is given to somebody" if path else f"all {len(paths)} paths of {wallet} are given",
+        )
+    if not in_policy(parts.sequencer.state, given):
+        raise CallRefused(
+            Code.LABEL_TAKEN,
+            f"{label!r} is of {given.address}, which the policy gives {wallet} no more: use another label",
         )
     if path not in ("", given.path):
         raise CallRefused(Code.LABEL_TAKEN, f"{label!r} is the label of path {given.path}")
@@ -66,6 +71,17 @@ async def relabel(parts: Parts, caller: str, *, wallet: str, address: str, label
     if changed is None:
         raise CallRefused(Code.UNKNOWN_ADDRESS, f"{caller} was given no {address[:90]!r} of {wallet}")
     return changed
+
+
+def in_policy(state: State, given: DepositAddress) -> bool:
+    """Whether the wallet still has this address by the policy in force: nodes sign for no other."""
+    wallet = state.policy.wallets.get(given.wallet)
+    key = state.keys.get(wallet.key) if wallet is not None else None
+    if wallet is None or key is None or wallet.chain != given.chain or given.path not in wallet.paths:
+        return False
+    with contextlib.suppress(MalformedError, CallerError):
+        return account_at(key, given.path, chain=given.chain).address == given.address
+    return False
 
 
 def _wallet(parts: Parts, caller: str, wallet: str) -> Wallet:

@@ -12,7 +12,7 @@ from custody.records import RequestRecord
 
 NEWEST = "newest"
 EVENTS_MAX = 500
-WAIT_MAX_MS = 60_000
+WAIT_MAX_MS, OPEN_MAX_MS, KEEP_ALIVE_MS = 60_000, 3_600_000, 10_000
 LISTENERS_MAX, LISTENERS_EACH_MAX = 512, 64
 LOOK_AGAIN_S = 5.0  # a change that nobody rang for, such as a duty that is owed no more
 
@@ -32,6 +32,7 @@ class FeedReader:
 
     def __init__(self, parts: Parts) -> None:
         self._feeds = parts.feeds
+        self._sequencer = parts.sequencer
         self._bells: dict[asyncio.Event, str] = {}
         parts.duties.on_changed.append(self._ring)
 
@@ -51,6 +52,9 @@ class FeedReader:
 
     async def events(self, asked: Asked, *, wait_ms: int = 0) -> tuple[Event, ...]:
         """What came after; if there is nothing, what comes within ``wait_ms``. Raises ``CallRefused``."""
+        roster = self._sequencer.state.roster
+        if asked.initiator and asked.initiator not in roster.initiators:  # it may have been, when it came
+            raise CallRefused(Code.UNAUTHENTICATED, f"the roster has no initiator {asked.initiator} any more")
         after = int((await self.position(asked.after)).partition("-")[2])
         clock = asyncio.get_running_loop().time
         until = clock() + min(wait_ms, WAIT_MAX_MS) / 1000
@@ -78,6 +82,16 @@ class FeedReader:
             )
             after = found[-1].id if found else after
             yield found
+
+    async def until(self, asked: Asked, *, open_ms: int) -> AsyncIterator[Event]:
+        """All that comes after, until ``open_ms`` are over: whoever goes on listening signs anew."""
+        clock = asyncio.get_running_loop().time
+        ending = clock() + open_ms / 1000
+        async for found in self.stream(asked, every_ms=min(KEEP_ALIVE_MS, open_ms)):
+            for event in found:
+                yield event
+            if clock() >= ending:
+                return
 
     @contextlib.contextmanager
     def _listening(self, initiator: str) -> Iterator[asyncio.Event]:

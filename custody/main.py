@@ -165,7 +165,7 @@ async def _run(config: Config, parts: Parts, credentials: Credentials) -> None:
         if config.console is not None:
             await _open_console(config.console, service, parts, doors=doors)
         deliverer = await _deliverer(parts, doors)
-        await coordinator.run(parts, publisher, deliverer)
+        await coordinator.run(parts, publisher, deliverer=deliverer)
 
 
 async def _deliverer(parts: Parts, doors: contextlib.AsyncExitStack) -> Deliverer | None:

@@ -140,7 +140,7 @@ async def cancel(parts: Parts, errand: Errand) -> None:
     """Use up the slot of a request that is over, once later ones wait behind it."""
     record, duty = errand.record, errand.duty
     if record.nonce is None or not _on_chain(record):
-        await parts.database.drop_duty(record.request, duty.effect, parts.now_ms())
+        await parts.database.drop_duty(record.request, duty.effect, now_ms=parts.now_ms())
         return
     state, now = parts.sequencer.state, parts.now_ms()
     known = state.requests.get(record.request)
@@ -151,7 +151,7 @@ async def cancel(parts: Parts, errand: Errand) -> None:
     if not anchored and not (approved and waited_for):  # the next request of the wallet takes the slot
         await parts.database.release_slot(record.request)
         parts.slots.release(record.request)
-        await parts.database.drop_duty(record.request, duty.effect, parts.now_ms())
+        await parts.database.drop_duty(record.request, duty.effect, now_ms=parts.now_ms())
         return
     from_ms = 0 if known is not None and known.rejected_by else record.expires_ms
     if not waited_for or now < from_ms:

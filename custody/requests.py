@@ -114,6 +114,37 @@ class Step:
     effects: tuple[Effect, ...] = ()
 
 
+STATES: dict[State, str] = {
+    State.RECEIVED: "The coordinator has it; it is not in the log yet.",
+    State.LOGGED: "It is in the log, and the policy does not deny it.",
+    State.WAITING: "It waits for approvals, or for its delay to end.",
+    State.READY: "Nothing is missing: it is to be reserved.",
+    State.RESERVED: "Its amount counts in the limits, and the nodes are to sign it.",
+    State.SIGNED: "It is signed; whoever has the transaction can send it.",
+    State.BROADCAST: "The network was given it.",
+    State.REPLACING: "It does not confirm: a dearer transaction takes its place on the chain.",
+    State.DELIVERED: "The signature of its typed data is there to be taken. The end.",
+    State.SETTLED: "The chain has it, with the confirmations that are asked for. The end.",
+    State.FAILED: "The chain has it, and it did not do what it says; the fee is paid. The end.",
+    State.DENIED: "The policy, a person, or the coordinator says no. Nothing is paid.",
+    State.EXPIRED: "Its time ran out before it was signed. Nothing is paid.",
+    State.CANCELLED: "An empty transaction used up its place on the chain. Nothing is paid. The end.",
+}
+"""What each state means to who asked."""
+
+SUBSTATES: dict[Substate, str] = {
+    Substate.LOGGING: "being put into the log",
+    Substate.PLANNING: "being given an account and a place on the chain",
+    Substate.RESERVING: "being reserved: signers and presignature are chosen",
+    Substate.SIGNING: "being signed by the nodes",
+    Substate.PRICING: "being priced anew, to take its own place on the chain",
+    Substate.CANCELLING: "its place on the chain is being used up, if later payments wait for it",
+    Substate.BROADCASTING: "being sent to the network",
+    Substate.WATCHING: "being looked for on the chain",
+    Substate.IDLE: "nothing is owed: it waits for people, or it is over",
+}
+"""What the coordinator is at."""
+
 START = Step(State.RECEIVED, (Effect.LOG,))
 FINAL = frozenset({State.DELIVERED, State.SETTLED, State.FAILED, State.CANCELLED})
 """Nothing happens any more; ``denied`` and ``expired`` may still have a slot to cancel."""
@@ -214,6 +245,15 @@ TRANSITIONS: Table = {**_PAYMENT, **_REPLACEMENT, **_CANCELLATION, **_LOGGED, **
 def advance(state: State, event: Event) -> Step | None:
     """The transition of ``event`` in ``state``, or None when it changes nothing (rule 2)."""
     return TRANSITIONS.get((state, event))
+
+
+def substates() -> dict[State, tuple[Substate, ...]]:
+    """What a request can be at in each state, by the table."""
+    steps = (START, *TRANSITIONS.values())
+    found = {state: {substate(step.effects) for step in steps if step.state is state} for state in State}
+    for state in (State.DENIED, State.EXPIRED):  # a cancellation that nobody waits for is not owed
+        found[state].add(Substate.IDLE)
+    return {state: tuple(one for one in Substate if one in found[state]) for state in State}
 
 
 def substate(effects: Collection[Effect]) -> Substate:

@@ -98,7 +98,7 @@ class Database(Protocol):
     async def postpone(self, duty: Duty, *, due_ms: int, error: str) -> None:
         """Try a duty again at ``due_ms``, and show why on its request."""
 
-    async def drop_duty(self, request: bytes, effect: Effect, now_ms: int) -> None:
+    async def drop_duty(self, request: bytes, effect: Effect, *, now_ms: int) -> None:
         """Nothing is owed by this effect any more."""
 
     async def slots(self) -> tuple[tuple[Slot, bytes], ...]:

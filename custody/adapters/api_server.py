@@ -13,12 +13,16 @@ from custody.api import custody_pb2 as pb
 from custody.api import custody_pb2_grpc
 from custody.api.calls import authenticate
 from custody.api.errors import CODE_METADATA, CallRefused, Code
+from custody.deposits import in_policy
 from custody.enacting import Signed
+from custody.feeds import DepositAddress, Event
 from custody.keys import Import
+from custody.listening import EVENTS_MAX, OPEN_MAX_MS, Asked
 from custody.parts import Parts
 from custody.projection import typed_data_signature
 from custody.records import RequestRecord
-from custody.service import Service
+from custody.service import Service, Shown
+from custody.webhooks import event_document
 from policy.encoding import canonical
 from policy.errors import OperationalError
 from policy.state import State
@@ -49,7 +53,7 @@ class ServerTls:
     key_pem: bytes = field(repr=False)
 
 
-def view(record: RequestRecord, log: State) -> pb.RequestView:
+def view(record: RequestRecord, log: State, *, event: Event | None = None) -> pb.RequestView:
     """A request as the API shows it; the signature of typed data is what the log has."""
     return pb.RequestView(
         request=record.request,
@@ -65,6 +69,8 @@ def view(record: RequestRecord, log: State) -> pb.RequestView:
         updated_ms=record.updated_ms,
         approvals=record.approvals,
         signature=typed_data_signature(log, record),
+        substate=event.substate if event else "",
+        event=event.id if event else "",
     )
 
 
@@ -95,12 +101,12 @@ class CustodyServicer(custody_pb2_grpc.CustodyServicer):
 
     @_refusals
     async def Submit(self, call: pb.SubmitCall, context: _Context) -> pb.RequestView:
-        return self._view(await self._service.submit(call.body, call.signature))
+        return await self._view(await self._service.submit(call.body, call.signature))
 
     @_refusals
     async def Get(self, call: pb.GetCall, context: _Context) -> pb.RequestView:
         caller = self._caller("Get", call, context)
-        return self._view(await self._service.get(call.request, self._own_only(caller)))
+        return await self._view(await self._service.get(call.request, self._own_only(caller)))
 
     @_refusals
     async def List(self, call: pb.ListCall, context: _Context) -> pb.ListReply:
@@ -108,15 +114,65 @@ class CustodyServicer(custody_pb2_grpc.CustodyServicer):
         records = await self._service.requests(
             state=call.state, initiator=caller, limit=call.limit, before=call.before
         )
-        return pb.ListReply(requests=[self._view(record) for record in records])
+        shown = await self._service.shown(*records)
+        return pb.ListReply(requests=[self._with_event(one) for one in shown])
 
     async def Watch(self, call: pb.WatchCall, context: _Context) -> AsyncIterator[pb.RequestView]:
         try:
             caller = self._own_only(self._caller("Watch", call, context))
             async for record in self._service.watch(call.request, caller):
-                yield self._view(record)
+                yield view(record, self._parts.sequencer.state)
         except CallRefused as refusal:
             await _abort(context, refusal)
+
+    async def Events(self, call: pb.EventsCall, context: _Context) -> AsyncIterator[pb.EventView]:
+        try:
+            caller = self._own_only(self._caller("Events", call, context))
+            if call.request:
+                await self._service.get(call.request, caller)
+            asked = Asked(call.after, call.request, caller, EVENTS_MAX)
+            async for event in self._service.feed.until(asked, open_ms=call.open_ms or OPEN_MAX_MS):
+                yield pb.EventView(document=canonical(event_document(event)))
+        except CallRefused as refusal:
+            await _abort(context, refusal)
+
+    @_refusals
+    async def GiveAddress(self, call: pb.GiveAddressCall, context: _Context) -> pb.DepositAddress:
+        caller = self._caller("GiveAddress", call, context)
+        given = await self._service.give_address(caller, call.wallet, label=call.label, path=call.path)
+        return _address(given, self._parts.sequencer.state)
+
+    @_refusals
+    async def LabelAddress(self, call: pb.LabelAddressCall, context: _Context) -> pb.DepositAddress:
+        caller = self._caller("LabelAddress", call, context)
+        changed = await self._service.label_address(
+            caller, call.wallet, address=call.address, label=call.label
+        )
+        return _address(changed, self._parts.sequencer.state)
+
+    @_refusals
+    async def Addresses(self, call: pb.AddressesCall, context: _Context) -> pb.AddressesReply:
+        caller = self._caller("Addresses", call, context)
+        found = await self._service.addresses(caller, call.wallet, after=call.after, limit=call.limit or 100)
+        return pb.AddressesReply(addresses=[_address(one, self._parts.sequencer.state) for one in found])
+
+    @_refusals
+    async def Webhooks(self, call: pb.WebhooksCall, context: _Context) -> pb.WebhooksReply:
+        found = await self._service.webhooks(self._caller("Webhooks", call, context))
+        key = self._parts.hooks.key
+        views = [
+            pb.WebhookView(name=one.name, url=one.url, waiting=backlog.waiting, error=backlog.error)
+            for one, backlog in found
+        ]
+        return pb.WebhooksReply(webhooks=views, key=key.public_key().public_bytes_raw() if key else b"")
+
+    @_refusals
+    async def Resend(self, call: pb.ResendCall, context: _Context) -> pb.ResendReply:
+        caller = self._caller("Resend", call, context)
+        count = await self._service.resend(
+            caller, call.webhook, first=call.first, last=call.last or call.first
+        )
+        return pb.ResendReply(count=count)
 
     @_refusals
     async def Pending(self, call: pb.PendingCall, context: _Context) -> pb.PendingReply:
@@ -127,7 +183,8 @@ class CustodyServicer(custody_pb2_grpc.CustodyServicer):
 
     @_refusals
     async def Approve(self, call: pb.ApproveCall, context: _Context) -> pb.ApproveReply:
-        return pb.ApproveReply(request=self._view(await self._service.approve(call.body, call.assertion)))
+        record = await self._service.approve(call.body, call.assertion)
+        return pb.ApproveReply(request=await self._view(record))
 
     @_refusals
     async def Address(self, call: pb.AddressCall, context: _Context) -> pb.AddressReply:
@@ -186,8 +243,12 @@ class CustodyServicer(custody_pb2_grpc.CustodyServicer):
         document = await self._service.shadow(flips=call.flips, limit=call.limit or 100)
         return pb.ShadowReply(document=canonical(document))
 
-    def _view(self, record: RequestRecord) -> pb.RequestView:
-        return view(record, self._parts.sequencer.state)
+    async def _view(self, record: RequestRecord) -> pb.RequestView:
+        (shown,) = await self._service.shown(record)
+        return self._with_event(shown)
+
+    def _with_event(self, shown: Shown) -> pb.RequestView:
+        return view(shown.record, self._parts.sequencer.state, event=shown.event)
 
     def _own_only(self, caller: str) -> str:
         """The initiator whose requests alone the caller may see; empty for people."""
@@ -207,6 +268,18 @@ class CustodyServicer(custody_pb2_grpc.CustodyServicer):
             origin=state.origin,
             now_ms=self._parts.now_ms(),
         )
+
+
+def _address(given: DepositAddress, log: State) -> pb.DepositAddress:
+    return pb.DepositAddress(
+        address=given.address,
+        chain=given.chain,
+        wallet=given.wallet,
+        path=given.path,
+        label=given.label,
+        created_ms=given.created_ms,
+        in_policy=in_policy(log, given),
+    )
 
 
 async def start_server(

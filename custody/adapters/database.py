@@ -124,9 +124,9 @@ class StoreThread:
         """Try a duty again at ``due_ms``, and show why on its request."""
         return await self._call(Store.postpone, duty, due_ms=due_ms, error=error)
 
-    async def drop_duty(self, request: bytes, effect: Effect, now_ms: int) -> None:
+    async def drop_duty(self, request: bytes, effect: Effect, *, now_ms: int) -> None:
         """Nothing is owed by this effect any more."""
-        return await self._call(Store.drop_duty, request, effect, now_ms)
+        return await self._call(Store.drop_duty, request, effect, now_ms=now_ms)
 
     async def slots(self) -> tuple[tuple[Slot, bytes], ...]:
         """Every slot a request holds or held."""

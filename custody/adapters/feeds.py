@@ -1,7 +1,7 @@
 """The feed of events, the deliveries that webhooks are owed, and the addresses given out: in tables."""
 
 import secrets
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 from sqlalchemy import Connection, Row, delete, func, insert, select, update
@@ -15,6 +15,9 @@ from custody.requests import Effect, State, Substate, substate
 FEED_NAME_BYTES = 4
 QUEUED_AT_ONCE_MAX = 1000
 _COPIED = ("request", "initiator", "state", "rule", "tx_hash", "block", "approvals", "error")
+_NEXT_EVENT = insert(EVENTS).values(  # made once: making it costs more than carrying it out
+    sequence=select(func.coalesce(func.max(EVENTS.c.sequence), 0) + 1).scalar_subquery()
+)
 
 
 class Feeds(Leased):
@@ -28,7 +31,7 @@ class Feeds(Leased):
                 db.execute(insert(FEED).values(place=0, name=secrets.token_hex(FEED_NAME_BYTES)))
             silent = select(REQUESTS.c.request).where(REQUESTS.c.request.not_in(select(EVENTS.c.request)))
             for row in db.execute(silent.order_by(REQUESTS.c.created_order)).all():
-                emit(db, row.request, now_ms)
+                emit_if_new(db, row.request, now_ms=now_ms)
         return fence
 
     def feed(self) -> tuple[str, int]:
@@ -168,18 +171,30 @@ class Feeds(Leased):
             return _address(db.execute(select(ADDRESSES).where(mine)).one())
 
 
-def emit(db: Connection, request: bytes, now_ms: int) -> None:
-    """Put into the feed how a request is now, unless that is what the feed says already."""
+def emit(db: Connection, row: Row[Any], effects: Collection[Effect], *, now_ms: int) -> None:
+    """Put into the feed how a request (its row) is now, and what is owed."""
+    _insert_event(db, _told(row, effects), now_ms)
+
+
+def emit_if_new(db: Connection, request: bytes, *, now_ms: int) -> None:
+    """The same by the database, unless that is what the feed says of the request already."""
     row = db.execute(select(REQUESTS).where(REQUESTS.c.request == request)).first()
     if row is None:
         return
     owed = db.execute(select(OUTBOX.c.effect).where(OUTBOX.c.request == request)).scalars()
-    values = {name: getattr(row, name) for name in _COPIED}
-    values["substate"] = substate([Effect(effect) for effect in owed])
+    values = _told(row, [Effect(effect) for effect in owed])
     last = select(EVENTS).where(EVENTS.c.request == request).order_by(EVENTS.c.sequence.desc()).limit(1)
     before = db.execute(last).first()
     if before is None or any(getattr(before, name) != value for name, value in values.items()):
-        db.execute(insert(EVENTS).values(**values, sequence=_newest(db) + 1, time_ms=now_ms))
+        _insert_event(db, values, now_ms)
+
+
+def _told(row: Row[Any], effects: Collection[Effect]) -> dict[str, Any]:
+    return {**{name: getattr(row, name) for name in _COPIED}, "substate": substate(effects)}
+
+
+def _insert_event(db: Connection, values: dict[str, Any], now_ms: int) -> None:
+    db.execute(_NEXT_EVENT, {**values, "time_ms": now_ms})
 
 
 def _queue(db: Connection, webhook: str, initiator: str, *, first: int, last: int, now_ms: int) -> int:

@@ -12,7 +12,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Row, delete, func, insert, select, update
 
-from custody.adapters.feeds import Feeds, emit
+from custody.adapters.feeds import Feeds, emit, emit_if_new
 from custody.adapters.leased import insert_or_ignore, values_of
 from custody.adapters.tables import (
     APPROVALS,
@@ -120,7 +120,7 @@ class Store(Feeds):
             db.execute(update(REQUESTS).values(state=START.state, updated_ms=now_ms, **_UNPLANNED))
             for row in db.execute(select(REQUESTS.c.request)).all():
                 _owe(db, row.request, START.effects, now_ms)
-                emit(db, row.request, now_ms)
+                emit_if_new(db, row.request, now_ms=now_ms)
 
     def append(
         self, start: int, entries: Sequence[bytes], *, note: bytes, changes: Sequence[Change], now_ms: int
@@ -213,11 +213,11 @@ class Store(Feeds):
                 same_request = REQUESTS.c.request == duty.request
                 db.execute(update(REQUESTS).where(same_request).values(error=error[:1000]))
 
-    def drop_duty(self, request: bytes, effect: Effect, now_ms: int) -> None:
+    def drop_duty(self, request: bytes, effect: Effect, *, now_ms: int) -> None:
         """Nothing is owed by this effect any more."""
         with self._transaction() as db:
             db.execute(delete(OUTBOX).where(OUTBOX.c.request == request, OUTBOX.c.effect == effect))
-            emit(db, request, now_ms)
+            emit_if_new(db, request, now_ms=now_ms)
 
     # Slots.
 
@@ -324,8 +324,11 @@ def _apply(db: Connection, change: Change, now_ms: int) -> Applied | None:
         _owe(db, change.request, effects, now_ms)
     values = {"error": "", **change.fields, "state": state, "updated_ms": now_ms}
     db.execute(update(REQUESTS).where(REQUESTS.c.request == change.request).values(values))
-    emit(db, change.request, now_ms)
     row = db.execute(select(REQUESTS).where(REQUESTS.c.request == change.request)).one()
+    if effects is None:
+        emit_if_new(db, change.request, now_ms=now_ms)
+    else:
+        emit(db, row, effects, now_ms=now_ms)
     return Applied(_record(row), effects or ())
 
 
@@ -341,8 +344,9 @@ def _insert_request(db: Connection, new: NewRequest, now_ms: int) -> RequestReco
     values = {**values_of(new), "state": START.state, "created_order": order, "updated_ms": now_ms}
     db.execute(insert(REQUESTS).values(values))
     _owe(db, new.request, START.effects, now_ms)
-    emit(db, new.request, now_ms)
-    return _record(db.execute(select(REQUESTS).where(REQUESTS.c.request == new.request)).one())
+    row = db.execute(select(REQUESTS).where(REQUESTS.c.request == new.request)).one()
+    emit(db, row, START.effects, now_ms=now_ms)
+    return _record(row)
 
 
 def _record(row: Row[Any]) -> RequestRecord:

@@ -157,6 +157,8 @@ class RequestView(_message.Message):
     UPDATED_MS_FIELD_NUMBER: _builtins.int
     APPROVALS_FIELD_NUMBER: _builtins.int
     SIGNATURE_FIELD_NUMBER: _builtins.int
+    SUBSTATE_FIELD_NUMBER: _builtins.int
+    EVENT_FIELD_NUMBER: _builtins.int
     request: _builtins.bytes
     body: _builtins.bytes
     state: _builtins.str
@@ -179,6 +181,10 @@ class RequestView(_message.Message):
     """in the log"""
     signature: _builtins.bytes
     """of typed data, once delivered: r, s, v (27 or 28), 65 bytes"""
+    substate: _builtins.str
+    """custody/requests.py, Substate; empty from Watch"""
+    event: _builtins.str
+    """id of its newest event; empty from Watch"""
     def __init__(
         self,
         *,
@@ -195,14 +201,319 @@ class RequestView(_message.Message):
         updated_ms: _builtins.int = ...,
         approvals: _builtins.int = ...,
         signature: _builtins.bytes = ...,
+        substate: _builtins.str = ...,
+        event: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["account", b"account", "approvals", b"approvals", "block", b"block", "body", b"body", "error", b"error", "job", b"job", "nonce", b"nonce", "request", b"request", "rule", b"rule", "signature", b"signature", "state", b"state", "tx_hash", b"tx_hash", "updated_ms", b"updated_ms"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["account", b"account", "approvals", b"approvals", "block", b"block", "body", b"body", "error", b"error", "event", b"event", "job", b"job", "nonce", b"nonce", "request", b"request", "rule", b"rule", "signature", b"signature", "state", b"state", "substate", b"substate", "tx_hash", b"tx_hash", "updated_ms", b"updated_ms"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___RequestView: _TypeAlias = RequestView  # noqa: Y015
+
+@_typing.final
+class EventsCall(_message.Message):
+    """Every change of the caller's requests (people: of all), from the first one on; ends after an hour at most."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    AFTER_FIELD_NUMBER: _builtins.int
+    REQUEST_FIELD_NUMBER: _builtins.int
+    OPEN_MS_FIELD_NUMBER: _builtins.int
+    after: _builtins.str
+    """an event's id; "newest": what comes from now on; empty: from the beginning"""
+    request: _builtins.bytes
+    """empty: every request"""
+    open_ms: _builtins.int
+    """end after so long; 0: an hour"""
+    def __init__(
+        self,
+        *,
+        after: _builtins.str = ...,
+        request: _builtins.bytes = ...,
+        open_ms: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["after", b"after", "open_ms", b"open_ms", "request", b"request"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___EventsCall: _TypeAlias = EventsCall  # noqa: Y015
+
+@_typing.final
+class EventView(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DOCUMENT_FIELD_NUMBER: _builtins.int
+    document: _builtins.bytes
+    """canonical JSON, as over HTTP: id, sequence, request, state, substate, ..."""
+    def __init__(
+        self,
+        *,
+        document: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["document", b"document"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___EventView: _TypeAlias = EventView  # noqa: Y015
+
+@_typing.final
+class GiveAddressCall(_message.Message):
+    """An address of a wallet to be paid at: the caller's with this label, a fresh one if there is none."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    WALLET_FIELD_NUMBER: _builtins.int
+    LABEL_FIELD_NUMBER: _builtins.int
+    PATH_FIELD_NUMBER: _builtins.int
+    wallet: _builtins.str
+    label: _builtins.str
+    path: _builtins.str
+    """empty: the next that nobody was given"""
+    def __init__(
+        self,
+        *,
+        wallet: _builtins.str = ...,
+        label: _builtins.str = ...,
+        path: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["label", b"label", "path", b"path", "wallet", b"wallet"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GiveAddressCall: _TypeAlias = GiveAddressCall  # noqa: Y015
+
+@_typing.final
+class LabelAddressCall(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    WALLET_FIELD_NUMBER: _builtins.int
+    ADDRESS_FIELD_NUMBER: _builtins.int
+    LABEL_FIELD_NUMBER: _builtins.int
+    wallet: _builtins.str
+    address: _builtins.str
+    label: _builtins.str
+    def __init__(
+        self,
+        *,
+        wallet: _builtins.str = ...,
+        address: _builtins.str = ...,
+        label: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["address", b"address", "label", b"label", "wallet", b"wallet"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___LabelAddressCall: _TypeAlias = LabelAddressCall  # noqa: Y015
+
+@_typing.final
+class AddressesCall(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    WALLET_FIELD_NUMBER: _builtins.int
+    AFTER_FIELD_NUMBER: _builtins.int
+    LIMIT_FIELD_NUMBER: _builtins.int
+    wallet: _builtins.str
+    after: _builtins.str
+    """an address of the list; empty: from the oldest on"""
+    limit: _builtins.int
+    """at most 500; 0 is 100"""
+    def __init__(
+        self,
+        *,
+        wallet: _builtins.str = ...,
+        after: _builtins.str = ...,
+        limit: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["after", b"after", "limit", b"limit", "wallet", b"wallet"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___AddressesCall: _TypeAlias = AddressesCall  # noqa: Y015
+
+@_typing.final
+class DepositAddress(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ADDRESS_FIELD_NUMBER: _builtins.int
+    CHAIN_FIELD_NUMBER: _builtins.int
+    WALLET_FIELD_NUMBER: _builtins.int
+    PATH_FIELD_NUMBER: _builtins.int
+    LABEL_FIELD_NUMBER: _builtins.int
+    CREATED_MS_FIELD_NUMBER: _builtins.int
+    IN_POLICY_FIELD_NUMBER: _builtins.int
+    address: _builtins.str
+    chain: _builtins.str
+    wallet: _builtins.str
+    path: _builtins.str
+    label: _builtins.str
+    created_ms: _builtins.int
+    in_policy: _builtins.bool
+    """false: the policy gives the wallet this address no more, nodes do not sign for it"""
+    def __init__(
+        self,
+        *,
+        address: _builtins.str = ...,
+        chain: _builtins.str = ...,
+        wallet: _builtins.str = ...,
+        path: _builtins.str = ...,
+        label: _builtins.str = ...,
+        created_ms: _builtins.int = ...,
+        in_policy: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["address", b"address", "chain", b"chain", "created_ms", b"created_ms", "in_policy", b"in_policy", "label", b"label", "path", b"path", "wallet", b"wallet"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DepositAddress: _TypeAlias = DepositAddress  # noqa: Y015
+
+@_typing.final
+class AddressesReply(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ADDRESSES_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def addresses(self) -> _containers.RepeatedCompositeFieldContainer[Global___DepositAddress]: ...
+    def __init__(
+        self,
+        *,
+        addresses: _abc.Iterable[Global___DepositAddress] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["addresses", b"addresses"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___AddressesReply: _TypeAlias = AddressesReply  # noqa: Y015
+
+@_typing.final
+class WebhooksCall(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___WebhooksCall: _TypeAlias = WebhooksCall  # noqa: Y015
+
+@_typing.final
+class WebhookView(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    URL_FIELD_NUMBER: _builtins.int
+    WAITING_FIELD_NUMBER: _builtins.int
+    ERROR_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    url: _builtins.str
+    waiting: _builtins.int
+    """events that it has not taken yet"""
+    error: _builtins.str
+    """why the oldest of them was not taken"""
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        url: _builtins.str = ...,
+        waiting: _builtins.int = ...,
+        error: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["error", b"error", "name", b"name", "url", b"url", "waiting", b"waiting"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___WebhookView: _TypeAlias = WebhookView  # noqa: Y015
+
+@_typing.final
+class WebhooksReply(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    WEBHOOKS_FIELD_NUMBER: _builtins.int
+    KEY_FIELD_NUMBER: _builtins.int
+    key: _builtins.bytes
+    """Ed25519; signs what webhooks are told"""
+    @_builtins.property
+    def webhooks(self) -> _containers.RepeatedCompositeFieldContainer[Global___WebhookView]: ...
+    def __init__(
+        self,
+        *,
+        webhooks: _abc.Iterable[Global___WebhookView] | None = ...,
+        key: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "webhooks", b"webhooks"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___WebhooksReply: _TypeAlias = WebhooksReply  # noqa: Y015
+
+@_typing.final
+class ResendCall(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    WEBHOOK_FIELD_NUMBER: _builtins.int
+    FIRST_FIELD_NUMBER: _builtins.int
+    LAST_FIELD_NUMBER: _builtins.int
+    webhook: _builtins.str
+    first: _builtins.str
+    """an event's id"""
+    last: _builtins.str
+    """empty: the first alone"""
+    def __init__(
+        self,
+        *,
+        webhook: _builtins.str = ...,
+        first: _builtins.str = ...,
+        last: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["first", b"first", "last", b"last", "webhook", b"webhook"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ResendCall: _TypeAlias = ResendCall  # noqa: Y015
+
+@_typing.final
+class ResendReply(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    COUNT_FIELD_NUMBER: _builtins.int
+    count: _builtins.int
+    def __init__(
+        self,
+        *,
+        count: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["count", b"count"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ResendReply: _TypeAlias = ResendReply  # noqa: Y015
 
 @_typing.final
 class PendingCall(_message.Message):

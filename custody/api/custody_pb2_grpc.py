@@ -54,6 +54,36 @@ class CustodyStub:
                 request_serializer=custody_dot_api_dot_custody__pb2.WatchCall.SerializeToString,
                 response_deserializer=custody_dot_api_dot_custody__pb2.RequestView.FromString,
                 _registered_method=True)
+        self.Events = channel.unary_stream(
+                '/quorumkeep.custody.v1.Custody/Events',
+                request_serializer=custody_dot_api_dot_custody__pb2.EventsCall.SerializeToString,
+                response_deserializer=custody_dot_api_dot_custody__pb2.EventView.FromString,
+                _registered_method=True)
+        self.GiveAddress = channel.unary_unary(
+                '/quorumkeep.custody.v1.Custody/GiveAddress',
+                request_serializer=custody_dot_api_dot_custody__pb2.GiveAddressCall.SerializeToString,
+                response_deserializer=custody_dot_api_dot_custody__pb2.DepositAddress.FromString,
+                _registered_method=True)
+        self.LabelAddress = channel.unary_unary(
+                '/quorumkeep.custody.v1.Custody/LabelAddress',
+                request_serializer=custody_dot_api_dot_custody__pb2.LabelAddressCall.SerializeToString,
+                response_deserializer=custody_dot_api_dot_custody__pb2.DepositAddress.FromString,
+                _registered_method=True)
+        self.Addresses = channel.unary_unary(
+                '/quorumkeep.custody.v1.Custody/Addresses',
+                request_serializer=custody_dot_api_dot_custody__pb2.AddressesCall.SerializeToString,
+                response_deserializer=custody_dot_api_dot_custody__pb2.AddressesReply.FromString,
+                _registered_method=True)
+        self.Webhooks = channel.unary_unary(
+                '/quorumkeep.custody.v1.Custody/Webhooks',
+                request_serializer=custody_dot_api_dot_custody__pb2.WebhooksCall.SerializeToString,
+                response_deserializer=custody_dot_api_dot_custody__pb2.WebhooksReply.FromString,
+                _registered_method=True)
+        self.Resend = channel.unary_unary(
+                '/quorumkeep.custody.v1.Custody/Resend',
+                request_serializer=custody_dot_api_dot_custody__pb2.ResendCall.SerializeToString,
+                response_deserializer=custody_dot_api_dot_custody__pb2.ResendReply.FromString,
+                _registered_method=True)
         self.Pending = channel.unary_unary(
                 '/quorumkeep.custody.v1.Custody/Pending',
                 request_serializer=custody_dot_api_dot_custody__pb2.PendingCall.SerializeToString,
@@ -138,6 +168,42 @@ class CustodyServicer:
         raise NotImplementedError('Method not implemented!')
 
     def Watch(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Events(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GiveAddress(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def LabelAddress(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Addresses(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Webhooks(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Resend(self, request, context):
         """Missing associated documentation comment in .proto file."""
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -237,6 +303,36 @@ def add_CustodyServicer_to_server(servicer, server):
                     servicer.Watch,
                     request_deserializer=custody_dot_api_dot_custody__pb2.WatchCall.FromString,
                     response_serializer=custody_dot_api_dot_custody__pb2.RequestView.SerializeToString,
+            ),
+            'Events': grpc.unary_stream_rpc_method_handler(
+                    servicer.Events,
+                    request_deserializer=custody_dot_api_dot_custody__pb2.EventsCall.FromString,
+                    response_serializer=custody_dot_api_dot_custody__pb2.EventView.SerializeToString,
+            ),
+            'GiveAddress': grpc.unary_unary_rpc_method_handler(
+                    servicer.GiveAddress,
+                    request_deserializer=custody_dot_api_dot_custody__pb2.GiveAddressCall.FromString,
+                    response_serializer=custody_dot_api_dot_custody__pb2.DepositAddress.SerializeToString,
+            ),
+            'LabelAddress': grpc.unary_unary_rpc_method_handler(
+                    servicer.LabelAddress,
+                    request_deserializer=custody_dot_api_dot_custody__pb2.LabelAddressCall.FromString,
+                    response_serializer=custody_dot_api_dot_custody__pb2.DepositAddress.SerializeToString,
+            ),
+            'Addresses': grpc.unary_unary_rpc_method_handler(
+                    servicer.Addresses,
+                    request_deserializer=custody_dot_api_dot_custody__pb2.AddressesCall.FromString,
+                    response_serializer=custody_dot_api_dot_custody__pb2.AddressesReply.SerializeToString,
+            ),
+            'Webhooks': grpc.unary_unary_rpc_method_handler(
+                    servicer.Webhooks,
+                    request_deserializer=custody_dot_api_dot_custody__pb2.WebhooksCall.FromString,
+                    response_serializer=custody_dot_api_dot_custody__pb2.WebhooksReply.SerializeToString,
+            ),
+            'Resend': grpc.unary_unary_rpc_method_handler(
+                    servicer.Resend,
+                    request_deserializer=custody_dot_api_dot_custody__pb2.ResendCall.FromString,
+                    response_serializer=custody_dot_api_dot_custody__pb2.ResendReply.SerializeToString,
             ),
             'Pending': grpc.unary_unary_rpc_method_handler(
                     servicer.Pending,
@@ -407,6 +503,168 @@ class Custody:
             '/quorumkeep.custody.v1.Custody/Watch',
             custody_dot_api_dot_custody__pb2.WatchCall.SerializeToString,
             custody_dot_api_dot_custody__pb2.RequestView.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Events(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/quorumkeep.custody.v1.Custody/Events',
+            custody_dot_api_dot_custody__pb2.EventsCall.SerializeToString,
+            custody_dot_api_dot_custody__pb2.EventView.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GiveAddress(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/quorumkeep.custody.v1.Custody/GiveAddress',
+            custody_dot_api_dot_custody__pb2.GiveAddressCall.SerializeToString,
+            custody_dot_api_dot_custody__pb2.DepositAddress.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def LabelAddress(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/quorumkeep.custody.v1.Custody/LabelAddress',
+            custody_dot_api_dot_custody__pb2.LabelAddressCall.SerializeToString,
+            custody_dot_api_dot_custody__pb2.DepositAddress.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Addresses(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/quorumkeep.custody.v1.Custody/Addresses',
+            custody_dot_api_dot_custody__pb2.AddressesCall.SerializeToString,
+            custody_dot_api_dot_custody__pb2.AddressesReply.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Webhooks(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/quorumkeep.custody.v1.Custody/Webhooks',
+            custody_dot_api_dot_custody__pb2.WebhooksCall.SerializeToString,
+            custody_dot_api_dot_custody__pb2.WebhooksReply.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Resend(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/quorumkeep.custody.v1.Custody/Resend',
+            custody_dot_api_dot_custody__pb2.ResendCall.SerializeToString,
+            custody_dot_api_dot_custody__pb2.ResendReply.FromString,
             options,
             channel_credentials,
             insecure,

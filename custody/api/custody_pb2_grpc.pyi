@@ -45,6 +45,12 @@ class CustodyStub:
     Get: _grpc.UnaryUnaryMultiCallable[_custody_pb2.GetCall, _custody_pb2.RequestView]
     List: _grpc.UnaryUnaryMultiCallable[_custody_pb2.ListCall, _custody_pb2.ListReply]
     Watch: _grpc.UnaryStreamMultiCallable[_custody_pb2.WatchCall, _custody_pb2.RequestView]
+    Events: _grpc.UnaryStreamMultiCallable[_custody_pb2.EventsCall, _custody_pb2.EventView]
+    GiveAddress: _grpc.UnaryUnaryMultiCallable[_custody_pb2.GiveAddressCall, _custody_pb2.DepositAddress]
+    LabelAddress: _grpc.UnaryUnaryMultiCallable[_custody_pb2.LabelAddressCall, _custody_pb2.DepositAddress]
+    Addresses: _grpc.UnaryUnaryMultiCallable[_custody_pb2.AddressesCall, _custody_pb2.AddressesReply]
+    Webhooks: _grpc.UnaryUnaryMultiCallable[_custody_pb2.WebhooksCall, _custody_pb2.WebhooksReply]
+    Resend: _grpc.UnaryUnaryMultiCallable[_custody_pb2.ResendCall, _custody_pb2.ResendReply]
     Pending: _grpc.UnaryUnaryMultiCallable[_custody_pb2.PendingCall, _custody_pb2.PendingReply]
     Approve: _grpc.UnaryUnaryMultiCallable[_custody_pb2.ApproveCall, _custody_pb2.ApproveReply]
     Address: _grpc.UnaryUnaryMultiCallable[_custody_pb2.AddressCall, _custody_pb2.AddressReply]
@@ -65,6 +71,12 @@ class CustodyAsyncStub(CustodyStub):
     Get: _aio.UnaryUnaryMultiCallable[_custody_pb2.GetCall, _custody_pb2.RequestView]  # type: ignore[assignment]
     List: _aio.UnaryUnaryMultiCallable[_custody_pb2.ListCall, _custody_pb2.ListReply]  # type: ignore[assignment]
     Watch: _aio.UnaryStreamMultiCallable[_custody_pb2.WatchCall, _custody_pb2.RequestView]  # type: ignore[assignment]
+    Events: _aio.UnaryStreamMultiCallable[_custody_pb2.EventsCall, _custody_pb2.EventView]  # type: ignore[assignment]
+    GiveAddress: _aio.UnaryUnaryMultiCallable[_custody_pb2.GiveAddressCall, _custody_pb2.DepositAddress]  # type: ignore[assignment]
+    LabelAddress: _aio.UnaryUnaryMultiCallable[_custody_pb2.LabelAddressCall, _custody_pb2.DepositAddress]  # type: ignore[assignment]
+    Addresses: _aio.UnaryUnaryMultiCallable[_custody_pb2.AddressesCall, _custody_pb2.AddressesReply]  # type: ignore[assignment]
+    Webhooks: _aio.UnaryUnaryMultiCallable[_custody_pb2.WebhooksCall, _custody_pb2.WebhooksReply]  # type: ignore[assignment]
+    Resend: _aio.UnaryUnaryMultiCallable[_custody_pb2.ResendCall, _custody_pb2.ResendReply]  # type: ignore[assignment]
     Pending: _aio.UnaryUnaryMultiCallable[_custody_pb2.PendingCall, _custody_pb2.PendingReply]  # type: ignore[assignment]
     Approve: _aio.UnaryUnaryMultiCallable[_custody_pb2.ApproveCall, _custody_pb2.ApproveReply]  # type: ignore[assignment]
     Address: _aio.UnaryUnaryMultiCallable[_custody_pb2.AddressCall, _custody_pb2.AddressReply]  # type: ignore[assignment]
@@ -106,6 +118,48 @@ class CustodyServicer(metaclass=_abc_1.ABCMeta):
         request: _custody_pb2.WatchCall,
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_custody_pb2.RequestView], _abc.AsyncIterator[_custody_pb2.RequestView]]: ...
+
+    @_abc_1.abstractmethod
+    def Events(
+        self,
+        request: _custody_pb2.EventsCall,
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_custody_pb2.EventView], _abc.AsyncIterator[_custody_pb2.EventView]]: ...
+
+    @_abc_1.abstractmethod
+    def GiveAddress(
+        self,
+        request: _custody_pb2.GiveAddressCall,
+        context: _ServicerContext,
+    ) -> _typing.Union[_custody_pb2.DepositAddress, _abc.Awaitable[_custody_pb2.DepositAddress]]: ...
+
+    @_abc_1.abstractmethod
+    def LabelAddress(
+        self,
+        request: _custody_pb2.LabelAddressCall,
+        context: _ServicerContext,
+    ) -> _typing.Union[_custody_pb2.DepositAddress, _abc.Awaitable[_custody_pb2.DepositAddress]]: ...
+
+    @_abc_1.abstractmethod
+    def Addresses(
+        self,
+        request: _custody_pb2.AddressesCall,
+        context: _ServicerContext,
+    ) -> _typing.Union[_custody_pb2.AddressesReply, _abc.Awaitable[_custody_pb2.AddressesReply]]: ...
+
+    @_abc_1.abstractmethod
+    def Webhooks(
+        self,
+        request: _custody_pb2.WebhooksCall,
+        context: _ServicerContext,
+    ) -> _typing.Union[_custody_pb2.WebhooksReply, _abc.Awaitable[_custody_pb2.WebhooksReply]]: ...
+
+    @_abc_1.abstractmethod
+    def Resend(
+        self,
+        request: _custody_pb2.ResendCall,
+        context: _ServicerContext,
+    ) -> _typing.Union[_custody_pb2.ResendReply, _abc.Awaitable[_custody_pb2.ResendReply]]: ...
 
     @_abc_1.abstractmethod
     def Pending(

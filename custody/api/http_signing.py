@@ -43,7 +43,7 @@ class Signer:
             raise CallerError(f"a nonce has {NONCE_BYTES} random bytes, got {len(nonce)}")
         digest = f"sha-256=:{_base64(hashlib.sha256(message.body).digest())}:"
         parameters = (
-            f"({' '.join(map(_quoted, COVERED))});created={now_s};keyid={_quoted(self.name)};alg=\"ed25519\""
+            f'({" ".join(map(_quoted, COVERED))});created={now_s};keyid={_quoted(self.name)};alg="ed25519"'
             f';expires={now_s + LIFETIME_S};nonce="{nonce.hex()}";tag={_quoted(self.origin)}'
         )
         values = (message.method, message.uri, digest)

@@ -14,6 +14,7 @@ ROOMS = (
     "signer_nodes/mpc",
     "signer_nodes/hsm",
     "custody",
+    "custody/api",
     "cli",
 )
 
@@ -28,6 +29,7 @@ def plant(root: Path, files: dict[str, str]) -> None:
 def plant_house(root: Path) -> None:
     """A house of empty rooms under this repository's own configuration."""
     plant(root, {f"{room}/__init__.py": "" for room in ROOMS})
+    plant(root, {"custody/client.py": "", "custody/http_client.py": ""})
     plant(root, {"tests/architecture/__init__.py": "", "tests/__init__.py": ""})
     shutil.copy(REPOSITORY / "pyproject.toml", root)
     shutil.copy(REPOSITORY / "tests/architecture/contracts.py", root / "tests/architecture")

@@ -1,23 +1,31 @@
 """The HTTP door of a real coordinator: real nodes sign what came through it, and a real chain has it."""
 
+import contextlib
+import http.server
 import json
 import secrets
 import ssl
+import threading
 import time
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, ClassVar
 
 import httpx
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from cli.demo import policy as names
-from cli.demo.scenario import COORDINATOR_NAME, COSIGNERS, Deployment, wait_live
+from cli.demo.scenario import COORDINATOR_NAME, COSIGNERS, ORIGIN, Deployment, wait_live
 from custody.api.http_signing import Message, Signer
+from custody.api.webhook_signing import verify_webhook
 from policy.intent import Intent, Request, request_message
+from tests.e2e.cluster import raw_public
 from tests.e2e.payment_stream import running_deployment
+from tests.e2e.test_fork import pem
 
 pytestmark = pytest.mark.timeout(240)
 AMOUNT = 10**15
+WEBHOOK_KEY = Ed25519PrivateKey.generate()
 
 
 @pytest.fixture(scope="module")
@@ -25,11 +33,43 @@ def deployment() -> Iterator[Deployment]:
     with running_deployment() as made:
         made.supervisor.stop(COORDINATOR_NAME)
         config = made.folder / "coordinator" / "config.toml"
-        with config.open("a") as file:
+        (config.parent / "webhook.pem").write_bytes(pem(WEBHOOK_KEY))
+        with receiving() as url, config.open("a") as file:
             file.write('\n[http]\nlisten = "127.0.0.1:0"\nlisten_file = "http-port"\n')
-        made.supervisor.revive(COORDINATOR_NAME)
-        wait_live(made, COSIGNERS)
-        yield made
+            file.write('\n[webhooks]\nkey = "webhook.pem"\n')
+            file.write(f'\n[webhooks.to.orders]\ninitiator = "{names.PAYMENTS}"\nurl = "{url}"\n')
+            file.flush()
+            made.supervisor.revive(COORDINATOR_NAME)
+            wait_live(made, COSIGNERS)
+            yield made
+
+
+class Receiver(http.server.BaseHTTPRequestHandler):
+    """Keeps what it is told."""
+
+    told: ClassVar[list[tuple[dict[str, str], bytes]]] = []
+
+    def do_POST(self) -> None:
+        body = self.rfile.read(int(self.headers["Content-Length"]))
+        self.told.append((dict(self.headers.items()), body))
+        self.send_response(204)
+        self.end_headers()
+
+    def log_message(self, format: str, *args: object) -> None:
+        return
+
+
+@contextlib.contextmanager
+def receiving() -> Iterator[str]:
+    """The URL of a receiver of webhooks."""
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Receiver) as server:
+        thread = threading.Thread(target=server.serve_forever, name="receiver")
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{server.server_port}/told"
+        finally:
+            server.shutdown()
+            thread.join()
 
 
 def ask(deployment: Deployment, method: str, path: str, document: Any = None) -> httpx.Response:
@@ -68,6 +108,31 @@ def payment(deployment: Deployment, key: str) -> dict[str, Any]:
     )
     signature = identity.key.sign(request_message(request.body()))
     return {"request": request.body(), "signature": signature.hex()}
+
+
+def test_a_backend_is_told_by_webhook_over_a_kill_of_the_coordinator(deployment: Deployment) -> None:
+    accepted = ask(deployment, "POST", "/v1/requests", payment(deployment, "told")).json()["id"]
+    deployment.supervisor.kill(COORDINATOR_NAME)
+    deployment.supervisor.revive(COORDINATOR_NAME)
+    wait_live(deployment, COSIGNERS)
+    told: list[dict[str, Any]] = []
+    deadline = time.monotonic() + 60
+    while not any(event["state"] == "settled" for event in told):
+        assert time.monotonic() < deadline, told
+        time.sleep(0.1)
+        told = [event for event in map(verified, list(Receiver.told)) if event["request"] == accepted]
+
+    sequences = [event["sequence"] for event in told]
+    first_times = list(dict.fromkeys(sequences))
+    assert told[0]["state"] == "received"
+    assert first_times == sorted(first_times)
+
+
+def verified(told: tuple[dict[str, str], bytes]) -> dict[str, Any]:
+    """An event that a webhook was told, if the coordinator said it."""
+    headers, body = told
+    key, now_ms = raw_public(WEBHOOK_KEY), time.time_ns() // 10**6
+    return verify_webhook(headers, body, origin=ORIGIN, key=key, now_ms=now_ms)
 
 
 def test_real_nodes_sign_what_came_over_http(deployment: Deployment) -> None:

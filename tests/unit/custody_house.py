@@ -177,7 +177,7 @@ class House:
             publisher = Publisher(self.folder / "log", parts.database) if publish else None
             running = Running(parts, Service(parts))
             deliverer = await self._deliverer(parts, opened)
-            running.task = task = asyncio.create_task(coordinator.run(parts, publisher, deliverer))
+            running.task = task = asyncio.create_task(coordinator.run(parts, publisher, deliverer=deliverer))
             yield running
             if task.done():
                 task.result()

@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeVar, cast
 
@@ -83,7 +83,8 @@ async def test_a_backend_pays_and_waits(door: Door) -> None:
     assert settled.state == "settled"
     assert settled.over
     assert settled.tx_hash.startswith("0x") and len(settled.tx_hash) == 66
-    assert (await door.ask("shop", lambda client: client.get(submitted.request))) == settled
+    shown = await door.ask("shop", lambda client: client.get(submitted.request))
+    assert replace(shown, substate="", event="") == settled
 
 
 async def test_an_operator_sees_approves_and_the_initiators_person_cannot(door: Door) -> None:
@@ -254,3 +255,37 @@ async def test_people_get_the_log_itself_and_backends_do_not(door: Door) -> None
     assert report.ok, report.first_bad
     assert {one.kind for one in found if one.request == submitted.request} == {"request", "reserve"}
     assert await door.refusal("shop", lambda client: client.entries(0, 1)) == "forbidden"
+
+
+async def test_a_backend_follows_its_events_by_stream_and_resumes(door: Door) -> None:
+    request, _, _ = make_request("one", amount=5, now_ms=door.house.now_ms())
+    submitted = await door.ask("shop", lambda client: client.submit(request))
+    settled = await door.ask("shop", lambda client: client.wait(submitted.request, timeout_s=10))
+    told = await door.ask("shop", lambda client: list(client.events(open_ms=1)))
+    rest = await door.ask("shop", lambda client: list(client.events(after=str(told[0]["id"]), open_ms=1)))
+    others = await door.ask("desk", lambda client: list(client.events(open_ms=1)))
+    strange = await door.refusal("shop", lambda client: list(client.events(after="00000000-1")))
+
+    assert (told[0]["state"], told[-1]["state"]) == ("received", "settled")
+    shown = await door.ask("shop", lambda client: client.get(settled.request))
+    assert (told[-1]["id"], told[-1]["substate"]) == (shown.event, shown.substate)
+    assert rest == told[1:]
+    assert (others, strange) == ([], "unknown-event")
+
+
+async def test_addresses_are_given_out_through_this_door_too(door: Door) -> None:
+    given = await door.ask("shop", lambda client: client.give_address(WALLET, "ann"))
+    again = await door.ask("shop", lambda client: client.give_address(WALLET, "ann"))
+    renamed = await door.ask("shop", lambda client: client.label_address(WALLET, given.address, label="anna"))
+    codes = [
+        await door.refusal("desk", lambda client: client.label_address(WALLET, given.address, label="mine")),
+        await door.refusal("otto", lambda client: client.give_address(WALLET, "otto")),
+        await door.refusal("shop", lambda client: client.resend("none", "00000000-1")),
+    ]
+
+    assert given == again
+    assert (renamed.address, renamed.label) == (given.address, "anna")
+    assert await door.ask("shop", lambda client: client.addresses(WALLET)) == [renamed]
+    assert await door.ask("otto", lambda client: client.addresses(WALLET)) == [renamed]
+    assert await door.ask("desk", lambda client: client.addresses(WALLET)) == []
+    assert codes == ["unknown-address", "forbidden", "unknown-webhook"]

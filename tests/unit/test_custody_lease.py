@@ -42,7 +42,7 @@ WRITES: list[Callable[[Store], object]] = [
     lambda store: store.append(0, [b"{}"], note=b"n", changes=[], now_ms=1),
     lambda store: store.set_quorum(1, b"n"),
     lambda store: store.submit(NEW, 1),
-    lambda store: store.drop_duty(NEW.request, Effect.LOG, 1),
+    lambda store: store.drop_duty(NEW.request, Effect.LOG, now_ms=1),
     lambda store: store.release_slot(NEW.request),
     lambda store: store.add_approval(PendingApproval(bytes(32), bytes(32), b"", b"")),
     lambda store: store.add_presignatures([PooledPresignature(bytes(32), bytes(33), "hot", 0, "a,b", "1,1")]),

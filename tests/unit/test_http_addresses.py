@@ -6,9 +6,12 @@ from typing import Any
 
 import pytest
 
+from custody.enacting import Signed
 from policy.accounts import account_at
-from tests.unit.custody_cluster import ANVIL_CHAIN, KEY, WALLET
-from tests.unit.custody_house import House
+from policy.encoding import Json, canonical, statement
+from policy.entries import signature_list
+from tests.unit.custody_cluster import ANVIL_CHAIN, KEY, ORIGIN, WALLET, identity, policy_document
+from tests.unit.custody_house import House, until
 from tests.unit.http_house import HttpDoor, http_opened
 
 PLACE = f"/v1/wallets/{WALLET}/addresses"
@@ -93,6 +96,32 @@ async def test_the_wallets_of_the_policy_are_listed(door: HttpDoor) -> None:
 async def test_a_label_is_a_short_visible_text(door: HttpDoor, label: Any) -> None:
     assert (await give(door, label))["code"] == "malformed"
     assert (await door.ask("GET", PLACE)).json()["addresses"] == []
+
+
+async def test_an_address_that_the_policy_takes_away_is_not_given_again(door: HttpDoor) -> None:
+    one, other = await give(door, "ann"), await give(door, "ben")
+    await without_path(door, one["path"])
+
+    again = await give(door, "ann")
+    listed = (await door.ask("GET", PLACE)).json()["addresses"]
+
+    assert (again["code"], one["address"] in again["detail"]) == ("label-taken", True)
+    assert [(each["address"], each["in_policy"]) for each in listed] == [
+        (one["address"], False),
+        (other["address"], True),
+    ]
+
+
+async def without_path(door: HttpDoor, path: str) -> None:
+    """Have the administrator take a path from the wallet."""
+    state = door.running.parts.sequencer.state
+    policy: Any = policy_document()
+    policy["wallets"][WALLET]["paths"].remove(path)
+    body: Json = {"origin": ORIGIN, "policy": policy, "previous": state.policy_hash.hex()}
+    signed = signature_list({"admin": identity("admin").sign(statement("policy", body))})
+    change = Signed("policy", canonical(body), canonical({"signatures": signed}))
+    await door.running.service.enact("admin", change)
+    await until(lambda: len(door.running.parts.sequencer.state.policy.wallets[WALLET].paths) == 2)
 
 
 async def test_an_unknown_wallet_has_no_addresses(door: HttpDoor) -> None:

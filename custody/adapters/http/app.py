@@ -46,11 +46,12 @@ def build_app(service: Service, parts: Parts) -> FastAPI:
 def skeleton() -> FastAPI:
     """The application without what answers: enough for its OpenAPI document."""
     app = FastAPI(
-        title="Quorumkeep for backends",
+        title=TITLE,
         version=VERSION,
         description=DESCRIPTION,
         docs_url=None,
         redoc_url=None,
+        generate_unique_id_function=lambda route: route.name,
     )
     for one in (requests.router, events.router, wallets.router, hooks.router, router):
         app.include_router(one)

@@ -16,6 +16,7 @@ from policy.errors import CallerError, MalformedError
 from policy.fields import Fields
 
 BODY_BYTES_MAX: Final = 64 * 1024
+HEADER_BYTES_MAX: Final = 16 * 1024
 BODY_S: Final = 10.0
 NUMBER_CHARACTERS_MAX: Final = 20
 
@@ -52,11 +53,14 @@ class Call:
 
 async def _authenticated(request: Request) -> Call:
     house: House = request.app.state.house
+    headers = request.scope["headers"]
+    if sum(len(name) + len(value) for name, value in headers) > HEADER_BYTES_MAX:
+        raise CallRefused(Code.TOO_LARGE, f"headers have at most {HEADER_BYTES_MAX} bytes")
     body = await _body(request)
     query = request.scope["query_string"]
     path = request.scope["raw_path"].decode("latin-1")
     url = f"https://{request.headers.get('host', '')}{path}{'?' + query.decode('latin-1') if query else ''}"
-    received = Received(request.method, url, FieldLines(request.scope["headers"]), body)
+    received = Received(request.method, url, FieldLines(headers), body)
     caller = house.callers.authenticate(received)
     if body and request.headers.get("content-type", "").partition(";")[0].strip() != "application/json":
         raise CallRefused(Code.UNSUPPORTED_MEDIA_TYPE, "the body is JSON: send its media type")

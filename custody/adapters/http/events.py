@@ -1,5 +1,6 @@
 """The feed over HTTP: pages, with a long poll for the next one, and a stream of server-sent events."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from typing import Annotated
 
@@ -11,12 +12,11 @@ from custody.adapters.http.models import EventPage, streams
 from custody.adapters.http.requests import ID
 from custody.api.errors import CallRefused
 from custody.feeds import Event
-from custody.listening import EVENTS_MAX, WAIT_MAX_MS, Asked
+from custody.listening import EVENTS_MAX, KEEP_ALIVE_MS, OPEN_MAX_MS, WAIT_MAX_MS, Asked
 from custody.webhooks import event_document
 from policy.encoding import canonical
 
 AFTER = "^(newest|[0-9a-f]{8}-(0|[1-9][0-9]{0,17}))$"
-KEEP_ALIVE_MS = 10_000
 router = APIRouter(tags=["events"])
 After = Annotated[
     str | None,
@@ -53,11 +53,16 @@ async def stream_events(
     last_event_id: Annotated[
         str | None, Header(pattern=AFTER, description="As `after`, by which a reader resumes by itself.")
     ] = None,
+    open_ms: Annotated[
+        int, Query(ge=0, le=OPEN_MAX_MS, description="End after so long: the reader signs and resumes.")
+    ] = OPEN_MAX_MS,
 ) -> StreamingResponse:
-    """The same, as server-sent events, for as long as the caller listens."""
+    """The same, as server-sent events."""
     asked = await _asked(call, last_event_id or after, request=request, limit=EVENTS_MAX)
     return StreamingResponse(
-        _lines(call, asked), media_type="text/event-stream", headers={"Cache-Control": "no-store"}
+        _lines(call, asked, open_s=open_ms / 1000),
+        media_type="text/event-stream",
+        headers={"Cache-Control": "no-store"},
     )
 
 
@@ -69,11 +74,15 @@ async def _asked(call: Call, after: str | None, *, request: str | None, limit: i
     return Asked(position, wanted, call.caller, limit)
 
 
-async def _lines(call: Call, asked: Asked) -> AsyncIterator[bytes]:
+async def _lines(call: Call, asked: Asked, *, open_s: float) -> AsyncIterator[bytes]:
     yield b": the feed of Quorumkeep\n\n"
+    clock = asyncio.get_running_loop().time
+    until = clock() + open_s
     try:
-        async for found in call.service.feed.stream(asked, every_ms=KEEP_ALIVE_MS):
+        async for found in call.service.feed.stream(asked, every_ms=min(KEEP_ALIVE_MS, int(open_s * 1000))):
             yield b"".join(map(_message, found)) or b": nothing new\n\n"
+            if clock() >= until:
+                return
     except CallRefused as refusal:
         yield (
             b"event: refused\ndata: " + canonical({"code": refusal.code, "detail": refusal.reason}) + b"\n\n"

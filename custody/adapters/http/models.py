@@ -164,6 +164,7 @@ class DepositAddress(_Model):
     wallet: Name
     path: str
     label: str
+    in_policy: Annotated[bool, Field(description="False: have nobody pay there, nodes do not sign for it.")]
     created_ms: Milliseconds
 
 

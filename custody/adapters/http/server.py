@@ -7,15 +7,17 @@ import socket
 import ssl
 from collections.abc import Iterator
 
+import h11
 import uvicorn
 from starlette.types import ASGIApp
+from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from custody.adapters.api_server import ServerTls
+from custody.adapters.http.calls import HEADER_BYTES_MAX
 from policy.errors import OperationalError
 
 BACKLOG, OPEN_MAX = 256, 1024
-HEADER_BYTES_MAX = 16 * 1024
-GRACE_S, POLL_S = 1, 0.01
+GRACE_S, POLL_S, HEAD_S = 1, 0.01, 5.0
 
 
 class HttpServer:
@@ -32,6 +34,30 @@ class HttpServer:
         await asyncio.gather(self._running, return_exceptions=True)
 
 
+class _Patient(H11Protocol):
+    """Closes on who opens a connection and does not say in time what it wants."""
+
+    _deadline: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        self._deadline = self.loop.call_later(HEAD_S, self._late)
+
+    def data_received(self, data: bytes) -> None:
+        super().data_received(data)
+        waits = self.conn.their_state is h11.IDLE
+        if self._deadline is not None and not waits:
+            self._deadline.cancel()
+            self._deadline = None
+        elif self._deadline is None and waits and not self.transport.is_closing():
+            self._deadline = self.loop.call_later(HEAD_S, self._late)
+
+    def _late(self) -> None:
+        self._deadline = None
+        if self.conn.their_state is h11.IDLE and (self.cycle is None or self.cycle.response_complete):
+            self.transport.close()
+
+
 class _Server(uvicorn.Server):
     """The coordinator itself listens to signals."""
 
@@ -45,7 +71,7 @@ async def start_http_server(app: ASGIApp, listen: str, *, tls: ServerTls | None)
     listening = _bind(listen)
     config = uvicorn.Config(
         app,
-        http="h11",
+        http=_Patient,
         ws="none",
         lifespan="off",
         log_config=None,

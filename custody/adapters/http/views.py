@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from custody.deposits import in_policy
 from custody.feeds import Backlog, DepositAddress
 from custody.projection import typed_data_signature
 from custody.records import request_body
@@ -37,14 +38,15 @@ def resource(shown: Shown, log: State) -> dict[str, Any]:
     }
 
 
-def address(given: DepositAddress) -> dict[str, Any]:
-    """An address that was given out."""
+def address(given: DepositAddress, log: State) -> dict[str, Any]:
+    """An address that was given out, and whether it is the wallet's still."""
     return {
         "address": given.address,
         "chain": given.chain,
         "wallet": given.wallet,
         "path": given.path,
         "label": given.label,
+        "in_policy": in_policy(log, given),
         "created_ms": given.created_ms,
     }
 

@@ -40,7 +40,8 @@ async def give_address(call: CallDependency, wallet: WalletName) -> JSONResponse
         fields.done()
     except MalformedError as error:
         raise CallRefused(Code.MALFORMED, str(error)) from error
-    return JSONResponse(shown(await call.service.give_address(call.caller, wallet, label=label, path=path)))
+    given = await call.service.give_address(call.caller, wallet, label=label, path=path)
+    return JSONResponse(shown(given, call.house.parts.sequencer.state))
 
 
 @router.get("/v1/wallets/{wallet}/addresses", response_model=AddressList)
@@ -55,7 +56,8 @@ async def list_addresses(
 ) -> JSONResponse:
     """The addresses that the caller was given, oldest first."""
     found = await call.service.addresses(call.caller, wallet, after=after or "", limit=limit)
-    return JSONResponse({"addresses": [shown(one) for one in found]})
+    state = call.house.parts.sequencer.state
+    return JSONResponse({"addresses": [shown(one, state) for one in found]})
 
 
 @router.put(
@@ -72,4 +74,4 @@ async def label_address(
     except MalformedError as error:
         raise CallRefused(Code.MALFORMED, str(error)) from error
     changed = await call.service.label_address(call.caller, wallet, address=address, label=label)
-    return JSONResponse(shown(changed))
+    return JSONResponse(shown(changed, call.house.parts.sequencer.state))

@@ -1,0 +1,183 @@
+"""The feed in the coordinator's database: what is one transaction, what survives, what is given once."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from sqlalchemy import delete
+
+from custody.adapters.store import Store
+from custody.adapters.tables import EVENTS
+from custody.feeds import DepositAddress, LabelTaken
+from custody.records import Change, NewRequest
+from custody.requests import Effect, Event, State, Substate
+from policy.errors import InvariantError
+
+NEW = NewRequest(b"\x01" * 32, "shop", "key-1", b"{}", b"s" * 64, expires_ms=1_000)
+OTHER = replace(NEW, request=b"\x02" * 32, initiator="desk")
+GIVEN = DepositAddress("evm:1", "0x" + "11" * 20, "hot", "m/0/1", "shop", "ann", 5)
+NEXT = replace(GIVEN, address="0x" + "22" * 20, path="m/0/2")
+
+
+@pytest.fixture
+def url(tmp_path: Path) -> str:
+    return f"sqlite:///{tmp_path / 'custody.db'}"
+
+
+@pytest.fixture
+def store(url: str) -> Iterator[Store]:
+    store = Store(url)
+    store.take_lease(0, 1_000)
+    yield store
+    store.close()
+
+
+def denied(store: Store, new: NewRequest = NEW) -> None:
+    store.submit(new, 5)
+    store.apply(Change(new.request, Event.ENTRY_ACCEPTED, {"rule": "small"}), 6)
+    store.apply(Change(new.request, Event.PLANNED_WAITING), 7)
+    store.apply(Change(new.request, Event.TIME_OVER, {"error": "too late"}), 8)
+
+
+def test_each_change_is_an_event_with_what_is_owed(store: Store) -> None:
+    denied(store)
+    store.drop_duty(NEW.request, Effect.CANCEL, now_ms=9)
+
+    told = [(one.sequence, one.state, one.substate, one.error, one.time_ms) for one in store.events(0)]
+    assert told == [
+        (1, State.RECEIVED, Substate.LOGGING, "", 5),
+        (2, State.LOGGED, Substate.PLANNING, "", 6),
+        (3, State.WAITING, Substate.IDLE, "", 7),
+        (4, State.EXPIRED, Substate.CANCELLING, "too late", 8),
+        (5, State.EXPIRED, Substate.IDLE, "too late", 9),
+    ]
+
+
+def test_what_changes_nothing_is_no_event(store: Store) -> None:
+    store.submit(NEW, 5)
+    store.submit(NEW, 6)
+    store.apply(Change(NEW.request, Event.MINED), 7)
+    store.apply(Change(NEW.request, None, {"rule": ""}), 8)
+
+    assert [one.sequence for one in store.events(0)] == [1]
+
+
+def test_events_are_found_by_request_initiator_and_number(store: Store) -> None:
+    denied(store)
+    denied(store, OTHER)
+
+    assert [one.sequence for one in store.events(2, request=NEW.request)] == [3, 4]
+    assert {one.request for one in store.events(0, initiator="desk")} == {OTHER.request}
+    assert [one.sequence for one in store.events(0, limit=3)] == [1, 2, 3]
+    assert {one.sequence for one in store.newest_events([NEW.request, OTHER.request]).values()} == {4, 8}
+
+
+def test_a_feed_keeps_its_name_and_another_database_has_another(
+    store: Store, url: str, tmp_path: Path
+) -> None:
+    store.submit(NEW, 5)
+    again = Store(url)
+    other = Store(f"sqlite:///{tmp_path / 'other.db'}")
+    other.take_lease(0, 1_000)
+
+    assert again.feed() == store.feed() == (store.feed()[0], 1)
+    assert other.feed()[0] != store.feed()[0]
+    again.close()
+    other.close()
+
+
+def test_requests_of_before_the_feed_are_told_at_the_next_start(store: Store) -> None:
+    store.submit(NEW, 5)
+    with store._engine.begin() as db:
+        db.execute(delete(EVENTS))
+
+    store.take_lease(10, 1_000)
+
+    assert [(one.request, one.state) for one in store.events(0)] == [(NEW.request, State.RECEIVED)]
+
+
+def test_another_branch_of_the_log_is_told_as_a_change(store: Store) -> None:
+    denied(store)
+    store.set_aside_log(20)
+
+    newest = store.events(0)[-1]
+    assert (newest.state, newest.substate, newest.time_ms) == (State.RECEIVED, Substate.LOGGING, 20)
+
+
+def test_a_writer_that_lost_its_lease_tells_nothing(store: Store, url: str) -> None:
+    successor = Store(url)
+    successor.take_lease(2_000, 1_000)
+
+    for write in (
+        lambda: store.submit(NEW, 5),
+        lambda: store.queue_deliveries("orders", "shop", now_ms=5),
+        lambda: store.queue_again("orders", "shop", first=1, last=1, now_ms=5),
+        lambda: store.delivered("orders", 1),
+        lambda: store.postpone_delivery("orders", 1, due_ms=5, error=""),
+        lambda: store.give_address([GIVEN]),
+        lambda: store.label_address(GIVEN),
+    ):
+        with pytest.raises(InvariantError, match="lease"):
+            write()
+    assert successor.events(0) == ()
+    successor.close()
+
+
+def test_a_webhook_is_owed_what_comes_after_it_was_first_asked_for(store: Store) -> None:
+    store.submit(NEW, 5)
+    store.queue_deliveries("orders", "shop", now_ms=6)
+    denied(store, replace(NEW, request=b"\x03" * 32, idempotency_key="key-2"))
+    denied(store, OTHER)
+    store.queue_deliveries("orders", "shop", now_ms=9)
+    store.queue_deliveries("orders", "shop", now_ms=9)
+
+    assert store.backlog("orders").waiting == 4
+    assert [one.event.sequence for one in store.deliveries("orders", 9, limit=10)] == [2]
+
+
+def test_the_next_event_of_a_request_waits_for_the_one_before(store: Store) -> None:
+    store.queue_deliveries("orders", "shop", now_ms=1)
+    denied(store)
+    denied(store, replace(NEW, request=b"\x03" * 32, idempotency_key="key-2"))
+    store.queue_deliveries("orders", "shop", now_ms=9)
+    store.postpone_delivery("orders", 1, due_ms=50, error="it answered 500")
+
+    due = [(one.event.sequence, one.attempts) for one in store.deliveries("orders", 9, limit=10)]
+    later = [(one.event.sequence, one.attempts) for one in store.deliveries("orders", 50, limit=10)]
+    store.delivered("orders", 1)
+
+    assert (due, later) == ([(5, 0)], [(5, 0), (1, 1)])
+    assert [one.event.sequence for one in store.deliveries("orders", 50, limit=10)] == [2, 5]
+
+
+def test_what_is_owed_already_is_not_owed_twice(store: Store) -> None:
+    store.queue_deliveries("orders", "shop", now_ms=1)
+    denied(store)
+    store.queue_deliveries("orders", "shop", now_ms=9)
+
+    assert store.queue_again("orders", "shop", first=2, last=9, now_ms=10) == 3
+    assert store.queue_again("orders", "desk", first=1, last=9, now_ms=10) == 0
+    assert store.backlog("orders").waiting == 4
+
+
+def test_an_address_is_given_once_whatever_its_wallet_is_called(store: Store) -> None:
+    renamed = [replace(one, wallet="warm", label="ben") for one in (GIVEN, NEXT)]
+
+    assert store.give_address([GIVEN, NEXT]) == GIVEN
+    assert store.give_address([GIVEN, NEXT]) == GIVEN
+    assert store.give_address(renamed) == renamed[1]
+    assert store.give_address([replace(one, label="carl") for one in (GIVEN, NEXT)]) is None
+
+
+def test_labels_are_of_one_wallet_and_initiator(store: Store) -> None:
+    store.give_address([GIVEN])
+    store.give_address([replace(NEXT, label="ben")])
+
+    with pytest.raises(LabelTaken):
+        store.label_address(replace(GIVEN, label="ben"))
+    assert store.label_address(replace(GIVEN, initiator="desk", label="x")) is None
+    assert store.label_address(replace(GIVEN, label="anna")) == replace(GIVEN, label="anna")
+    assert [one.label for one in store.addresses("hot", "shop", after="", limit=9)] == ["anna", "ben"]
+    assert store.addresses("hot", "desk", after="", limit=9) == ()
+    assert [one.label for one in store.addresses("hot", "", after=GIVEN.address, limit=9)] == ["ben"]

@@ -1,0 +1,45 @@
+"""The backend's quick-start works as it stands, on the deployment that the page before it sets up."""
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.e2e.test_pages import REPOSITORY, page_script
+
+pytestmark = pytest.mark.timeout(300)
+PAGES = [REPOSITORY / "docs" / f"{name}.md" for name in ("setup", "quickstart-backend")]
+PAGES_S = 240
+
+
+def test_a_backend_pays_follows_and_is_paid_by_the_blocks_of_the_page(tmp_path: Path) -> None:
+    script, _ = page_script("\n".join(page.read_text() for page in PAGES))
+    programs = (Path(sys.executable).parent, REPOSITORY / "node_modules" / ".bin")
+    path = ":".join([*map(str, programs), os.environ["PATH"]])
+    log = tmp_path / "page.log"
+    with log.open("wb") as output:
+        process = subprocess.Popen(
+            ["bash", "-c", script],
+            cwd=tmp_path,
+            env={**os.environ, "PATH": path, "QUORUMKEEP_CLIENT": "treasury/client.json"},
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+        try:
+            code = process.wait(PAGES_S)
+        finally:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+    said = log.read_text()
+
+    assert code == 0, said[-3000:]
+    assert "settled 0x" in said
+    assert "denied unknown-destination" in said
+    assert "unknown-asset: " in said
+    assert "fails its EIP-55 checksum" in said
+    assert said.rstrip().endswith("m/0/1")

@@ -1,0 +1,40 @@
+"""schemathesis finds nothing on the HTTP door, and would."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from schemathesis.core.failures import FailureGroup
+
+from custody.adapters.http.app import skeleton
+from tests.fuzz.http_door import MODES, attack, operations, rounds, served
+
+EXAMPLES = 25
+
+
+@pytest.fixture(scope="module")
+def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    with served(tmp_path_factory.mktemp("fuzz")) as found:
+        yield found
+
+
+@pytest.mark.parametrize(("label", "mode"), rounds(), ids=str)
+def test_schemathesis_finds_nothing(url: str, label: str, mode: Any) -> None:
+    attack(url, operations()[label], mode=mode, examples=EXAMPLES)
+
+
+def test_schemathesis_sees_an_answer_that_the_document_does_not_have(url: str) -> None:
+    document = skeleton().openapi()
+    document["components"]["schemas"]["Wallet"]["properties"]["paths"] = {"type": "string"}
+
+    with pytest.raises(FailureGroup):
+        attack(url, operations(document)["GET /v1/wallets"], mode=MODES[0], examples=5)
+
+
+def test_schemathesis_sees_a_wrong_call_that_is_answered(url: str) -> None:
+    document = skeleton().openapi()
+    parameters = document["paths"]["/v1/requests"]["get"]["parameters"]
+    next(one for one in parameters if one["name"] == "limit")["schema"]["maximum"] = 3
+
+    with pytest.raises(FailureGroup):
+        attack(url, operations(document)["GET /v1/requests"], mode=MODES[1], examples=200)
