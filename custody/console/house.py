@@ -21,6 +21,7 @@ from policy.words.units import duration_text, readable_address
 
 BODY_BYTES_MAX: Final = 64 * 1024
 CSRF_HEADER: Final = "X-Quorumkeep-Csrf"
+REFRESH_HEADER: Final = "HX-Request"
 LANGUAGE_COOKIE: Final = "language"
 
 
@@ -93,7 +94,9 @@ def visit(request: Request) -> Visit:
     if language not in LANGUAGES:
         language = preferred(request.headers.get("accept-language", ""))
     here = request.url.path if request.method == "GET" else "/"
-    return Visit(house, language, house.sessions.find(token) if token else None, token, here)
+    used = REFRESH_HEADER not in request.headers  # a page that keeps itself up to date is used by nobody
+    session = house.sessions.find(token, touch=used) if token else None
+    return Visit(house, language, session, token, here)
 
 
 def seat(request: Request) -> Seat:

@@ -20,8 +20,9 @@ from policy.state import State
 IDLE_MS: Final = 15 * 60 * 1000
 LIFE_MS: Final = 4 * 60 * 60 * 1000
 CHALLENGE_MS: Final = 2 * 60 * 1000
-SESSIONS_MAX, CHALLENGES_MAX = 1000, 10_000
+SESSIONS_MAX: Final = 1000
 TOKEN_BYTES: Final = 32
+_UNTIL_DIGITS, _RANDOM_DIGITS = 16, 32
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,21 +46,21 @@ class Sessions:
         self._state = state
         self._now_ms = now_ms
         self._sessions: dict[bytes, Session] = {}
-        self._nonces: dict[str, int] = {}
+        self._used: dict[str, int] = {}
+        self._secret = secrets.token_bytes(TOKEN_BYTES)
 
     def challenge(self) -> str:
-        """A nonce to log in with, good once and for two minutes."""
-        now = self._now_ms()
-        self._nonces = {one: until for one, until in self._nonces.items() if until > now}
-        if len(self._nonces) >= CHALLENGES_MAX:
-            raise CallRefused(Code.TOO_MANY, "too many people begin to log in: wait a minute")
-        nonce = secrets.token_hex(TOKEN_BYTES)
-        self._nonces[nonce] = now + CHALLENGE_MS
-        return nonce
+        """A nonce to log in with, good once and for two minutes.
+
+        It says itself that it is ours and until when: whoever asks for a million of them fills nothing here.
+        """
+        until = self._now_ms() + CHALLENGE_MS
+        said = f"{until:0{_UNTIL_DIGITS}x}{secrets.token_hex(_RANDOM_DIGITS // 2)}"
+        return said + self._mark(said)
 
     def log_in(self, nonce: str, credential_id: bytes, *, assertion: Assertion) -> str:
         """The token of a new session. Raises ``CallRefused``."""
-        if self._nonces.pop(nonce, 0) <= self._now_ms():
+        if not self._is_open(nonce):
             raise CallRefused(Code.REPLAYED, "this login was used or took too long: begin again")
         person = self._people.with_passkey(credential_id, self._state())
         if person is None:
@@ -71,6 +72,9 @@ class Sessions:
             verify_assertion(assertion, credential=person.credential, challenge=challenge)
         except (InvalidSignatureError, MalformedError) as error:
             raise CallRefused(Code.UNAUTHENTICATED, f"{error}: log in again") from error
+        now = self._now_ms()
+        self._used = {used: until for used, until in self._used.items() if until > now}
+        self._used[nonce] = now + CHALLENGE_MS
         return self._begin(person)
 
     def find(self, token: str, *, touch: bool = True) -> Session | None:
@@ -90,6 +94,15 @@ class Sessions:
     def log_out(self, token: str) -> None:
         """End a session."""
         self._sessions.pop(_place(token), None)
+
+    def _is_open(self, nonce: str) -> bool:
+        said, mark = nonce[: _UNTIL_DIGITS + _RANDOM_DIGITS], nonce[_UNTIL_DIGITS + _RANDOM_DIGITS :]
+        if nonce in self._used or not same_text(mark, self._mark(said)):
+            return False
+        return int(said[:_UNTIL_DIGITS], 16) > self._now_ms()
+
+    def _mark(self, said: str) -> str:
+        return hmac.new(self._secret, said.encode(), hashlib.sha256).hexdigest()
 
     def _begin(self, person: Person) -> str:
         now = self._now_ms()

@@ -14,7 +14,7 @@ from typing import Any
 
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
-from playwright.async_api import Browser, BrowserContext, CDPSession, Page, async_playwright
+from playwright.async_api import Browser, BrowserContext, CDPSession, Page, async_playwright, expect
 
 from custody.adapters.http.server import start_http_server
 from custody.console.app import build_console
@@ -221,6 +221,7 @@ async def opened() -> AsyncIterator[Console]:
     people = People([Person("anna", AUDITOR, Passkey("anna").credential(site))])
     house = House(folder, policy=console_policy(), roster=roster)
     try:
+        expect.set_options(timeout=WAIT_MS)
         async with house.with_key() as running, async_playwright() as playwright:
             app = build_console(running.service, running.parts, people=people, site=site)
             server = await start_http_server(app, f"127.0.0.1:{port}", tls=None)

@@ -112,7 +112,7 @@ async def test_the_browser_verifies_inclusion_as_python_proves_it(console: Conso
     read = leaf_reader(leaves)
     places = [(index, size) for size in (1, 2, 7, 13) for index in range(size)]
     paths = [[one.hex() for one in prove_inclusion(read, index, size=size)] for index, size in places]
-    cases = [
+    cases: list[Any] = [
         [leaves[index].hex(), index, size, path] for (index, size), path in zip(places, paths, strict=True)
     ]
     short = [[leaf, index, size, path[:-1]] for leaf, index, size, path in cases if path]

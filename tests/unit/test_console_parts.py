@@ -3,18 +3,23 @@
 import hashlib
 import re
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import httpx
 import pytest
+from starlette.requests import Request
 
 from cli.authenticator import SoftwareAuthenticator
 from custody.api.errors import CallRefused
 from custody.config import ConsoleConfig
 from custody.console.app import people_of
 from custody.console.guard import Guard
+from custody.console.house import visit
 from custody.console.people import AUDITOR, OPERATOR, People, Person
 from custody.console.sessions import CHALLENGE_MS, IDLE_MS, LIFE_MS, Sessions, login_digest
 from custody.console.texts import LANGUAGES, catalogue, preferred
+from policy.encoding import Json
 from policy.errors import OperationalError
 from policy.roster import parse_roster
 from policy.state import State
@@ -63,7 +68,7 @@ def test_a_login_is_good_once_in_its_time_and_for_this_site() -> None:
     late = entrance.sessions.challenge()
     entrance.now_ms += CHALLENGE_MS
 
-    for nonce in (used, late, "00" * 32):
+    for nonce in (used, late, "00" * 32, "ff" * 56, "0"):
         with pytest.raises(CallRefused, match="used or took too long"):
             entrance.log_in(passkey, nonce=nonce)
     with pytest.raises(CallRefused, match="something else"):
@@ -88,7 +93,7 @@ def test_a_session_ends_with_its_passkeys_place_in_the_roster() -> None:
     roster = roster_document()
     operators = roster["operators"]
     assert isinstance(operators, list)
-    left = [one for one in operators if isinstance(one, dict) and one["name"] != "otto"]
+    left: list[Json] = [one for one in operators if isinstance(one, dict) and one["name"] != "otto"]
     entrance.state = State(origin=ORIGIN, roster_or_none=parse_roster({**roster, "operators": left}))
 
     assert entrance.sessions.find(token) is None
@@ -102,6 +107,26 @@ def test_what_only_watches_keeps_no_session_alive() -> None:
         found = entrance.sessions.find(token, touch=False)
 
     assert found is None
+
+
+@pytest.mark.parametrize(("headers", "lasts"), [({}, True), ({"HX-Request": "true"}, False)])
+def test_a_page_that_refreshes_itself_keeps_no_session_alive(headers: dict[str, str], lasts: bool) -> None:
+    entrance = Entrance()
+    token = entrance.log_in(authenticator("otto"))
+    house: Any = SimpleNamespace(sessions=entrance.sessions, cookie="session")
+    raw = [(name.lower().encode(), value.encode()) for name, value in headers.items()]
+    scope: dict[str, Any] = {
+        "type": "http",
+        "method": "GET",
+        "path": "/",
+        "headers": [*raw, (b"cookie", f"session={token}".encode())],
+        "app": SimpleNamespace(state=SimpleNamespace(house=house)),
+    }
+    for _ in range(2):
+        entrance.now_ms += IDLE_MS // 2 + 1
+        found = visit(Request(scope)).session
+
+    assert (found is not None) == lasts
 
 
 def test_both_languages_say_the_same_things_with_the_same_values() -> None:

@@ -25,7 +25,25 @@ function keys() {
   });
 }
 
+let refreshing = false;
+let stale = false;
+
+// One at a time; what changes during one is fetched by the next.
 async function refresh() {
+  stale = true;
+  if (refreshing) return;
+  refreshing = true;
+  try {
+    while (stale) {
+      stale = false;
+      await fetchLive();
+    }
+  } finally {
+    refreshing = false;
+  }
+}
+
+async function fetchLive() {
   const scrolled = document.activeElement?.getAttribute("href");
   await htmx.ajax("GET", location.pathname + location.search, { target: "#live", select: "#live", swap: "outerHTML" });
   showTimes(document.querySelector("#live"));
@@ -39,25 +57,34 @@ function follow() {
   if (!place || !state) return;
   state.hidden = false;
   const wanted = place.dataset.request;
-  const source = new EventSource("/live");
-  let due = 0;
-  source.addEventListener("open", () => {
-    state.dataset.kind = "good";
-    state.textContent = text("live");
-    if (due) refresh();
-    due = 1;
+  let source;
+  let missed = false;
+  const show = (kind, name) => {
+    state.dataset.kind = kind;
+    state.textContent = text(name);
+  };
+  const listen = () => {
+    source = new EventSource("/live");
+    source.addEventListener("open", () => {
+      show("good", "live");
+      if (missed) refresh();
+      missed = true;
+    });
+    source.addEventListener("error", () => show("bad", "not_live"));
+    source.addEventListener("changed", (event) => {
+      if (!wanted || wanted === event.data) refresh();
+    });
+    source.addEventListener("ended", () => {
+      source.close();
+      location.assign("/login");
+    });
+  };
+  // A browser has six connections to a site: only tabs that are looked at hold one.
+  document.addEventListener("visibilitychange", () => {
+    if (document.hidden) source.close();
+    else listen();
   });
-  source.addEventListener("error", () => {
-    state.dataset.kind = "bad";
-    state.textContent = text("not_live");
-  });
-  source.addEventListener("changed", (event) => {
-    if (!wanted || wanted === event.data) refresh();
-  });
-  source.addEventListener("ended", () => {
-    source.close();
-    location.assign("/login");
-  });
+  if (!document.hidden) listen();
 }
 
 document.querySelector("#logout")?.addEventListener("click", async () => {

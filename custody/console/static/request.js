@@ -104,7 +104,7 @@ async function approve() {
 }
 
 async function reject() {
-  const reason = box.querySelector("#reason").value.trim();
+  const reason = box.querySelector("#reason").value.replace(/\s+/g, " ").trim();
   need(reason, "reason_missing");
   const { origin, request, operator, rpId, credential } = box.dataset;
   const body = { origin, request, by: operator, reason };
