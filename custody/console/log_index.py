@@ -1,6 +1,7 @@
 """The log's leaf hashes and its changes of rules, read once and kept: for proofs and for the history."""
 
 import asyncio
+import itertools
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final
@@ -53,6 +54,7 @@ class LogIndex:
     def __init__(self, parts: Parts) -> None:
         self._parts = parts
         self._leaves: list[bytes] = []
+        self._kinds: list[str] = []
         self._history: list[Entry] = []
         self._reading = asyncio.Lock()
 
@@ -66,6 +68,18 @@ class LogIndex:
                 break
             found += [read_entry(start + len(found) + i, data) for i, data in enumerate(part)]
         return tuple(reversed(found))
+
+    async def newest_of(self, kind: str, before: int, *, limit: int) -> tuple[Entry, ...]:
+        """Entries of one kind below ``before``, newest first."""
+        async with self._reading:
+            await self._follow(self._parts.sequencer.state.size)
+        places = range(min(before, len(self._kinds)) - 1, -1, -1)
+        found = itertools.islice((place for place in places if self._kinds[place] == kind), limit)
+        return tuple([await self._entry(place) for place in found])
+
+    async def _entry(self, index: int) -> Entry:
+        (data, *_) = await self._parts.database.entries(index, index + 1)
+        return read_entry(index, data)
 
     async def history(self) -> tuple[Entry, ...]:
         """What changed the rules, newest first."""
@@ -85,7 +99,7 @@ class LogIndex:
             await self._follow(checkpoint.size)
             leaves = self._leaves
             if not await asyncio.to_thread(_matches, leaves, checkpoint):
-                self._leaves, self._history = [], []  # another branch took the log's place
+                self._leaves, self._kinds, self._history = [], [], []  # another branch took the log's place
                 await self._follow(checkpoint.size)
                 leaves = self._leaves
         path = await asyncio.to_thread(prove_inclusion, leaf_reader(leaves), index, size=checkpoint.size)
@@ -97,7 +111,9 @@ class LogIndex:
             part = await self._parts.database.entries(len(self._leaves), size)
             if not part:
                 raise OperationalError("the log is being read anew: ask again")
-            self._history += [one for one in _read(len(self._leaves), part) if one.kind in GOVERNING]
+            entries = _read(len(self._leaves), part)
+            self._kinds += [one.kind for one in entries]
+            self._history += [one for one in entries if one.kind in GOVERNING]
             self._leaves += map(leaf_hash, part)
 
 
@@ -139,8 +155,8 @@ def _verdict(claimed: Json | None) -> str:
     return f"{claimed.get('outcome')} by {claimed.get('rule')}" if isinstance(claimed, dict) else ""
 
 
-def _read(start: int, part: Iterable[bytes]) -> Iterable[Entry]:
-    return (read_entry(start + i, data) for i, data in enumerate(part))
+def _read(start: int, part: Iterable[bytes]) -> list[Entry]:
+    return [read_entry(start + i, data) for i, data in enumerate(part)]
 
 
 def _matches(leaves: list[bytes], checkpoint: Checkpoint) -> bool:

@@ -10,7 +10,7 @@ from custody.api.errors import CallRefused, Code
 from custody.console import requests as shown
 from custody.console.decisions import Id
 from custody.console.house import Seat, SeatDependency, answer
-from custody.console.log_index import HISTORY_MAX, read_entry
+from custody.console.log_index import HISTORY_MAX, KINDS, read_entry
 from custody.console.wallets import tiers
 from custody.listening import EVENTS_MAX, NEWEST, Asked
 from custody.requests import FINAL
@@ -84,15 +84,24 @@ async def show_nodes(seat: SeatDependency) -> Response:
 
 @router.get("/log")
 async def show_log(
-    seat: SeatDependency, *, before: Annotated[int | None, Query(ge=0, le=2**53 - 1)] = None
+    seat: SeatDependency,
+    *,
+    before: Annotated[int | None, Query(ge=0, le=2**53 - 1)] = None,
+    kind: Annotated[str, Query(pattern=f"^({'|'.join(KINDS)})?$")] = "",
 ) -> Response:
-    """The log's entries, newest first."""
+    """The log's entries, newest first; of one kind or of all."""
     size = seat.house.parts.sequencer.state.size
     before = size if before is None else min(before, size)
-    entries = await seat.house.index.newest(before, LOG_PAGE)
+    index = seat.house.index
+    entries = await (
+        index.newest_of(kind, before, limit=LOG_PAGE) if kind else index.newest(before, LOG_PAGE)
+    )
     older = entries[-1].index if entries else 0
     signed = seat.house.parts.replication.quorum.size
-    return seat.visit.page("log", {"entries": entries, "older": older, "size": size, "signed": signed})
+    return seat.visit.page(
+        "log",
+        {"entries": entries, "older": older, "size": size, "signed": signed, "kind": kind, "kinds": KINDS},
+    )
 
 
 @router.get("/log/{index}")
@@ -102,6 +111,16 @@ async def show_entry(seat: SeatDependency, index: Index) -> Response:
     if not found:
         raise CallRefused(Code.UNKNOWN_DOCUMENT, f"the log has no entry {index} yet")
     return seat.visit.page("entry", {"entry": read_entry(index, found[0])})
+
+
+@router.get("/log/{index}/entry.json")
+async def download_entry(seat: SeatDependency, index: Index) -> Response:
+    """The bytes of an entry, as a file."""
+    found = await seat.house.parts.database.entries(index, index + 1)
+    if not found:
+        raise CallRefused(Code.UNKNOWN_DOCUMENT, f"the log has no entry {index} yet")
+    name = {"Content-Disposition": f'attachment; filename="entry-{index}.json"'}
+    return Response(found[0], media_type="application/json", headers=name)
 
 
 @router.get("/log/{index}/proof")

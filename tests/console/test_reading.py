@@ -148,3 +148,22 @@ async def test_keys_open_pages(console: Console) -> None:
         await page.wait_for_url("**/policy")
 
         await expect(page.locator("h1")).to_contain_text("Policy in force")
+
+
+async def test_the_log_is_read_by_kind_and_saved_as_it_is(console: Console) -> None:
+    record = await console.ask(5)
+    async with console.logged_in("anna") as page:
+        await page.goto("/log")
+        await page.select_option("#kind", "request")
+        await page.click('button[type="submit"]')
+        await expect(page.locator("tbody tr td:nth-child(2)").first).to_have_text("request")
+        kinds = set(await page.locator("tbody tr td:nth-child(2)").all_inner_texts())
+        await page.click("tbody a")
+        await expect(page.locator("main")).to_contain_text(f"policy explain {record.request.hex()}")
+        answer = await page.request.get(f"{page.url}/entry.json")
+        saved = await answer.body()
+
+    assert kinds == {"request"}
+    assert saved in await console.running.parts.database.entries(
+        0, console.running.parts.sequencer.state.size
+    )
