@@ -68,11 +68,11 @@ async def drafts(parts: Parts, operator: str) -> list[bytes]:
     stand behind.
     """
     waiting = await parts.database.requests(state=State.WAITING, limit=500)
-    found = (draft(parts, operator, record) for record in waiting)
+    found = (draft(parts, record, operator=operator) for record in waiting)
     return [canonical(one) for one in found if one is not None]
 
 
-def draft(parts: Parts, operator: str, record: RequestRecord) -> dict[str, Json] | None:
+def draft(parts: Parts, record: RequestRecord, *, operator: str) -> dict[str, Json] | None:
     """The approval of one request that an operator could give, or None."""
     state, now = parts.sequencer.state, parts.now_ms()
     request, known = parse_request(request_body(record)), state.requests.get(record.request)

@@ -25,7 +25,7 @@ router = APIRouter()
 async def draft_approval(seat: SeatDependency, request: Id) -> JSONResponse:
     """The approval that the operator could give, the request itself, and how to show amounts."""
     record, operator = await _record(seat, request), seat.operator()
-    found = draft(seat.house.parts, operator, record)
+    found = draft(seat.house.parts, record, operator=operator)
     if found is None:
         raise CallRefused(
             Code.REQUEST_OVER, f"the request is {record.state}: it waits for no approval of you"

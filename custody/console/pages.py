@@ -43,7 +43,7 @@ async def show_requests(seat: SeatDependency) -> Response:
 async def show_request(seat: SeatDependency, request: Id) -> Response:
     """One request, and the place to decide on it."""
     record = await seat.house.service.get(bytes.fromhex(request))
-    values = shown.page(seat.house.parts, record, seat.session.person)
+    values = shown.page(seat.house.parts, record, person=seat.session.person)
     state = seat.house.parts.sequencer.state
     chain = values["request"].intent.chain
     seen = {"final": record.state in FINAL, "family": family(chain), "policy_hash": state.policy_hash}

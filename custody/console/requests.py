@@ -79,12 +79,12 @@ async def queue(parts: Parts, person: Person) -> tuple[list[Row], list[Row]]:
     others: list[Row] = []
     for state in (State.WAITING, State.READY, State.RESERVED):
         for record in await parts.database.requests(state=state, limit=500):
-            waits = person.role == OPERATOR and draft(parts, person.name, record) is not None
+            waits = person.role == OPERATOR and draft(parts, record, operator=person.name) is not None
             (mine if waits else others).append(row(parts, record))
     return mine, others
 
 
-def page(parts: Parts, record: RequestRecord, person: Person) -> dict[str, Any]:
+def page(parts: Parts, record: RequestRecord, *, person: Person) -> dict[str, Any]:
     """Everything that the page of a request says."""
     state = parts.sequencer.state
     request, known = parse_request(request_body(record)), state.requests.get(record.request)
@@ -105,14 +105,14 @@ def page(parts: Parts, record: RequestRecord, person: Person) -> dict[str, Any]:
         "approvals": known.approvals if known else (),
         "rejected_by": known.rejected_by if known else "",
         "limits": _limits(policy, found.get("limits", [])),
-        "decoded": decoded(parts, record, request),
-        "can_approve": operator and draft(parts, person.name, record) is not None,
+        "decoded": decoded(parts, record, request=request),
+        "can_approve": operator and draft(parts, record, operator=person.name) is not None,
         "can_reject": operator and _stoppable(record) and known is not None and not known.rejected_by,
         "only_time": weighed is not None and only_time_is_missing(weighed.verdict),
     }
 
 
-def decoded(parts: Parts, record: RequestRecord, request: Request) -> list[tuple[str, str]]:
+def decoded(parts: Parts, record: RequestRecord, *, request: Request) -> list[tuple[str, str]]:
     """What the coordinator's own decoder reads from the planned bytes, by the name of a text."""
     state = parts.sequencer.state
     if not record.tx:

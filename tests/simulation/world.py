@@ -425,14 +425,6 @@ class Book:
         body: Json = {"origin": ORIGIN, "request": request.hex(), "by": by, "reason": "a test"}
         return self.write("reject", body, signatures=signatures("reject", body, [signer or by]))
 
-    def reject_by_passkey(
-        self, request: bytes, *, by: str, passkey: str = "", tag: str = "reject"
-    ) -> Outcome:
-        """Log a no that a passkey signed; of ``by`` and under ``reject`` unless told otherwise."""
-        body: Json = {"origin": ORIGIN, "request": request.hex(), "by": by, "reason": "a test"}
-        assertion = authenticator(passkey or by).assert_(document_hash(tag, body))
-        return self.write("reject", body, assertion=assertion.body())
-
     def price(self, price: int, *, by: Iterable[str] = OBSERVERS, **changed: Any) -> Outcome:
         """Log what one whole eth is worth, in dollars of two places."""
         body: dict[str, Json] = {

@@ -7,13 +7,25 @@ from typing import Any
 import pytest
 
 from policy.document import parse_policy
-from policy.encoding import Json
+from policy.encoding import Json, document_hash
 from policy.evaluate import Outcome as Answer
 from policy.evaluate import evaluate
 from policy.facts import PRICE_POINTS_MAX, add_price, request_facts
 from policy.rules import SWEEP, TIER_MOVE, TRANSFER
 from policy.state import CANCEL, PricePoint
-from tests.simulation.world import CHAIN, CUSTOMER, DAY_MS, INITIATORS, KEY, OTHER, Book, World, key_of
+from tests.simulation.world import (
+    CHAIN,
+    CUSTOMER,
+    DAY_MS,
+    INITIATORS,
+    KEY,
+    ORIGIN,
+    OTHER,
+    Book,
+    World,
+    authenticator,
+    key_of,
+)
 
 WORLD = World()
 HOUR_MS = 3_600_000
@@ -149,10 +161,17 @@ def test_a_no_of_others_is_inert(by: str, signer: str) -> None:
     assert not book.state.requests[request].rejected_by
 
 
+def reject_by_passkey(book: Book, request: bytes, *, by: str, passkey: str = "", tag: str = "reject") -> None:
+    """Log a no that a passkey signed; of ``by`` and under ``reject`` unless told otherwise."""
+    body: Json = {"origin": ORIGIN, "request": request.hex(), "by": by, "reason": "a test"}
+    assertion = authenticator(passkey or by).assert_(document_hash(tag, body))
+    book.write("reject", body, assertion=assertion.body())
+
+
 def test_an_operators_passkey_stops_a_request_as_their_key_does() -> None:
     book = book_with(rule("all", ALLOW))
     request = book.request()
-    book.reject_by_passkey(request, by="alice")
+    reject_by_passkey(book, request, by="alice")
 
     assert book.last.accepted
     assert book.state.requests[request].rejected_by == "alice"
@@ -165,7 +184,7 @@ def test_an_operators_passkey_stops_a_request_as_their_key_does() -> None:
 def test_a_no_by_another_passkey_or_for_something_else_is_inert(by: str, passkey: str, tag: str) -> None:
     book = book_with(rule("all", ALLOW))
     request = book.request()
-    book.reject_by_passkey(request, by=by, passkey=passkey, tag=tag)
+    reject_by_passkey(book, request, by=by, passkey=passkey, tag=tag)
 
     assert not book.last.accepted
     assert not book.state.requests[request].rejected_by
