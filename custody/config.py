@@ -258,13 +258,22 @@ def _webhooks(fields: Fields, folder: Path) -> WebhooksConfig:
 
 def _webhook(name: str, fields: Fields, *, folder: Path) -> Webhook:
     url = fields.text("url", length_max=TEXT_MAX)
-    parts = urlsplit(url)
-    known = parts.scheme == "https" or (parts.scheme == "http" and parts.hostname in LOOPBACK)
-    if not known or not parts.hostname or parts.username is not None or parts.fragment:
+    if not _callable(url):
         raise MalformedError(
             f"{fields.path('url')}: must be https://HOST/PATH (http to this machine alone), without user"
         )
     return Webhook(name, fields.name("initiator"), url, _optional_path(fields, "certificate", folder))
+
+
+def _callable(url: str) -> bool:
+    """Whether a webhook may be at a URL: nobody on the way can read it, and it carries no secret."""
+    try:
+        parts = urlsplit(url)
+        named = bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        return False
+    known = parts.scheme == "https" or (parts.scheme == "http" and parts.hostname in LOOPBACK)
+    return known and named and parts.username is None and not parts.fragment
 
 
 def _node(fields: Fields, folder: Path) -> NodeConfig:

@@ -33,7 +33,7 @@ class FeedReader:
     def __init__(self, parts: Parts) -> None:
         self._feeds = parts.feeds
         self._sequencer = parts.sequencer
-        self._bells: dict[asyncio.Event, str] = {}
+        self._bells: dict[asyncio.Event, Asked] = {}
         parts.duties.on_changed.append(self._ring)
 
     async def position(self, after: str) -> str:
@@ -46,7 +46,7 @@ class FeedReader:
             raise CallRefused(Code.MALFORMED, f"{after[:40]!r} is no event's id: give one of this feed")
         if match[1] != feed or int(match[2]) > newest:
             raise CallRefused(
-                Code.UNKNOWN_EVENT, f"the feed is {feed} and has {newest} events, not {after}: start anew"
+                Code.UNKNOWN_EVENT, f"the feed is {feed}, and {after} is no event of it yet: start anew"
             )
         return after
 
@@ -58,7 +58,7 @@ class FeedReader:
         after = int((await self.position(asked.after)).partition("-")[2])
         clock = asyncio.get_running_loop().time
         until = clock() + min(wait_ms, WAIT_MAX_MS) / 1000
-        with self._listening(asked.initiator) as bell:
+        with self._listening(asked) as bell:
             while True:
                 bell.clear()
                 found = await self._feeds.events(
@@ -94,21 +94,22 @@ class FeedReader:
                 return
 
     @contextlib.contextmanager
-    def _listening(self, initiator: str) -> Iterator[asyncio.Event]:
-        mine = sum(1 for one in self._bells.values() if one == initiator)
+    def _listening(self, asked: Asked) -> Iterator[asyncio.Event]:
+        initiator = asked.initiator
+        mine = sum(1 for one in self._bells.values() if one.initiator == initiator)
         if len(self._bells) >= LISTENERS_MAX or mine >= LISTENERS_EACH_MAX:
             raise CallRefused(
                 Code.TOO_MANY,
                 f"{mine} calls of {initiator or 'people'} wait, of at most {LISTENERS_EACH_MAX}",
             )
         bell = asyncio.Event()
-        self._bells[bell] = initiator
+        self._bells[bell] = asked
         try:
             yield bell
         finally:
             del self._bells[bell]
 
     def _ring(self, record: RequestRecord) -> None:
-        for bell, initiator in self._bells.items():
-            if initiator in ("", record.initiator):
+        for bell, asked in self._bells.items():
+            if asked.initiator in ("", record.initiator) and asked.request in (b"", record.request):
                 bell.set()

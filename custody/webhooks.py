@@ -111,6 +111,9 @@ class Deliverer:
             error = "" if 200 <= status < 300 else f"it answered {status}"
         except OperationalError as failure:
             error = str(failure)
+        except Exception as failure:  # noqa: BLE001 - no receiver has the authority to end the coordinator
+            _LOG.exception("webhook %s: calling it failed in an unforeseen way", webhook.name)
+            error = f"{type(failure).__name__}: {failure}"
         self._metrics.webhook_deliveries.labels(webhook=webhook.name, taken=str(not error).lower()).inc()
         if not error:
             await self._feeds.delivered(webhook.name, delivery.event.sequence)

@@ -1,15 +1,17 @@
 """schemathesis finds nothing on the HTTP door, and would."""
 
+import warnings
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
+import requests
 from schemathesis.core.failures import FailureGroup
 
 from custody.adapters.http.app import skeleton
-from tests.fuzz.http_door import MODES, attack, operations, rounds, served
+from tests.fuzz.http_door import MODES, Signature, attack, operations, rounds, served
 
-EXAMPLES = 25
+EXAMPLES = 15
 
 
 @pytest.fixture(scope="module")
@@ -38,3 +40,13 @@ def test_schemathesis_sees_a_wrong_call_that_is_answered(url: str) -> None:
 
     with pytest.raises(FailureGroup):
         attack(url, operations(document)["GET /v1/requests"], mode=MODES[1], examples=200)
+
+
+def test_some_calls_get_as_far_as_a_request_that_is_accepted(url: str) -> None:
+    attack(url, operations()["POST /v1/requests"], mode=MODES[0], examples=100)
+
+    with requests.Session() as session, warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        session.verify, session.trust_env = False, False
+        listed = session.get(f"{url}/v1/requests", auth=Signature()).json()["requests"]
+    assert listed

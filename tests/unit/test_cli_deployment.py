@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from cli.connection import read_connection
+from cli.connection import client_document, read_connection
 from cli.demo.policy import ADMINISTRATORS, KEY, NODES, OPERATORS, WALLET, WITNESS, demo_policy
 from cli.deployment import coordinator_config, load_draft
 from cli.files import load_key
@@ -39,8 +39,8 @@ class Place:
     def run(self, *argv: str) -> dict[str, Any]:
         return invoke(*argv, "--dir", str(self.folder / "deployment")).document
 
-    def init(self) -> None:
-        self.run("init", "--origin", ORIGIN, "--chain", "evm:31337=http://127.0.0.1:8545")
+    def init(self, *more: str) -> None:
+        self.run("init", "--origin", ORIGIN, "--chain", "evm:31337=http://127.0.0.1:8545", *more)
 
     def node(self, name: str, role: str = "node") -> tuple[Path, str]:
         key = Ed25519PrivateKey.generate()
@@ -151,6 +151,19 @@ def test_the_coordinators_configuration_says_what_was_enrolled(place: Place) -> 
     assert config.chains["evm:1"].confirmations == 12
     assert config.nodes["node-a"].address == "127.0.0.1:7701"
     assert config.nodes["node-a"].certificate.exists()
+
+
+def test_a_second_door_is_in_the_configuration_and_in_what_clients_get(tmp_path: Path) -> None:
+    place = Place(tmp_path)
+    place.init("--http", "127.0.0.1:7601")
+    place.enroll_node("node-a")
+    draft = load_draft(tmp_path / "deployment")
+    (tmp_path / "config.toml").write_text(coordinator_config(draft))
+    http = load_config(tmp_path / "config.toml").http
+
+    assert http is not None and http.listen == "127.0.0.1:7601"
+    assert client_document(draft, b"certificate", policy={})["http"] == "127.0.0.1:7601"
+    assert "http" not in client_document({**draft, "http": ""}, b"certificate", policy={})
 
 
 def test_one_signature_below_the_quorum_begins_nothing(place: Place) -> None:

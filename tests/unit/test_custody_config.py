@@ -52,6 +52,21 @@ def test_what_may_be_left_out_has_safe_values(tmp_path: Path) -> None:
     assert (loaded.metrics_port, loaded.publish_dir, loaded.pools.low) == (0, None, 16)
 
 
+def test_the_second_door_and_webhooks_are_off_unless_they_are_configured(tmp_path: Path) -> None:
+    text = example()
+    (tmp_path / "config.toml").write_text(text)
+    opened = load_config(tmp_path / "config.toml")
+    kept = re.sub(r"(?ms)^\[(http|webhooks)[^\]]*\].*?(?=^\[)", "", text)
+    (tmp_path / "config.toml").write_text(kept)
+    closed = load_config(tmp_path / "config.toml")
+    (tmp_path / "config.toml").write_text(kept + "\n[http]\n")
+    usual = load_config(tmp_path / "config.toml").http
+
+    assert opened.webhooks is not None and opened.webhooks.to["shop"].certificate == tmp_path / "shop.pem"
+    assert (closed.http, closed.webhooks) == (None, None)
+    assert usual is not None and usual.listen.startswith("127.0.0.1:")
+
+
 @pytest.mark.parametrize(
     ("old", "new", "named"),
     [
@@ -61,6 +76,13 @@ def test_what_may_be_left_out_has_safe_values(tmp_path: Path) -> None:
         ('listen = "127.0.0.1:7600"', "", "listen"),
         ("metrics_port = 0", "metrics_prot = 0", "metrics_prot"),
         ("[pools]", "[pools", "table declaration"),
+        ("https://shop.example.com/custody", "http://shop.example.com/custody", "webhooks.to.shop.url"),
+        ("https://shop.example.com/custody", "https://user:word@shop.example.com/", "without user"),
+        ("https://shop.example.com/custody", "file:///etc/passwd", "webhooks.to.shop.url"),
+        ("https://shop.example.com/custody", "https:///custody", "webhooks.to.shop.url"),
+        ("https://shop.example.com/custody", "https://[::1/custody", "webhooks.to.shop.url"),
+        ("https://shop.example.com/custody", "https://shop.example.com:port/", "webhooks.to.shop.url"),
+        ('key = "webhook-key.pem"', "", "key"),
     ],
 )
 def test_a_mistake_is_named(tmp_path: Path, old: str, new: str, named: str) -> None:

@@ -2,7 +2,7 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -10,8 +10,12 @@ from typing import Any
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
+from custody.adapters.database import StoreThread
+from custody.adapters.store import Store
 from custody.api.webhook_signing import TIME_MS, verify_webhook
-from custody.webhooks import Hooks, Webhook
+from custody.metrics import Metrics
+from custody.records import NewRequest
+from custody.webhooks import Deliverer, Hooks, Webhook
 from policy.errors import InvalidSignatureError
 from tests.unit.custody_cluster import ORIGIN, make_request, public
 from tests.unit.custody_cluster import identity as key_of
@@ -203,3 +207,36 @@ async def test_what_was_altered_or_is_old_or_for_another_is_not_believed(
     for wrong, altered, expected in false:
         with pytest.raises(InvalidSignatureError):
             verify_webhook(wrong, altered, **expected)
+
+
+class Unforeseen:
+    """A poster that fails as none should, once for each event."""
+
+    def __init__(self) -> None:
+        self.tried: list[bytes] = []
+
+    async def post(self, webhook: Webhook, body: bytes, *, headers: Mapping[str, str]) -> int:
+        self.tried.append(body)
+        if self.tried.count(body) == 1:
+            raise ValueError("a library's defect")
+        return 204
+
+
+async def test_a_defect_in_calling_a_webhook_ends_nothing(tmp_path: Path) -> None:
+    poster, webhook = Unforeseen(), Webhook(NAME, "shop", "http://127.0.0.1:1/")
+    feeds = StoreThread(Store(f"sqlite:///{tmp_path / 'custody.db'}"))
+    hooks = Hooks({NAME: webhook}, KEY)
+    await feeds.take_lease(0, 1_000)
+    await feeds.queue_deliveries(NAME, "shop", now_ms=1)
+    await feeds.submit(NewRequest(bytes(32), "shop", "key", b"{}", bytes(64), 1_000), 2)
+    deliverer = Deliverer(feeds, hooks, poster=poster, now_ms=Clock(), metrics=Metrics())
+
+    running = asyncio.create_task(deliverer.run(ORIGIN))
+    await until(lambda: len(poster.tried) == 2)
+    await asyncio.sleep(0.1)
+    waiting = (await feeds.backlog(NAME)).waiting
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
+    feeds.close()
+
+    assert waiting == 0
