@@ -161,6 +161,7 @@ def environment(folder: str) -> Environment:
     pages.filters |= {
         "address": readable_address,
         "time": _time,
+        "day": _day,
         "duration": duration_text,
         "grouped": _grouped,
         "json": _pretty,
@@ -196,6 +197,10 @@ def _time(time_ms: int) -> Markup:
         return Markup("{}").format(time_ms)
     machine, shown = moment.strftime("%Y-%m-%dT%H:%M:%SZ"), moment.strftime("%Y-%m-%d %H:%M:%S")
     return Markup('<time datetime="{}">{} UTC</time>').format(machine, shown)
+
+
+def _day(time_ms: int) -> str:
+    return datetime.fromtimestamp(time_ms / 1000, UTC).strftime("%Y-%m-%d")
 
 
 def _grouped(text: str, size: int = 8) -> Markup:

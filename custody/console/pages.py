@@ -11,6 +11,7 @@ from custody.console import requests as shown
 from custody.console.decisions import Id
 from custody.console.house import Seat, SeatDependency, answer
 from custody.console.log_index import HISTORY_MAX, KINDS, read_entry
+from custody.console.outflows import DAY_MS, outflows
 from custody.console.wallets import tiers
 from custody.listening import EVENTS_MAX, NEWEST, Asked
 from custody.requests import FINAL
@@ -52,8 +53,12 @@ async def show_request(seat: SeatDependency, request: Id) -> Response:
 
 @router.get("/wallets")
 async def show_wallets(seat: SeatDependency) -> Response:
-    """Wallets by tier, with addresses and balances."""
-    return seat.visit.page("wallets", {"tiers": await tiers(seat.house.parts)})
+    """Wallets by tier, with addresses and balances, and what left them each day."""
+    parts, state = seat.house.parts, seat.house.parts.sequencer.state
+    return seat.visit.page(
+        "wallets",
+        {"tiers": await tiers(parts), "outflows": outflows(state, parts.now_ms()), "day_ms": DAY_MS},
+    )
 
 
 @router.get("/policy")

@@ -131,7 +131,7 @@ def _decoded(policy: Policy, intent: Intent, found: object) -> list[tuple[str, s
     match found:
         case Transfer():
             asset = policy.asset_at(intent.chain, found.contract)
-            amount = _units(policy, found.amount, asset.name) if asset else str(found.amount)
+            amount = units(policy, found.amount, asset.name) if asset else str(found.amount)
             lines = [("decoded.pays", amount), ("decoded.to", readable_address(found.recipient))]
             lines += [("decoded.contract", readable_address(found.contract))] if found.contract else []
         case Call():
@@ -148,17 +148,18 @@ def _decoded(policy: Policy, intent: Intent, found: object) -> list[tuple[str, s
     native = policy.chains[intent.chain].native if intent.chain in policy.chains else ""
     return [
         *lines,
-        ("decoded.fee", _units(policy, found.fee_max, native)),
+        ("decoded.fee", units(policy, found.fee_max, native)),
         ("decoded.slot", f"{readable_address(found.anchor.account)} / {found.anchor.nonce}"),
     ]
 
 
 def intent_amount(policy: Policy, intent: Intent) -> str:
     """The amount of an intent with its unit."""
-    return _units(policy, intent.amount, intent.asset)
+    return units(policy, intent.amount, intent.asset)
 
 
-def _units(policy: Policy, amount: int, unit: str) -> str:
+def units(policy: Policy, amount: int, unit: str) -> str:
+    """An amount with its unit, where the policy says how many places it has."""
     asset, prices = policy.assets.get(unit), policy.prices
     if asset is not None:
         return amount_text(amount, asset=unit, decimals=asset.decimals)
@@ -207,9 +208,9 @@ def _limit(policy: Policy, line: dict[str, Any]) -> LimitLine:
         name=limit.name,
         scope=str(line["scope"]),
         sentence=limit_text(policy, limit),
-        before=_units(policy, used, unit),
-        after=_units(policy, after, unit) if told else "?",
-        maximum=_units(policy, maximum, unit),
+        before=units(policy, used, unit),
+        after=units(policy, after, unit) if told else "?",
+        maximum=units(policy, maximum, unit),
         before_percent=_percent(used, maximum),
         after_percent=_percent(after, maximum),
         exceeded=after > maximum,

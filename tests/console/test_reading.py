@@ -1,6 +1,8 @@
 """The pages in a real browser: everybody can read them, and what they compute is what Python computes."""
 
+import re
 import subprocess
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -167,3 +169,15 @@ async def test_the_log_is_read_by_kind_and_saved_as_it_is(console: Console) -> N
     assert saved in await console.running.parts.database.entries(
         0, console.running.parts.sequencer.state.size
     )
+
+
+async def test_what_was_signed_today_is_drawn_and_in_the_table(console: Console) -> None:
+    await console.ask(1, "settled")
+    async with console.logged_in("anna") as page:
+        await page.goto("/wallets")
+        await expect(page.locator("#outflows canvas")).to_have_count(1)
+        await page.click("summary")
+
+        today = page.locator("details tbody tr").first
+        await expect(today).to_contain_text(datetime.now(UTC).strftime("%Y-%m-%d"))
+        await expect(today).to_contain_text(re.compile("[1-9][0-9]* eth"))
