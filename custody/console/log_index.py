@@ -12,7 +12,7 @@ from policy.encoding import Json, document_hash, parse_canonical
 from policy.entries import ENTRY_BYTES_MAX
 from policy.errors import MalformedError, OperationalError
 from policy.log.checkpoint import Checkpoint, parse_checkpoint, parse_note
-from policy.log.merkle import frontier_at, leaf_hash, leaf_reader, prove_inclusion
+from policy.log.merkle import frontier_at, leaf_hash, leaf_reader, node_hash, prove_inclusion
 
 GOVERNING: Final = ("genesis", "policy", "roster", "address", "veto", "freeze", "unfreeze", "version", "fork")
 KINDS: Final = (
@@ -20,6 +20,8 @@ KINDS: Final = (
     *("request", "approval", "reserve", "signature", "burn", "observation"),
     *("price", "screening", "reject", "ban", "shred", "key"),
 )
+SMALL_LEVEL: Final = 8
+READ_BYTES: Final = 256 * 1024
 MALFORMED: Final = "malformed"
 HISTORY_MAX: Final = 1000
 
@@ -48,12 +50,30 @@ class Proof:
     path: tuple[bytes, ...]
 
 
+class Tree:
+    """The leaf hashes of a log that grows; the larger of its complete subtrees are hashed once."""
+
+    def __init__(self) -> None:
+        self.leaves: list[bytes] = []
+        self._small = leaf_reader(self.leaves)
+        self._kept: dict[tuple[int, int], bytes] = {}
+
+    def read(self, level: int, index: int) -> bytes:
+        """The hash of a complete subtree, as ``policy.log.merkle`` asks for it."""
+        if level <= SMALL_LEVEL:
+            return self._small(level, index)
+        if (level, index) not in self._kept:
+            left, right = self.read(level - 1, 2 * index), self.read(level - 1, 2 * index + 1)
+            self._kept[level, index] = node_hash(left, right)
+        return self._kept[level, index]
+
+
 class LogIndex:
     """Follows the coordinator's log."""
 
     def __init__(self, parts: Parts) -> None:
         self._parts = parts
-        self._leaves: list[bytes] = []
+        self._tree = Tree()
         self._kinds: list[str] = []
         self._history: list[Entry] = []
         self._reading = asyncio.Lock()
@@ -97,24 +117,24 @@ class LogIndex:
             return None
         async with self._reading:
             await self._follow(checkpoint.size)
-            leaves = self._leaves
-            if not await asyncio.to_thread(_matches, leaves, checkpoint):
-                self._leaves, self._kinds, self._history = [], [], []  # another branch took the log's place
+            if not await asyncio.to_thread(_matches, self._tree, checkpoint):
+                self._tree, self._kinds, self._history = Tree(), [], []  # another branch took its place
                 await self._follow(checkpoint.size)
-                leaves = self._leaves
-        path = await asyncio.to_thread(prove_inclusion, leaf_reader(leaves), index, size=checkpoint.size)
+            read = self._tree.read
+        path = await asyncio.to_thread(prove_inclusion, read, index, size=checkpoint.size)
         (data, *_) = await self._parts.database.entries(index, index + 1)
         return Proof(index, data, checkpoint, note, path)
 
     async def _follow(self, size: int) -> None:
-        while len(self._leaves) < size:
-            part = await self._parts.database.entries(len(self._leaves), size)
+        leaves = self._tree.leaves
+        while len(leaves) < size:
+            part = await self._parts.database.entries(len(leaves), size, bytes_max=READ_BYTES)
             if not part:
                 raise OperationalError("the log is being read anew: ask again")
-            entries = _read(len(self._leaves), part)
+            entries = await asyncio.to_thread(_read, len(leaves), part)
             self._kinds += [one.kind for one in entries]
             self._history += [one for one in entries if one.kind in GOVERNING]
-            self._leaves += map(leaf_hash, part)
+            leaves += map(leaf_hash, part)
 
 
 def read_entry(index: int, data: bytes) -> Entry:
@@ -159,7 +179,7 @@ def _read(start: int, part: Iterable[bytes]) -> list[Entry]:
     return [read_entry(start + i, data) for i, data in enumerate(part)]
 
 
-def _matches(leaves: list[bytes], checkpoint: Checkpoint) -> bool:
-    if len(leaves) < checkpoint.size:
+def _matches(tree: Tree, checkpoint: Checkpoint) -> bool:
+    if len(tree.leaves) < checkpoint.size:
         return False
-    return frontier_at(leaf_reader(leaves), checkpoint.size).root() == checkpoint.root
+    return frontier_at(tree.read, checkpoint.size).root() == checkpoint.root

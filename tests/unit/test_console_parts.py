@@ -8,6 +8,8 @@ from typing import Any
 
 import httpx
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from starlette.requests import Request
 
 from cli.authenticator import SoftwareAuthenticator
@@ -16,11 +18,13 @@ from custody.config import ConsoleConfig
 from custody.console.app import people_of
 from custody.console.guard import Guard
 from custody.console.house import visit
+from custody.console.log_index import Tree
 from custody.console.people import AUDITOR, OPERATOR, People, Person
 from custody.console.sessions import CHALLENGE_MS, IDLE_MS, LIFE_MS, Sessions, login_digest
 from custody.console.texts import LANGUAGES, catalogue, preferred
 from policy.encoding import Json
 from policy.errors import OperationalError
+from policy.log.merkle import frontier_at, leaf_hash, leaf_reader, prove_inclusion, verify_inclusion
 from policy.roster import parse_roster
 from policy.state import State
 from tests.unit.custody_cluster import ORIGIN, authenticator, roster_document
@@ -193,3 +197,16 @@ def test_a_file_that_is_no_auditors_card_is_named(tmp_path: Path) -> None:
 
     with pytest.raises(OperationalError, match=r"anna\.json is no auditor's card"):
         people_of(config)
+
+
+@given(st.integers(1, 3000), st.data())
+def test_what_the_console_keeps_of_the_tree_proves_as_the_tree_itself(size: int, data: st.DataObject) -> None:
+    tree, leaves = Tree(), [leaf_hash(number.to_bytes(4, "big")) for number in range(size)]
+    index, half = data.draw(st.integers(0, size - 1)), data.draw(st.integers(0, size))
+    tree.leaves += leaves[:half]
+    frontier_at(tree.read, half)
+    tree.leaves += leaves[half:]
+    proof, root = prove_inclusion(tree.read, index, size=size), frontier_at(tree.read, size).root()
+
+    assert root == frontier_at(leaf_reader(leaves), size).root()
+    assert verify_inclusion(leaves[index], index, size=size, root=root, proof=proof)
