@@ -14,7 +14,7 @@ from custody.api.errors import MEANINGS, CallRefused, Code
 from custody.config import ConsoleConfig
 from custody.console import decisions, entrance, pages
 from custody.console.guard import Guard
-from custody.console.house import House, LoginNeeded, answer, environment, visit
+from custody.console.house import REFRESH_HEADER, House, LoginNeeded, answer, environment, visit
 from custody.console.log_index import LogIndex
 from custody.console.people import CARD_BYTES_MAX, People, parse_auditor_card
 from custody.console.sessions import Sessions
@@ -23,6 +23,7 @@ from custody.service import Service
 from policy.errors import MalformedError, OperationalError
 
 _LOG = logging.getLogger(__name__)
+NOTHING_NEW: Final = 204  # of a page that refreshes itself: it stays as it is
 _FOLDER: Final = Path(__file__).parent
 
 
@@ -65,12 +66,16 @@ def _is_page(request: Request) -> bool:
 
 
 async def _login(request: Request, _: Exception) -> Response:
+    if REFRESH_HEADER in request.headers:
+        return Response(status_code=NOTHING_NEW)
     if _is_page(request):
         return RedirectResponse("/login", 303)
     return answer({"code": "session-over", "detail": "the session is over: log in again"}, 401)
 
 
 async def _refused(request: Request, error: Any) -> Response:
+    if REFRESH_HEADER in request.headers:
+        return Response(status_code=NOTHING_NEW)
     meaning = MEANINGS[Code(error.code)]
     if _is_page(request):
         return visit(request).page("problem", {"reason": error.reason}, code=meaning.status)

@@ -9,7 +9,7 @@ from fastapi.responses import JSONResponse, StreamingResponse
 from custody.api.errors import CallRefused, Code
 from custody.console import requests as shown
 from custody.console.decisions import Id
-from custody.console.house import Seat, SeatDependency, answer
+from custody.console.house import House, Seat, SeatDependency, answer
 from custody.console.log_index import HISTORY_MAX, KINDS, read_entry
 from custody.console.outflows import DAY_MS, outflows
 from custody.console.wallets import tiers
@@ -156,9 +156,17 @@ async def live(seat: SeatDependency) -> StreamingResponse:
     return StreamingResponse(_changes(seat, asked), media_type="text/event-stream")
 
 
+def _health(house: House) -> tuple[bool, int, frozenset[str]]:
+    """What else a page should follow: a freeze, changes that wait, and who of the cosigners is there."""
+    state, followers = house.parts.sequencer.state, house.parts.replication.followers
+    live = frozenset(name for name, follower in followers.items() if follower.live)
+    return state.frozen, len(state.pending), live
+
+
 async def _changes(seat: Seat, asked: Asked) -> AsyncIterator[bytes]:
     house, token = seat.house, seat.visit.token
     yield b"retry: 2000\n\n"
+    told = None
     try:
         async for found in house.service.feed.stream(asked, every_ms=KEEP_ALIVE_MS):
             if house.sessions.find(token, touch=False) is None:
@@ -166,6 +174,8 @@ async def _changes(seat: Seat, asked: Asked) -> AsyncIterator[bytes]:
                 return
             for one in found:
                 yield b"event: changed\ndata: " + one.request.hex().encode() + b"\n\n"
+            if told != (told := _health(house)):
+                yield b"event: health\ndata: " + (b"frozen" if told[0] else b"open") + b"\n\n"
             if not found:
                 yield b": nothing new\n\n"
     except CallRefused:

@@ -181,3 +181,17 @@ async def test_what_was_signed_today_is_drawn_and_in_the_table(console: Console)
         today = page.locator("details tbody tr").first
         await expect(today).to_contain_text(datetime.now(UTC).strftime("%Y-%m-%d"))
         await expect(today).to_contain_text(re.compile("[1-9][0-9]* eth"))
+
+
+async def test_a_node_that_goes_away_shows_on_the_open_page(console: Console) -> None:
+    node = console.house.nodes["node-c"]
+    async with console.logged_in("anna") as page:
+        await page.goto("/nodes")
+        row = page.locator("tr", has_text="node-c").first
+        await expect(row.locator(".chip")).to_have_text("live")
+        node.down = True
+        try:
+            await console.ask(1, "settled")
+            await expect(row.locator(".chip")).to_have_text("down")
+        finally:
+            node.down = False

@@ -70,14 +70,26 @@ function follow() {
       if (missed) refresh();
       missed = true;
     });
-    source.addEventListener("error", () => show("bad", "not_live"));
+    source.addEventListener("error", () => {
+      show("bad", "not_live");
+      if (source.readyState === EventSource.CLOSED) leave();
+    });
+    source.addEventListener("health", (event) => {
+      document.querySelector("#frozen").hidden = event.data !== "frozen";
+      if (!wanted) refresh();
+    });
     source.addEventListener("changed", (event) => {
       if (!wanted || wanted === event.data) refresh();
     });
     source.addEventListener("ended", () => {
       source.close();
-      location.assign("/login");
+      show("bad", "not_live");
+      leave();
     });
+  };
+  // What somebody has typed stays: pressing a button there says that the session is over.
+  const leave = () => {
+    if (!document.querySelector("#decision")) location.assign("/login");
   };
   // A browser has six connections to a site: only tabs that are looked at hold one.
   document.addEventListener("visibilitychange", () => {
