@@ -4,7 +4,7 @@ import secrets
 from collections.abc import Collection, Sequence
 from typing import Any
 
-from sqlalchemy import Connection, Row, delete, func, insert, select, update
+from sqlalchemy import Connection, Row, delete, exists, func, insert, select, update
 from sqlalchemy.sql import Select
 
 from custody.adapters.leased import Leased, insert_or_ignore, values_of
@@ -29,7 +29,8 @@ class Feeds(Leased):
         with self._transaction() as db:
             if db.execute(select(FEED)).first() is None:
                 db.execute(insert(FEED).values(place=0, name=secrets.token_hex(FEED_NAME_BYTES)))
-            silent = select(REQUESTS.c.request).where(REQUESTS.c.request.not_in(select(EVENTS.c.request)))
+            told = exists().where(EVENTS.c.request == REQUESTS.c.request)
+            silent = select(REQUESTS.c.request).where(~told)
             for row in db.execute(silent.order_by(REQUESTS.c.created_order)).all():
                 emit_if_new(db, row.request, now_ms=now_ms)
         return fence
@@ -171,7 +172,7 @@ class Feeds(Leased):
             return _address(db.execute(select(ADDRESSES).where(mine)).one())
 
 
-def emit(db: Connection, row: Row[Any], effects: Collection[Effect], *, now_ms: int) -> None:
+def emit(db: Connection, row: Row[Any], *, effects: Collection[Effect], now_ms: int) -> None:
     """Put into the feed how a request (its row) is now, and what is owed."""
     _insert_event(db, _told(row, effects), now_ms)
 

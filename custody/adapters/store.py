@@ -328,7 +328,7 @@ def _apply(db: Connection, change: Change, now_ms: int) -> Applied | None:
     if effects is None:
         emit_if_new(db, change.request, now_ms=now_ms)
     else:
-        emit(db, row, effects, now_ms=now_ms)
+        emit(db, row, effects=effects, now_ms=now_ms)
     return Applied(_record(row), effects or ())
 
 
@@ -345,7 +345,7 @@ def _insert_request(db: Connection, new: NewRequest, now_ms: int) -> RequestReco
     db.execute(insert(REQUESTS).values(values))
     _owe(db, new.request, START.effects, now_ms)
     row = db.execute(select(REQUESTS).where(REQUESTS.c.request == new.request)).one()
-    emit(db, row, START.effects, now_ms=now_ms)
+    emit(db, row, effects=START.effects, now_ms=now_ms)
     return _record(row)
 
 

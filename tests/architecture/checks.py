@@ -60,6 +60,9 @@ REGISTRY_WORDS = tuple(  # in two parts each, so that this file does not break i
 WIRING = frozenset({"signer_nodes/main.py", "custody/main.py", "cli/main.py"})
 AUTHORING = "cli/policies/"
 YAML_LIBRARIES = frozenset({"yaml", "_yaml", "ruamel"})
+HTTP_DOOR = "custody/adapters/http/"
+HTTP_SERVING = frozenset({"fastapi", "h11", "http_message_signatures", "pydantic", "starlette", "uvicorn"})
+HTTP_CALLING = frozenset({"httpx"})
 _ADAPTERS = re.compile(r"(signer_nodes|custody)\.adapters(\.|$)")
 _GENERATED = re.compile(r"_pb2(_grpc)?\.pyi?$")
 
@@ -107,6 +110,17 @@ def authoring(root: Path) -> list[Violation]:
         if not path.startswith(AUTHORING)
         for line, name in _imports(path, tree)
         if name.split(".")[0] in YAML_LIBRARIES
+    ]
+
+
+def serving(root: Path) -> list[Violation]:
+    """What serves HTTP outside the coordinator's HTTP door, and what calls it outside custody."""
+    return [
+        Violation(path, line, f"{name}: only {room} imports it; nobody else waits for it or runs it")
+        for path, tree in _trees(root, PACKAGES)
+        for line, name in _imports(path, tree)
+        for libraries, room in ((HTTP_SERVING, HTTP_DOOR), (HTTP_CALLING, "custody/"))
+        if name.split(".")[0] in libraries and not path.startswith(room)
     ]
 
 

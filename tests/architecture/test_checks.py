@@ -214,3 +214,20 @@ def test_yaml_where_policies_are_not_written_is_seen(tmp_path: Path, path: str, 
     plant(tmp_path, {path: f"def late() -> None:\n    {line}\n", "cli/policies/a.py": line + "\n"})
 
     assert [found.path for found in checks.authoring(tmp_path)] == [path]
+
+
+@pytest.mark.parametrize(
+    ("path", "line"),
+    [
+        ("signer_nodes/main.py", "import uvicorn"),
+        ("custody/service.py", "from fastapi import FastAPI"),
+        ("custody/client.py", "import pydantic"),
+        ("policy/fields.py", "from starlette.requests import Request"),
+        ("cli/connection.py", "import httpx"),
+    ],
+)
+def test_http_where_it_is_not_served_is_seen(tmp_path: Path, path: str, line: str) -> None:
+    door = {"custody/adapters/http/a.py": "import fastapi\n", "custody/a.py": "import httpx\n"}
+    plant(tmp_path, {path: f"def late() -> None:\n    {line}\n", **door})
+
+    assert [found.path for found in checks.serving(tmp_path)] == [path]

@@ -43,6 +43,10 @@ def test_only_the_tools_of_authors_read_yaml() -> None:
     assert_none(checks.authoring(REPOSITORY))
 
 
+def test_only_the_http_door_serves_http() -> None:
+    assert_none(checks.serving(REPOSITORY))
+
+
 def test_files_functions_and_parameter_lists_keep_their_sizes() -> None:
     assert_none(checks.sizes(REPOSITORY))
 
