@@ -1,7 +1,7 @@
 """Addresses as people write and read them: an EVM one with its EIP-55 capitals, others as they are."""
 
-from policy.addresses import EVM_ADDRESS, EXPECTED, is_address
-from policy.bip32 import checksum_address, parse_address
+from policy.addresses import EXPECTED, is_address
+from policy.bip32 import parse_address
 from policy.errors import MalformedError
 from policy.ids import EVM, family
 
@@ -13,8 +13,3 @@ def read_address(chain: str, text: str) -> str:
     if not is_address(chain, text):
         raise MalformedError(f"{text[:90]!r} is no address of {chain}: it is {EXPECTED[family(chain)]}")
     return text
-
-
-def readable_address(address: str) -> str:
-    """A canonical address for people to compare."""
-    return checksum_address(address) if EVM_ADDRESS.fullmatch(address) else address

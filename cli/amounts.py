@@ -29,10 +29,3 @@ def parse_amount(text: str, *, asset: str, decimals: int, low: int = 1) -> int:
     if not low <= amount <= AMOUNT_MAX:
         raise Misuse(f"amount {text!r} is not from {low} base units to 2**256 - 1: write another one")
     return amount
-
-
-def amount_text(amount: int, *, asset: str, decimals: int) -> str:
-    """``amount`` base units for a person: "1.5 eth"; ``parse_amount`` is its inverse."""
-    digits = str(amount).rjust(decimals + 1, "0")
-    whole, part = digits[: len(digits) - decimals], digits[len(digits) - decimals :].rstrip("0")
-    return f"{whole}.{part} {asset}" if part else f"{whole} {asset}"

@@ -9,8 +9,6 @@ import sys
 import time
 from argparse import Namespace
 
-from cli.addresses import readable_address
-from cli.amounts import amount_text
 from cli.connection import Connection, caller, load_connection
 from cli.requests import intent_text, read_request_id, request_of, view_document
 from cli.results import REFUSED, Misuse, Result, progress
@@ -20,6 +18,7 @@ from policy.errors import MalformedError, OperationalError
 from policy.ids import family
 from policy.intent import Request
 from policy.values import replace
+from policy.words.units import amount_text, readable_address
 
 APPROVAL_MS_MAX = 60 * 60 * 1000
 

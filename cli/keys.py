@@ -7,7 +7,6 @@ from argparse import Namespace
 from collections.abc import Mapping
 from typing import Any
 
-from cli.addresses import readable_address
 from cli.connection import caller, load_connection
 from cli.programs import NODE, program
 from cli.results import Result, Table, progress, time_text
@@ -15,6 +14,7 @@ from policy.encoding import parse_canonical
 from policy.entries import ENTRY_BYTES_MAX
 from policy.errors import OperationalError
 from policy.ids import GENERATE
+from policy.words.units import readable_address
 
 
 def change(arguments: Namespace) -> Result:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cli.addresses import read_address
-from cli.amounts import amount_text, parse_amount
+from cli.amounts import parse_amount
 from cli.connection import Connection, caller, load_connection
 from cli.files import read_bytes, write_bytes
 from cli.identities import Identity
@@ -35,6 +35,7 @@ from policy.intent import (
     request_message,
 )
 from policy.values import replace
+from policy.words.units import amount_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

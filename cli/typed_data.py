@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from cli.addresses import readable_address
 from cli.files import read_document
 from cli.results import Misuse
 from policy.bip32 import parse_address
@@ -24,6 +23,7 @@ from policy.facts import declared
 from policy.ids import AMOUNT_MAX, evm_chain
 from policy.intent import Intent
 from policy.model import Policy
+from policy.words.units import readable_address
 
 FIELDS = {"types", "primaryType", "domain", "message"}
 _HEX = re.compile(r"0[xX][0-9a-fA-F]{1,64}")

@@ -67,23 +67,30 @@ async def drafts(parts: Parts, operator: str) -> list[bytes]:
     Those are of requests that wait for a group the operator is in, for initiators the operator does not
     stand behind.
     """
-    state, now = parts.sequencer.state, parts.now_ms()
     waiting = await parts.database.requests(state=State.WAITING, limit=500)
-    found = []
-    for record in waiting:
-        request = parse_request(request_body(record))
-        initiator = state.roster.initiators.get(request.initiator)
-        if initiator is None or operator in initiator.people or record.nonce is None:
-            continue
-        if not groups_wanted(state.policy, record.rule) & state.roster.operators[operator].groups:
-            continue
-        given = state.requests[record.request].approvals
-        if not any(
-            a.operator == operator and a.policy == state.policy_hash and a.expires_ms > now for a in given
-        ):
-            with contextlib.suppress(OperationalError):  # its asset has left the policy
-                found.append(canonical(approval_draft(state, record, request=request, now_ms=now)))
-    return found
+    found = (draft(parts, record, operator=operator) for record in waiting)
+    return [canonical(one) for one in found if one is not None]
+
+
+def draft(parts: Parts, record: RequestRecord, *, operator: str) -> dict[str, Json] | None:
+    """The approval of one request that an operator could give, or None."""
+    state, now = parts.sequencer.state, parts.now_ms()
+    request, known = parse_request(request_body(record)), state.requests.get(record.request)
+    initiator = state.roster.initiators.get(request.initiator)
+    if record.state is not State.WAITING or known is None or record.nonce is None:
+        return None
+    if initiator is None or operator in initiator.people:
+        return None
+    if not groups_wanted(state.policy, record.rule) & state.roster.operators[operator].groups:
+        return None
+    if any(
+        a.operator == operator and a.policy == state.policy_hash and a.expires_ms > now
+        for a in known.approvals
+    ):
+        return None
+    with contextlib.suppress(OperationalError):  # its asset has left the policy
+        return approval_draft(state, record, request=request, now_ms=now)
+    return None
 
 
 async def _log_pending(parts: Parts) -> None:

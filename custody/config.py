@@ -26,6 +26,14 @@ parallel = 2                          # batches under way at once: nodes have se
 listen = "127.0.0.1:7601"             # this unless another is given
 listen_file = "http-port"             # optional
 
+[console]                             # optional: the console for operators; off without this section
+origin = "https://custody.example.com"  # what browsers call it; its host is what passkeys are bound to
+listen = "127.0.0.1:7602"             # this unless another is given
+listen_file = "console-port"          # optional
+certificate = "console.pem"           # its certificate and key, which browsers trust; without them it speaks
+certificate_key = "console-key.pem"   # plain HTTP to this machine alone, where something in front has TLS
+auditors = ["anna.json"]              # optional: cards of people who read everything and sign nothing
+
 [webhooks]                            # optional: where backends are told of what becomes of their requests
 key = "webhook-key.pem"               # Ed25519; signs what they are told
 
@@ -63,7 +71,8 @@ from policy.ids import EVM_CHAIN
 NODES_MAX, CHAINS_MAX = 64, 64
 TEXT_MAX = 1000
 WEBHOOKS_MAX = 64
-HTTP_LISTEN = "127.0.0.1:7601"
+HTTP_LISTEN, CONSOLE_LISTEN = "127.0.0.1:7601", "127.0.0.1:7602"
+AUDITORS_MAX = 64
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
 
 
@@ -95,6 +104,18 @@ class HttpConfig:
 
 
 @dataclass(frozen=True, slots=True)
+class ConsoleConfig:
+    """Where the console listens, and what browsers call it; ``certificate`` and its key come together."""
+
+    origin: str
+    listen: str
+    listen_file: Path | None
+    certificate: Path | None
+    certificate_key: Path | None
+    auditors: tuple[Path, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class WebhooksConfig:
     """Whom to tell of what becomes of requests, and the file of the key that signs it."""
 
@@ -122,6 +143,7 @@ class Config:
     signing_timeout_ms: int
     pools: PoolSizes
     http: HttpConfig | None
+    console: ConsoleConfig | None
     webhooks: WebhooksConfig | None
     nodes: Mapping[str, NodeConfig]
     chains: Mapping[str, ChainConfig]
@@ -156,6 +178,7 @@ def _read(fields: Fields, folder: Path) -> Config:
         signing_timeout_ms=_integer(fields, "signing_timeout_ms", 2000, low=100, high=60_000),
         pools=_pool_sizes(pools),
         http=_http(fields.nested("http"), folder) if fields.has("http") else None,
+        console=_console(fields.nested("console"), folder) if fields.has("console") else None,
         webhooks=_webhooks(fields.nested("webhooks"), folder) if fields.has("webhooks") else None,
         nodes={
             name: _node(Fields(value, f"nodes.{name}"), folder)
@@ -188,6 +211,40 @@ def _http(fields: Fields, folder: Path) -> HttpConfig:
     http = HttpConfig(_text(fields, "listen", HTTP_LISTEN), _optional_path(fields, "listen_file", folder))
     fields.done()
     return http
+
+
+def _console(fields: Fields, folder: Path) -> ConsoleConfig:
+    origin = fields.text("origin", length_max=TEXT_MAX)
+    parts = urlsplit(origin)
+    known = parts.scheme == "https" or (parts.scheme == "http" and parts.hostname == "localhost")
+    if not known or not parts.hostname or origin != f"{parts.scheme}://{parts.netloc}" or "@" in origin:
+        raise MalformedError(
+            f"{fields.path('origin')}: must be https://HOST or https://HOST:PORT (http for localhost alone)"
+        )
+    console = ConsoleConfig(
+        origin=origin,
+        listen=_text(fields, "listen", CONSOLE_LISTEN),
+        listen_file=_optional_path(fields, "listen_file", folder),
+        certificate=_optional_path(fields, "certificate", folder),
+        certificate_key=_optional_path(fields, "certificate_key", folder),
+        auditors=tuple(
+            folder / name
+            for name in (
+                fields.texts("auditors", length_max=TEXT_MAX, count_max=AUDITORS_MAX)
+                if fields.has("auditors")
+                else ()
+            )
+        ),
+    )
+    fields.done()
+    if (console.certificate is None) != (console.certificate_key is None):
+        raise MalformedError("console: certificate and certificate_key come together")
+    if console.certificate is None and console.listen.rpartition(":")[0].strip("[]") not in LOOPBACK:
+        raise MalformedError(
+            "console: without a certificate it listens on this machine alone: give certificate and "
+            "certificate_key, or listen on 127.0.0.1"
+        )
+    return console
 
 
 def _webhooks(fields: Fields, folder: Path) -> WebhooksConfig:

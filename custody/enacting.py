@@ -125,7 +125,7 @@ def _read(signed: Signed) -> tuple[_Enacted, Candidate]:
     try:
         body = parse_canonical(signed.body, bytes_max=e.ENTRY_BYTES_MAX)
         fields = Fields(parse_canonical(signed.proof, bytes_max=e.ENTRY_BYTES_MAX), "proof")
-        names = ("signatures", "burns") if signed.kind == "fork" else ("signatures",)
+        names = _proof_names(signed.kind, fields)
         proof = {name: fields.raw(name) for name in names}
         fields.done()
         entry = e.parse_entry(e.make_entry(signed.kind, 0, body=body, **proof)).entry
@@ -134,6 +134,13 @@ def _read(signed: Signed) -> tuple[_Enacted, Candidate]:
     if not isinstance(entry, _Enacted):
         raise CallRefused(Code.MALFORMED, f"a {signed.kind} entry cannot be handed in")
     return entry, Candidate(signed.kind, body, proof)
+
+
+def _proof_names(kind: str, proof: Fields) -> tuple[str, ...]:
+    if kind == "fork":
+        return "signatures", "burns"
+    by_passkey = kind == "reject" and proof.has("assertion")
+    return ("assertion",) if by_passkey else ("signatures",)
 
 
 def _done(state: State, entry: _Enacted) -> bytes | None:

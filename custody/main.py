@@ -22,7 +22,7 @@ from custody.adapters.shadow_store import ShadowStore
 from custody.adapters.store import Store
 from custody.ceremonies import Ceremonies
 from custody.chains.evm import EvmChain
-from custody.config import Config, HttpConfig, load_config
+from custody.config import Config, ConsoleConfig, HttpConfig, load_config
 from custody.duties import Duties
 from custody.lease import holder_of, take_lease
 from custody.log_key import LogKey
@@ -166,6 +166,8 @@ async def _run(config: Config, parts: Parts, credentials: Credentials) -> None:
         _announce(config.listen_file, port)
         if config.http is not None:
             await _open_http(config.http, service, parts, tls=tls, doors=doors)
+        if config.console is not None:
+            await _open_console(config.console, service, parts, doors=doors)
         deliverer = await _deliverer(parts, doors)
         await coordinator.run(parts, publisher, deliverer=deliverer)
 
@@ -192,6 +194,21 @@ async def _open_http(
     from custody.adapters.http.server import start_http_server
 
     server = await start_http_server(build_app(service, parts), config.listen, tls=tls)
+    doors.push_async_callback(server.stop)
+    _announce(config.listen_file, server.port)
+
+
+async def _open_console(
+    config: ConsoleConfig, service: Service, parts: Parts, *, doors: contextlib.AsyncExitStack
+) -> None:
+    from custody.adapters.http.server import start_http_server
+    from custody.console.app import build_console, people_of
+
+    tls = None
+    if config.certificate is not None and config.certificate_key is not None:
+        tls = ServerTls(_read(config.certificate), _read(config.certificate_key))
+    app = build_console(service, parts, people=people_of(config), site=config.origin)
+    server = await start_http_server(app, config.listen, tls=tls)
     doors.push_async_callback(server.stop)
     _announce(config.listen_file, server.port)
 

@@ -143,6 +143,11 @@ def reserve_body(
 
 def verdict_on_plan(state: State, record: RequestRecord, *, wallet: str, now_ms: int) -> Verdict:
     """What the log would say of the planned transaction now, whoever signs it."""
+    return weighed_plan(state, record, wallet=wallet, now_ms=now_ms).verdict
+
+
+def weighed_plan(state: State, record: RequestRecord, *, wallet: str, now_ms: int) -> ledger.Weighed:
+    """``verdict_on_plan`` with what it follows from."""
     key = key_of(state, wallet)
     without_bans = replace(state, bans=frozenset())
     signers = set_without(without_bans, key, absent=())
@@ -151,7 +156,7 @@ def verdict_on_plan(state: State, record: RequestRecord, *, wallet: str, now_ms:
     body = reserve_body(
         state, record, tx=record.tx, purpose="payment", signers=signers, presignature=record.request
     )
-    return ledger.judge(without_bans, "reserve", body=body, time_ms=max(now_ms, state.time_ms))
+    return ledger.weigh(without_bans, "reserve", body=body, time_ms=max(now_ms, state.time_ms))
 
 
 def approval_draft(state: State, record: RequestRecord, *, request: Request, now_ms: int) -> dict[str, Json]:

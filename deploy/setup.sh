@@ -31,11 +31,14 @@ venv_works() {
 
 python_can_make_venv() { "$python" -c 'import ensurepip, venv' 2>/dev/null; }
 
+may_install() { have apt-get && { [ "$(id -u)" = 0 ] || { have sudo && sudo -n true 2>/dev/null; }; }; }
+
 missing_packages() {
     venv_works || { have "$python" && python_can_make_venv; } || echo python3 python3-venv
     softhsm_present || echo softhsm2
     have node || echo nodejs
     have npm || echo npm
+    have chromium || ! may_install || echo chromium # the console's tests drive it, and are skipped without
     [ -e /etc/ssl/certs/ca-certificates.crt ] || echo ca-certificates
 }
 

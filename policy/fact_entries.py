@@ -4,12 +4,15 @@ from dataclasses import dataclass
 
 from msgspec import Struct
 
+from policy.approval import Assertion, parse_assertion
 from policy.encoding import Json
 from policy.entry_fields import Signatures, raw_body, read_id, read_signatures
 from policy.fields import Fields
 from policy.ids import ID_BYTES
 
 PENDING_MAX = 256
+REASON_CHARACTERS_MAX = 300
+
 
 NOTE_TEXT_MAX = 500
 
@@ -70,7 +73,7 @@ class ScreeningEntry:
 
 @dataclass(frozen=True, slots=True)
 class RejectEntry:
-    """One person's no to a request."""
+    """One person's no to a request: by the key of the roster, or by an operator's passkey."""
 
     body: Json
     origin: str
@@ -78,6 +81,7 @@ class RejectEntry:
     by: str
     reason: str
     signatures: Signatures
+    assertion: Assertion | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,15 +166,17 @@ def read_screening(fields: Fields) -> ScreeningEntry:
 
 
 def read_reject(fields: Fields) -> RejectEntry:
-    """Read a rejection."""
+    """Read a rejection; it has signatures or an assertion, never both."""
     body, inner = raw_body(fields)
+    by_passkey = fields.has("assertion")
     entry = RejectEntry(
         body=body,
         origin=inner.origin("origin"),
         request=inner.hex("request", length=ID_BYTES),
         by=inner.name("by"),
-        reason=inner.text("reason", length_max=300),
-        signatures=read_signatures(fields),
+        reason=inner.text("reason", length_max=REASON_CHARACTERS_MAX),
+        signatures={} if by_passkey else read_signatures(fields),
+        assertion=parse_assertion(fields.raw("assertion")) if by_passkey else None,
     )
     inner.done()
     return entry

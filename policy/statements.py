@@ -6,7 +6,9 @@ no takes one signature, since it only makes an answer stricter.
 
 from policy import fact_entries as f
 from policy.admission import Inert, Signed, check_origin, signers_of, without_approved
+from policy.approval import Assertion, verify_assertion
 from policy.ceremony import CONDUCTOR, FAILED, MADE, WITNESS, CeremonyEntry
+from policy.encoding import Json, document_hash
 from policy.holdings import stated
 from policy.roster import Roster
 from policy.state import Holding, JobStatus, PricePoint, Screening, State
@@ -87,12 +89,7 @@ def admit_reject(state: State, entry: f.RejectEntry) -> tuple[State, bytes]:
         raise Inert("the rejected request is not open")
     if any(job.status is JobStatus.SIGNED for job in state.live_jobs(entry.request)):
         raise Inert("the request is signed already: it may be under way")
-    key = _rejecting_key(state.roster, entry.by, initiator=request.request.initiator)
-    if key is None:
-        raise Inert(f"{entry.by} is no operator or administrator, and not the initiator")
-    signers = signers_of(state, "reject", entry=entry, keys={entry.by: key})
-    if signers != {entry.by}:
-        raise Inert(f"the rejection is not signed by {entry.by}")
+    _check_rejecting(state, entry, initiator=request.request.initiator)
     rejected = replace(request, rejected_by=entry.by, approvals=())
     state = replace(state, requests=state.requests.set(entry.request, rejected))
     return without_approved(state, entry.request), entry.request
@@ -107,6 +104,30 @@ def check_note(state: State, entry: f.NoteEntry) -> bytes:
     if signers_of(state, "note", entry=entry, keys={entry.by: initiator.key}) != {entry.by}:
         raise Inert(f"the note is not signed by {entry.by}")
     return entry.about.encode()
+
+
+def rejection_digest(body: Json) -> bytes:
+    """The 32 bytes an operator's passkey signs as its challenge to say no."""
+    return document_hash("reject", body)
+
+
+def _check_rejecting(state: State, entry: f.RejectEntry, *, initiator: str) -> None:
+    """Refuse a no that is not signed by whom it names."""
+    key = _rejecting_key(state.roster, entry.by, initiator=initiator)
+    if key is None:
+        raise Inert(f"{entry.by} is no operator or administrator, and not the initiator")
+    if entry.assertion is not None:
+        _check_passkey(state, entry, assertion=entry.assertion)
+    elif signers_of(state, "reject", entry=entry, keys={entry.by: key}) != {entry.by}:
+        raise Inert(f"the rejection is not signed by {entry.by}")
+
+
+def _check_passkey(state: State, entry: f.RejectEntry, *, assertion: Assertion) -> None:
+    operator = state.roster.operators.get(entry.by)
+    if operator is None:
+        raise Inert(f"{entry.by} is no operator: only operators have a passkey")
+    if state.verifies:
+        verify_assertion(assertion, credential=operator.credential, challenge=rejection_digest(entry.body))
 
 
 def _rejecting_key(roster: Roster, by: str, *, initiator: str) -> bytes | None:

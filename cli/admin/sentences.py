@@ -2,13 +2,13 @@
 
 from typing import Any
 
-from cli.addresses import readable_address
 from cli.admin.change_file import Change
 from cli.admin.differences import differences
 from policy import entries as e
 from policy.errors import InvariantError
 from policy.governance import RULES_SUPPORTED
 from policy.roster import Roster, bound, parse_roster
+from policy.words.units import readable_address
 
 VETO = "It takes effect once the delay is over; until then one administrator can veto it."
 

@@ -11,12 +11,12 @@ from cli.policies.faults import START, Fault
 from cli.policies.lint import lint_groups
 from cli.policies.reading import Examined, document, examine, read_policy
 from cli.policies.schema import policy_schema
-from cli.policies.sentences import sections
 from cli.results import DONE, REFUSED, Result
 from policy.coherence import check_coherent
 from policy.document import policy_hash
 from policy.errors import MalformedError
 from policy.roster import parse_roster
+from policy.words.sentences import sections
 
 
 def print_(arguments: Namespace) -> Result:

@@ -2,11 +2,10 @@
 
 from typing import Any, cast
 
-from cli.amounts import amount_text
-from cli.policies.units import share_text
 from cli.results import time_text
 from policy.model import Policy
 from policy.replay import Judged
+from policy.words.units import amount_text, share_text
 
 UNITS_MS = ((86_400_000, "d"), (3_600_000, "h"), (60_000, "min"), (1000, "s"))
 TOLD = {"no": "broken", "unknown": "waits until it is known", "not asked": "not known, and not waited for"}

@@ -2,13 +2,12 @@
 
 from collections import Counter
 
-from cli.amounts import amount_text
-from cli.policies.conditions import value_text
-from cli.policies.units import duration_text
 from cli.results import time_text
 from policy.model import Policy
 from policy.prove.transactions import Transaction
 from policy.rules import Facts
+from policy.words.conditions import value_text
+from policy.words.units import amount_text, duration_text
 
 
 def transaction_text(transaction: Transaction, policy: Policy) -> str:

@@ -11,9 +11,9 @@ from policy.fields import NAME
 from policy.ids import AMOUNT_MAX
 from policy.model import WHOLE_BP
 from policy.rules import DAYS
+from policy.words.units import duration_text
 
 UNITS_MS = {"ms": 1, "s": 1000, "min": 60_000, "h": 3_600_000, "d": 86_400_000}
-WORDS_MS = {"day": 86_400_000, "hour": 3_600_000, "minute": 60_000, "second": 1000, "millisecond": 1}
 AMOUNT = rf"(?P<whole>0|[1-9][0-9]*)(?:\.(?P<part>[0-9]+))? (?P<unit>{NAME.pattern})"
 DURATION = rf"(?P<count>[1-9][0-9]{{0,11}}) (?P<unit>{'|'.join(UNITS_MS)})"
 _TIME = r"(?:(?:[01][0-9]|2[0-3]):[0-5][0-9]|24:00)"
@@ -63,15 +63,6 @@ def duration_ms(text: object, *, high: int) -> int:
     return found
 
 
-def duration_text(duration: int) -> str:
-    """A length of time in the largest unit that it is a whole number of: ``24 hours``, ``7 days``."""
-    for word, unit in WORDS_MS.items():
-        count, rest = divmod(duration, unit)
-        if not rest and (count > 1 or word != "day"):
-            return f"{count} {word}{'' if count == 1 else 's'}"
-    return f"{duration} milliseconds"
-
-
 def span_document(text: object) -> Json:
     """The canonical form of hours such as ``mon-fri 09:00-17:00 UTC``."""
     match = re.fullmatch(SPAN, text) if isinstance(text, str) else None
@@ -98,12 +89,6 @@ def share_bp(text: object) -> int:
     if found > WHOLE_BP:
         raise ValueError(f"{text!r} is no share such as '5 %' or '97.5 %', of 100 % at most")
     return found
-
-
-def share_text(share: int) -> str:
-    """A share of so many basis points; ``share_bp`` is its inverse."""
-    whole, part = divmod(share, 100)
-    return f"{whole}.{part:02}".rstrip("0").rstrip(".") + " %"
 
 
 def approval_document(text: object) -> Json:

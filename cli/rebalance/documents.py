@@ -3,13 +3,13 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from cli.amounts import amount_text
 from cli.results import Document
 from custody.rebalancer.flows import History, units
 from custody.rebalancing import observing
 from custody.rebalancing.moves import ANNOUNCED, IN_FLIGHT
 from custody.rebalancing.ports import Book
 from custody.rebalancing.records import DAY_MS, Alarm, Exposure, Foreseen, Move, Note, Route
+from policy.words.units import amount_text
 
 MEDIAN, LOW, HIGH = 0.5, 0.05, 0.95
 CALM_AFTER_DAYS = 1

@@ -18,7 +18,10 @@ from cli.demo import policy as names
 from cli.demo.scenario import COORDINATOR_NAME, COSIGNERS, ORIGIN, Deployment, wait_live
 from custody.api.http_signing import Message, Signer
 from custody.api.webhook_signing import verify_webhook
+from custody.console.sessions import login_digest
+from policy.encoding import Json, canonical
 from policy.intent import Intent, Request, request_message
+from policy.statements import rejection_digest
 from tests.e2e.cluster import raw_public
 from tests.e2e.payment_stream import running_deployment
 from tests.e2e.test_fork import pem
@@ -36,6 +39,9 @@ def deployment() -> Iterator[Deployment]:
         (config.parent / "webhook.pem").write_bytes(pem(WEBHOOK_KEY))
         with receiving() as url, config.open("a") as file:
             file.write('\n[http]\nlisten = "127.0.0.1:0"\nlisten_file = "http-port"\n')
+            site = made.identity(names.OPERATORS[0]).authenticator().origin
+            file.write(f'\n[console]\norigin = "{site}"\nlisten = "127.0.0.1:0"\n')
+            file.write('listen_file = "console-port"\n')
             file.write('\n[webhooks]\nkey = "webhook.pem"\n')
             file.write(f'\n[webhooks.to.orders]\ninitiator = "{names.PAYMENTS}"\nurl = "{url}"\n')
             file.flush()
@@ -147,3 +153,32 @@ def test_real_nodes_sign_what_came_over_http(deployment: Deployment) -> None:
     assert shown["state"] == "settled"
     assert deployment.chain.balance(names.CUSTOMER) == before + AMOUNT
     assert deployment.ask(names.PAYMENTS, "request", "show", shown["id"])["tx_hash"] == shown["tx_hash"]
+
+
+def test_real_nodes_take_a_no_of_a_passkey_that_came_through_the_console(deployment: Deployment) -> None:
+    who = names.OPERATORS[1]
+    passkey, origin = deployment.identity(who).authenticator(), deployment.connection().origin
+    large = ("--amount", f"{names.SMALL_MAX + 1}", "--wallet", names.WALLET, "--asset", names.ETH)
+    asked = deployment.ask(
+        names.PAYMENTS, "request", "send", *large, "--to", names.CUSTOMER, "--idempotency-key", "stopped"
+    )
+    port = (deployment.folder / "coordinator" / "console-port").read_text().strip()
+    headers = {"Host": passkey.origin.partition("//")[2], "Origin": passkey.origin}
+    with httpx.Client(base_url=f"http://127.0.0.1:{port}", headers=headers, trust_env=False) as client:
+        nonce = client.post("/login/challenge").json()["nonce"]
+        proof = passkey.assert_(login_digest(origin, passkey.origin, nonce=nonce)).body()
+        login = {"nonce": nonce, "credential": passkey.credential().id.hex(), "assertion": proof}
+        session = {"Cookie": client.post("/login", json=login).headers["Set-Cookie"].partition(";")[0]}
+        page = client.get(f"/requests/{asked['request']}", headers=session).text
+        token = page.partition('name="csrf" content="')[2][:64]
+        body: Json = {"origin": origin, "request": asked["request"], "by": who, "reason": "a test"}
+        said = {"body": canonical(body).decode(), "assertion": passkey.assert_(rejection_digest(body)).body()}
+        answer = client.post(
+            f"/requests/{asked['request']}/rejection",
+            json=said,
+            headers=session | {"X-Quorumkeep-Csrf": token},
+        )
+
+    assert answer.status_code == 200, answer.text
+    assert deployment.ask(names.PAYMENTS, "request", "show", asked["request"])["state"] == "denied"
+    assert all(node["live"] for node in deployment.status()["nodes"])

@@ -9,8 +9,8 @@ import yaml
 from hypothesis import Phase
 from hypothesis import strategies as st
 
-from cli.amounts import amount_text
 from policy.rules import DAYS, KINDS
+from policy.words.units import amount_text
 
 Document: TypeAlias = dict[str, Any]
 PHASES = (Phase.explicit, Phase.reuse, Phase.generate)

@@ -4,9 +4,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cli.amounts import amount_text, parse_amount
+from cli.amounts import parse_amount
 from cli.results import Misuse
 from policy.ids import AMOUNT_MAX
+from policy.words.units import amount_text
 
 
 @given(amount=st.integers(min_value=1, max_value=AMOUNT_MAX), decimals=st.integers(min_value=0, max_value=77))

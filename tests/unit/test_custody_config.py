@@ -97,3 +97,23 @@ def test_a_second_coordinator_does_not_get_the_lease(tmp_path: Path) -> None:
         take_lease(tmp_path)
 
     take_lease(tmp_path).close()
+
+
+@pytest.mark.parametrize(
+    ("section", "wrong"),
+    [
+        ('origin = "http://custody.example.com"', "must be https"),
+        ('origin = "https://custody.example.com/console"', "must be https"),
+        ('origin = "https://user@custody.example.com"', "must be https"),
+        ('origin = "https://custody.example.com"\ncertificate = "c.pem"', "come together"),
+        ('origin = "https://custody.example.com"\nlisten = "0.0.0.0:7602"', "on this machine alone"),
+    ],
+)
+def test_a_console_that_browsers_could_not_trust_is_refused(tmp_path: Path, section: str, wrong: str) -> None:
+    before, _, after = example().partition("[console]")
+    (tmp_path / "config.toml").write_text(
+        f"{before}[console]\n{section}\n[webhooks]{after.partition('[webhooks]')[2]}"
+    )
+
+    with pytest.raises(OperationalError, match=wrong):
+        load_config(tmp_path / "config.toml")

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from policy.document import parse_policy
-from policy.encoding import Json
+from policy.encoding import Json, document_hash
 from policy.evaluate import Outcome as Answer
 from policy.evaluate import evaluate
 from policy.facts import request_facts
@@ -14,7 +14,19 @@ from policy.rules import SWEEP, TIER_MOVE, TRANSFER
 from policy.state import CANCEL, PricePoint
 from policy.values import replace
 from policy.worth import PRICE_POINTS_MAX, add_price
-from tests.simulation.world import CHAIN, CUSTOMER, DAY_MS, INITIATORS, KEY, OTHER, Book, World, key_of
+from tests.simulation.world import (
+    CHAIN,
+    CUSTOMER,
+    DAY_MS,
+    INITIATORS,
+    KEY,
+    ORIGIN,
+    OTHER,
+    Book,
+    World,
+    authenticator,
+    key_of,
+)
 
 WORLD = World()
 HOUR_MS = 3_600_000
@@ -145,6 +157,35 @@ def test_a_no_of_others_is_inert(by: str, signer: str) -> None:
     book = book_with(rule("all", ALLOW))
     request = book.request()
     book.reject(request, by=by, signer=signer)
+
+    assert not book.last.accepted
+    assert not book.state.requests[request].rejected_by
+
+
+def reject_by_passkey(book: Book, request: bytes, *, by: str, passkey: str = "", tag: str = "reject") -> None:
+    """Log a no that a passkey signed; of ``by`` and under ``reject`` unless told otherwise."""
+    body: Json = {"origin": ORIGIN, "request": request.hex(), "by": by, "reason": "a test"}
+    assertion = authenticator(passkey or by).assert_(document_hash(tag, body))
+    book.write("reject", body, assertion=assertion.body())
+
+
+def test_an_operators_passkey_stops_a_request_as_their_key_does() -> None:
+    book = book_with(rule("all", ALLOW))
+    request = book.request()
+    reject_by_passkey(book, request, by="alice")
+
+    assert book.last.accepted
+    assert book.state.requests[request].rejected_by == "alice"
+
+
+@pytest.mark.parametrize(
+    ("by", "passkey", "tag"),
+    [("alice", "bob", "reject"), ("alice", "", "approval"), ("ada", "alice", "reject")],
+)
+def test_a_no_by_another_passkey_or_for_something_else_is_inert(by: str, passkey: str, tag: str) -> None:
+    book = book_with(rule("all", ALLOW))
+    request = book.request()
+    reject_by_passkey(book, request, by=by, passkey=passkey, tag=tag)
 
     assert not book.last.accepted
     assert not book.state.requests[request].rejected_by

@@ -9,14 +9,14 @@ from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
 from cli.main import invoke
-from cli.policies.conditions import AMONG_WORDS, BOUND_WORDS, KIND_WORDS, condition_text
-from cli.policies.sentences import limit_text, rule_text, sections, then_text
 from policy import document as reader
 from policy.document import parse_policy
 from policy.encoding import Json
 from policy.errors import CallerError, MalformedError
 from policy.model import Allow, Approve, Deny, Policy, Requirement, Then
 from policy.rules import KINDS, Condition
+from policy.words.conditions import AMONG_WORDS, BOUND_WORDS, KIND_WORDS, condition_text
+from policy.words.sentences import limit_text, rule_text, sections, then_text
 from tests.unit.policy_documents import (
     PHASES,
     Document,

@@ -6,13 +6,14 @@ import pytest
 
 from cli.main import invoke
 from cli.policies.authoring import convert
-from cli.policies.sentences import sections
-from cli.policies.units import share_bp, share_text
+from cli.policies.units import share_bp
 from cli.policies.yaml_reader import read_yaml
 from policy.document import parse_policy
 from policy.encoding import Json
 from policy.errors import MalformedError
 from policy.model import Level, Policy
+from policy.words.sentences import sections
+from policy.words.units import share_text
 from tests.unit.policy_documents import Document, as_yaml, tiered_document, written
 
 ALLOW = {"outcome": "allow"}

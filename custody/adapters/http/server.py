@@ -1,4 +1,4 @@
-"""Serving the HTTP door in the coordinator's own event loop, over TLS only."""
+"""Serving the HTTP door and the console in the coordinator's own event loop."""
 
 import asyncio
 import contextlib
@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 import h11
 import uvicorn
-from fastapi import FastAPI
+from starlette.types import ASGIApp
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from custody.adapters.api_server import ServerTls
@@ -66,8 +66,8 @@ class _Server(uvicorn.Server):
         yield
 
 
-async def start_http_server(app: FastAPI, listen: str, *, tls: ServerTls) -> HttpServer:
-    """Serve ``app`` on ``listen`` (``host:port``, port 0 for any)."""
+async def start_http_server(app: ASGIApp, listen: str, *, tls: ServerTls | None) -> HttpServer:
+    """Serve ``app`` on ``listen`` (``host:port``, port 0 for any); without TLS only to this machine."""
     listening = _bind(listen)
     config = uvicorn.Config(
         app,
@@ -82,7 +82,7 @@ async def start_http_server(app: FastAPI, listen: str, *, tls: ServerTls) -> Htt
         limit_concurrency=OPEN_MAX,
         h11_max_incomplete_event_size=HEADER_BYTES_MAX,
         timeout_graceful_shutdown=GRACE_S,
-        ssl_context_factory=lambda *_: _context(tls),
+        ssl_context_factory=(lambda *_: _context(tls)) if tls is not None else None,
     )
     server = _Server(config)
     running = asyncio.create_task(server.serve([listening]), name="http door")

@@ -3,7 +3,6 @@
 from collections.abc import Iterable
 from typing import assert_never
 
-from cli.amounts import amount_text
 from policy.model import Policy
 from policy.rules import (
     CALL,
@@ -29,6 +28,7 @@ from policy.rules import (
     Span,
     When,
 )
+from policy.words.units import amount_text
 
 KIND_WORDS = {
     TRANSFER: "a payment to somebody else",

@@ -8,10 +8,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import assert_never
 
-from cli.amounts import amount_text
-from cli.policies.conditions import alternatives, value_text, when_text
-from cli.policies.tier_sentences import holdings_text, tier_texts
-from cli.policies.units import duration_text
 from policy.model import (
     Allow,
     Approve,
@@ -23,6 +19,9 @@ from policy.model import (
     Rule,
     Then,
 )
+from policy.words.conditions import alternatives, value_text, when_text
+from policy.words.tiers import holdings_text, tier_texts
+from policy.words.units import amount_text, duration_text
 
 NOTHING_ELSE = "What no rule allows is denied."
 IN_DOUBT = (

@@ -2,10 +2,9 @@
 
 from collections.abc import Iterator
 
-from cli.amounts import amount_text
-from cli.policies.conditions import value_text
-from cli.policies.units import duration_text, share_text
 from policy.model import COLD, HOT, WARM, Level, Policy, Tier
+from policy.words.conditions import value_text
+from policy.words.units import amount_text, duration_text, share_text
 
 ROLE_WORDS = {
     HOT: "a rule alone may let its funds go",

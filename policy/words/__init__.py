@@ -1,0 +1,1 @@
+"""A policy, and the numbers of one, in words for people. Pure."""
