@@ -131,13 +131,13 @@ class ColdNode:
         if name not in keys or name == mine.name:
             raise LetterRefused("foreign", f"{name} is no other cold node of the roster")
         hello = verify_hello(data, origin=mine.boot.origin, key=keys[name])
-        known = self.parts.peers.met.setdefault(name, hello)
-        if known != hello:
+        if self.parts.peers.met.get(name, hello) != hello:
             raise LetterRefused("foreign", f"{name} was started anew: restart this program, too")
-        await self.parts.handler.greeted(Caller(name, Role.PEER, hello.boot))
+        await self.parts.handler.greeted(Caller(name, Role.PEER, hello.boot))  # a clone is refused here
+        self.parts.peers.met[name] = hello
 
     async def _take_from_peer(self, data: bytes) -> None:
-        keys = {name: self._roster.cold[name] for name in self.parts.peers.met}
+        keys = {name: key for name, key in self._roster.cold.items() if name in self.parts.peers.met}
         opened = self.parts.inbox.open(data, keys, now_ms=self.parts.clock_ms())
         caller = Caller(opened.header.sender, Role.PEER)
         for message in opened.of(PROTOCOL):

@@ -1,7 +1,7 @@
 """A cold node acts on letters: calls one after the other, a person before each signature, no old head."""
 
 import asyncio
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import SimpleNamespace as Simple
 from typing import Any, cast
 
@@ -21,7 +21,7 @@ from signer_nodes.cold_peers import ColdPeers
 from tests.simulation.cluster import Clock, Coordinator, deal, started
 from tests.simulation.world import ORIGIN, PAIR, START_MS, World
 
-COLD, COORDINATORS = Ed25519PrivateKey.generate(), Ed25519PrivateKey.generate()
+COLD, COORDINATORS, PEER = (Ed25519PrivateKey.generate() for _ in range(3))
 KEYS = {"cold-1": COLD.public_key().public_bytes_raw()}
 BOOT = b"\x01" * 32
 
@@ -31,8 +31,13 @@ class Handler:
     """Notes what it is asked; a presign writes to a peer and waits for the answer."""
 
     peers: ColdPeers
+    clone: bool = False
     done: list[str] = field(default_factory=list)
     peers_answered: asyncio.Event = field(default_factory=asyncio.Event)
+
+    async def greeted(self, caller: Any) -> None:
+        if self.clone:
+            raise Refused("clone", "two processes ran as it")
 
     async def append(self, caller: Any, call: pb.Append) -> pb.AppendReply:
         self.done.append(f"append {call.start}")
@@ -84,6 +89,13 @@ class Room:
         raw = self.node.hello()
         hello = verify_hello(raw, origin=ORIGIN, key=KEYS["cold-1"])
         self.desk = Desk(ORIGIN, b"\x02" * 32, sign=COORDINATORS.sign, hellos={"cold-1": (hello, raw)})
+
+    def know_peer(self) -> None:
+        """Have the roster name another cold node."""
+        state = self.log.cosigner.state
+        cold = {"cold-2": PEER.public_key().public_bytes_raw()}
+        roster = replace(state.roster, cold=cold)
+        self.log.cosigner = Simple(size=0, roster_at=lambda _size: roster)
 
     async def confirm(self, job: bytes) -> bool:
         self.asked.append(job)
@@ -200,3 +212,39 @@ async def test_a_wrong_part_of_a_right_letter_is_told_and_the_rest_is_done(room:
     room.desk.ask(pb.Append(start=2))
     await room.walk()
     assert room.handler.done == ["append 1", "append 2"]
+
+
+def peer_hello(*, counter: int = 1) -> bytes:
+    key = X25519PrivateKey.generate().public_key().public_bytes_raw()
+    boot = BootStatement(ORIGIN, "cold-2", counter, bytes([counter]) * 32, NO_TLS, 0, bytes(32))
+    made = Hello(boot, key, START_MS)
+    return made.to_bytes(PEER.sign(made.message()))
+
+
+@pytest.mark.parametrize("clone", [False, True])
+async def test_a_peer_is_met_by_its_hello_unless_it_was_cloned(room: Room, clone: bool) -> None:
+    room.know_peer()
+    room.handler.clone = clone
+    room.desk.seats["cold-1"].frames.append((HELLO, peer_hello()))
+    await room.walk()
+
+    assert room.peers.names == (() if clone else ("cold-2",))
+    assert [("clone" in one) for one in room.desk.refusals()] == ([True] if clone else [])
+
+
+async def test_a_peer_that_was_started_anew_is_another_ceremonys(room: Room) -> None:
+    room.know_peer()
+    for counter in (1, 2):
+        room.desk.seats["cold-1"].frames.append((HELLO, peer_hello(counter=counter)))
+        await room.walk()
+
+    assert room.peers.met["cold-2"].boot.boot_counter == 1
+    assert "was started anew" in room.desk.refusals()[0]
+
+
+async def test_a_stranger_is_not_met(room: Room) -> None:
+    room.desk.seats["cold-1"].frames.append((HELLO, peer_hello()))
+    await room.walk()
+
+    assert room.peers.names == ()
+    assert "no other cold node" in room.desk.refusals()[0]
