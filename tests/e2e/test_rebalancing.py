@@ -214,6 +214,8 @@ def test_a_run_trips_the_breaker_and_a_top_up_above_its_quota_waits_for_a_person
 
     assert route["mode"] == "run" and route["alarm"] is not None
     assert "run" in [note["kind"] for note in status["notes"]]
+    noted = bank.deployment.ask("bob", "rebalance", "notes")["notes"]
+    assert any(one["by"] == MOVER and one["text"].startswith("run: ") for one in noted)
     assert all(int(one["amount"]) <= int(route["alarm"]["quota"]) for one in asked)
     assert held or asked
     if held:
