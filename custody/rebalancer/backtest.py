@@ -130,7 +130,7 @@ class Till:
 
 
 def simulate(series: Series, policy: Policy, *, overnight: bool = False) -> Outcome:
-    """Drive a policy through a series; ``overnight`` has a top-up there the next morning, not the one after."""
+    """Drive a policy through a series; ``overnight``: a top-up is there the next morning."""
     mean, first, known = series.mean, series.first, series.known
     policy.begin(
         series.days[:first],

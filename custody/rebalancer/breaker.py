@@ -60,7 +60,7 @@ HOURLY = BreakerSettings(
     memory=24 * 60,
     steps_min=72,
 )
-"""For hours; ``expected`` is then the mean hour of the last two weeks but for the last day, which a run may be in."""
+"""For hours; ``expected`` is then the mean hour of the last two weeks without the last day."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,6 +12,7 @@ from custody.rebalancer.learning import Profile
 START_DAYS = 20.0
 START_COST = 4.0  # exposure days that serving one unit costs before anything is known
 BUDGET_DAYS = 200.0
+FIRMNESS = 0.5  # 0 lets every series have its own service, more holds each closer and costs more
 USUAL_BUDGET = 0.01  # the share that may wait to which ``Profile.delay_price`` belongs
 LOW_POWER = 1.2  # how the price falls when more may wait
 
@@ -43,4 +44,4 @@ class Steering:
         cost = (self.spent + START_COST * START_DAYS * self.mean) / (self.wanted + START_DAYS * self.mean)
         known = BUDGET_DAYS * self.mean
         overdrawn = (self.delayed + budget * known) / (self.wanted + known) / budget
-        return float(price * cost / START_COST * min(max(overdrawn, 0.2), 8.0))
+        return float(price * cost / START_COST * min(max(overdrawn, 0.2), 8.0) ** FIRMNESS)
