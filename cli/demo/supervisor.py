@@ -14,6 +14,7 @@ import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO
@@ -67,6 +68,9 @@ class Supervisor:
 
     def start(self, program: Program) -> None:
         """Start a program and keep it running."""
+        _uninterrupted(lambda: self._start(program))
+
+    def _start(self, program: Program) -> None:
         with self._lock:
             if self._ending.is_set():
                 raise OperationalError("the deployment is being stopped: nothing is started any more")
@@ -111,6 +115,9 @@ class Supervisor:
 
     def revive(self, name: str) -> None:
         """Start again what ``kill`` or ``stop`` took down."""
+        _uninterrupted(lambda: self._revive(name))
+
+    def _revive(self, name: str) -> None:
         with self._lock:
             self._restart(self._managed[name])
 
@@ -139,6 +146,12 @@ class Supervisor:
         managed.process = _spawn(managed.program)
         managed.wanted = True
         managed.starts += 1
+
+
+def _uninterrupted(call: Callable[[], None]) -> None:
+    """Run ``call`` where no Ctrl-C comes between making a process and knowing of it: in another thread."""
+    with ThreadPoolExecutor(1) as pool:
+        pool.submit(call).result()
 
 
 @contextlib.contextmanager
