@@ -34,8 +34,8 @@ class Profile:
     delay_power: float  # ... and how it grows with the odds of being served
 
 
-STEADY = Profile("steady", 0.1, 0.1, 0.03, 0.05, 0.01, 0.5, 0.3, 300, 1.1, 120, 0.0, 35.0, 1.93)
-RESTLESS = Profile("restless", 0.2, 0.04, 0.05, 0.1, 0.02, 0.3, 0.5, 120, 1.1, 60, 0.015, 124.0, 1.82)
+STEADY = Profile("steady", 0.1, 0.1, 0.03, 0.05, 0.01, 0.5, 0.3, 300, 1.0, 120, 0.0, 30.0, 1.87)
+RESTLESS = Profile("restless", 0.2, 0.04, 0.05, 0.1, 0.02, 0.3, 0.5, 120, 1.1, 60, 0.015, 110.0, 1.73)
 
 
 @dataclass(slots=True)
