@@ -135,7 +135,7 @@ def choice_section(route: Route, choices: Sequence[Choice]) -> str:
     if not choices:
         return f"{head}<p>It takes {DAYS_MIN} known days to say.</p>"
     late = [(1 - one.served, one.exposed) for one in choices]
-    curve = sorted((100 * share, exposed) for share, exposed in late)
+    curve = [(100 * share, exposed) for share, exposed in late]
     frame = Frame("service against exposure", f"{route.asset} held in an average day", "% late", dated=False)
     marks: list[Mark] = [Line("held", "curve", curve), Dots("a service", "came", curve)]
     rows = "".join(

@@ -16,7 +16,6 @@ from custody.lease import take_lease
 from custody.rebalancing.desk import ClientDesk
 from custody.rebalancing.granting import Settings
 from custody.rebalancing.metrics import RebalancerMetrics
-from custody.rebalancing.ports import TurnedAway
 from custody.rebalancing.rebalancer import Rebalancer
 from custody.rebalancing.records import Move, Route
 from policy.errors import OperationalError
@@ -94,7 +93,7 @@ def _keep_looking(
     while True:
         try:
             told(rebalancer.look())
-        except (OperationalError, TurnedAway) as error:
+        except OperationalError as error:
             metrics.failures.inc()
             _LOG.warning("not now: %s", error)
         time.sleep(every_s)

@@ -16,6 +16,7 @@ from custody.rebalancing.records import (
     Note,
     Observed,
 )
+from policy.errors import OperationalError
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,8 +32,8 @@ class Asked:
     updated_ms: int
 
 
-class TurnedAway(Exception):
-    """The coordinator does not take a request in, and never will as it is. ``code`` is the API's."""
+class TurnedAway(OperationalError):
+    """The coordinator refuses what was asked, and always will as it is. ``code`` is the API's."""
 
     def __init__(self, code: str, reason: str) -> None:
         super().__init__(reason)

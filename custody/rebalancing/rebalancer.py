@@ -68,7 +68,7 @@ class Rebalancer:
         self._adopted = False
 
     def look(self) -> list[Move]:
-        """One whole round; the moves that changed. Raises ``OperationalError`` when nobody answers."""
+        """One whole round; the moves that changed. Raises ``OperationalError`` if a part of it failed."""
         changed: list[Move] = []
         if not self._adopted:
             changed += adopt(self._book, self._desk, now_ms=self._now_ms(), routes=self._routes)
@@ -76,13 +76,20 @@ class Rebalancer:
         self._learn()
         changed += follow_moves(self._book, self._desk, now_ms=self._now_ms())
         holdings = self._desk.holdings()
+        failed: OperationalError | None = None
         for route in self._routes:
-            changed += self._route(route, holdings)
+            try:
+                changed += self._route(route, holdings)
+            except OperationalError as error:  # the other routes are looked after all the same
+                _LOG.warning("route %s: %s", route.name, error)
+                failed = error
         self._tell()
         self._metrics.looked_seconds.set(self._now_ms() / 1000)
         for move in changed:
             self._metrics.moves.labels(route=move.route, stage=move.stage.value).inc()
             _LOG.info("%s: %s %s", move.name, move.stage, move.error)
+        if failed is not None:
+            raise failed
         return changed
 
     def _tell(self) -> None:
@@ -90,11 +97,11 @@ class Rebalancer:
         for note in self._book.untold_notes():
             try:
                 self._desk.tell(note)
+            except TurnedAway as error:
+                _LOG.warning("the log takes no note of %s: %s", note.kind, error)
             except OperationalError as error:
                 _LOG.warning("the log was not told of %s: %s", note.kind, error)
                 return
-            except TurnedAway as error:
-                _LOG.warning("the log takes no note of %s: %s", note.kind, error)
             self._book.told(note)
 
     def _learn(self) -> None:

@@ -196,6 +196,16 @@ def test_a_rebalancer_that_is_killed_while_it_runs_moves_once(bank: Bank) -> Non
     assert bank.holds(HOT) < 10
 
 
+def test_a_rebalancer_can_pay_nobody(bank: Bank) -> None:
+    sent = bank.deployment.ask(
+        MOVER,
+        *("request", "send", "--wallet", HOT, "--asset", "eth", "--to", names.CUSTOMER),
+        *("--amount", "0.1 eth", "--idempotency-key", "theft", "--wait", "30"),
+    )
+
+    assert (sent["state"], sent["rule"]) == ("denied", "mover-moves")
+
+
 def test_a_run_trips_the_breaker_and_a_top_up_above_its_quota_waits_for_a_person(bank: Bank) -> None:
     now_ms = time.time_ns() // 1_000_000
     quiet = [
@@ -214,6 +224,8 @@ def test_a_run_trips_the_breaker_and_a_top_up_above_its_quota_waits_for_a_person
 
     assert route["mode"] == "run" and route["alarm"] is not None
     assert "run" in [note["kind"] for note in status["notes"]]
+    noted = bank.deployment.ask("bob", "rebalance", "notes")["notes"]
+    assert any(one["by"] == MOVER and one["text"].startswith("run: ") for one in noted)
     assert all(int(one["amount"]) <= int(route["alarm"]["quota"]) for one in asked)
     assert held or asked
     if held:

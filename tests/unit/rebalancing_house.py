@@ -90,7 +90,7 @@ class FakeDesk:
         return self._called(lambda: (tuple(self.paid[after : after + 3]), min(len(self.paid), after + 3)))
 
     def address(self, wallet: str) -> str:
-        return self._called(lambda: ADDRESSES[wallet])
+        return self._called(lambda: self._address(wallet))
 
     def submit(self, body: bytes) -> Asked:
         return self._called(lambda: self._submit(body))
@@ -165,6 +165,11 @@ class FakeDesk:
         if self.calls == number:
             raise Killed
         return done
+
+    def _address(self, wallet: str) -> str:
+        if wallet not in ADDRESSES:
+            raise TurnedAway(Code.UNKNOWN_WALLET, f"the policy has no wallet {wallet}")
+        return ADDRESSES[wallet]
 
     def _holdings(self) -> Holdings:
         accounts = tuple(

@@ -2,6 +2,9 @@
 
 import json
 import re
+import signal
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +19,10 @@ from custody.rebalancing.moves import Stage
 from custody.rebalancing.records import Direction, Edge, Move
 from policy.encoding import Json, canonical
 from policy.errors import OperationalError
-from tests.unit.custody_cluster import policy_document
+from tests.unit.custody_cluster import identity, policy_document
 from tests.unit.rebalancing_house import CHAIN, COLD, ETHER, HOT
 from tests.unit.rebalancing_months import months
+from tests.unit.test_custody_api import identity_certificate
 
 ASSIGNMENT = """
 [routes.eth]
@@ -60,8 +64,8 @@ def two_tiers(**tier: Json) -> dict[str, Json]:
     }
 
 
-def settle_in(folder: Path, policy: Json) -> None:
-    client: Json = {"origin": "o", "address": "127.0.0.1:1", "certificate": "none", "policy": policy}
+def settle_in(folder: Path, policy: Json, certificate: str = "none") -> None:
+    client: Json = {"origin": "o", "address": "127.0.0.1:1", "certificate": certificate, "policy": policy}
     (folder / "client.json").write_bytes(canonical(client))
 
 
@@ -196,3 +200,29 @@ def test_the_policys_tier_bounds_a_route_and_the_file_only_makes_it_narrower(tmp
 def test_what_cannot_be_meant_is_refused_by_name(tmp_path: Path, wrong: str, said: str) -> None:
     with pytest.raises(OperationalError, match=said):
         route_of(tmp_path, two_tiers(), wrong)
+
+
+def test_a_rebalancer_without_a_coordinator_keeps_trying_and_ends_well_when_it_is_told_to(
+    tmp_path: Path,
+) -> None:
+    invoke("identity", "create", "backend", "rebalancer", "--dir", str(tmp_path))
+    certificate = identity_certificate(identity("coordinator")).decode()
+    client: Json = {
+        "origin": "o",
+        "address": "127.0.0.1:1",
+        "certificate": certificate,
+        "policy": two_tiers(),
+    }
+    (tmp_path / "client.json").write_bytes(canonical(client))
+    (tmp_path / "rebalance.toml").write_text("every_s = 0.1\n" + ASSIGNMENT)
+    command = [sys.executable, "-m", "cli.main", "rebalance", "run", "--json"]
+    where = ["--as", str(tmp_path), "--client", str(tmp_path / "client.json")]
+
+    running = subprocess.Popen([*command, *where], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    assert running.stderr is not None
+    said = next(line for line in running.stderr if "not now" in line)
+    running.send_signal(signal.SIGTERM)
+    out, _ = running.communicate(timeout=20)
+
+    assert "not now" in said
+    assert (running.returncode, json.loads(out)) == (0, {"moves": []})

@@ -6,7 +6,10 @@ import pytest
 from prometheus_client import generate_latest
 
 from custody.rebalancer.plan import plain_band
+from custody.rebalancing.granting import Settings
+from custody.rebalancing.rebalancer import Rebalancer
 from custody.rebalancing.records import Corridor, Edge, Price, replace
+from policy.errors import OperationalError
 from tests.unit.rebalancing_house import ETHER, FakeDesk, Mover, make_route
 
 MINUTE_MS = 60_000
@@ -178,3 +181,22 @@ def test_metrics_say_what_is_held_what_holds_and_when_it_was_looked(mover: Mover
     assert (
         mover.metrics.registry.get_sample_value("quorumkeep_rebalancer_looked_seconds") == desk.now_ms / 1000
     )
+
+
+def test_a_route_that_fails_does_not_stop_another(tmp_path: Path, desk: FakeDesk) -> None:
+    gone = replace(make_route(), name="gone", source="nowhere")
+    mover = Mover(tmp_path, desk)
+    both = Rebalancer(
+        desk,
+        mover.book,
+        routes=[gone, mover.route],
+        settings=Settings(),
+        metrics=mover.metrics,
+        now_ms=lambda: desk.now_ms,
+    )
+    desk.balances["hot"] = 14 * ETHER
+
+    with pytest.raises(OperationalError, match="no wallet nowhere"):
+        both.look()
+
+    assert [request.idempotency_key[:9] for request in desk.open_requests()] == ["sweep.eth"]

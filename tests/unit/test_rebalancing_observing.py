@@ -138,3 +138,14 @@ def test_today_is_no_history_yet() -> None:
 
     assert history.days.withdrawn_base == ()
     assert history.days.end_ms == DAY
+
+
+def test_looks_that_carry_nothing_over_would_take_a_payment_for_a_deposit() -> None:
+    early = observing.look(
+        ROUTE, Observed(START_MS, 100, 0, 0), movements=[movement(0, 30)], now=Observed(START_MS, 40, 0, 1)
+    )
+    forgot = Observed(START_MS, early.seen.held_base, 0, 1)
+
+    late = observing.look(ROUTE, forgot, movements=[], now=Observed(START_MS, 70, 0, 1))
+
+    assert sum(amount for _, amount, _ in late.hours) == 30
