@@ -38,6 +38,8 @@ def outflows(state: State, now_ms: int) -> Outflows:
             sums[place] = sums.get(place, 0) + known.request.intent.amount
         seen.add(request)
     assets = sorted({asset for asset, _ in sums} & set(state.policy.assets))
-    texts = {one: tuple(units(state.policy, sums.get((one, day), 0), one) for day in days) for one in assets}
+    texts = {
+        one: tuple(units(state.policy, sums.get((one, day), 0), unit=one) for day in days) for one in assets
+    }
     amounts = {one: tuple(text.partition(" ")[0] for text in texts[one]) for one in assets}
     return Outflows(days, amounts, texts, complete=number > last or last == 0)

@@ -131,7 +131,7 @@ def _decoded(policy: Policy, intent: Intent, found: object) -> list[tuple[str, s
     match found:
         case Transfer():
             asset = policy.asset_at(intent.chain, found.contract)
-            amount = units(policy, found.amount, asset.name) if asset else str(found.amount)
+            amount = units(policy, found.amount, unit=asset.name) if asset else str(found.amount)
             lines = [("decoded.pays", amount), ("decoded.to", readable_address(found.recipient))]
             lines += [("decoded.contract", readable_address(found.contract))] if found.contract else []
         case Call():
@@ -148,17 +148,17 @@ def _decoded(policy: Policy, intent: Intent, found: object) -> list[tuple[str, s
     native = policy.chains[intent.chain].native if intent.chain in policy.chains else ""
     return [
         *lines,
-        ("decoded.fee", units(policy, found.fee_max, native)),
+        ("decoded.fee", units(policy, found.fee_max, unit=native)),
         ("decoded.slot", f"{readable_address(found.anchor.account)} / {found.anchor.nonce}"),
     ]
 
 
 def intent_amount(policy: Policy, intent: Intent) -> str:
     """The amount of an intent with its unit."""
-    return units(policy, intent.amount, intent.asset)
+    return units(policy, intent.amount, unit=intent.asset)
 
 
-def units(policy: Policy, amount: int, unit: str) -> str:
+def units(policy: Policy, amount: int, *, unit: str) -> str:
     """An amount with its unit, where the policy says how many places it has."""
     asset, prices = policy.assets.get(unit), policy.prices
     if asset is not None:
@@ -208,9 +208,9 @@ def _limit(policy: Policy, line: dict[str, Any]) -> LimitLine:
         name=limit.name,
         scope=str(line["scope"]),
         sentence=limit_text(policy, limit),
-        before=units(policy, used, unit),
-        after=units(policy, after, unit) if told else "?",
-        maximum=units(policy, maximum, unit),
+        before=units(policy, used, unit=unit),
+        after=units(policy, after, unit=unit) if told else "?",
+        maximum=units(policy, maximum, unit=unit),
         before_percent=_percent(used, maximum),
         after_percent=_percent(after, maximum),
         exceeded=after > maximum,

@@ -74,9 +74,10 @@ REGISTRY_WORDS = tuple(  # in two parts each, so that this file does not break i
 WIRING = frozenset({"signer_nodes/main.py", "custody/main.py", "custody/rebalancing/main.py", "cli/main.py"})
 AUTHORING = "cli/policies/"
 YAML_LIBRARIES = frozenset({"yaml", "_yaml", "ruamel"})
-HTTP_DOOR = "custody/adapters/http/"
+HTTP_DOORS = ("custody/adapters/http/", "custody/console/")
 HTTP_SERVING = frozenset({"fastapi", "h11", "http_message_signatures", "pydantic", "starlette", "uvicorn"})
 HTTP_CALLING = frozenset({"httpx"})
+PAGES = frozenset({"jinja2", "markupsafe"})
 _ADAPTERS = re.compile(r"(signer_nodes|custody)\.adapters(\.|$)")
 _GENERATED = re.compile(r"_pb2(_grpc)?\.pyi?$")
 
@@ -128,13 +129,16 @@ def authoring(root: Path) -> list[Violation]:
 
 
 def serving(root: Path) -> list[Violation]:
-    """What serves HTTP outside the coordinator's HTTP door, and what calls it outside custody."""
+    """What serves HTTP or pages outside the doors for them, and what calls it outside custody."""
+    rooms = ((HTTP_SERVING, HTTP_DOORS), (HTTP_CALLING, ("custody/",)), (PAGES, ("custody/console/",)))
     return [
-        Violation(path, line, f"{name}: only {room} imports it; nobody else waits for it or runs it")
+        Violation(
+            path, line, f"{name}: only {' and '.join(folders)} import it; nobody else waits for it or runs it"
+        )
         for path, tree in _trees(root, PACKAGES)
         for line, name in _imports(path, tree)
-        for libraries, room in ((HTTP_SERVING, HTTP_DOOR), (HTTP_CALLING, "custody/"))
-        if name.split(".")[0] in libraries and not path.startswith(room)
+        for libraries, folders in rooms
+        if name.split(".")[0] in libraries and not path.startswith(folders)
     ]
 
 

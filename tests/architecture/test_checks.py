@@ -224,10 +224,12 @@ def test_yaml_where_policies_are_not_written_is_seen(tmp_path: Path, path: str, 
         ("custody/client.py", "import pydantic"),
         ("policy/fields.py", "from starlette.requests import Request"),
         ("cli/connection.py", "import httpx"),
+        ("custody/adapters/http/app.py", "import jinja2"),
     ],
 )
 def test_http_where_it_is_not_served_is_seen(tmp_path: Path, path: str, line: str) -> None:
     door = {"custody/adapters/http/a.py": "import fastapi\n", "custody/a.py": "import httpx\n"}
+    door["custody/console/a.py"] = "import fastapi\nimport jinja2\n"
     plant(tmp_path, {path: f"def late() -> None:\n    {line}\n", **door})
 
     assert [found.path for found in checks.serving(tmp_path)] == [path]

@@ -43,7 +43,7 @@ def test_only_the_tools_of_authors_read_yaml() -> None:
     assert_none(checks.authoring(REPOSITORY))
 
 
-def test_only_the_http_door_serves_http() -> None:
+def test_only_the_http_door_and_the_console_serve_http() -> None:
     assert_none(checks.serving(REPOSITORY))
 
 

@@ -189,6 +189,8 @@ async def test_after_a_lost_network_the_same_approval_is_sent_again(console: Con
     record = await console.ask(5)
     async with console.logged_in("otto") as page:
         await ready(page, record)
+        sent: list[str | None] = []
+        page.on("request", lambda one: sent.append(one.post_data) if one.method == "POST" else None)
         await page.context.set_offline(True)
         await page.click("#approve")
         await expect(page.locator("#message")).to_contain_text("The network was lost")
@@ -197,6 +199,8 @@ async def test_after_a_lost_network_the_same_approval_is_sent_again(console: Con
         await expect(page.locator("#message")).to_contain_text("You have approved")
 
     assert len(known(console, record).approvals) == 1
+    assert len(sent) == 2
+    assert sent[0] == sent[1]
 
 
 async def test_an_auditor_reads_and_decides_nothing(console: Console) -> None:

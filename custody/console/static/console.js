@@ -1,13 +1,13 @@
 // On every page: times in the reader's zone, keys to move about, logout, and what changes meanwhile.
 
-import { call, text } from "./page.js";
+import { call, locale, text } from "./page.js";
 
 const PLACES = { q: "/", r: "/requests", w: "/wallets", p: "/policy", n: "/nodes", l: "/log" };
 
 function showTimes(root) {
   for (const one of root.querySelectorAll("time[datetime]")) {
     one.title = one.textContent;
-    one.textContent = new Date(one.dateTime).toLocaleString(document.documentElement.lang);
+    one.textContent = new Date(one.dateTime).toLocaleString(locale);
   }
 }
 

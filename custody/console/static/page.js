@@ -66,7 +66,11 @@ export async function assertOver(digest, rpId, credential) {
   };
 }
 
-export const time = (ms) => new Date(ms).toLocaleString(document.documentElement.lang);
+// The reader's own way to write dates, in the language of the page.
+const language = document.documentElement.lang;
+export const locale = navigator.languages.find((one) => one.startsWith(language)) ?? language;
+
+export const time = (ms) => new Date(ms).toLocaleString(locale);
 
 export function amount(units, asset, decimals) {
   if (decimals === undefined) return `${units} ${asset}`;

@@ -1,5 +1,7 @@
 // What was signed each day, as bars; the table beside it has the exact amounts.
 
+import { locale } from "./page.js";
+
 const place = document.querySelector("#outflows");
 const DAY_S = 24 * 3600;
 
@@ -18,7 +20,7 @@ function draw() {
       legend: { show: false },
       cursor: { show: false },
       scales: { x: { range: [days[0] - DAY_S, days.at(-1) + DAY_S] }, y: { range: (_, low, high) => [0, high || 1] } },
-      axes: [{ ...axis, values: (_, at) => at.map((one) => new Date(one * 1000).toLocaleDateString(document.documentElement.lang, { day: "numeric", month: "short", timeZone: "UTC" })) }, axis],
+      axes: [{ ...axis, values: (_, at) => at.map((one) => new Date(one * 1000).toLocaleDateString(locale, { day: "numeric", month: "short", timeZone: "UTC" })) }, axis],
       series: [{}, { fill: colour("--before"), stroke: colour("--before"), width: 0, points: { show: false }, paths: uPlot.paths.bars({ size: [0.7, 22] }) }],
     };
     new uPlot(options, [days, amounts.map(Number)], place);
