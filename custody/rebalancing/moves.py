@@ -125,6 +125,7 @@ REQUEST_STATES: dict[str, Happening] = {
     "logged": Happening.TAKEN_IN,
     "waiting": Happening.TAKEN_IN,
     "ready": Happening.TAKEN_IN,
+    "awaiting-ceremony": Happening.TAKEN_IN,
     "reserved": Happening.TAKEN_IN,
     "signed": Happening.SIGNED,
     "broadcast": Happening.SIGNED,

@@ -9,7 +9,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from cli.connection import client_document, read_connection
-from cli.demo.policy import ADMINISTRATORS, KEY, NODES, OPERATORS, WALLET, WITNESS, demo_policy
+from cli.demo.policy import ADMINISTRATORS, KEY, NODES, OBSERVERS, OPERATORS, WALLET, WITNESS, demo_policy
 from cli.deployment import coordinator_config, load_draft
 from cli.files import load_key
 from cli.main import invoke
@@ -69,6 +69,9 @@ class Place:
             self.person("operator", name, "--groups", "treasury")
         self.person("backend", "payments")
         self.person("backend", "desk", "--people", "alice")
+        self.person("backend", "rebalancer", "--groups", "rebalancer")
+        for name in OBSERVERS:
+            self.person("observer", name)
 
     def draft(self, w: int = 3, f: int = 1, *, policy: str = "") -> dict[str, Any]:
         path = self.folder / "policy"
@@ -114,7 +117,7 @@ def test_a_policy_in_yaml_becomes_the_same_entry_as_its_canonical_form(place: Pl
 def test_a_policy_with_a_rule_that_nothing_reaches_begins_no_log(place: Place) -> None:
     place.enroll_all()
     policy: Any = demo_policy("0x" + "11" * 20)
-    policy["rules"].append({**policy["rules"][1], "name": "again"})
+    policy["rules"].append({**policy["rules"][3], "name": "again"})
 
     with pytest.raises(
         OperationalError, match=r"policy:\d+:\d+: .*'again' is never reached: 'small' before it"

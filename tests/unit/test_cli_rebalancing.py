@@ -19,10 +19,10 @@ from custody.rebalancing.moves import Stage
 from custody.rebalancing.records import Direction, Edge, Move
 from policy.encoding import Json, canonical
 from policy.errors import OperationalError
+from tests.unit.custody_certificates import identity_certificate
 from tests.unit.custody_cluster import identity, policy_document
 from tests.unit.rebalancing_house import CHAIN, COLD, ETHER, HOT
 from tests.unit.rebalancing_months import months
-from tests.unit.test_custody_api import identity_certificate
 
 ASSIGNMENT = """
 [routes.eth]

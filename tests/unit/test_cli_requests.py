@@ -81,7 +81,7 @@ def test_a_used_key_is_refused_for_another_payment(backend: Backend, amount: str
 @pytest.mark.parametrize(
     "order",
     [
-        ("--wallet", "cold", "--asset", "eth", "--to", CUSTOMER, "--idempotency-key", "k"),
+        ("--wallet", "tepid", "--asset", "eth", "--to", CUSTOMER, "--idempotency-key", "k"),
         ("--wallet", "hot", "--asset", "btc", "--to", CUSTOMER, "--idempotency-key", "k"),
         ("--wallet", "hot", "--asset", "eth", "--to", CUSTOMER[:-1], "--idempotency-key", "k"),
         # one letter's case is wrong: the checksum of EIP-55 fails

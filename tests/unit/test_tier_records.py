@@ -6,6 +6,7 @@ from typing import Any, cast
 import pytest
 
 from cli.policies.receipts import receipt_lines
+from policy import values
 from policy.audit import audit
 from policy.backtest import LOOSER, STRICTER, Backtest
 from policy.coherence import check_coherent
@@ -147,7 +148,7 @@ def test_an_audit_sees_a_fold_that_let_hot_come_above_its_maximum() -> None:
         if outcome.accepted and isinstance(entry, HoldingsEntry):
             audited.stated(state, entry)
         if outcome.accepted and isinstance(entry, ReserveEntry):
-            said.append(audited.reserved(replace(state, policy_or_none=wrong), outcome.subject))
+            said.append(audited.reserved(values.replace(state, policy_or_none=wrong), outcome.subject))
 
     assert said == ["tier hot: it can come to 120 eth by this job, above 119", ""]
 
