@@ -17,6 +17,7 @@ from policy.encoding import Json, canonical
 from policy.errors import MalformedError, OperationalError
 from policy.ids import family
 from policy.intent import Request
+from policy.model import COLD
 from policy.values import replace
 from policy.words.units import amount_text, readable_address
 
@@ -72,8 +73,18 @@ def checked(draft: dict[str, Json], request: Request, *, connection: Connection,
     if request.intent.typed_data is not None and given.slot != _digest_slot(given):
         raise OperationalError("the draft is not for this digest: do not sign, tell the others")
     now_ms = time.time_ns() // 1_000_000
-    expires_ms = min(given.expires_ms, request.expires_ms, now_ms + APPROVAL_MS_MAX)
+    expires_ms = min(given.expires_ms, _last_ms(request, connection, now_ms=now_ms))
     return replace(own, fee_ceiling=min(given.fee_ceiling, request.fee_ceiling), expires_ms=expires_ms)
+
+
+def _last_ms(request: Request, connection: Connection, *, now_ms: int) -> int:
+    """Until when an approval may count at most: past every delay; for a cold tier as long as the request."""
+    policy = connection.policy
+    wallet = policy.wallets.get(request.intent.wallet)
+    cold = {tier.name for tier in policy.tiers if tier.role == COLD}
+    if wallet is not None and wallet.tier in cold:
+        return request.expires_ms
+    return min(request.expires_ms, now_ms + APPROVAL_MS_MAX + policy.delay_ms_max())
 
 
 def approval_text(approval: Approval, request: Request, *, connection: Connection) -> str:

@@ -43,13 +43,17 @@ def is_cold(state: State, key: KeyRecord) -> bool:
     return set(key.participants) <= set(state.roster.cold)
 
 
-def _approval_expiry(state: State, request: Request, *, now_ms: int) -> int:
-    """An approval for a cold key lasts as long as its request: a ceremony takes time to come together."""
+def _approval_expiry(state: State, request: Request, *, rule: str, now_ms: int) -> int:
+    """Until when an approval is to count.
+
+    It has to be there still when the delay of its ``rule`` is over, which begins with the last approval. One
+    for a cold key lasts as long as its request: a ceremony takes time to come together.
+    """
     wallet = state.policy.wallets.get(request.intent.wallet)
     key = state.keys.get(wallet.key) if wallet else None
     if key is not None and is_cold(state, key):
         return request.expires_ms
-    return min(request.expires_ms, now_ms + APPROVAL_MS)
+    return min(request.expires_ms, now_ms + APPROVAL_MS + state.policy.delay_ms(rule))
 
 
 def wallet_of(policy: Policy, name: str) -> Wallet:
@@ -172,7 +176,7 @@ def approval_draft(state: State, record: RequestRecord, *, request: Request, now
         fee_ceiling=request.fee_ceiling,
         slot=Slot(record.chain, record.account, record.nonce),
         policy=state.policy_hash,
-        expires_ms=_approval_expiry(state, request, now_ms=now_ms),
+        expires_ms=_approval_expiry(state, request, rule=record.rule, now_ms=now_ms),
         approval_id=bytes(32),
         operator="operator",
     ).body()

@@ -283,6 +283,15 @@ class Policy:
         """The rule of that name, if there is one."""
         return next((rule for rule in self.rules if rule.name == name), None)
 
+    def delay_ms(self, rule: str) -> int:
+        """How long a payment waits after what the rule of that name needs is there; 0 if there is none."""
+        found = self.rule_named(rule)
+        return found.then.delay_ms if found and not isinstance(found.then, Deny) else 0
+
+    def delay_ms_max(self) -> int:
+        """The longest delay of any rule."""
+        return max((self.delay_ms(rule.name) for rule in self.rules), default=0)
+
     def groups_named(self) -> frozenset[str]:
         """Every approver group some rule needs; the roster must have them all."""
         return frozenset(need.group for rule in self.rules for need in requirements(rule.then))

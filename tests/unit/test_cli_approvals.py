@@ -1,5 +1,6 @@
 """An operator signs what the request asks for under the policy they hold, whatever the draft says."""
 
+import dataclasses
 import time
 from collections.abc import Callable
 from typing import Any
@@ -15,11 +16,13 @@ from policy.document import parse_policy, policy_hash
 from policy.encoding import Json
 from policy.errors import OperationalError
 from policy.intent import Intent, Request, request_id
+from policy.model import Approve, Requirement
 from policy.values import replace
 
 POLICY = demo_policy("0x" + "11" * 20)
 ORIGIN = "log.example.com/test"
 CONNECTION = Connection(ORIGIN, "127.0.0.1:1", b"", parse_policy(POLICY), policy_hash(POLICY))
+HOUR_MS = 3_600_000
 NOW = time.time_ns() // 1_000_000
 INTENT = Intent(CHAIN, "hot", "eth", 40 * 10**18, CUSTOMER)
 REQUEST = Request(ORIGIN, "payments", INTENT, 10**16, "order-1", NOW, NOW + 3_600_000)
@@ -74,6 +77,20 @@ def test_a_draft_cannot_raise_the_fee_or_the_time_above_the_requests() -> None:
     approval = checked(greedy, REQUEST, connection=CONNECTION, operator="bob")
     assert approval.fee_ceiling == REQUEST.fee_ceiling
     assert approval.expires_ms <= REQUEST.expires_ms
+
+
+@pytest.mark.parametrize(("delay_ms", "wallet"), [(7 * HOUR_MS, "hot"), (0, "cold")])
+def test_an_approval_lasts_past_the_longest_delay_or_a_ceremony(delay_ms: int, wallet: str) -> None:
+    intent = replace(INTENT, wallet=wallet)
+    request = replace(REQUEST, intent=intent, expires_ms=NOW + 100 * HOUR_MS)
+    then = Approve(((Requirement("treasury", 1),),), delay_ms)
+    rules = tuple(dataclasses.replace(rule, then=then) for rule in CONNECTION.policy.rules)
+    connection = dataclasses.replace(CONNECTION, policy=dataclasses.replace(CONNECTION.policy, rules=rules))
+    given = draft(request=request_id(request.body()), intent=intent, expires_ms=NOW + 200 * HOUR_MS)
+
+    approval = checked(given, request, connection=connection, operator="bob")
+    latest = request.expires_ms if wallet == "cold" else time.time_ns() // 1_000_000 + 8 * HOUR_MS
+    assert latest - 10_000 <= approval.expires_ms <= latest
 
 
 @pytest.mark.parametrize(

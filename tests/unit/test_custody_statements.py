@@ -6,11 +6,12 @@ import pytest
 
 from custody.api.errors import CallRefused
 from custody.enacting import Signed
-from policy.encoding import Json, canonical, statement
+from policy.encoding import Json, canonical, parse_canonical, statement
 from policy.entries import signature_list
 from tests.unit.custody_cluster import (
     ETHER,
     ORIGIN,
+    complete_approval,
     identity,
     make_request,
     policy_document,
@@ -21,6 +22,8 @@ from tests.unit.custody_house import Clock, House, Running, until
 
 OBSERVERS = ("watch-a", "watch-b")
 PRICES: Json = {"unit": "usd", "decimals": 2, "max_age_ms": 3_600_000}
+
+HOUR_MS = 3_600_000
 
 
 def rule(outcome: dict[str, Json], **when: Json) -> dict[str, Json]:
@@ -57,6 +60,25 @@ async def test_a_delayed_payment_settles_when_its_time_has_come(tmp_path: Path) 
         assert waiting.rule == "only"
 
         clock.ahead_ms = 60_001
+        running.parts.duties.look_again()
+        settled = await running.until(request, "settled", timeout_s=10)
+
+    assert settled.tx_hash
+
+
+async def test_an_approval_still_counts_when_a_long_delay_is_over(tmp_path: Path) -> None:
+    needs: list[Json] = [{"group": "desk", "count": 1}]
+    house = house_with(tmp_path, rule({"outcome": "approve", "approvals": needs, "delay_ms": 2 * HOUR_MS}))
+    clock = house.now_ms = Clock()
+    async with house.with_key() as running:
+        life_ms = house.now_ms() + 4 * HOUR_MS
+        _, body, signature = make_request("slow", amount=ETHER, now_ms=house.now_ms(), expires_ms=life_ms)
+        request = (await running.service.submit(body, signature)).request
+        await running.until(request, "waiting")
+        (draft,) = await running.service.pending("otto")
+        await running.service.approve(*complete_approval(parse_canonical(draft, bytes_max=10_000), "otto"))
+
+        clock.ahead_ms = 2 * HOUR_MS + 1_000
         running.parts.duties.look_again()
         settled = await running.until(request, "settled", timeout_s=10)
 

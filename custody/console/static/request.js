@@ -3,7 +3,6 @@
 import { canonical, documentHash, randomHex, sameBytes, taggedHash, toHex, utf8 } from "./bytes.js";
 import { amount, assertOver, call, say, template, text, time } from "./page.js";
 
-const APPROVAL_MS_MAX = 60 * 60 * 1000;
 const box = document.querySelector("#decision");
 const message = document.querySelector("#message");
 let prepared;
@@ -26,7 +25,7 @@ async function prepare() {
   need(draft.request === box.dataset.request && draft.origin === request.origin, "another_request");
   need(draft.slot.chain === intent.chain, "another_intent");
   need(BigInt(draft.fee_ceiling) <= BigInt(request.fee_ceiling), "fee_too_high");
-  const expires = Math.min(draft.expires_ms, request.expires_ms, Date.now() + APPROVAL_MS_MAX);
+  const expires = Math.min(draft.expires_ms, request.expires_ms);
   const body = { ...draft, expires_ms: expires, approval_id: randomHex(32), operator: given.operator };
   const bytes = utf8(canonical(body));
   return { given, request, bytes, digest: await taggedHash("approval", bytes) };
