@@ -14,7 +14,6 @@ import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO
@@ -24,6 +23,7 @@ from policy.errors import OperationalError
 PIN_PLACE = "{pin}"
 POLL_S = 0.05
 GRACE_S = 4.0
+STOPPING = (signal.SIGINT, signal.SIGTERM)
 RESTART_PAUSE_S = 0.3
 LOG_LINES_SHOWN = 3
 PORTS, PORT_TRIES = range(20_000, 32_000), 200
@@ -149,9 +149,19 @@ class Supervisor:
 
 
 def _uninterrupted(call: Callable[[], None]) -> None:
-    """Run ``call`` where no Ctrl-C comes between making a process and knowing of it: in another thread."""
-    with ThreadPoolExecutor(1) as pool:
-        pool.submit(call).result()
+    """Run ``call`` so that no Ctrl-C comes between making a process and knowing of it; it comes afterwards."""
+    if threading.current_thread() is not threading.main_thread():
+        call()
+        return
+    came: list[int] = []
+    before = {number: signal.signal(number, lambda number, _: came.append(number)) for number in STOPPING}
+    try:
+        call()
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+    for number in came:
+        signal.raise_signal(number)
 
 
 @contextlib.contextmanager
@@ -160,7 +170,7 @@ def _undisturbed() -> Iterator[None]:
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    before = {number: signal.signal(number, signal.SIG_IGN) for number in (signal.SIGINT, signal.SIGTERM)}
+    before = {number: signal.signal(number, signal.SIG_IGN) for number in STOPPING}
     try:
         yield
     finally:

@@ -50,7 +50,7 @@ EXPECTED = {
 }
 ROW_KEYS = {"name", "expected", "status", "tx_hash", "block", "rule", "seconds"}
 ETHER = 10**18
-STOPPED_S = 15
+STOPPED_S = 30
 
 
 @dataclass(frozen=True, slots=True)
