@@ -175,8 +175,9 @@ def _scenarios(memory: Memory, flow: FlowMemory, steps: list[tuple[int, float, t
     """
     profile, smoother = memory.profile, memory.smoother(flow)
     count = max(PRIOR_STEPS, min(profile.memory, memory.known))
+    raw_count = round(profile.raw_share * count) if len(flow.amounts) >= PRIOR_STEPS else 0
     if smoother.level is None:
-        return np.zeros((len(steps), count + round(profile.raw_share * count)))
+        return np.zeros((len(steps), count + raw_count))
     standard = _residuals(flow.standard[profile.name], count)
     expected = np.array(
         [smoother.ahead(place, calendar, first=not step) for step, (place, calendar, _) in enumerate(steps)]
@@ -188,9 +189,7 @@ def _scenarios(memory: Memory, flow: FlowMemory, steps: list[tuple[int, float, t
         raised = [math.exp(max(0.0, smoother.strength * calendar)) for _, calendar, _ in steps]
         cap = profile.cap * amounts[-profile.cap_steps :].max() * np.array(raised)
         values = np.minimum(values, cap[:, None])
-        raw = amounts[
-            np.linspace(len(amounts) - count, len(amounts) - 1, round(profile.raw_share * count)).astype(int)
-        ]
+        raw = amounts[np.linspace(len(amounts) - count, len(amounts) - 1, raw_count).astype(int)]
         values = np.hstack([values, np.broadcast_to(raw, (len(steps), len(raw)))])
     return _as_paths(values)
 

@@ -74,6 +74,17 @@ def test_no_forecast_moves_anything_above_the_policys_maximum() -> None:
         assert 0 <= hot * ETHER + moved <= max(12 * ETHER, 0)
 
 
+def test_what_is_owed_lifts_nothing_above_the_policys_maximum() -> None:
+    made = follow(Band(10, 20, 40, 30), Position(5, owed_base=50, incoming_base=1), bounds=Bounds(0, 20, 40))
+    full = follow(Band(10, 20, 40, 30), Position(40, owed_base=50), bounds=Bounds(0, 20, 40))
+
+    assert isinstance(made.action, Nothing)  # one top-up is on its way
+    assert (full.action, full.reasons) == (Nothing(), ("the maximum leaves room for 0 of 30",))
+    for hot in range(41):
+        made = follow(Band(10, 20, 40, 30), Position(hot, owed_base=hot + 3), bounds=Bounds(0, 20, 40))
+        assert hot + made.amount_base <= 40
+
+
 def test_the_policys_minimum_is_kept_whatever_the_forecast_says() -> None:
     made = plan(ahead(), Position(30 * ETHER), costs=COSTS, bounds=Bounds(50 * ETHER, 60 * ETHER, 70 * ETHER))
 
@@ -129,6 +140,15 @@ def test_the_first_day_has_a_forecast_from_the_prior_alone() -> None:
 
     assert low < 4 < high and middle == pytest.approx(4, rel=0.2)
     assert found.basis.prior_share == 1.0
+
+
+@pytest.mark.parametrize("days", range(60))
+def test_before_the_first_deposit_both_flows_have_the_same_scenarios(days: int) -> None:
+    flows = tuple((3 if day % 2 else 30) * ETHER for day in range(days))  # restless
+    found = forecast(History(ETHER, ETHER, Flows(DAY_MS, 0, flows, (0,) * days)), days * DAY_MS, horizon=7)
+
+    assert found.withdrawn.shape == found.deposited.shape
+    assert len(found.quantiles(Flow.NET, 0)) == 6
 
 
 def test_a_weekly_rhythm_is_learnt() -> None:
