@@ -161,6 +161,16 @@ def test_a_weekly_rhythm_is_learnt() -> None:
     assert medians == pytest.approx(week, rel=0.25)
 
 
+def test_a_series_that_never_varied_has_the_tail_of_others_up_to_a_tenth_above_what_it_saw() -> None:
+    flows = (10 * ETHER,) * 140
+    found = forecast(History(ETHER, 10 * ETHER, Flows(DAY_MS, 0, flows, (0,) * 140)), 140 * DAY_MS, horizon=1)
+
+    middle, high, top = found.quantiles(Flow.WITHDRAWN, 0, levels=(0.5, 0.95, 1.0))
+
+    assert middle == pytest.approx(10, rel=0.01)
+    assert 10.5 < high <= top <= 11.001
+
+
 def test_unknown_days_teach_nothing() -> None:
     flows = tuple(2 * ETHER for _ in range(50))
     known = forecast(History(ETHER, ETHER, Flows(DAY_MS, 0, flows, (0,) * 50)), 50 * DAY_MS, horizon=1)
