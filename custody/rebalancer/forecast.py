@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from custody.rebalancer.flows import DAY_MS, Flows, History, units
-from custody.rebalancer.learning import RESTLESS, STEADY, FlowMemory, Memory, Profile
+from custody.rebalancer.learning import RESTLESS, STEADY, TAIL_RANKS, FlowMemory, Memory, Profile
 from custody.rebalancer.treasury import effects
 from policy.errors import CallerError
 
@@ -169,15 +169,15 @@ def _flows(history: History, step_ms: int) -> Flows:
 
 
 def _scenarios(memory: Memory, flow: FlowMemory, steps: list[tuple[int, float, tuple[str, ...]]]) -> Floats:
-    """Past residuals on top of the expected logarithm of each step, and a few past steps as they were.
+    """Past residuals on top of the expected logarithm of each step.
 
     Both flows pick the same past steps, so that a scenario's withdrawal and deposit belong together.
     """
     profile, smoother = memory.profile, memory.smoother(flow)
     count = max(PRIOR_STEPS, min(profile.memory, memory.known))
     if smoother.level is None:
-        return np.zeros((len(steps), count + round(profile.raw_share * count)))
-    standard = _residuals(flow.standard[profile.name], count)
+        return np.zeros((len(steps), count))
+    standard = _pooled_tail(_residuals(flow.standard[profile.name], count), profile)
     expected = np.array(
         [smoother.ahead(place, calendar, first=not step) for step, (place, calendar, _) in enumerate(steps)]
     )
@@ -188,10 +188,6 @@ def _scenarios(memory: Memory, flow: FlowMemory, steps: list[tuple[int, float, t
         raised = [math.exp(max(0.0, smoother.strength * calendar)) for _, calendar, _ in steps]
         cap = profile.cap * amounts[-profile.cap_steps :].max() * np.array(raised)
         values = np.minimum(values, cap[:, None])
-        raw = amounts[
-            np.linspace(len(amounts) - count, len(amounts) - 1, round(profile.raw_share * count)).astype(int)
-        ]
-        values = np.hstack([values, np.broadcast_to(raw, (len(steps), len(raw)))])
     return _as_paths(values)
 
 
@@ -201,6 +197,17 @@ def _residuals(past: deque[float], count: int) -> Floats:
     filled = count - len(newest)
     normal = [NORMAL.inv_cdf((rank + 0.5) / filled) for rank in range(filled)]
     return np.array(normal + newest)
+
+
+def _pooled_tail(standard: Floats, profile: Profile) -> Floats:
+    """The highest residuals drawn towards those of many series: one series has seen too few of them."""
+    order = np.argsort(standard, kind="stable")
+    first = int(len(standard) * TAIL_RANKS[0])
+    ranks = (np.arange(first, len(standard)) + 0.5) / len(standard)
+    pulled = standard.copy()
+    pulled[order[first:]] *= 1 - profile.tail_weight
+    pulled[order[first:]] += profile.tail_weight * np.interp(ranks, TAIL_RANKS, profile.tail)
+    return pulled
 
 
 def _as_paths(values: Floats) -> Floats:

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 RESTLESS_SPREAD = 0.4
 FLOOR = 0.1  # a step below this share of the recent mean teaches no more than this share
 KEPT = 400
+TAIL_RANKS = (0.9, 0.91, 0.92, 0.93, 0.94, 0.95, 0.96, 0.97, 0.98, 0.985, 0.99, 0.995, 0.9975, 0.999)
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,13 +30,18 @@ class Profile:
     memory: int  # residuals that become scenarios
     cap: float  # no scenario above this multiple of the largest amount ...
     cap_steps: int  # ... of so many recent steps
-    raw_share: float  # scenarios that are past steps as they were, whatever the level says
+    tail: tuple[float, ...]  # residuals at TAIL_RANKS, pooled over many series of the kind
+    tail_weight: float  # share of the pooled tail in a series' own highest residuals
     delay_price: float  # of one unit delayed, in units exposed for a step, that serves 99 % at once ...
     delay_power: float  # ... and how it grows with the odds of being served
 
 
-STEADY = Profile("steady", 0.1, 0.1, 0.03, 0.05, 0.01, 0.5, 0.3, 300, 1.0, 120, 0.0, 30.0, 1.87)
-RESTLESS = Profile("restless", 0.2, 0.04, 0.05, 0.1, 0.02, 0.3, 0.5, 120, 1.1, 60, 0.015, 110.0, 1.73)
+STEADY_TAIL = (1.12, 1.18, 1.24, 1.31, 1.41, 1.51, 1.65, 1.84, 2.15, 2.44, 2.83, 3.42, 4.41, 5.57)
+RESTLESS_TAIL = (1.28, 1.36, 1.42, 1.51, 1.61, 1.71, 1.82, 1.99, 2.33, 2.55, 2.71, 3.1, 3.39, 3.77)
+STEADY = Profile("steady", 0.1, 0.1, 0.03, 0.05, 0.01, 0.5, 0.3, 300, 1.1, 120, STEADY_TAIL, 1.0, 30.0, 1.1)
+RESTLESS = Profile(
+    "restless", 0.2, 0.04, 0.05, 0.1, 0.02, 0.3, 0.5, 120, 1.1, 60, RESTLESS_TAIL, 0.5, 120.0, 2.12
+)
 
 
 @dataclass(slots=True)

@@ -142,14 +142,19 @@ def follow(band: Band, position: Position, *, bounds: Bounds, fallback: bool = F
     """What a band says of a position, capped by the bounds."""
     free = position.hot_base - position.owed_base - position.outgoing_base
     why = ("the plain minimum and target of the policy",) if fallback else ()
-    room = max(0, bounds.maximum_base - max(0, free) - position.incoming_base)
+    # hot itself, not what is free of debt: until customers are paid, it is all there to be stolen
+    room = max(0, bounds.maximum_base - position.hot_base - position.incoming_base)
     if free > band.U_base and not position.outgoing_base:
         amount = free - min(band.T_base, bounds.maximum_base)
         return Plan(Sweep(), amount, band, (f"{free} is above U = {band.U_base}", *why), fallback)
     if free + position.incoming_base < band.s_base and not position.incoming_base:
-        amount = min(band.S_base - free, room + max(0, -free))
+        wanted = band.S_base - free
+        amount = min(wanted, room)
+        if amount < wanted:
+            why = (f"the maximum leaves room for {amount} of {wanted}", *why)
         if amount > 0:
             return Plan(TopUp(), amount, band, (f"{free} is below s = {band.s_base}", *why), fallback)
+        return Plan(Nothing(), 0, band, why, fallback)
     return Plan(Nothing(), 0, band, ("the position is inside the band", *why), fallback)
 
 

@@ -12,7 +12,7 @@ from custody.rebalancer.learning import Profile
 START_DAYS = 20.0
 START_COST = 4.0  # exposure days that serving one unit costs before anything is known
 BUDGET_DAYS = 200.0
-FIRMNESS = 0.5  # 0 lets every series have its own service, more holds each closer and costs more
+FIRMNESS = 0.25  # 0 lets every series have its own service, more holds each closer and costs more
 USUAL_BUDGET = 0.01  # the share that may wait to which ``Profile.delay_price`` belongs
 LOW_POWER = 1.2  # how the price falls when more may wait
 

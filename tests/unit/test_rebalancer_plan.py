@@ -74,6 +74,17 @@ def test_no_forecast_moves_anything_above_the_policys_maximum() -> None:
         assert 0 <= hot * ETHER + moved <= max(12 * ETHER, 0)
 
 
+def test_what_is_owed_lifts_nothing_above_the_policys_maximum() -> None:
+    made = follow(Band(10, 20, 40, 30), Position(5, owed_base=50, incoming_base=1), bounds=Bounds(0, 20, 40))
+    full = follow(Band(10, 20, 40, 30), Position(40, owed_base=50), bounds=Bounds(0, 20, 40))
+
+    assert isinstance(made.action, Nothing)  # one top-up is on its way
+    assert (full.action, full.reasons) == (Nothing(), ("the maximum leaves room for 0 of 30",))
+    for hot in range(41):
+        made = follow(Band(10, 20, 40, 30), Position(hot, owed_base=hot + 3), bounds=Bounds(0, 20, 40))
+        assert hot + made.amount_base <= 40
+
+
 def test_the_policys_minimum_is_kept_whatever_the_forecast_says() -> None:
     made = plan(ahead(), Position(30 * ETHER), costs=COSTS, bounds=Bounds(50 * ETHER, 60 * ETHER, 70 * ETHER))
 
@@ -131,6 +142,15 @@ def test_the_first_day_has_a_forecast_from_the_prior_alone() -> None:
     assert found.basis.prior_share == 1.0
 
 
+@pytest.mark.parametrize("days", range(60))
+def test_before_the_first_deposit_both_flows_have_the_same_scenarios(days: int) -> None:
+    flows = tuple((3 if day % 2 else 30) * ETHER for day in range(days))  # restless
+    found = forecast(History(ETHER, ETHER, Flows(DAY_MS, 0, flows, (0,) * days)), days * DAY_MS, horizon=7)
+
+    assert found.withdrawn.shape == found.deposited.shape
+    assert len(found.quantiles(Flow.NET, 0)) == 6
+
+
 def test_a_weekly_rhythm_is_learnt() -> None:
     week = (1, 1, 1, 1, 5, 5, 1)
     flows = tuple(week[day % 7] * ETHER for day in range(280))
@@ -139,6 +159,16 @@ def test_a_weekly_rhythm_is_learnt() -> None:
     medians = [found.quantiles(Flow.WITHDRAWN, step, levels=(0.5,))[0] for step in range(7)]
 
     assert medians == pytest.approx(week, rel=0.25)
+
+
+def test_a_series_that_never_varied_has_the_tail_of_others_up_to_a_tenth_above_what_it_saw() -> None:
+    flows = (10 * ETHER,) * 140
+    found = forecast(History(ETHER, 10 * ETHER, Flows(DAY_MS, 0, flows, (0,) * 140)), 140 * DAY_MS, horizon=1)
+
+    middle, high, top = found.quantiles(Flow.WITHDRAWN, 0, levels=(0.5, 0.95, 1.0))
+
+    assert middle == pytest.approx(10, rel=0.01)
+    assert 10.5 < high <= top <= 11.001
 
 
 def test_unknown_days_teach_nothing() -> None:
