@@ -149,19 +149,19 @@ class Supervisor:
 
 
 def _uninterrupted(call: Callable[[], None]) -> None:
-    """Run ``call`` so that no Ctrl-C comes between making a process and knowing of it; it comes afterwards."""
+    """Run ``call`` so that no Ctrl-C comes between making a process and knowing of it, but after that."""
     if threading.current_thread() is not threading.main_thread():
         call()
         return
     came: list[int] = []
-    before = {number: signal.signal(number, lambda number, _: came.append(number)) for number in STOPPING}
+    before = {number: signal.signal(number, lambda one, _: came.append(one)) for number in STOPPING}
     try:
         call()
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
-    for number in came:
-        signal.raise_signal(number)
+    for late in came:
+        signal.raise_signal(late)
 
 
 @contextlib.contextmanager
