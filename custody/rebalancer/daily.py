@@ -22,6 +22,7 @@ RESOLUTION = 10**9  # base units in a mean day of the benchmark's floats
 
 
 UNBOUNDED = Bounds(0, 0, 10**30)
+PLAIN_DAYS = (3, 5)  # minimum and target in usual days, while no forecast can be trusted
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +55,8 @@ class DailyPolicy:
         self.memory = new_memory(mean, DAY_MS)
         self.topup, self.sweep = costs
         self.steering = Steering(self.asked, mean)
+        minimum, target = (self._base(days * mean) for days in PLAIN_DAYS)
+        self.plain = Bounds(minimum, target, UNBOUNDED.maximum_base)
         self.free, self.moves = 3 * mean, 0.0
         self.breaker, self.tripped_days = Breaker(), 0
         self.unlearnt: list[tuple[int, float, float]] = []
@@ -87,7 +90,8 @@ class DailyPolicy:
         costs = Costs(
             1.0, self.topup, self.sweep, exposure_year=365.0, delay=delay, lead_steps=self.lead_steps
         )
-        return plan(ahead, position, costs=costs, bounds=UNBOUNDED)
+        bounds = UNBOUNDED if ahead.basis.calibrated else self.plain
+        return plan(ahead, position, costs=costs, bounds=bounds)
 
     def _moves(self, made: Plan, evening: Evening) -> tuple[float, float]:
         moved = units(made.amount_base, self.unit_base)

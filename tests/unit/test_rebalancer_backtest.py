@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from custody.rebalancer.backtest import Against, Outcome, Series, Till, backtest, simulate, summary
-from custody.rebalancer.daily import Evening
+from custody.rebalancer.daily import DailyPolicy, Evening
 from custody.rebalancer.foresight import Task, cheapest, foresight
 
 
@@ -126,3 +126,14 @@ def test_the_shipped_policy_beats_a_fixed_band_on_weekly_demand() -> None:
 
     assert found is not None and found.service > 0.97
     assert found.cost_ratio < 1.5
+
+
+def test_while_no_forecast_can_be_trusted_three_usual_days_are_held() -> None:
+    days = tuple(str(np.datetime64("2025-01-01") + day) for day in range(40))
+    policy = DailyPolicy(0.99)
+    policy.begin(days, (np.full(40, 10.0), np.zeros(40)), costs=(40.0, 0.5), mean=10.0)
+    policy.memory.hits = 0.5
+
+    topup, _ = policy.decide("2025-02-10", Evening(10.0, 0.0, 5.0))
+
+    assert topup == pytest.approx(45.0)
