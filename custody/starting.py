@@ -17,6 +17,7 @@ from custody.parts import Parts
 from custody.ports import Node
 from custody.projection import changes
 from custody.replication import Published
+from policy.collecting import uncollected
 from policy.errors import InvariantError, OperationalError, ProtocolError
 from policy.log.checkpoint import Checkpoint, parse_checkpoint, parse_note
 from policy.log.merkle import frontier_at, leaf_hash, leaf_reader
@@ -57,9 +58,10 @@ async def own_log(parts: Parts) -> OwnLog:
         entries = await parts.database.entries(tip.frontier.size, size)
         if not entries:
             raise InvariantError(f"the database lacks entry {tip.frontier.size}: move it away, start anew")
-        for entry in entries:
-            tip, _ = extend(tip, entry)
-            leaves.append(leaf_hash(entry))
+        with uncollected():
+            for entry in entries:
+                tip, _ = extend(tip, entry)
+                leaves.append(leaf_hash(entry))
     if size and tip.checkpoint() != _checkpoint(note):
         raise InvariantError("the database's entries do not lead to its checkpoint: move it away, start anew")
     return OwnLog(tip, note, tuple(leaves))

@@ -19,6 +19,7 @@ from dataclasses import dataclass
 
 from policy import signatures
 from policy.ceremony import CeremonyEntry
+from policy.collecting import uncollected
 from policy.encoding import Json
 from policy.entries import Entry, RequestEntry, ReserveEntry, SignatureEntry, TimedEntry
 from policy.errors import CallerError, MalformedError, ProtocolError
@@ -155,7 +156,8 @@ def audit(
         _check_pinned(run, note, checkpoint)
         _take_older(run, older, checkpoint)
         _check_structure(run, checkpoint)
-        _fold(run, checkpoint)
+        with uncollected():
+            _fold(run, checkpoint)
         _check_signatures(run, note, checkpoint)
     except Bad as bad:
         run.first_bad = run.first_bad or (bad.index, bad.why)
