@@ -1,7 +1,7 @@
 """What every call of the console is answered from, and who makes it."""
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Annotated, Any, Final
 
@@ -58,7 +58,7 @@ class Visit:
     house: House
     language: str
     session: Session | None
-    token: str
+    token: str = field(repr=False)
     here: str
 
     def page(self, page: str, values: dict[str, Any] | None = None, *, code: int = 200) -> HTMLResponse:

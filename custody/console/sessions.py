@@ -7,7 +7,7 @@ import hashlib
 import hmac
 import secrets
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 from custody.api.errors import CallRefused, Code
@@ -30,7 +30,7 @@ class Session:
     """Somebody who has logged in; ``csrf`` goes with every call that changes something."""
 
     person: Person
-    csrf: str
+    csrf: str = field(repr=False)
     began_ms: int
     seen_ms: int
 

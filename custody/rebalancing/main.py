@@ -4,7 +4,7 @@ import contextlib
 import logging
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeAlias
 
@@ -43,7 +43,7 @@ class Backend:
     folder: Path
     name: str
     endpoint: Endpoint
-    key: Ed25519PrivateKey
+    key: Ed25519PrivateKey = field(repr=False)
 
 
 def open_records(folder: Path, *, new: bool = False) -> RebalanceStore:
