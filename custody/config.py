@@ -6,7 +6,8 @@ origin = "log.example.com/treasury"
 listen = "127.0.0.1:7600"             # port 0: any
 listen_file = "port"                  # optional: where the bound port is written
 data_dir = "data"                     # database and lease
-database = "sqlite:///data/custody.db"  # optional: a SQLAlchemy URL
+database = "sqlite:///data/custody.db"  # optional: a SQLAlchemy URL; postgresql+psycopg://... for several
+advertise = "custody-1.example.com"   # optional: its host for others on the same PostgreSQL, to take over
 publish_dir = "log"                   # optional: the log as static files
 shadow_policy = "new.json"            # optional: a policy to judge by beside the real one, without authority
 genesis = "genesis.json"              # the genesis entry, byte for byte
@@ -57,7 +58,7 @@ replacements_max = 3
 
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -132,7 +133,8 @@ class Config:
     listen: str
     listen_file: Path | None
     data_dir: Path
-    database: str
+    database: str = field(repr=False)
+    advertise: str
     publish_dir: Path | None
     shadow_policy: Path | None
     genesis: Path
@@ -168,6 +170,7 @@ def _read(fields: Fields, folder: Path) -> Config:
         listen_file=_optional_path(fields, "listen_file", folder),
         data_dir=data_dir,
         database=_text(fields, "database", f"sqlite:///{data_dir / 'custody.db'}"),
+        advertise=_text(fields, "advertise", ""),
         publish_dir=_optional_path(fields, "publish_dir", folder),
         shadow_policy=_optional_path(fields, "shadow_policy", folder),
         genesis=folder / fields.text("genesis", length_max=TEXT_MAX),
@@ -191,7 +194,20 @@ def _read(fields: Fields, folder: Path) -> Config:
     )
     pools.done()
     fields.done()
+    _check_doors(config)
     return config
+
+
+def _check_doors(config: Config) -> None:
+    """A coordinator that may stand by has the same ports before and after it takes over."""
+    doors = {"listen": config.listen}
+    if config.http is not None:
+        doors["http.listen"] = config.http.listen
+    if config.console is not None:
+        doors["console.listen"] = config.console.listen
+    loose = [name for name, listen in doors.items() if listen.endswith(":0")]
+    if config.advertise and loose:
+        raise MalformedError(f"{loose[0]}: one of several coordinators (advertise) needs a port of its own")
 
 
 def _pool_sizes(fields: Fields) -> PoolSizes:

@@ -10,7 +10,7 @@ from custody.branches import ask_heads
 from custody.burns import Burns
 from custody.candidates import EMPTY, Tip, extend
 from custody.duties import Errand, Handler
-from custody.lease import LEASE_MS, keep_lease
+from custody.lease import keep_lease, renewed
 from custody.node_statements import NodeStatements
 from custody.parts import Parts
 from custody.publish import Publisher
@@ -37,7 +37,11 @@ EFFECTS: dict[Effect, Work] = {
 
 async def start(parts: Parts, genesis: bytes) -> None:
     """Ask the cosigners, go on with the right branch, and wire the parts; nothing is sent before."""
-    await parts.database.take_lease(parts.now_ms(), LEASE_MS)
+    async with renewed(parts.database, parts.now_ms):
+        await _start(parts, genesis)
+
+
+async def _start(parts: Parts, genesis: bytes) -> None:
     own = await own_log(parts)
     _, first = extend(EMPTY, genesis)
     if not first.outcome.accepted:

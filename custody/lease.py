@@ -12,15 +12,15 @@ import fcntl
 import logging
 import os
 import secrets
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import IO
 
 from custody.storage import Database
 from policy.errors import OperationalError
 
-LEASE_MS = 15_000
-RENEW_S = 3.0
+LEASE_MS = 6_000
+RENEW_S = 1.5
 HOLDER_BYTES = 16
 _LOG = logging.getLogger(__name__)
 
@@ -58,15 +58,32 @@ def holder_of(folder: Path) -> str:
         raise OperationalError(f"cannot keep {file}: {error}; check its disk and rights") from error
 
 
+@contextlib.asynccontextmanager
+async def renewed(database: Database, now_ms: Callable[[], int]) -> AsyncIterator[None]:
+    """Take the lease and renew it meanwhile, since a start reads the whole log. Raises as ``keep_lease``."""
+    await database.take_lease(now_ms(), LEASE_MS)
+    renewing = asyncio.create_task(_renew(database, now_ms))
+    try:
+        yield
+    finally:
+        renewing.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await renewing
+
+
+async def _renew(database: Database, now_ms: Callable[[], int]) -> None:
+    while True:
+        try:
+            await database.renew_lease(now_ms(), LEASE_MS)
+        except OperationalError as error:
+            _LOG.warning("the lease is not renewed: %s", error)
+        await asyncio.sleep(RENEW_S)
+
+
 async def keep_lease(database: Database, now_ms: Callable[[], int]) -> None:
     """Renew the lease until cancelled, and give it up then. Raises ``InvariantError`` once it is lost."""
     try:
-        while True:
-            try:
-                await database.renew_lease(now_ms(), LEASE_MS)
-            except OperationalError as error:
-                _LOG.warning("the lease is not renewed: %s", error)
-            await asyncio.sleep(RENEW_S)
+        await _renew(database, now_ms)
     finally:
         with contextlib.suppress(OperationalError):
             await database.renew_lease(now_ms(), 0)

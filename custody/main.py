@@ -18,6 +18,7 @@ from custody.adapters.api_server import CustodyServicer, ServerTls, start_server
 from custody.adapters.database import StoreThread
 from custody.adapters.identity import boot_credentials, load_identity
 from custody.adapters.node_link import NodeLink
+from custody.adapters.relay import Relay
 from custody.adapters.shadow_store import ShadowStore
 from custody.adapters.store import Store
 from custody.ceremonies import Ceremonies
@@ -37,6 +38,7 @@ from custody.service import Service
 from custody.shadow import Shadow
 from custody.signing import Signing
 from custody.slots import Slots
+from custody.standby import Door, stand_by
 from custody.webhooks import Deliverer, Hooks
 from policy.errors import OperationalError, QuorumkeepError
 from signer_nodes.api.certificates import Credentials, PinnedIdentity
@@ -44,6 +46,7 @@ from signer_nodes.api.client import NodeClient, Target
 from signer_nodes.api.client import Service as Face
 
 STOP_GRACE_S = 1.0
+API, HTTP, CONSOLE = "api", "http", "console"  # the doors, as a coordinator that stands by names them
 _LOG = logging.getLogger(__name__)
 
 
@@ -153,6 +156,8 @@ def now_ms() -> int:
 
 
 async def _run(config: Config, parts: Parts, credentials: Credentials) -> None:
+    if config.advertise:
+        await stand_by(parts.database, parts.now_ms, doors=_relays(config))
     await coordinator.start(parts, _read(config.genesis))
     publisher = Publisher(config.publish_dir, parts.database) if config.publish_dir else None
     if publisher is not None:
@@ -164,10 +169,14 @@ async def _run(config: Config, parts: Parts, credentials: Credentials) -> None:
         server, port = await start_server(CustodyServicer(service, parts), config.listen, tls=tls)
         doors.push_async_callback(server.stop, STOP_GRACE_S)
         _announce(config.listen_file, port)
+        ports = {API: port}
         if config.http is not None:
-            await _open_http(config.http, service, parts, tls=tls, doors=doors)
+            ports[HTTP] = await _open_http(config.http, service, parts, tls=tls, doors=doors)
         if config.console is not None:
-            await _open_console(config.console, service, parts, doors=doors)
+            ports[CONSOLE] = await _open_console(config.console, service, parts, doors=doors)
+        if config.advertise:
+            shown = {name: f"{config.advertise}:{bound}" for name, bound in ports.items()}
+            await parts.database.show_doors(shown)
         deliverer = await _deliverer(parts, doors)
         await coordinator.run(parts, publisher, deliverer=deliverer)
 
@@ -189,18 +198,19 @@ async def _open_http(
     *,
     tls: ServerTls,
     doors: contextlib.AsyncExitStack,
-) -> None:
+) -> int:
     from custody.adapters.http.app import build_app  # half a second that only this door is worth
     from custody.adapters.http.server import start_http_server
 
     server = await start_http_server(build_app(service, parts), config.listen, tls=tls)
     doors.push_async_callback(server.stop)
     _announce(config.listen_file, server.port)
+    return server.port
 
 
 async def _open_console(
     config: ConsoleConfig, service: Service, parts: Parts, *, doors: contextlib.AsyncExitStack
-) -> None:
+) -> int:
     from custody.adapters.http.server import start_http_server
     from custody.console.app import build_console, people_of
 
@@ -211,6 +221,17 @@ async def _open_console(
     server = await start_http_server(app, config.listen, tls=tls)
     doors.push_async_callback(server.stop)
     _announce(config.listen_file, server.port)
+    return server.port
+
+
+def _relays(config: Config) -> dict[str, Door]:
+    """The doors of a coordinator that stands by."""
+    listens = {API: config.listen}
+    if config.http is not None:
+        listens[HTTP] = config.http.listen
+    if config.console is not None:
+        listens[CONSOLE] = config.console.listen
+    return {name: Relay(listen) for name, listen in listens.items()}
 
 
 def _client(config: Config, name: str, credentials: Credentials) -> NodeClient:

@@ -3,7 +3,7 @@
 Every method raises ``OperationalError`` when the database cannot be reached or written.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Protocol
 
 from custody.records import (
@@ -18,8 +18,20 @@ from custody.records import (
 )
 from custody.requests import Effect
 from policy.approval import Slot
+from policy.errors import OperationalError
 
 ENTRIES_BYTES_MAX = 1024 * 1024
+
+
+class LeaseTaken(OperationalError):
+    """Another coordinator writes the database until ``until_ms`` at least, and serves at ``doors``."""
+
+    def __init__(self, holder: str, *, until_ms: int, doors: Mapping[str, str]) -> None:
+        super().__init__(
+            f"coordinator {holder} writes this database: stop it, or give both the line 'advertise', and "
+            "this one waits to take over"
+        )
+        self.until_ms, self.doors = until_ms, doors
 
 
 class Database(Protocol):
@@ -28,12 +40,15 @@ class Database(Protocol):
     async def take_lease(self, now_ms: int, lease_ms: int) -> int:
         """Become the one writer of the database; the fencing number.
 
-        Raises ``OperationalError`` while another one is. Everything else that writes raises
+        Raises ``LeaseTaken`` while another one is. Everything else that writes raises
         ``InvariantError`` before this, and once another writer has taken over.
         """
 
     async def renew_lease(self, now_ms: int, lease_ms: int) -> None:
         """Say that this writer lives; with 0 that it ended."""
+
+    async def show_doors(self, doors: Mapping[str, str]) -> None:
+        """Tell those who wait for the lease where this writer serves: addresses by the door's name."""
 
     async def head(self) -> tuple[int, bytes]:
         """Size and note of the newest checkpoint; (0, b"") for an empty log."""

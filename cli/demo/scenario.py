@@ -102,6 +102,13 @@ def prepare(folder: Path, supervisor: Supervisor, *, say: Say) -> Deployment:
 
 def set_up(deployment: Deployment, policy: Callable[[str], dict[str, Json]] = names.demo_policy) -> None:
     """From nothing to a running deployment without a key; ``policy`` takes the address of a token."""
+    lay_out(deployment, policy)
+    deployment.say("starting the nodes, the witness and the coordinator")
+    start_all(deployment)
+
+
+def lay_out(deployment: Deployment, policy: Callable[[str], dict[str, Json]] = names.demo_policy) -> None:
+    """From nothing to the files of a deployment whose nodes have joined; only its chain runs."""
     say = deployment.say
     say(
         "starting a chain of our own (anvil), provisioning three nodes and a witness, each with its own token"
@@ -119,8 +126,6 @@ def set_up(deployment: Deployment, policy: Callable[[str], dict[str, Json]] = na
     fingerprint = _genesis(deployment)
     with ThreadPoolExecutor(len(COSIGNERS)) as pool:
         list(pool.map(lambda name: _join(deployment, name, fingerprint), COSIGNERS))
-    say("starting the nodes, the witness and the coordinator")
-    start_all(deployment)
 
 
 def start_all(deployment: Deployment) -> None:

@@ -1,7 +1,7 @@
 """The store for asyncio: every call runs on one thread of its own, in the order it was asked for."""
 
 import asyncio
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Concatenate, ParamSpec, TypeVar
@@ -49,6 +49,10 @@ class StoreThread:
     async def renew_lease(self, now_ms: int, lease_ms: int) -> None:
         """Say that this writer lives; with 0 that it ended."""
         return await self._call(Store.renew_lease, now_ms, lease_ms)
+
+    async def show_doors(self, doors: Mapping[str, str]) -> None:
+        """Tell those who wait for the lease where this writer serves."""
+        return await self._call(Store.show_doors, doors)
 
     async def head(self) -> tuple[int, bytes]:
         """Size and note of the newest checkpoint; (0, b"") for an empty log."""

@@ -37,7 +37,7 @@ class Feeds(Leased):
 
     def feed(self) -> tuple[str, int]:
         """The feed's name and its newest event's number."""
-        with self._engine.connect() as db:
+        with self._reading() as db:
             return _feed(db), _newest(db)
 
     def events(
@@ -59,7 +59,7 @@ class Feeds(Leased):
         return {event.request: event for event in found}
 
     def _events(self, query: "Select[Any]") -> tuple[Event, ...]:
-        with self._engine.connect() as db:
+        with self._reading() as db:
             feed = _feed(db)
             return tuple(_event(row, feed) for row in db.execute(query))
 
@@ -67,7 +67,7 @@ class Feeds(Leased):
 
     def queue_deliveries(self, webhook: str, initiator: str, *, now_ms: int) -> None:
         """Owe a webhook the events since it was last asked for; nothing for one that is new."""
-        with self._engine.connect() as db:
+        with self._reading() as db:
             newest = _newest(db)
             known = db.execute(select(WEBHOOKS).where(WEBHOOKS.c.webhook == webhook)).first()
         if known is not None and known.position == newest:
@@ -101,7 +101,7 @@ class Feeds(Leased):
             .order_by(DELIVERIES.c.due_ms, DELIVERIES.c.sequence)
             .limit(limit)
         )
-        with self._engine.connect() as db:
+        with self._reading() as db:
             feed = _feed(db)
             return tuple(Delivery(webhook, _event(row, feed), row.attempts) for row in db.execute(query))
 
@@ -119,7 +119,7 @@ class Feeds(Leased):
     def backlog(self, webhook: str) -> Backlog:
         """What a webhook is still owed."""
         mine = DELIVERIES.c.webhook == webhook
-        with self._engine.connect() as db:
+        with self._reading() as db:
             waiting = db.execute(select(func.count()).select_from(DELIVERIES).where(mine)).scalar_one()
             failed = select(DELIVERIES.c.error).where(mine, DELIVERIES.c.error != "")
             error = db.execute(failed.order_by(DELIVERIES.c.sequence).limit(1)).scalar()
@@ -152,7 +152,7 @@ class Feeds(Leased):
         if after:
             order = select(ADDRESSES.c.created_order).where(mine, ADDRESSES.c.address == after)
             query = query.where(ADDRESSES.c.created_order > order.scalar_subquery())
-        with self._engine.connect() as db:
+        with self._reading() as db:
             return tuple(_address(row) for row in db.execute(query))
 
     def label_address(self, wanted: DepositAddress) -> DepositAddress | None:

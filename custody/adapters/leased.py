@@ -4,6 +4,7 @@ Every transaction that writes first checks, and locks, that the lease still has 
 """
 
 import contextlib
+import json
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -12,7 +13,10 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import SQLAlchemyError
 
 from custody.adapters.tables import LEASE, METADATA
+from custody.storage import LeaseTaken
 from policy.errors import InvariantError, OperationalError
+
+WEAKER_COMMITS = (("off",), ("local",), ("remote_write",))
 
 
 class Leased:
@@ -36,18 +40,17 @@ class Leased:
         self._engine.dispose()
 
     def take_lease(self, now_ms: int, lease_ms: int) -> int:
-        """Become the one writer; the fencing number. Raises ``OperationalError`` while another one is."""
+        """Become the one writer; the fencing number. Raises ``LeaseTaken`` while another one is."""
         with _Transaction(self._engine) as db:
             row = db.execute(select(LEASE).with_for_update()).first()
             if row is None:
-                db.execute(insert(LEASE).values(place=0, fence=0, holder=self._holder, until_ms=0))
-            elif row.holder != self._holder and row.until_ms > now_ms:
-                raise OperationalError(
-                    f"coordinator {row.holder} writes this database (lease {row.fence}): stop it, or wait "
-                    f"{row.until_ms - now_ms} ms after it ended"
+                db.execute(
+                    insert(LEASE).values(place=0, fence=0, holder=self._holder, until_ms=0, doors="{}")
                 )
+            elif row.holder != self._holder and row.until_ms > now_ms:
+                raise LeaseTaken(row.holder, until_ms=row.until_ms, doors=json.loads(row.doors))
             fence = (row.fence if row else 0) + 1
-            taken = {"fence": fence, "holder": self._holder, "until_ms": now_ms + lease_ms}
+            taken = {"fence": fence, "holder": self._holder, "until_ms": now_ms + lease_ms, "doors": "{}"}
             if db.execute(update(LEASE).where(LEASE.c.fence == fence - 1).values(taken)).rowcount != 1:
                 raise OperationalError("another coordinator took the lease at the same time: try again")
         self._fence = fence
@@ -57,6 +60,20 @@ class Leased:
         """Say that this writer lives; with 0 that it ended."""
         with self._transaction() as db:
             db.execute(update(LEASE).values(until_ms=now_ms + lease_ms if lease_ms else 0))
+
+    def show_doors(self, doors: Mapping[str, str]) -> None:
+        """Tell those who wait for the lease where this writer serves."""
+        with self._transaction() as db:
+            db.execute(update(LEASE).values(doors=json.dumps(dict(doors))))
+
+    @contextlib.contextmanager
+    def _reading(self) -> Iterator[Connection]:
+        """A connection to read by."""
+        try:
+            with self._engine.connect() as db:
+                yield db
+        except SQLAlchemyError as error:
+            raise OperationalError(f"cannot read the database: {error}; is it reachable?") from error
 
     @contextlib.contextmanager
     def _transaction(self) -> Iterator[Connection]:
@@ -106,13 +123,29 @@ def values_of(item: Any) -> dict[str, Any]:
 
 
 def _engine(url: str) -> Engine:
-    if not url.startswith("sqlite"):
-        return create_engine(url, pool_pre_ping=True)
-    engine = create_engine(url, connect_args={"check_same_thread": False, "timeout": 30})
-
-    @event.listens_for(engine, "connect")
-    def _set_up(connection: Any, _: object) -> None:
-        connection.execute("PRAGMA journal_mode=WAL")
-        connection.execute("PRAGMA synchronous=FULL")
-
+    """Connections that write through. A failure's text never has what was written."""
+    if url.startswith("sqlite"):
+        wait = {"check_same_thread": False, "timeout": 30}
+        engine = create_engine(url, connect_args=wait, hide_parameters=True)
+        event.listen(engine, "connect", _set_up_sqlite)
+        return engine
+    engine = create_engine(url, pool_pre_ping=True, hide_parameters=True)
+    event.listen(engine, "connect", _set_up_postgresql)
     return engine
+
+
+def _set_up_sqlite(connection: Any, _: object) -> None:
+    connection.execute("PRAGMA journal_mode=WAL")
+    connection.execute("PRAGMA synchronous=FULL")
+
+
+def _set_up_postgresql(connection: Any, _: object) -> None:
+    """Refuse a server that loses what it said was written; a standby that must have it stays so."""
+    with connection.cursor() as cursor:
+        cursor.execute("SHOW fsync")
+        if cursor.fetchone() != ("on",):
+            raise OperationalError("the database server has fsync off and may lose what it took: turn it on")
+        cursor.execute("SHOW synchronous_commit")
+        if cursor.fetchone() in WEAKER_COMMITS:
+            cursor.execute("SET synchronous_commit TO on")
+    connection.commit()

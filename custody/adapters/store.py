@@ -57,7 +57,7 @@ class Store(Feeds):
 
     def head(self) -> tuple[int, bytes]:
         """Size and note of the newest checkpoint; (0, b"") for an empty log."""
-        with self._engine.connect() as db:
+        with self._reading() as db:
             query = (
                 select(CHECKPOINTS.c.size, CHECKPOINTS.c.note).order_by(CHECKPOINTS.c.size.desc()).limit(1)
             )
@@ -66,7 +66,7 @@ class Store(Feeds):
 
     def quorum_note(self) -> bytes:
         """The newest checkpoint's note with w cosignatures, or b"" when there is none yet."""
-        with self._engine.connect() as db:
+        with self._reading() as db:
             query = select(CHECKPOINTS.c.quorum).where(CHECKPOINTS.c.quorum.is_not(None))
             row = db.execute(query.order_by(CHECKPOINTS.c.size.desc()).limit(1)).first()
             return bytes(row.quorum) if row else b""
@@ -76,7 +76,7 @@ class Store(Feeds):
         found: list[bytes] = []
         total = 0
         query = select(ENTRIES.c.data).where(ENTRIES.c.index >= start, ENTRIES.c.index < stop)
-        with self._engine.connect() as db:
+        with self._reading() as db:
             for row in db.execute(query.order_by(ENTRIES.c.index)):
                 total += len(row.data)
                 if found and total > bytes_max:
@@ -88,7 +88,7 @@ class Store(Feeds):
         """The largest checkpoint with ``above < size <= at_most``; if none, the smallest above."""
         sizes = select(CHECKPOINTS.c.size, CHECKPOINTS.c.note).where(CHECKPOINTS.c.size > above)
         largest = sizes.where(CHECKPOINTS.c.size <= at_most).order_by(CHECKPOINTS.c.size.desc()).limit(1)
-        with self._engine.connect() as db:
+        with self._reading() as db:
             row = (
                 db.execute(largest).first() or db.execute(sizes.order_by(CHECKPOINTS.c.size).limit(1)).first()
             )
@@ -98,14 +98,14 @@ class Store(Feeds):
         """The largest note with w cosignatures and ``above < size <= at_most``."""
         inside = (CHECKPOINTS.c.size > above) & (CHECKPOINTS.c.size <= at_most)
         query = select(CHECKPOINTS.c.size, CHECKPOINTS.c.quorum).where(CHECKPOINTS.c.quorum.is_not(None))
-        with self._engine.connect() as db:
+        with self._reading() as db:
             row = db.execute(query.where(inside).order_by(CHECKPOINTS.c.size.desc()).limit(1)).first()
             return (row.size, row.quorum) if row else None
 
     def first_quorum(self, above: int) -> tuple[int, bytes] | None:
         """The smallest note with w cosignatures and ``above < size``."""
         query = select(CHECKPOINTS.c.size, CHECKPOINTS.c.quorum).where(CHECKPOINTS.c.quorum.is_not(None))
-        with self._engine.connect() as db:
+        with self._reading() as db:
             row = db.execute(query.where(CHECKPOINTS.c.size > above).order_by(CHECKPOINTS.c.size)).first()
             return (row.size, row.quorum) if row else None
 
@@ -158,7 +158,7 @@ class Store(Feeds):
 
     def get(self, request: bytes) -> RequestRecord | None:
         """One request, or None."""
-        with self._engine.connect() as db:
+        with self._reading() as db:
             row = db.execute(select(REQUESTS).where(REQUESTS.c.request == request)).first()
             return _record(row) if row else None
 
@@ -174,7 +174,7 @@ class Store(Feeds):
         if before:
             order = select(REQUESTS.c.created_order).where(REQUESTS.c.request == before).scalar_subquery()
             query = query.where(REQUESTS.c.created_order < order)
-        with self._engine.connect() as db:
+        with self._reading() as db:
             return tuple(_record(row) for row in db.execute(query))
 
     def counts(self, initiator: str = "") -> dict[str, int]:
@@ -182,7 +182,7 @@ class Store(Feeds):
         query = select(REQUESTS.c.state, func.count()).group_by(REQUESTS.c.state)
         if initiator:
             query = query.where(REQUESTS.c.initiator == initiator)
-        with self._engine.connect() as db:
+        with self._reading() as db:
             return {row[0]: row[1] for row in db.execute(query)}
 
     def overdue(self, now_ms: int) -> tuple[RequestRecord, ...]:
@@ -191,7 +191,7 @@ class Store(Feeds):
             *(State.RECEIVED, State.LOGGED, State.WAITING, State.READY, State.AWAITING_CEREMONY),
         ]
         query = select(REQUESTS).where(REQUESTS.c.expires_ms <= now_ms, REQUESTS.c.state.in_(open_states))
-        with self._engine.connect() as db:
+        with self._reading() as db:
             return tuple(_record(row) for row in db.execute(query))
 
     def apply(self, change: Change, now_ms: int) -> Applied | None:
@@ -203,7 +203,7 @@ class Store(Feeds):
 
     def duties(self) -> tuple[Duty, ...]:
         """Everything still owed, oldest first: where a start goes on."""
-        with self._engine.connect() as db:
+        with self._reading() as db:
             return tuple(_duty(row) for row in db.execute(select(OUTBOX).order_by(OUTBOX.c.due_ms)))
 
     def postpone(self, duty: Duty, *, due_ms: int, error: str) -> None:
@@ -225,7 +225,7 @@ class Store(Feeds):
 
     def slots(self) -> tuple[tuple[Slot, bytes], ...]:
         """Every slot a request holds or held."""
-        with self._engine.connect() as db:
+        with self._reading() as db:
             rows = db.execute(select(SLOTS)).all()
         return tuple((Slot(row.chain, row.account, row.nonce), row.request) for row in rows)
 
@@ -236,7 +236,7 @@ class Store(Feeds):
 
     def slot_is_waited_for(self, request: bytes) -> bool:
         """Whether the account has a later slot, which cannot confirm before this one is used up."""
-        with self._engine.connect() as db:
+        with self._reading() as db:
             mine = db.execute(select(SLOTS).where(SLOTS.c.request == request)).first()
             if mine is None:
                 return False
@@ -250,7 +250,7 @@ class Store(Feeds):
             .where(REQUESTS.c.chain == chain, REQUESTS.c.state == State.WAITING)
             .group_by(REQUESTS.c.account)
         )
-        with self._engine.connect() as db:
+        with self._reading() as db:
             return {row[0]: row[1] for row in db.execute(query)}
 
     # Approvals that are not in the log yet.
@@ -262,7 +262,7 @@ class Store(Feeds):
 
     def pending_approvals(self) -> tuple[PendingApproval, ...]:
         """Approvals received and not logged."""
-        with self._engine.connect() as db:
+        with self._reading() as db:
             rows = db.execute(select(APPROVALS))
             return tuple(PendingApproval(r.approval_id, r.request, r.body, r.assertion) for r in rows)
 
@@ -276,7 +276,7 @@ class Store(Feeds):
     def transactions(self, request: bytes) -> tuple[SignedTransaction, ...]:
         """Every transaction ever signed for a request."""
         query = select(TRANSACTIONS).where(TRANSACTIONS.c.request == request)
-        with self._engine.connect() as db:
+        with self._reading() as db:
             rows = db.execute(query).all()
         return tuple(SignedTransaction(r.job, r.request, r.purpose, r.tx_hash, r.raw) for r in rows)
 
@@ -291,7 +291,7 @@ class Store(Feeds):
     def free_presignatures(self) -> tuple[PooledPresignature, ...]:
         """What is left in the pool."""
         query = select(PRESIGNATURES).where(PRESIGNATURES.c.state == "free")
-        with self._engine.connect() as db:
+        with self._reading() as db:
             rows = db.execute(query).all()
         return tuple(
             PooledPresignature(r.presignature, r.nonce_point, r.key, r.epoch, r.signers, r.boots)

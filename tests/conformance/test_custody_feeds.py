@@ -19,15 +19,12 @@ OTHER = replace(NEW, request=b"\x02" * 32, initiator="desk")
 GIVEN = DepositAddress("evm:1", "0x" + "11" * 20, "hot", "m/0/1", "shop", "ann", 5)
 NEXT = replace(GIVEN, address="0x" + "22" * 20, path="m/0/2")
 
-
-@pytest.fixture
-def url(tmp_path: Path) -> str:
-    return f"sqlite:///{tmp_path / 'custody.db'}"
+pytest_plugins = ("tests.fixtures_postgres",)
 
 
 @pytest.fixture
-def store(url: str) -> Iterator[Store]:
-    store = Store(url)
+def store(database_url: str) -> Iterator[Store]:
+    store = Store(database_url)
     store.take_lease(0, 1_000)
     yield store
     store.close()
@@ -74,10 +71,10 @@ def test_events_are_found_by_request_initiator_and_number(store: Store) -> None:
 
 
 def test_a_feed_keeps_its_name_and_another_database_has_another(
-    store: Store, url: str, tmp_path: Path
+    store: Store, database_url: str, tmp_path: Path
 ) -> None:
     store.submit(NEW, 5)
-    again = Store(url)
+    again = Store(database_url)
     other = Store(f"sqlite:///{tmp_path / 'other.db'}")
     other.take_lease(0, 1_000)
 
@@ -105,8 +102,8 @@ def test_another_branch_of_the_log_is_told_as_a_change(store: Store) -> None:
     assert (newest.state, newest.substate, newest.time_ms) == (State.RECEIVED, Substate.LOGGING, 20)
 
 
-def test_a_writer_that_lost_its_lease_tells_nothing(store: Store, url: str) -> None:
-    successor = Store(url)
+def test_a_writer_that_lost_its_lease_tells_nothing(store: Store, database_url: str) -> None:
+    successor = Store(database_url)
     successor.take_lease(2_000, 1_000)
 
     for write in (

@@ -2,10 +2,11 @@
 
 import dataclasses
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from sqlalchemy import text
 
 from custody.adapters.store import Store
 from custody.records import (
@@ -25,26 +26,35 @@ from policy.values import replace
 NEW = NewRequest(b"\x01" * 32, "shop", "key-1", b"{}", b"s" * 64, expires_ms=1_000)
 SLOT = Slot("evm:1", "0x" + "11" * 20, 4)
 
-
-@pytest.fixture
-def url(tmp_path: Path) -> str:
-    return f"sqlite:///{tmp_path / 'custody.db'}"
+pytest_plugins = ("tests.fixtures_postgres",)
 
 
 @pytest.fixture
-def store(url: str) -> Iterator[Store]:
-    store = Store(url)
+def store(database_url: str) -> Iterator[Store]:
+    store = Store(database_url)
     store.take_lease(0, 1_000)
     yield store
     store.close()
 
 
-def test_the_database_writes_through(store: Store, tmp_path: Path) -> None:
+def test_sqlite_writes_through(tmp_path: Path) -> None:
+    store = Store(f"sqlite:///{tmp_path / 'custody.db'}")
+    store.take_lease(0, 1_000)
     store.submit(NEW, 5)
 
     with sqlite3.connect(tmp_path / "custody.db") as other:
         assert other.execute("PRAGMA journal_mode").fetchone() == ("wal",)
         assert other.execute("SELECT count(*) FROM requests").fetchone() == (1,)
+    store.close()
+
+
+@pytest.mark.parametrize("weak", ["off", "local", "remote_write"])
+def test_postgresql_commits_when_it_is_on_the_disk(new_postgres_url: Callable[[], str], weak: str) -> None:
+    store = Store(new_postgres_url().replace("options=", f"options=-csynchronous_commit%3D{weak}%20"))
+
+    with store._reading() as db:
+        assert db.execute(text("SHOW synchronous_commit")).scalar() == "on"
+    store.close()
 
 
 def test_a_new_request_owes_its_entry(store: Store) -> None:
@@ -146,13 +156,13 @@ def test_a_missing_row_is_made_from_the_log(store: Store) -> None:
     assert store.slots() == ((SLOT, NEW.request),)
 
 
-def test_a_postponed_duty_shows_why_and_keeps_its_place(url: str, store: Store) -> None:
+def test_a_postponed_duty_shows_why_and_keeps_its_place(database_url: str, store: Store) -> None:
     store.submit(NEW, 5)
     (duty,) = store.duties()
 
     store.postpone(duty, due_ms=99, error="the chain is down")
     store.close()
-    again = Store(url)
+    again = Store(database_url)
     record = again.get(NEW.request)
 
     assert record is not None and record.error == "the chain is down"

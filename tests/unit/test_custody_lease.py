@@ -9,6 +9,7 @@ from custody.adapters.store import Store
 from custody.lease import holder_of, take_lease
 from custody.records import NewRequest, PendingApproval, PooledPresignature
 from custody.requests import Effect
+from custody.storage import LeaseTaken
 from policy.errors import InvariantError, OperationalError
 from tests.unit.custody_cluster import make_request
 from tests.unit.custody_house import House, until
@@ -16,10 +17,12 @@ from tests.unit.custody_house import House, until
 NEW = NewRequest(b"\x01" * 32, "shop", "key-1", b"{}", b"s" * 64, expires_ms=1_000)
 
 
+pytest_plugins = ("tests.fixtures_postgres",)
+
+
 @pytest.fixture
-def stores(tmp_path: Path) -> Iterator[tuple[Store, Store]]:
-    url = f"sqlite:///{tmp_path / 'custody.db'}"
-    both = Store(url, holder="first"), Store(url, holder="second")
+def stores(database_url: str) -> Iterator[tuple[Store, Store]]:
+    both = Store(database_url, holder="first"), Store(database_url, holder="second")
     yield both
     for store in both:
         store.close()
@@ -32,8 +35,9 @@ def test_a_second_writer_waits_until_the_first_is_silent(stores: tuple[Store, St
     with pytest.raises(OperationalError, match="coordinator first writes this database"):
         second.take_lease(1_499, 500)
     first.renew_lease(1_400, 500)
-    with pytest.raises(OperationalError, match="wait 1 ms"):
+    with pytest.raises(LeaseTaken) as taken:
         second.take_lease(1_899, 500)
+    assert taken.value.until_ms == 1_900
 
     assert second.take_lease(1_900, 500) == 2
 
@@ -47,6 +51,7 @@ WRITES: list[Callable[[Store], object]] = [
     lambda store: store.add_approval(PendingApproval(bytes(32), bytes(32), b"", b"")),
     lambda store: store.add_presignatures([PooledPresignature(bytes(32), bytes(33), "hot", 0, "a,b", "1,1")]),
     lambda store: store.renew_lease(1, 500),
+    lambda store: store.show_doors({"api": "thief.example.com:1"}),
 ]
 
 
@@ -70,12 +75,27 @@ def test_nothing_is_written_without_a_lease(stores: tuple[Store, Store]) -> None
         stores[0].submit(NEW, 1)
 
 
+def test_who_waits_is_told_where_the_holder_serves(stores: tuple[Store, Store]) -> None:
+    first, second = stores
+    first.take_lease(1_000, 500)
+    first.show_doors({"api": "custody-1.example.com:7600"})
+
+    with pytest.raises(LeaseTaken) as taken:
+        second.take_lease(1_001, 500)
+    assert taken.value.doors == {"api": "custody-1.example.com:7600"}
+
+    second.take_lease(1_500, 500)
+    with pytest.raises(LeaseTaken) as taken:
+        first.take_lease(1_501, 500)
+    assert taken.value.doors == {}
+
+
 def test_the_same_coordinator_goes_on_at_once_after_a_crash(
-    stores: tuple[Store, Store], tmp_path: Path
+    stores: tuple[Store, Store], database_url: str
 ) -> None:
     first, _ = stores
     first.take_lease(1_000, 500)
-    again = Store(f"sqlite:///{tmp_path / 'custody.db'}", holder="first")
+    again = Store(database_url, holder="first")
 
     assert again.take_lease(1_001, 500) == 2
     with pytest.raises(InvariantError):
