@@ -12,7 +12,8 @@ from sqlalchemy import Connection, Engine, create_engine, event, insert, select,
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import SQLAlchemyError
 
-from custody.adapters.tables import LEASE, METADATA
+from custody.adapters.schema import bring_up_to_date
+from custody.adapters.tables import LEASE
 from custody.storage import LeaseTaken
 from policy.errors import InvariantError, OperationalError
 
@@ -31,7 +32,7 @@ class Leased:
         self._holder = holder
         self._fence = 0
         try:
-            METADATA.create_all(self._engine)
+            bring_up_to_date(self._engine)
         except SQLAlchemyError as error:
             raise OperationalError(f"cannot open the database: {error}; check its URL and rights") from error
 

@@ -79,7 +79,7 @@ HTTP_SERVING = frozenset({"fastapi", "h11", "http_message_signatures", "pydantic
 HTTP_CALLING = frozenset({"httpx"})
 PAGES = frozenset({"jinja2", "markupsafe"})
 _ADAPTERS = re.compile(r"(signer_nodes|custody)\.adapters(\.|$)")
-_GENERATED = re.compile(r"_pb2(_grpc)?\.pyi?$")
+_GENERATED = re.compile(r"_pb2(_grpc)?\.pyi?$|^v\d{4}_")  # written by tools
 
 FunctionNode = ast.FunctionDef | ast.AsyncFunctionDef
 

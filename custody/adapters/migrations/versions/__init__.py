@@ -1,0 +1,1 @@
+"""One step each, in order: ``python -m custody.adapters.migrations.draft`` writes the next one."""

@@ -1,0 +1,86 @@
+"""Versions of the coordinator's tables: the steps lead to what is declared; unknown ones are refused."""
+
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.config import Config
+from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from sqlalchemy import Engine, create_engine, inspect, text
+
+from custody.adapters.schema import HEAD, MIGRATIONS, _locked, upgrade
+from custody.adapters.store import Store
+from custody.adapters.tables import METADATA
+from policy.errors import OperationalError
+
+pytest_plugins = ("tests.fixtures_postgres",)
+
+
+@pytest.fixture
+def engine(database_url: str) -> Iterator[Engine]:
+    engine = create_engine(database_url)
+    yield engine
+    engine.dispose()
+
+
+def test_the_steps_lead_to_the_declared_tables(engine: Engine) -> None:
+    with _locked(engine) as db:
+        upgrade(db)
+
+    with engine.connect() as db:
+        context = MigrationContext.configure(db, opts={"compare_type": True})
+        assert compare_metadata(context, METADATA) == []
+        assert context.get_current_revision() == HEAD
+
+
+def test_a_new_database_has_the_newest_version() -> None:
+    config = Config()
+    config.set_main_option("script_location", str(MIGRATIONS))
+
+    assert ScriptDirectory.from_config(config).get_heads() == [HEAD]
+
+
+def test_a_database_that_the_steps_made_is_used_as_it_is(engine: Engine, database_url: str) -> None:
+    with _locked(engine) as db:
+        upgrade(db)
+
+    store = Store(database_url)
+    assert store.take_lease(0, 1_000) == 1
+    store.close()
+
+
+def test_a_later_programs_database_is_refused(engine: Engine, database_url: str) -> None:
+    Store(database_url).close()
+    with engine.begin() as db:
+        db.execute(text("UPDATE alembic_version SET version_num = '9999'"))
+
+    with pytest.raises(OperationalError, match=r"later program .*9999"):
+        Store(database_url)
+
+
+def test_another_programs_database_is_refused_and_left_alone(engine: Engine, database_url: str) -> None:
+    with engine.begin() as db:
+        db.execute(text("CREATE TABLE theirs (x INTEGER)"))
+
+    with pytest.raises(OperationalError, match="without a version"):
+        Store(database_url)
+    assert inspect(engine).get_table_names() == ["theirs"]
+
+
+def test_what_is_cut_off_has_changed_nothing(engine: Engine) -> None:
+    with pytest.raises(KeyError), _locked(engine) as db:
+        upgrade(db)
+        raise KeyError
+
+    assert inspect(engine).get_table_names() == []
+
+
+def test_coordinators_that_start_together_make_one_database(database_url: str) -> None:
+    with ThreadPoolExecutor(4) as pool:
+        stores = list(pool.map(lambda _: Store(database_url), range(4)))
+
+    for store in stores:
+        assert store.head() == (0, b"")
+        store.close()
