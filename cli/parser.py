@@ -300,6 +300,16 @@ def _add_bench(commands: Commands) -> None:
         "--quick", action="store_true", help="one run of the smallest batch: shape, not figures"
     )
     add_policy_bench(bench)
+    service = new_command(
+        bench,
+        "service",
+        function="cli.demo.bench:run",
+        what="withdrawals through a whole deployment on this machine: how many a second, and how long each",
+        example="quorumkeep bench service --seconds 20 --json",
+    )
+    service.add_argument(
+        "--seconds", type=int, default=20, help="of each part: one at a time, and many (%(default)s)"
+    )
 
 
 def _add_payments(commands: Commands) -> None:
