@@ -297,6 +297,10 @@ class CustodyClient:
         call = pb.MovementsCall(after=after, limit=limit)
         return _object(self._ask("Movements", call, self._stub.Movements).document)
 
+    def report(self, body: bytes, signature: bytes) -> None:
+        """Hand in a report that its author signed; see ``custody/rebalance_report.py``."""
+        self._ask("Report", pb.ReportCall(body=body, signature=signature), self._stub.Report)
+
     def log_note(self) -> bytes:
         """The newest checkpoint with w cosignatures."""
         return self._ask("Log", pb.LogCall(), self._stub.Log).note

@@ -120,6 +120,17 @@ class PooledPresignature:
     boots: str
 
 
+@dataclass(frozen=True, slots=True)
+class ReportRecord:
+    """What a rebalancer said of its work at ``time_ms`` by its own clock: canonical bytes that it signed."""
+
+    initiator: str
+    time_ms: int
+    received_ms: int
+    body: bytes
+    signature: bytes
+
+
 def new_request(body: Json, signature: bytes) -> NewRequest:
     """Read a request document into a row. Raises ``MalformedError``; verifies no signature."""
     request = parse_request(body)

@@ -13,6 +13,7 @@ from custody.records import (
     NewRequest,
     PendingApproval,
     PooledPresignature,
+    ReportRecord,
     RequestRecord,
     SignedTransaction,
 )
@@ -148,6 +149,12 @@ class Database(Protocol):
 
     async def use_presignatures(self, presignatures: Sequence[bytes]) -> None:
         """Mark presignatures as used or gone."""
+
+    async def put_report(self, report: ReportRecord) -> None:
+        """Keep a rebalancer's report, unless one that is not older is kept of it."""
+
+    async def reports(self) -> tuple[ReportRecord, ...]:
+        """The newest report of each rebalancer, by name."""
 
     def close(self) -> None:
         """Finish the calls under way and close the database."""

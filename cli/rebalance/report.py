@@ -13,7 +13,9 @@ from cli.rebalance.charts import Area, Dots, Frame, Line, Mark, chart
 from cli.rebalance.routes import load_assignment
 from cli.results import Result, time_text
 from custody.rebalancer.flows import units
+from custody.rebalancing import judging
 from custody.rebalancing.choosing import DAYS_MIN, Choice, what_if
+from custody.rebalancing.judging import HIGH, LOW, MEDIAN
 from custody.rebalancing.main import open_records
 from custody.rebalancing.ports import Book
 from custody.rebalancing.records import DAY_MS, Exposure, Move, Note, Route
@@ -77,10 +79,10 @@ def route_section(book: Book, route: Route, *, since_ms: int, now_ms: int) -> st
         return f"{head}<p>Never looked at yet.</p>"
     parts = [head, *_warnings(book, route, seen[-1]), _sentence(route, seen[-1]), exposure_chart(route, seen)]
     for flow in ("withdrawn", "deposited"):
-        days = said.judged_days(book, route, flow=flow, now_ms=now_ms)
+        days = judging.judged_days(book, route, flow=flow, now_ms=now_ms)
         recent = [day for day in days if day.foreseen.day_ms >= since_ms]
         parts.append(forecast_chart(route, flow, days=recent))
-    parts.append(choice_section(route, what_if(said.history(book, route, now_ms=now_ms))))
+    parts.append(choice_section(route, what_if(judging.history(book, route, now_ms=now_ms))))
     reasons = "".join(f"<li>{escape(reason)}</li>" for reason in seen[-1].reasons)
     return "".join((*parts, f"<h3>What the band rests on</h3><ul>{reasons}</ul>"))
 
@@ -107,7 +109,7 @@ def exposure_chart(route: Route, seen: Sequence[Exposure]) -> str:
     return f"<h3>Exposure against target</h3>{chart(frame, marks)}"
 
 
-def forecast_chart(route: Route, flow: str, *, days: Sequence[said.Judged]) -> str:
+def forecast_chart(route: Route, flow: str, *, days: Sequence[judging.Judged]) -> str:
     """What was forecast the day before, and what came."""
 
     def unit(base: int) -> float:
@@ -117,12 +119,12 @@ def forecast_chart(route: Route, flow: str, *, days: Sequence[said.Judged]) -> s
     came = [(float(x), unit(day.actual_base)) for x, day in at if day.actual_base is not None]
     outside = [(float(x), unit(day.actual_base or 0)) for x, day in at if day.inside is False]
     marks: list[Mark] = [
-        Area("nine in ten", "wide", [(x, unit(day.at(said.LOW)), unit(day.at(said.HIGH))) for x, day in at]),
+        Area("nine in ten", "wide", [(x, unit(day.at(LOW)), unit(day.at(HIGH))) for x, day in at]),
         Area("one in two", "narrow", [(x, unit(day.at(0.25)), unit(day.at(0.75))) for x, day in at]),
-        Line("median", "median", [(x, unit(day.at(said.MEDIAN))) for x, day in at]),
+        Line("median", "median", [(x, unit(day.at(MEDIAN))) for x, day in at]),
         Dots("what came", "came", came, outside),
     ]
-    share = said.coverage(days)
+    share = judging.coverage(days)
     kept = "" if share is None else f"; {share:.0%} of the days came inside nine in ten"
     frame = Frame(f"{route.name}: {flow} a day, forecast and what came", f"{route.asset} a day")
     below = f'<p class="muted">As forecast the day before{kept}.</p>'

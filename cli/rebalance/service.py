@@ -11,6 +11,7 @@ from cli.rebalance import documents as said
 from cli.rebalance.routes import load_assignment
 from cli.results import DONE, REFUSED, Document, Misuse, Result, Table, progress, time_text
 from custody.client import Endpoint
+from custody.rebalancing import judging
 from custody.rebalancing.main import Assignment, Backend, open_records, run
 from custody.rebalancing.moves import Stage
 from custody.rebalancing.records import Move, Route, replace
@@ -91,8 +92,8 @@ def history(arguments: Namespace) -> Result:
     with open_records(folder) as book:
         for route in assignment.routes:
             for flow in ("withdrawn", "deposited"):
-                days = said.judged_days(book, route, flow=flow, now_ms=now_ms)[-arguments.days :]
-                share = said.coverage(days)
+                days = judging.judged_days(book, route, flow=flow, now_ms=now_ms)[-arguments.days :]
+                share = judging.coverage(days)
                 documents.append(
                     {
                         "route": route.name,
@@ -158,7 +159,7 @@ def _route_text(route: Route, document: Document) -> list[str | Table]:
 
 
 def _history_text(
-    route: Route, flow: str, *, days: Sequence[said.Judged], share: float | None
+    route: Route, flow: str, *, days: Sequence[judging.Judged], share: float | None
 ) -> list[str | Table]:
     def amount(base: int) -> str:
         return said.about(base, route)
@@ -166,9 +167,9 @@ def _history_text(
     rows = tuple(
         (
             time_text(day.foreseen.day_ms)[:10],
-            amount(day.at(said.LOW)),
-            amount(day.at(said.MEDIAN)),
-            amount(day.at(said.HIGH)),
+            amount(day.at(judging.LOW)),
+            amount(day.at(judging.MEDIAN)),
+            amount(day.at(judging.HIGH)),
             "unknown" if day.actual_base is None else amount(day.actual_base),
             {True: "inside", False: "OUTSIDE", None: ""}[day.inside],
         )

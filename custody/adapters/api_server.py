@@ -23,6 +23,7 @@ from custody.listening import EVENTS_MAX, OPEN_MAX_MS, Asked
 from custody.parts import Parts
 from custody.projection import typed_data_signature
 from custody.records import RequestRecord
+from custody.reports import take_report
 from custody.service import Service, Shown
 from custody.webhooks import event_document
 from policy.encoding import canonical
@@ -268,6 +269,12 @@ class CustodyServicer(custody_pb2_grpc.CustodyServicer):
         self._planner(self._caller("Movements", call, context))
         found = movements(self._parts.sequencer.state, call.after, limit=call.limit)
         return pb.MovementsReply(document=canonical(found))
+
+    @_refusals
+    async def Report(self, call: pb.ReportCall, context: _Context) -> pb.ReportReply:
+        caller = self._caller("Report", call, context)
+        await take_report(self._parts, caller, body=call.body, signature=call.signature)
+        return pb.ReportReply()
 
     async def _view(self, record: RequestRecord) -> pb.RequestView:
         (shown,) = await self._service.shown(record)

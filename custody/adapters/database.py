@@ -15,6 +15,7 @@ from custody.records import (
     NewRequest,
     PendingApproval,
     PooledPresignature,
+    ReportRecord,
     RequestRecord,
     SignedTransaction,
 )
@@ -191,6 +192,14 @@ class StoreThread:
     async def newest_events(self, requests: Sequence[bytes]) -> dict[bytes, Event]:
         """The newest event of each request."""
         return await self._call(Store.newest_events, requests)
+
+    async def put_report(self, report: ReportRecord) -> None:
+        """Keep a rebalancer's report, unless one that is not older is kept of it."""
+        return await self._call(Store.put_report, report)
+
+    async def reports(self) -> tuple[ReportRecord, ...]:
+        """The newest report of each rebalancer, by name."""
+        return await self._call(Store.reports)
 
     async def queue_deliveries(self, webhook: str, initiator: str, *, now_ms: int) -> None:
         """Owe a webhook the events since it was last asked for; nothing for one that is new."""

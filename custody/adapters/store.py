@@ -20,6 +20,7 @@ from custody.adapters.tables import (
     ENTRIES,
     OUTBOX,
     PRESIGNATURES,
+    REPORTS,
     REQUESTS,
     SLOTS,
     TRANSACTIONS,
@@ -32,6 +33,7 @@ from custody.records import (
     NewRequest,
     PendingApproval,
     PooledPresignature,
+    ReportRecord,
     RequestRecord,
     SignedTransaction,
 )
@@ -303,6 +305,23 @@ class Store(Feeds):
         with self._transaction() as db:
             chosen = PRESIGNATURES.c.presignature.in_(presignatures)
             db.execute(update(PRESIGNATURES).where(chosen).values(state="used"))
+
+    # What rebalancers say.
+
+    def put_report(self, report: ReportRecord) -> None:
+        """Keep a rebalancer's report, unless one that is not older is kept of it."""
+        mine = REPORTS.c.initiator == report.initiator
+        with self._transaction() as db:
+            known = db.execute(select(REPORTS.c.time_ms).where(mine)).scalar()
+            if known is None or known < report.time_ms:
+                db.execute(delete(REPORTS).where(mine))
+                db.execute(insert(REPORTS).values(values_of(report)))
+
+    def reports(self) -> tuple[ReportRecord, ...]:
+        """The newest report of each rebalancer, by name."""
+        with self._engine.connect() as db:
+            rows = db.execute(select(REPORTS).order_by(REPORTS.c.initiator)).mappings()
+            return tuple(ReportRecord(**row) for row in rows)
 
 
 def _apply(db: Connection, change: Change, now_ms: int) -> Applied | None:

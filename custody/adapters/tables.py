@@ -85,6 +85,16 @@ REQUESTS = Table(
     Index("requests_by_expiry", "expires_ms"),
 )
 
+REPORTS = Table(  # the newest report of each rebalancer
+    "reports",
+    METADATA,
+    Column("initiator", String(63), primary_key=True),
+    Column("time_ms", BigInteger, nullable=False),
+    Column("received_ms", BigInteger, nullable=False),
+    Column("body", LargeBinary, nullable=False),
+    Column("signature", LargeBinary(64), nullable=False),
+)
+
 APPROVALS = Table(  # received, not yet in the log
     "approvals",
     METADATA,

@@ -159,6 +159,11 @@ class CustodyStub:
                 request_serializer=custody_dot_api_dot_custody__pb2.MovementsCall.SerializeToString,
                 response_deserializer=custody_dot_api_dot_custody__pb2.MovementsReply.FromString,
                 _registered_method=True)
+        self.Report = channel.unary_unary(
+                '/quorumkeep.custody.v1.Custody/Report',
+                request_serializer=custody_dot_api_dot_custody__pb2.ReportCall.SerializeToString,
+                response_deserializer=custody_dot_api_dot_custody__pb2.ReportReply.FromString,
+                _registered_method=True)
 
 
 class CustodyServicer:
@@ -314,6 +319,12 @@ class CustodyServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def Report(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_CustodyServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -441,6 +452,11 @@ def add_CustodyServicer_to_server(servicer, server):
                     servicer.Movements,
                     request_deserializer=custody_dot_api_dot_custody__pb2.MovementsCall.FromString,
                     response_serializer=custody_dot_api_dot_custody__pb2.MovementsReply.SerializeToString,
+            ),
+            'Report': grpc.unary_unary_rpc_method_handler(
+                    servicer.Report,
+                    request_deserializer=custody_dot_api_dot_custody__pb2.ReportCall.FromString,
+                    response_serializer=custody_dot_api_dot_custody__pb2.ReportReply.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -1118,6 +1134,33 @@ class Custody:
             '/quorumkeep.custody.v1.Custody/Movements',
             custody_dot_api_dot_custody__pb2.MovementsCall.SerializeToString,
             custody_dot_api_dot_custody__pb2.MovementsReply.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Report(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/quorumkeep.custody.v1.Custody/Report',
+            custody_dot_api_dot_custody__pb2.ReportCall.SerializeToString,
+            custody_dot_api_dot_custody__pb2.ReportReply.FromString,
             options,
             channel_credentials,
             insecure,

@@ -66,6 +66,7 @@ class CustodyStub:
     Cold: _grpc.UnaryUnaryMultiCallable[_custody_pb2.ColdCall, _custody_pb2.ColdReply]
     Holdings: _grpc.UnaryUnaryMultiCallable[_custody_pb2.HoldingsCall, _custody_pb2.HoldingsReply]
     Movements: _grpc.UnaryUnaryMultiCallable[_custody_pb2.MovementsCall, _custody_pb2.MovementsReply]
+    Report: _grpc.UnaryUnaryMultiCallable[_custody_pb2.ReportCall, _custody_pb2.ReportReply]
 
 @_typing.type_check_only
 class CustodyAsyncStub(CustodyStub):
@@ -95,6 +96,7 @@ class CustodyAsyncStub(CustodyStub):
     Cold: _aio.UnaryUnaryMultiCallable[_custody_pb2.ColdCall, _custody_pb2.ColdReply]  # type: ignore[assignment]
     Holdings: _aio.UnaryUnaryMultiCallable[_custody_pb2.HoldingsCall, _custody_pb2.HoldingsReply]  # type: ignore[assignment]
     Movements: _aio.UnaryUnaryMultiCallable[_custody_pb2.MovementsCall, _custody_pb2.MovementsReply]  # type: ignore[assignment]
+    Report: _aio.UnaryUnaryMultiCallable[_custody_pb2.ReportCall, _custody_pb2.ReportReply]  # type: ignore[assignment]
 
 class CustodyServicer(metaclass=_abc_1.ABCMeta):
     @_abc_1.abstractmethod
@@ -271,5 +273,12 @@ class CustodyServicer(metaclass=_abc_1.ABCMeta):
         request: _custody_pb2.MovementsCall,
         context: _ServicerContext,
     ) -> _typing.Union[_custody_pb2.MovementsReply, _abc.Awaitable[_custody_pb2.MovementsReply]]: ...
+
+    @_abc_1.abstractmethod
+    def Report(
+        self,
+        request: _custody_pb2.ReportCall,
+        context: _ServicerContext,
+    ) -> _typing.Union[_custody_pb2.ReportReply, _abc.Awaitable[_custody_pb2.ReportReply]]: ...
 
 def add_CustodyServicer_to_server(servicer: CustodyServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

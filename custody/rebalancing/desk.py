@@ -4,9 +4,10 @@ from collections.abc import Callable
 from typing import TypeVar
 
 from custody.client import CallRefused, Code, CustodyClient, RequestView
+from custody.rebalance_report import TAG
 from custody.rebalancing.ports import Asked, TurnedAway
 from custody.rebalancing.records import Account, Holdings, Movement, Note, Open, Price
-from policy.encoding import Json, parse_canonical, statement
+from policy.encoding import Json, canonical, parse_canonical, statement
 from policy.errors import MalformedError, OperationalError
 from policy.fact_entries import NOTE_TEXT_MAX
 from policy.fields import Fields
@@ -72,6 +73,11 @@ class ClientDesk:
         signature = self._sign(statement("reject", body)).hex()
         proof: dict[str, Json] = {"signatures": [{"name": self.name, "signature": signature}]}
         _asked(lambda: self._client.enact("reject", body, proof=proof))
+
+    def report(self, body: dict[str, Json]) -> None:
+        """Sign and hand in a report of the rebalancer's work."""
+        signature = self._sign(statement(TAG, body))
+        _asked(lambda: self._client.report(canonical(body), signature))
 
     def tell(self, note: Note) -> None:
         """Put a note into the log."""

@@ -18,6 +18,7 @@ from custody.rebalancing.granting import Settings
 from custody.rebalancing.metrics import RebalancerMetrics
 from custody.rebalancing.rebalancer import Rebalancer
 from custody.rebalancing.records import Move, Route
+from custody.rebalancing.reporting import Reporter
 from policy.errors import OperationalError
 
 RECORDS = "rebalancer.db"
@@ -64,36 +65,48 @@ def run(
             with CustodyClient(backend.endpoint, caller) as client:
                 metrics = RebalancerMetrics()
                 metrics.serve(assignment.metrics_port, assignment.metrics_address)
+                desk = ClientDesk(
+                    client, origin=backend.endpoint.origin, name=backend.name, sign=backend.key.sign
+                )
                 rebalancer = Rebalancer(
-                    ClientDesk(
-                        client, origin=backend.endpoint.origin, name=backend.name, sign=backend.key.sign
-                    ),
+                    desk,
                     book,
                     routes=assignment.routes,
                     settings=assignment.settings,
                     metrics=metrics,
-                    now_ms=lambda: time.time_ns() // 1_000_000,
+                    now_ms=_now_ms,
                 )
+                reporter = Reporter(desk, book, routes=assignment.routes, now_ms=_now_ms)
                 if once:
-                    told(rebalancer.look())
+                    _look(rebalancer, reporter, told)
                 else:
                     with contextlib.suppress(KeyboardInterrupt):  # SIGTERM, too: that is how it ends
-                        _keep_looking(rebalancer, metrics, every_s=assignment.every_s, told=told)
+                        _keep_looking(
+                            rebalancer, reporter, metrics=metrics, every_s=assignment.every_s, told=told
+                        )
         finally:
             book.close()
 
 
+def _look(rebalancer: Rebalancer, reporter: Reporter, told: Told) -> None:
+    """One look; what is known after it is reported, also where it failed."""
+    try:
+        told(rebalancer.look())
+    finally:
+        reporter.tell()
+
+
 def _keep_looking(
-    rebalancer: Rebalancer,
-    metrics: RebalancerMetrics,
-    *,
-    every_s: float,
-    told: Told,
+    rebalancer: Rebalancer, reporter: Reporter, *, metrics: RebalancerMetrics, every_s: float, told: Told
 ) -> None:
     while True:
         try:
-            told(rebalancer.look())
+            _look(rebalancer, reporter, told)
         except OperationalError as error:
             metrics.failures.inc()
             _LOG.warning("not now: %s", error)
         time.sleep(every_s)
+
+
+def _now_ms() -> int:
+    return time.time_ns() // 1_000_000

@@ -16,6 +16,7 @@ from custody.rebalancing.records import (
     Note,
     Observed,
 )
+from policy.encoding import Json
 from policy.errors import OperationalError
 
 
@@ -74,6 +75,9 @@ class Desk(Protocol):
 
     def call_back(self, request: bytes, reason: str) -> None:
         """Say no to a request of its own before it is signed. Raises ``TurnedAway`` when it is too late."""
+
+    def report(self, body: dict[str, Json]) -> None:
+        """Sign and hand in a report; the newest one is kept. Raises ``TurnedAway`` when it is not taken."""
 
     def tell(self, note: Note) -> None:
         """Put a note into the log, where it may stand twice. Raises ``TurnedAway`` when it never will."""

@@ -16,6 +16,7 @@ from custody.records import (
     NewRequest,
     PendingApproval,
     PooledPresignature,
+    ReportRecord,
     SignedTransaction,
 )
 from custody.requests import Effect, Event, State
@@ -303,3 +304,17 @@ def test_the_largest_quorum_note_of_a_range_is_found(store: Store) -> None:
     assert store.quorum_between(1, 2) == (2, b"two")
     assert store.quorum_between(3, 4) is None
     assert [store.first_quorum(above) for above in (0, 2, 3)] == [(2, b"two"), (3, b"three"), None]
+
+
+def test_the_newest_report_of_each_rebalancer_is_kept(store: Store, url: str) -> None:
+    first = ReportRecord("mover", 5, 6, b"{}", b"s" * 64)
+    other = dataclasses.replace(first, initiator="another", time_ms=1)
+    newer = dataclasses.replace(first, time_ms=7, body=b'{"a":1}')
+
+    for report in (first, other, newer, dataclasses.replace(first, time_ms=7), first):
+        store.put_report(report)
+
+    assert store.reports() == (other, newer)
+    again = Store(url)
+    assert again.reports() == (other, newer)
+    again.close()

@@ -12,6 +12,7 @@ from typing import TypeVar
 
 from custody.adapters.rebalance_store import RebalanceStore
 from custody.client import Code
+from custody.rebalance_report import RebalanceReport, parse_report
 from custody.rebalancer.flows import DAY_MS, HOUR_MS
 from custody.rebalancer.plan import Bounds
 from custody.rebalancing.granting import Settings
@@ -19,7 +20,7 @@ from custody.rebalancing.metrics import RebalancerMetrics
 from custody.rebalancing.ports import Asked, Book, TurnedAway
 from custody.rebalancing.rebalancer import Rebalancer
 from custody.rebalancing.records import Account, CostSettings, Holdings, Movement, Note, Open, Price, Route
-from policy.encoding import parse_canonical
+from policy.encoding import Json, parse_canonical
 from policy.intent import Request, parse_request, request_id
 
 ORIGIN, ME = "log.example.com/test", "mover"
@@ -72,6 +73,7 @@ class FakeDesk:
     kept: dict[bytes, Kept] = field(default_factory=dict)
     paid: list[Movement] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    reported: list[RebalanceReport] = field(default_factory=list)
     late: int = 0
     prices: dict[str, Price] = field(default_factory=dict)
     blind: bool = False
@@ -103,6 +105,9 @@ class FakeDesk:
 
     def call_back(self, request: bytes, reason: str) -> None:
         return self._called(lambda: self._call_back(request, reason))
+
+    def report(self, body: dict[str, Json]) -> None:
+        return self._called(lambda: self.reported.append(parse_report(body)))
 
     def tell(self, note: Note) -> None:
         return self._called(lambda: self.notes.append(note.kind))

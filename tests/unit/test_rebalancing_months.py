@@ -2,8 +2,8 @@
 
 import pytest
 
-from cli.rebalance.documents import judged_days
 from custody.rebalancer.flows import DAY_MS
+from custody.rebalancing.judging import judged_days
 from custody.rebalancing.moves import IN_FLIGHT, OVER, Stage
 from custody.rebalancing.observing import history_of
 from custody.rebalancing.records import Direction, replace
