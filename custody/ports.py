@@ -196,6 +196,9 @@ class Node(Protocol):
     async def leave_by_fork(self, entry: bytes) -> None:
         """Have it leave its branch on the administrators' fork entry."""
 
+    async def read(self, reservation: bytes) -> tuple[bytes, bytes]:
+        """What it finds in the transaction of a canonical reservation: its reading, and its signature."""
+
     async def status(self) -> bytes:
         """Its canonical status document."""
 

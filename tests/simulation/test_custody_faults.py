@@ -230,6 +230,7 @@ UNUSED = {
     "Database.first_quorum": "for a cosigner that had a change late; asked again when it refuses again",
     "Node.close": "at the end of the process",
     "Node.import_offer": "for the operator who imports a key; asked again by hand",
+    "Node.read": "for people who look; nothing is decided by it",
 }
 CASE_OF = {
     **dict.fromkeys(("Database.quorum_between", "Node.abandon", "Node.leave"), CASES[3]),
