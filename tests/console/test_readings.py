@@ -93,3 +93,12 @@ async def test_a_reading_that_the_coordinator_made_up_is_no_nodes_word(console: 
 
         await expect(page.locator("#nodes-say")).to_contain_text("do NOT agree")
         await expect(page.locator("#readings")).to_contain_text("not signed by this node")
+
+
+async def test_what_the_chain_says_would_happen_is_on_the_page(console: Console) -> None:
+    record = await console.ask(5)
+    async with console.logged_in("otto") as page:
+        await page.goto(f"/requests/{record.request.hex()}")
+
+        await expect(page.locator("#effect")).to_contain_text("It would go through.")
+        await expect(page.locator("#effect")).to_contain_text("+5 eth")

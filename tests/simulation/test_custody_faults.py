@@ -226,6 +226,7 @@ CASES = (
 ALONE = Case("alone", nothing, pay_alone, (1,))
 UNUSED = {
     "Chain.balance": "for people who look; nothing is decided by it",
+    "Chain.simulate": "for people who look; nothing is decided by it",
     "Chain.check": "before the coordinator starts",
     "Database.first_quorum": "for a cosigner that had a change late; asked again when it refuses again",
     "Node.close": "at the end of the process",
