@@ -152,15 +152,19 @@ def verdict_on_plan(state: State, record: RequestRecord, *, wallet: str, now_ms:
 
 def weighed_plan(state: State, record: RequestRecord, *, wallet: str, now_ms: int) -> ledger.Weighed:
     """``verdict_on_plan`` with what it follows from."""
+    body, without_bans = planned_body(state, record, wallet=wallet), replace(state, bans=frozenset())
+    return ledger.weigh(without_bans, "reserve", body=body, time_ms=max(now_ms, state.time_ms))
+
+
+def planned_body(state: State, record: RequestRecord, *, wallet: str) -> Json:
+    """The reservation that the plan would become, whoever signs it and with which presignature."""
     key = key_of(state, wallet)
-    without_bans = replace(state, bans=frozenset())
-    signers = set_without(without_bans, key, absent=())
+    signers = set_without(replace(state, bans=frozenset()), key, absent=())
     if signers is None:
         raise OperationalError(f"the roster has fewer than {key.min_signers} nodes of key {key.key}")
-    body = reserve_body(
+    return reserve_body(
         state, record, tx=record.tx, purpose="payment", signers=signers, presignature=record.request
     )
-    return ledger.weigh(without_bans, "reserve", body=body, time_ms=max(now_ms, state.time_ms))
 
 
 def approval_draft(state: State, record: RequestRecord, *, request: Request, now_ms: int) -> dict[str, Json]:

@@ -1,5 +1,6 @@
 """What the coordinator needs from outside: chains and cosigners. Adapters implement these."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -30,6 +31,26 @@ class Receipt:
     confirmations: int
 
 
+@dataclass(frozen=True, slots=True)
+class BalanceChange:
+    """An account's balance of the native asset or of a token, before and after; None if nobody can tell."""
+
+    account: str
+    contract: str | None
+    before: int
+    after: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Simulated:
+    """What a chain's endpoint says would come of a transaction on top of ``block``, its fee left out."""
+
+    block: int
+    success: bool
+    reason: str
+    balances: tuple[BalanceChange, ...]
+
+
 class Chain(Protocol):
     """One chain. Every method raises ``OperationalError``, saying what to do, when it cannot answer."""
 
@@ -48,6 +69,11 @@ class Chain(Protocol):
 
     async def fees(self, intent: Intent, *, account: str, contract: str | None, ceiling: int) -> Fees:
         """Fees for a transfer that cost at most ``ceiling`` together."""
+
+    async def simulate(
+        self, tx: bytes, *, account: str, watched: Sequence[tuple[str, str | None]]
+    ) -> Simulated:
+        """What would come of an unsigned transaction; ``watched`` are holders and the tokens' contracts."""
 
     async def cancel_fees(self, ceiling: int) -> Fees:
         """Fees for an empty transaction that cost at most ``ceiling`` together."""
@@ -195,6 +221,9 @@ class Node(Protocol):
 
     async def leave_by_fork(self, entry: bytes) -> None:
         """Have it leave its branch on the administrators' fork entry."""
+
+    async def read(self, reservation: bytes) -> tuple[bytes, bytes]:
+        """What it finds in the transaction of a canonical reservation: its reading, and its signature."""
 
     async def status(self) -> bytes:
         """Its canonical status document."""

@@ -16,7 +16,7 @@ from policy.admission import Inert, check_origin, denied, without_approved
 from policy.approval import Slot
 from policy.counting import count_signed, counted, recount, usage_without
 from policy.decode import bitcoin, evm, solana
-from policy.decode.decoded import Call, Cancel, Decoder, Source, Transfer, Typed, Undecodable
+from policy.decode.decoded import Call, Cancel, Decoded, Decoder, Source, Transfer, Typed, Undecodable
 from policy.errors import MalformedError
 from policy.evaluate import Given, Verdict, evaluate
 from policy.evaluate import Outcome as Answer
@@ -74,6 +74,18 @@ def weigh_reservation(
     except Denied as denial:
         return denial.verdict, None, None
     return verdict, draft if verdict.outcome is Answer.ALLOW else None, facts
+
+
+def decoded(state: State, entry: e.ReserveEntry) -> Decoded:
+    """What the bytes of a reservation do, or why they cannot be read; whatever the policy says of them."""
+    record = state.requests.get(entry.request)
+    if record is None:
+        return Undecodable("no admitted request has this id")
+    try:
+        _, source = _source(state, entry, record.request)
+        return _decoded(entry, source, record.request)
+    except Denied as denial:
+        return Undecodable(denial.verdict.reason)
 
 
 def delay_over_ms(state: State, job: Job, *, floor_ms: int) -> int | None:

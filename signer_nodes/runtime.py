@@ -12,10 +12,13 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import Final, TypeVar
 
-from policy.encoding import Json, canonical, parse_canonical
+from policy.encoding import Json, canonical, parse_canonical, statement
+from policy.entries import ENTRY_BYTES_MAX
 from policy.errors import MalformedError, OperationalError, ProtocolError
 from policy.fields import Fields
 from policy.ledger import UnknownVersion
+from policy.reading import TAG as READING
+from policy.reading import reading
 from policy.roster import Roster
 from signer_nodes.api import node_pb2 as pb
 from signer_nodes.api.boot_statement import BootCheck, BootStatement, check_boot
@@ -60,6 +63,7 @@ class NodeRuntime:
     def __init__(self, parts: Parts) -> None:
         self._parts = parts
         self._turn = asyncio.Lock()
+        self._reading = asyncio.Lock()
         self._last: tuple[bytes, pb.AppendReply] | None = None
         self._comparing: list[asyncio.Task[None]] = []
         self.must_upgrade: asyncio.Future[UnknownVersion] = asyncio.get_running_loop().create_future()
@@ -231,6 +235,15 @@ class NodeRuntime:
         await self._keys().deliver(caller.name, call.session, payload=call.payload)
         return pb.ProtocolReply()
 
+    async def read(self, caller: Caller, call: pb.Read) -> pb.ReadReply:
+        body = parse_canonical(call.reservation, bytes_max=ENTRY_BYTES_MAX)
+        async with self._reading:  # one after the other: people who look take no turns from signing
+            async with self._turn:
+                found = await self._in_thread(lambda: self._read(body))
+            message = statement(READING, found)
+            signature = await asyncio.to_thread(self._parts.signer.hsm.sign_statement, message)
+        return pb.ReadReply(body=canonical(found), signature=signature)
+
     async def status(self, caller: Caller, call: pb.Status) -> pb.StatusReply:
         log, keys = self._parts.log, self._parts.keys
         pools: list[Json] = [
@@ -250,6 +263,12 @@ class NodeRuntime:
             "shreds": await asyncio.to_thread(keys.shred_documents) if keys else [],
         }
         return pb.StatusReply(document=canonical(document))
+
+    def _read(self, body: Json) -> Json:
+        log = self._parts.log
+        log.check_open()
+        at = log.cosigner
+        return reading(at.state, body, node=log.name, root=at.frontier.root(), time_ms=self._parts.clock_ms())
 
     def _check_open(self) -> None:
         _refusing(self._parts.log.check_open)

@@ -17,6 +17,7 @@ from signer_nodes.api.client import NodeClient
 
 APPEND_TIMEOUT_S = 10.0
 FINISH_TIMEOUT_S = 5.0
+READ_TIMEOUT_S = 3.0
 PRESIGN_TIMEOUT_S = 60.0
 CHANGE_TIMEOUT_S = 120.0
 
@@ -112,6 +113,10 @@ class NodeLink:
     async def leave_by_fork(self, entry: bytes) -> None:
         """Have it leave its branch on the administrators' fork entry."""
         await self._client.leave_by_fork(entry)
+
+    async def read(self, reservation: bytes) -> tuple[bytes, bytes]:
+        """What it finds in a transaction."""
+        return await self._client.read(reservation, timeout_s=READ_TIMEOUT_S)
 
     async def status(self) -> bytes:
         """Its canonical status document."""

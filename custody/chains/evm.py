@@ -12,10 +12,21 @@ import aiohttp
 from web3 import AsyncHTTPProvider, AsyncWeb3
 from web3.exceptions import TransactionNotFound, Web3Exception
 
+from custody.chains.evm_simulation import (
+    BALANCE_OF,
+    METHOD_UNKNOWN,
+    NO_FUNDS,
+    REASON_CHARACTERS_MAX,
+    Watched,
+    read_simulation,
+    revert_reason,
+    simulation,
+    transaction_call,
+)
 from custody.chains.evm_transaction import transaction_hash
-from custody.ports import Fees, Receipt
+from custody.ports import BalanceChange, Fees, Receipt, Simulated
 from policy.bip32 import checksum_address
-from policy.errors import OperationalError
+from policy.errors import MalformedError, OperationalError
 from policy.ids import evm_chain_id
 from policy.intent import Intent, transfer_calldata
 
@@ -24,7 +35,6 @@ PRICES_KEPT_S = 1.0
 GAS_TOKEN_MAX = 200_000
 GAS_TOKEN_FALLBACK = 100_000
 GAS_CALL_MAX = 5_000_000
-BALANCE_OF = bytes.fromhex("70a08231")
 KNOWN_ALREADY = ("already known", "already imported", "known transaction", "already exists")
 NONCE_USED = ("nonce too low", "nonce is too low", "old nonce")
 T = TypeVar("T")
@@ -115,6 +125,30 @@ class EvmChain:
         block = int(receipt["blockNumber"])
         return Receipt(tx_hash, block, receipt["status"] == 1, max(1, newest - block + 1))
 
+    async def simulate(self, tx: bytes, *, account: str, watched: Watched) -> Simulated:
+        """What the endpoint says would come of an unsigned transaction; less where it cannot simulate."""
+        block = await self._ask("block number", self._web3.eth.block_number)
+        asked = simulation(tx, account=account, watched=watched)
+        answer = await self._request("eth_simulateV1", [asked, hex(block)])
+        error = answer.get("error") or {}
+        try:
+            if error.get("code") == METHOD_UNKNOWN:
+                error = (await self._request("eth_call", [transaction_call(tx, account), hex(block)])).get(
+                    "error"
+                )
+            elif not error:
+                return read_simulation(answer["result"], watched, block=block)
+            reason = _refusal(error) if error else ""
+        except MalformedError as wrong:
+            raise OperationalError(f"{self._name} gives no simulation: {wrong}; ask its provider") from wrong
+        changes = [BalanceChange(*one, await self.balance(*one), None) for one in watched]
+        return Simulated(block, not reason, reason, tuple(changes))
+
+    async def _request(self, method: str, parameters: Any) -> dict[str, Any]:
+        """A call whose refusal is an answer, too."""
+        request = self._web3.provider.make_request(cast("Any", method), parameters)
+        return cast("dict[str, Any]", await self._ask("simulation", request))
+
     async def _token_gas(self, intent: Intent, account: str, contract: str) -> int:
         """The estimate and a third more; a fixed bound while the transfer would fail now."""
         data = "0x" + transfer_calldata(intent.destination, intent.amount).hex()
@@ -177,6 +211,16 @@ class EvmChain:
     def _unreachable(self, what: str, error: Exception) -> OperationalError:
         reason = str(error) or type(error).__name__
         return OperationalError(f"{self._name} at {self._url} gives no {what} ({reason}): it is asked again")
+
+
+def _refusal(error: dict[str, Any]) -> str:
+    """Why, by the endpoint, a transaction would fail. Raises ``MalformedError`` for trouble of its own."""
+    message, data = str(error.get("message", "")), error.get("data")
+    if isinstance(data, str) and data.startswith("0x"):
+        return revert_reason(bytes.fromhex(data[2:]), message)
+    if NO_FUNDS in message.lower() or "revert" in message.lower():
+        return message[:REASON_CHARACTERS_MAX]
+    raise MalformedError(message[:REASON_CHARACTERS_MAX] or "an error without words")
 
 
 def _checksum(address: str) -> Any:

@@ -42,6 +42,12 @@ def fees_of(tx: bytes) -> Fees:
     return Fees(fee_per_gas=fee, priority_per_gas=priority, gas=gas)
 
 
+def call_of(tx: bytes) -> tuple[str, int, bytes]:
+    """Whom an unsigned transaction calls, with how much and with which data."""
+    to, value, data = cast("list[bytes]", _fields(tx)[5:8])
+    return f"0x{to.hex()}", int.from_bytes(value, "big"), data
+
+
 def with_fees(tx: bytes, fees: Fees) -> bytes:
     """The same unsigned transaction at other fees."""
     fields = _fields(tx)

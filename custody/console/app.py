@@ -17,6 +17,7 @@ from custody.console.guard import Guard
 from custody.console.house import REFRESH_HEADER, House, LoginNeeded, answer, environment, visit
 from custody.console.log_index import LogIndex
 from custody.console.people import CARD_BYTES_MAX, People, parse_auditor_card
+from custody.console.readings import Readings
 from custody.console.sessions import Sessions
 from custody.parts import Parts
 from custody.service import Service
@@ -46,6 +47,7 @@ def build_console(service: Service, parts: Parts, *, people: People, site: str) 
         parts=parts,
         sessions=Sessions(people, site, state=lambda: parts.sequencer.state, now_ms=parts.now_ms),
         index=LogIndex(parts),
+        readings=Readings(parts),
         pages=environment(str(_FOLDER / "templates")),
         site=site,
     )

@@ -1,5 +1,6 @@
 """A person's yes and no: what to sign goes out; what was signed goes where the command line's goes."""
 
+from dataclasses import asdict
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Path, Request
@@ -31,6 +32,17 @@ async def draft_approval(seat: SeatDependency, request: Id) -> JSONResponse:
             Code.REQUEST_OVER, f"the request is {record.state}: it waits for no approval of you"
         )
     return answer({"draft": found, "request": record.body.decode(), **_shown_by(seat, record)})
+
+
+@router.get("/requests/{request}/readings")
+async def ask_nodes(seat: SeatDependency, request: Id) -> JSONResponse:
+    """What each node itself finds in the bytes, as it signed that; the page checks and compares."""
+    record = await _record(seat, request)
+    found = [asdict(one) for one in await seat.house.readings.of(record)]
+    origin = seat.house.parts.sequencer.state.origin
+    return answer(
+        {"nodes": found, "origin": origin, "request": record.body.decode(), **_shown_by(seat, record)}
+    )
 
 
 @router.post("/requests/{request}/approval")

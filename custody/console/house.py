@@ -13,6 +13,7 @@ from markupsafe import Markup
 from custody.api.errors import CallRefused, Code
 from custody.console.log_index import LogIndex
 from custody.console.people import OPERATOR
+from custody.console.readings import Readings
 from custody.console.sessions import Session, Sessions, same_text
 from custody.console.texts import LANGUAGES, preferred, script_texts, text
 from custody.parts import Parts
@@ -33,6 +34,7 @@ class House:
     parts: Parts
     sessions: Sessions
     index: LogIndex
+    readings: Readings
     pages: Environment
     site: str
 

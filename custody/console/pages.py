@@ -9,6 +9,7 @@ from fastapi.responses import JSONResponse, StreamingResponse
 from custody.api.errors import CallRefused, Code
 from custody.console import requests as shown
 from custody.console.decisions import Id
+from custody.console.effects import effect
 from custody.console.house import House, Seat, SeatDependency, answer
 from custody.console.log_index import HISTORY_MAX, KINDS, read_entry
 from custody.console.outflows import DAY_MS, outflows
@@ -49,6 +50,14 @@ async def show_request(seat: SeatDependency, request: Id) -> Response:
     chain = values["request"].intent.chain
     seen = {"final": record.state in FINAL, "family": family(chain), "policy_hash": state.policy_hash}
     return seat.visit.page("request", seen | values)
+
+
+@router.get("/requests/{request}/effect")
+async def show_effect(seat: SeatDependency, request: Id) -> Response:
+    """A part of that page: what the chain says would happen."""
+    record = await seat.house.service.get(bytes.fromhex(request))
+    found = await effect(seat.house.parts, record)
+    return seat.visit.page("effect", {"effect": found, "odd": any(one.odd for one in found.lines)})
 
 
 @router.get("/wallets")

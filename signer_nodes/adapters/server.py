@@ -244,6 +244,8 @@ class NodeServer:
                 return await self._handler.presign(caller, call.presign)
             case "burn":
                 return await self._handler.burn(caller, call.burn)
+            case "read":
+                return await self._handler.read(caller, call.read)
             case "status":
                 return await self._handler.status(caller, call.status)
             case "protocol":

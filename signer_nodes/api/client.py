@@ -243,6 +243,11 @@ class NodeClient:
         """The node's signature that it will never give a partial signature for ``job``."""
         return (await self.call(pb.Burn(job=job), pb.BurnReply, timeout_s=timeout_s)).signature
 
+    async def read(self, reservation: bytes, *, timeout_s: float) -> tuple[bytes, bytes]:
+        """What the node finds in a transaction: its canonical reading, and its signature over that."""
+        reply = await self.call(pb.Read(reservation=reservation), pb.ReadReply, timeout_s=timeout_s)
+        return reply.body, reply.signature
+
     async def status(self, *, timeout_s: float = CALL_TIMEOUT_S) -> bytes:
         """The node's canonical status document."""
         return (await self.call(pb.Status(), pb.StatusReply, timeout_s=timeout_s)).document

@@ -28,6 +28,7 @@ What: TypeAlias = (
     | pb.Abandon
     | pb.Leave
     | pb.Quorum
+    | pb.Read
 )
 ReplyT = TypeVar("ReplyT", bound=Message)
 

@@ -42,6 +42,7 @@ class Call(_message.Message):
     LEAVE_FIELD_NUMBER: _builtins.int
     QUORUM_FIELD_NUMBER: _builtins.int
     IMPORT_OFFER_FIELD_NUMBER: _builtins.int
+    READ_FIELD_NUMBER: _builtins.int
     call: _builtins.int
     @_builtins.property
     def hello(self) -> Global___Hello: ...
@@ -71,6 +72,8 @@ class Call(_message.Message):
     def quorum(self) -> Global___Quorum: ...
     @_builtins.property
     def import_offer(self) -> Global___ImportOffer: ...
+    @_builtins.property
+    def read(self) -> Global___Read: ...
     def __init__(
         self,
         *,
@@ -89,12 +92,13 @@ class Call(_message.Message):
         leave: Global___Leave | None = ...,
         quorum: Global___Quorum | None = ...,
         import_offer: Global___ImportOffer | None = ...,
+        read: Global___Read | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["abandon", b"abandon", "append", b"append", "burn", b"burn", "change_key", b"change_key", "entries", b"entries", "finish", b"finish", "head", b"head", "hello", b"hello", "import_offer", b"import_offer", "leave", b"leave", "presign", b"presign", "protocol", b"protocol", "quorum", b"quorum", "status", b"status", "what", b"what"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["abandon", b"abandon", "append", b"append", "burn", b"burn", "change_key", b"change_key", "entries", b"entries", "finish", b"finish", "head", b"head", "hello", b"hello", "import_offer", b"import_offer", "leave", b"leave", "presign", b"presign", "protocol", b"protocol", "quorum", b"quorum", "read", b"read", "status", b"status", "what", b"what"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["abandon", b"abandon", "append", b"append", "burn", b"burn", "call", b"call", "change_key", b"change_key", "entries", b"entries", "finish", b"finish", "head", b"head", "hello", b"hello", "import_offer", b"import_offer", "leave", b"leave", "presign", b"presign", "protocol", b"protocol", "quorum", b"quorum", "status", b"status", "what", b"what"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["abandon", b"abandon", "append", b"append", "burn", b"burn", "call", b"call", "change_key", b"change_key", "entries", b"entries", "finish", b"finish", "head", b"head", "hello", b"hello", "import_offer", b"import_offer", "leave", b"leave", "presign", b"presign", "protocol", b"protocol", "quorum", b"quorum", "read", b"read", "status", b"status", "what", b"what"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_what: _TypeAlias = _typing.Literal["hello", "head", "entries", "append", "finish", "change_key", "presign", "burn", "status", "protocol", "abandon", "leave", "quorum", "import_offer"]  # noqa: Y015
+    _WhichOneofReturnType_what: _TypeAlias = _typing.Literal["hello", "head", "entries", "append", "finish", "change_key", "presign", "burn", "status", "protocol", "abandon", "leave", "quorum", "import_offer", "read"]  # noqa: Y015
     _WhichOneofArgType_what: _TypeAlias = _typing.Literal["what", b"what"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_what) -> _WhichOneofReturnType_what | None: ...
 
@@ -120,6 +124,7 @@ class Reply(_message.Message):
     LEAVE_FIELD_NUMBER: _builtins.int
     QUORUM_FIELD_NUMBER: _builtins.int
     IMPORT_OFFER_FIELD_NUMBER: _builtins.int
+    READ_FIELD_NUMBER: _builtins.int
     call: _builtins.int
     @_builtins.property
     def refusal(self) -> Global___Refusal: ...
@@ -151,6 +156,8 @@ class Reply(_message.Message):
     def quorum(self) -> Global___QuorumReply: ...
     @_builtins.property
     def import_offer(self) -> Global___ImportOfferReply: ...
+    @_builtins.property
+    def read(self) -> Global___ReadReply: ...
     def __init__(
         self,
         *,
@@ -170,12 +177,13 @@ class Reply(_message.Message):
         leave: Global___LeaveReply | None = ...,
         quorum: Global___QuorumReply | None = ...,
         import_offer: Global___ImportOfferReply | None = ...,
+        read: Global___ReadReply | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["abandon", b"abandon", "append", b"append", "burn", b"burn", "change_key", b"change_key", "entries", b"entries", "finish", b"finish", "head", b"head", "hello", b"hello", "import_offer", b"import_offer", "leave", b"leave", "presign", b"presign", "protocol", b"protocol", "quorum", b"quorum", "refusal", b"refusal", "status", b"status", "what", b"what"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["abandon", b"abandon", "append", b"append", "burn", b"burn", "change_key", b"change_key", "entries", b"entries", "finish", b"finish", "head", b"head", "hello", b"hello", "import_offer", b"import_offer", "leave", b"leave", "presign", b"presign", "protocol", b"protocol", "quorum", b"quorum", "read", b"read", "refusal", b"refusal", "status", b"status", "what", b"what"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["abandon", b"abandon", "append", b"append", "burn", b"burn", "call", b"call", "change_key", b"change_key", "entries", b"entries", "finish", b"finish", "head", b"head", "hello", b"hello", "import_offer", b"import_offer", "leave", b"leave", "presign", b"presign", "protocol", b"protocol", "quorum", b"quorum", "refusal", b"refusal", "status", b"status", "what", b"what"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["abandon", b"abandon", "append", b"append", "burn", b"burn", "call", b"call", "change_key", b"change_key", "entries", b"entries", "finish", b"finish", "head", b"head", "hello", b"hello", "import_offer", b"import_offer", "leave", b"leave", "presign", b"presign", "protocol", b"protocol", "quorum", b"quorum", "read", b"read", "refusal", b"refusal", "status", b"status", "what", b"what"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_what: _TypeAlias = _typing.Literal["refusal", "hello", "head", "entries", "append", "finish", "change_key", "presign", "burn", "status", "protocol", "abandon", "leave", "quorum", "import_offer"]  # noqa: Y015
+    _WhichOneofReturnType_what: _TypeAlias = _typing.Literal["refusal", "hello", "head", "entries", "append", "finish", "change_key", "presign", "burn", "status", "protocol", "abandon", "leave", "quorum", "import_offer", "read"]  # noqa: Y015
     _WhichOneofArgType_what: _TypeAlias = _typing.Literal["what", b"what"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_what) -> _WhichOneofReturnType_what | None: ...
 
@@ -778,6 +786,52 @@ class BurnReply(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___BurnReply: _TypeAlias = BurnReply  # noqa: Y015
+
+@_typing.final
+class Read(_message.Message):
+    """What does the node find in a transaction that may be asked of it? For people; it is bound to nothing by it."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RESERVATION_FIELD_NUMBER: _builtins.int
+    reservation: _builtins.bytes
+    """canonical body of a reservation"""
+    def __init__(
+        self,
+        *,
+        reservation: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["reservation", b"reservation"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Read: _TypeAlias = Read  # noqa: Y015
+
+@_typing.final
+class ReadReply(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    BODY_FIELD_NUMBER: _builtins.int
+    SIGNATURE_FIELD_NUMBER: _builtins.int
+    body: _builtins.bytes
+    """canonical reading"""
+    signature: _builtins.bytes
+    """Ed25519, by the identity"""
+    def __init__(
+        self,
+        *,
+        body: _builtins.bytes = ...,
+        signature: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["body", b"body", "signature", b"signature"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ReadReply: _TypeAlias = ReadReply  # noqa: Y015
 
 @_typing.final
 class Status(_message.Message):

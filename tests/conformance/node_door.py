@@ -138,6 +138,9 @@ class Echo:
     async def burn(self, caller: Caller, call: pb.Burn) -> pb.BurnReply:
         raise ZeroDivisionError("with a secret in its message")
 
+    async def read(self, caller: Caller, call: pb.Read) -> pb.ReadReply:
+        return pb.ReadReply(body=call.reservation, signature=bytes(64))
+
     async def status(self, caller: Caller, call: pb.Status) -> pb.StatusReply:
         raise InvariantError("two heads")
 

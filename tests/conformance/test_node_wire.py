@@ -201,9 +201,15 @@ async def test_server_refuses_the_statement_of_another_boot(door: Door) -> None:
     assert door.echo.greetings == []
 
 
+async def test_a_reading_comes_back_with_its_signature(door: Door) -> None:
+    assert await door.coordinator().read(b"{}", timeout_s=5) == (b"{}", bytes(64))
+
+
 async def test_calls_of_the_other_role_are_refused(door: Door) -> None:
     with pytest.raises(Refused, match="not-allowed"):
         await door.client(B.boot()).append(pb.Append())
+    with pytest.raises(Refused, match="not-allowed"):
+        await door.client(B.boot()).read(b"{}", timeout_s=5)
     with pytest.raises(Refused, match="not-allowed"):
         await door.coordinator().protocol(pb.Protocol())
 

@@ -226,10 +226,12 @@ CASES = (
 ALONE = Case("alone", nothing, pay_alone, (1,))
 UNUSED = {
     "Chain.balance": "for people who look; nothing is decided by it",
+    "Chain.simulate": "for people who look; nothing is decided by it",
     "Chain.check": "before the coordinator starts",
     "Database.first_quorum": "for a cosigner that had a change late; asked again when it refuses again",
     "Node.close": "at the end of the process",
     "Node.import_offer": "for the operator who imports a key; asked again by hand",
+    "Node.read": "for people who look; nothing is decided by it",
 }
 CASE_OF = {
     **dict.fromkeys(("Database.quorum_between", "Node.abandon", "Node.leave"), CASES[3]),

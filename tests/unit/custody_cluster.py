@@ -28,12 +28,13 @@ from custody.ports import (
 from policy.approval import approval_digest
 from policy.ecdsa import SigningTask
 from policy.encoding import Json, canonical, parse_canonical, statement
-from policy.entries import make_entry, parse_entry, signature_list
+from policy.entries import ENTRY_BYTES_MAX, make_entry, parse_entry, signature_list
 from policy.errors import OperationalError, ProtocolError
 from policy.intent import Intent, Request
 from policy.log.checkpoint import cosignature, cosignature_message, parse_checkpoint, parse_note
 from policy.log.merkle import frontier_at, leaf_hash, leaf_reader
 from policy.log.note import Note
+from policy.reading import reading
 from policy.roster import parse_roster, verify_statement
 from policy.state import Job, JobStatus
 from signer_nodes.api.presignature_ids import presignature_id
@@ -247,7 +248,8 @@ class Dealer:
 
 
 class FakeNode:
-    """One cosigner. For tests: ``down`` (no answer), ``mute`` (no partials), ``idle`` (no presignatures).
+    """One cosigner. For tests: ``down`` (no answer), ``mute`` (no partials), ``idle`` (no presignatures),
+    ``misreads`` (what it states otherwise than it finds).
 
     ``orders`` are those for changes of the key, and ``before_change`` may fail one.
     """
@@ -267,6 +269,7 @@ class FakeNode:
         self.note: Note | None = None
         self.appends: list[tuple[int, tuple[bytes, ...], bytes]] = []
         self.before_append: Callable[[], None] = lambda: None
+        self.misreads: dict[str, Json] = {}
         self.orders: list[KeyOrder] = []
         self.before_change: Callable[[], None] = lambda: None
         self._dealer = dealer
@@ -413,6 +416,12 @@ class FakeNode:
         self.log, self.tip, self.note = self.log[:size], EMPTY, None
         for entry in self.log:
             self.tip, _ = extend(self.tip, entry)
+
+    async def read(self, reservation: bytes) -> tuple[bytes, bytes]:
+        self._check_up()
+        body, root = parse_canonical(reservation, bytes_max=ENTRY_BYTES_MAX), self.tip.frontier.root()
+        found = reading(self.tip.state, body, node=self.name, root=root, time_ms=0) | self.misreads
+        return canonical(found), identity(self.name).sign(statement("reading", found))
 
     async def status(self) -> bytes:
         self._check_up()

@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,12 +15,12 @@ from custody.adapters.database import StoreThread
 from custody.adapters.store import Store
 from custody.adapters.webhook_sender import WebhookSender
 from custody.ceremonies import Ceremonies
-from custody.chains.evm_transaction import transaction_hash
+from custody.chains.evm_transaction import call_of, transaction_hash
 from custody.duties import Duties
 from custody.metrics import Metrics
 from custody.parts import Parts, Patience
 from custody.pools import Pools, PoolSizes
-from custody.ports import Chain, Fees, Node, Receipt
+from custody.ports import BalanceChange, Chain, Fees, Node, Receipt, Simulated
 from custody.publish import Publisher
 from custody.records import RequestRecord
 from custody.replication import Replication
@@ -37,6 +37,7 @@ from policy.intent import Intent
 from tests.unit.custody_cluster import (
     ANVIL_CHAIN,
     COSIGNERS,
+    ETHER,
     KEY,
     Dealer,
     FakeNode,
@@ -76,6 +77,8 @@ class FakeChain:
         self.held = False
         self.refuses = False
         self.price = 10**9
+        self.fails = ""
+        self.keeps = 0
 
     async def check(self) -> None:
         self._check_up()
@@ -90,6 +93,18 @@ class FakeChain:
     async def fees(self, intent: Intent, *, account: str, contract: str | None, ceiling: int) -> Fees:
         self._check_up()
         return Fees(fee_per_gas=min(self.price, ceiling // 21_000), priority_per_gas=1, gas=21_000)
+
+    async def simulate(
+        self, tx: bytes, *, account: str, watched: Sequence[tuple[str, str | None]]
+    ) -> Simulated:
+        """Everybody has a hundred ether; ``fails`` is why it would fail, ``keeps`` what gets lost."""
+        self._check_up()
+        to, value, _ = call_of(tx)
+        moves = dict.fromkeys((holder for holder, _ in watched), 0)
+        moves |= {account: -value, to: value - self.keeps} if not self.fails else {}
+        have = 100 * ETHER
+        changes = (BalanceChange(*one, have, have + moves[one[0]]) for one in watched)
+        return Simulated(7, not self.fails, self.fails, tuple(changes))
 
     async def cancel_fees(self, ceiling: int) -> Fees:
         return Fees(fee_per_gas=self.price, priority_per_gas=1, gas=21_000)

@@ -1,8 +1,9 @@
 """What the pages show of a coordinator that is frozen, about to change, or lacks a node."""
 
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -12,7 +13,7 @@ from custody.console.people import People
 from custody.console.sessions import login_digest
 from custody.enacting import enact
 from tests.unit.custody_cluster import ETHER, ORIGIN, authenticator, make_request
-from tests.unit.custody_house import Running
+from tests.unit.custody_house import FakeChain, Running
 from tests.unit.test_custody_enacting import BOTH, change, house_with, order, pay, stricter
 
 SITE = "https://custody.example.com"
@@ -135,3 +136,52 @@ async def test_text_of_others_is_never_markup(tmp_path: Path) -> None:
         assert answer.status_code == 200
         assert "<img" not in answer.text
         assert "&lt;img" in answer.text
+
+
+async def effect_of(tmp_path: Path, change: Callable[[FakeChain], None]) -> str:
+    """The part of a request's page that says what the chain would do."""
+    house = house_with(tmp_path)
+    async with house.with_key() as running:
+        _, body, signature = make_request("simulated", amount=5 * ETHER, now_ms=running.parts.now_ms())
+        record = await running.service.submit(body, signature)
+        await running.until(record.request, "waiting")
+        assert isinstance(house.chain, FakeChain)
+        change(house.chain)
+        async with reading(running, "otto") as client:
+            answer = await client.get(
+                f"/requests/{record.request.hex()}/effect", headers={"HX-Request": "true"}
+            )
+    assert answer.status_code == 200
+    return answer.text
+
+
+async def test_what_the_chain_says_would_happen_is_shown_with_balances(tmp_path: Path) -> None:
+    page = await effect_of(tmp_path, lambda chain: None)
+
+    assert "It would go through." in page
+    for said in ("100 eth", "95 eth", "−5 eth", "105 eth", "+5 eth", "block 7"):
+        assert said in page
+    assert "something else than the amount" not in page
+
+
+@pytest.mark.parametrize(
+    ("changed", "said"),
+    [
+        ({"fails": "balance too low"}, "It would FAIL:"),
+        ({"fails": "balance too low"}, "balance too low"),
+        ({"fails": "<b>x</b>"}, "&lt;b&gt;x"),
+        ({"down": True}, "so nobody knows here"),
+        ({"keeps": ETHER}, "something else than the amount"),
+    ],
+)
+async def test_what_would_go_wrong_on_the_chain_is_said_loudly(
+    tmp_path: Path, changed: dict[str, Any], said: str
+) -> None:
+    def change(chain: FakeChain) -> None:
+        for name, value in changed.items():
+            setattr(chain, name, value)
+
+    page = await effect_of(tmp_path, change)
+
+    assert said in page
+    assert 'data-kind="bad"' in page
