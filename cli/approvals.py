@@ -8,11 +8,23 @@ import secrets
 import sys
 import time
 from argparse import Namespace
+from typing import TYPE_CHECKING
 
 from cli.connection import Connection, caller, load_connection
-from cli.requests import intent_text, read_request_id, request_of, view_document
-from cli.results import REFUSED, Misuse, Result, progress
-from policy.approval import Approval, Slot, approval_digest, digest_slot, parse_approval
+from cli.files import same_fingerprint
+from cli.passkeys import Authenticator, authenticator_of
+from cli.requests import call_text, read_request_id, request_of, view_document
+from cli.results import REFUSED, Document, Misuse, Result, progress, time_text
+from cli.typed_data import typed_data_text
+from custody.console.texts import LANGUAGES, text
+from policy.approval import (
+    Approval,
+    Slot,
+    approval_digest,
+    comparison_digest,
+    digest_slot,
+    parse_approval,
+)
 from policy.encoding import Json, canonical
 from policy.errors import MalformedError, OperationalError
 from policy.ids import family
@@ -21,33 +33,50 @@ from policy.model import COLD
 from policy.values import replace
 from policy.words.units import amount_text, readable_address
 
+if TYPE_CHECKING:
+    from custody.client import CustodyClient
+
+DIFFERS = "the other screen shows another payment: do not sign, tell the others"
 APPROVAL_MS_MAX = 60 * 60 * 1000
 
 
 def approve(arguments: Namespace) -> Result:
-    """``approve``: show what will happen, ask, sign with the software authenticator, hand in."""
+    """``approve``: show what will happen, compare, ask, have the authenticator sign, hand in."""
     connection, identity = load_connection(arguments), caller(arguments)
-    if identity.card.kind != "operator":
-        raise Misuse(f"{identity.card.name} is no operator: give an operator's folder to --as")
-    authenticator = identity.authenticator()
-    identifier = read_request_id(arguments.request)
+    authenticator = authenticator_of(identity, arguments)
     with connection.open(identity) as client:
-        request = request_of(client.get(identifier))
-        drafts = client.pending(identity.card.name)
-        found = [draft for draft in drafts if draft.get("request") == identifier.hex()]
-        if not found:
-            raise OperationalError(
-                f"the request waits for no approval of {identity.card.name}: they gave theirs, they stand "
-                "behind its initiator, or it is decided; look with quorumkeep request show"
-            )
-        approval = checked(found[0], request, connection=connection, operator=identity.card.name)
-        sentence = approval_text(approval, request, connection=connection)
-        if not _agreed(sentence, arguments):
-            return Result({"approved": False, "request": identifier.hex()}, ("Not approved.",), REFUSED)
-        assertion = authenticator.assert_(approval_digest(approval.body()))
-        view = client.approve(canonical(approval.body()), canonical(assertion.body()))
-    document = {"approved": True, "operator": identity.card.name, "sentence": sentence, **view_document(view)}
-    return Result(document, (f"{identity.card.name} has approved; the request is {view.state}.",))
+        return decide(client, connection, arguments=arguments, signer=(identity.card.name, authenticator))
+
+
+def decide(
+    client: "CustodyClient",
+    connection: Connection,
+    *,
+    arguments: Namespace,
+    signer: tuple[str, Authenticator],
+) -> Result:
+    """An operator's decision about one request that waits for it."""
+    identifier, (operator, authenticator) = read_request_id(arguments.request), signer
+    request = request_of(client.get(identifier))
+    found = [draft for draft in client.pending(operator) if draft.get("request") == identifier.hex()]
+    if not found:
+        raise OperationalError(
+            f"the request waits for no approval of {operator}: they gave theirs, they stand "
+            "behind its initiator, or it is decided; look with quorumkeep request show"
+        )
+    approval = checked(found[0], request, connection=connection, operator=operator)
+    digest = comparison_digest(approval).hex()
+    if arguments.digest:
+        same_fingerprint(arguments.digest, digest, of="what this machine reads", then=DIFFERS, word="digest")
+    said = sentence(approval, request, connection=connection, language=arguments.language)
+    progress("\n".join([said, *details(approval, connection), f"digest {grouped(digest)}"]))
+    told: Document = {"operator": operator, "sentence": said, "digest": digest}
+    if not _agreed(arguments):
+        return Result({"approved": False, "request": identifier.hex(), **told}, ("Not approved.",), REFUSED)
+    assertion = authenticator.assert_(approval_digest(approval.body()))
+    view = client.approve(canonical(approval.body()), canonical(assertion.body()))
+    document = {"approved": True, **told, **view_document(view)}
+    return Result(document, (f"{operator} has approved; the request is {view.state}.",))
 
 
 def checked(draft: dict[str, Json], request: Request, *, connection: Connection, operator: str) -> Approval:
@@ -87,26 +116,56 @@ def _last_ms(request: Request, connection: Connection, *, now_ms: int) -> int:
     return min(request.expires_ms, now_ms + APPROVAL_MS_MAX + policy.delay_ms_max())
 
 
-def approval_text(approval: Approval, request: Request, *, connection: Connection) -> str:
-    """What will happen, in one sentence with every number that is signed."""
-    minutes = max(0, approval.expires_ms - time.time_ns() // 1_000_000) // 60_000
-    asked = f"as {request.initiator} asked under {request.idempotency_key!r}"
-    if approval.intent.typed_data is not None:
-        return (
-            f"Sign {intent_text(approval.intent, connection)}, {asked}, with account "
-            f"{readable_address(approval.slot.account)}; whoever has the signature can use it, and nothing "
-            f"here takes it back; this approval holds for {minutes} minutes"
-        )
-    chain = connection.policy.chains[approval.intent.chain]
-    native = connection.asset(chain.native)
-    fee = amount_text(approval.fee_ceiling, asset=chain.native, decimals=native.decimals)
-    readable = replace(approval.intent, destination=readable_address(approval.intent.destination))
-    return (
-        f"Pay {intent_text(readable, connection)} ({approval.intent.amount} base units), {asked}, "
-        f"for a network fee of at most {fee}, "
-        f"by {_slot_text(approval.slot)}; "
-        f"this approval holds for {minutes} minutes"
+def sentence(
+    approval: Approval, request: Request, *, connection: Connection, language: str = LANGUAGES[0]
+) -> str:
+    """What will happen, in the console's own sentence, from what this machine has read and will sign."""
+    intent, policy = approval.intent, connection.policy
+    native = policy.chains[intent.chain].native
+    kind = "js.sign_pay" if intent.calldata is None else "js.sign_call"
+    return text(
+        language,
+        "js.sign_typed_data" if intent.typed_data is not None else kind,
+        amount=_amount(intent.amount, intent.asset, connection=connection),
+        wallet=intent.wallet,
+        chain=intent.chain,
+        destination=readable_address(intent.destination),
+        fee=_amount(approval.fee_ceiling, native, connection=connection),
+        initiator=request.initiator,
+        key=request.idempotency_key,
+        account=approval.slot.account,
     )
+
+
+def details(approval: Approval, connection: Connection) -> list[str]:
+    """What else is signed: what a call or typed data says, exact units, the slot, the policy."""
+    intent, lines = approval.intent, []
+    if intent.typed_data is not None:
+        lines += [
+            f"  {typed_data_text(connection.policy, intent)}",
+            f"  digest to sign {_calldata(approval)}",
+        ]
+        lines += [f"  by account {readable_address(approval.slot.account)}"]
+    else:
+        if intent.calldata is not None:
+            lowered = replace(intent, destination=intent.destination.lower())
+            lines += [f"  {call_text(lowered, connection)}", f"  calldata {_calldata(approval)}"]
+        lines += [f"  {intent.amount} base units of {intent.asset}, by {_slot_text(approval.slot)}"]
+    until = time_text(approval.expires_ms)
+    return [*lines, f"  under policy {approval.policy.hex()}; the approval holds until {until}"]
+
+
+def grouped(digest: str) -> str:
+    """A digest for a person to compare, as the console shows it."""
+    return " ".join(digest[place : place + 8] for place in range(0, len(digest), 8))
+
+
+def _amount(units: int, asset: str, *, connection: Connection) -> str:
+    return amount_text(units, asset=asset, decimals=connection.asset(asset).decimals)
+
+
+def _calldata(approval: Approval) -> str:
+    return approval.calldata_hash.hex()
 
 
 def _digest_slot(approval: Approval) -> Slot:
@@ -126,8 +185,7 @@ def _slot_text(slot: Slot) -> str:
             return f"transaction {slot.nonce} of account {readable_address(slot.account)}"
 
 
-def _agreed(sentence: str, arguments: Namespace) -> bool:
-    progress(sentence + ".")
+def _agreed(arguments: Namespace) -> bool:
     if arguments.yes:
         return True
     if not sys.stdin.isatty():

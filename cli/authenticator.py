@@ -9,6 +9,7 @@ import hashlib
 import json
 import os
 import stat
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -46,18 +47,14 @@ class SoftwareAuthenticator:
         point = self._key.public_key().public_bytes(
             serialization.Encoding.X962, serialization.PublicFormat.UncompressedPoint
         )
-        return Credential(hashlib.sha256(point).digest(), point, self.rp_id, (self.origin,))
+        return credential_of(point, self.rp_id, origin=self.origin)
 
     def assert_(self, challenge: bytes) -> Assertion:
         """Answer ``navigator.credentials.get`` for ``challenge``; the same challenge, the same bytes."""
-        client_data = _client_data(challenge, self.origin)
-        rp_id_hash = hashlib.sha256(self.rp_id.encode()).digest()
-        authenticator_data = rp_id_hash + bytes([FLAGS_PRESENT_VERIFIED]) + bytes(4)
-        signature = self._key.sign(
-            authenticator_data + hashlib.sha256(client_data).digest(),
-            ec.ECDSA(hashes.SHA256(), deterministic_signing=True),
+        algorithm = ec.ECDSA(hashes.SHA256(), deterministic_signing=True)
+        return signed_assertion(
+            challenge, (self.rp_id, self.origin), sign=lambda message: self._key.sign(message, algorithm)
         )
-        return Assertion(authenticator_data, client_data, signature)
 
     def save(self, path: Path) -> None:
         """Write a new file that only its owner can read. Raises ``OperationalError`` if it exists."""
@@ -92,12 +89,21 @@ class SoftwareAuthenticator:
         return cls(rp_id, origin, key)
 
 
-def _client_data(challenge: bytes, origin: str) -> bytes:
+def credential_of(point: bytes, rp_id: str, *, origin: str) -> Credential:
+    """The credential of a key that no authenticator named: its id is the hash of its public half."""
+    return Credential(hashlib.sha256(point).digest(), point, rp_id, (origin,))
+
+
+def signed_assertion(challenge: bytes, site: tuple[str, str], *, sign: Callable[[bytes], bytes]) -> Assertion:
+    """An assertion for a relying party and origin by a bare key: ``sign`` gives ES256 in DER."""
+    rp_id, origin = site
+    data = client_data(challenge, origin)
+    authenticator_data = hashlib.sha256(rp_id.encode()).digest() + bytes([FLAGS_PRESENT_VERIFIED]) + bytes(4)
+    signature = sign(authenticator_data + hashlib.sha256(data).digest())
+    return Assertion(authenticator_data, data, signature)
+
+
+def client_data(challenge: bytes, origin: str, *, kind: str = "webauthn.get") -> bytes:
     """``clientDataJSON`` in the serialization of WebAuthn Level 3, section 5.8.1.1."""
-    fields = {
-        "type": "webauthn.get",
-        "challenge": challenge_text(challenge),
-        "origin": origin,
-        "crossOrigin": False,
-    }
+    fields = {"type": kind, "challenge": challenge_text(challenge), "origin": origin, "crossOrigin": False}
     return json.dumps(fields, separators=(",", ":"), ensure_ascii=False).encode()

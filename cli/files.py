@@ -96,10 +96,12 @@ def load_key(path: Path) -> Ed25519PrivateKey:
     return key
 
 
-def same_fingerprint(said: str, found: str, *, of: str, then: str = "do not enrol it") -> None:
+def same_fingerprint(
+    said: str, found: str, *, of: str, then: str = "do not enrol it", word: str = "fingerprint"
+) -> None:
     """Compare what somebody said out of band with what a file has; spaces and capitals do not count."""
     given = "".join(said.split()).replace(":", "").lower()
     if len(given) != len(found) or set(given) - set("0123456789abcdef"):
-        raise Misuse(f"a fingerprint has {len(found)} hex digits, {said[:80]!r} has not: copy it whole")
+        raise Misuse(f"a {word} has {len(found)} hex digits, {said[:80]!r} has not: copy it whole")
     if given != found:
-        raise OperationalError(f"{of} has the fingerprint {found}, not the one you were told: {then}")
+        raise OperationalError(f"{of} has the {word} {found}, not the one you were told: {then}")

@@ -1,7 +1,8 @@
 """People and backends: their keys, the cards by which others enrol them, the fingerprints they compare.
 
 An identity is a folder: ``key.pem`` (Ed25519, its owner's alone), ``card.json`` (public), and for an
-operator ``passkey`` (a software authenticator: the stand-in for a real one).
+operator who has neither a security key nor a token, ``passkey`` (a software authenticator: the stand-in for
+one); with a token, ``token.json`` says where its key is.
 """
 
 import secrets
@@ -13,13 +14,16 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from cli.authenticator import RANDOMNESS_BYTES, SoftwareAuthenticator
 from cli.files import load_key, new_folder, new_key, read_bytes, write_document
-from cli.results import Misuse, Result
+from cli.pins import pin_source
+from cli.results import Misuse, Result, progress
+from cli.security_key import new_credential
+from cli.token_key import TokenPlace, token_credential
 from policy.approval import Credential
 from policy.encoding import Json, canonical, parse_canonical, tagged_hash
 from policy.errors import MalformedError, OperationalError
 from policy.fields import NAME, Fields
 
-CARD, KEY, PASSKEY = "card.json", "key.pem", "passkey"
+CARD, KEY, PASSKEY, TOKEN = "card.json", "key.pem", "passkey", "token.json"
 KINDS = ("operator", "backend", "administrator", "observer")
 CARD_BYTES_MAX = 8192
 CARD_TAG = "card"
@@ -56,6 +60,12 @@ class Identity:
     def authenticator(self) -> SoftwareAuthenticator:
         """The operator's software authenticator. Raises ``OperationalError``."""
         return SoftwareAuthenticator.load(self.folder / PASSKEY)
+
+    def credential(self) -> Credential:
+        """The passkey of an operator's card. Raises ``Misuse``."""
+        if self.card.credential is None:
+            raise Misuse(f"{self.card.name} is no operator: give an operator's folder to --as")
+        return _read_credential(Fields(self.card.credential, "credential"))
 
 
 def create(arguments: Namespace) -> Result:
@@ -107,16 +117,27 @@ def parse_person_card(data: bytes) -> PersonCard:
     fields = Fields(parse_canonical(data, bytes_max=CARD_BYTES_MAX), "card")
     kind = fields.choice("kind", *KINDS)
     name, key = fields.name("name"), fields.hex("key", length=32)
-    credential = _read_credential(fields.nested("credential")) if kind == "operator" else None
+    credential = None
+    if kind == "operator":
+        credential = _credential_body(_read_credential(fields.nested("credential")))
     fields.done()
     return PersonCard(kind, name, key, credential)
 
 
 def _new_passkey(folder: Path, arguments: Namespace) -> dict[str, Json]:
-    rp_id = arguments.rp_id
-    passkey = SoftwareAuthenticator.create(
-        rp_id, f"https://{rp_id}", randomness=secrets.token_bytes(RANDOMNESS_BYTES)
-    )
+    rp_id, origin = arguments.rp_id, arguments.site or f"https://{arguments.rp_id}"
+    pin = pin_source(arguments.pin_file)
+    if arguments.authenticator == "fido2":
+        return _credential_body(new_credential(arguments.name, rp_id, origin=origin, pin=pin))
+    if arguments.authenticator == "pkcs11":
+        if not arguments.module or not arguments.token:
+            raise Misuse("a token's key needs --module, the PKCS#11 module's path, and --token, its label")
+        place = TokenPlace(arguments.module, arguments.token, arguments.key_label or arguments.name)
+        credential, is_new = token_credential(place, rp_id, origin=origin, pin=pin)
+        progress(f"the token {place.token} {'has made' if is_new else 'had'} the key {place.key}")
+        place.save(folder / TOKEN)
+        return _credential_body(credential)
+    passkey = SoftwareAuthenticator.create(rp_id, origin, randomness=secrets.token_bytes(RANDOMNESS_BYTES))
     passkey.save(folder / PASSKEY)
     return _credential_body(passkey.credential())
 
@@ -130,7 +151,7 @@ def _credential_body(credential: Credential) -> dict[str, Json]:
     }
 
 
-def _read_credential(fields: Fields) -> dict[str, Json]:
+def _read_credential(fields: Fields) -> Credential:
     credential = Credential(
         id=fields.hex("id", length_max=1023),
         public_key=fields.hex("public_key", length=65),
@@ -138,7 +159,7 @@ def _read_credential(fields: Fields) -> dict[str, Json]:
         origins=fields.items("origins", _read_origin, count_max=8),
     )
     fields.done()
-    return _credential_body(credential)
+    return credential
 
 
 def _read_origin(value: Json) -> str:

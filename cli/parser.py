@@ -14,6 +14,7 @@ from cli.arguments import (
     passed_on,
 )
 from cli.cold_arguments import add_cold
+from cli.passkey_arguments import add_approve, add_identity, needs_authenticator
 from cli.policies.arguments import add_export, add_policies, add_policy_bench, add_replay
 from cli.rebalance.arguments import add_rebalance
 
@@ -87,28 +88,7 @@ def _add_setup(commands: Commands) -> None:
     node.add_argument("--address", default="", help="HOST:PORT where it listens; a cold node has none")
     for kind in PEOPLE:
         _add_person(enroll, kind)
-    identity = new_group(commands, "identity", what="keys and cards of people and backends")
-    create = new_command(
-        identity,
-        "create",
-        function="cli.identities:create",
-        what="make a key, and for an operator a software authenticator",
-        example="quorumkeep identity create operator alice --dir people/alice",
-    )
-    create.add_argument("kind", choices=tuple(PEOPLE))
-    create.add_argument("name", help="the name in the roster")
-    needs_dir(create)
-    create.add_argument(
-        "--rp-id", default="localhost", help="an operator's WebAuthn relying party (%(default)s)"
-    )
-    fingerprint = new_command(
-        identity,
-        "fingerprint",
-        function="cli.identities:fingerprint",
-        what="what the owner of a card reads to whoever enrols it",
-        example="quorumkeep identity fingerprint people/alice/card.json",
-    )
-    fingerprint.add_argument("card", help="a card: a person's, a backend's or a node's")
+    add_identity(commands, tuple(PEOPLE))
 
 
 def _add_person(enroll: Commands, kind: str) -> None:
@@ -355,7 +335,7 @@ def _add_payments(commands: Commands) -> None:
         command.add_argument("--wait", type=float, default=0.0, help="wait so many seconds until it is over")
     _add_looking_at_requests(request)
     _add_statements(commands, request)
-    _add_approve(commands)
+    add_approve(commands)
 
 
 def _add_looking_at_requests(request: Commands) -> None:
@@ -390,21 +370,6 @@ def _add_looking_at_requests(request: Commands) -> None:
     needs_identity(wait, "anyone in the roster")
 
 
-def _add_approve(commands: Commands) -> None:
-    approve = new_command(
-        commands,
-        "approve",
-        function="cli.approvals:approve",
-        what="approve a request as an operator, after reading what will happen",
-        example="quorumkeep approve 4a5b... --as people/bob",
-    )
-    approve.add_argument("request", help="its id")
-    approve.add_argument(
-        "--yes", action="store_true", help="do not ask; for scripts that have shown it already"
-    )
-    needs_identity(approve, "an operator")
-
-
 def _add_statements(commands: Commands, request: Commands) -> None:
     reject = new_command(
         request,
@@ -416,6 +381,7 @@ def _add_statements(commands: Commands, request: Commands) -> None:
     reject.add_argument("request", help="its id")
     reject.add_argument("--reason", required=True, help="why, for everybody who reads the log")
     needs_identity(reject, "an operator, an administrator or the backend that asked")
+    needs_authenticator(reject, otherwise="without it the folder's key.pem signs")
     observe = new_group(commands, "observe", what="state facts from outside, as an observer of the roster")
     price = new_command(
         observe,

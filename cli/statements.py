@@ -16,13 +16,15 @@ from typing import Any, TypeAlias
 from cli.connection import Connection, caller, load_connection
 from cli.files import read_document, write_document
 from cli.identities import Identity
-from cli.requests import read_request_id
-from cli.results import DONE, REFUSED, Misuse, Result
+from cli.passkeys import authenticator_of
+from cli.requests import intent_text, read_request_id, request_of
+from cli.results import DONE, REFUSED, Misuse, Result, progress
 from policy import entries as e
-from policy.encoding import INTEGER_MAX, Json, statement
+from policy.encoding import INTEGER_MAX, Json, document_hash, statement
 from policy.entry_fields import read_signatures
 from policy.errors import CallerError, MalformedError, OperationalError
 from policy.fields import Fields
+from policy.intent import Request
 
 _DECIMAL = re.compile(r"([0-9]{1,60})(?:\.([0-9]{1,18}))?")
 KINDS = ("price", "holdings", "screening", "ceremony")
@@ -41,11 +43,24 @@ def reject(arguments: Namespace) -> Result:
         "by": identity.card.name,
         "reason": arguments.reason,
     }
-    signatures: list[Json] = [_signature("reject", body, identity)]
+    signer = authenticator_of(identity, arguments) if arguments.authenticator else None
     with connection.open(identity) as client:
-        outcome = client.enact("reject", body, proof={"signatures": signatures})
+        progress(_stopped(request_of(client.get(request)), connection))
+        if signer is not None:
+            proof: dict[str, Json] = {"assertion": signer.assert_(document_hash("reject", body)).body()}
+        else:
+            proof = {"signatures": [_signature("reject", body, identity)]}
+        outcome = client.enact("reject", body, proof=proof)
     document = {"request": request.hex(), "rejected_by": identity.card.name, **outcome}
     return Result(document, (f"{identity.card.name} has rejected request {request.hex()[:16]} for good.",))
+
+
+def _stopped(request: Request, connection: Connection) -> str:
+    """What is about to be stopped; nobody is kept from a no by what their own policy does not know."""
+    try:
+        return f"Reject for good: {intent_text(request.intent, connection)}, as {request.initiator} asked"
+    except Misuse:
+        return f"Reject for good: {request.idempotency_key!r} of {request.initiator}"
 
 
 def price(arguments: Namespace) -> Result:

@@ -34,6 +34,7 @@ PUBLIC_KEY_BYTES = 65
 SLOT_ACCOUNT_MAX = 75
 DIGEST_SLOT_MIN = 2**255
 NONCE_MAX = {EVM: 2**64 - 1, SOLANA: 2**256 - 1, BITCOIN: 0}
+COMPARED = ("origin", "request", "intent", "fee_ceiling", "slot", "policy")
 _USER_PRESENT, _USER_VERIFIED, _BACKUP_ELIGIBLE, _BACKED_UP = 0x01, 0x04, 0x08, 0x10
 _ATTESTED_CREDENTIAL, _EXTENSIONS = 0x40, 0x80
 
@@ -88,7 +89,7 @@ class Approval(Struct, frozen=True, gc=False):
     approval_id: bytes
     operator: str
 
-    def body(self) -> Json:
+    def body(self) -> dict[str, Json]:
         """The document that is hashed and logged; ``parse_approval`` is its inverse."""
         slot: Json = {"chain": self.slot.chain, "account": self.slot.account, "nonce": str(self.slot.nonce)}
         return {
@@ -181,6 +182,16 @@ def checked_approval(approval: Approval) -> Approval:
 def approval_digest(body: Json) -> bytes:
     """The 32 bytes an operator's passkey signs as its challenge."""
     return document_hash("approval", body)
+
+
+def comparison_digest(approval: Approval) -> bytes:
+    """What two screens show of one payment, for a person to compare.
+
+    It is the approval less who gives it, its id and its expiry, which differ each time it is drawn up. Nobody
+    signs it.
+    """
+    body = approval.body()
+    return document_hash("approval-shown", {name: body[name] for name in COMPARED})
 
 
 def parse_assertion(body: Json) -> Assertion:

@@ -6,7 +6,10 @@ from typing import Any
 import pytest
 from playwright.async_api import Page, Request, expect
 
+from cli.approvals import grouped
+from custody.approvals import draft
 from custody.records import RequestRecord
+from policy.approval import comparison_digest, parse_approval
 from policy.state import RequestState
 from tests.console.console_house import Console, Passkey, log_in
 
@@ -119,6 +122,22 @@ async def test_a_device_without_the_operators_passkey_approves_nothing(console: 
         await expect(page.locator("#message")).to_contain_text("No passkey signed")
 
     assert known(console, record).approvals == ()
+
+
+async def test_the_page_shows_the_digest_that_a_second_screen_shows(console: Console) -> None:
+    record = await console.ask(5)
+    async with console.logged_in("otto") as page:
+        await ready(page, record)
+        shown = await page.locator("#compared").inner_text()
+        command = await page.locator("#command").inner_text()
+    found = draft(console.running.parts, record, operator="otto")
+    assert found is not None
+    approval = parse_approval({**found, "approval_id": "ab" * 32, "operator": "otto"})
+
+    assert shown == grouped(comparison_digest(approval).hex())
+    assert (
+        command == f"quorumkeep approve {record.request.hex()} --digest {comparison_digest(approval).hex()}"
+    )
 
 
 async def test_an_approval_that_is_sent_again_counts_once_and_fits_nothing_else(console: Console) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from eth_account.messages import encode_typed_data
 
-from cli.approvals import approval_text, checked
+from cli.approvals import checked, details, sentence
 from cli.connection import Connection, client_document, read_connection
 from cli.demo.chain import CHAIN
 from cli.demo.policy import CUSTOMER, demo_policy
@@ -217,11 +217,12 @@ def test_an_approver_is_told_what_is_signed_and_by_which_account(connection: Con
     intent = intent_of(of_wallets())
     request = Request(ORIGIN, "payments", intent, 0, "permit-1", NOW, NOW + 3_600_000)
     approval = checked(draft(connection, request), request, connection=connection, operator="bob")
-    told = approval_text(approval, request, connection=connection)
+    told = [sentence(approval, request, connection=connection), *details(approval, connection)]
 
-    assert told.startswith("Sign typed data permit: Permit {owner = ")
-    for part in (checksum_address(ACCOUNT), "payments", "'permit-1'", approval.calldata_hash.hex()):
-        assert part in told
+    assert told[0].startswith("Sign typed data for the contract ")
+    assert told[1].startswith("  typed data permit: Permit {owner = ")
+    for part in (checksum_address(ACCOUNT), "payments", "permit-1", approval.calldata_hash.hex()):
+        assert any(part in line for line in told)
 
 
 @pytest.mark.parametrize(

@@ -28,7 +28,13 @@ async function prepare() {
   const expires = Math.min(draft.expires_ms, request.expires_ms);
   const body = { ...draft, expires_ms: expires, approval_id: randomHex(32), operator: given.operator };
   const bytes = utf8(canonical(body));
-  return { given, request, bytes, digest: await taggedHash("approval", bytes) };
+  return { given, request, bytes, digest: await taggedHash("approval", bytes), compared: await compared(bytes) };
+}
+
+// What a second screen shows, too: the document less who gives it, its id and its expiry, which differ there.
+async function compared(bytes) {
+  const { approval_id: _id, expires_ms: _until, operator: _who, ...shown } = JSON.parse(new TextDecoder().decode(bytes));
+  return toHex(await documentHash("approval-shown", shown));
 }
 
 function sentence({ given, request, bytes }) {
@@ -86,6 +92,8 @@ function show() {
     row.appendChild(document.createElement("dd")).textContent = value;
   }
   box.querySelector("#digest").textContent = toHex(prepared.digest).match(/.{8}/g).join(" ");
+  box.querySelector("#compared").textContent = prepared.compared.match(/.{8}/g).join(" ");
+  box.querySelector("#command").textContent += ` --digest ${prepared.compared}`;
   box.dataset.ready = "yes";
 }
 
