@@ -41,6 +41,11 @@ def files_of(directory: Path) -> Read:
     """The files of the log in ``directory``. Raises ``MalformedError`` when there is none."""
     if not (directory / CHECKPOINT_PATH).is_file():
         raise MalformedError(f"{directory} has no file {CHECKPOINT_PATH!r}: name the folder of a log")
+    return files_below(directory)
+
+
+def files_below(directory: Path) -> Read:
+    """What is there of a log in ``directory``, which may have no checkpoint yet."""
 
     def read(path: str) -> bytes | None:
         try:

@@ -1,8 +1,9 @@
 """The whole check of a published log, from its files alone, by whoever wants to know.
 
 What is checked, in this order: every tile against the entries and the root against the checkpoint;
-every entry by folding it, which verifies its signatures and recomputes its verdict; limits and the maxima
-of tiers, added up again by methods of their own; that no signature repeats a nonce or is of a burned job;
+every entry by folding it, which verifies its signatures and recomputes its verdict; limits, and the maxima
+and shares of tiers, added up again by methods of their own; that no signature repeats a nonce or is of a
+burned job;
 the checkpoint's state digest; the log's signature and w cosignatures under the roster in force, and under the
 pinned keys if there are any.
 
@@ -21,9 +22,9 @@ from policy import signatures
 from policy.ceremony import CeremonyEntry
 from policy.collecting import uncollected
 from policy.encoding import Json
-from policy.entries import Entry, RequestEntry, ReserveEntry, SignatureEntry, TimedEntry
+from policy.entries import BurnEntry, Entry, RequestEntry, ReserveEntry, SignatureEntry, TimedEntry
 from policy.errors import CallerError, MalformedError, ProtocolError
-from policy.fact_entries import HoldingsEntry
+from policy.fact_entries import HoldingsEntry, PriceEntry
 from policy.fields import Fields
 from policy.ledger import UnknownVersion, fold, initial
 from policy.limits_audit import LimitsAudit
@@ -350,6 +351,10 @@ def _fold_one(run: _Run, index: int, data: bytes) -> None:
         _check_signature(run, index, timed.entry)
     if isinstance(timed.entry, HoldingsEntry) and outcome.accepted:
         run.tiers.stated(run.state, timed.entry)
+    if isinstance(timed.entry, PriceEntry) and outcome.accepted:
+        run.tiers.priced(timed.entry)
+    if isinstance(timed.entry, SignatureEntry | BurnEntry) and outcome.accepted:
+        run.limits.changed(run.state, timed.entry.job)
     if isinstance(timed.entry, ReserveEntry) and outcome.accepted:
         _check_limits(run, index, outcome.subject)
 

@@ -20,6 +20,7 @@ from policy.counting import recount_all
 from policy.document import parse_policy, policy_hash
 from policy.encoding import Json, document_hash
 from policy.errors import MalformedError
+from policy.facts import scale
 from policy.holdings import afresh
 from policy.model import Policy
 from policy.roster import Roster, parse_roster, verified_signers
@@ -189,6 +190,8 @@ def _activate(state: State, change: PendingChange) -> State:
                 policy_hash=change.document_hash,
                 owned=owned_accounts(policy, state.keys),
             )
+            if scale(policy) != scale(state.policy):
+                changed = replace(changed, prices=Map(), lows=Map())  # numbers of another unit
             return afresh(recount_all(_without_approvals(changed, frozenset())))
         roster = parse_roster(change.document)
         check_coherent(roster, state.policy)

@@ -3,69 +3,134 @@
 For an admitted reservation: what counts then is the sum over all other requests of their largest live
 job, as long as the newest live one is unsigned or was signed less than a window ago. The fold may count
 a little longer (from a later burn), never less.
+
+Sums are kept from one reservation to the next, for a busy day has more requests than can be added up at each
+payment of it. A sum leaves out what is due at the times that a heap gives. ``sum_afresh`` adds one up from
+nothing; a test compares the two.
 """
+
+import heapq
+from collections.abc import Iterator
+from typing import NamedTuple
 
 from policy.model import COUNT, VALUE, Limit
 from policy.state import PAYMENT, Job, JobStatus, State
 
+Place = tuple[str, str]
+
+
+class _Item(NamedTuple):
+    """What a request adds in a place: until when, or None while its newest live job is unsigned."""
+
+    amount: int
+    until_ms: int | None
+
 
 class LimitsAudit:
-    """Remembers which requests may count in which place; asks the state for everything else."""
+    """Remembers what counts where under the policy in force; asks the state for what jobs are."""
 
     def __init__(self) -> None:
         self._policy = b""
-        self._places: dict[tuple[str, str], dict[bytes, None]] = {}
+        self._clear()
 
     def reserved(self, state: State, job_id: bytes) -> str:
         """Why the job just admitted exceeds a limit; empty if it does not."""
+        self.changed(state, job_id)
+        self._expire(state.time_ms)
         job = state.jobs[job_id]
-        if self._policy != state.policy_hash:
-            self._rebuild(state)
-        self._add(state, job)
         for limit in state.policy.limits:
             mine = _counts(state, limit, job)
             if mine is None:
                 continue
-            used = self._used_by_others(state, limit, job)
+            place = _place(state, limit, job)
+            own = self._counting.get(place, {}).get(job.request_id)
+            used = self._sums.get(place, 0) - (own.amount if own else 0)
             if used + mine > limit.maximum:
                 return f"limit {limit.name}: {used} used and {mine} more is above {limit.maximum}"
         return ""
 
+    def changed(self, state: State, job_id: bytes) -> None:
+        """Take in that a job was reserved, signed or burned."""
+        if self._policy != state.policy_hash:
+            self._rebuild(state)
+        self._take(state, state.jobs[job_id].request_id)
+
+    def sum_kept(self, place: Place, *, time_ms: int) -> int:
+        """What counts in a place at a time, as it was kept."""
+        self._expire(time_ms)
+        return self._sums.get(place, 0)
+
+    def _clear(self) -> None:
+        self._counting: dict[Place, dict[bytes, _Item]] = {}
+        self._sums: dict[Place, int] = {}
+        self._places: dict[bytes, tuple[Place, ...]] = {}
+        self._due: list[tuple[int, bytes, Place]] = []
+
     def _rebuild(self, state: State) -> None:
-        self._policy, self._places = state.policy_hash, {}
+        """Begin anew under another policy. Cost: all jobs there ever were."""
+        self._policy = state.policy_hash
+        self._clear()
+        since_ms = state.time_ms - max((limit.window_ms for limit in state.policy.limits), default=0)
         for job in state.jobs.values():
-            self._add(state, job)
+            if job.status is JobStatus.RESERVED or job.signed_ms > since_ms:
+                self._take(state, job.request_id)
 
-    def _add(self, state: State, job: Job) -> None:
-        for limit in state.policy.limits:
-            if _counts(state, limit, job) is not None:
-                self._places.setdefault(_place(state, limit, job), {})[job.request_id] = None
+    def _take(self, state: State, request_id: bytes) -> None:
+        """Count one request as its jobs stand."""
+        for place in self._places.pop(request_id, ()):
+            self._leave(place, request_id)
+        found = dict(_adds(state, request_id))
+        if found:
+            self._places[request_id] = tuple(found)
+        for place, item in found.items():
+            self._counting.setdefault(place, {})[request_id] = item
+            self._sums[place] = self._sums.get(place, 0) + item.amount
+            if item.until_ms is not None:
+                heapq.heappush(self._due, (item.until_ms, request_id, place))
 
-    def _used_by_others(self, state: State, limit: Limit, job: Job) -> int:
-        place = self._places[_place(state, limit, job)]
-        total, gone = 0, []
-        for request_id in place:
-            amount = _amount(state, limit, request_id)
-            if not amount:
-                gone.append(request_id)
-            elif request_id != job.request_id:
-                total += amount
-        for request_id in gone:  # a new reservation would bring it back
-            del place[request_id]
-        return total
+    def _leave(self, place: Place, request_id: bytes) -> None:
+        item = self._counting[place].pop(request_id, None)
+        self._sums[place] -= item.amount if item else 0
+
+    def _expire(self, time_ms: int) -> None:
+        while self._due and self._due[0][0] <= time_ms:
+            until_ms, request_id, place = heapq.heappop(self._due)
+            item = self._counting.get(place, {}).get(request_id)
+            if item is None or item.until_ms != until_ms:
+                continue  # counted anew since
+            self._leave(place, request_id)
+            rest = tuple(one for one in self._places[request_id] if one != place)
+            self._places[request_id] = rest
+            if not rest:
+                del self._places[request_id]
 
 
-def _amount(state: State, limit: Limit, request_id: bytes) -> int:
-    """What a request counts in a limit at the state's time."""
+def sum_afresh(state: State, place: Place) -> int:
+    """What counts in a place at the state's time, added up from nothing. Cost: all requests."""
+    total = 0
+    for request_id in state.requests:
+        item = dict(_adds(state, request_id)).get(place)
+        if item and (item.until_ms is None or item.until_ms > state.time_ms):
+            total += item.amount
+    return total
+
+
+def _adds(state: State, request_id: bytes) -> Iterator[tuple[Place, _Item]]:
+    """Where a request adds what: in each place the largest of its live jobs, for they conflict."""
     jobs = [state.jobs[job] for job in state.requests[request_id].jobs]
     live = [job for job in jobs if job.status is not JobStatus.BURNED]
     if not live:
-        return 0
-    if live[-1].status is JobStatus.SIGNED:
-        last_ms = max(job.signed_ms for job in live)
-        if last_ms + limit.window_ms <= state.time_ms:
-            return 0
-    return max(_counts(state, limit, job) or 0 for job in live)
+        return
+    signed = live[-1].status is JobStatus.SIGNED
+    last_ms = max(job.signed_ms for job in live)
+    for limit in state.policy.limits:
+        most: dict[Place, int] = {}
+        for job in live:
+            if amount := _counts(state, limit, job):
+                place = _place(state, limit, job)
+                most[place] = max(most.get(place, 0), amount)
+        for place, amount in most.items():
+            yield place, _Item(amount, last_ms + limit.window_ms if signed else None)
 
 
 def _counts(state: State, limit: Limit, job: Job) -> int | None:
@@ -97,7 +162,7 @@ def _counts(state: State, limit: Limit, job: Job) -> int | None:
     return (request.intent.amount if moves else 0) + (job.fee_max if costs else 0)
 
 
-def _place(state: State, limit: Limit, job: Job) -> tuple[str, str]:
+def _place(state: State, limit: Limit, job: Job) -> Place:
     request, policy = state.requests[job.request_id].request, state.policy
     wallet, chain = policy.wallets.get(request.intent.wallet), policy.chains[request.intent.chain]
     parts = {

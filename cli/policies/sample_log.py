@@ -114,7 +114,7 @@ class _Sample:
             "destination": destination,
         }
         body = self._request(number, intent)
-        signature = _key("shop").sign(request_message(body))
+        signature = sample_key("shop").sign(request_message(body))
         yield self._write(
             "request",
             body,
@@ -200,7 +200,7 @@ def _point(text: str) -> bytes:
 
 
 @functools.cache
-def _key(name: str) -> Ed25519PrivateKey:
+def sample_key(name: str) -> Ed25519PrivateKey:
     return Ed25519PrivateKey.from_private_bytes(seed(name))
 
 
@@ -212,12 +212,13 @@ def _authenticator(operator: str) -> SoftwareAuthenticator:
 
 def _signed(tag: str, body: Json, names: tuple[str, ...]) -> list[Json]:
     return [
-        {"name": name, "signature": _key(name).sign(statement(tag, body)).hex()} for name in sorted(names)
+        {"name": name, "signature": sample_key(name).sign(statement(tag, body)).hex()}
+        for name in sorted(names)
     ]
 
 
 def _named(name: str) -> dict[str, Json]:
-    return {"name": name, "key": _key(name).public_key().public_bytes_raw().hex()}
+    return {"name": name, "key": sample_key(name).public_key().public_bytes_raw().hex()}
 
 
 def _operator(name: str) -> dict[str, Json]:

@@ -27,6 +27,8 @@ def test_limits_added_up_anew_agree_on_every_branch_an_adversary_writes() -> Non
                 state, outcome = fold(state, entry)
                 if outcome.kind == "reserve" and outcome.accepted:
                     assert anew.reserved(state, outcome.subject) == ""
+                elif outcome.kind in ("signature", "burn") and outcome.accepted:
+                    anew.changed(state, outcome.subject)
 
 
 # The attack that separate counters do not withstand.

@@ -12,15 +12,16 @@ from random import Random
 from typing import Any
 
 from policy.entries import parse_entry
-from policy.fact_entries import HoldingsEntry
+from policy.fact_entries import HoldingsEntry, PriceEntry
 from policy.ledger import initial_unverified
-from policy.model import TIER_MAXIMUM
+from policy.model import TIER_MAXIMUM, TIER_SHARE
 from policy.state import State
 from policy.tiers_audit import TiersAudit
 from tests.simulation.world import CUSTOMER, DAY_MS
 from tests.unit.tier_house import AGE_MS, WALLETS, TierBook, level
 
 HOT_MAX, STEPS = 150, 50
+TIER_VERDICTS = (TIER_MAXIMUM, TIER_SHARE)
 Sabotage = Callable[[State], State]
 
 
@@ -50,9 +51,11 @@ class Chain:
 class Walk:
     """One life, told by a seed."""
 
-    def __init__(self, seed: int, *, sabotage: Sabotage = lambda state: state) -> None:
+    def __init__(self, seed: int, *, sabotage: Sabotage = lambda state: state, **bounds: Any) -> None:
         self.random, self.chain, self.sabotage = Random(seed), Chain(), sabotage
-        self.book = TierBook(hot={"maximum": level(eth=HOT_MAX)}, state=initial_unverified())
+        self.valued = bool(bounds)
+        bounds = bounds or {"hot": {"maximum": level(eth=HOT_MAX)}}
+        self.book = TierBook(state=initial_unverified(), **bounds)
         self.jobs: dict[bytes, list[bytes]] = {}
         self.asked: list[bytes] = []
         self.kept: list[dict[str, Any]] = []
@@ -61,6 +64,7 @@ class Walk:
         self.audit, self.audited = TiersAudit(), list[str]()
         for wallet in WALLETS:
             self._log(self._observed(wallet))
+        self._value()
 
     def run(self) -> None:
         """Every step is one thing that somebody does."""
@@ -89,7 +93,7 @@ class Walk:
         to = CUSTOMER if destination == "customer" else book.address(destination)
         request = book.request(amount, to=to, wallet=source, expires_ms=book.now_ms + 99 * DAY_MS)
         verdict = book.last.verdict
-        self.refused += verdict is not None and verdict.rule == TIER_MAXIMUM
+        self.refused += verdict is not None and verdict.rule in TIER_VERDICTS
         if book.last.accepted:
             book.agree(request, nonce=len(self.asked))
             self.asked.append(request)
@@ -131,7 +135,7 @@ class Walk:
         job = book.take(request, nonce=self.asked.index(request), fee=fee)
         if not book.last.accepted:
             verdict = book.last.verdict
-            self.refused += verdict is not None and verdict.rule == TIER_MAXIMUM
+            self.refused += verdict is not None and verdict.rule in TIER_VERDICTS
             return
         intent = book.state.requests[request].request.intent
         owner = book.state.owned.get((intent.chain, intent.destination), "customer")
@@ -140,7 +144,8 @@ class Walk:
         self.chain.fees[request] = max(fee, self.chain.fees.get(request, 0))
         if owner == "hot":
             self.moved += 1
-            self._check()
+            if not self.valued:
+                self._check()
         if found := self.audit.reserved(book.state, job):
             self.audited.append(found)
 
@@ -171,6 +176,21 @@ class Walk:
     def wait(self) -> None:
         """Time passes, maybe until what was stated is too old."""
         self.book.advance(self.random.choice((1, AGE_MS // 9, AGE_MS // 3)))
+        self._value()
+
+    def _value(self) -> None:
+        """What all of it is worth can be told again, where values are bounded."""
+        if not self.valued:
+            return
+        self.book.state_price(self.random.choice((10, 10, 11)))
+        price = parse_entry(self.book.entries[-1]).entry
+        if self.book.last.accepted and isinstance(price, PriceEntry):
+            self.audit.priced(price)
+        for wallet in WALLETS:
+            if self.book.state_holdings(wallet, 0, asset="usdc").accepted:
+                entry = parse_entry(self.book.entries[-1]).entry
+                if isinstance(entry, HoldingsEntry):
+                    self.audit.stated(self.book.state, entry)
 
     # What observers state.
 

@@ -11,7 +11,8 @@ import pytest
 from cli.audit import verify
 from policy.audit import AuditReport, Trust, audit, parse_trust
 from policy.errors import MalformedError
-from policy.limits_audit import LimitsAudit
+from policy.ledger import fold, initial
+from policy.limits_audit import LimitsAudit, sum_afresh
 from policy.log.checkpoint import Note, parse_note
 from policy.log.merkle import Frontier, leaf_hash
 from policy.log.tiles import increment
@@ -329,6 +330,21 @@ def test_limits_added_up_anew_catch_what_the_fold_would_miss() -> None:
     assert (
         LimitsAudit().reserved(strict.state, third) == f"limit daily: 1000 used and 110 more is above {LIMIT}"
     )
+
+
+def test_limits_kept_from_entry_to_entry_are_what_adding_up_afresh_gives() -> None:
+    state, kept, compared = initial(), LimitsAudit(), 0
+    for number, entry in enumerate(busy().entries):
+        state, outcome = fold(state, entry)
+        if not outcome.accepted or outcome.kind not in ("reserve", "signature", "burn"):
+            continue
+        kept.changed(state, outcome.subject)
+        places = {place for place in state.windows if place[0] in state.policy.windows_ms}
+        for place in places if number % 7 == 0 else ():
+            assert kept.sum_kept(place, time_ms=state.time_ms) == sum_afresh(state, place)
+            compared += kept.sum_kept(place, time_ms=state.time_ms) > 0
+
+    assert compared > 20
 
 
 # The command.

@@ -15,7 +15,7 @@ from policy.encoding import Json
 from policy.entries import ReserveEntry, parse_entry
 from policy.errors import MalformedError
 from policy.explain import verdict_again
-from policy.fact_entries import HoldingsEntry
+from policy.fact_entries import HoldingsEntry, PriceEntry
 from policy.model import Level, Policy
 from policy.prove.differences import Change, compare, redefined
 from policy.prove.invariants import parse_invariants
@@ -24,6 +24,7 @@ from policy.prove.proofs import Answer, prove
 from policy.replay import Judged, watch_verdicts
 from policy.roster import parse_roster
 from policy.tiers_audit import TiersAudit
+from policy.worth import highest
 from tests.simulation.world import DAY_MS, OBSERVERS, World, key_of
 from tests.unit.test_audit import published
 from tests.unit.tier_house import RULES, TierBook, level, tiered
@@ -132,6 +133,8 @@ def test_an_audit_adds_maxima_up_by_itself() -> None:
         entry = parse_entry(data).entry
         if outcome.accepted and isinstance(entry, HoldingsEntry):
             audited.stated(state, entry)
+        if outcome.accepted and isinstance(entry, PriceEntry):
+            audited.priced(entry)
         if outcome.accepted and isinstance(entry, ReserveEntry):
             said.append(audited.reserved(state, outcome.subject))
 
@@ -147,10 +150,25 @@ def test_an_audit_sees_a_fold_that_let_hot_come_above_its_maximum() -> None:
         entry = parse_entry(data).entry
         if outcome.accepted and isinstance(entry, HoldingsEntry):
             audited.stated(state, entry)
+        if outcome.accepted and isinstance(entry, PriceEntry):
+            audited.priced(entry)
         if outcome.accepted and isinstance(entry, ReserveEntry):
             said.append(audited.reserved(values.replace(state, policy_or_none=wrong), outcome.subject))
 
     assert said == ["tier hot: it can come to 120 eth by this job, above 119", ""]
+
+
+def test_a_price_in_another_unit_counts_no_more_once_the_policy_has_changed_it() -> None:
+    book = TierBook()
+    book.state_price(100)
+    finer = cast("dict[str, Any]", tiered(WORLD))
+    book.change("policy", finer | {"prices": {"unit": "usd", "decimals": 8, "max_age_ms": 5 * DAY_MS}})
+    book.advance(DAY_MS)
+    book.idle()
+
+    assert highest(book.state, "eth", amount=1, time_ms=book.now_ms) is None
+    book.state_price(7, unit="usd/8")
+    assert highest(book.state, "eth", amount=1, time_ms=book.now_ms) == 7
 
 
 # Backtests.

@@ -142,7 +142,7 @@ class TierBook(Book):
     def state_price(self, price: int = 1, **changed: Any) -> None:
         """Log what one eth is worth."""
         self.advance(1)
-        self.price(price, unit="usd/0", **changed)
+        self.price(price, **{"unit": "usd/0", **changed})
 
     def move(self, amount: int, source: str, destination: str, **changed: Any) -> bytes:
         """Log the request of a move between tiers; its id."""
