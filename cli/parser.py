@@ -14,6 +14,7 @@ from cli.arguments import (
     passed_on,
 )
 from cli.cold_arguments import add_cold
+from cli.doctor.arguments import add_doctor
 from cli.passkey_arguments import add_approve, add_identity, needs_authenticator
 from cli.policies.arguments import add_export, add_policies, add_policy_bench, add_replay
 from cli.rebalance.arguments import add_rebalance
@@ -41,6 +42,7 @@ def build_parser() -> ArgumentParser:
     _add_keys(commands)
     add_cold(commands)
     _add_looking(commands)
+    add_doctor(commands)
     _add_bench(commands)
     add_admin(commands)
     add_policies(commands)

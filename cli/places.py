@@ -1,6 +1,6 @@
 """How much one machine holds, as far as addresses tell: whoever has it has every node on it."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 
 from policy.model import Policy
 from policy.roster import Roster
@@ -11,30 +11,40 @@ UNSEEN = (
 )
 
 
+SIGNS, CHEATS = "host-signs", "one-host"
+
+
 def shared_places(addresses: Mapping[str, str], *, policy: Policy, roster: Roster) -> tuple[str, ...]:
-    """What is lost with one host, in sentences; nothing when no host alone can sign or cheat.
+    """What is lost with one host, in sentences; nothing when no host alone can sign or cheat."""
+    return tuple(said for _, _, said in shared_hosts(addresses, policy=policy, roster=roster))
+
+
+def shared_hosts(
+    addresses: Mapping[str, str], *, policy: Policy, roster: Roster
+) -> Iterator[tuple[str, str, str]]:
+    """Which hosts can sign, or cheat, alone: the code, the host, and a sentence.
 
     ``addresses`` are HOST:PORT by cosigner. Hosts are compared as they are written.
     """
     hosts: dict[str, set[str]] = {}
     for name, address in addresses.items():
         hosts.setdefault(address.rpartition(":")[0].lower(), set()).add(name)
-    found = []
     for host, names in sorted(hosts.items()):
         for key in policy.keys.values():
             held = names & set(key.participants)
             if len(held) >= key.min_signers:
-                found.append(
+                said = (
                     f"{_listed(held)} are all on {host}: whoever has that machine can sign everything with "
                     f"key {key.name} (min_signers {key.min_signers}), whatever the policy says"
                 )
+                yield SIGNS, host, said
         held = names & set(roster.cosigners)
         if len(held) > roster.f:
-            found.append(
+            said = (
                 f"{_listed(held)} are all on {host}: whoever has that machine has more than f = {roster.f} "
                 "cosigners, and no limit holds"
             )
-    return tuple(found)
+            yield CHEATS, host, said
 
 
 def _listed(names: Iterable[str]) -> str:

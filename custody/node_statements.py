@@ -1,5 +1,7 @@
 """Bringing the nodes' own statements into the log: bans, and receipts for what they destroyed.
 
+What the same document says of clock and disk goes to the vitals.
+
 A node lists in its status document, signed, with whom it runs no more sessions on a key, so that nobody
 reserves for signers who refuse one another, and which epochs it can open nothing of any more. Each is logged
 once; what the log does not take in (a key that is not made yet) is offered again later.
@@ -11,13 +13,13 @@ import logging
 from custody.candidates import Candidate
 from custody.parts import Parts
 from custody.ports import Node
+from custody.vitals import STATUS_BYTES_MAX
 from policy.encoding import Json, parse_canonical
 from policy.entries import signature_list
 from policy.errors import MalformedError, OperationalError, ProtocolError
 from policy.fields import Fields
 from policy.state import State
 
-STATUS_BYTES_MAX = 1024 * 1024
 SWEEP_S = 2.0
 _LOG = logging.getLogger(__name__)
 
@@ -37,9 +39,13 @@ class NodeStatements:
 
     async def _take_in(self, parts: Parts, node: Node) -> None:
         try:
-            for candidate in unlogged(parts.sequencer.state, node.name, status=await node.status()):
+            asked_ms = parts.now_ms()
+            status = await node.status()
+            answered_ms = parts.now_ms()
+            for candidate in unlogged(parts.sequencer.state, node.name, status=status):
                 outcome = await parts.sequencer.log(candidate)
                 self._note(node.name, "" if outcome.accepted else outcome.reason)
+            parts.vitals.take_in(node.name, status, asked_ms=asked_ms, answered_ms=answered_ms)
         except (OperationalError, ProtocolError) as error:
             self._note(node.name, str(error))
 

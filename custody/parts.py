@@ -17,6 +17,7 @@ from custody.shadow import Shadow
 from custody.signing import Signing
 from custody.slots import Slots
 from custody.storage import Database
+from custody.vitals import Vitals
 from custody.webhooks import Hooks
 
 
@@ -55,3 +56,4 @@ class Parts:
     patience: Mapping[str, Patience] = field(default_factory=dict)
     shadow: Shadow | None = None
     hooks: Hooks = field(default_factory=Hooks)
+    vitals: Vitals = field(default_factory=Vitals)

@@ -18,6 +18,7 @@ from custody.planning import key_of
 from custody.records import REQUEST_BYTES_MAX, IdempotencyConflict, RequestRecord, new_request
 from custody.replication import UNCONFIGURED
 from custody.requests import FINAL
+from custody.vitals import Vital
 from custody.webhooks import Webhook
 from policy.accounts import Account, account_at
 from policy.encoding import Json, canonical, parse_canonical
@@ -247,6 +248,7 @@ class Service:
         state = parts.sequencer.state
         return {
             "origin": state.origin,
+            "time_ms": parts.now_ms(),
             "size": state.size,
             "quorum_size": parts.replication.quorum.size,
             **_governance(state),
@@ -266,6 +268,7 @@ class Service:
                 "size": follower.size or 0,
                 "boot": parts.nodes[name].boot,
                 "problem": follower.problem,
+                **_vital(parts.vitals.known.get(name)),
             }
             for name, follower in sorted(parts.replication.followers.items())
         ]
@@ -314,6 +317,18 @@ class Service:
             if queue.full():  # a reader this slow gets the newest states, not all of them
                 queue.get_nowait()
             queue.put_nowait(record)
+
+
+def _vital(known: Vital | None) -> dict[str, Json]:
+    """Clock and disk of a cosigner's machine; nothing where it has not said them."""
+    if known is None:
+        return {}
+    seen: dict[str, Json] = {
+        "seen_ms": known.seen_ms,
+        "clock_off_ms": known.clock_off_ms,
+        "disk_free_bytes": known.disk_free_bytes,
+    }
+    return seen
 
 
 def _governance(state: State) -> dict[str, Json]:

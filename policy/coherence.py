@@ -1,12 +1,12 @@
 """Whether a roster can carry a policy out: every quorum that is asked for has the people it takes."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import combinations
 
 from policy.errors import MalformedError
 from policy.holdings import needs_statements
 from policy.model import Approve, Policy, Requirement, Rule
-from policy.roster import Roster
+from policy.roster import Initiator, Roster
 from policy.rules import When
 
 
@@ -46,36 +46,50 @@ def _check_names(roster: Roster, policy: Policy) -> None:
 def _check_approvals(roster: Roster, rule: Rule, then: Approve) -> None:
     """Every way of approval must be open to somebody whom the rule lets ask."""
     for needs in then.alternatives:
-        barred = list(_barred(roster, rule.when)) or [frozenset()]
+        barred = [one.people for one in who_may_ask(roster, rule.when)] or [frozenset()]
         short = [_shortfall(roster, needs, barred=people) for people in (frozenset(), *barred)]
         if short[0] or all(short[1:]):
             raise MalformedError(f"rule {rule.name}: {short[0] or short[1]}")
 
 
-def _barred(roster: Roster, when: When) -> Iterator[frozenset[str]]:
-    """The people behind each initiator whom the rule can concern: they cannot approve what it asks."""
+def who_may_ask(roster: Roster, when: When) -> Iterator[Initiator]:
+    """Each initiator whom a rule can concern; the people behind one cannot approve what it asks."""
     named, groups = when.names("initiators"), when.names("initiator_groups")
     for initiator in roster.initiators.values():
         if (named is None or initiator.name in named) and (
             groups is None or not initiator.groups.isdisjoint(groups)
         ):
-            yield initiator.people
+            yield initiator
 
 
 def _shortfall(roster: Roster, needs: tuple[Requirement, ...], *, barred: frozenset[str]) -> str:
-    """Why these requirements cannot be met by different people; empty if they can (Hall's theorem)."""
+    """Why these requirements cannot be met by different people; empty if they can."""
     people = [operator for operator in roster.operators.values() if operator.name not in barred]
+    short = too_few([operator.groups for operator in people], needs)
+    if short is None:
+        return ""
+    groups, count, members = short
+    which = f"group {groups[0]}, which has"
+    if len(groups) > 1:
+        which = f"groups {', '.join(groups)}, which together have"
+    not_behind = ", not counting who stands behind whoever may ask" if barred else ""
+    return f"needs {count} of {which} {members} members{not_behind}"
+
+
+def too_few(
+    people: Sequence[frozenset[str]], needs: tuple[Requirement, ...]
+) -> tuple[list[str], int, int] | None:
+    """Groups with fewer members than are asked for: the groups, how many are asked for, how many there are.
+
+    ``people`` are the groups of each person. None if different people can meet all needs (Hall's theorem).
+    """
     for size in range(1, len(needs) + 1):
         for some in combinations(needs, size):
             groups, count = {need.group for need in some}, sum(need.count for need in some)
-            members = sum(not operator.groups.isdisjoint(groups) for operator in people)
+            members = sum(not theirs.isdisjoint(groups) for theirs in people)
             if members < count:
-                which = f"group {some[0].group}, which has"
-                if size > 1:
-                    which = f"groups {', '.join(sorted(groups))}, which together have"
-                not_behind = ", not counting who stands behind whoever may ask" if barred else ""
-                return f"needs {count} of {which} {members} members{not_behind}"
-    return ""
+                return sorted(groups), count, members
+    return None
 
 
 def _check_observers(roster: Roster, policy: Policy) -> None:

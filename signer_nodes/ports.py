@@ -125,6 +125,9 @@ class RuntimeStore(LogStore, Protocol):
     def put_boot(self, peer: str, counter: int, *, boot_id: bytes) -> None:
         """Keep a peer's newest boot."""
 
+    def disk_free_bytes(self) -> int:
+        """How much room is left on the disk."""
+
 
 class Peers(Protocol):
     """The other cosigners, to ask. Raises ``OperationalError`` when one cannot be reached."""

@@ -258,6 +258,8 @@ class NodeRuntime:
             "size": log.cosigner.size,
             "boot_counter": self._parts.boot.boot_counter,
             "boot_id": self._parts.boot.boot_id.hex(),
+            "clock_ms": self._parts.clock_ms(),
+            "disk_free_bytes": self._parts.store.disk_free_bytes(),
             "pools": pools,
             "bans": await asyncio.to_thread(keys.ban_documents) if keys else [],
             "shreds": await asyncio.to_thread(keys.shred_documents) if keys else [],

@@ -5,6 +5,7 @@ Rules the tables hold by themselves: entries have no gap, a mark is never change
 index) is bound once, and is either sent or burned.
 """
 
+import shutil
 import sqlite3
 import threading
 from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -43,6 +44,10 @@ class NodeStore:
         """Let go of the file."""
         with self._lock:
             self._connection.close()
+
+    def disk_free_bytes(self) -> int:
+        """How much room is left where the file is."""
+        return shutil.disk_usage(self._path.parent).free
 
     # --- the log -------------------------------------------------------------------------------
 

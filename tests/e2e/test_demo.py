@@ -176,6 +176,15 @@ def test_nobody_else_got_anything(demo: Demo) -> None:
     assert demo.chain.balance(STRANGER) == 0
 
 
+def test_the_doctor_finds_one_machine_under_everything_and_nothing_broken(demo: Demo) -> None:
+    asked = demo.ask("anna", "doctor", "--dir", str(demo.folder), "--json")
+    findings = {one["code"]: one for one in json.loads(asked.stdout)["findings"]}
+
+    assert asked.returncode == 0, asked.stdout
+    assert findings["host-signs"]["about"] == "127.0.0.1"
+    assert not {"client-stale", "cosigner-down", "clock-off", "key-missing"} & set(findings)
+
+
 def test_a_replayed_request_is_the_same_payment(demo: Demo) -> None:
     first, again = demo.scene("small_withdrawal"), demo.scene("replayed_request")
 

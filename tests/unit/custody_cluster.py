@@ -260,6 +260,7 @@ class FakeNode:
         self.down = False
         self.mute = False
         self.idle = False
+        self.clock: Callable[[], int] | None = None
         self.bans: list[Json] = []
         self.quorum_note = b""
         self.stated: list[Branch] = []
@@ -425,7 +426,10 @@ class FakeNode:
 
     async def status(self) -> bytes:
         self._check_up()
-        return canonical({"bans": self.bans, "shreds": self._receipts()})
+        vitals: dict[str, Json] = (
+            {} if self.clock is None else {"clock_ms": self.clock(), "disk_free_bytes": 1}
+        )
+        return canonical({"bans": self.bans, "shreds": self._receipts(), **vitals})
 
     def _receipts(self) -> list[Json]:
         """It has destroyed every epoch that is over."""

@@ -48,7 +48,8 @@ def runtime(keys: Keys) -> NodeRuntime:
     log = Simple(name="node-1", ready=True, frozen=False, check_open=lambda: None, cosigner=Simple(size=0))
     boot = Simple(boot_counter=1, boot_id=bytes(32))
     signer, nobody = Simple(pool=PresignaturePool()), cast("Any", None)
-    made = (log, signer, nobody, nobody, keys, boot, nobody, lambda: NOW_MS)
+    store = Simple(disk_free_bytes=lambda: 7)
+    made = (log, signer, store, nobody, keys, boot, nobody, lambda: NOW_MS)
     return NodeRuntime(Parts(*(cast("Any", part) for part in made)))
 
 
