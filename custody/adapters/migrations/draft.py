@@ -43,7 +43,8 @@ def main(title: str) -> None:
         steps = produce_migrations(context, METADATA).upgrade_ops
         if steps is None or steps.is_empty():
             sys.exit("nothing was changed")
-        body = render_python_code(steps, migration_context=context).strip()
+        lines = render_python_code(steps, migration_context=context).strip().splitlines()
+    body = "\n".join(line for line in lines if "# ###" not in line)
     revision = f"{int(newest or 0) + 1:04d}"
     name = "_".join(title.lower().split())
     path = MIGRATIONS / "versions" / f"v{revision}_{name}.py"
