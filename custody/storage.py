@@ -58,7 +58,7 @@ class Database(Protocol):
     async def set_aside_log(self, now_ms: int) -> None:
         """Forget the log and what it says of requests, which are owed anew; another branch takes its place.
 
-        What was received and what was signed is kept.
+        What was received and what was signed is kept; a cold ceremony was of that log and is over.
         """
 
     async def append(
@@ -133,6 +133,12 @@ class Database(Protocol):
 
     async def use_presignatures(self, presignatures: Sequence[bytes]) -> None:
         """Mark presignatures as used or gone."""
+
+    async def ceremonies(self) -> bytes:
+        """What was kept of cold ceremonies last, or b"" when nothing is."""
+
+    async def keep_ceremonies(self, document: bytes) -> None:
+        """Keep how cold ceremonies stand, in place of what was kept before."""
 
     def close(self) -> None:
         """Finish the calls under way and close the database."""

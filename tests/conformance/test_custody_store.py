@@ -19,7 +19,7 @@ from custody.records import (
 )
 from custody.requests import Effect, Event, State
 from policy.approval import Slot
-from policy.errors import OperationalError
+from policy.errors import InvariantError, OperationalError
 from policy.values import replace
 
 NEW = NewRequest(b"\x01" * 32, "shop", "key-1", b"{}", b"s" * 64, expires_ms=1_000)
@@ -293,3 +293,33 @@ def test_the_largest_quorum_note_of_a_range_is_found(store: Store) -> None:
     assert store.quorum_between(1, 2) == (2, b"two")
     assert store.quorum_between(3, 4) is None
     assert [store.first_quorum(above) for above in (0, 2, 3)] == [(2, b"two"), (3, b"three"), None]
+
+
+def test_how_ceremonies_stand_is_kept_whole_in_place_of_what_was(store: Store, url: str) -> None:
+    assert store.ceremonies() == b""
+    store.keep_ceremonies(b"first" * 1_000_000)
+    store.keep_ceremonies(b"second")
+    store.close()
+
+    reopened = Store(url)
+    assert reopened.ceremonies() == b"second"
+    reopened.close()
+
+
+def test_a_ceremony_ends_with_the_log_that_it_was_of(store: Store) -> None:
+    store.keep_ceremonies(b"one")
+
+    store.set_aside_log(5)
+
+    assert store.ceremonies() == b""
+
+
+def test_only_the_writer_keeps_ceremonies(store: Store, url: str) -> None:
+    other = Store(url)
+    other.take_lease(2_000, 1_000)
+
+    with pytest.raises(InvariantError, match="another coordinator"):
+        store.keep_ceremonies(b"late")
+
+    assert other.ceremonies() == b""
+    other.close()
