@@ -74,7 +74,7 @@ def witness(arguments: Namespace) -> Result:
     roles = {one["name"]: one["role"] for one in _people(statement.body)}
     if identity.card.name not in roles:
         raise OperationalError(f"{path} does not say that {identity.card.name} was there: do not sign it")
-    statement = statement.signed(identity)
+    statement = statement.asserted(identity) if arguments.passkey else statement.signed(identity)
     write_statements(path, [statement])
     return _signed(path, statement)
 
@@ -113,7 +113,7 @@ def _signed(path: Path, statement: Statement) -> Result:
     missing = [
         f"{one['name']} ({one['role']})"
         for one in _people(statement.body)
-        if one["name"] not in statement.signatures
+        if one["name"] not in statement.signers
     ]
     if missing:
         lines.append(f"{path} lacks the signatures of {', '.join(missing)}: quorumkeep cold witness")

@@ -55,6 +55,7 @@ def add_cold(commands: Commands) -> None:
         example="quorumkeep cold witness record.json --as people/bob",
     )
     witness.add_argument("record", help="its file")
+    witness.add_argument("--passkey", action="store_true", help="by your passkey, as an approval is")
     for command in (export, importing, status, record, witness):
         needs_identity(command, "an operator or administrator")
     _add_codes(cold)
