@@ -5,32 +5,51 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from cli.cold_checklist import DONE, FAILED, NONE, checklist, lines, next_step
 from cli.connection import caller, load_connection
 from cli.programs import NODE, become, program
-from cli.results import Misuse, Result
+from cli.results import DONE as EXIT_DONE
+from cli.results import REFUSED, Misuse, Result
 from cli.statements import Statement, read_statements, write_statements
+from custody.api.errors import CallRefused
 from policy.encoding import Json
 from policy.errors import OperationalError
+from signer_nodes.api.letters import MAGIC
 
 Letter = tuple[str, int, bytes]
-DONE, FAILED = "done", "failed"
 
 
 def export(arguments: Namespace) -> Result:
     """``cold export``: begin a ceremony, or go on with it: the letters to carry now."""
     connection, identity = load_connection(arguments), caller(arguments)
+    if arguments.change and not arguments.key:
+        raise Misuse("--change is of a key: give --key NAME with it")
     with connection.open(identity) as client:
-        report, letters = client.cold(request=arguments.request, key=arguments.key)
-    return _shown(report, _written(Path(arguments.out), report, letters))
+        report, letters = client.cold(request=arguments.request, key=arguments.key, change=arguments.change)
+    code = REFUSED if report["stage"] in (FAILED, NONE) else EXIT_DONE
+    return _shown(report, _written(Path(arguments.out), report, letters), code=code)
 
 
 def take(arguments: Namespace) -> Result:
-    """``cold import``: bring hellos and letters of cold machines to the coordinator."""
+    """``cold import``: bring hellos and letters of cold machines to the coordinator, one after the other."""
+    connection, identity = load_connection(arguments), caller(arguments)
+    files = [(name, _read(Path(name))) for name in arguments.files]
+    with connection.open(identity) as client:
+        for name, data in files:
+            try:
+                report, _ = client.cold(files=[data])
+            except CallRefused as error:
+                raise CallRefused(error.code, f"{name}: {error.reason}") from error
+    failed = report["stage"] == FAILED and any(data.startswith(MAGIC) for _, data in files)
+    return _shown(report, [], code=REFUSED if failed else EXIT_DONE)
+
+
+def status(arguments: Namespace) -> Result:
+    """``cold status``: how the ceremony stands, and what is to be done next."""
     connection, identity = load_connection(arguments), caller(arguments)
     with connection.open(identity) as client:
-        for name in arguments.files:
-            report, letters = client.cold(files=[_read(Path(name))])
-    return _shown(report, [f"{node}: letter {number} waits for cold export" for node, number, _ in letters])
+        report, _ = client.cold()
+    return _shown(report, [])
 
 
 def record(arguments: Namespace) -> Result:
@@ -55,7 +74,7 @@ def witness(arguments: Namespace) -> Result:
     roles = {one["name"]: one["role"] for one in _people(statement.body)}
     if identity.card.name not in roles:
         raise OperationalError(f"{path} does not say that {identity.card.name} was there: do not sign it")
-    statement = statement.signed(identity)
+    statement = statement.asserted(identity) if arguments.passkey else statement.signed(identity)
     write_statements(path, [statement])
     return _signed(path, statement)
 
@@ -94,7 +113,7 @@ def _signed(path: Path, statement: Statement) -> Result:
     missing = [
         f"{one['name']} ({one['role']})"
         for one in _people(statement.body)
-        if one["name"] not in statement.signatures
+        if one["name"] not in statement.signers
     ]
     if missing:
         lines.append(f"{path} lacks the signatures of {', '.join(missing)}: quorumkeep cold witness")
@@ -132,9 +151,7 @@ def _read(path: Path) -> bytes:
         ) from error
 
 
-def _shown(report: Mapping[str, Any], files: Sequence[str]) -> Result:
-    lines = [f"ceremony: {report['stage']} {report['outcome']}".rstrip()]
-    if waits := report.get("waits_for"):
-        lines.append(f"pass {report['passes']}: waiting for {', '.join(waits)}")
-    lines.append(f"hellos that no ceremony has used: {', '.join(report['hellos']) or 'none'}")
-    return Result({**report, "files": list(files)}, [*lines, *files])
+def _shown(report: Mapping[str, Any], files: Sequence[str], *, code: int = EXIT_DONE) -> Result:
+    steps: list[Json] = [item.to_json() for item in checklist(report)]
+    document = {**report, "files": list(files), "checklist": steps, "next": next_step(report, files)}
+    return Result(document, lines(report, files), code)

@@ -12,9 +12,12 @@ def add_cold(commands: Commands) -> None:
         what="begin a ceremony or go on with it: write the letters that are to be carried now",
         example="quorumkeep cold export --request 4a5b... --out /media/stick --as people/bob",
     )
-    what = export.add_mutually_exclusive_group(required=True)
-    what.add_argument("--request", default="", help="the id of a request that awaits a ceremony")
-    what.add_argument("--key", default="", help="the key of cold nodes that is to be made")
+    what = export.add_mutually_exclusive_group()
+    what.add_argument(
+        "--request", default="", help="the id of a request that waits for one; without it, go on"
+    )
+    what.add_argument("--key", default="", help="the key of cold nodes that is to be made or changed")
+    export.add_argument("--change", default="", choices=("generate", "refresh"), help="of the key (generate)")
     export.add_argument("--out", required=True, help="the folder that letters are written to")
     importing = new_command(
         cold,
@@ -24,6 +27,13 @@ def add_cold(commands: Commands) -> None:
         example="quorumkeep cold import /media/stick/cold-a-1.hello --as people/bob",
     )
     importing.add_argument("files", nargs="+", metavar="FILE")
+    status = new_command(
+        cold,
+        "status",
+        function="cli.cold:status",
+        what="the checklist of the ceremony: how it stands, and what is to be done next",
+        example="quorumkeep cold status --as people/bob",
+    )
     record = new_command(
         cold,
         "record",
@@ -45,7 +55,8 @@ def add_cold(commands: Commands) -> None:
         example="quorumkeep cold witness record.json --as people/bob",
     )
     witness.add_argument("record", help="its file")
-    for command in (export, importing, record, witness):
+    witness.add_argument("--passkey", action="store_true", help="by your passkey, as an approval is")
+    for command in (export, importing, status, record, witness):
         needs_identity(command, "an operator or administrator")
     _add_codes(cold)
     passed_on(

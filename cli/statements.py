@@ -9,7 +9,7 @@ import re
 import time
 from argparse import Namespace
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -20,6 +20,7 @@ from cli.passkeys import authenticator_of
 from cli.requests import intent_text, read_request_id, request_of
 from cli.results import DONE, REFUSED, Misuse, Result, progress
 from policy import entries as e
+from policy.ceremony import PEOPLE_MAX, ceremony_digest
 from policy.encoding import INTEGER_MAX, Json, document_hash, statement
 from policy.entry_fields import read_signatures
 from policy.errors import CallerError, MalformedError, OperationalError
@@ -110,12 +111,12 @@ def submit(arguments: Namespace) -> Result:
     with connection.open(identity) as client:
         for one in statements:
             try:
-                outcomes.append(dict(client.enact(one.kind, one.body, proof={"signatures": one.listed()})))
+                outcomes.append(dict(client.enact(one.kind, one.body, proof=one.proof)))
             except CallRefused as error:
                 outcomes.append({"refused": error.reason})
     found = list(zip(statements, outcomes, strict=True))
     documents = [
-        {"statement": one.kind, "about": one.about, "signers": [*one.signatures], **out} for one, out in found
+        {"statement": one.kind, "about": one.about, "signers": one.signers, **out} for one, out in found
     ]
     lines = tuple(f"{one.kind} of {one.about}: {_become(one, out)}" for one, out in found)
     refused = any("refused" in out for out in outcomes)
@@ -124,11 +125,12 @@ def submit(arguments: Namespace) -> Result:
 
 @dataclass(frozen=True, slots=True)
 class Statement:
-    """What people or observers state; ``signatures`` are theirs, by name."""
+    """What people or observers state: by name, their ``signatures`` by key and ``assertions`` by passkey."""
 
     kind: str
     body: dict[str, Json]
     signatures: dict[str, str]
+    assertions: dict[str, Json] = field(default_factory=dict)
 
     @property
     def about(self) -> str:
@@ -142,14 +144,35 @@ class Statement:
         """The signatures as an entry has them."""
         return [{"name": name, "signature": self.signatures[name]} for name in sorted(self.signatures)]
 
+    @property
+    def signers(self) -> list[str]:
+        """Who has signed, by name."""
+        return sorted({*self.signatures, *self.assertions})
+
+    @property
+    def proof(self) -> dict[str, Json]:
+        """What stands beside the body in an entry."""
+        asserted: list[Json] = [
+            {"name": name, "assertion": self.assertions[name]} for name in sorted(self.assertions)
+        ]
+        return {"signatures": self.listed(), **({"assertions": asserted} if asserted else {})}
+
     def to_json(self) -> dict[str, Json]:
         """A statement as the file has it."""
-        return {"kind": self.kind, "body": self.body, "signatures": self.listed()}
+        return {"kind": self.kind, "body": self.body, **self.proof}
 
     def signed(self, identity: Identity) -> "Statement":
         """With one signature more."""
         signature = identity.key.sign(statement(self.kind, self.body)).hex()
-        return replace(self, signatures={**self.signatures, identity.card.name: signature})
+        left = {name: one for name, one in self.assertions.items() if name != identity.card.name}
+        signatures = {**self.signatures, identity.card.name: signature}
+        return replace(self, signatures=signatures, assertions=left)
+
+    def asserted(self, identity: Identity) -> "Statement":
+        """With the word of an operator's passkey, in place of their key's, on a ceremony."""
+        name, assertion = identity.card.name, identity.authenticator().assert_(ceremony_digest(self.body))
+        left = {one: signature for one, signature in self.signatures.items() if one != name}
+        return replace(self, signatures=left, assertions={**self.assertions, name: assertion.body()})
 
 
 def same(said: Mapping[str, Json], found: Mapping[str, Json]) -> bool:
@@ -209,17 +232,23 @@ def _statement(fields: Fields) -> Statement:
     kind, body, signatures = fields.choice("kind", *KINDS), fields.raw("body"), read_signatures(fields)
     if not isinstance(body, dict):
         raise MalformedError("the body of a statement is an object")
+    named = fields.objects("assertions", _assertion, count_max=PEOPLE_MAX) if fields.has("assertions") else ()
+    one = Statement(kind, body, {name: one.hex() for name, one in signatures.items()}, dict(named))
     try:
-        e.parse_entry(e.make_entry(kind, INTEGER_MAX, body=body, signatures=e.signature_list(signatures)))
+        e.parse_entry(e.make_entry(kind, INTEGER_MAX, body=body, **one.proof))
     except CallerError as error:
         raise MalformedError(str(error)) from error
-    return Statement(kind, body, {name: one.hex() for name, one in signatures.items()})
+    return one
+
+
+def _assertion(fields: Fields) -> tuple[str, Json]:
+    return fields.name("name"), fields.raw("assertion")
 
 
 def _become(one: Statement, outcome: dict[str, Any]) -> str:
     if "refused" in outcome:
         return f"refused: {outcome['refused']}"
-    return f"in the log, signed by {', '.join(sorted(one.signatures))}"
+    return f"in the log, signed by {', '.join(one.signers)}"
 
 
 def _pairs(texts: list[str], connection: Connection) -> list[tuple[str, str]]:

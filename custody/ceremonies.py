@@ -1,7 +1,8 @@
-"""The ceremony under way, if there is one, and what cold nodes have shown. In memory only.
+"""The ceremony under way, if there is one, and what cold nodes have shown; kept by ``ceremony_document``.
 
-A coordinator that stops loses its ceremony, not the request: the job keeps its limits, and the request
-waits for the next ceremony. The machines have to be started anew then, as after any ceremony.
+A coordinator that is killed goes on with the ceremony where it had kept it: the same letters are handed out
+again. What it does besides (reserve, log a signature) is kept as intended before it is done, and looked for
+in the log before it is done again.
 """
 
 import asyncio
@@ -11,6 +12,7 @@ from enum import StrEnum
 from policy.encoding import Json
 from policy.errors import ProtocolError
 from policy.roster import Roster
+from policy.state import PAYMENT
 from signer_nodes.api.desk import Desk
 from signer_nodes.api.hello import Hello, unverified_name, verify_hello
 from signer_nodes.api.letters import Sign
@@ -20,9 +22,11 @@ class Stage(StrEnum):
     """Where a ceremony stands."""
 
     CATCHING_UP = "catching-up"
+    RESERVING = "reserving"
     PRESIGNING = "presigning"
     SIGNING = "signing"
     MAKING_KEY = "making-key"
+    SHREDDING = "shredding"
     DONE = "done"
     FAILED = "failed"
 
@@ -30,27 +34,44 @@ class Stage(StrEnum):
 OVER = frozenset({Stage.DONE, Stage.FAILED})
 
 
+@dataclass(frozen=True, slots=True)
+class Purpose:
+    """What a ceremony is held for: a request, to pay it or to cancel it, or ``change`` of a key."""
+
+    key: str
+    request: bytes = b""
+    purpose: str = PAYMENT
+    change: str = ""
+
+
 @dataclass(slots=True)
 class Ceremony:
-    """One ceremony: for a request with its job, or to generate a key."""
+    """One ceremony. A change of the key begins ``epoch``; ``tx`` is reserved with ``presignature``."""
 
     desk: Desk
-    key: str
+    wanted: Purpose
     stage: Stage
     began_ms: int
-    request: bytes = b""
+    epoch: int = 0
+    tx: bytes = b""
+    presignature: bytes = b""
     job: bytes = b""
     outcome: str = ""
     ended_ms: int = 0
     burning: dict[tuple[str, int], bytes] = field(default_factory=dict)
 
+    @property
+    def is_over(self) -> bool:
+        """Whether nothing more is carried."""
+        return self.stage in OVER
+
     def end(self, stage: Stage, outcome: str) -> None:
         """It is over."""
-        self.stage, self.outcome = stage, outcome
+        self.stage, self.outcome = stage, outcome[:1000]
 
     def report(self) -> dict[str, Json]:
         """How it stands, for people."""
-        waits_for: list[Json] = [*self.desk.waits_for]
+        waits_for: list[Json] = [] if self.is_over else [*self.desk.waits_for]
         return {
             "ceremony": self.desk.id.hex(),
             "began_ms": self.began_ms,
@@ -58,8 +79,9 @@ class Ceremony:
             "stage": self.stage.value,
             "outcome": self.outcome,
             "passes": self.desk.passes,
-            "request": self.request.hex(),
-            "key": self.key,
+            "request": self.wanted.request.hex(),
+            "purpose": self.wanted.purpose if self.wanted.request else self.wanted.change,
+            "key": self.wanted.key,
             "job": self.job.hex(),
             "nodes": list(self.desk.names),
             "waits_for": waits_for,
@@ -68,39 +90,46 @@ class Ceremony:
 
 @dataclass(slots=True)
 class Ceremonies:
-    """What this coordinator knows of cold nodes. ``sign`` is its identity's, ``burned`` has burns."""
+    """What this coordinator knows of cold nodes.
 
-    sign: Sign
+    ``sign`` is its identity's, ``burned`` has burns by job and node, ``spent`` the boot counter with which a
+    node took part in a ceremony last.
+    """
+
+    sign: Sign = field(repr=False)
     hellos: dict[str, tuple[Hello, bytes]] = field(default_factory=dict)
     current: Ceremony | None = None
     burned: dict[tuple[bytes, str], bytes] = field(default_factory=dict)
+    spent: dict[str, int] = field(default_factory=dict)
     turn: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     def serves(self, request: bytes) -> bool:
         """Whether a ceremony for this request is under way."""
-        return self.current is not None and self.current.request == request and self.current.stage not in OVER
+        current = self.current
+        return current is not None and current.wanted.request == request and not current.is_over
 
-    def greet(self, data: bytes, *, origin: str, roster: Roster) -> str:
-        """Take in a cold node's hello; whose it is. Raises ``ProtocolError``."""
+    def greet(self, data: bytes, *, origin: str, roster: Roster) -> None:
+        """Take in a cold node's hello; one that takes part changes nothing. Raises ``ProtocolError``."""
         name = unverified_name(data)
         if name not in roster.cold:
             raise ProtocolError(f"{name} is no cold node of the roster")
         hello = verify_hello(data, origin=origin, key=roster.cold[name])
-        known = self.hellos.get(name)
-        if known is not None and hello.boot.boot_counter < known[0].boot.boot_counter:
+        counter, spent = hello.boot.boot_counter, self.spent.get(name, -1)
+        known = self.hellos[name][0].boot.boot_counter if name in self.hellos else spent
+        if counter < known:
             raise ProtocolError(f"{name} was started again since it showed this hello: bring the newest")
-        self.hellos[name] = (hello, data)
-        self._end_without(name, hello)
-        return name
-
-    def _end_without(self, name: str, hello: Hello) -> None:
-        """A node that was started anew has forgotten the ceremony it was in."""
-        current = self.current
-        if current is None or current.stage in OVER or name not in current.desk.names:
+        current = self.current if self.current is not None and not self.current.is_over else None
+        takes_part = current is not None and name in current.desk.names
+        if counter == spent:
+            if not takes_part:
+                raise ProtocolError(f"{name} has taken part in a ceremony with this start: start it anew")
             return
-        if current.desk.boots[name] != hello.boot.boot_id:
+        self.hellos[name] = (hello, data)
+        if current is not None and takes_part:
             current.end(Stage.FAILED, f"{name} was started anew and has forgotten it")
 
     def spend(self, names: tuple[str, ...]) -> dict[str, tuple[Hello, bytes]]:
         """The hellos of these nodes, for a ceremony: one start takes part in one."""
-        return {name: self.hellos.pop(name) for name in names}
+        hellos = {name: self.hellos.pop(name) for name in names}
+        self.spent |= {name: hello.boot.boot_counter for name, (hello, _) in hellos.items()}
+        return hellos

@@ -5,7 +5,7 @@ import logging
 from collections.abc import Awaitable, Callable
 from functools import partial
 
-from custody import approvals, enacting, payments, replacing, settle
+from custody import approvals, cold, enacting, payments, replacing, settle
 from custody.branches import ask_heads
 from custody.burns import Burns
 from custody.candidates import EMPTY, Tip, extend
@@ -60,6 +60,7 @@ async def _start(parts: Parts, genesis: bytes) -> None:
     _wire(parts, tip, note, quorum)
     await parts.pools.load(tip.state)
     parts.slots.load(await parts.database.slots(), tip.state)
+    await cold.load(parts)
 
 
 async def run(parts: Parts, publisher: Publisher | None, *, deliverer: Deliverer | None = None) -> None:

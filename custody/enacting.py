@@ -139,6 +139,8 @@ def _read(signed: Signed) -> tuple[_Enacted, Candidate]:
 def _proof_names(kind: str, proof: Fields) -> tuple[str, ...]:
     if kind == "fork":
         return "signatures", "burns"
+    if kind == "ceremony" and proof.has("assertions"):
+        return "signatures", "assertions"
     by_passkey = kind == "reject" and proof.has("assertion")
     return ("assertion",) if by_passkey else ("signatures",)
 

@@ -172,11 +172,32 @@ async def cancel(parts: Parts, errand: Errand) -> None:
     from_ms = 0 if known is not None and known.rejected_by else record.expires_ms
     if not waited_for or now < from_ms:
         raise NotYet(max(now + POLL_SLOT_MS, from_ms if waited_for else 0), record.error)
-    fees = await chain_of(parts, record.chain).cancel_fees(state.policy.cancel_ceiling(record.chain))
-    tx = cancellation(record.chain, account=record.account, nonce=record.nonce, fees=fees)
+    check_online(parts, record)
+    tx = await cancellation_of(parts, record)
     outcome = await reserve_job(parts, record, tx=tx, purpose=CANCEL)
     if not outcome.accepted:
         raise OperationalError(f"the slot cannot be cancelled yet: {outcome.reason}")
+
+
+async def cancellation_of(parts: Parts, record: RequestRecord) -> bytes:
+    """An empty transaction at the slot of a request. Raises ``OperationalError``."""
+    if record.nonce is None:
+        raise OperationalError(f"request {record.request.hex()} holds no slot: nothing is to be cancelled")
+    ceiling = parts.sequencer.state.policy.cancel_ceiling(record.chain)
+    fees = await chain_of(parts, record.chain).cancel_fees(ceiling)
+    return cancellation(record.chain, account=record.account, nonce=record.nonce, fees=fees)
+
+
+def check_online(parts: Parts, record: RequestRecord) -> None:
+    """Nodes without a network sign in a ceremony: say so, and wait for people. Raises ``NotYet``."""
+    state = parts.sequencer.state
+    if is_cold(state, key_of(state, _request(record).intent.wallet)):
+        raise NotYet(parts.now_ms() + POLL_CEREMONY_MS, waits_for_ceremony(record.request))
+
+
+def waits_for_ceremony(request: bytes) -> str:
+    """What people are told who look at a request of a cold key."""
+    return f"waits for a ceremony: quorumkeep cold export --request {request.hex()}"
 
 
 async def sign(parts: Parts, errand: Errand) -> None:
@@ -233,11 +254,12 @@ async def approve(parts: Parts, request: bytes) -> None:
 
 
 async def reserve_job(parts: Parts, record: RequestRecord, *, tx: bytes, purpose: str) -> Outcome:
-    """Reserve ``tx`` with a presignature of live nodes, at the request's slot or the first free one."""
+    """Reserve ``tx`` with a presignature of live nodes, at the request's slot or the first free one.
+
+    Of a cold key no node is live, and there is no pool of presignatures.
+    """
     state = parts.sequencer.state
     key = key_of(state, _request(record).intent.wallet)
-    if is_cold(state, key):
-        raise OperationalError(f"key {key.key} is cold: ceremonies pay, and replace or cancel nothing yet")
     refilled = parts.pools.refilled
     try:
         signers, item = parts.pools.take(state, key)
@@ -281,8 +303,8 @@ async def _await_ceremony(parts: Parts, record: RequestRecord, wallet: str) -> N
         if verdict.outcome is not Answer.ALLOW:
             await _not_reserved(parts, record, verdict)
             return
-    error = f"waits for a ceremony: quorumkeep cold export --request {record.request.hex()}"
-    await parts.duties.apply(Change(record.request, Event.CEREMONY_NEEDED, {"error": error}))
+    fields = {"error": waits_for_ceremony(record.request)}
+    await parts.duties.apply(Change(record.request, Event.CEREMONY_NEEDED, fields))
 
 
 async def _not_reserved(parts: Parts, record: RequestRecord, verdict: Verdict) -> None:

@@ -1,7 +1,8 @@
 """Replacing a transaction that is stuck: the same anchor, dearer, judged anew by every node.
 
 While the request lasts its payment is made again, within the ceilings of the request, the chain and the
-approvals it has, so that nobody has to approve again. Once it has expired its anchor is cancelled.
+approvals it has, so that nobody has to approve again. Once it has expired its anchor is cancelled. What
+a cold key has signed people replace in a ceremony: they, and no count, decide how often.
 """
 
 from dataclasses import replace as changed
@@ -9,8 +10,8 @@ from dataclasses import replace as changed
 from custody.chains.evm_transaction import cancellation, fees_of, with_fees
 from custody.duties import Errand
 from custody.parts import Parts
-from custody.payments import chain_of, reserve_job
-from custody.planning import contract_of, fee_ceiling
+from custody.payments import chain_of, check_online, reserve_job
+from custody.planning import contract_of, fee_ceiling, is_cold
 from custody.ports import Fees
 from custody.records import RequestRecord, request_body
 from policy.errors import OperationalError
@@ -27,32 +28,41 @@ def is_stuck(parts: Parts, record: RequestRecord) -> bool:
     signed = [job for job in jobs if job.status is JobStatus.SIGNED]
     if patience is None or not patience.after_ms or not signed:
         return False
-    if parts.now_ms() - jobs[-1].time_ms < patience.after_ms:
+    cold = is_cold(state, state.keys[signed[-1].key])
+    since_ms = signed[-1].signed_ms if cold else jobs[-1].time_ms  # a ceremony takes hours
+    if parts.now_ms() - since_ms < patience.after_ms:
         return False
-    purpose = _purpose(parts, record)
+    purpose = purpose_now(parts, record)
     tried = [job for job in jobs if job.index > signed[0].index and job.purpose == purpose]
     old = fees_of(signed[-1].tx)
     if purpose == CANCEL:
         old = changed(old, gas=GAS_CANCEL)
     within = raised(old, ceiling=_ceiling(state, record, purpose))
-    return len(tried) < patience.replacements_max and within is not None
+    return (cold or len(tried) < patience.replacements_max) and within is not None
 
 
 async def replace(parts: Parts, errand: Errand) -> None:
     """Reserve a dearer transaction in place of the newest signed one."""
-    record, state = errand.record, parts.sequencer.state
-    job, purpose = _newest_signed(state, record), _purpose(parts, record)
+    record = errand.record
+    check_online(parts, record)
+    tx, purpose = await replacement(parts, record), purpose_now(parts, record)
+    outcome = await reserve_job(parts, record, tx=tx, purpose=purpose)
+    if not outcome.accepted:
+        raise OperationalError(f"it cannot be replaced yet: {outcome.reason}")
+
+
+async def replacement(parts: Parts, record: RequestRecord) -> bytes:
+    """A dearer transaction in place of the newest signed one. Raises ``OperationalError``."""
+    state = parts.sequencer.state
+    job, purpose = _newest_signed(state, record), purpose_now(parts, record)
     ceiling = _ceiling(state, record, purpose)
     market = await _market(parts, record, purpose, ceiling)
     fees = raised(fees_of(job.tx), market=market, ceiling=ceiling)
     if fees is None:
         raise OperationalError(f"the fee ceiling {ceiling} leaves no room to replace it: it is watched on")
-    tx = with_fees(job.tx, fees)
     if purpose == CANCEL:
-        tx = cancellation(record.chain, account=record.account, nonce=job.anchor.nonce, fees=fees)
-    outcome = await reserve_job(parts, record, tx=tx, purpose=purpose)
-    if not outcome.accepted:
-        raise OperationalError(f"it cannot be replaced yet: {outcome.reason}")
+        return cancellation(record.chain, account=record.account, nonce=job.anchor.nonce, fees=fees)
+    return with_fees(job.tx, fees)
 
 
 def raised(old: Fees, *, ceiling: int, market: Fees | None = None) -> Fees | None:
@@ -93,7 +103,7 @@ def _ceiling(state: State, record: RequestRecord, purpose: str) -> int:
     return min([fee_ceiling(state.policy, request.request), *given])
 
 
-def _purpose(parts: Parts, record: RequestRecord) -> str:
+def purpose_now(parts: Parts, record: RequestRecord) -> str:
     """Pay while the request lasts; what was once cancelled is not paid any more."""
     state = parts.sequencer.state
     jobs = (state.jobs[job] for job in state.requests[record.request].jobs)

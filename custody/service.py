@@ -195,15 +195,11 @@ class Service:
 
     async def cold(self, caller: str, wanted: ColdStep) -> tuple[bytes, list[tuple[str, int, bytes]]]:
         """A step of a cold ceremony: how it stands, and the letters to carry now; for people."""
-        ceremonies, roster = self._parts.ceremonies, self._parts.sequencer.state.roster
+        roster = self._parts.sequencer.state.roster
         if caller not in roster.operators and caller not in roster.administrators:
             raise CallRefused(Code.FORBIDDEN, f"{caller} is no operator or administrator: this is theirs")
         try:
-            async with ceremonies.turn:
-                await cold.take_files(self._parts, list(wanted.files))
-                if wanted.request or wanted.key:
-                    await cold.begin(self._parts, request=wanted.request, key=wanted.key)
-                return cold.shown(self._parts)
+            return await cold.step(self._parts, wanted)
         except ProtocolError as error:
             raise CallRefused(Code.LETTER_REFUSED, str(error)) from error
         except OperationalError as error:

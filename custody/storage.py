@@ -74,7 +74,7 @@ class Database(Protocol):
     async def set_aside_log(self, now_ms: int) -> None:
         """Forget the log and what it says of requests, which are owed anew; another branch takes its place.
 
-        What was received and what was signed is kept.
+        What was received and what was signed is kept; a cold ceremony was of that log and is over.
         """
 
     async def append(
@@ -155,6 +155,12 @@ class Database(Protocol):
 
     async def reports(self) -> tuple[ReportRecord, ...]:
         """The newest report of each rebalancer, by name."""
+
+    async def ceremonies(self) -> bytes:
+        """What was kept of cold ceremonies last, or b"" when nothing is."""
+
+    async def keep_ceremonies(self, document: bytes) -> None:
+        """Keep how cold ceremonies stand, in place of what was kept before."""
 
     def close(self) -> None:
         """Finish the calls under way and close the database."""

@@ -4,9 +4,11 @@ It decides nothing and no limit knows of it. It makes it awkward to hold a cerem
 auditors list the cold payments that no record names.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
+from policy.approval import Assertion, parse_assertion
 from policy.encoding import Json, document_hash
 from policy.entry_fields import Signatures, raw_body, read_signatures
 from policy.errors import MalformedError
@@ -24,7 +26,10 @@ NODES_MAX: Final = 9
 
 @dataclass(frozen=True, slots=True)
 class CeremonyEntry:
-    """``job`` is empty unless it was held to sign one; ``witnesses`` are the roles of people, by name."""
+    """``job`` is empty unless it was held to sign one; ``witnesses`` are the roles of people, by name.
+
+    Each signs by a key or, an operator, by a passkey: ``assertions``.
+    """
 
     body: Json
     origin: str
@@ -38,6 +43,7 @@ class CeremonyEntry:
     checklist: tuple[str, ...]
     witnesses: dict[str, str]
     signatures: Signatures
+    assertions: Mapping[str, Assertion]
 
     @property
     def taken_as(self) -> bytes:
@@ -62,13 +68,34 @@ def read_ceremony(fields: Fields) -> CeremonyEntry:
         checklist=inner.texts("checklist", length_max=CHECK_CHARACTERS_MAX, count_max=CHECKS_MAX),
         witnesses=dict(witnesses),
         signatures=read_signatures(fields),
+        assertions=_read_assertions(fields),
     )
     inner.done()
+    if twice := sorted(entry.signatures.keys() & entry.assertions):
+        raise MalformedError(f"{twice[0]} signs by key and by passkey: one of them will do")
     if len(entry.witnesses) != len(witnesses):
         raise MalformedError("witnesses: one person is there twice: each has one role")
     if (entry.outcome == SIGNED) != bool(entry.job) and entry.outcome != FAILED:
         raise MalformedError("a ceremony that signed names its job, and one that made a key has none")
     return entry
+
+
+def ceremony_digest(body: Json) -> bytes:
+    """The 32 bytes an operator's passkey signs as its challenge to say that they were there."""
+    return document_hash("ceremony", body)
+
+
+def _read_assertions(fields: Fields) -> dict[str, Assertion]:
+    if not fields.has("assertions"):
+        return {}
+    found = fields.objects("assertions", _read_assertion, count_max=PEOPLE_MAX)
+    if not found or len(dict(found)) != len(found):
+        raise MalformedError("assertions: at least one, and one a person")
+    return dict(found)
+
+
+def _read_assertion(fields: Fields) -> tuple[str, Assertion]:
+    return fields.name("name"), parse_assertion(fields.raw("assertion"))
 
 
 def _read_witness(fields: Fields) -> tuple[str, str]:

@@ -7,7 +7,7 @@ no takes one signature, since it only makes an answer stricter.
 from policy import fact_entries as f
 from policy.admission import Inert, Signed, check_origin, signers_of, without_approved
 from policy.approval import Assertion, verify_assertion
-from policy.ceremony import CONDUCTOR, FAILED, MADE, WITNESS, CeremonyEntry
+from policy.ceremony import CONDUCTOR, FAILED, MADE, WITNESS, CeremonyEntry, ceremony_digest
 from policy.encoding import Json, document_hash
 from policy.holdings import stated
 from policy.roster import Roster
@@ -160,13 +160,25 @@ def _check_people(state: State, entry: CeremonyEntry) -> None:
     """All who were there have signed, people of the roster, and two of them in different roles."""
     people = {name: operator.key for name, operator in state.roster.operators.items()}
     people |= state.roster.administrators
-    signers = signers_of(state, "ceremony", entry=entry, keys=people)
+    signers = signers_of(state, "ceremony", entry=entry, keys=people) | _asserting(state, entry)
     if signers != set(entry.witnesses):
         missing = sorted(set(entry.witnesses) ^ signers)
         raise Inert(f"all who were there sign, and nobody else: {', '.join(missing)}")
     roles = list(entry.witnesses.values())
     if roles.count(CONDUCTOR) != 1 or WITNESS not in roles:
         raise Inert("a ceremony has one conductor, and at least one witness")
+
+
+def _asserting(state: State, entry: CeremonyEntry) -> frozenset[str]:
+    """The operators who signed by their passkeys. Raises for an assertion that is not theirs."""
+    for name, assertion in entry.assertions.items():
+        operator = state.roster.operators.get(name)
+        if operator is None:
+            raise Inert(f"{name} is no operator: only operators have a passkey")
+        if state.verifies:
+            challenge = ceremony_digest(entry.body)
+            verify_assertion(assertion, credential=operator.credential, challenge=challenge)
+    return frozenset(entry.assertions)
 
 
 def _check_outcome(state: State, entry: CeremonyEntry) -> None:

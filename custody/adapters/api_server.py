@@ -253,7 +253,8 @@ class CustodyServicer(custody_pb2_grpc.CustodyServicer):
             request = bytes.fromhex(call.request)
         except ValueError as error:
             raise CallRefused(Code.UNKNOWN_REQUEST, "a request's id is hexadecimal: copy it whole") from error
-        document, letters = await self._service.cold(caller, ColdStep(tuple(call.files), request, call.key))
+        wanted = ColdStep(tuple(call.files), request, call.key, call.change)
+        document, letters = await self._service.cold(caller, wanted)
         return pb.ColdReply(
             document=document,
             letters=[pb.ColdLetter(node=node, number=number, data=data) for node, number, data in letters],

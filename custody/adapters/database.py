@@ -177,6 +177,14 @@ class StoreThread:
         """Mark presignatures as used or gone."""
         return await self._call(Store.use_presignatures, presignatures)
 
+    async def ceremonies(self) -> bytes:
+        """What was kept of cold ceremonies last, or b"" when nothing is."""
+        return await self._call(Store.ceremonies)
+
+    async def keep_ceremonies(self, document: bytes) -> None:
+        """Keep how cold ceremonies stand, in place of what was kept before."""
+        return await self._call(Store.keep_ceremonies, document)
+
     # What backends are told.
 
     async def feed(self) -> tuple[str, int]:

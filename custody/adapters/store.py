@@ -16,6 +16,7 @@ from custody.adapters.feeds import Feeds, emit, emit_if_new
 from custody.adapters.leased import insert_or_ignore, values_of
 from custody.adapters.tables import (
     APPROVALS,
+    CEREMONIES,
     CHECKPOINTS,
     ENTRIES,
     OUTBOX,
@@ -114,10 +115,10 @@ class Store(Feeds):
     def set_aside_log(self, now_ms: int) -> None:
         """Forget the log and what it says of requests, which are owed anew; another branch takes its place.
 
-        What was received and what was signed is kept.
+        What was received and what was signed is kept; a cold ceremony was of that log and is over.
         """
         with self._transaction() as db:
-            for table in (ENTRIES, CHECKPOINTS, SLOTS, OUTBOX):
+            for table in (ENTRIES, CHECKPOINTS, SLOTS, OUTBOX, CEREMONIES):
                 db.execute(delete(table))
             db.execute(update(REQUESTS).values(state=START.state, updated_ms=now_ms, **_UNPLANNED))
             for row in db.execute(select(REQUESTS.c.request)).all():
@@ -319,9 +320,23 @@ class Store(Feeds):
 
     def reports(self) -> tuple[ReportRecord, ...]:
         """The newest report of each rebalancer, by name."""
-        with self._engine.connect() as db:
+        with self._reading() as db:
             rows = db.execute(select(REPORTS).order_by(REPORTS.c.initiator)).mappings()
             return tuple(ReportRecord(**row) for row in rows)
+
+    # Cold ceremonies.
+
+    def ceremonies(self) -> bytes:
+        """What was kept of cold ceremonies last, or b"" when nothing is."""
+        with self._reading() as db:
+            row = db.execute(select(CEREMONIES.c.document)).first()
+            return bytes(row.document) if row else b""
+
+    def keep_ceremonies(self, document: bytes) -> None:
+        """Keep how cold ceremonies stand, in place of what was kept before."""
+        with self._transaction() as db:
+            db.execute(delete(CEREMONIES))
+            db.execute(insert(CEREMONIES).values(place=0, document=document))
 
 
 def _apply(db: Connection, change: Change, now_ms: int) -> Applied | None:

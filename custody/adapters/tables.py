@@ -145,6 +145,13 @@ SLOTS = Table(
     Column("request", LargeBinary(32), nullable=False, unique=True),
 )
 
+CEREMONIES = Table(  # one row: the hellos, burns and ceremony of cold nodes, as custody/ceremony_document.py
+    "ceremonies",
+    METADATA,
+    Column("place", Integer, primary_key=True, autoincrement=False),
+    Column("document", LargeBinary, nullable=False),
+)
+
 FEED = Table(  # one row: the name of this database's feed, so that numbers of another one mean nothing here
     "feed",
     METADATA,

@@ -1080,10 +1080,13 @@ class ColdCall(_message.Message):
     FILES_FIELD_NUMBER: _builtins.int
     REQUEST_FIELD_NUMBER: _builtins.int
     KEY_FIELD_NUMBER: _builtins.int
+    CHANGE_FIELD_NUMBER: _builtins.int
     request: _builtins.str
     """id of the request to sign for, hex; or"""
     key: _builtins.str
-    """the key to generate; with neither nothing begins"""
+    """the key to change; with neither nothing begins"""
+    change: _builtins.str
+    """of the key: generate, which empty is, or refresh"""
     @_builtins.property
     def files(self) -> _containers.RepeatedScalarFieldContainer[_builtins.bytes]:
         """hellos and letters of cold nodes, taken in first"""
@@ -1094,10 +1097,11 @@ class ColdCall(_message.Message):
         files: _abc.Iterable[_builtins.bytes] | None = ...,
         request: _builtins.str = ...,
         key: _builtins.str = ...,
+        change: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["files", b"files", "key", b"key", "request", b"request"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["change", b"change", "files", b"files", "key", b"key", "request", b"request"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1110,7 +1114,7 @@ class ColdReply(_message.Message):
     DOCUMENT_FIELD_NUMBER: _builtins.int
     LETTERS_FIELD_NUMBER: _builtins.int
     document: _builtins.bytes
-    """canonical JSON: stage, outcome, passes, request, key, job, nodes, waits_for, hellos"""
+    """canonical JSON: stage, outcome, passes, request, purpose, key, job, nodes, waits_for, hellos"""
     @_builtins.property
     def letters(self) -> _containers.RepeatedCompositeFieldContainer[Global___ColdLetter]:
         """to carry now; the same again until the answers are there"""

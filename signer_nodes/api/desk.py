@@ -2,19 +2,23 @@
 
 Nothing here has authority; a lost desk costs a ceremony. A letter stays the next one of its node until that
 node's answer is taken in, so it may be carried again, or written anew when it has expired, with the same
-content.
+content. Whoever keeps a desk keeps what is public in it: ``seats``, ``passes`` and what the inbox has taken.
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
+from policy.encoding import statement
 from policy.errors import MalformedError
 from policy.roster import COORDINATOR
 from signer_nodes.api import node_pb2 as pb
 from signer_nodes.api.envelope import What, envelope, parse_reply
 from signer_nodes.api.hello import Hello
+from signer_nodes.api.hpke import KEY_BYTES
 from signer_nodes.api.letters import (
     CALL,
     HELLO,
@@ -31,6 +35,16 @@ from signer_nodes.api.letters import (
 )
 
 FRESH_MS = LIFE_MS // 2  # a letter that is carried again has at least as long to arrive
+KEY_TAG = "cold-letters-key"
+
+
+@dataclass(frozen=True, slots=True)
+class Outgoing:
+    """A letter that waits for its answer, and what is in it, to be written anew."""
+
+    made_ms: int
+    frames: list[Frame] = field(repr=False)
+    data: bytes = field(repr=False)
 
 
 @dataclass(slots=True)
@@ -41,9 +55,9 @@ class Seat:
     raw: bytes
     size: int
     number: int = 0
-    frames: list[Frame] = field(default_factory=list)
-    out: tuple[Header, list[Frame], bytes] | None = None
-    replies: list[pb.Reply] = field(default_factory=list)
+    frames: list[Frame] = field(default_factory=list, repr=False)
+    out: Outgoing | None = None
+    replies: list[pb.Reply] = field(default_factory=list, repr=False)
     asked: int = 0
     optional: set[int] = field(default_factory=set)
 
@@ -56,9 +70,8 @@ class Desk:
     ) -> None:
         self.id = ceremony
         self._sign = sign
-        self._inbox = Inbox(
-            COORDINATOR, origin, ceremony, X25519PrivateKey.generate(), COORDINATOR, ceremony=ceremony
-        )
+        key = letters_key(sign, origin, ceremony=ceremony)
+        self.inbox = Inbox(COORDINATOR, origin, ceremony, key, COORDINATOR, ceremony=ceremony)
         self.seats = {
             name: Seat(hello, raw, hello.boot.head_size) for name, (hello, raw) in sorted(hellos.items())
         }
@@ -108,17 +121,16 @@ class Desk:
                 self._seal_next(seat, now_ms)
             self.passes += 1
         for seat in self.seats.values():
-            if seat.out is not None and seat.out[0].made_ms + FRESH_MS < now_ms:
-                header, frames, _ = seat.out
-                self._seal(seat, frames, number=header.number, now_ms=now_ms)
-        return {name: seat.out[2] for name, seat in self.seats.items() if seat.out is not None}
+            if seat.out is not None and seat.out.made_ms + FRESH_MS < now_ms:
+                self._seal(seat, seat.out.frames, number=seat.number, now_ms=now_ms)
+        return {name: seat.out.data for name, seat in self.seats.items() if seat.out is not None}
 
     def take(self, data: bytes, *, keys: Mapping[str, bytes], now_ms: int) -> str:
         """Take an answer in; whose it is. ``keys`` are the cold nodes'. Raises ``LetterRefused``."""
         name = read_header(data).sender
         if name not in self.seats:
             raise LetterRefused("foreign", f"{name} takes no part in this ceremony")
-        opened = self._inbox.open(data, {name: keys[name]}, now_ms=now_ms)
+        opened = self.inbox.open(data, {name: keys[name]}, now_ms=now_ms)
         seat = self.seats[name]
         seat.out = None
         try:
@@ -163,7 +175,18 @@ class Desk:
             number=number,
             made_ms=now_ms,
             expires_ms=now_ms + LIFE_MS,
-            reply_key=self._inbox.public_key,
+            reply_key=self.inbox.public_key,
         )
         seat.number = number
-        seat.out = (header, frames, write_letter(header, frames, key=seat.hello.key, sign=self._sign))
+        letter = write_letter(header, frames, key=seat.hello.key, sign=self._sign)
+        seat.out = Outgoing(now_ms, frames, letter)
+
+
+def letters_key(sign: Sign, origin: str, *, ceremony: bytes) -> X25519PrivateKey:
+    """The coordinator's key for the letters of one ceremony: the same after a restart, and stored nowhere.
+
+    ``sign`` is its identity's. Ed25519 signs the same bytes alike, and this signature is shown to nobody.
+    """
+    signature = sign(statement(KEY_TAG, {"origin": origin, "ceremony": ceremony.hex()}))
+    derived = HKDF(SHA256(), KEY_BYTES, None, KEY_TAG.encode()).derive(signature)
+    return X25519PrivateKey.from_private_bytes(derived)

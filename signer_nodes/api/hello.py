@@ -40,9 +40,14 @@ class Hello:
         return canonical({"body": self.body(), "signature": signature.hex()})
 
 
+def unverified_hello(data: bytes) -> Hello:
+    """A hello that was verified when it came, or is only asked for its name. Raises ``MalformedError``."""
+    return _read(data)[0]
+
+
 def unverified_name(data: bytes) -> str:
     """Whose hello it says it is. Raises ``MalformedError``."""
-    return _read(data)[0].name
+    return unverified_hello(data).name
 
 
 def verify_hello(data: bytes, *, origin: str, key: bytes) -> Hello:

@@ -21,7 +21,7 @@ from custody.records import (
 )
 from custody.requests import Effect, Event, State
 from policy.approval import Slot
-from policy.errors import OperationalError
+from policy.errors import InvariantError, OperationalError
 from policy.values import replace
 
 NEW = NewRequest(b"\x01" * 32, "shop", "key-1", b"{}", b"s" * 64, expires_ms=1_000)
@@ -306,7 +306,7 @@ def test_the_largest_quorum_note_of_a_range_is_found(store: Store) -> None:
     assert [store.first_quorum(above) for above in (0, 2, 3)] == [(2, b"two"), (3, b"three"), None]
 
 
-def test_the_newest_report_of_each_rebalancer_is_kept(store: Store, url: str) -> None:
+def test_the_newest_report_of_each_rebalancer_is_kept(store: Store, database_url: str) -> None:
     first = ReportRecord("mover", 5, 6, b"{}", b"s" * 64)
     other = dataclasses.replace(first, initiator="another", time_ms=1)
     newer = dataclasses.replace(first, time_ms=7, body=b'{"a":1}')
@@ -315,6 +315,36 @@ def test_the_newest_report_of_each_rebalancer_is_kept(store: Store, url: str) ->
         store.put_report(report)
 
     assert store.reports() == (other, newer)
-    again = Store(url)
+    again = Store(database_url)
     assert again.reports() == (other, newer)
     again.close()
+
+
+def test_how_ceremonies_stand_is_kept_whole_in_place_of_what_was(store: Store, database_url: str) -> None:
+    assert store.ceremonies() == b""
+    store.keep_ceremonies(b"first" * 1_000_000)
+    store.keep_ceremonies(b"second")
+    store.close()
+
+    reopened = Store(database_url)
+    assert reopened.ceremonies() == b"second"
+    reopened.close()
+
+
+def test_a_ceremony_ends_with_the_log_that_it_was_of(store: Store) -> None:
+    store.keep_ceremonies(b"one")
+
+    store.set_aside_log(5)
+
+    assert store.ceremonies() == b""
+
+
+def test_only_the_writer_keeps_ceremonies(store: Store, database_url: str) -> None:
+    other = Store(database_url)
+    other.take_lease(2_000, 1_000)
+
+    with pytest.raises(InvariantError, match="another coordinator"):
+        store.keep_ceremonies(b"late")
+
+    assert other.ceremonies() == b""
+    other.close()

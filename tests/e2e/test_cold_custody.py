@@ -16,19 +16,22 @@ from custody.ceremonies import Stage
 from custody.cold import ColdStep
 from custody.enacting import Signed
 from custody.log_key import LogKey
+from custody.parts import Patience
 from custody.requests import State
 from policy.encoding import Json, canonical, statement
 from policy.entries import signature_list
-from policy.state import JobStatus
+from policy.ids import REFRESH
+from policy.state import CANCEL, PAYMENT, JobStatus
 from signer_nodes.api.client import NodeClient, Service
 from tests.e2e.cluster import Cluster, now_ms, scratch_folder
 from tests.e2e.cold_room import COLD, ColdRoom, cold_policy
 from tests.e2e.deployment import CHAIN, CUSTOMER, ETH, ORIGIN
 from tests.unit.custody_cluster import FakeNode
-from tests.unit.custody_house import House, Running, until
+from tests.unit.custody_house import FakeChain, House, Running, until
 
 TWO = COLD[:2]
 PASSES_ECDSA = 4
+PASSES_REFRESH = 5
 
 
 class ColdHouse(House):
@@ -99,12 +102,13 @@ async def held(
     *,
     request: bytes = b"",
     key: str = "",
+    change: str = "",
     passes: int = 20,
 ) -> dict[str, Any]:
     """A ceremony to its end, or as many passes of it as are given."""
     machines = house.room.machines
     await step(running, files=tuple(machines[name].hello for name in names))
-    report, letters = await step(running, request=request, key=key)
+    report, letters = await step(running, request=request, key=key, change=change)
     while letters and passes:
         passes -= 1
         answers = [machines[node].read(data, confirm=request.hex()) for node, _, data in letters]
@@ -112,7 +116,9 @@ async def held(
     return report
 
 
-async def asked(house: ColdHouse, running: Running, *, amount: int = ETH // 100) -> bytes:
+async def asked(
+    house: ColdHouse, running: Running, *, amount: int = ETH // 100, life_ms: int = 3_600_000
+) -> bytes:
     """A request of a cold wallet that awaits its ceremony."""
     body: dict[str, Json] = {
         "origin": ORIGIN,
@@ -125,7 +131,7 @@ async def asked(house: ColdHouse, running: Running, *, amount: int = ETH // 100)
         "fee_ceiling": str(ETH // 100),
         "idempotency_key": secrets.token_hex(8),
         "created_ms": now_ms(),
-        "expires_ms": now_ms() + 3_600_000,
+        "expires_ms": now_ms() + life_ms,
     }
     signature = house.cluster.backend.sign(statement("request", body))
     record = await running.service.submit(canonical(body), signature)
@@ -201,26 +207,104 @@ async def test_a_partial_signature_that_is_lost_on_the_way_costs_a_job_and_no_pa
     assert running.parts.sequencer.state.jobs[first].status is JobStatus.RESERVED, "it is out, and counts"
 
 
-async def test_a_coordinator_that_stops_in_a_ceremony_loses_the_ceremony_and_no_request(
+async def test_a_coordinator_that_is_killed_before_any_letter_of_a_ceremony_goes_on_with_it(
     house: ColdHouse,
 ) -> None:
+    machines, request, letters, done = house.room.machines, b"", list[tuple[str, int, bytes]](), False
+    house.room.start(*TWO)
+    while not done:
+        house.connect()
+        async with house.running() as running:
+            if not request:
+                request = await asked(house, running)
+                await step(running, files=tuple(machines[name].hello for name in TWO))
+            report, again = await step(running, request=request)
+            done = report["stage"] == Stage.DONE
+            assert again == letters or not letters, "the same letters, to the byte"
+            if again:
+                (node, _, data), *_ = again
+                answer = machines[node].read(data, confirm=request.hex())
+                report, letters = await step(running, files=(answer,))
+            if done:
+                await running.until(request, State.SETTLED, timeout_s=20)
+        await house.close()
+    house.room.kill_all()
+
+    assert report["passes"] == PASSES_ECDSA
+    assert len(running.parts.sequencer.state.requests[request].jobs) == 1
+
+
+async def test_a_payment_that_is_stuck_is_replaced_by_a_dearer_one_in_a_ceremony(house: ColdHouse) -> None:
+    chain = cast("FakeChain", house.chain)
     house.connect()
-    async with house.running() as first:
-        request = await asked(house, first)
+    house.patience, chain.held = Patience(1_000, 3), True
+    async with house.running() as running:
+        request = await asked(house, running)
         house.room.start(*TWO)
-        await held(house, first, TWO, request=request, passes=2)
+        assert (await held(house, running, TWO, request=request))["stage"] == Stage.DONE
+        stuck = await running.until(request, State.REPLACING, timeout_s=20)
+        await until(lambda: len(chain.waiting) == 1)
+        house.room.kill_all()
+
+        house.room.start(*TWO)
+        report = await held(house, running, TWO, request=request)
+        again = await running.until(request, State.BROADCAST, State.REPLACING, timeout_s=20)
+        chain.held = False
+        chain.mine(again.account)
+        await running.until(request, State.SETTLED, timeout_s=20)
+    house.patience = Patience(0, 0)
     await house.close()
     house.room.kill_all()
 
-    house.connect()
-    async with house.running() as successor:
-        await successor.until(request, State.AWAITING_CEREMONY, timeout_s=20)
-        house.room.start(*TWO)
-        report = await held(house, successor, TWO, request=request)
-        assert report["stage"] == Stage.DONE, report
-        await successor.until(request, State.SETTLED, timeout_s=20)
-    await house.close()
+    first, second = (
+        running.parts.sequencer.state.jobs[job]
+        for job in running.parts.sequencer.state.requests[request].jobs
+    )
+    assert (report["stage"], report["purpose"], report["passes"]) == (Stage.DONE, PAYMENT, PASSES_ECDSA)
+    assert (first.anchor, first.purpose) == (second.anchor, second.purpose)
+    assert second.fee_max > first.fee_max
+    assert stuck.nonce == again.nonce and again.tx_hash != stuck.tx_hash
+
+
+async def test_the_slot_of_a_payment_that_expired_unsigned_is_closed_in_a_ceremony(
+    house: ColdHouse, running: Running
+) -> None:
+    request = await asked(house, running, life_ms=6_000)
+    house.room.start(*TWO)
+    report = await held(house, running, TWO, request=request, passes=1)
+    assert report["job"]
     house.room.kill_all()
+    house.room.start(*TWO)
+    await step(running, files=tuple(house.room.machines[name].hello for name in TWO))
+    await running.until(request, State.EXPIRED, timeout_s=20)
+
+    report = await held(house, running, (), request=request)
+
+    assert (report["stage"], report["purpose"]) == (Stage.DONE, CANCEL), report
+    record = await running.until(request, State.CANCELLED, timeout_s=20)
+    assert record.tx_hash in house.chain.mined  # type: ignore[attr-defined]
+
+
+async def test_a_refreshed_cold_key_pays_and_its_old_shares_are_destroyed(
+    house: ColdHouse, running: Running
+) -> None:
+    before = running.parts.sequencer.state.keys["cold-eth"]
+    house.room.start(*COLD)
+
+    report = await held(house, running, COLD, key="cold-eth", change=REFRESH)
+
+    state = running.parts.sequencer.state
+    after, shredded = state.keys["cold-eth"], {(before.key, before.epoch, name) for name in COLD}
+    assert (report["stage"], report["outcome"]) == (Stage.DONE, f"key cold-eth is in epoch {after.epoch}")
+    assert report["passes"] == PASSES_REFRESH
+    assert (after.epoch, after.group_key) == (before.epoch + 1, before.group_key)
+    assert after.public_shares != before.public_shares
+    assert shredded <= set(state.shreds)
+    house.room.kill_all()
+    request = await asked(house, running)
+    house.room.start(*COLD[1:])
+    assert (await held(house, running, COLD[1:], request=request))["stage"] == Stage.DONE
+    await running.until(request, State.SETTLED, timeout_s=20)
 
 
 async def test_letters_are_written_again_until_their_answers_come(house: ColdHouse, running: Running) -> None:

@@ -1,14 +1,16 @@
 """The record of a cold ceremony: on the word of all who were there, once, and without effect on any limit."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import pytest
 
+from policy.ceremony import ceremony_digest
 from policy.encoding import Json
 from policy.errors import MalformedError
 from policy.roster import parse_roster
 from policy.state import JobStatus
-from tests.simulation.world import KEY, ORIGIN, Book, World, key_of, signatures
+from tests.simulation.world import KEY, ORIGIN, Book, World, authenticator, key_of, signatures
 
 COLD = ("cold-1", "cold-2", "cold-3")
 CEREMONY = "ce" * 32
@@ -42,8 +44,15 @@ def reserved(book: Book, *, nonce: int = 0) -> bytes:
     return book.reserve(book.request(), nonce=nonce, signers=list(COLD[:2]))
 
 
-def record(book: Book, *, job: bytes = b"", by: tuple[str, ...] = tuple(THERE), **changed: Any) -> str:
-    """Why a record is inert; empty when it is taken in."""
+def record(
+    book: Book,
+    *,
+    job: bytes = b"",
+    by: tuple[str, ...] = tuple(THERE),
+    passkeys: Mapping[str, str] | None = None,
+    **changed: Any,
+) -> str:
+    """Why a record is inert; empty when it is taken in. ``passkeys`` are whose passkey signs for whom."""
     named: dict[str, Json] = {"job": job.hex()} if job else {}
     body: dict[str, Json] = {
         "origin": ORIGIN,
@@ -58,7 +67,12 @@ def record(book: Book, *, job: bytes = b"", by: tuple[str, ...] = tuple(THERE), 
         **named,
         **changed,
     }
-    outcome = book.write("ceremony", body, signatures=signatures("ceremony", body, by))
+    asserted: list[Json] = [
+        {"name": name, "assertion": authenticator(whose).assert_(ceremony_digest(body)).body()}
+        for name, whose in (passkeys or {}).items()
+    ]
+    proof: dict[str, Json] = {"signatures": signatures("ceremony", body, by)}
+    outcome = book.write("ceremony", body, **proof, **({"assertions": asserted} if asserted else {}))
     return "" if outcome.accepted else outcome.reason
 
 
@@ -98,6 +112,46 @@ def test_all_who_were_there_sign_and_nobody_else(book: Book, by: tuple[str, ...]
     book.sign(job)
 
     assert why in record(book, job=job, by=by)
+
+
+def test_an_operator_signs_the_record_by_the_passkey_that_the_roster_has(book: Book) -> None:
+    job = reserved(book)
+    book.sign(job)
+
+    assert "does not verify" in record(book, job=job, by=("ada", "adam"), passkeys={"alice": "bob"})
+    assert "ada is no operator" in record(book, job=job, by=("alice", "adam"), passkeys={"ada": "alice"})
+    assert "all who were there sign" in record(book, job=job, by=("ada",), passkeys={"alice": "alice"})
+    assert record(book, job=job, by=("ada", "adam"), passkeys={"alice": "alice"}) == ""
+
+
+def test_nobody_signs_a_record_twice(book: Book) -> None:
+    record(book, outcome="failed", passkeys={"alice": "alice"})
+
+    assert (book.last.kind, book.last.accepted) == ("malformed", False)
+
+
+def test_an_assertion_is_over_the_record_that_it_stands_in(book: Book) -> None:
+    statement = {"name": "alice", "assertion": authenticator("alice").assert_(bytes(32)).body()}
+    body: dict[str, Json] = {
+        "origin": ORIGIN,
+        "ceremony": CEREMONY,
+        "key": KEY,
+        "nodes": list(COLD[:2]),
+        "began_ms": 0,
+        "ended_ms": 1,
+        "outcome": "failed",
+        "checklist": ["the seals of both machines were whole"],
+        "witnesses": [{"name": name, "role": role} for name, role in sorted(THERE.items())],
+    }
+
+    outcome = book.write(
+        "ceremony",
+        body,
+        signatures=signatures("ceremony", body, ("ada", "adam")),
+        assertions=[statement],
+    )
+
+    assert not outcome.accepted and "challenge" in outcome.reason
 
 
 @pytest.mark.parametrize(

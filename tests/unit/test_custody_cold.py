@@ -1,24 +1,28 @@
 """What the coordinator brings cold machines of the log, and what it tells people who come too early."""
 
+import asyncio
+import json
+import zlib
 from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from coincurve import PrivateKey
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 
-from custody import cold
+from custody import cold_log
 from custody.api.errors import CallRefused
 from custody.candidates import Candidate
 from custody.cold import ColdStep
 from custody.enacting import moment
 from custody.requests import State
+from custody.storage import Database
 from policy.encoding import Json, statement
 from policy.entries import signature_list
 from policy.ids import GENERATE
 from signer_nodes.api.boot_statement import BootStatement
-from signer_nodes.api.desk import Desk
+from signer_nodes.api.desk import Desk, letters_key
 from signer_nodes.api.envelope import parse_call
 from signer_nodes.api.hello import NO_TLS, Hello
 from signer_nodes.api.letters import CALL
@@ -74,13 +78,41 @@ async def with_key(running: Running) -> None:
 
 
 @pytest.fixture
-async def running(tmp_path: Path) -> AsyncIterator[Running]:
-    """A coordinator whose only key is cold."""
+async def house(tmp_path: Path) -> House:
+    """One whose only key is cold."""
     named: list[Json] = [{"name": name, "key": public(name).hex()} for name in COLD]
-    house = House(tmp_path, policy=cold_policy(), roster=roster_document(cold=named))
+    made = House(tmp_path, policy=cold_policy(), roster=roster_document(cold=named))
+    async with made.running() as first:
+        await with_key(first)
+    return made
+
+
+@pytest.fixture
+async def running(house: House) -> AsyncIterator[Running]:
+    """A coordinator."""
     async with house.running() as made:
-        await with_key(made)
         yield made
+
+
+class Dies:
+    """A database that stops for ever at the nth time that ceremonies are kept: before or after it is done."""
+
+    def __init__(self, inner: Database, *, nth: int, when: str) -> None:
+        self._inner = inner
+        self._left = nth
+        self._when = when
+        self.dead = asyncio.Event()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._inner, name)
+
+    async def keep_ceremonies(self, document: bytes) -> None:
+        self._left -= 1
+        if self._left or self._when == "after":
+            await self._inner.keep_ceremonies(document)
+        if not self._left:
+            self.dead.set()
+            await asyncio.Event().wait()
 
 
 async def asked(running: Running, name: str = "order") -> bytes:
@@ -90,8 +122,11 @@ async def asked(running: Running, name: str = "order") -> bytes:
     return record.request
 
 
-async def step(running: Running, caller: str = "otto", **wanted: Any) -> None:
-    await running.service.cold(caller, ColdStep(**wanted))
+async def step(
+    running: Running, caller: str = "otto", **wanted: Any
+) -> tuple[dict[str, Any], list[tuple[str, int, bytes]]]:
+    document, letters = await running.service.cold(caller, ColdStep(**wanted))
+    return json.loads(document), letters
 
 
 def appends(desk: Desk, name: str) -> list[Any]:
@@ -110,7 +145,7 @@ async def test_the_log_comes_in_pieces_that_prove_since_when_a_request_was_publi
     parts.ceremonies.greet(hello("cold-b", size=2), origin=ORIGIN, roster=parts.sequencer.state.roster)
     desk = Desk(ORIGIN, bytes(32), sign=parts.ceremonies.sign, hellos=parts.ceremonies.spend(COLD[:2]))
 
-    whole = await cold.ship(parts, desk)
+    whole = await cold_log.ship(parts, desk)
 
     proof = await parts.database.first_quorum(index)
     entries = await parts.database.entries(0, parts.sequencer.state.size)
@@ -172,3 +207,84 @@ async def test_no_pool_is_kept_of_a_cold_key(running: Running) -> None:
 async def test_a_cold_key_is_not_changed_over_the_wire(running: Running) -> None:
     with pytest.raises(CallRefused, match="has no network: hold a ceremony"):
         await running.service.change_key("admin", KEY, change="refresh")
+
+
+async def test_a_ceremony_outlives_its_coordinator_with_the_same_letters(house: House) -> None:
+    async with house.running() as first:
+        request = await asked(first)
+        await step(first, files=(hello("cold-a"), hello("cold-b"), hello("cold-c")))
+        report, letters = await step(first, request=request)
+
+    async with house.running() as second:
+        await second.until(request, State.RESERVED)
+        found, again = await step(second)
+        with pytest.raises(CallRefused, match=r"a ceremony for \w+ is under way"):
+            await step(second, request=await asked(second, "another"))
+
+    assert len(letters) == 2 and again == letters
+    assert found == report and found["hellos"] == ["cold-c"]
+
+
+async def test_a_start_takes_part_in_one_ceremony_also_at_another_coordinator(house: House) -> None:
+    used = hello("cold-a")
+    async with house.running() as first:
+        request = await asked(first)
+        await step(first, files=(used, hello("cold-b")), request=request)
+        report, _ = await step(first, files=(used,))
+        assert report["stage"] == "presigning", "a hello that is brought twice ends nothing"
+        await step(first, files=(hello("cold-b", counter=2),))
+
+    async with house.running() as second:
+        with pytest.raises(CallRefused, match="has taken part in a ceremony with this start: start it anew"):
+            await step(second, files=(used,))
+
+
+@pytest.mark.parametrize("when", ["before", "after"])
+@pytest.mark.parametrize("nth", [1, 2])
+async def test_a_coordinator_that_dies_while_it_reserves_reserves_once(
+    house: House, nth: int, when: str
+) -> None:
+    hellos = (hello("cold-a"), hello("cold-b"))
+    async with house.running() as before:
+        request = await asked(before)
+    house.around_database = lambda inner: cast("Database", Dies(inner, nth=nth, when=when))
+    async with house.running() as dying:
+        beginning = asyncio.create_task(step(dying, files=hellos, request=request))
+        await cast("Dies", dying.parts.database).dead.wait()
+        beginning.cancel()
+        await asyncio.gather(beginning, return_exceptions=True)
+
+    house.around_database = lambda inner: inner
+    async with house.running() as successor:
+        report, letters = await step(successor, files=hellos, request=request)
+        state = successor.parts.sequencer.state
+        current = successor.parts.ceremonies.current
+
+    assert current is not None and report["stage"] == "presigning"
+    assert [job.hex() for job in state.requests[request].jobs] == [report["job"]]
+    assert state.jobs[bytes.fromhex(report["job"])].presignatures == (current.presignature,)
+    assert [node for node, _, _ in letters] == ["cold-a", "cold-b"]
+    for seat in current.desk.seats.values():
+        assert seat.out is not None
+        kinds = [parse_call(data).WhichOneof("what") for kind, data in seat.out.frames if kind == CALL]
+        assert kinds[-2:] == ["presign", "append"], "the machine makes the presignature before it opens it"
+
+
+def test_each_ceremony_has_its_own_key_of_letters_and_the_same_after_a_restart(house: House) -> None:
+    first, again = (letters_key(house.sign, ORIGIN, ceremony=bytes(32)) for _ in "12")
+    other = letters_key(house.sign, ORIGIN, ceremony=b"\1" * 32)
+
+    assert first.private_bytes_raw() == again.private_bytes_raw() != other.private_bytes_raw()
+
+
+async def test_nothing_that_is_kept_tells_the_key_of_the_letters(running: Running) -> None:
+    request = await asked(running)
+    await step(running, files=(hello("cold-a"), hello("cold-b")), request=request)
+    current = running.parts.ceremonies.current
+    assert current is not None
+    secret = current.desk.inbox.private_key.private_bytes_raw()
+
+    kept = zlib.decompress(await running.parts.database.ceremonies())
+
+    assert secret.hex().encode() not in kept and secret not in kept
+    assert secret.hex() not in repr(running.parts.ceremonies)
