@@ -4,7 +4,7 @@ from typing import assert_never
 
 from custody.candidates import Folded
 from custody.chains.evm_transaction import attach_signature, transaction_hash
-from custody.records import Change, RequestRecord, SignedTransaction, new_request
+from custody.records import Change, Payment, RequestRecord, SignedTransaction, new_request
 from custody.requests import Event
 from custody.requests import State as RequestStates
 from policy import entries as e
@@ -13,7 +13,7 @@ from policy.ceremony import CeremonyEntry
 from policy.errors import MalformedError
 from policy.evaluate import Outcome as Answer
 from policy.ids import EVM, family
-from policy.intent import request_id
+from policy.intent import Request, request_id
 from policy.state import CANCEL, Job, JobStatus, State
 
 V_BASE = 27
@@ -37,7 +37,7 @@ def changes(folded: Folded) -> tuple[Change, ...]:
             return (_reserve(folded.state.jobs[folded.outcome.subject]),)
         case e.SignatureEntry():
             job = folded.state.jobs[entry.job]
-            return _signature(job) if job.status is JobStatus.SIGNED else ()
+            return _signature(folded.state, job) if job.status is JobStatus.SIGNED else ()
         case f.ObservationEntry():
             return (_observation(entry, folded.state),)
         case f.RejectEntry():
@@ -107,7 +107,7 @@ def _reserve(job: Job) -> Change:
     return Change(job.request_id, event, fields, slot=job.anchor if job.anchor.on_chain else None)
 
 
-def _signature(job: Job) -> tuple[Change, ...]:
+def _signature(state: State, job: Job) -> tuple[Change, ...]:
     """What a signed job changes: only EVM transactions are sent from here, and typed data never is."""
     if not job.anchor.on_chain:
         return (Change(job.request_id, Event.TYPED_DATA_SIGNED, {"job": job.job_id}),)
@@ -116,7 +116,26 @@ def _signature(job: Job) -> tuple[Change, ...]:
     event = Event.CANCEL_SIGNED if job.purpose == CANCEL else Event.SIGNATURE_LOGGED
     transaction = signed_transaction(job)
     fields = {"job": job.job_id, "tx_hash": transaction.tx_hash}
-    return (Change(job.request_id, event, fields, transaction=transaction),)
+    if job.purpose == CANCEL:
+        return (Change(job.request_id, event, fields, transaction=transaction),)
+    request = state.requests[job.request_id].request
+    return (
+        Change(
+            job.request_id,
+            event,
+            fields,
+            transaction=transaction,
+            payment=payment_of(request, signed_ms=job.signed_ms),
+        ),
+    )
+
+
+def payment_of(request: Request, *, signed_ms: int) -> Payment:
+    """What a request's payment adds to its destination's history."""
+    intent = request.intent
+    return Payment(
+        intent.chain, intent.destination, intent.asset, request.initiator, intent.amount, signed_ms
+    )
 
 
 def _observation(entry: f.ObservationEntry, state: State) -> Change:

@@ -59,10 +59,37 @@ class SignedTransaction:
 
 
 @dataclass(frozen=True, slots=True)
+class Payment:
+    """A signed payment, as its destination's history has it."""
+
+    chain: str
+    destination: str
+    asset: str
+    initiator: str
+    amount: int
+    signed_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class PaidTo:
+    """What one initiator had paid to one destination in one asset, how often, and last by which request."""
+
+    chain: str
+    destination: str
+    asset: str
+    initiator: str
+    payments: int
+    total: int
+    last_ms: int
+    last_request: bytes
+
+
+@dataclass(frozen=True, slots=True)
 class Change:
     """One event of a request and the columns it sets; without an event only the columns change.
 
-    ``new`` makes the row when it is missing (the database is being rebuilt from the log).
+    ``new`` makes the row when it is missing (the database is being rebuilt from the log). ``payment`` comes
+    with the ``transaction`` of a payment.
     """
 
     request: bytes
@@ -70,6 +97,7 @@ class Change:
     fields: Mapping[str, object] = field(default_factory=dict)
     new: NewRequest | None = None
     transaction: SignedTransaction | None = None
+    payment: Payment | None = None
     slot: Slot | None = None
 
 

@@ -11,6 +11,7 @@ from custody.records import (
     Change,
     Duty,
     NewRequest,
+    PaidTo,
     PendingApproval,
     PooledPresignature,
     ReportRecord,
@@ -140,6 +141,9 @@ class Database(Protocol):
 
     async def transactions(self, request: bytes) -> tuple[SignedTransaction, ...]:
         """Every transaction ever signed for a request."""
+
+    async def paid_to(self, chain: str, destination: str) -> tuple[PaidTo, ...]:
+        """What was paid to a destination, by initiator and asset, newest first."""
 
     async def add_presignatures(self, items: Iterable[PooledPresignature]) -> None:
         """Put fresh presignatures into the pool."""

@@ -13,6 +13,7 @@ from custody.records import (
     Change,
     Duty,
     NewRequest,
+    PaidTo,
     PendingApproval,
     PooledPresignature,
     ReportRecord,
@@ -164,6 +165,10 @@ class StoreThread:
     async def transactions(self, request: bytes) -> tuple[SignedTransaction, ...]:
         """Every transaction ever signed for a request."""
         return await self._call(Store.transactions, request)
+
+    async def paid_to(self, chain: str, destination: str) -> tuple[PaidTo, ...]:
+        """What was paid to a destination, by initiator and asset, newest first."""
+        return await self._call(Store.paid_to, chain, destination)
 
     async def add_presignatures(self, items: Iterable[PooledPresignature]) -> None:
         """Put fresh presignatures into the pool."""

@@ -12,6 +12,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Row, delete, func, insert, select, update
 
+from custody.adapters.destinations import add_up_older, count_payment, paid_to
 from custody.adapters.feeds import Feeds, emit, emit_if_new
 from custody.adapters.leased import insert_or_ignore, values_of
 from custody.adapters.tables import (
@@ -32,6 +33,7 @@ from custody.records import (
     Duty,
     IdempotencyConflict,
     NewRequest,
+    PaidTo,
     PendingApproval,
     PooledPresignature,
     ReportRecord,
@@ -55,6 +57,13 @@ _RECORD_FIELDS = tuple(RequestRecord.__dataclass_fields__)
 
 class Store(Feeds):
     """One database of the coordinator, for its one writer; see ``Leased``."""
+
+    def take_lease(self, now_ms: int, lease_ms: int) -> int:
+        """Become the one writer; add up what was signed before destinations had a history."""
+        fence = super().take_lease(now_ms, lease_ms)
+        with self._transaction() as db:
+            add_up_older(db)
+        return fence
 
     # The log.
 
@@ -283,6 +292,11 @@ class Store(Feeds):
             rows = db.execute(query).all()
         return tuple(SignedTransaction(r.job, r.request, r.purpose, r.tx_hash, r.raw) for r in rows)
 
+    def paid_to(self, chain: str, destination: str) -> tuple[PaidTo, ...]:
+        """What was paid to a destination, by initiator and asset, newest first."""
+        with self._engine.connect() as db:
+            return paid_to(db, chain, destination=destination)
+
     # The pool of presignatures.
 
     def add_presignatures(self, items: Iterable[PooledPresignature]) -> None:
@@ -346,6 +360,8 @@ def _apply(db: Connection, change: Change, now_ms: int) -> Applied | None:
             return None
         _insert_request(db, change.new, now_ms)
         row = db.execute(select(REQUESTS).where(REQUESTS.c.request == change.request)).one()
+    if change.payment is not None:
+        count_payment(db, change.request, payment=change.payment)  # before its transaction is there
     if change.transaction is not None:
         db.execute(insert_or_ignore(db, TRANSACTIONS, values=values_of(change.transaction)))
     if change.slot is not None:

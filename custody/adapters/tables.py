@@ -124,6 +124,19 @@ TRANSACTIONS = Table(  # every signed transaction of a request; at most one of t
     Column("raw", LargeBinary, nullable=False),
 )
 
+DESTINATIONS = Table(  # what was paid to whom, added up as it is signed; a request counts once
+    "destinations",
+    METADATA,
+    Column("chain", String(39), primary_key=True),
+    Column("destination", String(90), primary_key=True),
+    Column("asset", String(63), primary_key=True),
+    Column("initiator", String(63), primary_key=True),
+    Column("payments", BigInteger, nullable=False),
+    Column("total", Nonce, nullable=False),
+    Column("last_ms", BigInteger, nullable=False),
+    Column("last_request", LargeBinary(32), nullable=False),
+)
+
 PRESIGNATURES = Table(
     "presignatures",
     METADATA,

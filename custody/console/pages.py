@@ -15,8 +15,10 @@ from custody.console.log_index import HISTORY_MAX, KINDS, read_entry
 from custody.console.outflows import DAY_MS, outflows
 from custody.console.wallets import tiers
 from custody.listening import EVENTS_MAX, NEWEST, Asked
+from custody.records import request_body
 from custody.requests import FINAL
 from policy.ids import family
+from policy.intent import parse_request
 from policy.roster import bound
 from policy.words.sentences import sections
 
@@ -45,10 +47,11 @@ async def show_requests(seat: SeatDependency) -> Response:
 async def show_request(seat: SeatDependency, request: Id) -> Response:
     """One request, and the place to decide on it."""
     record = await seat.house.service.get(bytes.fromhex(request))
-    values = shown.page(seat.house.parts, record, person=seat.session.person)
+    intent = parse_request(request_body(record)).intent
+    paid = await seat.house.parts.database.paid_to(intent.chain, intent.destination)
+    values = shown.page(seat.house.parts, record, person=seat.session.person, paid=paid)
     state = seat.house.parts.sequencer.state
-    chain = values["request"].intent.chain
-    seen = {"final": record.state in FINAL, "family": family(chain), "policy_hash": state.policy_hash}
+    seen = {"final": record.state in FINAL, "family": family(intent.chain), "policy_hash": state.policy_hash}
     return seat.visit.page("request", seen | values)
 
 

@@ -8,7 +8,7 @@ from custody.approvals import draft
 from custody.console.people import OPERATOR, Person
 from custody.parts import Parts
 from custody.planning import key_of, only_time_is_missing, weighed_plan
-from custody.records import RequestRecord, request_body
+from custody.records import PaidTo, RequestRecord, request_body
 from custody.requests import State
 from policy.accounts import account_at
 from policy.decode.decoded import Call, Source, Transfer, Typed, Undecodable
@@ -57,6 +57,17 @@ class LimitLine:
     exceeded: bool
 
 
+@dataclass(frozen=True, slots=True)
+class PaidLine:
+    """What one initiator had paid to the destination in one asset."""
+
+    payments: int
+    total: str
+    initiator: str
+    last_ms: int
+    last: str
+
+
 def row(parts: Parts, record: RequestRecord) -> Row:
     """A request in a list."""
     request = parse_request(request_body(record))
@@ -84,8 +95,8 @@ async def queue(parts: Parts, person: Person) -> tuple[list[Row], list[Row]]:
     return mine, others
 
 
-def page(parts: Parts, record: RequestRecord, *, person: Person) -> dict[str, Any]:
-    """Everything that the page of a request says."""
+def page(parts: Parts, record: RequestRecord, *, person: Person, paid: tuple[PaidTo, ...]) -> dict[str, Any]:
+    """Everything that the page of a request says; ``paid`` is what its destination was paid before."""
     state = parts.sequencer.state
     request, known = parse_request(request_body(record)), state.requests.get(record.request)
     policy, weighed = state.policy, _weighed(parts, record, request)
@@ -98,6 +109,7 @@ def page(parts: Parts, record: RequestRecord, *, person: Person) -> dict[str, An
         "request": request,
         "lists": _lists(policy, request.intent),
         "paid_before": (request.intent.chain, request.intent.destination) in state.paid,
+        "history": [_paid(policy, one) for one in paid],
         "rule_text": rule_text(policy, rule) if rule else "",
         "reason": weighed.verdict.reason if weighed else "",
         "not_before_ms": weighed.verdict.not_before_ms if weighed else 0,
@@ -167,6 +179,16 @@ def units(policy: Policy, amount: int, *, unit: str) -> str:
     if prices is not None and unit == prices.unit:
         return amount_text(amount, asset=unit, decimals=prices.decimals)
     return f"{amount} {unit}".strip()
+
+
+def _paid(policy: Policy, paid: PaidTo) -> PaidLine:
+    return PaidLine(
+        payments=paid.payments,
+        total=units(policy, paid.total, unit=paid.asset),
+        initiator=paid.initiator,
+        last_ms=paid.last_ms,
+        last=paid.last_request.hex(),
+    )
 
 
 def _stoppable(record: RequestRecord) -> bool:

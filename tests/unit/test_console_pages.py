@@ -185,3 +185,17 @@ async def test_what_would_go_wrong_on_the_chain_is_said_loudly(
 
     assert said in page
     assert 'data-kind="bad"' in page
+
+
+async def test_who_had_the_destination_paid_before_is_on_the_page(tmp_path: Path) -> None:
+    async with house_with(tmp_path).with_key() as running:
+        first = await pay(running, "before", amount=ETHER)
+        await running.until(first, "settled")
+        _, body, signature = make_request("again", amount=5 * ETHER, now_ms=running.parts.now_ms())
+        record = await running.service.submit(body, signature)
+        await running.until(record.request, "waiting")
+        async with reading(running, "otto") as client:
+            page = await client.get(f"/requests/{record.request.hex()}")
+
+    assert "Asked for by shop: payments 1, in total 1 eth, the last" in page.text
+    assert f'href="/requests/{first.hex()}"' in page.text
