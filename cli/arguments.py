@@ -27,6 +27,15 @@ def new_group(commands: Commands, name: str, *, what: str) -> Commands:
     return group.add_subparsers(title="commands", metavar="COMMAND", required=True)
 
 
+def show_examples(parser: ArgumentParser) -> str:
+    """Give every group of commands the example of its first command; the one that ``parser`` has then."""
+    for action in parser._actions:
+        if isinstance(action, argparse._SubParsersAction):
+            examples = [show_examples(command) for command in action.choices.values()]
+            parser.epilog = parser.epilog or examples[0]
+    return parser.epilog or ""
+
+
 def needs_dir(command: ArgumentParser) -> None:
     """It works in a folder."""
     command.add_argument("--dir", required=True, help="the folder")

@@ -12,6 +12,7 @@ from cli.arguments import (
     new_command,
     new_group,
     passed_on,
+    show_examples,
 )
 from cli.cold_arguments import add_cold
 from cli.doctor.arguments import add_doctor
@@ -49,6 +50,8 @@ def build_parser() -> ArgumentParser:
     add_rebalance(commands)
     _add_payments(commands)
     _add_demo(commands)
+    _add_completion(commands)
+    show_examples(parser)
     return parser
 
 
@@ -464,3 +467,14 @@ def _add_demo(commands: Commands) -> None:
     )
     demo.add_argument("--dir", default="", help="keep all files here (a temporary folder otherwise)")
     demo.add_argument("--serve", action="store_true", help="keep it running and say how to try a request")
+
+
+def _add_completion(commands: Commands) -> None:
+    completion = new_command(
+        commands,
+        "completion",
+        function="cli.completion:completion",
+        what="what a shell needs to complete commands and options",
+        example="quorumkeep completion bash >~/.local/share/bash-completion/completions/quorumkeep",
+    )
+    completion.add_argument("shell", choices=("bash", "zsh"))

@@ -39,6 +39,7 @@ missing_packages() {
     have node || echo nodejs
     have npm || echo npm
     have chromium || ! may_install || echo chromium # the console's tests drive it, and are skipped without
+    have zsh || ! may_install || echo zsh # completes commands in a test, which is skipped without
     [ -e /etc/ssl/certs/ca-certificates.crt ] || echo ca-certificates
 }
 

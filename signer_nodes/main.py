@@ -37,6 +37,7 @@ from signer_nodes.api.certificates import Credentials, PinnedIdentity, read_cert
 from signer_nodes.api.client import Target
 from signer_nodes.api.issuing import make_boot_certificate
 from signer_nodes.cold_run import Desk, run_cold
+from signer_nodes.command_examples import show_examples
 from signer_nodes.config import ROLES, HsmConfig, NodeConfig, load_config
 from signer_nodes.hsm.device import Pkcs11Hsm
 from signer_nodes.hsm.doctor import refuse_if_open
@@ -87,7 +88,7 @@ _LOG: Final = logging.getLogger("quorumkeep-node")
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The program; its exit code."""
-    options = _parser().parse_args(arguments)
+    options = node_parser().parse_args(arguments)
     logging.basicConfig(
         level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s: %(message)s"
     )
@@ -98,7 +99,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return FAILED
 
 
-def _parser() -> argparse.ArgumentParser:
+def node_parser() -> argparse.ArgumentParser:
+    """The arguments of a node's program."""
     parser = argparse.ArgumentParser(
         prog="quorumkeep-node",
         description="One signer node or witness.",
@@ -155,6 +157,7 @@ def _parser() -> argparse.ArgumentParser:
     bench = _add_bench(commands)
     for command in (provision, joining, accept, doctor, officer, backup, recovering, bench):
         command.add_argument("--json", action="store_true", help="print one JSON object")
+    show_examples(parser)
     return parser
 
 

@@ -2,6 +2,8 @@
 
 import argparse
 import json
+import re
+import shlex
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -11,8 +13,21 @@ import pytest
 
 from cli.main import main
 from cli.parser import build_parser
+from signer_nodes.main import node_parser
 
-HEAVY = ("grpc", "cryptography", "rich", "web3", "numpy", "custody", "signer_nodes", "policy.ledger")
+HEAVY = (
+    "fido2",
+    "grpc",
+    "cryptography",
+    "pkcs11",
+    "rich",
+    "shtab",
+    "web3",
+    "numpy",
+    "custody",
+    "signer_nodes",
+    "policy.ledger",
+)
 
 
 def commands(parser: argparse.ArgumentParser, words: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
@@ -25,7 +40,8 @@ def commands(parser: argparse.ArgumentParser, words: tuple[str, ...] = ()) -> It
             yield from commands(command, (*words, name))
 
 
-ALL = tuple(commands(build_parser()))
+PARSER, NODE_PARSER = build_parser(), node_parser()
+ALL = tuple(commands(PARSER))
 PASSED_ON = {("key", "backup"), ("key", "recover"), ("cold", "sign")}
 OWN = tuple(words for words in ALL if words[0] != "node" and words not in PASSED_ON)
 
@@ -35,7 +51,7 @@ def test_every_command_explains_itself_with_an_example(
     words: tuple[str, ...], capsys: pytest.CaptureFixture[str]
 ) -> None:
     with pytest.raises(SystemExit) as ended:
-        build_parser().parse_args([*words, "--help"])
+        PARSER.parse_args([*words, "--help"])
 
     shown = " ".join(capsys.readouterr().out.split())
     assert ended.value.code == 0
@@ -43,13 +59,49 @@ def test_every_command_explains_itself_with_an_example(
     assert "--json" in shown
 
 
-@pytest.mark.parametrize("words", ALL, ids=" ".join)
-def test_every_command_names_a_function_that_exists(words: tuple[str, ...]) -> None:
-    parser = build_parser()
+def parser_of(parser: argparse.ArgumentParser, words: tuple[str, ...]) -> argparse.ArgumentParser:
+    """The parser of a command or group."""
     for word in words:
         group = next(a for a in parser._actions if isinstance(a, argparse._SubParsersAction))
         parser = group.choices[word]
-    module, name = str(parser.get_default("function")).split(":")
+    return parser
+
+
+def example_of(parser: argparse.ArgumentParser) -> list[str]:
+    """The words of an example, after the program's name and without what the shell reads."""
+    said = str(parser.epilog).removeprefix("example: ").partition("    ")[0]
+    return shlex.split(re.split(r" [0-9]?[<>]", said)[0])[1:]
+
+
+@pytest.mark.parametrize("words", ALL, ids=" ".join)
+def test_every_example_can_be_typed_as_it_stands(words: tuple[str, ...]) -> None:
+    given = example_of(parser_of(PARSER, words))
+
+    assert tuple(given[: len(words)]) == words
+    assert PARSER.parse_args(given).function
+
+
+NODES = tuple(commands(NODE_PARSER))
+
+
+@pytest.mark.parametrize("words", NODES, ids=" ".join)
+def test_every_command_of_a_node_has_an_example_that_can_be_typed(words: tuple[str, ...]) -> None:
+    given = example_of(parser_of(NODE_PARSER, words))
+
+    assert tuple(given[: len(words)]) == words
+    assert NODE_PARSER.parse_args(given).command
+
+
+@pytest.mark.parametrize(
+    "words", sorted({words[:n] for words in ALL for n in range(len(words))}), ids=" ".join
+)
+def test_every_group_of_commands_shows_an_example(words: tuple[str, ...]) -> None:
+    assert str(parser_of(PARSER, words).epilog).startswith("example: quorumkeep ")
+
+
+@pytest.mark.parametrize("words", ALL, ids=" ".join)
+def test_every_command_names_a_function_that_exists(words: tuple[str, ...]) -> None:
+    module, name = str(parser_of(PARSER, words).get_default("function")).split(":")
 
     assert callable(getattr(__import__(module, fromlist=[name]), name))
 
@@ -92,5 +144,5 @@ def test_asking_for_help_loads_nothing_heavy() -> None:
 def test_the_arguments_of_a_node_go_to_its_program_untouched() -> None:
     given = ["--config", "node-a/config.toml", "--pin-fd", "3", "--json"]
 
-    assert build_parser().parse_args(["node", "doctor", *given]).rest == given
-    assert build_parser().parse_args(["key", "recover", "a.backup", *given]).rest == ["a.backup", *given]
+    assert PARSER.parse_args(["node", "doctor", *given]).rest == given
+    assert PARSER.parse_args(["key", "recover", "a.backup", *given]).rest == ["a.backup", *given]
