@@ -9,6 +9,7 @@ data_dir = "data"                     # database and lease
 database = "sqlite:///data/custody.db"  # optional: a SQLAlchemy URL
 publish_dir = "log"                   # optional: the log as static files
 shadow_policy = "new.json"            # optional: a policy to judge by beside the real one, without authority
+indicators = "indicators.toml"        # optional: thresholds and weights of the risk indicators
 genesis = "genesis.json"              # the genesis entry, byte for byte
 identity_key = "identity.pem"         # Ed25519; its certificate is what others pin
 log_key = "log-key.pem"               # Ed25519; signs checkpoints
@@ -135,6 +136,7 @@ class Config:
     database: str
     publish_dir: Path | None
     shadow_policy: Path | None
+    indicators: Path | None
     genesis: Path
     identity_key: Path
     log_key: Path
@@ -170,6 +172,7 @@ def _read(fields: Fields, folder: Path) -> Config:
         database=_text(fields, "database", f"sqlite:///{data_dir / 'custody.db'}"),
         publish_dir=_optional_path(fields, "publish_dir", folder),
         shadow_policy=_optional_path(fields, "shadow_policy", folder),
+        indicators=_optional_path(fields, "indicators", folder),
         genesis=folder / fields.text("genesis", length_max=TEXT_MAX),
         identity_key=folder / fields.text("identity_key", length_max=TEXT_MAX),
         log_key=folder / fields.text("log_key", length_max=TEXT_MAX),
