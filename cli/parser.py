@@ -16,6 +16,7 @@ from cli.arguments import (
 )
 from cli.cold_arguments import add_cold
 from cli.doctor.arguments import add_doctor
+from cli.operations_arguments import add_backed_up, add_indicators
 from cli.passkey_arguments import add_approve, add_identity, needs_authenticator
 from cli.policies.arguments import add_export, add_policies, add_policy_bench, add_replay
 from cli.rebalance.arguments import add_rebalance
@@ -44,6 +45,7 @@ def build_parser() -> ArgumentParser:
     add_cold(commands)
     _add_looking(commands)
     add_doctor(commands)
+    add_indicators(commands)
     _add_bench(commands)
     add_admin(commands)
     add_policies(commands)
@@ -202,6 +204,7 @@ def _add_keys(commands: Commands) -> None:
         command.add_argument("--timeout", type=float, default=120.0, help="seconds (%(default)s)")
         needs_identity(command, "an administrator")
     _add_import(key)
+    add_backed_up(key)
     for action, what in (
         ("backup", "back a node's share up to recovery officers"),
         ("recover", "rebuild a private key from backups, off line"),

@@ -10,6 +10,7 @@ database = "sqlite:///data/custody.db"  # optional: a SQLAlchemy URL; postgresql
 advertise = "custody-1.example.com"   # optional: its host for others on the same PostgreSQL, to take over
 publish_dir = "log"                   # optional: the log as static files
 shadow_policy = "new.json"            # optional: a policy to judge by beside the real one, without authority
+indicators = "indicators.toml"        # optional: thresholds and weights of the risk indicators
 genesis = "genesis.json"              # the genesis entry, byte for byte
 identity_key = "identity.pem"         # Ed25519; its certificate is what others pin
 log_key = "log-key.pem"               # Ed25519; signs checkpoints
@@ -137,6 +138,7 @@ class Config:
     advertise: str
     publish_dir: Path | None
     shadow_policy: Path | None
+    indicators: Path | None
     genesis: Path
     identity_key: Path
     log_key: Path
@@ -173,6 +175,7 @@ def _read(fields: Fields, folder: Path) -> Config:
         advertise=_text(fields, "advertise", ""),
         publish_dir=_optional_path(fields, "publish_dir", folder),
         shadow_policy=_optional_path(fields, "shadow_policy", folder),
+        indicators=_optional_path(fields, "indicators", folder),
         genesis=folder / fields.text("genesis", length_max=TEXT_MAX),
         identity_key=folder / fields.text("identity_key", length_max=TEXT_MAX),
         log_key=folder / fields.text("log_key", length_max=TEXT_MAX),

@@ -10,6 +10,7 @@ from custody.branches import ask_heads
 from custody.burns import Burns
 from custody.candidates import EMPTY, Tip, extend
 from custody.duties import Errand, Handler
+from custody.indicators import reading
 from custody.lease import keep_lease, renewed
 from custody.node_statements import NodeStatements
 from custody.parts import Parts
@@ -77,6 +78,8 @@ async def run(parts: Parts, publisher: Publisher | None, *, deliverer: Deliverer
         group.create_task(parts.duties.run(), name="duties")
         group.create_task(burns.run(parts), name="burns")
         group.create_task(NodeStatements().run(parts), name="node statements")
+        parts.sequencer.on_written.append(parts.indicators.written)
+        group.create_task(reading.run(parts), name="indicators")
         group.create_task(keep_lease(parts.database, parts.now_ms), name="lease")
         group.create_task(approvals.run(parts), name="approvals")
         group.create_task(enacting.run(parts), name="enacting")

@@ -25,6 +25,8 @@ from custody.ceremonies import Ceremonies
 from custody.chains.evm import EvmChain
 from custody.config import Config, ConsoleConfig, HttpConfig, load_config
 from custody.duties import Duties
+from custody.indicators.kept import Indicators
+from custody.indicators.thresholds import load_thresholds
 from custody.lease import holder_of, take_lease
 from custody.log_key import LogKey
 from custody.metrics import Metrics
@@ -128,6 +130,7 @@ def build(config: Config, credentials: Credentials, *, identity: Ed25519PrivateK
         },
         shadow=build_shadow(config, metrics),
         hooks=_hooks(config),
+        indicators=Indicators(load_thresholds(config.indicators)),
     )
 
 

@@ -1,5 +1,7 @@
 """What the coordinator shows to Prometheus."""
 
+from collections.abc import Sequence
+
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, start_http_server
 
 
@@ -56,6 +58,33 @@ class Metrics:
             ["webhook", "taken"],
             registry=self.registry,
         )
+
+        self._add_watch()
+
+    def _add_watch(self) -> None:
+        """What keeps watch over the deployment rather than over payments."""
+        self.failed_logins = self._counter(
+            "failed_logins", "Calls and logins by nobody that the roster knows", ["door"]
+        )
+        self.risk_score = self._gauge("risk_score", "The score of the risk indicators, 0 is best")
+        self.indicator = self._gauge("indicator", "A risk indicator's reading; NaN if unknown", ["name"])
+        self.indicator_points = self._gauge("indicator_points", "What it is worth, to 100", ["name"])
+        self.frozen = self._gauge("frozen", "1 while signing is frozen")
+        self.pending_changes = self._gauge("pending_changes", "Changes that wait for their delay")
+        self.cosigner_up = self._gauge("cosigner_up", "1 while it follows the log", ["cosigner"])
+        self.cosigner_behind = self._gauge("cosigner_behind_entries", "Entries it lacks", ["cosigner"])
+        self.cosigner_clock_off_seconds = self._gauge(
+            "cosigner_clock_off_seconds", "How far its clock is ahead of the coordinator's", ["cosigner"]
+        )
+        self.cosigner_disk_free_bytes = self._gauge(
+            "cosigner_disk_free_bytes", "Room left on its disk", ["cosigner"]
+        )
+
+    def _gauge(self, name: str, what: str, labels: Sequence[str] = ()) -> Gauge:
+        return Gauge(f"quorumkeep_{name}", what, labels, registry=self.registry)
+
+    def _counter(self, name: str, what: str, labels: Sequence[str] = ()) -> Counter:
+        return Counter(f"quorumkeep_{name}", what, labels, registry=self.registry)
 
     def serve(self, port: int, address: str) -> None:
         """Answer scrapes over HTTP; port 0 is off."""

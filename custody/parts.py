@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from custody.ceremonies import Ceremonies
 from custody.duties import Duties
 from custody.feeds import FeedStorage
+from custody.indicators.kept import Indicators
 from custody.log_key import LogKey
 from custody.metrics import Metrics
 from custody.pools import Pools
@@ -57,3 +58,9 @@ class Parts:
     shadow: Shadow | None = None
     hooks: Hooks = field(default_factory=Hooks)
     vitals: Vitals = field(default_factory=Vitals)
+    indicators: Indicators = field(default_factory=Indicators)
+
+    def login_failed(self, door: str) -> None:
+        """Somebody whom the roster does not know came to a door."""
+        self.metrics.failed_logins.labels(door).inc()
+        self.indicators.login_failed(self.now_ms())

@@ -241,7 +241,7 @@ class Service:
             {"key": group.key, "signers": list(group.signers), "stock": stock}
             for group, stock in parts.pools.report()
         ]
-        state = parts.sequencer.state
+        state, scorecard = parts.sequencer.state, parts.indicators.scorecard
         return {
             "origin": state.origin,
             "time_ms": parts.now_ms(),
@@ -252,6 +252,7 @@ class Service:
             "nodes": self._nodes(),
             "pools": pools,
             "requests": requests,
+            **({"indicators": scorecard.to_json()} if scorecard and not initiator else {}),
         }
 
     def _nodes(self) -> list[Json]:

@@ -302,14 +302,18 @@ class CustodyServicer(custody_pb2_grpc.CustodyServicer):
 
     def _caller(self, method: str, call: Message, context: _Context) -> str:
         state = self._parts.sequencer.state
-        return authenticate(
-            method,
-            call,
-            metadata=context.invocation_metadata() or (),
-            roster=state.roster,
-            origin=state.origin,
-            now_ms=self._parts.now_ms(),
-        )
+        try:
+            return authenticate(
+                method,
+                call,
+                metadata=context.invocation_metadata() or (),
+                roster=state.roster,
+                origin=state.origin,
+                now_ms=self._parts.now_ms(),
+            )
+        except CallRefused:
+            self._parts.login_failed("grpc")
+            raise
 
 
 def _address(given: DepositAddress, log: State) -> pb.DepositAddress:

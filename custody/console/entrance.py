@@ -46,7 +46,11 @@ async def log_in(visit: VisitDependency, request: Request) -> JSONResponse:
         assertion = parse_assertion(document.get("assertion", ""))
     except (ValueError, MalformedError) as error:
         raise CallRefused(Code.MALFORMED, str(error)) from error
-    token = visit.house.sessions.log_in(text_of(document, "nonce"), credential, assertion=assertion)
+    try:
+        token = visit.house.sessions.log_in(text_of(document, "nonce"), credential, assertion=assertion)
+    except CallRefused:
+        visit.house.parts.login_failed("console")
+        raise
     response = answer({"to": "/"})
     response.set_cookie(
         visit.house.cookie,

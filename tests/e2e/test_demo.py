@@ -185,6 +185,19 @@ def test_the_doctor_finds_one_machine_under_everything_and_nothing_broken(demo: 
     assert not {"client-stale", "cosigner-down", "clock-off", "key-missing"} & set(findings)
 
 
+def test_the_indicators_read_what_the_scenes_did(demo: Demo, tmp_path: Path) -> None:
+    page = tmp_path / "indicators.html"
+    asked = demo.ask("anna", "indicators", "--html", str(page), "--json")
+    card = json.loads(asked.stdout)
+    lines = {one["name"]: one for one in card["lines"]}
+
+    assert lines["denied_share_bp"]["reading"] > 0
+    assert lines["cosigners_down"]["reading"] == lines["share_age_d"]["reading"] == 0
+    assert lines["clock_off_ms"]["reading"] < 1000
+    assert lines["drill_age_d"]["missing"] == "unknown"
+    assert f">{card['score']}<" in page.read_text()
+
+
 def test_a_replayed_request_is_the_same_payment(demo: Demo) -> None:
     first, again = demo.scene("small_withdrawal"), demo.scene("replayed_request")
 

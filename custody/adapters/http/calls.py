@@ -61,7 +61,11 @@ async def _authenticated(request: Request) -> Call:
     path = request.scope["raw_path"].decode("latin-1")
     url = f"https://{request.headers.get('host', '')}{path}{'?' + query.decode('latin-1') if query else ''}"
     received = Received(request.method, url, FieldLines(headers), body)
-    caller = house.callers.authenticate(received)
+    try:
+        caller = house.callers.authenticate(received)
+    except CallRefused:
+        house.parts.login_failed("http")
+        raise
     if body and request.headers.get("content-type", "").partition(";")[0].strip() != "application/json":
         raise CallRefused(Code.UNSUPPORTED_MEDIA_TYPE, "the body is JSON: send its media type")
     return Call(caller, body, house)

@@ -1,0 +1,29 @@
+"""The arguments of ``indicators`` and of what is told to it. Imports nothing of ours, as ``cli.parser``."""
+
+from cli.arguments import Commands, needs_identity, new_command
+
+
+def add_indicators(commands: Commands) -> None:
+    """``indicators``."""
+    indicators = new_command(
+        commands,
+        "indicators",
+        function="cli.indicators:indicators",
+        what="risk indicators and their one score, as the coordinator reads them",
+        example="quorumkeep indicators --as people/anna --html indicators.html",
+    )
+    indicators.add_argument("--html", default="", metavar="FILE", help="write a page of them, too")
+    needs_identity(indicators, "a person of the roster")
+
+
+def add_backed_up(key: Commands) -> None:
+    """``key backed-up``."""
+    backed_up = new_command(
+        key,
+        "backed-up",
+        function="cli.indicators:backed_up",
+        what="have the log say which shares were backed up, so that their age is known",
+        example="quorumkeep key backed-up node-a.backup node-c.backup --as backends/operations",
+    )
+    backed_up.add_argument("backups", nargs="+", metavar="FILE", help="files of key backup")
+    needs_identity(backed_up, "a backend")
