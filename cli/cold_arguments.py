@@ -5,6 +5,18 @@ from cli.arguments import Commands, needs_identity, new_command, new_group, pass
 
 def add_cold(commands: Commands) -> None:
     cold = new_group(commands, "cold", what="ceremonies of nodes without a network (docs/spec/cold.md)")
+    _add_carrying(cold)
+    _add_record(cold)
+    _add_codes(cold)
+    passed_on(
+        *(cold, "sign"),
+        what="take part, on a cold machine: letters by path on standard input",
+        example="quorumkeep cold sign --config cold-a/config.toml --out /media/stick --pin-fd 3",
+        function="cli.cold:sign",
+    )
+
+
+def _add_carrying(cold: Commands) -> None:
     export = new_command(
         cold,
         "export",
@@ -34,6 +46,11 @@ def add_cold(commands: Commands) -> None:
         what="the checklist of the ceremony: how it stands, and what is to be done next",
         example="quorumkeep cold status --as people/bob",
     )
+    for command in (export, importing, status):
+        needs_identity(command, "an operator or administrator")
+
+
+def _add_record(cold: Commands) -> None:
     record = new_command(
         cold,
         "record",
@@ -56,15 +73,8 @@ def add_cold(commands: Commands) -> None:
     )
     witness.add_argument("record", help="its file")
     witness.add_argument("--passkey", action="store_true", help="by your passkey, as an approval is")
-    for command in (export, importing, status, record, witness):
+    for command in (record, witness):
         needs_identity(command, "an operator or administrator")
-    _add_codes(cold)
-    passed_on(
-        *(cold, "sign"),
-        what="take part, on a cold machine: letters by path on standard input",
-        example="quorumkeep cold sign --config cold-a/config.toml --out /media/stick --pin-fd 3",
-        function="cli.cold:sign",
-    )
 
 
 def _add_codes(cold: Commands) -> None:

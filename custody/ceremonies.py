@@ -93,7 +93,8 @@ class Ceremonies:
     """What this coordinator knows of cold nodes.
 
     ``sign`` is its identity's, ``burned`` has burns by job and node, ``spent`` the boot counter with which a
-    node took part in a ceremony last.
+    node took part in a ceremony last. A pass brings all machines ``pass_bytes_max`` of the log together,
+    which packed fits into one answer to whoever carries it.
     """
 
     sign: Sign = field(repr=False)
@@ -101,6 +102,7 @@ class Ceremonies:
     current: Ceremony | None = None
     burned: dict[tuple[bytes, str], bytes] = field(default_factory=dict)
     spent: dict[str, int] = field(default_factory=dict)
+    pass_bytes_max: int = 24 * 1024 * 1024
     turn: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     def serves(self, request: bytes) -> bool:

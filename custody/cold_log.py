@@ -11,7 +11,7 @@ from signer_nodes.api.desk import Desk, Seat
 
 QUORUM_S = 10.0
 ENTRIES_EACH_MAX = 512
-SHIPPED_BYTES_MAX = 8 * 1024 * 1024
+MACHINE_BYTES_MAX = 8 * 1024 * 1024
 HEAD_AGE_MS = 10 * 60 * 1000
 
 
@@ -25,28 +25,33 @@ async def freshen(parts: Parts) -> None:
 async def ship(parts: Parts, desk: Desk) -> bool:
     """Have each machine brought what it lacks of the log; False when that does not fit into one pass."""
     quorum = await parts.replication.wait_quorum(parts.sequencer.state.size, QUORUM_S)
-    whole = [await _ship_to(parts, desk, name, quorum) for name in desk.names]
-    return all(whole)
+    bytes_max = min(MACHINE_BYTES_MAX, parts.ceremonies.pass_bytes_max // len(desk.names))
+    for name in desk.names:
+        await _ship_to(parts, desk, name, quorum=quorum, bytes_max=bytes_max)
+    return all(seat.size >= quorum.size for seat in desk.seats.values())
 
 
-async def _ship_to(parts: Parts, desk: Desk, name: str, quorum: Published) -> bool:
+async def _ship_to(parts: Parts, desk: Desk, name: str, *, quorum: Published, bytes_max: int) -> None:
     seat, shipped = desk.seats[name], 0
-    while seat.size < quorum.size and shipped < SHIPPED_BYTES_MAX:
+    while seat.size < quorum.size and shipped < bytes_max:
         head, entries = await _increment(parts, seat, quorum)
         desk.ask(pb.Append(start=seat.size, entries=entries, checkpoint=head.note), name)
         seat.size = head.size
         shipped += sum(map(len, entries))
-    return seat.size >= quorum.size
 
 
 async def _increment(parts: Parts, seat: Seat, quorum: Published) -> tuple[Published, list[bytes]]:
-    """The next entries under a quorum's head, at most up to the first one over what has a date to prove."""
+    """The next entries under a quorum's head, at most up to the first one over what has a date to prove.
+
+    They are what one read of the database brings, and what is missing of it up to the next such head.
+    """
     start = seat.size
     entries = [*await parts.database.entries(start, min(start + ENTRIES_EACH_MAX, quorum.size))]
     state = parts.sequencer.state
     dated = next((start + at for at, entry in enumerate(entries) if _is_dated(state, entry)), None)
     if dated is None:
         found = await parts.database.quorum_between(start, start + len(entries))
+        found = found or await parts.database.first_quorum(start)
     else:
         found = await parts.database.first_quorum(dated)
     head = quorum if found is None or found[0] > quorum.size else Published(*found)

@@ -193,6 +193,7 @@ class ColdNode:
                 raise Refused("job", f"this node's log has no admitted job {job.job.hex()}")
             if not await self.parts.confirm(job.job):
                 raise Refused("operator", "the person at the machine did not want it signed")
+        self._check_recent(finish.note)  # they may have looked for hours
 
     def _check_recent(self, data: bytes) -> None:
         """A freeze or a no that the log has since would not be seen on an old head."""

@@ -2,8 +2,8 @@
 
 Each line of standard input is the path of a letter, or ``end``; the answer is written beside the hello in
 the folder that was given. Before a partial signature is computed the job is shown, and the next line must
-be the id of its request. Standard output has one JSON object a line, for programs and for the record; what
-people read goes to standard error.
+be the id of its request, or its beginning; the third wrong one is a no. Standard output has one JSON object
+a line, for programs and for the record; what people read goes to standard error.
 """
 
 import asyncio
@@ -25,7 +25,7 @@ from signer_nodes.api.hello import NO_TLS, Hello
 from signer_nodes.api.letters import LETTER_BYTES_MAX, Inbox, LetterRefused
 from signer_nodes.cold import SITTING_MS_MAX, ColdNode, ColdParts
 from signer_nodes.cold_peers import ColdPeers
-from signer_nodes.cold_screen import job_shown, lines
+from signer_nodes.cold_screen import TYPED_MIN, is_request, job_shown, lines
 from signer_nodes.config import COLD, NodeConfig
 from signer_nodes.hsm.device import Pkcs11Hsm
 from signer_nodes.key_sessions import KeySessions, schnorr_in_loop
@@ -39,6 +39,8 @@ from signer_nodes.witness import Identity
 
 LINE_CHARACTERS_MAX: Final = 4096
 END: Final = "end"
+NO: Final = "no"
+TRIES_MAX: Final = 3
 
 
 class ColdStore(RuntimeStore, SecretStore, Protocol):
@@ -79,6 +81,7 @@ class Desk:
         with path.open("xb") as file:
             file.write(data)
         self.tell({"written": str(path), "bytes": len(data)})
+        self.show(f"Bring {path} to the coordinator: quorumkeep cold import")
 
 
 def _line(stream: TextIO, text: str) -> None:
@@ -128,6 +131,7 @@ async def _serve(node: ColdNode, desk: Desk, name: str) -> None:
             continue
         except OSError as error:
             desk.tell({"refused": "unreadable", "reason": str(error)})
+            desk.show(f"refused: {error}; type the path of a letter, or 'end'")
             continue
         number += 1
         desk.write(f"{name}-{number}.letter", answer)
@@ -139,13 +143,23 @@ def _letter(path: Path) -> bytes:
 
 
 async def _confirm(desk: Desk, log: NodeLog, job_id: bytes) -> bool:
-    """Show a job; whether the person then typed the id of its request."""
+    """Show a job; whether the person then typed the id of its request. A slip may be mended."""
     state = log.cosigner.state
-    shown = job_shown(state, state.jobs[job_id], root=log.cosigner.frontier.root())
+    job = state.jobs[job_id]
+    shown = job_shown(state, job, root=log.cosigner.frontier.root())
     desk.show("\n".join(lines(shown)))
-    desk.show("Type the request's id to sign it, anything else not to:")
-    desk.tell({"confirm": shown})
-    return await desk.line() == shown["request"]
+    for left in range(TRIES_MAX, 0, -1):
+        desk.show(
+            f"To sign it type the request's id, from your papers ({TYPED_MIN} digits of it do), or '{NO}':"
+        )
+        desk.tell({"confirm": shown, "tries": left})
+        line = await desk.line()
+        if line is None or line == NO:
+            return False
+        if is_request(line, job.request_id.hex()):
+            return True
+        desk.show("That is not this request's id. Look at the screen and at your papers.")
+    return False
 
 
 def _load_log(config: NodeConfig, hsm: Pkcs11Hsm, store: RuntimeStore, roster: Roster) -> NodeLog:

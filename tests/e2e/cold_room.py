@@ -121,7 +121,7 @@ class Machine:
     def read(self, letter: bytes, *, confirm: str = "") -> bytes:
         """Bring a letter and take the answer; a question is answered with ``confirm``."""
         told = self.give(letter)
-        if "confirm" in told:
+        while "confirm" in told:
             self.say(confirm)
             told = self.told()
         assert "written" in told, told

@@ -323,7 +323,7 @@ async def test_a_machine_shows_what_it_decoded_itself_before_it_signs(
     assert shown["log"]["root"] == coordinator.frontier.root().hex()
     assert shown["request"] == request.hex()
     screen = (machine.folder / "stderr.log").read_text()
-    assert f"payment asked by payments, request {request.hex()}" in screen
+    assert f"request {request.hex()}, asked by payments" in screen
 
 
 def test_a_cold_program_has_no_socket_to_a_network(room: ColdRoom) -> None:

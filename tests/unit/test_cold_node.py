@@ -65,6 +65,7 @@ class Room:
     job: bytes
     note: bytes
     wanted: bool = True
+    looks_ms: int = 0
     asked: list[bytes] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -99,6 +100,7 @@ class Room:
 
     async def confirm(self, job: bytes) -> bool:
         self.asked.append(job)
+        self.clock.now_ms += self.looks_ms
         return self.wanted
 
     async def walk(self) -> None:
@@ -188,6 +190,15 @@ async def test_no_head_older_than_an_hour_is_signed_on(room: Room, late_ms: int,
 
     assert room.handler.done == (["finish"] if is_done else [])
     assert [("stale" in one) for one in room.desk.refusals()] == ([] if is_done else [True])
+
+
+async def test_a_head_that_grows_old_while_a_person_looks_is_not_signed_on(room: Room) -> None:
+    room.looks_ms = HEAD_AGE_MS_MAX + 2_000
+    room.finish()
+    await room.walk()
+
+    assert (len(room.asked), room.handler.done) == (1, [])
+    assert "stale" in room.desk.refusals()[0]
 
 
 async def test_a_note_without_a_quorum_signs_nothing(room: Room) -> None:

@@ -17,15 +17,17 @@ from custody.candidates import Candidate
 from custody.cold import ColdStep
 from custody.enacting import moment
 from custody.requests import State
-from custody.storage import Database
+from custody.storage import ENTRIES_BYTES_MAX, Database
 from policy.encoding import Json, statement
 from policy.entries import signature_list
 from policy.ids import GENERATE
+from policy.roster import COORDINATOR
+from signer_nodes.api import node_pb2 as pb
 from signer_nodes.api.boot_statement import BootStatement
 from signer_nodes.api.desk import Desk, letters_key
-from signer_nodes.api.envelope import parse_call
+from signer_nodes.api.envelope import parse_call, reply_envelope
 from signer_nodes.api.hello import NO_TLS, Hello
-from signer_nodes.api.letters import CALL
+from signer_nodes.api.letters import CALL, LIFE_MS, REPLY, Header, Inbox, write_letter
 from tests.unit.custody_cluster import (
     ETHER,
     KEY,
@@ -127,6 +129,91 @@ async def step(
 ) -> tuple[dict[str, Any], list[tuple[str, int, bytes]]]:
     document, letters = await running.service.cold(caller, ColdStep(**wanted))
     return json.loads(document), letters
+
+
+class Machine:
+    """A cold node that takes every call in and makes nothing: what it was brought, and its answers."""
+
+    def __init__(self, running: Running, name: str) -> None:
+        self.name, self.running = name, running
+        self.key = X25519PrivateKey.generate()
+        self.boot = BootStatement(ORIGIN, name, 1, b"\1" * 32, NO_TLS, 0, bytes(32))
+        self.inbox = Inbox(name, ORIGIN, self.boot.boot_id, self.key, COORDINATOR)
+        self.brought: list[pb.Append] = []
+        self.letters: list[int] = []
+
+    def hello(self) -> bytes:
+        made = Hello(self.boot, self.key.public_key().public_bytes_raw(), 0)
+        return made.to_bytes(identity(self.name).sign(made.message()))
+
+    def read(self, data: bytes) -> bytes:
+        now_ms = self.running.parts.now_ms()
+        opened = self.inbox.open(data, {COORDINATOR: public("coordinator")}, now_ms=now_ms)
+        self.letters.append(sum(len(frame) for _, frame in opened.frames))
+        calls = [parse_call(frame) for frame in opened.of(CALL)]
+        self.brought += [call.append for call in calls if call.WhichOneof("what") == "append"]
+        answers = {"append": pb.AppendReply(), "presign": pb.PresignReply()}
+        kinds = [(call.call, str(call.WhichOneof("what"))) for call in calls]
+        replies = [reply_envelope(number, kind, answer=answers[kind]) for number, kind in kinds]
+        header = Header(
+            ORIGIN,
+            opened.header.ceremony,
+            self.name,
+            COORDINATOR,
+            opened.header.ceremony,
+            len(self.letters),
+            now_ms,
+            now_ms + LIFE_MS,
+            self.inbox.public_key,
+        )
+        frames = [(REPLY, reply.SerializeToString()) for reply in replies]
+        return write_letter(header, frames, key=opened.header.reply_key, sign=identity(self.name).sign)
+
+
+async def notes(running: Running, count: int) -> None:
+    """So many entries of most of a kilobyte."""
+    bodies: list[dict[str, Json]] = [
+        {"origin": ORIGIN, "by": "shop", "about": "plan", "text": f"{n} " + "x" * 490, "noted_ms": n}
+        for n in range(count)
+    ]
+    logged = [
+        running.parts.sequencer.log(Candidate("note", body, {"signatures": signature_list({"shop": signed})}))
+        for body in bodies
+        for signed in (identity("shop").sign(statement("note", body)),)
+    ]
+    assert all(outcome.accepted for outcome in await asyncio.gather(*logged))
+
+
+@pytest.mark.parametrize(
+    ("count", "pass_bytes_max"),
+    [(1_200, 50_000), pytest.param(24_000, None, marks=[pytest.mark.slow, pytest.mark.timeout(600)])],
+)
+async def test_a_long_log_comes_in_several_passes_none_of_them_long(
+    running: Running, count: int, pass_bytes_max: int | None
+) -> None:
+    ceremonies = running.parts.ceremonies
+    ceremonies.pass_bytes_max = pass_bytes_max or ceremonies.pass_bytes_max
+    for _ in range(0, count, 400):
+        await notes(running, 400)
+    request = await asked(running)
+    machines = {name: Machine(running, name) for name in COLD[:2]}
+    hellos = tuple(one.hello() for one in machines.values())
+    report, letters = await step(running, files=hellos, request=request)
+    while report["stage"] == "catching-up":
+        answers = tuple(machines[name].read(data) for name, _, data in letters)
+        report, letters = await step(running, files=answers)
+    for name, _, data in letters:
+        machines[name].read(data)
+
+    entries: list[bytes] = []
+    while more := await running.parts.database.entries(len(entries), running.parts.sequencer.state.size):
+        entries += more
+    bound = min(cold_log.MACHINE_BYTES_MAX, ceremonies.pass_bytes_max // 2)
+    for machine in machines.values():
+        brought = [(one.start + n, entry) for one in machine.brought for n, entry in enumerate(one.entries)]
+        assert brought == list(enumerate(entries)), "whole, in order, once"
+        assert len(machine.letters) > 2
+        assert max(machine.letters) < bound + ENTRIES_BYTES_MAX
 
 
 def appends(desk: Desk, name: str) -> list[Any]:
