@@ -1,7 +1,7 @@
 """What a rebalancer says of its work, as one signed document: a picture for people, and no authority.
 
-``RebalanceReport.body`` is the document, ``parse_report`` reads it strictly; ``docs/spec/entries.md`` has the
-fields. Amounts are base units. Shares and rates are whole numbers: parts in a million, moves in a thousand
+``RebalanceReport.body`` is the document, ``parse_report`` reads it strictly. Amounts
+are base units. Shares and rates are whole numbers: parts in a million, moves in a thousand
 weeks. Nothing is decided by a report, here or by any node.
 """
 

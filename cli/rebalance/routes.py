@@ -107,6 +107,8 @@ def _route(name: str, given: dict[str, Any], connection: Connection) -> Route:
         bounds=Bounds(0, 0, 0),
         costs=_costs(name, given),
         corridor=_corridor(name, given, asset=asset, tier=_tier(policy, wallet)),
+        tier=policy.wallets[wallet].tier,
+        units=tuple((one.name, 10**one.decimals) for one in policy.assets.values()),
     )
 
 

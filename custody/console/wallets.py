@@ -28,7 +28,7 @@ class AccountLine:
 
 @dataclass(frozen=True, slots=True)
 class WalletLine:
-    """A wallet, its first accounts, and how many it has."""
+    """A wallet, its first accounts, and how many it has; ``sums`` are base units, None where not known."""
 
     name: str
     chain: str
@@ -36,6 +36,7 @@ class WalletLine:
     accounts: tuple[AccountLine, ...]
     count: int
     totals: dict[str, str]
+    sums: dict[str, int | None]
 
 
 async def tiers(parts: Parts) -> dict[str, list[WalletLine]]:
@@ -72,8 +73,9 @@ async def _wallet(
         )
         for path, address in addresses.items()
     )
-    totals = {one.name: _text(one, _sum([known[path, one.name] for path in addresses])) for one in assets}
-    return WalletLine(wallet.name, wallet.chain, wallet.key, accounts, len(wallet.paths), totals)
+    sums = {one.name: _sum([known[path, one.name] for path in addresses]) for one in assets}
+    totals = {one.name: _text(one, sums[one.name]) for one in assets}
+    return WalletLine(wallet.name, wallet.chain, wallet.key, accounts, len(wallet.paths), totals, sums)
 
 
 async def _balance(parts: Parts, asset: Asset, address: str, *, free: asyncio.Semaphore) -> int | None:

@@ -14,7 +14,7 @@ from custody.rebalancing.records import Account, Alarm, Direction, Holdings, Mov
 
 LOOK_GAP_MS = 2 * HOUR_MS
 """Without a look for longer, nobody can say in which hour a deposit came."""
-HISTORY_DAYS_MAX = 730
+HISTORY_DAYS_MAX, LATELY_DAYS = 730, 28
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,6 +128,19 @@ def demand(route: Route, movement: Movement) -> int:
 def withdrawn_since(route: Route, movements: Iterable[Movement], *, since_ms: int) -> int:
     """What was withdrawn from a moment on."""
     return sum(demand(route, one) for one in movements if one.signed_ms >= since_ms)
+
+
+def withdrawn_lately(
+    route: Route, movements: Iterable[Movement], *, alarms: Sequence[Alarm], now_ms: int
+) -> int:
+    """What was withdrawn in the last four weeks before today, but for days of a run."""
+    today = _floor(now_ms, DAY_MS)
+    return sum(
+        demand(route, one)
+        for one in movements
+        if today - LATELY_DAYS * DAY_MS <= one.signed_ms < today
+        and not any(_in_run(alarm, _floor(one.signed_ms, HOUR_MS)) for alarm in alarms)
+    )
 
 
 def _own(route: Route) -> tuple[str, str]:

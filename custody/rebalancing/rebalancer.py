@@ -8,17 +8,18 @@ has authority: a move is a request like any other, and the nodes decide.
 """
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from custody.rebalancer.breaker import Breaker
 from custody.rebalancer.flows import units
 from custody.rebalancer.plan import Bounds, Position
-from custody.rebalancing import deciding, observing
+from custody.rebalancing import deciding, observing, sharing
 from custody.rebalancing.deciding import Decision, Mode, Sight
 from custody.rebalancing.following import adopt, follow_moves
 from custody.rebalancing.granting import Granter, Settings
 from custody.rebalancing.metrics import RebalancerMetrics
 from custody.rebalancing.moves import ANNOUNCED, IN_FLIGHT, Stage
+from custody.rebalancing.observing import LATELY_DAYS
 from custody.rebalancing.ports import Book, Desk, TurnedAway
 from custody.rebalancing.proposing import Scope, wishes
 from custody.rebalancing.records import (
@@ -36,6 +37,7 @@ from custody.rebalancing.records import (
     Route,
     replace,
 )
+from custody.rebalancing.sharing import Part
 from policy.errors import OperationalError
 
 OLD_BOUNDS_MS = 7 * DAY_MS
@@ -77,9 +79,10 @@ class Rebalancer:
         changed += follow_moves(self._book, self._desk, now_ms=self._now_ms())
         holdings = self._desk.holdings()
         failed: OperationalError | None = None
+        parts = sharing.parts_of(self._routes, holdings, withdrawn=self._withdrawn())
         for route in self._routes:
             try:
-                changed += self._route(route, holdings)
+                changed += self._route(route, holdings, parts=parts)
             except OperationalError as error:  # the other routes are looked after all the same
                 _LOG.warning("route %s: %s", route.name, error)
                 failed = error
@@ -113,7 +116,16 @@ class Rebalancer:
                 return
             self._book.add_movements(found, cursor=0 if following < cursor else following)
 
-    def _route(self, route: Route, holdings: Holdings) -> list[Move]:
+    def _withdrawn(self) -> dict[str, int]:
+        """What was withdrawn of late, by route."""
+        now_ms, found = self._now_ms(), {}
+        for route in self._routes:
+            movements = self._book.movements(route.asset, since_ms=now_ms - (LATELY_DAYS + 1) * DAY_MS)
+            alarms = self._book.alarms(route.name)
+            found[route.name] = observing.withdrawn_lately(route, movements, alarms=alarms, now_ms=now_ms)
+        return found
+
+    def _route(self, route: Route, holdings: Holdings, *, parts: Mapping[str, Part]) -> list[Move]:
         moves = [m for m in self._book.moves_in(sorted(ANNOUNCED | IN_FLIGHT)) if m.route == route.name]
         held = observing.held_of(holdings, route)
         position = observing.position_of(holdings, route, moves=_flights(moves), me=self._desk.name)
@@ -122,7 +134,8 @@ class Rebalancer:
             self._turn(route, "blind", f"no chain says what {route.wallet} holds: nothing is decided")
             return []
         stated = self._stated(route, holdings)
-        bounds = deciding.bounds_of(route, stated) or self._last_bounds(route)
+        mine = sharing.narrowed(route, parts.get(route.name))
+        bounds = deciding.bounds_of(mine, stated) or self._last_bounds(route)
         if bounds is None:
             self._turn(route, "blind", f"no price says what the policy's bounds come to in {route.asset}")
             return []
@@ -137,7 +150,8 @@ class Rebalancer:
         self._keep(route, decision, position)
         if any(move.stage is Stage.MOVING for move in moves):
             return []
-        return self._propose(sight, decision, position, moves=moves, holdings=holdings)
+        scope = self._scope(sight, position, holdings, parts=parts)
+        return self._propose(sight, decision, position, moves=moves, scope=scope)
 
     def _observe(self, route: Route, movements: Sequence[Movement], *, held: int, now_ms: int) -> None:
         before, cursor = self._book.observed(route.name), self._book.cursor()
@@ -231,23 +245,34 @@ class Rebalancer:
         metrics.alarm.labels(route=name).set(seen.mode == Mode.RUN)
 
     def _propose(
-        self, sight: Sight, decision: Decision, position: Position, *, moves: list[Move], holdings: Holdings
+        self, sight: Sight, decision: Decision, position: Position, *, moves: list[Move], scope: Scope
     ) -> list[Move]:
         wanted = wishes(
             decision,
             free_base=position.hot_base - position.owed_base,
             moves=moves,
             ahead=None if sight.alarm else deciding.ahead(decision, position, now_ms=self._now_ms()),
-            scope=self._scope(sight, position, holdings),
+            scope=scope,
         )
         granted = (self._granter.grant(sight.route, wish, reasons=decision.reasons) for wish in wanted)
         return [move for move in granted if move is not None]
 
-    def _scope(self, sight: Sight, position: Position, holdings: Holdings) -> Scope:
+    def _scope(
+        self, sight: Sight, position: Position, holdings: Holdings, *, parts: Mapping[str, Part]
+    ) -> Scope:
         """What bounds the next move: above all the policy's maximum, whatever is owed and may yet leave."""
         route, alarm = sight.route, sight.alarm
         fee = route.fee_ceiling if route.native else 0
         room = route.bounds.maximum_base - position.hot_base - position.incoming_base
+        together = sharing.room_base(
+            route,
+            self._routes,
+            holdings=holdings,
+            parts=parts,
+            moves=self._book.moves_in(sorted(IN_FLIGHT)),
+            me=self._desk.name,
+        )
+        room = room if together is None else min(room, together)
         source = observing.balance_of(holdings, route.source, asset=route.asset) or 0
         paying = observing.accounts_of(holdings, route.wallet, asset=route.asset)[0].balance_base or 0
         return Scope(

@@ -119,7 +119,8 @@ class Route:
     """One asset between the wallet that is watched and the colder one that it is filled from.
 
     ``costs`` are in money, by the unit of the prices; see ``CostSettings``. With a ``corridor`` the bounds
-    are what it comes to at the price there is.
+    are what it comes to at the price there is. ``tier`` is the watched wallet's, and ``units`` are the base
+    units of one whole unit of every asset of the policy.
     """
 
     name: str
@@ -133,6 +134,8 @@ class Route:
     bounds: Bounds
     costs: "CostSettings"
     corridor: Corridor | None = None
+    tier: str = ""
+    units: tuple[tuple[str, int], ...] = ()
 
     @property
     def unit_base(self) -> int:

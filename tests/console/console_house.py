@@ -212,14 +212,15 @@ def free_port() -> int:
 
 
 @contextlib.asynccontextmanager
-async def opened() -> AsyncIterator[Console]:
-    """A coordinator whose key is made, its console, and a browser."""
+async def opened(policy: Json | None = None, **roster: Json) -> AsyncIterator[Console]:
+    """A coordinator whose key is made, its console, and a browser; of another policy and roster if given."""
     port = free_port()
     site = f"http://{HOST}:{port}"
-    roster = roster_document(operators=[operator(name, group, site) for name, group in OPERATORS.items()])
+    operators: Json = [operator(name, group, site) for name, group in OPERATORS.items()]
+    enrolled = roster_document(operators=operators, **roster)
     folder = Path(tempfile.mkdtemp(prefix="quorumkeep-console-"))
     people = People([Person("anna", AUDITOR, Passkey("anna").credential(site))])
-    house = House(folder, policy=console_policy(), roster=roster)
+    house = House(folder, policy=policy or console_policy(), roster=enrolled)
     try:
         expect.set_options(timeout=WAIT_MS)
         async with house.with_key() as running, async_playwright() as playwright:

@@ -8,6 +8,7 @@ from typing import Any
 from playwright.async_api import Page
 
 from tests.console.console_house import Console, log_in, opened
+from tests.console.rebalancing_house import reported
 
 FOLDER = Path(__file__).parents[2] / "docs" / "console"
 LOOKS: dict[str, dict[str, Any]] = {
@@ -56,6 +57,17 @@ async def take(console: Console) -> None:
         await picture(page, places["request"], "request-chinese")
 
 
+async def take_rebalancing(console: Console) -> None:
+    """What a rebalancer says: all its routes, and one, in every look."""
+    places = {"rebalancing": "/rebalancing", "rebalancing-route": "/rebalancing/mover/eth"}
+    for look, options in LOOKS.items():
+        async with console.visitor("otto", locale="en-GB", timezone_id="Europe/Paris", **options) as visitor:
+            page = await visitor.tab("/login")
+            await log_in(page)
+            for name, path in places.items():
+                await picture(page, path, f"{name}-{look}")
+
+
 async def picture(page: Page, path: str, name: str) -> None:
     """One picture, once the page is what it will be."""
     await page.goto(path)
@@ -82,6 +94,8 @@ async def main() -> None:
     """Open a console, take all pictures, stop."""
     async with opened() as console:
         await take(console)
+    async with reported() as console:
+        await take_rebalancing(console)
 
 
 if __name__ == "__main__":

@@ -71,6 +71,7 @@ class FakeChain:
     def __init__(self, name: str = ANVIL_CHAIN) -> None:
         self.name = name
         self.mined: dict[bytes, Receipt] = {}
+        self.balances: dict[str, int] = {}
         self.waiting: dict[tuple[str, int], bytes] = {}
         self.nonces: dict[str, int] = {}
         self.down = False
@@ -88,7 +89,7 @@ class FakeChain:
         return self.nonces.get(account, 0)
 
     async def balance(self, account: str, contract: str | None = None) -> int:
-        return 0
+        return self.balances.get(account, 0)
 
     async def fees(self, intent: Intent, *, account: str, contract: str | None, ceiling: int) -> Fees:
         self._check_up()

@@ -60,6 +60,11 @@ ROUTE = RouteReport(
     choices=(ReportedChoice(999_000, 998_000, 7, 1200, 300),),
 )
 NOTE = ReportedNote(4, "eth", "run", "customers take ten times as much")
+INITIATORS: Json = [
+    {"name": "shop", "key": public("shop").hex(), "people": []},
+    {"name": "mover", "key": public("mover").hex(), "people": [], "groups": ["rebalancer"]},
+    {"name": "other", "key": public("other").hex(), "people": [], "groups": ["rebalancer"]},
+]
 REPORT = RebalanceReport(ORIGIN, "mover", 1000, (ROUTE,), (NOTE,))
 
 
@@ -168,12 +173,7 @@ def test_what_another_service_would_cost_is_asked_once_a_day(mover: Mover) -> No
 
 @pytest.fixture
 async def door(tmp_path: Path) -> AsyncIterator[Door]:
-    initiators: Json = [
-        {"name": "shop", "key": public("shop").hex(), "people": []},
-        {"name": "mover", "key": public("mover").hex(), "people": [], "groups": ["rebalancer"]},
-        {"name": "other", "key": public("other").hex(), "people": [], "groups": ["rebalancer"]},
-    ]
-    async with opened(House(tmp_path, roster=roster_document(initiators=initiators))) as found:
+    async with opened(House(tmp_path, roster=roster_document(initiators=INITIATORS))) as found:
         yield found
 
 
