@@ -11,6 +11,7 @@ from custody.burns import Burns
 from custody.candidates import EMPTY, Tip, extend
 from custody.duties import Errand, Handler
 from custody.lease import LEASE_MS, keep_lease
+from custody.mail import Mailer
 from custody.node_statements import NodeStatements
 from custody.parts import Parts
 from custody.publish import Publisher
@@ -58,7 +59,13 @@ async def start(parts: Parts, genesis: bytes) -> None:
     parts.slots.load(await parts.database.slots(), tip.state)
 
 
-async def run(parts: Parts, publisher: Publisher | None, *, deliverer: Deliverer | None = None) -> None:
+async def run(
+    parts: Parts,
+    publisher: Publisher | None,
+    *,
+    deliverer: Deliverer | None = None,
+    mailer: Mailer | None = None,
+) -> None:
     """Everything that goes on at once, until cancelled or until a part fails."""
     burns = Burns()
     burns.load(parts.sequencer.state)
@@ -82,6 +89,9 @@ async def run(parts: Parts, publisher: Publisher | None, *, deliverer: Deliverer
         if deliverer is not None:
             parts.duties.on_changed.append(deliverer.changed)
             group.create_task(deliverer.run(parts.sequencer.state.origin), name="webhooks")
+        if mailer is not None:
+            parts.duties.on_changed.append(mailer.changed)
+            group.create_task(mailer.run(), name="mail")
         if publisher is not None:
             group.create_task(publisher.run(parts.replication), name="publisher")
 

@@ -19,6 +19,7 @@ from custody.adapters.database import StoreThread
 from custody.adapters.identity import boot_credentials, load_identity
 from custody.adapters.node_link import NodeLink
 from custody.adapters.shadow_store import ShadowStore
+from custody.adapters.smtp import SmtpPostman
 from custody.adapters.store import Store
 from custody.ceremonies import Ceremonies
 from custody.chains.evm import EvmChain
@@ -26,6 +27,7 @@ from custody.config import Config, ConsoleConfig, HttpConfig, load_config
 from custody.duties import Duties
 from custody.lease import holder_of, take_lease
 from custody.log_key import LogKey
+from custody.mail import Mailer
 from custody.metrics import Metrics
 from custody.parts import Parts, Patience
 from custody.pools import Pools
@@ -169,7 +171,11 @@ async def _run(config: Config, parts: Parts, credentials: Credentials) -> None:
         if config.console is not None:
             await _open_console(config.console, service, parts, doors=doors)
         deliverer = await _deliverer(parts, doors)
-        await coordinator.run(parts, publisher, deliverer=deliverer)
+        await coordinator.run(parts, publisher, deliverer=deliverer, mailer=_mailer(config, parts))
+
+
+def _mailer(config: Config, parts: Parts) -> Mailer | None:
+    return Mailer(parts, config.mail, postman=SmtpPostman(config.mail)) if config.mail is not None else None
 
 
 async def _deliverer(parts: Parts, doors: contextlib.AsyncExitStack) -> Deliverer | None:
