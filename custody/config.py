@@ -44,6 +44,18 @@ initiator = "shop"                    # whose requests
 url = "https://shop.example.com/custody"  # http to this machine alone
 certificate = "shop.pem"              # optional: the authority of the receiver's certificate
 
+[mail]                                # optional: operators are told by mail of what waits for them
+host = "mail.example.com"
+port = 465
+security = "tls"                      # or "starttls"; "insecure-plain" to this machine alone
+user = "custody"                      # optional, with the file of its password, which nobody else can read
+password_file = "mail-password"
+certificate = "mail.pem"              # optional: the authority of the server's certificate
+sender = "custody@example.com"
+
+[mail.to]                             # operators of the roster, and their addresses
+otto = "otto@example.com"
+
 [nodes.node-a]
 address = "node-a.example.com:7700"
 certificate = "node-a.pem"
@@ -57,12 +69,14 @@ replacements_max = 3
 ```
 """
 
+import re
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from custody.mail import MailConfig, Security
 from custody.pools import PoolSizes
 from custody.webhooks import Webhook
 from policy.encoding import Json
@@ -75,6 +89,8 @@ TEXT_MAX = 1000
 WEBHOOKS_MAX = 64
 HTTP_LISTEN, CONSOLE_LISTEN = "127.0.0.1:7601", "127.0.0.1:7602"
 AUDITORS_MAX = 64
+OPERATORS_MAX = 100
+MAIL_ADDRESS = re.compile(r"[A-Za-z0-9._%+-]{1,64}@[A-Za-z0-9-]+(\.[A-Za-z0-9-]+)*")
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
 
 
@@ -149,6 +165,7 @@ class Config:
     http: HttpConfig | None
     console: ConsoleConfig | None
     webhooks: WebhooksConfig | None
+    mail: MailConfig | None
     nodes: Mapping[str, NodeConfig]
     chains: Mapping[str, ChainConfig]
 
@@ -186,6 +203,7 @@ def _read(fields: Fields, folder: Path) -> Config:
         http=_http(fields.nested("http"), folder) if fields.has("http") else None,
         console=_console(fields.nested("console"), folder) if fields.has("console") else None,
         webhooks=_webhooks(fields.nested("webhooks"), folder) if fields.has("webhooks") else None,
+        mail=_mail(fields.nested("mail"), folder) if fields.has("mail") else None,
         nodes={
             name: _node(Fields(value, f"nodes.{name}"), folder)
             for name, value in fields.mapping("nodes", count_max=NODES_MAX, keys=NAME).items()
@@ -293,6 +311,45 @@ def _callable(url: str) -> bool:
         return False
     known = parts.scheme == "https" or (parts.scheme == "http" and parts.hostname in LOOPBACK)
     return known and named and parts.username is None and not parts.fragment
+
+
+def _mail(fields: Fields, folder: Path) -> MailConfig:
+    mail = MailConfig(
+        host=fields.text("host", length_max=TEXT_MAX),
+        port=_integer(fields, "port", 465, low=1, high=65535),
+        security=_security(fields),
+        user=_text(fields, "user", ""),
+        password_file=_optional_path(fields, "password_file", folder),
+        certificate=_optional_path(fields, "certificate", folder),
+        sender=_address(fields, "sender"),
+        to=_addresses(fields),
+    )
+    fields.done()
+    if bool(mail.user) != bool(mail.password_file):
+        raise MalformedError("mail: user and password_file come together")
+    if mail.security == "insecure-plain" and mail.host not in LOOPBACK:
+        raise MalformedError(
+            "mail.security: without TLS mail goes to this machine alone: use tls or starttls"
+        )
+    return mail
+
+
+def _security(fields: Fields) -> Security:
+    words: dict[str, Security] = {one: one for one in ("tls", "starttls", "insecure-plain")}
+    return words[fields.choice("security", *words)] if fields.has("security") else "tls"
+
+
+def _addresses(fields: Fields) -> dict[str, str]:
+    found = fields.mapping("to", count_max=OPERATORS_MAX)
+    names = Fields(found, fields.path("to"))
+    return {name: _address(names, name) for name in sorted(found)}
+
+
+def _address(fields: Fields, name: str) -> str:
+    address = fields.text(name, length_max=254)
+    if not MAIL_ADDRESS.fullmatch(address):
+        raise MalformedError(f"{fields.path(name)}: must be a mail address such as otto@example.com")
+    return address
 
 
 def _node(fields: Fields, folder: Path) -> NodeConfig:

@@ -12,6 +12,7 @@ from custody.candidates import EMPTY, Tip, extend
 from custody.duties import Errand, Handler
 from custody.indicators import reading
 from custody.lease import keep_lease, renewed
+from custody.mail import Mailer
 from custody.node_statements import NodeStatements
 from custody.parts import Parts
 from custody.publish import Publisher
@@ -64,7 +65,13 @@ async def _start(parts: Parts, genesis: bytes) -> None:
     await cold.load(parts)
 
 
-async def run(parts: Parts, publisher: Publisher | None, *, deliverer: Deliverer | None = None) -> None:
+async def run(
+    parts: Parts,
+    publisher: Publisher | None,
+    *,
+    deliverer: Deliverer | None = None,
+    mailer: Mailer | None = None,
+) -> None:
     """Everything that goes on at once, until cancelled or until a part fails."""
     burns = Burns()
     burns.load(parts.sequencer.state)
@@ -90,6 +97,9 @@ async def run(parts: Parts, publisher: Publisher | None, *, deliverer: Deliverer
         if deliverer is not None:
             parts.duties.on_changed.append(deliverer.changed)
             group.create_task(deliverer.run(parts.sequencer.state.origin), name="webhooks")
+        if mailer is not None:
+            parts.duties.on_changed.append(mailer.changed)
+            group.create_task(mailer.run(), name="mail")
         if publisher is not None:
             group.create_task(publisher.run(parts.replication), name="publisher")
 

@@ -15,6 +15,7 @@ from custody.forking import hand_over
 from custody.parts import Parts
 from policy import entries as e
 from policy import fact_entries as f
+from policy.approval import Assertion
 from policy.ceremony import CeremonyEntry
 from policy.encoding import Json, document_hash, parse_canonical
 from policy.errors import CallerError, MalformedError
@@ -141,7 +142,8 @@ def _proof_names(kind: str, proof: Fields) -> tuple[str, ...]:
         return "signatures", "burns"
     if kind == "ceremony" and proof.has("assertions"):
         return "signatures", "assertions"
-    by_passkey = kind == "reject" and proof.has("assertion")
+
+    by_passkey = kind in ("reject", "freeze") and proof.has("assertion")
     return ("assertion",) if by_passkey else ("signatures",)
 
 
@@ -159,6 +161,8 @@ def _done(state: State, entry: _Enacted) -> bytes | None:
             here = {change.document_hash for change in state.pending}
             done = identifier in here or listed == listing.adds
             return identifier if identifier in state.changes and done else None
+        case e.OrderEntry(assertion=Assertion()):
+            return state.freeze if state.frozen else None
         case e.OrderEntry():
             ended = entry.kind == "unfreeze" and not state.frozen and state.freeze != bytes(32)
             return entry.target if ended and entry.target == state.freeze else None

@@ -91,8 +91,13 @@ class FeedStorage(Protocol):
     async def newest_events(self, requests: Sequence[bytes]) -> dict[bytes, Event]:
         """The newest event of each request."""
 
-    async def queue_deliveries(self, webhook: str, initiator: str, *, now_ms: int) -> None:
-        """Owe a webhook the events since it was last asked for; nothing for one that is new."""
+    async def queue_deliveries(
+        self, webhook: str, initiator: str, *, now_ms: int, state: State | None = None
+    ) -> None:
+        """Owe a webhook the events since it was last asked for; nothing for one that is new.
+
+        Those of all initiators for an empty one; with ``state`` of each request the first event in it.
+        """
 
     async def queue_again(self, webhook: str, initiator: str, *, first: int, last: int, now_ms: int) -> int:
         """Owe a webhook these events (once more); how many."""

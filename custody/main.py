@@ -20,6 +20,7 @@ from custody.adapters.identity import boot_credentials, load_identity
 from custody.adapters.node_link import NodeLink
 from custody.adapters.relay import Relay
 from custody.adapters.shadow_store import ShadowStore
+from custody.adapters.smtp import SmtpPostman
 from custody.adapters.store import Store
 from custody.ceremonies import Ceremonies
 from custody.chains.evm import EvmChain
@@ -29,6 +30,7 @@ from custody.indicators.kept import Indicators
 from custody.indicators.thresholds import load_thresholds
 from custody.lease import holder_of, take_lease
 from custody.log_key import LogKey
+from custody.mail import Mailer
 from custody.metrics import Metrics
 from custody.parts import Parts, Patience
 from custody.pools import Pools
@@ -181,7 +183,11 @@ async def _run(config: Config, parts: Parts, credentials: Credentials) -> None:
             shown = {name: f"{config.advertise}:{bound}" for name, bound in ports.items()}
             await parts.database.show_doors(shown)
         deliverer = await _deliverer(parts, doors)
-        await coordinator.run(parts, publisher, deliverer=deliverer)
+        await coordinator.run(parts, publisher, deliverer=deliverer, mailer=_mailer(config, parts))
+
+
+def _mailer(config: Config, parts: Parts) -> Mailer | None:
+    return Mailer(parts, config.mail, postman=SmtpPostman(config.mail)) if config.mail is not None else None
 
 
 async def _deliverer(parts: Parts, doors: contextlib.AsyncExitStack) -> Deliverer | None:

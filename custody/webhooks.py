@@ -119,10 +119,13 @@ class Deliverer:
             await self._feeds.delivered(webhook.name, delivery.event.sequence)
             return
         _LOG.info("webhook %s has not taken %s: %s", webhook.name, delivery.event.id, error)
-        back_off = min(BACK_OFF_FIRST_MS << min(delivery.attempts, 20), BACK_OFF_MAX_MS)
-        await self._feeds.postpone_delivery(
-            webhook.name, delivery.event.sequence, due_ms=self._now_ms() + back_off, error=error
-        )
+        due_ms = self._now_ms() + back_off_ms(delivery.attempts)
+        await self._feeds.postpone_delivery(webhook.name, delivery.event.sequence, due_ms=due_ms, error=error)
+
+
+def back_off_ms(attempts: int) -> int:
+    """How long to wait after so many attempts that failed, and one more."""
+    return min(BACK_OFF_FIRST_MS << min(attempts, 20), BACK_OFF_MAX_MS)
 
 
 def event_document(event: Event) -> dict[str, Json]:

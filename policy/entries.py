@@ -171,7 +171,8 @@ class AddressEntry:
 class OrderEntry:
     """A veto of a pending change, a freeze, or an unfreeze.
 
-    ``target`` is the change's document hash, 32 bytes of the freezer's choice, or the id of the freeze.
+    ``target`` is the change's document hash, 32 bytes of the freezer's choice, or the id of the freeze. A
+    freeze by an operator's passkey names them and has an assertion in place of signatures.
     """
 
     kind: str
@@ -179,6 +180,8 @@ class OrderEntry:
     origin: str
     target: bytes
     signatures: Signatures
+    by: str = ""
+    assertion: Assertion | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -427,7 +430,11 @@ def _read_order(kind: str) -> Callable[[Fields], OrderEntry]:
         body, inner = raw_body(fields)
         origin, target = inner.origin("origin"), inner.hex("target", length=ID_BYTES)
         inner.text("reason", length_max=300)
+        by_passkey = kind == "freeze" and fields.has("assertion")
+        by = inner.name("by") if by_passkey else ""
         inner.done()
+        if by_passkey:
+            return OrderEntry(kind, body, origin, target, {}, by, parse_assertion(fields.raw("assertion")))
         return OrderEntry(kind, body, origin, target, read_signatures(fields))
 
     return read

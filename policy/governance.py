@@ -15,6 +15,7 @@ from policy.accounts import owned_accounts
 from policy.address_book import KIND as ADDRESS
 from policy.address_book import activate_address, book_hash, carried_over, with_book
 from policy.admission import Inert, check_origin
+from policy.approval import Assertion, verify_assertion
 from policy.coherence import check_coherent
 from policy.counting import recount_all
 from policy.document import parse_policy, policy_hash
@@ -103,9 +104,12 @@ def _check_keys_kept(state: State, policy: Policy) -> None:
 def admit_order(state: State, entry: e.OrderEntry) -> tuple[State, bytes]:
     """A veto or a freeze by one administrator, or an unfreeze by their quorum.
 
-    An unfreeze names the freeze it ends, so that an old one, sent again, ends no later freeze.
+    An unfreeze names the freeze it ends, so that an old one, sent again, ends no later freeze. One operator
+    can freeze, too.
     """
     check_origin(state, entry.origin)
+    if entry.assertion is not None:
+        return _freeze_by_passkey(state, entry, entry.assertion)
     signers = verified_signers(
         entry.kind, entry.body, signatures=entry.signatures, keys=state.roster.administrators
     )
@@ -118,13 +122,35 @@ def admit_order(state: State, entry: e.OrderEntry) -> tuple[State, bytes]:
                 raise Inert("no pending change has this hash")
             return replace(state, pending=rest), entry.target
         case "freeze":
-            identifier = e.freeze_id(state.origin, state.size, body=entry.body)
-            return replace(state, frozen=True, freeze=identifier), identifier
+            return _frozen(state, entry)
         case _:
             _check_quorum(entry.kind, entry.body, entry.signatures, roster=state.roster)
             if not state.frozen or entry.target != state.freeze:
                 raise Inert("the unfreeze does not name the freeze that is in force")
             return replace(state, frozen=False), entry.target
+
+
+def _frozen(state: State, entry: e.OrderEntry) -> tuple[State, bytes]:
+    identifier = e.freeze_id(state.origin, state.size, body=entry.body)
+    return replace(state, frozen=True, freeze=identifier), identifier
+
+
+def _freeze_by_passkey(state: State, entry: e.OrderEntry, assertion: Assertion) -> tuple[State, bytes]:
+    """Freeze on an operator's word, once, and not over a freeze that the quorum may be about to end.
+
+    What an operator signed is not theirs to take back, so it must not work a second time.
+    """
+    operator = state.roster.operators.get(entry.by)
+    if operator is None:
+        raise Inert(f"{entry.by} is no operator: only operators freeze by passkey")
+    taken = change_hash(entry.kind, entry.body)
+    if taken in state.changes:
+        raise Inert("this very freeze was taken in before: sign another one")
+    if state.frozen:
+        raise Inert("signing is frozen already")
+    if state.verifies:  # the passkey's challenge is what administrators call the fingerprint
+        verify_assertion(assertion, credential=operator.credential, challenge=taken)
+    return _frozen(replace(state, changes=state.changes.set(taken, True)), entry)
 
 
 def admit_version(state: State, entry: e.VersionEntry) -> tuple[State, bytes]:

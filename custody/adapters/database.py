@@ -20,7 +20,7 @@ from custody.records import (
     RequestRecord,
     SignedTransaction,
 )
-from custody.requests import Effect
+from custody.requests import Effect, State
 from custody.storage import ENTRIES_BYTES_MAX
 from policy.approval import Slot
 
@@ -214,9 +214,11 @@ class StoreThread:
         """The newest report of each rebalancer, by name."""
         return await self._call(Store.reports)
 
-    async def queue_deliveries(self, webhook: str, initiator: str, *, now_ms: int) -> None:
+    async def queue_deliveries(
+        self, webhook: str, initiator: str, *, now_ms: int, state: State | None = None
+    ) -> None:
         """Owe a webhook the events since it was last asked for; nothing for one that is new."""
-        return await self._call(Store.queue_deliveries, webhook, initiator, now_ms=now_ms)
+        return await self._call(Store.queue_deliveries, webhook, initiator, now_ms=now_ms, state=state)
 
     async def queue_again(self, webhook: str, initiator: str, *, first: int, last: int, now_ms: int) -> int:
         """Owe a webhook these events (once more); how many."""

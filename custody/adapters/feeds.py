@@ -65,7 +65,9 @@ class Feeds(Leased):
 
     # What webhooks are owed.
 
-    def queue_deliveries(self, webhook: str, initiator: str, *, now_ms: int) -> None:
+    def queue_deliveries(
+        self, webhook: str, initiator: str, *, now_ms: int, state: State | None = None
+    ) -> None:
         """Owe a webhook the events since it was last asked for; nothing for one that is new."""
         with self._reading() as db:
             newest = _newest(db)
@@ -77,14 +79,15 @@ class Feeds(Leased):
                 db.execute(insert(WEBHOOKS).values(webhook=webhook, position=newest))
                 return
             stop = min(newest, known.position + QUEUED_AT_ONCE_MAX)
-            _queue(db, webhook, initiator, first=known.position + 1, last=stop, now_ms=now_ms)
+            chosen = _chosen(initiator, first=known.position + 1, last=stop, state=state)
+            _queue(db, webhook, chosen, now_ms=now_ms)
             mine = WEBHOOKS.c.webhook == webhook
             db.execute(update(WEBHOOKS).where(mine).values(position=stop))
 
     def queue_again(self, webhook: str, initiator: str, *, first: int, last: int, now_ms: int) -> int:
         """Owe a webhook these events (once more); how many."""
         with self._transaction() as db:
-            return _queue(db, webhook, initiator, first=first, last=last, now_ms=now_ms)
+            return _queue(db, webhook, _chosen(initiator, first=first, last=last), now_ms=now_ms)
 
     def deliveries(self, webhook: str, now_ms: int, *, limit: int) -> tuple[Delivery, ...]:
         """What is due: of each request its oldest event alone."""
@@ -198,8 +201,19 @@ def _insert_event(db: Connection, values: dict[str, Any], now_ms: int) -> None:
     db.execute(_NEXT_EVENT, {**values, "time_ms": now_ms})
 
 
-def _queue(db: Connection, webhook: str, initiator: str, *, first: int, last: int, now_ms: int) -> int:
-    chosen = EVENTS.c.sequence.between(first, last) & (EVENTS.c.initiator == initiator)
+def _chosen(initiator: str, *, first: int, last: int, state: State | None = None) -> Any:
+    """Events of one initiator or, for none, of all; with ``state`` of each request the first one in it."""
+    chosen: Any = EVENTS.c.sequence.between(first, last)
+    if initiator:
+        chosen &= EVENTS.c.initiator == initiator
+    if state is not None:
+        earlier = EVENTS.alias()
+        before = (earlier.c.request == EVENTS.c.request) & (earlier.c.sequence < EVENTS.c.sequence)
+        chosen &= (EVENTS.c.state == state) & ~exists().where(before & (earlier.c.state == state))
+    return chosen
+
+
+def _queue(db: Connection, webhook: str, chosen: Any, *, now_ms: int) -> int:
     rows = db.execute(select(EVENTS.c.sequence, EVENTS.c.request).where(chosen)).all()
     for row in rows:
         values = {"webhook": webhook, "sequence": row.sequence, "request": row.request}

@@ -9,7 +9,7 @@ from fastapi.responses import JSONResponse
 from custody.api.errors import CallRefused, Code
 from custody.approvals import draft
 from custody.console.house import ChangingDependency, Seat, SeatDependency, answer, read_document, text_of
-from custody.enacting import Signed
+from custody.enacting import Signed, enact
 from custody.records import RequestRecord, request_body
 from policy.approval import Assertion, parse_assertion
 from policy.encoding import canonical
@@ -67,6 +67,17 @@ async def reject(seat: ChangingDependency, request: Id, *, call: Request) -> JSO
     await seat.house.service.enact(operator, signed)
     record = await _record(seat, request)
     return answer({"state": str(record.state)})
+
+
+@router.post("/freeze")
+async def freeze(seat: ChangingDependency, call: Request) -> JSONResponse:
+    """Take in an operator's freeze, which stops all signing until the administrators' quorum ends it."""
+    seat.operator()
+    document = await read_document(call)
+    proof = canonical({"assertion": _assertion(document).body()})
+    signed = Signed("freeze", _encoded(text_of(document, "body")), proof)
+    done = await enact(seat.house.parts, signed)
+    return answer({"freeze": done["subject"], "cosigned": done["cosigned"]})
 
 
 async def _record(seat: Seat, request: str) -> RequestRecord:

@@ -152,6 +152,8 @@ def read_entry(index: int, data: bytes) -> Entry:
         [str(one["name"]) for one in signed if isinstance(one, dict)] if isinstance(signed, list) else []
     )
     fields = body if isinstance(body, dict) else {}
+    if "assertion" in document:  # a passkey's: the body says whose
+        signers += [str(fields[name]) for name in ("operator", "by") if name in fields]
     return Entry(
         index=index,
         kind=kind,

@@ -13,6 +13,7 @@ from custody.console.effects import effect
 from custody.console.house import House, Seat, SeatDependency, answer
 from custody.console.log_index import HISTORY_MAX, KINDS, read_entry
 from custody.console.outflows import DAY_MS, outflows
+from custody.console.people import OPERATOR
 from custody.console.wallets import tiers
 from custody.listening import EVENTS_MAX, NEWEST, Asked
 from custody.records import request_body
@@ -96,7 +97,9 @@ async def show_nodes(seat: SeatDependency) -> Response:
     state = seat.house.parts.sequencer.state
     roles = {one.name: one.role for one in state.roster.cosigners.values()}
     status = await seat.house.service.status()
-    return seat.visit.page("nodes", {"status": status, "bound": bound(state.roster), "roles": roles})
+    can_freeze = seat.session.person.role == OPERATOR and not state.frozen
+    values = {"status": status, "bound": bound(state.roster), "roles": roles, "can_freeze": can_freeze}
+    return seat.visit.page("nodes", values)
 
 
 @router.get("/log")

@@ -83,6 +83,13 @@ def test_the_second_door_and_webhooks_are_off_unless_they_are_configured(tmp_pat
         ("https://shop.example.com/custody", "https://[::1/custody", "webhooks.to.shop.url"),
         ("https://shop.example.com/custody", "https://shop.example.com:port/", "webhooks.to.shop.url"),
         ('key = "webhook-key.pem"', "", "key"),
+        ('security = "tls"', 'security = "none"', "security"),
+        ('security = "tls"', 'security = "insecure-plain"', "mail.security: without TLS"),
+        ('password_file = "mail-password"', "", "user and password_file come together"),
+        ('password_file = "mail-password"', 'password = "word"', "password"),
+        ("otto@example.com", "otto@example.com\\nBcc: eve@example.com", "otto"),
+        ("otto@example.com", "Otto <otto@example.com>", "mail.to.otto"),
+        ("custody@example.com", "custody", "mail.sender"),
     ],
 )
 def test_a_mistake_is_named(tmp_path: Path, old: str, new: str, named: str) -> None:
@@ -90,6 +97,18 @@ def test_a_mistake_is_named(tmp_path: Path, old: str, new: str, named: str) -> N
 
     with pytest.raises(OperationalError, match=re.escape(named)):
         load_config(tmp_path / "config.toml")
+
+
+def test_mail_is_off_unless_it_is_configured_and_then_over_tls(tmp_path: Path) -> None:
+    text = example()
+    (tmp_path / "config.toml").write_text(text)
+    mail = load_config(tmp_path / "config.toml").mail
+    (tmp_path / "config.toml").write_text(re.sub(r"(?ms)^\[mail[^\]]*\].*?(?=^\[)", "", text))
+
+    assert mail is not None
+    assert (mail.security, mail.port, mail.to) == ("tls", 465, {"otto": "otto@example.com"})
+    assert (mail.password_file, mail.certificate) == (tmp_path / "mail-password", tmp_path / "mail.pem")
+    assert load_config(tmp_path / "config.toml").mail is None
 
 
 def test_a_second_coordinator_does_not_get_the_lease(tmp_path: Path) -> None:

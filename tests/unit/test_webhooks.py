@@ -17,7 +17,7 @@ from custody.metrics import Metrics
 from custody.records import NewRequest
 from custody.webhooks import Deliverer, Hooks, Webhook
 from policy.errors import InvalidSignatureError
-from tests.unit.custody_cluster import ORIGIN, make_request, public
+from tests.unit.custody_cluster import ETHER, ORIGIN, make_request, public
 from tests.unit.custody_cluster import identity as key_of
 from tests.unit.custody_house import Clock, House, until
 from tests.unit.http_house import HttpDoor, http_opened, submission
@@ -110,6 +110,17 @@ async def test_every_event_is_told_in_order_and_signed(house: House, receiver: R
     assert backlog == [
         {"name": NAME, "url": receiver.url, "key": public("webhooks").hex(), "waiting": 0, "error": None}
     ]
+
+
+async def test_a_request_that_waits_for_approval_is_told(house: House, receiver: Receiver) -> None:
+    async with http_opened(house) as door:
+        _, body, signature = make_request("large", amount=5 * ETHER, now_ms=door.house.now_ms())
+        answer = await door.ask("POST", "/v1/requests", submission(body, signature))
+        request = str(answer.json()["id"])
+        await until(lambda: any(one["state"] == "waiting" for one in receiver.told))
+
+    (told,) = (one for one in receiver.told if one["state"] == "waiting")
+    assert (told["request"], told["approvals"], told["rule"]) == (request, 0, "large")
 
 
 async def test_what_is_not_taken_holds_up_its_own_request_alone(house: House, receiver: Receiver) -> None:
