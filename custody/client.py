@@ -231,6 +231,10 @@ class CustodyClient:
         """Nodes, heads, pools and requests in numbers."""
         return _object(self._ask("Status", pb.StatusCall(), self._stub.Status).document)
 
+    def policy(self) -> dict[str, Json]:
+        """The policy in force, its hash, and what it says in sentences."""
+        return _object(self._ask("Policy", pb.PolicyCall(), self._stub.Policy).document)
+
     def import_offers(self, key: str) -> tuple[int, bytes]:
         """Have the nodes offer one-time keys for an import: the attempt, and the signed offers."""
         call = pb.ImportOffersCall(key=key)

@@ -25,6 +25,7 @@ from policy.encoding import Json, canonical, parse_canonical
 from policy.errors import InvalidSignatureError, MalformedError, OperationalError, ProtocolError
 from policy.intent import Request, parse_request, verify_request
 from policy.state import State
+from policy.words.sentences import sections
 
 WATCHERS_QUEUE_MAX = 1000
 OFFER_BYTES_MAX = 4096
@@ -227,6 +228,21 @@ class Service:
         if self._parts.shadow is None:
             return {"policy": "", "name": "", "errors": 0, "verdicts": []}
         return await self._parts.shadow.report(flips=flips, limit=limit)
+
+    def policy(self) -> Json:
+        """The policy in force as administrators signed it, its hash, and what it says in sentences."""
+        state = self._parts.sequencer.state
+        said: list[Json] = [
+            {"title": section.heading, "sentences": [one.text for one in section.sentences]}
+            for section in sections(state.policy)
+        ]
+        return {
+            "name": state.policy.name,
+            "hash": state.policy_hash.hex(),
+            "book": state.book_hash.hex(),
+            "document": state.policy_document,
+            "sentences": said,
+        }
 
     def log_note(self) -> bytes:
         """The newest checkpoint with w cosignatures."""

@@ -17,13 +17,14 @@ from custody.cold import ColdStep
 from custody.deposits import in_policy
 from custody.enacting import Signed
 from custody.feeds import DepositAddress, Event
-from custody.holdings import REBALANCERS, holdings, movements
+from custody.holdings import holdings, movements
 from custody.keys import Import
 from custody.listening import EVENTS_MAX, OPEN_MAX_MS, Asked
 from custody.parts import Parts
 from custody.projection import typed_data_signature
 from custody.records import RequestRecord
 from custody.reports import take_report
+from custody.roles import permit
 from custody.service import Service, Shown
 from custody.webhooks import event_document
 from policy.encoding import canonical
@@ -215,13 +216,18 @@ class CustodyServicer(custody_pb2_grpc.CustodyServicer):
         return pb.ImportOffersReply(attempt=attempt, offers=offers)
 
     @_refusals
+    async def Policy(self, call: pb.PolicyCall, context: _Context) -> pb.PolicyReply:
+        self._caller("Policy", call, context)
+        return pb.PolicyReply(document=canonical(self._service.policy()))
+
+    @_refusals
     async def Log(self, call: pb.LogCall, context: _Context) -> pb.LogReply:
         self._caller("Log", call, context)
         return pb.LogReply(note=self._service.log_note())
 
     @_refusals
     async def Entries(self, call: pb.EntriesCall, context: _Context) -> pb.EntriesReply:
-        self._people(self._caller("Entries", call, context))
+        self._caller("Entries", call, context)
         return pb.EntriesReply(entries=await self._parts.database.entries(call.start, call.stop))
 
     @_refusals
@@ -242,7 +248,7 @@ class CustodyServicer(custody_pb2_grpc.CustodyServicer):
 
     @_refusals
     async def Shadow(self, call: pb.ShadowCall, context: _Context) -> pb.ShadowReply:
-        self._people(self._caller("Shadow", call, context))
+        self._caller("Shadow", call, context)
         document = await self._service.shadow(flips=call.flips, limit=call.limit or 100)
         return pb.ShadowReply(document=canonical(document))
 
@@ -262,12 +268,12 @@ class CustodyServicer(custody_pb2_grpc.CustodyServicer):
 
     @_refusals
     async def Holdings(self, call: pb.HoldingsCall, context: _Context) -> pb.HoldingsReply:
-        self._planner(self._caller("Holdings", call, context))
+        self._caller("Holdings", call, context)
         return pb.HoldingsReply(document=canonical(await holdings(self._parts)))
 
     @_refusals
     async def Movements(self, call: pb.MovementsCall, context: _Context) -> pb.MovementsReply:
-        self._planner(self._caller("Movements", call, context))
+        self._caller("Movements", call, context)
         found = movements(self._parts.sequencer.state, call.after, limit=call.limit)
         return pb.MovementsReply(document=canonical(found))
 
@@ -288,22 +294,10 @@ class CustodyServicer(custody_pb2_grpc.CustodyServicer):
         """The initiator whose requests alone the caller may see; empty for people."""
         return caller if caller in self._parts.sequencer.state.roster.initiators else ""
 
-    def _people(self, caller: str) -> None:
-        if self._own_only(caller):
-            raise CallRefused(Code.FORBIDDEN, "this shows the requests of all: people see it, no backend")
-
-    def _planner(self, caller: str) -> None:
-        """People and rebalancers: what is held and was paid is no business of another backend."""
-        initiator = self._parts.sequencer.state.roster.initiators.get(caller)
-        if initiator is not None and REBALANCERS not in initiator.groups:
-            raise CallRefused(
-                Code.FORBIDDEN, f"{caller} is a backend outside the group {REBALANCERS}: enrol it with that"
-            )
-
     def _caller(self, method: str, call: Message, context: _Context) -> str:
         state = self._parts.sequencer.state
         try:
-            return authenticate(
+            caller = authenticate(
                 method,
                 call,
                 metadata=context.invocation_metadata() or (),
@@ -314,6 +308,8 @@ class CustodyServicer(custody_pb2_grpc.CustodyServicer):
         except CallRefused:
             self._parts.login_failed("grpc")
             raise
+        permit(method, caller, state.roster)
+        return caller
 
 
 def _address(given: DepositAddress, log: State) -> pb.DepositAddress:

@@ -114,6 +114,11 @@ class CustodyStub:
                 request_serializer=custody_dot_api_dot_custody__pb2.ImportOffersCall.SerializeToString,
                 response_deserializer=custody_dot_api_dot_custody__pb2.ImportOffersReply.FromString,
                 _registered_method=True)
+        self.Policy = channel.unary_unary(
+                '/quorumkeep.custody.v1.Custody/Policy',
+                request_serializer=custody_dot_api_dot_custody__pb2.PolicyCall.SerializeToString,
+                response_deserializer=custody_dot_api_dot_custody__pb2.PolicyReply.FromString,
+                _registered_method=True)
         self.Log = channel.unary_unary(
                 '/quorumkeep.custody.v1.Custody/Log',
                 request_serializer=custody_dot_api_dot_custody__pb2.LogCall.SerializeToString,
@@ -265,6 +270,12 @@ class CustodyServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def Policy(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def Log(self, request, context):
         """Missing associated documentation comment in .proto file."""
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -407,6 +418,11 @@ def add_CustodyServicer_to_server(servicer, server):
                     servicer.ImportOffers,
                     request_deserializer=custody_dot_api_dot_custody__pb2.ImportOffersCall.FromString,
                     response_serializer=custody_dot_api_dot_custody__pb2.ImportOffersReply.SerializeToString,
+            ),
+            'Policy': grpc.unary_unary_rpc_method_handler(
+                    servicer.Policy,
+                    request_deserializer=custody_dot_api_dot_custody__pb2.PolicyCall.FromString,
+                    response_serializer=custody_dot_api_dot_custody__pb2.PolicyReply.SerializeToString,
             ),
             'Log': grpc.unary_unary_rpc_method_handler(
                     servicer.Log,
@@ -891,6 +907,33 @@ class Custody:
             '/quorumkeep.custody.v1.Custody/ImportOffers',
             custody_dot_api_dot_custody__pb2.ImportOffersCall.SerializeToString,
             custody_dot_api_dot_custody__pb2.ImportOffersReply.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Policy(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/quorumkeep.custody.v1.Custody/Policy',
+            custody_dot_api_dot_custody__pb2.PolicyCall.SerializeToString,
+            custody_dot_api_dot_custody__pb2.PolicyReply.FromString,
             options,
             channel_credentials,
             insecure,

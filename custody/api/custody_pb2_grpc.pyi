@@ -57,6 +57,7 @@ class CustodyStub:
     Status: _grpc.UnaryUnaryMultiCallable[_custody_pb2.StatusCall, _custody_pb2.StatusReply]
     ChangeKey: _grpc.UnaryUnaryMultiCallable[_custody_pb2.ChangeKeyCall, _custody_pb2.ChangeKeyReply]
     ImportOffers: _grpc.UnaryUnaryMultiCallable[_custody_pb2.ImportOffersCall, _custody_pb2.ImportOffersReply]
+    Policy: _grpc.UnaryUnaryMultiCallable[_custody_pb2.PolicyCall, _custody_pb2.PolicyReply]
     Log: _grpc.UnaryUnaryMultiCallable[_custody_pb2.LogCall, _custody_pb2.LogReply]
     Entries: _grpc.UnaryUnaryMultiCallable[_custody_pb2.EntriesCall, _custody_pb2.EntriesReply]
     Enact: _grpc.UnaryUnaryMultiCallable[_custody_pb2.EnactCall, _custody_pb2.EnactReply]
@@ -87,6 +88,7 @@ class CustodyAsyncStub(CustodyStub):
     Status: _aio.UnaryUnaryMultiCallable[_custody_pb2.StatusCall, _custody_pb2.StatusReply]  # type: ignore[assignment]
     ChangeKey: _aio.UnaryUnaryMultiCallable[_custody_pb2.ChangeKeyCall, _custody_pb2.ChangeKeyReply]  # type: ignore[assignment]
     ImportOffers: _aio.UnaryUnaryMultiCallable[_custody_pb2.ImportOffersCall, _custody_pb2.ImportOffersReply]  # type: ignore[assignment]
+    Policy: _aio.UnaryUnaryMultiCallable[_custody_pb2.PolicyCall, _custody_pb2.PolicyReply]  # type: ignore[assignment]
     Log: _aio.UnaryUnaryMultiCallable[_custody_pb2.LogCall, _custody_pb2.LogReply]  # type: ignore[assignment]
     Entries: _aio.UnaryUnaryMultiCallable[_custody_pb2.EntriesCall, _custody_pb2.EntriesReply]  # type: ignore[assignment]
     Enact: _aio.UnaryUnaryMultiCallable[_custody_pb2.EnactCall, _custody_pb2.EnactReply]  # type: ignore[assignment]
@@ -210,6 +212,13 @@ class CustodyServicer(metaclass=_abc_1.ABCMeta):
         request: _custody_pb2.ImportOffersCall,
         context: _ServicerContext,
     ) -> _typing.Union[_custody_pb2.ImportOffersReply, _abc.Awaitable[_custody_pb2.ImportOffersReply]]: ...
+
+    @_abc_1.abstractmethod
+    def Policy(
+        self,
+        request: _custody_pb2.PolicyCall,
+        context: _ServicerContext,
+    ) -> _typing.Union[_custody_pb2.PolicyReply, _abc.Awaitable[_custody_pb2.PolicyReply]]: ...
 
     @_abc_1.abstractmethod
     def Log(

@@ -11,7 +11,7 @@ from custody.console import requests as shown
 from custody.console.decisions import Id
 from custody.console.effects import effect
 from custody.console.house import House, Seat, SeatDependency, answer
-from custody.console.log_index import HISTORY_MAX, KINDS, read_entry
+from custody.console.log_index import HISTORY_MAX, KINDS, READ_BYTES, read_entry
 from custody.console.outflows import DAY_MS, outflows
 from custody.console.people import OPERATOR
 from custody.console.wallets import tiers
@@ -124,6 +124,16 @@ async def show_log(
     )
 
 
+@router.get("/log/entries.ndjson")
+async def download_log(
+    seat: SeatDependency, kind: Annotated[str, Query(pattern=f"^({'|'.join(KINDS)})?$")] = ""
+) -> StreamingResponse:
+    """The log as a file, an entry's bytes on each line; of one kind or of all."""
+    name = f"log-{kind}.ndjson" if kind else "log.ndjson"
+    headers = {"Content-Disposition": f'attachment; filename="{name}"'}
+    return StreamingResponse(_lines(seat.house, kind), media_type="application/x-ndjson", headers=headers)
+
+
 @router.get("/log/{index}")
 async def show_entry(seat: SeatDependency, index: Index) -> Response:
     """One entry whole, and the place to verify that it is in the log."""
@@ -169,6 +179,14 @@ async def live(seat: SeatDependency) -> StreamingResponse:
     """A server-sent event whenever a request has changed, for as long as the session lasts."""
     asked = Asked(await seat.house.service.feed.position(NEWEST), limit=EVENTS_MAX)
     return StreamingResponse(_changes(seat, asked), media_type="text/event-stream")
+
+
+async def _lines(house: House, kind: str) -> AsyncIterator[bytes]:
+    """Entries from the first on, as far as the log goes now."""
+    size, place = house.parts.sequencer.state.size, 0
+    while place < size and (part := await house.parts.database.entries(place, size, bytes_max=READ_BYTES)):
+        yield b"".join(one + b"\n" for one in part if not kind or read_entry(place, one).kind == kind)
+        place += len(part)
 
 
 def _health(house: House) -> tuple[bool, int, frozenset[str]]:

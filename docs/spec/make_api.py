@@ -16,6 +16,7 @@ sys.path[:0] = [str(HERE.parents[1])]
 from custody.adapters.http.app import skeleton  # noqa: E402 - the path to the house comes first
 from custody.api.errors import MEANINGS  # noqa: E402
 from custody.requests import STATES, SUBSTATES, mermaid, substates  # noqa: E402
+from custody.roles import OPEN, TABLE, Role  # noqa: E402
 
 MADE = "<!-- Made by docs/spec/make_api.py: change what it is made from. -->"
 
@@ -28,6 +29,7 @@ def files() -> dict[str, str]:
         "http-api.md": "\n".join(api_page(document)) + "\n",
         "problem-codes.md": "\n".join(codes_page()) + "\n",
         "request-states.md": "\n".join(states_page()) + "\n",
+        "roles.md": "\n".join(roles_page(document)) + "\n",
     }
 
 
@@ -43,6 +45,32 @@ def states_page() -> Iterator[str]:
     yield from (f"| `{one}` | {text} |" for one, text in SUBSTATES.items())
     yield from ("", "Each arrow is an event and, after the slash, what is then owed to the world:", "")
     yield from ("```mermaid", mermaid().rstrip(), "```")
+
+
+def roles_page(document: dict[str, Any]) -> Iterator[str]:
+    """Who may ask for what."""
+    paths = {
+        operation["operationId"]: f"{method.upper()} {path}"
+        for path, operations in document["paths"].items()
+        for method, operation in operations.items()
+    }
+    yield from ("# Who may ask for what", "", MADE, "")
+    yield "What somebody is to a deployment says its roster; auditors are named in the configuration of the"
+    yield "console and read there alone ([console.md](../console.md)). `own` is what is the caller's: a"
+    yield "backend's requests, addresses and webhooks, an operator's approvals. Empty is `forbidden`."
+    yield "What changes something counts by the signatures inside it, which every node checks by the roster."
+    yield from ("", f"| what | {' | '.join(Role)} |", "|---|" + "---|" * len(Role))
+    for access in TABLE:
+        yield f"| {access.what} | {' | '.join(access.may.get(role, '') for role in Role)} |"
+    yield from ("", "Strangers are answered, too: " + OPEN.what + ".", "")
+    yield from ("| what | over HTTP | over gRPC | pages of the console |", "|---|---|---|---|")
+    for access in (OPEN, *TABLE):
+        calls = ([paths[name] for name in access.http], access.grpc, access.pages)
+        yield f"| {access.what} | {' | '.join('<br>'.join(f'`{one}`' for one in group) for group in calls)} |"
+    yield from (
+        "",
+        "Ceremonies, new keys and forks have no HTTP call: the command line asks for them over gRPC.",
+    )
 
 
 def codes_page() -> Iterator[str]:

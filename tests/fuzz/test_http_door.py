@@ -11,7 +11,7 @@ from schemathesis.core.failures import FailureGroup
 from custody.adapters.http.app import skeleton
 from tests.fuzz.http_door import MODES, Signature, attack, operations, rounds, served
 
-EXAMPLES = 15
+EXAMPLES = 10
 
 
 @pytest.fixture(scope="module")

@@ -9,7 +9,7 @@ import httpx
 import pytest
 
 from custody.console.app import build_console
-from custody.console.people import People
+from custody.console.people import People, Person
 from custody.console.sessions import login_digest
 from custody.enacting import enact
 from tests.unit.custody_cluster import ETHER, ORIGIN, authenticator, make_request
@@ -20,9 +20,11 @@ SITE = "https://custody.example.com"
 
 
 @contextlib.asynccontextmanager
-async def reading(running: Running, name: str) -> AsyncIterator[httpx.AsyncClient]:
-    """A client with an operator's session, as a browser would have it."""
-    app = build_console(running.service, running.parts, people=People(), site=SITE)
+async def reading(
+    running: Running, name: str, *, auditors: tuple[Person, ...] = ()
+) -> AsyncIterator[httpx.AsyncClient]:
+    """A client with somebody's session, as a browser would have it."""
+    app = build_console(running.service, running.parts, people=People(auditors), site=SITE)
     headers = {"Origin": SITE, "Accept": "text/html"}
     client = httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url=SITE, headers=headers)
     async with client:

@@ -8,7 +8,7 @@ from fastapi.responses import JSONResponse
 from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
-from custody.adapters.http import events, hooks, problems, requests, wallets
+from custody.adapters.http import decisions, deployment, events, hooks, problems, requests, wallets
 from custody.adapters.http.calls import House
 from custody.adapters.http.models import TAKEN, Problem, ProblemMeaning
 from custody.adapters.http.signatures import HOW, Callers
@@ -16,14 +16,23 @@ from custody.api.errors import MEANINGS, Code
 from custody.parts import Parts
 from custody.service import Service
 
-TITLE, VERSION = "Quorumkeep for backends", "1.0.0"
+TITLE, VERSION = "Quorumkeep", "1.1.0"
 REFERENCE: Final = "#/components/schemas/{model}"
 DESCRIPTION: Final = (
-    "Asks a coordinator of Quorumkeep for payments. Every call but those about this API itself "
-    f"is signed: {HOW}. The coordinator has no authority: what nodes sign is what the backend signed in the "
-    "request."
+    "Asks a coordinator of Quorumkeep for payments, approves and stops them, and reads. Every call but those "
+    f"about this API itself is signed: {HOW}. The coordinator has no authority: what nodes sign is what the "
+    "backend signed in the request and operators in their approvals. docs/roles.md says who may ask what."
 )
 router = APIRouter(tags=["about"])
+ROUTERS: Final = (
+    requests.router,
+    events.router,
+    wallets.router,
+    hooks.router,
+    decisions.router,
+    deployment.router,
+    router,
+)
 
 
 @router.get("/v1/problems/{code}", response_model=ProblemMeaning)
@@ -53,7 +62,7 @@ def skeleton() -> FastAPI:
         redoc_url=None,
         generate_unique_id_function=lambda route: route.name,
     )
-    for one in (requests.router, events.router, wallets.router, hooks.router, router):
+    for one in ROUTERS:
         app.include_router(one)
     problems.install(app)
     app.openapi = lambda: openapi(app)  # type: ignore[method-assign]

@@ -10,6 +10,7 @@ from fastapi import Depends, Request
 from custody.adapters.http.signatures import Callers, FieldLines, Received
 from custody.api.errors import CallRefused, Code
 from custody.parts import Parts
+from custody.roles import permit
 from custody.service import Service
 from policy.encoding import Json, canonical
 from policy.errors import CallerError, MalformedError
@@ -32,11 +33,19 @@ class House:
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """An authenticated call: by which initiator, with which body, and what answers it."""
+    """An authenticated call: by whom, with which body, and what answers it.
+
+    ``own`` is the initiator whose own things alone the caller sees; empty for people, who see all there is.
+    """
 
     caller: str
     body: bytes
     house: House
+
+    @property
+    def own(self) -> str:
+        """See above."""
+        return self.caller if self.caller in self.house.parts.sequencer.state.roster.initiators else ""
 
     @property
     def service(self) -> Service:
@@ -66,6 +75,7 @@ async def _authenticated(request: Request) -> Call:
     except CallRefused:
         house.parts.login_failed("http")
         raise
+    permit(request.scope["route"].name, caller, house.parts.sequencer.state.roster)
     if body and request.headers.get("content-type", "").partition(";")[0].strip() != "application/json":
         raise CallRefused(Code.UNSUPPORTED_MEDIA_TYPE, "the body is JSON: send its media type")
     return Call(caller, body, house)

@@ -37,7 +37,7 @@ async def list_events(
     limit: Annotated[int, Query(ge=1, le=EVENTS_MAX)] = 100,
     wait_ms: WaitMs = 0,
 ) -> JSONResponse:
-    """Every change of the caller's requests, in order, from the first one on."""
+    """Every change of the caller's requests (people: of all), in order, from the first one on."""
     asked = await _asked(call, after, request=request, limit=limit)
     found = await call.service.feed.events(asked, wait_ms=wait_ms)
     following = found[-1].id if found else asked.after
@@ -69,9 +69,9 @@ async def stream_events(
 async def _asked(call: Call, after: str | None, *, request: str | None, limit: int) -> Asked:
     wanted = bytes.fromhex(request or "")
     if wanted:
-        await call.service.get(wanted, call.caller)
+        await call.service.get(wanted, call.own)
     position = await call.service.feed.position(after or "")
-    return Asked(position, wanted, call.caller, limit)
+    return Asked(position, wanted, call.own, limit)
 
 
 async def _lines(call: Call, asked: Asked, *, open_s: float) -> AsyncIterator[bytes]:

@@ -209,6 +209,214 @@ class RequestList(_Model):
     requests: list[RequestResource]
 
 
+BookHash = Annotated[
+    str, Field(pattern="^([0-9a-f]{64})?$", description="Of the address book; empty while it has no row.")
+]
+HexBytes = Annotated[str, Field(pattern="^([0-9a-f]{2})*$", max_length=4096)]
+Signature = Annotated[str, Field(pattern="^[0-9a-f]{128}$", description="Ed25519.")]
+
+
+class Slot(_Model):
+    """The one transaction that can confirm."""
+
+    chain: Annotated[str, Field(min_length=1, max_length=39)]
+    account: Annotated[str, Field(min_length=1, max_length=75)]
+    nonce: Amount
+
+
+class ApprovedIntent(_Model):
+    """What the transaction does, and the hash of what it calls."""
+
+    chain: Annotated[str, Field(min_length=1, max_length=39)]
+    wallet: Name
+    asset: Name
+    amount: Amount
+    destination: Annotated[str, Field(min_length=1, max_length=90)]
+    calldata: Annotated[str | None, Field(pattern="^([0-9a-f]{2}){4,4096}$")] = None
+    typed_data: Annotated[str | None, Field(pattern="^([0-9a-f]{2}){1,6144}$")] = None
+    calldata_hash: Id
+
+
+class Draft(_Model):
+    """An approval that the caller could give, but for its id and their name. Check it against the request."""
+
+    origin: Annotated[str, Field(min_length=1, max_length=128)]
+    request: Id
+    intent: ApprovedIntent
+    fee_ceiling: Amount
+    slot: Slot
+    policy: Id
+    expires_ms: Milliseconds
+
+
+class Approval(Draft):
+    """What an operator's passkey signs: its challenge is the document's tagged hash (entries.md)."""
+
+    approval_id: Annotated[Id, Field(description="32 fresh random bytes.")]
+    operator: Name
+
+
+class Assertion(_Model):
+    """What the passkey's authenticator answered, in hex."""
+
+    authenticator_data: HexBytes
+    client_data: HexBytes
+    signature: HexBytes
+
+
+class ApprovalGiven(_Model):
+    """An operator's yes."""
+
+    approval: Approval
+    assertion: Assertion
+
+
+class Rejection(_Model):
+    """A no."""
+
+    origin: Annotated[str, Field(min_length=1, max_length=128)]
+    request: Id
+    by: Annotated[Name, Field(description="The caller.")]
+    reason: Annotated[str, Field(min_length=1, max_length=300)]
+
+
+class RejectionGiven(_Model):
+    """A no, and either the caller's signature over it or their passkey's assertion."""
+
+    rejection: Rejection
+    signature: Signature | None = None
+    assertion: Assertion | None = None
+
+
+class DraftList(_Model):
+    """What waits for the caller."""
+
+    drafts: list[Draft]
+
+
+class HandedIn(_Model):
+    """An entry that somebody has signed; entries.md has the fields of each kind."""
+
+    kind: Annotated[str, Field(min_length=1, max_length=32)]
+    body: dict[str, Any]
+    proof: Annotated[dict[str, Any], Field(description="`signatures`, and what else the kind has.")]
+
+
+class Outcome(_Model):
+    """What came of it."""
+
+    kind: str
+    subject: Annotated[str, Field(description="What it is about: hex.")]
+    effective_ms: Annotated[int, Field(ge=0, description="0 where nothing waits.")]
+    was_done: bool
+    cosigned: Annotated[bool, Field(description="Whether w cosigners have it already.")]
+    left: dict[str, Any]
+
+
+class Status(BaseModel):
+    """How the deployment is."""
+
+    origin: str
+    size: Annotated[int, Field(ge=0, description="Of the log.")]
+    quorum_size: Annotated[int, Field(ge=0, description="As far as enough cosigners have signed.")]
+    rules: int
+    policy: Id
+    book: BookHash
+    roster: Id
+    frozen: bool
+    freeze: str
+    pending: list[dict[str, Any]]
+    lists: Any
+    keys: list[dict[str, Any]]
+    nodes: list[dict[str, Any]]
+    pools: list[dict[str, Any]]
+    requests: Annotated[dict[str, int], Field(description="How many are in each state.")]
+
+
+class PolicySection(_Model):
+    """Part of the policy in words."""
+
+    title: str
+    sentences: list[str]
+
+
+class Policy(_Model):
+    """The policy in force."""
+
+    name: str
+    hash: Annotated[Id, Field(description="The tagged hash of `document`, which approvals name.")]
+    book: BookHash
+    document: dict[str, Any]
+    sentences: list[PolicySection]
+
+
+class Document(_Model):
+    """A document of the status, by its hash."""
+
+    kind: str
+    text: Annotated[str, Field(description="Its canonical encoding, which is what was hashed.")]
+
+
+class WalletAddress(_Model):
+    """Where a wallet is paid to."""
+
+    address: str
+    path: str
+    chain: str
+    public_key: Annotated[str, Field(description="The key's group key, hex.")]
+
+
+class Checkpoint(_Model):
+    """A signed note (log.md)."""
+
+    note: str
+
+
+class EntryList(_Model):
+    """Entries of the log."""
+
+    start: Annotated[int, Field(ge=0)]
+    entries: Annotated[list[str], Field(description="Each its bytes, which are JSON.")]
+
+
+class ShadowReport(_Model):
+    """What another policy would have said."""
+
+    policy: str
+    name: str
+    errors: Annotated[int, Field(ge=0)]
+    verdicts: list[dict[str, Any]]
+
+
+class Holdings(_Model):
+    """What wallets hold, what is on its way, and prices."""
+
+    time_ms: Milliseconds
+    policy: Id
+    accounts: list[dict[str, Any]]
+    open: list[dict[str, Any]]
+    prices: list[dict[str, Any]]
+
+
+class Movement(_Model):
+    """A signed payment."""
+
+    number: Annotated[int, Field(ge=0)]
+    request: Id
+    signed_ms: Milliseconds
+    wallet: Name
+    asset: Name
+    amount: Amount
+    to: str | None = None
+
+
+class MovementList(_Model):
+    """Payments in the order of the log."""
+
+    movements: list[Movement]
+    next: Annotated[int, Field(ge=0)]
+
+
 class Problem(_Model):
     """Why a call is refused (RFC 9457)."""
 

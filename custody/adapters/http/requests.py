@@ -35,7 +35,7 @@ async def submit_request(call: CallDependency) -> JSONResponse:
     if isinstance(document, dict) and document.get("initiator", call.caller) != call.caller:
         raise CallRefused(Code.FORBIDDEN, f"{call.caller} hands in its own requests only")
     record = await call.service.submit(canonical(document), signature)
-    (view,) = await _resources(call, record)
+    (view,) = await resources(call, record)
     return JSONResponse(view, 202, {"Location": f"/v1/requests/{view['id']}"})
 
 
@@ -49,13 +49,13 @@ async def get_request(
     ] = None,
     wait_ms: Annotated[int, Query(ge=0, le=WAIT_MAX_MS, description="At most so long.")] = 0,
 ) -> JSONResponse:
-    """One request of the caller, as it is now; with `after`, as soon as it has changed."""
+    """One request of the caller (people: any), as it is now; with `after`, as soon as it has changed."""
     wanted = bytes.fromhex(request)
-    record = await call.service.get(wanted, call.caller)
+    record = await call.service.get(wanted, call.own)
     if after is not None:
-        await call.service.feed.events(Asked(after, wanted, call.caller, 1), wait_ms=wait_ms)
-        record = await call.service.get(wanted, call.caller)
-    (view,) = await _resources(call, record)
+        await call.service.feed.events(Asked(after, wanted, call.own, 1), wait_ms=wait_ms)
+        record = await call.service.get(wanted, call.own)
+    (view,) = await resources(call, record)
     return JSONResponse(view)
 
 
@@ -67,13 +67,14 @@ async def list_requests(
     limit: Annotated[int, Query(ge=1, le=LIST_MAX)] = 100,
     before: Annotated[str | None, Query(pattern=ID, description="Continue after this request.")] = None,
 ) -> JSONResponse:
-    """The caller's requests, newest first."""
+    """The caller's requests (people: all), newest first."""
     records = await call.service.requests(
-        state=state or "", initiator=call.caller, limit=limit, before=bytes.fromhex(before or "")
+        state=state or "", initiator=call.own, limit=limit, before=bytes.fromhex(before or "")
     )
-    return JSONResponse({"requests": await _resources(call, *records)})
+    return JSONResponse({"requests": await resources(call, *records)})
 
 
-async def _resources(call: Call, *records: RequestRecord) -> list[dict[str, Any]]:
+async def resources(call: Call, *records: RequestRecord) -> list[dict[str, Any]]:
+    """Requests as this door shows them."""
     state = call.house.parts.sequencer.state
     return [resource(shown, state) for shown in await call.service.shown(*records)]

@@ -1,4 +1,4 @@
-"""Who makes a call over HTTP: RFC 9421 signatures of the roster's initiators, each good for one call.
+"""Who makes a call over HTTP: RFC 9421 signatures of whoever the roster names, each good for one call.
 
 The RFC is read by the library ``http-message-signatures``. What is ours is what it leaves to its users: which
 parts must be signed, the clock, and that a nonce is used once. Nonces are kept in memory for as long as a
@@ -29,7 +29,7 @@ NONCES_MAX: Final = 200_000
 NONCE_CHARACTERS: Final = range(16, 129)
 HOW: Final = (
     f"sign {', '.join(COVERED)} by RFC 9421 with Ed25519, with created, expires, nonce, "
-    "keyid (the initiator's name) and tag (the log's origin)"
+    "keyid (your name in the roster) and tag (the log's origin)"
 )
 
 
@@ -64,7 +64,7 @@ class Callers:
         self._used: dict[tuple[str, str], int] = {}
 
     def authenticate(self, received: Received) -> str:
-        """The initiator who signed this call; its nonce is used up. Raises ``CallRefused``."""
+        """Who signed this call; its nonce is used up. Raises ``CallRefused``."""
         state = self._state()
         verifier = _Verifier(state, now_ms=self._now_ms(), began_s=self._began_s)
         try:
@@ -103,8 +103,8 @@ class _Keys(HTTPSignatureKeyResolver):
         self._state = state
 
     def resolve_public_key(self, key_id: str) -> Ed25519PublicKey | None:
-        initiator = self._state.roster.initiators.get(key_id)
-        return None if initiator is None else Ed25519PublicKey.from_public_bytes(initiator.key)
+        key = self._state.roster.key_of(key_id)
+        return None if key is None else Ed25519PublicKey.from_public_bytes(key)
 
 
 class _Verifier(HTTPMessageVerifier):
