@@ -14,7 +14,7 @@ from cli.arguments import (
     passed_on,
 )
 from cli.cold_arguments import add_cold
-from cli.policies.arguments import add_export, add_policies, add_policy_bench, add_replay
+from cli.policies.arguments import add_audit_bench, add_export, add_policies, add_policy_bench, add_replay
 from cli.rebalance.arguments import add_rebalance
 
 DAY_MS = 24 * 3600 * 1000
@@ -281,6 +281,12 @@ def _add_looking(commands: Commands) -> None:
     verify.add_argument(
         "--trust", default="", help="whose log it is, as you were told: the trust.json of genesis sign"
     )
+    verify.add_argument(
+        "--state", default="", metavar="FILE", help="where it is kept how far this came, so that it can go on"
+    )
+    verify.add_argument(
+        "--processes", type=int, metavar="N", help="how many work on a long log (all cores of this machine)"
+    )
     add_replay(audit)
     add_export(audit)
 
@@ -300,6 +306,7 @@ def _add_bench(commands: Commands) -> None:
         "--quick", action="store_true", help="one run of the smallest batch: shape, not figures"
     )
     add_policy_bench(bench)
+    add_audit_bench(bench)
 
 
 def _add_payments(commands: Commands) -> None:
