@@ -12,8 +12,10 @@ from urllib.request import urlopen
 from rich.console import Console
 from rich.progress import Progress, TaskID
 
-from policy.audit import CHECKPOINT_PATH, AuditReport, Trust, audit, parse_trust
-from policy.errors import MalformedError
+from cli.audit_pool import Pool, spare_cores
+from cli.audit_state import AuditState
+from policy.audit import CHECKPOINT_PATH, NO_HELP, AuditReport, Trust, Work, audit, parse_trust
+from policy.errors import MalformedError, OperationalError
 from policy.log.tiles import BUNDLE_BYTES_MAX, Read
 from policy.replay import Step
 
@@ -23,14 +25,27 @@ TIMEOUT_S = 30
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
 
 
-def verify(place: str, *, trust: Path | None, since: Sequence[Path] = (), json_output: bool) -> int:
-    """Check the log in a folder or at a URL; 0 if all of it holds, 1 if not, 2 if it cannot be looked at."""
+def verify(
+    place: str,
+    *,
+    trust: Path | None,
+    since: Sequence[Path] = (),
+    state: Path | None = None,
+    processes: int | None = None,
+    json_output: bool,
+) -> int:
+    """Check the log in a folder or at a URL; 0 if all of it holds, 1 if not, 2 if it cannot be looked at.
+
+    ``state`` is a file by which an audit that was stopped goes on; ``processes`` is how many work on it.
+    """
+    spare = spare_cores() if processes is None else processes - 1
     try:
         older = [path.read_bytes() for path in since]
-        report = look_at(
-            files_at(place) if "://" in place else files_of(Path(place)), trust=trust, older=older
-        )
-    except (MalformedError, OSError) as error:
+        read = files_at(place) if "://" in place else files_of(Path(place))
+        with Pool(spare) as pool:
+            work = _work(pool, state, trust)
+            report = look_at(read, trust=trust, older=older, work=work)
+    except (MalformedError, OperationalError, OSError) as error:
         print(f"quorumkeep: {error}", file=sys.stderr)
         return MISUSE
     print(json.dumps(as_json(report)) if json_output else as_text(report))
@@ -85,11 +100,20 @@ def look_at(
     trust: Path | None,
     watch: Callable[[Step], None] | None = None,
     older: Sequence[bytes] = (),
+    work: Work = NO_HELP,
 ) -> AuditReport:
     """Check the log whose files ``read`` gives. A bad trust file raises ``MalformedError`` or ``OSError``."""
     pinned = _read_trust(trust) if trust else None
     with Progress(console=Console(stderr=True), transient=True) as bar:
-        return audit(read, trust=pinned, progress=_shown(bar), watch=watch, older=older)
+        return audit(read, trust=pinned, progress=_shown(bar), watch=watch, older=older, work=work)
+
+
+def _work(pool: Pool, state: Path | None, trust: Path | None) -> Work:
+    checker = pool if pool.processes else None
+    if state is None:
+        return Work(checker)
+    kept = AuditState(state, trust=_read_trust(trust) if trust else None)
+    return Work(checker, seen=kept.load(), keep=kept.keep)
 
 
 def as_json(report: AuditReport) -> dict[str, object]:

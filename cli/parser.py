@@ -18,7 +18,7 @@ from cli.cold_arguments import add_cold
 from cli.doctor.arguments import add_doctor
 from cli.operations_arguments import add_backed_up, add_indicators
 from cli.passkey_arguments import add_approve, add_identity, needs_authenticator
-from cli.policies.arguments import add_export, add_policies, add_policy_bench, add_replay
+from cli.policies.arguments import add_audit_bench, add_export, add_policies, add_policy_bench, add_replay
 from cli.rebalance.arguments import add_rebalance
 
 DAY_MS = 24 * 3600 * 1000
@@ -269,6 +269,12 @@ def _add_looking(commands: Commands) -> None:
     verify.add_argument(
         "--trust", default="", help="whose log it is, as you were told: the trust.json of genesis sign"
     )
+    verify.add_argument(
+        "--state", default="", metavar="FILE", help="where it is kept how far this came, so that it can go on"
+    )
+    verify.add_argument(
+        "--processes", type=int, metavar="N", help="how many work on a long log (all cores of this machine)"
+    )
     add_replay(audit)
     add_export(audit)
 
@@ -298,6 +304,8 @@ def _add_bench(commands: Commands) -> None:
     service.add_argument(
         "--seconds", type=int, default=20, help="of each part: one at a time, and many (%(default)s)"
     )
+
+    add_audit_bench(bench)
 
 
 def _add_payments(commands: Commands) -> None:

@@ -42,8 +42,15 @@ def verify_log(arguments: Namespace) -> Result:
     """``audit verify``: check a published log and replay every verdict."""
     from cli.audit import verify
 
-    trust, since = Path(arguments.trust) if arguments.trust else None, [*map(Path, arguments.since)]
-    sys.exit(verify(arguments.log, trust=trust, since=since, json_output=arguments.json))
+    done = verify(
+        arguments.log,
+        trust=Path(arguments.trust) if arguments.trust else None,
+        since=[*map(Path, arguments.since)],
+        state=Path(arguments.state) if arguments.state else None,
+        processes=arguments.processes,
+        json_output=arguments.json,
+    )
+    sys.exit(done)
 
 
 def become(command: list[str]) -> NoReturn:

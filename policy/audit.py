@@ -3,9 +3,8 @@
 What is checked, in this order: every tile against the entries and the root against the checkpoint;
 every entry by folding it, which verifies its signatures and recomputes its verdict; limits, and the maxima
 and shares of tiers, added up again by methods of their own; that no signature repeats a nonce or is of a
-burned job;
-the checkpoint's state digest; the log's signature and w cosignatures under the roster in force, and under the
-pinned keys if there are any.
+burned job; the state digest of the checkpoint; its signature by the log and w cosignatures under the roster
+in force, and under the pinned keys if there are any.
 
 Whoever writes the log can write nonsense into it: such an entry is inert, and a log that holds some is
 not bad for that. A claimed verdict that differs from the recomputed one is counted in ``mismatches``;
@@ -15,10 +14,12 @@ Without pinned trust the keys are the directory's own: then the check shows that
 consistent with itself, not whose it is.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from policy import signatures
+from policy.audit_files import Bad, check_structure
+from policy.audit_fold import AHEAD_FROM, NOTHING_SEEN, AuditFold, Looked, Seen, checked_ahead
 from policy.ceremony import CeremonyEntry
 from policy.collecting import uncollected
 from policy.encoding import Json
@@ -26,7 +27,7 @@ from policy.entries import BurnEntry, Entry, RequestEntry, ReserveEntry, Signatu
 from policy.errors import CallerError, MalformedError, ProtocolError
 from policy.fact_entries import HoldingsEntry, PriceEntry
 from policy.fields import Fields
-from policy.ledger import UnknownVersion, fold, initial
+from policy.ledger import UnknownVersion, initial
 from policy.limits_audit import LimitsAudit
 from policy.log.checkpoint import (
     CHECKPOINT_BYTES_MAX,
@@ -38,7 +39,8 @@ from policy.log.checkpoint import (
     verify_log_signature,
 )
 from policy.log.merkle import Frontier, leaf_hash
-from policy.log.tiles import TILE_WIDTH, Read, TilePath, audit_tiles, decode_bundle, read_entries
+from policy.log.tiles import Read, read_entries
+from policy.prechecking import Checker
 from policy.replay import Step
 from policy.roster import COSIGNERS_MAX, KEY_BYTES
 from policy.shapes import read_entry
@@ -49,6 +51,7 @@ CHECKPOINT_PATH = "checkpoint"
 NOTE_BYTES_MAX = CHECKPOINT_BYTES_MAX + 64 * 1024
 PINNED, FROM_DIRECTORY = "pinned", "from_directory"
 PROGRESS_ENTRIES = 256
+KEEP_ENTRIES = 2048
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,13 +93,22 @@ class AuditReport:
     unrecorded: tuple[bytes, ...] = ()
 
 
-class Bad(Exception):
-    """Ends the check at an entry; never leaves this module."""
+@dataclass(frozen=True, slots=True)
+class Work:
+    """How an audit is carried out, which changes nothing of its result.
 
-    def __init__(self, index: int, why: str) -> None:
-        super().__init__(why)
-        self.index = index
-        self.why = why
+    ``checker`` looks at signatures ahead of the fold. ``seen`` is how far this auditor came before, and
+    ``keep`` hears now and then how far it has come.
+    """
+
+    checker: Checker | None = None
+    seen: Seen = NOTHING_SEEN
+    keep: Callable[[Seen], None] = lambda seen: None
+    ahead_from: int = AHEAD_FROM
+    keep_every: int = KEEP_ENTRIES
+
+
+NO_HELP = Work()
 
 
 class _Run:
@@ -105,7 +117,9 @@ class _Run:
     def __init__(self, read: Read, *, trust: Trust | None, progress: Callable[[int, int], None]) -> None:
         self.read, self.trust, self.progress = read, trust, progress
         self.size, self.root = 0, bytes(32)
-        self.state = initial()
+        self.folding = AuditFold(initial())
+        self.work = NO_HELP
+        self.watch: Callable[[Step], None] | None = None
         self.genesis_policy = bytes(32)
         self.cosigners = self.replayed = self.mismatches = self.inert = 0
         self.first_bad: tuple[int, str] | None = None
@@ -113,10 +127,14 @@ class _Run:
         self.ceremonies: dict[bytes, bytes] = {}
         self.cold_jobs: set[bytes] = set()
         self.tiers = TiersAudit()
-        self.watch: Callable[[Step], None] | None = None
         self.nonces: dict[bytes, tuple[bytes, bytes]] = {}
         self.older: dict[int, list[Checkpoint]] = {}
         self.extends: list[int] = []
+
+    @property
+    def state(self) -> State:
+        """The state of the entries folded so far."""
+        return self.folding.state
 
     def report(self) -> AuditReport:
         return AuditReport(
@@ -143,6 +161,7 @@ def audit(
     progress: Callable[[int, int], None],
     watch: Callable[[Step], None] | None = None,
     older: Sequence[bytes] = (),
+    work: Work = NO_HELP,
 ) -> AuditReport:
     """Check the log whose files ``read`` gives; total. ``progress`` hears of entries done and to do.
 
@@ -151,12 +170,12 @@ def audit(
     ``watch`` hears of every entry that can be read, once the files are found to be those of the checkpoint.
     """
     run = _Run(read, trust=trust, progress=progress)
-    run.watch = watch
+    run.work, run.folding, run.watch = work, AuditFold(initial(), work.seen), watch
     try:
         note, checkpoint = _checkpoint(run)
         _check_pinned(run, note, checkpoint)
         _take_older(run, older, checkpoint)
-        _check_structure(run, checkpoint)
+        check_structure(run.read, checkpoint)
         with uncollected():
             _fold(run, checkpoint)
         _check_signatures(run, note, checkpoint)
@@ -227,93 +246,44 @@ def _take_older(run: _Run, notes: Sequence[bytes], checkpoint: Checkpoint) -> No
                 f"the log has {checkpoint.size} entries, the older checkpoint {old.size}: it was cut back",
             )
         run.older.setdefault(old.size, []).append(old)
-
-
-def _check_structure(run: _Run, checkpoint: Checkpoint) -> None:
-    try:
-        if audit_tiles(run.read, checkpoint.size).root() == checkpoint.root:
-            return
-        why = "the root is not that of the entries: it belongs to another log or branch"
-    except ProtocolError as error:
-        why = str(error)
-    raise _blame(run.read, checkpoint, why)
-
-
-def _blame(read: Read, checkpoint: Checkpoint, why: str) -> Bad:
-    """The first entry that does not hash to its tile; which of both is wrong, the root decides."""
-    entries, tiles = Frontier(), Frontier()
-    first: int | None = None
-    try:
-        for index, (leaf, tiled) in enumerate(_leaves(read, checkpoint.size)):
-            if leaf != tiled and first is None:
-                first = index
-            entries, tiles = entries.append(leaf), tiles.append(tiled)
-    except Bad as bad:
-        return bad if first is None else Bad(first, "the entry does not hash to its tile")
-    if first is not None and tiles.root() == checkpoint.root:
-        return Bad(first, "the entry was changed: it does not hash to its tile, which the checkpoint covers")
-    if first is not None and entries.root() == checkpoint.root:
-        return Bad(first, "the entry's hash in its tile was changed: the checkpoint covers the entry")
-    if first is not None:
-        return Bad(first, "the entry does not hash to its tile, and the checkpoint covers neither")
-    return Bad(checkpoint.size, why)
-
-
-def _leaves(read: Read, size: int) -> Iterator[tuple[bytes, bytes]]:
-    """For each entry its own hash, and the hash that its level-0 tile has for it."""
-    for start in range(0, size, TILE_WIDTH):
-        width = min(TILE_WIDTH, size - start)
-        bundle, tile = (TilePath(level, start // TILE_WIDTH, width) for level in (None, 0))
-        entries, hashes = (_tile(read, path, start) for path in (bundle, tile))
-        try:
-            found = _decode_some(entries, width)
-        except MalformedError as error:
-            raise Bad(start, f"{bundle}: {error}") from error
-        for at, entry in enumerate(found):
-            yield leaf_hash(entry), hashes[32 * at : 32 * at + 32]
-        if len(found) < width:
-            raise Bad(start + len(found), f"{bundle} ends before this entry")
-
-
-def _decode_some(data: bytes, width: int) -> tuple[bytes, ...]:
-    """The entries of a bundle, as far as it goes; also of a full one in place of a partial one."""
-    found: list[bytes] = []
-    while len(found) < width and len(data) >= 2:
-        length = int.from_bytes(data[:2], "big")
-        if len(data) < 2 + length:
-            break
-        found += decode_bundle(data[: 2 + length], 1)
-        data = data[2 + length :]
-    return tuple(found)
-
-
-def _tile(read: Read, path: TilePath, start: int) -> bytes:
-    data = read(str(path))
-    if data is None:
-        data = read(str(TilePath(path.level, path.index)))
-    if data is None:
-        raise Bad(start, f"{path} is missing")
-    return data
+    if run.work.seen.size > checkpoint.size:
+        raise Bad(
+            checkpoint.size,
+            f"the log has {checkpoint.size} entries, the last run {run.work.seen.size}: it was cut back",
+        )
 
 
 # The entries.
 
 
 def _fold(run: _Run, checkpoint: Checkpoint) -> None:
-    frontier = Frontier()
-    for index, data in enumerate(read_entries(run.read, checkpoint.size)):
+    frontier, inert = Frontier(), list[int]()
+    checker = run.work.checker if checkpoint.size >= run.work.ahead_from else None
+    entries = checked_ahead(read_entries(run.read, checkpoint.size), checker, state=lambda: run.state)
+    for index, (data, looked) in enumerate(entries):
         if index % PROGRESS_ENTRIES == 0:
             run.progress(index, checkpoint.size)
         if index == 0 and run.trust and leaf_hash(data) != run.trust.genesis:
             raise Bad(0, "this is not the genesis entry that is pinned")
         frontier = frontier.append(leaf_hash(data))
-        _fold_one(run, index, data)
+        if not _fold_one(run, data, looked):
+            inert.append(index)
         _compare_older(run, frontier)
+        _keep(run, frontier, inert)
     run.progress(checkpoint.size, checkpoint.size)
     if frontier.root() != checkpoint.root:
         raise Bad(checkpoint.size, "the files changed while they were read")
     if run.state.digest != checkpoint.state:
         raise Bad(checkpoint.size, "the checkpoint claims another state than its entries fold to")
+
+
+def _keep(run: _Run, frontier: Frontier, inert: list[int]) -> None:
+    """Compare what is folded with what was seen before; tell from time to time how far it has come."""
+    seen, size = run.work.seen, frontier.size
+    if size == seen.size and (frontier.root(), run.state.digest) != (seen.root, seen.digest):
+        raise Bad(size - 1, f"the first {size} entries are not those of the last run: keep both logs")
+    if size > seen.size and size % run.work.keep_every == 0:
+        run.work.keep(Seen(size, frontier.root(), run.state.digest, frozenset(inert)))
 
 
 def _compare_older(run: _Run, frontier: Frontier) -> None:
@@ -328,10 +298,12 @@ def _compare_older(run: _Run, frontier: Frontier) -> None:
         run.extends.append(old.size)
 
 
-def _fold_one(run: _Run, index: int, data: bytes) -> None:
+def _fold_one(run: _Run, data: bytes, looked: Looked) -> bool:
+    """Fold an entry and check what follows from it; whether it was accepted."""
     before = run.state
+    index = before.size
     try:
-        run.state, outcome = fold(before, data)
+        outcome = run.folding.fold(data, looked)
     except UnknownVersion as error:
         raise Bad(index, str(error)) from error
     run.inert += not outcome.accepted
@@ -340,23 +312,31 @@ def _fold_one(run: _Run, index: int, data: bytes) -> None:
             raise Bad(0, f"the genesis entry has no effect: {outcome.reason}")
         run.genesis_policy = run.state.policy_hash
     timed = _parsed(data)
-    if timed is None:
+    if timed is not None:
+        if run.watch is not None:
+            run.watch(Step(before, index, data, timed, outcome, run.state))
+        _check_claim(run, index, timed, outcome)
+        _check_entry(run, index, timed.entry, outcome)
+    return outcome.accepted
+
+
+def _check_entry(run: _Run, index: int, entry: Entry, outcome: Outcome) -> None:
+    if isinstance(entry, SignatureEntry):
+        _check_signature(run, index, entry, accepted=outcome.accepted)
+    if not outcome.accepted:
         return
-    if run.watch is not None:
-        run.watch(Step(before, index, data, timed, outcome, run.state))
-    _check_claim(run, index, timed, outcome)
-    if outcome.accepted:
-        _note_ceremony(run, timed.entry)
-    if isinstance(timed.entry, SignatureEntry):
-        _check_signature(run, index, timed.entry)
-    if isinstance(timed.entry, HoldingsEntry) and outcome.accepted:
-        run.tiers.stated(run.state, timed.entry)
-    if isinstance(timed.entry, PriceEntry) and outcome.accepted:
-        run.tiers.priced(timed.entry)
-    if isinstance(timed.entry, SignatureEntry | BurnEntry) and outcome.accepted:
-        run.limits.changed(run.state, timed.entry.job)
-    if isinstance(timed.entry, ReserveEntry) and outcome.accepted:
-        _check_limits(run, index, outcome.subject)
+    _note_ceremony(run, entry)
+    match entry:
+        case SignatureEntry() | BurnEntry():
+            run.limits.changed(run.state, entry.job)
+        case HoldingsEntry():
+            run.tiers.stated(run.state, entry)
+        case PriceEntry():
+            run.tiers.priced(entry)
+        case ReserveEntry():
+            _check_limits(run, index, outcome.subject)
+        case _:
+            pass
 
 
 def _parsed(data: bytes) -> TimedEntry | None:
@@ -396,8 +376,8 @@ def _check_limits(run: _Run, index: int, job: bytes) -> None:
         raise Bad(index, why)
 
 
-def _check_signature(run: _Run, index: int, entry: SignatureEntry) -> None:
-    """What a valid signature proves, whatever the fold made of it.
+def _check_signature(run: _Run, index: int, entry: SignatureEntry, *, accepted: bool) -> None:
+    """What a valid signature proves, whatever the fold made of it; one that it accepted is valid.
 
     Any two with one nonce give the key away; one of a burned job, whose limit was given back, was made by
     signers of whom each had stated that it never would.
@@ -406,7 +386,7 @@ def _check_signature(run: _Run, index: int, entry: SignatureEntry) -> None:
     if job is None or entry.index >= len(job.signings):
         return
     signing = job.signings[entry.index]
-    if not signatures.verify(job.suite, entry.signature, signing=signing):
+    if not accepted and not signatures.verify(job.suite, entry.signature, signing=signing):
         return
     signed = (signing.message, signing.public_key)
     if run.nonces.setdefault(signatures.nonce(job.suite, entry.signature), signed) != signed:

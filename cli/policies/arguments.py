@@ -159,3 +159,19 @@ def add_policy_bench(bench: Commands) -> None:
         metavar="N",
         help="of the log that is folded, and that a node starts on (%(default)s)",
     )
+
+
+def add_audit_bench(bench: Commands) -> None:
+    """``bench audit``."""
+    command = new_command(
+        bench,
+        "audit",
+        function="cli.policies.bench_audit:run",
+        what="what the whole check of a log costs by its length: time, processor time, memory",
+        example="quorumkeep bench audit --entries 100000 --json",
+    )
+    command.add_argument("--entries", type=int, default=20_000, metavar="N", help="of the log (%(default)s)")
+    command.add_argument("--processes", type=int, metavar="N", help="how many work on it (all cores)")
+    command.add_argument(
+        "--folder", default="", help="where the sample log is kept for the next time (it is thrown away)"
+    )
