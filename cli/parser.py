@@ -16,6 +16,7 @@ from cli.arguments import (
 from cli.cold_arguments import add_cold
 from cli.policies.arguments import add_export, add_policies, add_policy_bench, add_replay
 from cli.rebalance.arguments import add_rebalance
+from cli.risk.arguments import add_risk
 
 DAY_MS = 24 * 3600 * 1000
 PEOPLE = {
@@ -44,6 +45,7 @@ def build_parser() -> ArgumentParser:
     add_admin(commands)
     add_policies(commands)
     add_rebalance(commands)
+    add_risk(commands)
     _add_payments(commands)
     _add_demo(commands)
     return parser
