@@ -12,6 +12,7 @@ from custody.console.decisions import Id
 from custody.console.house import House, Seat, SeatDependency, answer
 from custody.console.log_index import HISTORY_MAX, KINDS, read_entry
 from custody.console.outflows import DAY_MS, outflows
+from custody.console.risks import stated_risk
 from custody.console.wallets import tiers
 from custody.listening import EVENTS_MAX, NEWEST, Asked
 from custody.requests import FINAL
@@ -48,7 +49,8 @@ async def show_request(seat: SeatDependency, request: Id) -> Response:
     state = seat.house.parts.sequencer.state
     chain = values["request"].intent.chain
     seen = {"final": record.state in FINAL, "family": family(chain), "policy_hash": state.policy_hash}
-    return seat.visit.page("request", seen | values)
+    risk = {"risk": await stated_risk(seat.house, record.request)}
+    return seat.visit.page("request", seen | values | risk)
 
 
 @router.get("/wallets")

@@ -14,7 +14,7 @@ from policy.addresses import is_address
 from policy.decode.abi import Argument
 from policy.entries import RequestEntry, SignatureEntry
 from policy.evaluate import Outcome as Answer
-from policy.fact_entries import Basis, RejectEntry, ScreeningEntry
+from policy.fact_entries import Basis, ObservationEntry, RejectEntry, ScreeningEntry
 from policy.facts import called, declared
 from policy.intent import Intent, Request, request_id
 from policy.model import Allow, Approve, Policy
@@ -71,6 +71,8 @@ class Reader:
                 return self._screening(step, entry)
             case SignatureEntry():
                 self._signature(step, entry)
+            case ObservationEntry():
+                self._forget(entry.request)
             case RejectEntry():
                 initiator = step.after.requests[entry.request].request.initiator
                 if entry.by != initiator:
@@ -155,8 +157,11 @@ class Reader:
             return
         for request, scored in list(self.open.items()):
             if state.requests[request].closed or scored.expires_ms + DAY_MS < state.time_ms:
-                del self.open[request]
-                self.stated.pop(request, None)
+                self._forget(request)
+
+    def _forget(self, request: bytes) -> None:
+        self.open.pop(request, None)
+        self.stated.pop(request, None)
 
 
 def _wrong(basis: Basis | None, scored: Scored | None) -> str:
