@@ -20,6 +20,7 @@ from cli.operations_arguments import add_backed_up, add_indicators
 from cli.passkey_arguments import add_approve, add_identity, needs_authenticator
 from cli.policies.arguments import add_audit_bench, add_export, add_policies, add_policy_bench, add_replay
 from cli.rebalance.arguments import add_rebalance
+from cli.risk.arguments import add_risk
 
 DAY_MS = 24 * 3600 * 1000
 PEOPLE = {
@@ -50,6 +51,7 @@ def build_parser() -> ArgumentParser:
     add_admin(commands)
     add_policies(commands)
     add_rebalance(commands)
+    add_risk(commands)
     _add_payments(commands)
     _add_demo(commands)
     _add_completion(commands)

@@ -7,11 +7,13 @@ from msgspec import Struct
 from policy.approval import Assertion, parse_assertion
 from policy.encoding import Json
 from policy.entry_fields import Signatures, raw_body, read_id, read_signatures
+from policy.errors import MalformedError
 from policy.fields import Fields
 from policy.ids import ID_BYTES
 
 PENDING_MAX = 256
 REASON_CHARACTERS_MAX = 300
+RISK_MAX, SHARES_MAX = 100, 16
 
 
 NOTE_TEXT_MAX = 500
@@ -59,8 +61,33 @@ class HoldingsEntry:
 
 
 @dataclass(frozen=True, slots=True)
+class Basis:
+    """What a screening says it rests on: a scoring ``model`` by name, a list by its hash, and the shares.
+
+    ``shares`` are the points of each feature; the risk is their sum, cut at 100.
+    """
+
+    model: str
+    list_hash: bytes
+    shares: tuple[tuple[str, int], ...]
+
+    @property
+    def risk(self) -> int:
+        """The score that follows from the shares."""
+        return min(RISK_MAX, sum(points for _, points in self.shares))
+
+    def to_json(self) -> dict[str, Json]:
+        """The document; ``_read_basis`` is its inverse."""
+        shares: list[Json] = [{"feature": feature, "points": points} for feature, points in self.shares]
+        return {"model": self.model, "list": self.list_hash.hex(), "shares": shares}
+
+
+@dataclass(frozen=True, slots=True)
 class ScreeningEntry:
-    """What a screening found about a request: a ``result`` in the provider's words, and a ``risk`` to 100."""
+    """What a screening found about a request: a ``result`` in the provider's words, and a ``risk`` to 100.
+
+    Nothing is decided by the ``basis``, which a statement by hand has not: who reads the log makes it again.
+    """
 
     body: Json
     origin: str
@@ -69,6 +96,7 @@ class ScreeningEntry:
     risk: int
     observed_ms: int
     signatures: Signatures
+    basis: Basis | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,12 +185,31 @@ def read_screening(fields: Fields) -> ScreeningEntry:
         origin=inner.origin("origin"),
         request=inner.hex("request", length=ID_BYTES),
         result=inner.name("result"),
-        risk=inner.integer("risk", high=100),
+        risk=inner.integer("risk", high=RISK_MAX),
         observed_ms=inner.integer("observed_ms"),
         signatures=read_signatures(fields),
+        basis=_read_basis(inner.nested("basis")) if inner.has("basis") else None,
     )
     inner.done()
+    if entry.basis is not None and entry.basis.risk != entry.risk:
+        raise MalformedError(f"the risk is {entry.risk}, and by its shares {entry.basis.risk}")
     return entry
+
+
+def _read_basis(fields: Fields) -> Basis:
+    basis = Basis(
+        model=fields.name("model"),
+        list_hash=fields.hex("list", length=ID_BYTES),
+        shares=fields.objects(
+            "shares",
+            lambda one: (one.name("feature"), one.integer("points", low=1, high=RISK_MAX)),
+            count_max=SHARES_MAX,
+        ),
+    )
+    fields.done()
+    if len(dict(basis.shares)) != len(basis.shares):
+        raise MalformedError("one feature has two shares")
+    return basis
 
 
 def read_reject(fields: Fields) -> RejectEntry:

@@ -76,6 +76,7 @@ class LogIndex:
         self._tree = Tree()
         self._kinds: list[str] = []
         self._history: list[Entry] = []
+        self._screened: dict[str, list[int]] = {}
         self._reading = asyncio.Lock()
 
     async def newest(self, before: int, limit: int) -> tuple[Entry, ...]:
@@ -101,6 +102,12 @@ class LogIndex:
         (data, *_) = await self._parts.database.entries(index, index + 1)
         return read_entry(index, data)
 
+    async def screenings(self, request: bytes) -> tuple[int, ...]:
+        """Where the screenings of a request stand, newest first."""
+        async with self._reading:
+            await self._follow(self._parts.sequencer.state.size)
+        return tuple(reversed(self._screened.get(request.hex(), [])))
+
     async def history(self) -> tuple[Entry, ...]:
         """What changed the rules, newest first."""
         async with self._reading:
@@ -119,6 +126,7 @@ class LogIndex:
             await self._follow(checkpoint.size)
             if not await asyncio.to_thread(_matches, self._tree, checkpoint):
                 self._tree, self._kinds, self._history = Tree(), [], []  # another branch took its place
+                self._screened = {}
                 await self._follow(checkpoint.size)
             read = self._tree.read
         path = await asyncio.to_thread(prove_inclusion, read, index, size=checkpoint.size)
@@ -134,6 +142,9 @@ class LogIndex:
             entries = await asyncio.to_thread(_read, len(leaves), part)
             self._kinds += [one.kind for one in entries]
             self._history += [one for one in entries if one.kind in GOVERNING]
+            for one in entries:
+                if one.kind == "screening":
+                    self._screened.setdefault(one.subject, []).append(one.index)
             leaves += map(leaf_hash, part)
 
 

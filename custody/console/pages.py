@@ -14,6 +14,7 @@ from custody.console.house import House, Seat, SeatDependency, answer
 from custody.console.log_index import HISTORY_MAX, KINDS, READ_BYTES, read_entry
 from custody.console.outflows import DAY_MS, outflows
 from custody.console.people import OPERATOR
+from custody.console.risks import stated_risk
 from custody.console.wallets import tiers
 from custody.listening import EVENTS_MAX, NEWEST, Asked
 from custody.records import request_body
@@ -53,7 +54,8 @@ async def show_request(seat: SeatDependency, request: Id) -> Response:
     values = shown.page(seat.house.parts, record, person=seat.session.person, paid=paid)
     state = seat.house.parts.sequencer.state
     seen = {"final": record.state in FINAL, "family": family(intent.chain), "policy_hash": state.policy_hash}
-    return seat.visit.page("request", seen | values)
+    risk = {"risk": await stated_risk(seat.house, record.request)}
+    return seat.visit.page("request", seen | values | risk)
 
 
 @router.get("/requests/{request}/effect")

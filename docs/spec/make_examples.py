@@ -407,6 +407,11 @@ def state_facts(log: Log, approved: bytes) -> None:
         "result": "review",
         "risk": 70,
         "observed_ms": log.time_ms,
+        "basis": {
+            "model": "open-1",
+            "list": "5b" * 32,
+            "shares": [{"feature": "lookalike", "points": 60}, {"feature": "amount", "points": 10}],
+        },
     }
     log.write("screening", "screening", screening, signatures=signed("screening", screening, *OBSERVERS))
     reject: Json = {

@@ -32,6 +32,12 @@ PURE_FILES = (
     "custody/rebalancing/observing.py",
     "custody/rebalancing/proposing.py",
     "custody/rebalancing/records.py",
+    "custody/risk/habits.py",
+    "custody/risk/lookalikes.py",
+    "custody/risk/numbers.py",
+    "custody/risk/reading.py",
+    "custody/risk/sanctions.py",
+    "custody/risk/scoring.py",
 )
 IMPURE_MODULES = (
     # the plan's list
@@ -74,7 +80,10 @@ REGISTRY_WORDS = tuple(  # in two parts each, so that this file does not break i
     )
 )
 
-WIRING = frozenset({"signer_nodes/main.py", "custody/main.py", "custody/rebalancing/main.py", "cli/main.py"})
+WIRING = frozenset(
+    {"signer_nodes/main.py", "cli/main.py"}
+    | {f"custody/{part}main.py" for part in ("", "rebalancing/", "risk/")}
+)
 AUTHORING = "cli/policies/"
 YAML_LIBRARIES = frozenset({"yaml", "_yaml", "ruamel"})
 HTTP_DOORS = ("custody/adapters/http/", "custody/console/")

@@ -1,0 +1,126 @@
+"""The files of a scoring observer: the sanctions list, and the folder that observers share."""
+
+import json
+import logging
+import os
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+from custody.risk.ports import NoScreening, Offered, Screened
+from custody.risk.sanctions import LIST_BYTES_MAX, SanctionsList, Words, parse_list, screen
+from policy.encoding import canonical
+from policy.errors import CallerError, MalformedError, OperationalError
+from policy.fields import NAME, Fields
+
+STATEMENT_BYTES_MAX = 16 * 1024
+OBSERVERS_MAX = 64
+_REQUEST = re.compile("[0-9a-f]{64}")
+_LOG = logging.getLogger(__name__)
+
+
+class ListFile:
+    """Implements ``custody.risk.ports.Screener`` by a file, which is read again whenever it changes."""
+
+    def __init__(self, path: Path, *, words: Words, max_age_days: int) -> None:
+        self._path, self._words, self._max_age_days = path, words, max_age_days
+        self._read: tuple[tuple[int, int, int], SanctionsList] | None = None
+
+    def screen(self, addresses: Sequence[str], *, now_ms: int) -> Screened:
+        """What the list has against any of the addresses. Raises ``NoScreening``."""
+        found = self._list()
+        return screen(found, addresses, words=self._words, max_age_days=self._max_age_days, now_ms=now_ms)
+
+    def _list(self) -> SanctionsList:
+        try:
+            with self._path.open("rb") as file:
+                stat = os.fstat(file.fileno())
+                which = (stat.st_ino, stat.st_mtime_ns, stat.st_size)
+                if self._read is None or self._read[0] != which:
+                    self._read = which, parse_list(file.read(LIST_BYTES_MAX + 1))
+        except OSError as error:
+            raise NoScreening(f"cannot read the list {self._path}: {error.strerror}; put it there") from error
+        except MalformedError as error:
+            raise NoScreening(f"{self._path}: {error}; get the list again") from error
+        return self._read[1]
+
+
+class NoExchange:
+    """Implements ``custody.risk.ports.Exchange`` where one observer is enough."""
+
+    def offer(self, request: bytes, offered: Offered) -> None:
+        """Nobody is told."""
+
+    def others(self, request: bytes) -> tuple[Offered, ...]:
+        """Nobody says anything."""
+        return ()
+
+    def mine(self) -> tuple[bytes, ...]:
+        """There is nothing."""
+        return ()
+
+    def withdraw(self, request: bytes) -> None:
+        """There is nothing."""
+
+
+class ExchangeFolder:
+    """Implements ``custody.risk.ports.Exchange`` by a folder that the observers share."""
+
+    def __init__(self, folder: Path, name: str) -> None:
+        self._folder, self._name = folder, name
+
+    def offer(self, request: bytes, offered: Offered) -> None:
+        """Leave a statement."""
+        data = canonical({"body": offered.body, "signature": offered.signature.hex()})
+        path = self._path(request, self._name)
+        partial = path.with_name(f".{path.name}.new")
+        try:
+            if path.exists() and path.read_bytes() == data:
+                return
+            self._folder.mkdir(parents=True, exist_ok=True)
+            partial.write_bytes(data)
+            partial.replace(path)
+        except OSError as error:
+            raise OperationalError(f"cannot write {path}: {error.strerror}; mend the folder") from error
+
+    def others(self, request: bytes) -> tuple[Offered, ...]:
+        """What others left."""
+        found = []
+        for path in sorted(self._folder.glob(f"{request.hex()}.*.json"))[:OBSERVERS_MAX]:
+            name = path.name.split(".", 1)[1].removesuffix(".json")
+            if name != self._name and NAME.fullmatch(name):
+                try:
+                    found.append(_offered(name, path))
+                except (OSError, MalformedError) as error:
+                    _LOG.warning("%s is left out: %s", path, error)
+        return tuple(found)
+
+    def mine(self) -> tuple[bytes, ...]:
+        """Whatever is named as this observer's."""
+        names = (path.name.split(".", 1)[0] for path in self._folder.glob(f"*.{self._name}.json"))
+        return tuple(bytes.fromhex(name) for name in names if _REQUEST.fullmatch(name))
+
+    def withdraw(self, request: bytes) -> None:
+        """Take one's own away."""
+        self._path(request, self._name).unlink(missing_ok=True)
+
+    def _path(self, request: bytes, name: str) -> Path:
+        return self._folder / f"{request.hex()}.{name}.json"
+
+
+def _offered(name: str, path: Path) -> Offered:
+    with path.open("rb") as file:
+        data = file.read(STATEMENT_BYTES_MAX + 1)
+    if len(data) > STATEMENT_BYTES_MAX:
+        raise MalformedError(f"it has more than {STATEMENT_BYTES_MAX} bytes")
+    try:
+        fields = Fields(json.loads(data), "statement")
+    except (ValueError, RecursionError) as error:
+        raise MalformedError(f"it is not JSON: {error}") from error
+    found = Offered(name, fields.raw("body"), fields.hex("signature", length=64))
+    fields.done()
+    try:
+        canonical(found.body)
+    except CallerError as error:
+        raise MalformedError(str(error)) from error
+    return found

@@ -1,0 +1,1 @@
+"""Risk scoring in the open: features, shares, statements, and the observer that makes them."""

@@ -1,0 +1,200 @@
+"""What is remembered of initiators, so that a request can be held against what is usual for who asks.
+
+Only what was signed teaches amounts, pace and destinations: what people or the policy stopped is no habit.
+All of it is bounded for each initiator and asset, but for the addresses paid. Times are those of the log.
+"""
+
+from collections import deque
+from dataclasses import dataclass, field
+
+from custody.risk.lookalikes import Lookalike, Lookalikes
+from custody.risk.numbers import log2
+
+QUARTER_MS, HOUR_MS = 900_000, 3_600_000
+DAY_MS = 24 * HOUR_MS
+AMOUNTS_KEPT = 128
+QUARTERS_KEPT, DAYS_KEPT = 120, 30
+FAILURES_KEPT = 16
+HOURS_KNOWN_MAX = 4096
+_THURSDAY = 3  # of 1970-01-01, Monday being 0
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """One request as it is scored. ``named`` says that the policy itself names the destination.
+
+    That is an own account, a contract that may be called, or an address on a list that some rule asks for.
+    """
+
+    request: bytes
+    initiator: str
+    chain: str
+    asset: str
+    amount: int
+    destination: str
+    named: bool
+    time_ms: int
+
+
+class Sum:
+    """A sum over the time just gone, in steps."""
+
+    def __init__(self, step_ms: int, steps: int) -> None:
+        self._step_ms, self._steps = step_ms, steps
+        self._parts: dict[int, int] = {}
+
+    def add(self, time_ms: int, amount: int) -> None:
+        """Count an amount."""
+        step = time_ms // self._step_ms
+        self._parts[step] = self._parts.get(step, 0) + amount
+        for old in [one for one in self._parts if one <= step - self._steps]:
+            del self._parts[old]
+
+    def at(self, time_ms: int) -> int:
+        """What the last steps come to."""
+        first = time_ms // self._step_ms - self._steps
+        return sum(amount for step, amount in self._parts.items() if step > first)
+
+
+class Pace:
+    """How much comes within a period: what was asked of late, and the most that was signed before."""
+
+    def __init__(self, period_ms: int, kept: int) -> None:
+        self._period_ms = period_ms
+        self._asked = Sum(period_ms // 12, 12)
+        self._signed = Sum(period_ms // 12, 12)
+        self._peaks: deque[tuple[int, int]] = deque(maxlen=kept)
+
+    def asked(self, time_ms: int, amount: int) -> None:
+        """Count what is asked for."""
+        self._asked.add(time_ms, amount)
+
+    def signed(self, time_ms: int, amount: int) -> None:
+        """Learn from what is signed."""
+        self._signed.add(time_ms, amount)
+        period, now = time_ms // self._period_ms, self._signed.at(time_ms)
+        if self._peaks and self._peaks[-1][0] == period:
+            now = max(now, self._peaks.pop()[1])
+        self._peaks.append((period, now))
+
+    def of_late(self, time_ms: int) -> int:
+        """What was asked for within the period up to now."""
+        return self._asked.at(time_ms)
+
+    def usual(self, time_ms: int) -> tuple[int, int]:
+        """How many earlier periods something was signed in, and the most in one of them."""
+        now = time_ms // self._period_ms
+        peaks = [amount for period, amount in self._peaks if period < now - 1]
+        return len(peaks), max(peaks, default=0)
+
+
+class Hours:
+    """When somebody asks: by hour of the day, on working days and on others. Old habits weigh half."""
+
+    def __init__(self) -> None:
+        self._counts = [0] * 48
+        self.total = 0
+
+    def add(self, time_ms: int) -> None:
+        """Learn a time."""
+        if self.total >= HOURS_KNOWN_MAX:
+            self._counts = [count // 2 for count in self._counts]
+            self.total = sum(self._counts)
+        self._counts[_slot(time_ms)] += 1
+        self.total += 1
+
+    def around(self, time_ms: int) -> int:
+        """How many came at this hour, the one before or the one after, on such days."""
+        slot = _slot(time_ms)
+        first, hour = slot - slot % 24, slot % 24
+        return sum(self._counts[first + (hour + step) % 24] for step in (-1, 0, 1))
+
+
+def _slot(time_ms: int) -> int:
+    weekend = (time_ms // DAY_MS + _THURSDAY) % 7 >= 5
+    return time_ms // HOUR_MS % 24 + 24 * weekend
+
+
+@dataclass(slots=True)
+class OfAsset:
+    """What one initiator does with one asset. ``logs`` are the logarithms of what was signed."""
+
+    logs: deque[int] = field(default_factory=lambda: deque(maxlen=AMOUNTS_KEPT))
+    daily: Pace = field(default_factory=lambda: Pace(DAY_MS, DAYS_KEPT))
+
+
+@dataclass(slots=True)
+class Habits:
+    """What one initiator does."""
+
+    assets: dict[str, OfAsset] = field(default_factory=dict)
+    hours: Hours = field(default_factory=Hours)
+    quarterly: Pace = field(default_factory=lambda: Pace(QUARTER_MS, QUARTERS_KEPT))
+    failures: deque[int] = field(default_factory=lambda: deque(maxlen=FAILURES_KEPT))
+    paid: dict[tuple[str, str], int] = field(default_factory=dict)
+
+    def of(self, asset: str) -> OfAsset:
+        """With an asset."""
+        return self.assets.setdefault(asset, OfAsset())
+
+    def knows(self, ask: Ask) -> bool:
+        """Whether it paid there at least a day before: whoever stole its key cannot make an address known."""
+        return _is_known(self.paid, ask)
+
+
+def _is_known(paid: dict[tuple[str, str], int], ask: Ask) -> bool:
+    first_ms = paid.get((ask.chain, ask.destination))
+    return first_ms is not None and first_ms + DAY_MS <= ask.time_ms
+
+
+class House:
+    """The habits of all initiators of one log, and the addresses that are known."""
+
+    def __init__(self) -> None:
+        self._habits: dict[str, Habits] = {}
+        self._paid: dict[tuple[str, str], int] = {}
+        self._paid_ends = Lookalikes()
+        self._named_ends = Lookalikes()
+
+    def of(self, initiator: str) -> Habits:
+        """The habits of an initiator."""
+        return self._habits.setdefault(initiator, Habits())
+
+    def name(self, addresses: list[str]) -> None:
+        """The addresses that the policy names, in place of those it named before."""
+        self._named_ends = Lookalikes()
+        for address in addresses:
+            self._named_ends.add(address)
+
+    def asked(self, ask: Ask) -> None:
+        """A request is in the log, and not denied."""
+        habits = self.of(ask.initiator)
+        habits.quarterly.asked(ask.time_ms, 1)
+        habits.of(ask.asset).daily.asked(ask.time_ms, ask.amount)
+
+    def signed(self, ask: Ask, time_ms: int) -> None:
+        """What was asked is signed."""
+        habits, place = self.of(ask.initiator), (ask.chain, ask.destination)
+        habits.hours.add(ask.time_ms)
+        habits.quarterly.signed(time_ms, 1)
+        habits.paid.setdefault(place, time_ms)
+        if ask.amount:
+            habits.of(ask.asset).logs.append(log2(ask.amount))
+            habits.of(ask.asset).daily.signed(time_ms, ask.amount)
+        self._paid.setdefault(place, time_ms)
+        self._paid_ends.add(ask.destination)
+
+    def failed(self, initiator: str, time_ms: int) -> None:
+        """A request was denied by the policy, or somebody else said no to it."""
+        self.of(initiator).failures.append(time_ms)
+
+    def knows(self, ask: Ask) -> bool:
+        """Whether anybody paid there at least a day before."""
+        return _is_known(self._paid, ask)
+
+    def lookalike(self, address: str) -> Lookalike | None:
+        """The known address that another one looks most like."""
+        found = [ends.find(address) for ends in (self._paid_ends, self._named_ends)]
+        return max(
+            (one for one in found if one is not None), key=lambda one: one.first + one.last, default=None
+        )
