@@ -1,8 +1,8 @@
 """Nodes that people have taken out of the signing sets, by name and with a reason: a file of the coordinator.
 
 It is no entry of the log and no authority: who signs what is reserved is the coordinator's choice anyway. A
-node in quarantine goes on folding and cosigning, so w is not touched. The file is looked at again and again, so
-that it takes effect without a restart; one that cannot be read changes nothing.
+node in quarantine goes on folding and cosigning, so w is not touched. The file is looked at again and again,
+so that it takes effect without a restart; one that cannot be read changes nothing.
 """
 
 import asyncio
