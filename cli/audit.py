@@ -112,7 +112,7 @@ def _work(pool: Pool, state: Path | None, trust: Path | None) -> Work:
     checker = pool if pool.processes else None
     if state is None:
         return Work(checker)
-    kept = AuditState(state, trust=_read_trust(trust) if trust else None)
+    kept = AuditState(state, trust=read_trust(trust) if trust else None)
     return Work(checker, seen=kept.load(), keep=kept.keep)
 
 

@@ -16,6 +16,25 @@ def add_indicators(commands: Commands) -> None:
     needs_identity(indicators, "a person of the roster")
 
 
+def add_quarantine(coordinator: Commands) -> None:
+    """``coordinator quarantine`` and ``release``."""
+    for name, what, more in (
+        ("quarantine", "take a node out of all signing sets; it goes on cosigning", " --reason 'its disk'"),
+        ("release", "let a node sign again", ""),
+    ):
+        command = new_command(
+            coordinator,
+            name,
+            function=f"cli.quarantine:{name}",
+            what=what,
+            example=f"quorumkeep coordinator {name} node-b --config treasury/coordinator/config.toml{more}",
+        )
+        command.add_argument("node", help="its name in the roster")
+        command.add_argument("--config", required=True, help="the coordinator's, on its machine")
+        if more:
+            command.add_argument("--reason", required=True, help="why, for whoever reads the status")
+
+
 def add_backed_up(key: Commands) -> None:
     """``key backed-up``."""
     backed_up = new_command(

@@ -16,7 +16,7 @@ from cli.arguments import (
 )
 from cli.cold_arguments import add_cold
 from cli.doctor.arguments import add_doctor
-from cli.operations_arguments import add_backed_up, add_indicators
+from cli.operations_arguments import add_backed_up, add_indicators, add_quarantine
 from cli.passkey_arguments import add_approve, add_identity, needs_authenticator
 from cli.policies.arguments import add_audit_bench, add_export, add_policies, add_policy_bench, add_replay
 from cli.rebalance.arguments import add_rebalance
@@ -168,6 +168,7 @@ def _add_running(commands: Commands) -> None:
         example="quorumkeep coordinator run --config treasury/coordinator/config.toml",
     )
     run.add_argument("--config", required=True, help="the TOML file that genesis sign made")
+    add_quarantine(coordinator)
     node = new_group(commands, "node", what="a node of this machine, by the program quorumkeep-node")
     for action, what in (
         ("doctor", "attempt what must be impossible, and say what the numbers give"),

@@ -82,6 +82,7 @@ async def run(
         group.create_task(parts.signing.run(lambda: parts.replication.quorum.note), name="signing")
         pools = parts.pools.run(lambda: parts.sequencer.state, lambda: parts.replication.quorum.size)
         group.create_task(pools, name="pools")
+        group.create_task(parts.quarantine.run(), name="quarantine")
         group.create_task(parts.duties.run(), name="duties")
         group.create_task(burns.run(parts), name="burns")
         group.create_task(NodeStatements().run(parts), name="node statements")

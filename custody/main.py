@@ -35,6 +35,8 @@ from custody.metrics import Metrics
 from custody.parts import Parts, Patience
 from custody.pools import Pools
 from custody.publish import Publisher
+from custody.quarantine import FILE as QUARANTINE
+from custody.quarantine import Quarantine
 from custody.replication import Replication
 from custody.rising import Rising
 from custody.sequencer import Sequencer
@@ -97,6 +99,8 @@ async def serve(config: Config) -> None:
 def build(config: Config, credentials: Credentials, *, identity: Ed25519PrivateKey) -> Parts:
     """Wire the adapters of a configuration; nothing is asked or sent yet."""
     metrics = Metrics()
+    quarantine = Quarantine(config.data_dir / QUARANTINE)
+    quarantine.look()
     database = StoreThread(_open_store(config))
     nodes = {name: NodeLink(_client(config, name, credentials)) for name in config.nodes}
     signing = Signing(nodes, timeout_s=config.signing_timeout_ms / 1000)
@@ -114,6 +118,7 @@ def build(config: Config, credentials: Credentials, *, identity: Ed25519PrivateK
             sizes=config.pools,
             now_ms=now_ms,
             metrics=metrics,
+            quarantine=quarantine,
         ),
         signing=signing,
         slots=Slots(),
@@ -133,6 +138,7 @@ def build(config: Config, credentials: Credentials, *, identity: Ed25519PrivateK
         shadow=build_shadow(config, metrics),
         hooks=_hooks(config),
         indicators=Indicators(load_thresholds(config.indicators)),
+        quarantine=quarantine,
     )
 
 

@@ -11,6 +11,7 @@ from custody.log_key import LogKey
 from custody.metrics import Metrics
 from custody.pools import Pools
 from custody.ports import Chain, Node
+from custody.quarantine import Quarantine
 from custody.replication import Replication
 from custody.rising import Rising
 from custody.sequencer import Sequencer
@@ -59,6 +60,7 @@ class Parts:
     hooks: Hooks = field(default_factory=Hooks)
     vitals: Vitals = field(default_factory=Vitals)
     indicators: Indicators = field(default_factory=Indicators)
+    quarantine: Quarantine = field(default_factory=Quarantine)
 
     def login_failed(self, door: str) -> None:
         """Somebody whom the roster does not know came to a door."""

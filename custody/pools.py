@@ -15,6 +15,7 @@ from dataclasses import dataclass
 
 from custody.metrics import Metrics
 from custody.ports import FreshPresignature, Node
+from custody.quarantine import Quarantine
 from custody.records import PooledPresignature
 from custody.rising import Rising
 from custody.signing_sets import SigningSet, family, set_without, usable
@@ -51,7 +52,9 @@ class Pools:
         sizes: PoolSizes,
         now_ms: Callable[[], int],
         metrics: Metrics,
+        quarantine: Quarantine,
     ) -> None:
+        self._quarantine = quarantine
         self._database = database
         self._nodes = nodes
         self._sizes = sizes
@@ -229,7 +232,10 @@ class Pools:
         return ",".join(boots) if all(boots) else ""
 
     def _boot(self, name: str) -> str:
-        return self._nodes[name].boot if name in self._nodes else ""
+        """Its boot id; empty while it is down or in quarantine: nobody can sign with it then."""
+        if name not in self._nodes or name in self._quarantine.reasons:
+            return ""
+        return self._nodes[name].boot
 
     def _trusted(self, group: SigningSet) -> bool:
         return not any(self._suspected(name) for name in group.signers)

@@ -273,7 +273,7 @@ class Service:
 
     def _nodes(self) -> list[Json]:
         """Every cosigner of the configuration, and those that it lacks."""
-        parts = self._parts
+        parts, left = self._parts, self._parts.quarantine.reasons
         nodes: list[Json] = [
             {
                 "name": name,
@@ -281,6 +281,7 @@ class Service:
                 "size": follower.size or 0,
                 "boot": parts.nodes[name].boot,
                 "problem": follower.problem,
+                **({"quarantine": left[name]} if name in left else {}),
                 **_vital(parts.vitals.known.get(name)),
             }
             for name, follower in sorted(parts.replication.followers.items())

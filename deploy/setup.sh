@@ -110,7 +110,25 @@ link_anvil() {
     exit 1
 }
 
+# promtool checks the alert rules; their tests are skipped without it. Only this program is taken out of Debian's
+# package: installing that would start a server.
+set_up_promtool() {
+    local folder
+    if have promtool || [ -e .venv/.promtool-tried ] || ! have apt-get || ! have dpkg-deb; then return; fi
+    say "fetching promtool, which checks the alert rules"
+    folder=$(mktemp -d)
+    if (cd "$folder" && apt-get -q download prometheus && dpkg-deb --fsys-tarfile prometheus_*.deb |
+        tar x ./usr/bin/promtool) >/dev/null 2>&1; then
+        mv "$folder/usr/bin/promtool" .venv/bin/promtool
+    else
+        say "promtool could not be fetched: the tests of the alert rules are skipped"
+    fi
+    rm -r "$folder"
+    touch .venv/.promtool-tried
+}
+
 mapfile -t missing < <(missing_packages | tr ' ' '\n')
 [ ${#missing[@]} = 0 ] || install_packages "${missing[@]}"
 set_up_python
+set_up_promtool
 set_up_node

@@ -22,6 +22,7 @@ from custody.parts import Parts, Patience
 from custody.pools import Pools, PoolSizes
 from custody.ports import BalanceChange, Chain, Fees, Node, Receipt, Simulated
 from custody.publish import Publisher
+from custody.quarantine import Quarantine
 from custody.records import RequestRecord
 from custody.replication import Replication
 from custody.rising import Rising
@@ -162,6 +163,7 @@ class House:
         """A coordinator's parts over the present database."""
         nodes: Mapping[str, Node] = self.nodes
         metrics, key = Metrics(), self.log_key
+        quarantine = Quarantine(self.folder / "quarantine.json")
         thread = StoreThread(Store(self.database))
         database = self.around_database(thread)
         signing = Signing(nodes, timeout_s=0.5)
@@ -172,7 +174,14 @@ class House:
             sequencer=Sequencer(database, replication, log_key=key, now_ms=self.now_ms, metrics=metrics),
             replication=replication,
             duties=Duties(database, now_ms=self.now_ms, metrics=metrics),
-            pools=Pools(database, nodes, sizes=PoolSizes(4, 8, 8, 2), now_ms=self.now_ms, metrics=metrics),
+            pools=Pools(
+                database,
+                nodes,
+                sizes=PoolSizes(4, 8, 8, 2),
+                now_ms=self.now_ms,
+                metrics=metrics,
+                quarantine=quarantine,
+            ),
             signing=signing,
             slots=Slots(),
             nodes=nodes,
@@ -186,6 +195,7 @@ class House:
             poll_ms={ANVIL_CHAIN: 20},
             patience={ANVIL_CHAIN: self.patience},
             hooks=self.hooks,
+            quarantine=quarantine,
         )
 
     @contextlib.asynccontextmanager

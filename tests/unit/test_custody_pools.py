@@ -15,6 +15,7 @@ from custody.adapters.store import Store
 from custody.metrics import Metrics
 from custody.pools import Pools, PoolSizes
 from custody.ports import FreshPresignature, Node
+from custody.quarantine import Quarantine
 from custody.signing_sets import family
 from policy.errors import OperationalError
 from policy.state import KeyRecord, State
@@ -51,6 +52,7 @@ async def pools(
         sizes=sizes,
         now_ms=lambda: time.time_ns() // 1_000_000,
         metrics=Metrics(),
+        quarantine=Quarantine(),
     )
     task = asyncio.create_task(made.run(lambda: state, lambda: cosigned))
     yield made
