@@ -14,11 +14,12 @@ from cli.arguments import (
     passed_on,
     show_examples,
 )
+from cli.bench_arguments import add_bench
 from cli.cold_arguments import add_cold
 from cli.doctor.arguments import add_doctor
 from cli.operations_arguments import add_backed_up, add_indicators, add_quarantine
 from cli.passkey_arguments import add_approve, add_identity, needs_authenticator
-from cli.policies.arguments import add_audit_bench, add_export, add_policies, add_policy_bench, add_replay
+from cli.policies.arguments import add_export, add_policies, add_replay
 from cli.rebalance.arguments import add_rebalance
 from cli.risk.arguments import add_risk
 
@@ -47,7 +48,7 @@ def build_parser() -> ArgumentParser:
     _add_looking(commands)
     add_doctor(commands)
     add_indicators(commands)
-    _add_bench(commands)
+    add_bench(commands)
     add_admin(commands)
     add_policies(commands)
     add_rebalance(commands)
@@ -280,35 +281,6 @@ def _add_looking(commands: Commands) -> None:
     )
     add_replay(audit)
     add_export(audit)
-
-
-def _add_bench(commands: Commands) -> None:
-    bench = new_group(commands, "bench", what="what things cost on this machine")
-    engine = new_command(
-        bench,
-        "engine",
-        function="cli.programs:run_bench",
-        what="the threshold protocols: medians in processor time, and in units of one base-point product",
-        example="quorumkeep bench engine --json",
-    )
-    engine.add_argument("--batch", type=int, default=32, help="presignatures a batch (%(default)s)")
-    engine.add_argument("--repeat", type=int, default=7, help="runs that a median is of (%(default)s)")
-    engine.add_argument(
-        "--quick", action="store_true", help="one run of the smallest batch: shape, not figures"
-    )
-    add_policy_bench(bench)
-    service = new_command(
-        bench,
-        "service",
-        function="cli.demo.bench:run",
-        what="withdrawals through a whole deployment on this machine: how many a second, and how long each",
-        example="quorumkeep bench service --seconds 20 --json",
-    )
-    service.add_argument(
-        "--seconds", type=int, default=20, help="of each part: one at a time, and many (%(default)s)"
-    )
-
-    add_audit_bench(bench)
 
 
 def _add_payments(commands: Commands) -> None:

@@ -1,4 +1,4 @@
-"""Who may ask for what: one table, by which both doors answer and ``docs/roles.md`` is made.
+"""Who may ask for what: one table, by which both doors answer and ``docs/spec/roles.md`` is made.
 
 Reading is the coordinator's to grant, as it has all there is to read. What changes something is decided by
 signatures that the fold checks at every node; here it is only refused early.
@@ -73,7 +73,10 @@ TABLE: Final[tuple[Access, ...]] = (
         _own(*BACKENDS) | _all(*PEOPLE),
         grpc=("Get", "List", "Watch", "Events"),
         http=("get_request", "list_requests", "list_events", "stream_events"),
-        pages=("GET /", "GET /requests", "GET /requests/{request}", "GET /live"),
+        pages=(
+            *("GET /", "GET /requests", "GET /requests/{request}", "GET /live"),
+            *("GET /requests/{request}/readings", "GET /requests/{request}/effect"),
+        ),
     ),
     Access(
         "webhooks: how they are doing, telling again",
@@ -132,6 +135,13 @@ TABLE: Final[tuple[Access, ...]] = (
         grpc=("Holdings", "Movements"),
         http=("get_holdings", "list_movements"),
     ),
+    Access("a rebalancer's report", _own(Role.REBALANCER), grpc=("Report",)),
+    Access(
+        "what rebalancers report",
+        _all(*PEOPLE),
+        pages=("GET /rebalancing", "GET /rebalancing/{by}/{route:path}"),
+    ),
+    Access("freezing by passkey", _own(Role.OPERATOR), pages=("POST /freeze",)),
     Access(
         "approvals: what waits for oneself, and giving one",
         _own(Role.OPERATOR),
@@ -174,7 +184,7 @@ def roles_of(caller: str, roster: Roster) -> frozenset[Role]:
     return frozenset(found)
 
 
-def permit(call: str, caller: str, roster: Roster) -> Scope:
+def permit(call: str, caller: str, *, roster: Roster) -> Scope:
     """How much ``caller`` is shown by a call of either door. Raises ``CallRefused``."""
     access, roles = _OF_CALL.get(call), roles_of(caller, roster)
     scopes = {access.may[role] for role in roles & access.may.keys()} if access else set()

@@ -308,7 +308,7 @@ class CustodyServicer(custody_pb2_grpc.CustodyServicer):
         except CallRefused:
             self._parts.login_failed("grpc")
             raise
-        permit(method, caller, state.roster)
+        permit(method, caller, roster=state.roster)
         return caller
 
 

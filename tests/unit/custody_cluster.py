@@ -6,8 +6,7 @@ its gate's caution) is tested where it lives.
 
 import hashlib
 import random
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
@@ -38,11 +37,11 @@ from policy.reading import reading
 from policy.roster import parse_roster, verify_statement
 from policy.state import Job, JobStatus
 from signer_nodes.api.presignature_ids import presignature_id
-from signer_nodes.key_changes import Order, Plan, plan
-from signer_nodes.mpc.curve import Q, base_mul
+from signer_nodes.key_changes import Order, plan
 from signer_nodes.mpc.ecdsa import partial_signature
-from signer_nodes.mpc.presignature import Presignature, rho_commitment
+from signer_nodes.mpc.presignature import Presignature
 from signer_nodes.witness import Branch, Cosigner, Identity, InForce, check_fork, parse_branch
+from tests.unit.custody_dealer import Dealer
 
 ORIGIN = "log.example.com/test"
 NODES = ("node-a", "node-b", "node-c")
@@ -174,77 +173,6 @@ def complete_approval(draft: Json, operator: str) -> tuple[bytes, bytes]:
 
 def log_key() -> LogKey:
     return LogKey(identity("log"))
-
-
-@dataclass
-class Dealer:
-    """Knows the key, and deals presignatures to every set, the same to all its members."""
-
-    seed: int = 1
-    secret: int = field(init=False)
-    dealt: dict[tuple[tuple[str, ...], int], list[dict[str, Presignature]]] = field(default_factory=dict)
-
-    def __post_init__(self) -> None:
-        self._random = random.Random(f"dealer {self.seed}")
-        self.secret = self._random.randrange(1, Q)
-
-    def key_body(self, planned: Plan, attempt: int) -> Json:
-        """The body of the entry of a key's epoch; nobody here looks at the shares' public halves."""
-        point = base_mul(self.secret)
-        return {
-            "origin": ORIGIN,
-            "key": planned.key_id,
-            "epoch": planned.epoch,
-            "suite": planned.suite,
-            "change": planned.change,
-            "dealers": list(planned.dealers),
-            "min_signers": planned.min_signers,
-            "participants": list(planned.participants),
-            "group_key": point.hex(),
-            "chain_code": "22" * 32,
-            "public_shares": [point.hex() for _ in planned.participants],
-            "transcript": hashlib.sha256(f"{planned.epoch} {attempt}".encode()).hexdigest(),
-        }
-
-    def deal(self, signers: Mapping[str, int], batch_id: int, batch: int) -> list[dict[str, Presignature]]:
-        """The same batch to whoever of ``signers`` asks; each comes with its party number."""
-        of = tuple(signers), batch_id
-        if of not in self.dealt:
-            session = self._random.randbytes(32)
-            self.dealt[of] = [self._one(signers, session, b) for b in range(batch)]
-        return self.dealt[of]
-
-    def _one(self, signers: Mapping[str, int], session: bytes, b: int) -> dict[str, Presignature]:
-        source = self._random
-        parties = list(signers.values())
-        r = source.randrange(1, Q)
-        phis = [source.randrange(Q) for _ in signers]
-        phi = sum(phis) % Q
-        rhos = [source.randbytes(32) for _ in signers]
-        commitments = tuple(
-            rho_commitment(session, party, b=b, rho=rho) for party, rho in zip(parties, rhos, strict=True)
-        )
-        us, vs = self._split(r * phi, len(signers)), self._split(self.secret * phi, len(signers))
-        return {
-            name: Presignature(
-                session=session,
-                index=b,
-                signers=tuple(parties),
-                me=parties[i],
-                group_key=base_mul(self.secret),
-                R=base_mul(r),
-                commitments=commitments,
-                rho=rhos[i],
-                phi=phis[i],
-                u=us[i],
-                v=vs[i],
-            )
-            for i, name in enumerate(signers)
-        }
-
-    def _split(self, value: int, count: int) -> list[int]:
-        parts = [self._random.randrange(Q) for _ in range(count - 1)]
-        return [*parts, (value - sum(parts)) % Q]
 
 
 class FakeNode:

@@ -40,13 +40,13 @@ from tests.unit.custody_cluster import (
     COSIGNERS,
     ETHER,
     KEY,
-    Dealer,
     FakeNode,
     genesis_entry,
     identity,
     log_key,
     policy_document,
 )
+from tests.unit.custody_dealer import Dealer
 
 
 @dataclass

@@ -18,7 +18,6 @@ from tests.unit.custody_cluster import (
     ETHER,
     NODES,
     ORIGIN,
-    Dealer,
     FakeNode,
     complete_approval,
     identity,
@@ -27,6 +26,7 @@ from tests.unit.custody_cluster import (
     public,
     roster_document,
 )
+from tests.unit.custody_dealer import Dealer
 from tests.unit.custody_house import Clock, House, Running, until
 
 ADMINISTRATORS: Json = {

@@ -16,7 +16,7 @@ from custody.adapters.http.app import ROUTERS
 from custody.api import custody_pb2 as pb
 from custody.api.calls import sign_call
 from custody.api.errors import CallRefused
-from custody.console import decisions, entrance, pages
+from custody.console import decisions, entrance, pages, rebalancing
 from custody.console.app import build_console
 from custody.console.people import AUDITOR, People, Person
 from custody.roles import OPEN, TABLE, Access, Role, Scope, permit, roles_of
@@ -62,7 +62,7 @@ def test_every_call_and_page_stands_in_the_table_once() -> None:
     operations = [route.name for router in ROUTERS for route in router.routes if isinstance(route, APIRoute)]
     shown = [
         f"{method} {route.path}"
-        for router in (entrance.router, pages.router, decisions.router)
+        for router in (entrance.router, pages.router, rebalancing.router, decisions.router)
         for route in router.routes
         if isinstance(route, APIRoute)
         for method in route.methods or ()
@@ -86,7 +86,7 @@ def test_everybody_of_the_roster_has_the_role_it_gives() -> None:
 def test_a_call_that_is_not_in_the_table_is_answered_to_nobody(call: str) -> None:
     for name in CALLERS.values():
         with pytest.raises(CallRefused, match="forbidden"):
-            permit(call, name, parse_roster(roster()))
+            permit(call, name, roster=parse_roster(roster()))
 
 
 def test_an_auditors_word_changes_nothing() -> None:
@@ -222,6 +222,14 @@ async def answers(servicer: Any, method: str, call: Any, context: Context) -> bo
     return True
 
 
+def placed(page: str, request: str) -> list[str]:
+    """Method and path of a page of the table."""
+    names = {"{request}": request, "{index}": "0", "{by}": "mover", "{route:path}": "eth"}
+    for name, value in names.items():
+        page = page.replace(name, value)
+    return page.split()
+
+
 AUDITOR_OF_TESTS = Person("anna", AUDITOR, authenticator("anna").credential())
 
 
@@ -234,7 +242,7 @@ async def test_the_console_answers_by_the_table(door: HttpDoor, role: Role) -> N
         token = (await client.get("/")).text.partition('name="csrf" content="')[2][:64]
         for row in TABLE:
             for page in set(row.pages) - {"GET /live"}:  # it would not end
-                method, path = page.format(request=found["id"], index="0").split()
+                method, path = placed(page, found["id"])
                 answer = await client.request(
                     method, path, headers={"X-Quorumkeep-Csrf": token, "Accept": "*/*"}, json={}
                 )
@@ -251,11 +259,7 @@ async def test_a_stranger_sees_no_page_but_those_to_log_in_and_enrol(door: HttpD
     transport = httpx.ASGITransport(app)
     async with httpx.AsyncClient(transport=transport, base_url=SITE, headers=headers) as client:
         codes = {
-            page: (
-                await client.request(*page.replace("{request}", "00" * 32).replace("{index}", "0").split())
-            )
-            for row in TABLE
-            for page in row.pages
+            page: (await client.request(*placed(page, "00" * 32))) for row in TABLE for page in row.pages
         }
 
     assert {page for page, answer in codes.items() if answer.status_code != 401} == set()

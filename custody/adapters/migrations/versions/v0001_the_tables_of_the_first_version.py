@@ -31,6 +31,12 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("approval_id"),
     )
     op.create_table(
+        "ceremonies",
+        sa.Column("place", sa.Integer(), autoincrement=False, nullable=False),
+        sa.Column("document", sa.LargeBinary(), nullable=False),
+        sa.PrimaryKeyConstraint("place"),
+    )
+    op.create_table(
         "checkpoints",
         sa.Column("size", sa.BigInteger(), autoincrement=False, nullable=False),
         sa.Column("note", sa.LargeBinary(), nullable=False),
@@ -48,6 +54,18 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("webhook", "sequence"),
     )
     op.create_index("deliveries_by_request", "deliveries", ["webhook", "request", "sequence"], unique=False)
+    op.create_table(
+        "destinations",
+        sa.Column("chain", sa.String(length=39), nullable=False),
+        sa.Column("destination", sa.String(length=90), nullable=False),
+        sa.Column("asset", sa.String(length=63), nullable=False),
+        sa.Column("initiator", sa.String(length=63), nullable=False),
+        sa.Column("payments", sa.BigInteger(), nullable=False),
+        sa.Column("total", custody.adapters.tables.Nonce(length=32), nullable=False),
+        sa.Column("last_ms", sa.BigInteger(), nullable=False),
+        sa.Column("last_request", sa.LargeBinary(length=32), nullable=False),
+        sa.PrimaryKeyConstraint("chain", "destination", "asset", "initiator"),
+    )
     op.create_table(
         "entries",
         sa.Column("index", sa.BigInteger(), autoincrement=False, nullable=False),
@@ -107,6 +125,15 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("presignature"),
     )
     op.create_table(
+        "reports",
+        sa.Column("initiator", sa.String(length=63), nullable=False),
+        sa.Column("time_ms", sa.BigInteger(), nullable=False),
+        sa.Column("received_ms", sa.BigInteger(), nullable=False),
+        sa.Column("body", sa.LargeBinary(), nullable=False),
+        sa.Column("signature", sa.LargeBinary(length=64), nullable=False),
+        sa.PrimaryKeyConstraint("initiator"),
+    )
+    op.create_table(
         "requests",
         sa.Column("request", sa.LargeBinary(length=32), nullable=False),
         sa.Column("initiator", sa.String(length=63), nullable=False),
@@ -121,7 +148,7 @@ def upgrade() -> None:
         sa.Column("chain", sa.String(length=39), nullable=False),
         sa.Column("account", sa.String(length=75), nullable=False),
         sa.Column("path", sa.String(length=128), nullable=False),
-        sa.Column("nonce", sa.LargeBinary(length=32), nullable=True),
+        sa.Column("nonce", custody.adapters.tables.Nonce(length=32), nullable=True),
         sa.Column("tx", sa.LargeBinary(), nullable=False),
         sa.Column("job", sa.LargeBinary(length=32), nullable=False),
         sa.Column("tx_hash", sa.LargeBinary(length=32), nullable=False),
@@ -137,7 +164,7 @@ def upgrade() -> None:
         "slots",
         sa.Column("chain", sa.String(length=39), nullable=False),
         sa.Column("account", sa.String(length=75), nullable=False),
-        sa.Column("nonce", sa.LargeBinary(length=32), nullable=False),
+        sa.Column("nonce", custody.adapters.tables.Nonce(length=32), nullable=False),
         sa.Column("request", sa.LargeBinary(length=32), nullable=False),
         sa.PrimaryKeyConstraint("chain", "account", "nonce"),
         sa.UniqueConstraint("request"),
