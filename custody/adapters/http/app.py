@@ -21,7 +21,7 @@ REFERENCE: Final = "#/components/schemas/{model}"
 DESCRIPTION: Final = (
     "Asks a coordinator of Quorumkeep for payments, approves and stops them, and reads. Every call but those "
     f"about this API itself is signed: {HOW}. The coordinator has no authority: what nodes sign is what the "
-    "backend signed in the request and operators in their approvals. docs/spec/roles.md says who may ask what."
+    "backend signed in the request and operators in their approvals. docs/spec/roles.md: who may ask what."
 )
 router = APIRouter(tags=["about"])
 ROUTERS: Final = (

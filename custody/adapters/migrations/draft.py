@@ -39,11 +39,11 @@ def main(title: str) -> None:
     with create_engine("sqlite://").connect() as db:
         if newest is not None:
             upgrade(db)
-        context = MigrationContext.configure(db, opts={"compare_type": True, "render_item": _plain})
+        context = MigrationContext.configure(db, opts={"compare_type": True})
         steps = produce_migrations(context, METADATA).upgrade_ops
         if steps is None or steps.is_empty():
             sys.exit("nothing was changed")
-        lines = render_python_code(steps, migration_context=context).strip().splitlines()
+        lines = render_python_code(steps, migration_context=context, render_item=_plain).strip().splitlines()
     body = "\n".join(line for line in lines if "# ###" not in line)
     revision = f"{int(newest or 0) + 1:04d}"
     name = "_".join(title.lower().split())
