@@ -46,7 +46,14 @@ def _add_carrying(cold: Commands) -> None:
         what="the checklist of the ceremony: how it stands, and what is to be done next",
         example="quorumkeep cold status --as people/bob",
     )
-    for command in (export, importing, status):
+    end = new_command(
+        cold,
+        "end",
+        function="cli.cold:end",
+        what="end the ceremony that is under way, for another one; its machines are to be started anew",
+        example="quorumkeep cold end --as people/bob",
+    )
+    for command in (export, importing, status, end):
         needs_identity(command, "an operator or administrator")
 
 

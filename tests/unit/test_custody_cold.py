@@ -14,6 +14,7 @@ from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 from custody import cold_log
 from custody.api.errors import CallRefused
 from custody.candidates import Candidate
+from custody.ceremonies import SITTING_MS_MAX
 from custody.cold import ColdStep
 from custody.enacting import moment
 from custody.requests import State
@@ -38,7 +39,7 @@ from tests.unit.custody_cluster import (
     public,
     roster_document,
 )
-from tests.unit.custody_house import House, Running
+from tests.unit.custody_house import Clock, House, Running
 
 COLD = ("cold-a", "cold-b", "cold-c")
 
@@ -375,3 +376,33 @@ async def test_nothing_that_is_kept_tells_the_key_of_the_letters(running: Runnin
 
     assert secret.hex().encode() not in kept and secret not in kept
     assert secret.hex() not in repr(running.parts.ceremonies)
+
+
+async def test_a_ceremony_that_somebody_ends_gives_its_request_back(running: Running) -> None:
+    request = await asked(running)
+    await step(running, files=(hello("cold-a"), hello("cold-b")), request=request)
+    await running.until(request, State.RESERVED)
+
+    report, letters = await step(running, ended_by="otto")
+
+    await running.until(request, State.AWAITING_CEREMONY)
+    assert (report["stage"], report["outcome"], letters) == ("failed", "otto ended it", [])
+    with pytest.raises(CallRefused, match="no ceremony is under way that could be ended"):
+        await step(running, ended_by="otto")
+
+
+async def test_a_ceremony_that_nobody_comes_back_to_holds_its_request_for_hours_and_not_for_ever(
+    house: House,
+) -> None:
+    async with house.running() as first:
+        request = await asked(first)
+        await step(first, files=(hello("cold-a"), hello("cold-b")), request=request)
+        await first.until(request, State.RESERVED)
+
+    house.now_ms = Clock(SITTING_MS_MAX - 60_000)
+    async with house.running() as soon:
+        assert (await step(soon))[0]["stage"] == "presigning"
+    house.now_ms = Clock(SITTING_MS_MAX + 60_000)
+    async with house.running() as late:
+        await late.until(request, State.AWAITING_CEREMONY, State.EXPIRED)
+        assert (await step(late))[0]["outcome"] == "it was not over 8 hours after it began"
