@@ -98,6 +98,8 @@ async def _take(parts: Parts, data: bytes) -> None:
     """Take in a hello, or a letter, which may end a pass."""
     state, ceremonies = parts.sequencer.state, parts.ceremonies
     if not data.startswith(MAGIC):
+        if not data.startswith(b"{"):
+            raise ProtocolError("it is no hello and no letter: give the files that a cold machine wrote")
         ceremonies.greet(data, origin=state.origin, roster=state.roster)
         return
     current = ceremonies.current

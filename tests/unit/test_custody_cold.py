@@ -270,6 +270,8 @@ async def test_a_hello_is_of_a_cold_node_of_the_roster_and_the_newest(running: R
         await step(running, files=(hello("node-a"),))
     with pytest.raises(CallRefused, match="hello"):
         await step(running, files=(b"{}",))
+    with pytest.raises(CallRefused, match="give the files that a cold machine wrote"):
+        await step(running, files=(b"name = 'cold-a'",))
 
 
 async def test_a_machine_that_is_started_anew_ends_the_ceremony_it_was_in(running: Running) -> None:
