@@ -29,7 +29,9 @@ def _add_carrying(cold: Commands) -> None:
         "--request", default="", help="the id of a request that waits for one; without it, go on"
     )
     what.add_argument("--key", default="", help="the key of cold nodes that is to be made or changed")
-    export.add_argument("--change", default="", choices=("generate", "refresh"), help="of the key (generate)")
+    export.add_argument(
+        "--change", default="", choices=("generate", "refresh", "reshare"), help="of the key (generate)"
+    )
     export.add_argument("--out", required=True, help="the folder that letters are written to")
     importing = new_command(
         cold,

@@ -12,6 +12,7 @@ _HELD_FOR = {
     "cancel": "to cancel the slot of request {request}",
     "generate": "to make key {key}",
     "refresh": "to refresh key {key}",
+    "reshare": "to hand key {key} to the machines that the policy names",
 }
 _STAGES = {
     "catching-up": "the machines are brought the log",

@@ -47,13 +47,17 @@ class Purpose:
 
 @dataclass(slots=True)
 class Ceremony:
-    """One ceremony. A change of the key begins ``epoch``; ``tx`` is reserved with ``presignature``."""
+    """One ceremony. ``tx`` is reserved with ``presignature``.
+
+    A change of the key begins ``epoch``; ``holders`` are who has shares of the one before.
+    """
 
     desk: Desk
     wanted: Purpose
     stage: Stage
     began_ms: int
     epoch: int = 0
+    holders: tuple[str, ...] = ()
     tx: bytes = b""
     presignature: bytes = b""
     job: bytes = b""

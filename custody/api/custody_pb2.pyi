@@ -1087,7 +1087,7 @@ class ColdCall(_message.Message):
     key: _builtins.str
     """the key to change; with neither nothing begins"""
     change: _builtins.str
-    """of the key: generate, which empty is, or refresh"""
+    """of the key: generate, which empty is, refresh or reshare"""
     end: _builtins.bool
     """end the ceremony that is under way first"""
     @_builtins.property

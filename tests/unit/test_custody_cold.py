@@ -408,3 +408,41 @@ async def test_a_ceremony_that_nobody_comes_back_to_holds_its_request_for_hours_
     async with house.running() as late:
         await late.until(request, State.AWAITING_CEREMONY, State.EXPIRED)
         assert (await step(late))[0]["outcome"] == "it was not over 8 hours after it began"
+
+
+@pytest.mark.parametrize(
+    ("change", "names", "why"),
+    [
+        ("generate", COLD, "is in epoch 0 already: --change refresh begins the next"),
+        ("refresh", COLD[:2], "all of them take part: start cold-c and import its hello"),
+        ("reshare", COLD, "has key hot where it is: --change refresh renews its shares"),
+        ("import", COLD, "a ceremony has no import: it has generate, refresh and reshare"),
+    ],
+)
+async def test_a_change_of_a_key_that_cannot_be_costs_no_start_of_a_machine(
+    running: Running, change: str, names: tuple[str, ...], why: str
+) -> None:
+    await step(running, files=tuple(hello(name) for name in names))
+
+    with pytest.raises(CallRefused, match=why):
+        await step(running, key=KEY, change=change)
+
+    assert sorted(running.parts.ceremonies.hellos) == sorted(names)
+    assert running.parts.ceremonies.current is None
+
+
+async def test_a_refresh_asks_all_machines_for_the_next_epoch_once_they_have_the_log(
+    running: Running,
+) -> None:
+    report, letters = await step(
+        running, files=tuple(hello(name) for name in COLD), key=KEY, change="refresh"
+    )
+
+    current = running.parts.ceremonies.current
+    assert current is not None and (report["stage"], report["purpose"]) == ("making-key", "refresh")
+    assert (current.epoch, current.holders, len(letters)) == (1, COLD, 3)
+    for seat in current.desk.seats.values():
+        assert seat.out is not None
+        calls = [parse_call(data) for kind, data in seat.out.frames if kind == CALL]
+        assert (calls[-1].change_key.change, list(calls[-1].change_key.dealers)) == ("refresh", [])
+        assert {call.WhichOneof("what") for call in calls[:-1]} == {"append"}
