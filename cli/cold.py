@@ -52,6 +52,14 @@ def status(arguments: Namespace) -> Result:
     return _shown(report, [])
 
 
+def end(arguments: Namespace) -> Result:
+    """``cold end``: end the ceremony under way; what was reserved stays reserved until it is burned."""
+    connection, identity = load_connection(arguments), caller(arguments)
+    with connection.open(identity) as client:
+        report, _ = client.cold(end=True)
+    return _shown(report, [])
+
+
 def record(arguments: Namespace) -> Result:
     """``cold record``: draw up the record of the ceremony that ended last, and sign it."""
     connection, identity = load_connection(arguments), caller(arguments)

@@ -29,7 +29,9 @@ def _add_carrying(cold: Commands) -> None:
         "--request", default="", help="the id of a request that waits for one; without it, go on"
     )
     what.add_argument("--key", default="", help="the key of cold nodes that is to be made or changed")
-    export.add_argument("--change", default="", choices=("generate", "refresh"), help="of the key (generate)")
+    export.add_argument(
+        "--change", default="", choices=("generate", "refresh", "reshare"), help="of the key (generate)"
+    )
     export.add_argument("--out", required=True, help="the folder that letters are written to")
     importing = new_command(
         cold,
@@ -46,7 +48,14 @@ def _add_carrying(cold: Commands) -> None:
         what="the checklist of the ceremony: how it stands, and what is to be done next",
         example="quorumkeep cold status --as people/bob",
     )
-    for command in (export, importing, status):
+    end = new_command(
+        cold,
+        "end",
+        function="cli.cold:end",
+        what="end the ceremony that is under way, for another one; its machines are to be started anew",
+        example="quorumkeep cold end --as people/bob",
+    )
+    for command in (export, importing, status, end):
         needs_identity(command, "an operator or administrator")
 
 

@@ -12,6 +12,7 @@ _HELD_FOR = {
     "cancel": "to cancel the slot of request {request}",
     "generate": "to make key {key}",
     "refresh": "to refresh key {key}",
+    "reshare": "to hand key {key} to the machines that the policy names",
 }
 _STAGES = {
     "catching-up": "the machines are brought the log",
@@ -65,12 +66,13 @@ def next_step(report: Mapping[str, Any], files: Sequence[str] = ()) -> str:
     if stage == DONE:
         return (
             "type 'end' at each machine, switch it off and seal it; then quorumkeep cold record --out FILE "
-            "--there NAME=conductor --there NAME=witness --check '...'"
+            f"--there NAME=conductor --there NAME=witness --check '...'{_another(report)}"
         )
     if stage == FAILED:
         return (
-            "switch every machine off and on again, import the new hellos, and export again: no money has "
-            "moved, and what was reserved stays reserved until it is signed or burned"
+            "switch every machine off; quorumkeep cold record draws up what happened. To try again switch "
+            "them on, import the new hellos and export again. No money has moved; what was reserved stays "
+            f"reserved until it is signed or burned{_another(report)}"
         )
     if files:
         looks = "" if stage != "signing" else " Read both screens and compare, then type the request's id."
@@ -81,6 +83,10 @@ def next_step(report: Mapping[str, Any], files: Sequence[str] = ()) -> str:
     if set(report["waits_for"]) < set(report["nodes"]):
         return f"import the answers of {', '.join(report['waits_for'])} too: quorumkeep cold import FILE"
     return "quorumkeep cold export --out FOLDER writes the letters that are to be carried now"
+
+
+def _another(report: Mapping[str, Any]) -> str:
+    return f". With the hellos that are here: {_begin(report)}" if report["hellos"] else ""
 
 
 def _begin(report: Mapping[str, Any]) -> str:

@@ -32,6 +32,7 @@ class Stage(StrEnum):
 
 
 OVER = frozenset({Stage.DONE, Stage.FAILED})
+SITTING_MS_MAX = 8 * 60 * 60 * 1000  # a machine takes no reservation older than half of this
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,13 +47,17 @@ class Purpose:
 
 @dataclass(slots=True)
 class Ceremony:
-    """One ceremony. A change of the key begins ``epoch``; ``tx`` is reserved with ``presignature``."""
+    """One ceremony. ``tx`` is reserved with ``presignature``.
+
+    A change of the key begins ``epoch``; ``holders`` are who has shares of the one before.
+    """
 
     desk: Desk
     wanted: Purpose
     stage: Stage
     began_ms: int
     epoch: int = 0
+    holders: tuple[str, ...] = ()
     tx: bytes = b""
     presignature: bytes = b""
     job: bytes = b""
@@ -105,10 +110,17 @@ class Ceremonies:
     pass_bytes_max: int = 24 * 1024 * 1024
     turn: asyncio.Lock = field(default_factory=asyncio.Lock)
 
-    def serves(self, request: bytes) -> bool:
+    def serves(self, request: bytes, now_ms: int) -> bool:
         """Whether a ceremony for this request is under way."""
+        self.end_forgotten(now_ms)
         current = self.current
         return current is not None and current.wanted.request == request and not current.is_over
+
+    def end_forgotten(self, now_ms: int) -> None:
+        """End a ceremony that nobody comes back to: what it was held for waits for another one then."""
+        current = self.current
+        if current is not None and not current.is_over and now_ms - current.began_ms > SITTING_MS_MAX:
+            current.end(Stage.FAILED, f"it was not over {SITTING_MS_MAX // 3_600_000} hours after it began")
 
     def greet(self, data: bytes, *, origin: str, roster: Roster) -> None:
         """Take in a cold node's hello; one that takes part changes nothing. Raises ``ProtocolError``."""

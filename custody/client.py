@@ -255,10 +255,16 @@ class CustodyClient:
         return self._ask("ChangeKey", call, self._stub.ChangeKey, timeout_s=timeout_s).body
 
     def cold(
-        self, *, files: Sequence[bytes] = (), request: str = "", key: str = "", change: str = ""
+        self,
+        *,
+        files: Sequence[bytes] = (),
+        request: str = "",
+        key: str = "",
+        change: str = "",
+        end: bool = False,
     ) -> tuple[dict[str, Json], list[tuple[str, int, bytes]]]:
         """A step of a cold ceremony: how it stands, and the letters to carry now (node, number, bytes)."""
-        call = pb.ColdCall(files=files, request=request, key=key, change=change)
+        call = pb.ColdCall(files=files, request=request, key=key, change=change, end=end)
         reply = self._ask("Cold", call, self._stub.Cold, timeout_s=COLD_S)
         return _object(reply.document), [(one.node, one.number, one.data) for one in reply.letters]
 

@@ -27,12 +27,16 @@ UNDER_WAY = frozenset({Effect.RESERVE, Effect.SIGN})
 
 @dataclass(frozen=True, slots=True)
 class ColdStep:
-    """What a person brings and wants: files of machines, and what to begin, if anything."""
+    """What a person brings and wants: files of machines, and what to begin, if anything.
+
+    ``ended_by`` is who wants the ceremony over that is under way.
+    """
 
     files: tuple[bytes, ...] = ()
     request: bytes = b""
     key: str = ""
     change: str = ""
+    ended_by: str = ""
 
 
 Shown = tuple[bytes, list[tuple[str, int, bytes]]]
@@ -51,6 +55,7 @@ async def step(parts: Parts, wanted: ColdStep) -> Shown:
     """One step. Raises ``ProtocolError`` for a file that is refused, and ``OperationalError``."""
     async with parts.ceremonies.turn:
         try:
+            _end(parts, wanted.ended_by)
             await _go_on(parts)
             for data in wanted.files:
                 await _take(parts, data)
@@ -59,6 +64,15 @@ async def step(parts: Parts, wanted: ColdStep) -> Shown:
             return _shown(parts)
         finally:
             await _keep(parts)
+
+
+def _end(parts: Parts, by: str) -> None:
+    parts.ceremonies.end_forgotten(parts.now_ms())
+    current = parts.ceremonies.current
+    if by and (current is None or current.is_over):
+        raise OperationalError("no ceremony is under way that could be ended")
+    if by and current is not None:
+        current.end(Stage.FAILED, f"{by} ended it")
 
 
 def _shown(parts: Parts) -> Shown:
@@ -84,6 +98,8 @@ async def _take(parts: Parts, data: bytes) -> None:
     """Take in a hello, or a letter, which may end a pass."""
     state, ceremonies = parts.sequencer.state, parts.ceremonies
     if not data.startswith(MAGIC):
+        if not data.startswith(b"{"):
+            raise ProtocolError("it is no hello and no letter: give the files that a cold machine wrote")
         ceremonies.greet(data, origin=state.origin, roster=state.roster)
         return
     current = ceremonies.current
@@ -101,8 +117,8 @@ async def _begin(parts: Parts, asked: ColdStep) -> None:
         if _is_for(current.wanted, asked):
             return
         raise OperationalError(
-            f"a ceremony for {current.wanted.request.hex() or current.wanted.key} is under way: end it, or "
-            "start its machines anew and import their hellos"
+            f"a ceremony for {current.wanted.request.hex() or current.wanted.key} is under way: end it by "
+            "quorumkeep cold end first"
         )
     wanted = await _wanted(parts, asked)
     if wanted is None:

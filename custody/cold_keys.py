@@ -1,4 +1,10 @@
-"""Ceremonies that make a key of cold nodes, or refresh it: all its machines take part."""
+"""Ceremonies that make a key of cold nodes, refresh it, or reshare it to the nodes that the policy names.
+
+All machines take part that have a part in it: of a resharing those that the policy names, and as many of
+the key's present ones as sign, first those that stay.
+"""
+
+from collections.abc import Collection
 
 from custody.candidates import Candidate
 from custody.ceremonies import Ceremony, Purpose, Stage
@@ -8,8 +14,9 @@ from custody.parts import Parts
 from policy.encoding import parse_canonical
 from policy.entries import ENTRY_BYTES_MAX, signature_list
 from policy.errors import OperationalError
-from policy.ids import GENERATE, REFRESH
-from policy.state import State
+from policy.ids import GENERATE, REFRESH, RESHARE
+from policy.model import Key
+from policy.state import KeyRecord, State
 from signer_nodes.api import node_pb2 as pb
 
 
@@ -19,28 +26,64 @@ def members(parts: Parts, wanted: Purpose) -> tuple[str, ...]:
     named, record = state.policy.keys.get(key), state.keys.get(key)
     if named is None or not set(named.participants) <= set(state.roster.cold):
         raise OperationalError(f"the policy has no key {key[:64]!r} of cold nodes: name it there first")
-    if wanted.change not in (GENERATE, REFRESH):
-        raise OperationalError(f"a ceremony has no {wanted.change}: it has {GENERATE} and {REFRESH}")
-    if wanted.change == GENERATE and record is not None:
-        raise OperationalError(
-            f"key {key} is in epoch {record.epoch} already: --change refresh begins the next"
-        )
-    if wanted.change == REFRESH and record is None:
-        raise OperationalError(
-            f"there is no key {key} yet: hold the ceremony that makes it, without --change"
-        )
-    names = named.participants if record is None else record.participants
+    names = _parties(named, record, wanted.change, here=parts.ceremonies.hellos)
     if missing := [one for one in names if one not in parts.ceremonies.hellos]:
         raise OperationalError(f"all of them take part: start {', '.join(missing)} and import its hello")
     return names
 
 
+def _parties(named: Key, record: KeyRecord | None, change: str, *, here: Collection[str]) -> tuple[str, ...]:
+    key = named.name
+    if record is None:
+        if change != GENERATE:
+            raise OperationalError(f"there is no key {key} yet: hold the ceremony that makes it")
+        return named.participants
+    match change:
+        case "refresh":
+            return record.participants
+        case "reshare" if _same_place(named, record):
+            raise OperationalError(
+                f"the policy has key {key} where it is: --change refresh renews its shares"
+            )
+        case "reshare":
+            return tuple(sorted({*_dealers(named, record, here=here), *named.participants}))
+        case "generate":
+            raise OperationalError(
+                f"key {key} is in epoch {record.epoch} already: --change refresh begins the next"
+            )
+        case _:
+            raise OperationalError(f"a ceremony has no {change}: it has {GENERATE}, {REFRESH} and {RESHARE}")
+
+
+def _same_place(named: Key, record: KeyRecord) -> bool:
+    place = set(record.participants), record.min_signers
+    return (set(named.participants), named.min_signers) == place
+
+
+def _dealers(named: Key, record: KeyRecord, *, here: Collection[str]) -> tuple[str, ...]:
+    """Who deals in a resharing: of those that are here first the ones that stay."""
+    able = sorted(
+        set(record.participants) & set(here), key=lambda name: (name not in named.participants, name)
+    )
+    if len(able) < record.min_signers:
+        raise OperationalError(
+            f"key {record.key} takes {record.min_signers} of {', '.join(record.participants)} to hand it on, "
+            f"and there are hellos of {', '.join(able) or 'none'}: start more of them and import their hellos"
+        )
+    return tuple(sorted(able[: record.min_signers]))
+
+
 def begin_change(parts: Parts, ceremony: Ceremony) -> None:
     """Ask the machines, which have the log, for the change."""
-    wanted = ceremony.wanted
-    record = parts.sequencer.state.keys.get(wanted.key)
-    ceremony.epoch = 0 if record is None else record.epoch + 1
-    ceremony.desk.ask(pb.ChangeKey(key_id=wanted.key, attempt=parts.attempts(), change=wanted.change))
+    wanted, names, state = ceremony.wanted, ceremony.desk.names, parts.sequencer.state
+    named, record = state.policy.keys.get(wanted.key), state.keys.get(wanted.key)
+    call = pb.ChangeKey(key_id=wanted.key, attempt=parts.attempts(), change=wanted.change)
+    if record is not None:
+        ceremony.epoch = record.epoch + 1
+        ceremony.holders = tuple(name for name in names if name in record.participants)
+        if wanted.change == RESHARE and named is not None:
+            call.dealers[:] = _dealers(named, record, here=names)
+    ceremony.desk.ask(call)
     ceremony.stage = Stage.MAKING_KEY
 
 
@@ -86,7 +129,7 @@ async def log_shreds(parts: Parts, ceremony: Ceremony) -> None:
             for candidate in unlogged(parts.sequencer.state, name, status=reply.status.document):
                 await parts.sequencer.log(candidate)
     shreds = parts.sequencer.state.shreds
-    kept = [name for name in ceremony.desk.names if (key, before, name) not in shreds]
+    kept = [name for name in ceremony.holders if (key, before, name) not in shreds]
     word = f"key {key} is in epoch {ceremony.epoch}"
     if kept:
         word += (

@@ -209,7 +209,7 @@ async def sign(parts: Parts, errand: Errand) -> None:
     if job.status is JobStatus.BURNED:
         await _give_up(parts, record, "its signers burned it", frozenset())
         return
-    if parts.ceremonies.serves(record.request):
+    if parts.ceremonies.serves(record.request, parts.now_ms()):
         raise NotYet(parts.now_ms() + POLL_CEREMONY_MS, "a ceremony is under way")
     started = time.monotonic()
     try:

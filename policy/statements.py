@@ -189,7 +189,7 @@ def _check_outcome(state: State, entry: CeremonyEntry) -> None:
         return
     if entry.outcome == MADE:
         key = state.keys.get(entry.key)
-        if key is None or set(key.participants) != set(entry.nodes):
+        if key is None or not set(key.participants) <= set(entry.nodes):
             raise Inert(f"the log has no key {entry.key} of these nodes")
         return
     job = state.jobs.get(entry.job)

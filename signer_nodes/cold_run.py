@@ -68,8 +68,9 @@ class Desk:
         return read.strip() if read else None
 
     def tell(self, document: Mapping[str, Json]) -> None:
-        """One JSON line."""
-        _line(sys.stdout, json.dumps(document))
+        """One JSON line, for a program; a terminal is a person's, who is shown the same in words."""
+        if not sys.stdout.isatty():
+            _line(sys.stdout, json.dumps(document))
 
     def show(self, text: str) -> None:
         """For a person."""
@@ -127,7 +128,8 @@ async def _serve(node: ColdNode, desk: Desk, name: str) -> None:
             answer = await node.read(_letter(Path(line)))
         except LetterRefused as error:
             desk.tell({"refused": error.code, "reason": error.reason})
-            desk.show(f"refused: {error}")
+            hint = f"; its answer is in {desk.folder} already" if error.code == "replayed" else ""
+            desk.show(f"refused: {error}{hint}")
             continue
         except OSError as error:
             desk.tell({"refused": "unreadable", "reason": str(error)})

@@ -259,7 +259,8 @@ class CustodyServicer(custody_pb2_grpc.CustodyServicer):
             request = bytes.fromhex(call.request)
         except ValueError as error:
             raise CallRefused(Code.UNKNOWN_REQUEST, "a request's id is hexadecimal: copy it whole") from error
-        wanted = ColdStep(tuple(call.files), request, call.key, call.change)
+        ended_by = caller if call.end else ""
+        wanted = ColdStep(tuple(call.files), request, call.key, call.change, ended_by)
         document, letters = await self._service.cold(caller, wanted)
         return pb.ColdReply(
             document=document,

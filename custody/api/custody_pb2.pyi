@@ -1116,12 +1116,15 @@ class ColdCall(_message.Message):
     REQUEST_FIELD_NUMBER: _builtins.int
     KEY_FIELD_NUMBER: _builtins.int
     CHANGE_FIELD_NUMBER: _builtins.int
+    END_FIELD_NUMBER: _builtins.int
     request: _builtins.str
     """id of the request to sign for, hex; or"""
     key: _builtins.str
     """the key to change; with neither nothing begins"""
     change: _builtins.str
-    """of the key: generate, which empty is, or refresh"""
+    """of the key: generate, which empty is, refresh or reshare"""
+    end: _builtins.bool
+    """end the ceremony that is under way first"""
     @_builtins.property
     def files(self) -> _containers.RepeatedScalarFieldContainer[_builtins.bytes]:
         """hellos and letters of cold nodes, taken in first"""
@@ -1133,10 +1136,11 @@ class ColdCall(_message.Message):
         request: _builtins.str = ...,
         key: _builtins.str = ...,
         change: _builtins.str = ...,
+        end: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["change", b"change", "files", b"files", "key", b"key", "request", b"request"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["change", b"change", "end", b"end", "files", b"files", "key", b"key", "request", b"request"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

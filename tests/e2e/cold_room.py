@@ -42,6 +42,7 @@ from tests.e2e.cluster import Cluster, ScriptedCoordinator, node_command, now_ms
 from tests.e2e.deployment import ORIGIN, policy_document
 
 COLD = ("cold-a", "cold-b", "cold-c")
+SPARE = "cold-d"
 
 
 def cold_policy() -> dict[str, Any]:
@@ -141,8 +142,8 @@ class Machine:
 class ColdRoom:
     """The cold machines of a deployment, provisioned but not joined."""
 
-    def __init__(self, folder: Path) -> None:
-        self.machines = {name: Machine(name, folder / name, secrets.token_hex(16)) for name in COLD}
+    def __init__(self, folder: Path, names: tuple[str, ...] = COLD) -> None:
+        self.machines = {name: Machine(name, folder / name, secrets.token_hex(16)) for name in names}
         running = [self._provision(machine) for machine in self.machines.values()]
         assert [popen.wait(timeout=60) for popen in running] == [0] * len(running)
 

@@ -20,18 +20,18 @@ from custody.parts import Patience
 from custody.requests import State
 from policy.encoding import Json, canonical, statement
 from policy.entries import signature_list
-from policy.ids import REFRESH
+from policy.ids import REFRESH, RESHARE
 from policy.state import CANCEL, PAYMENT, JobStatus
 from signer_nodes.api.client import NodeClient, Service
 from tests.e2e.cluster import Cluster, now_ms, scratch_folder
-from tests.e2e.cold_room import COLD, ColdRoom, cold_policy
+from tests.e2e.cold_room import COLD, SPARE, ColdRoom, cold_policy
 from tests.e2e.deployment import CHAIN, CUSTOMER, ETH, ORIGIN
 from tests.unit.custody_cluster import FakeNode
 from tests.unit.custody_house import FakeChain, House, Running, until
 
 TWO = COLD[:2]
 PASSES_ECDSA = 4
-PASSES_REFRESH = 5
+PASSES_NEXT_EPOCH = 5
 
 
 class ColdHouse(House):
@@ -39,7 +39,7 @@ class ColdHouse(House):
 
     def __init__(self, folder: Path) -> None:
         super().__init__(folder)
-        self.room = ColdRoom(folder)
+        self.room = ColdRoom(folder, (*COLD, SPARE))
         self.cluster = cluster = Cluster(folder, policy=cold_policy(), cold=self.room.roster())
         self.room.join(cluster)
         self.genesis = cluster.genesis
@@ -296,7 +296,7 @@ async def test_a_refreshed_cold_key_pays_and_its_old_shares_are_destroyed(
     state = running.parts.sequencer.state
     after, shredded = state.keys["cold-eth"], {(before.key, before.epoch, name) for name in COLD}
     assert (report["stage"], report["outcome"]) == (Stage.DONE, f"key cold-eth is in epoch {after.epoch}")
-    assert report["passes"] == PASSES_REFRESH
+    assert report["passes"] == PASSES_NEXT_EPOCH
     assert (after.epoch, after.group_key) == (before.epoch + 1, before.group_key)
     assert after.public_shares != before.public_shares
     assert shredded <= set(state.shreds)
@@ -357,3 +357,37 @@ async def test_a_ceremony_has_its_record_in_the_log(house: ColdHouse, running: R
 
     assert [one["subject"] for one in outcomes] == [report["ceremony"]] * 2
     assert [one["was_done"] for one in outcomes] == [False, True]
+
+
+async def moved_to(house: ColdHouse, running: Running, *names: str) -> None:
+    """Have the policy name other machines for the key."""
+    state = running.parts.sequencer.state
+    policy = cast("dict[str, Any]", json.loads(canonical(state.policy_document)))
+    policy["keys"]["cold-eth"]["participants"] = list(names)
+    body: dict[str, Json] = {"origin": ORIGIN, "policy": policy, "previous": state.policy_hash.hex()}
+    signed = signature_list({"admin": house.cluster.admin.sign(statement("policy", body))})
+    await running.service.enact("admin", Signed("policy", canonical(body), canonical({"signatures": signed})))
+    await until(lambda: not running.parts.sequencer.state.pending, timeout_s=20)
+
+
+async def test_the_place_of_a_lost_machine_is_given_to_another(house: ColdHouse, running: Running) -> None:
+    staying = ("cold-a", "cold-c", SPARE)
+    before = running.parts.sequencer.state.keys["cold-eth"]
+    with pytest.raises(CallRefused, match="--change refresh renews its shares"):
+        await step(running, key="cold-eth", change=RESHARE)
+    await moved_to(house, running, *staying)
+    house.room.start(*staying)
+
+    report = await held(house, running, staying, key="cold-eth", change=RESHARE)
+
+    state = running.parts.sequencer.state
+    after = state.keys["cold-eth"]
+    assert (report["stage"], report["outcome"]) == (Stage.DONE, f"key cold-eth is in epoch {after.epoch}")
+    assert report["passes"] == PASSES_NEXT_EPOCH
+    assert (after.participants, after.group_key) == (staying, before.group_key)
+    assert {(before.key, before.epoch, name) for name in ("cold-a", "cold-c")} <= set(state.shreds)
+    house.room.kill_all()
+    request = await asked(house, running)
+    house.room.start("cold-c", SPARE)
+    assert (await held(house, running, ("cold-c", SPARE), request=request))["stage"] == Stage.DONE
+    await running.until(request, State.SETTLED, timeout_s=20)

@@ -77,10 +77,10 @@ def test_a_failure_is_told_with_its_reason_and_is_no_mark_of_success() -> None:
     text = "\n".join(lines(failed))
 
     assert "[ ] it failed: cold-a declined: stale" in text
-    assert "no money has moved" in text and "record signed" not in text
+    assert "No money has moved" in text and "record signed" not in text
 
 
-@pytest.mark.parametrize("purpose", ["payment", "cancel", "generate", "refresh"])
+@pytest.mark.parametrize("purpose", ["payment", "cancel", "generate", "refresh", "reshare"])
 def test_the_title_says_what_a_ceremony_is_held_for(purpose: str) -> None:
     title = lines(report("signing", purpose=purpose))[0]
 

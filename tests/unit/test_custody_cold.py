@@ -14,6 +14,7 @@ from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 from custody import cold_log
 from custody.api.errors import CallRefused
 from custody.candidates import Candidate
+from custody.ceremonies import SITTING_MS_MAX
 from custody.cold import ColdStep
 from custody.enacting import moment
 from custody.requests import State
@@ -38,7 +39,7 @@ from tests.unit.custody_cluster import (
     public,
     roster_document,
 )
-from tests.unit.custody_house import House, Running
+from tests.unit.custody_house import Clock, House, Running
 
 COLD = ("cold-a", "cold-b", "cold-c")
 
@@ -269,6 +270,8 @@ async def test_a_hello_is_of_a_cold_node_of_the_roster_and_the_newest(running: R
         await step(running, files=(hello("node-a"),))
     with pytest.raises(CallRefused, match="hello"):
         await step(running, files=(b"{}",))
+    with pytest.raises(CallRefused, match="give the files that a cold machine wrote"):
+        await step(running, files=(b"name = 'cold-a'",))
 
 
 async def test_a_machine_that_is_started_anew_ends_the_ceremony_it_was_in(running: Running) -> None:
@@ -375,3 +378,71 @@ async def test_nothing_that_is_kept_tells_the_key_of_the_letters(running: Runnin
 
     assert secret.hex().encode() not in kept and secret not in kept
     assert secret.hex() not in repr(running.parts.ceremonies)
+
+
+async def test_a_ceremony_that_somebody_ends_gives_its_request_back(running: Running) -> None:
+    request = await asked(running)
+    await step(running, files=(hello("cold-a"), hello("cold-b")), request=request)
+    await running.until(request, State.RESERVED)
+
+    report, letters = await step(running, ended_by="otto")
+
+    await running.until(request, State.AWAITING_CEREMONY)
+    assert (report["stage"], report["outcome"], letters) == ("failed", "otto ended it", [])
+    with pytest.raises(CallRefused, match="no ceremony is under way that could be ended"):
+        await step(running, ended_by="otto")
+
+
+async def test_a_ceremony_that_nobody_comes_back_to_holds_its_request_for_hours_and_not_for_ever(
+    house: House,
+) -> None:
+    async with house.running() as first:
+        request = await asked(first)
+        await step(first, files=(hello("cold-a"), hello("cold-b")), request=request)
+        await first.until(request, State.RESERVED)
+
+    house.now_ms = Clock(SITTING_MS_MAX - 60_000)
+    async with house.running() as soon:
+        assert (await step(soon))[0]["stage"] == "presigning"
+    house.now_ms = Clock(SITTING_MS_MAX + 60_000)
+    async with house.running() as late:
+        await late.until(request, State.AWAITING_CEREMONY, State.EXPIRED)
+        assert (await step(late))[0]["outcome"] == "it was not over 8 hours after it began"
+
+
+@pytest.mark.parametrize(
+    ("change", "names", "why"),
+    [
+        ("generate", COLD, "is in epoch 0 already: --change refresh begins the next"),
+        ("refresh", COLD[:2], "all of them take part: start cold-c and import its hello"),
+        ("reshare", COLD, "has key hot where it is: --change refresh renews its shares"),
+        ("import", COLD, "a ceremony has no import: it has generate, refresh and reshare"),
+    ],
+)
+async def test_a_change_of_a_key_that_cannot_be_costs_no_start_of_a_machine(
+    running: Running, change: str, names: tuple[str, ...], why: str
+) -> None:
+    await step(running, files=tuple(hello(name) for name in names))
+
+    with pytest.raises(CallRefused, match=why):
+        await step(running, key=KEY, change=change)
+
+    assert sorted(running.parts.ceremonies.hellos) == sorted(names)
+    assert running.parts.ceremonies.current is None
+
+
+async def test_a_refresh_asks_all_machines_for_the_next_epoch_once_they_have_the_log(
+    running: Running,
+) -> None:
+    report, letters = await step(
+        running, files=tuple(hello(name) for name in COLD), key=KEY, change="refresh"
+    )
+
+    current = running.parts.ceremonies.current
+    assert current is not None and (report["stage"], report["purpose"]) == ("making-key", "refresh")
+    assert (current.epoch, current.holders, len(letters)) == (1, COLD, 3)
+    for seat in current.desk.seats.values():
+        assert seat.out is not None
+        calls = [parse_call(data) for kind, data in seat.out.frames if kind == CALL]
+        assert (calls[-1].change_key.change, list(calls[-1].change_key.dealers)) == ("refresh", [])
+        assert {call.WhichOneof("what") for call in calls[:-1]} == {"append"}
