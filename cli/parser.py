@@ -481,7 +481,7 @@ def _add_demo(commands: Commands) -> None:
         commands,
         "demo",
         function="cli.demo.run:demo",
-        what="a whole deployment on this machine: real nodes, tokens and chain, and thirteen scenes",
+        what="a whole deployment on this machine: real nodes, tokens and chain, and fourteen scenes",
         example="quorumkeep demo --dir /tmp/demo --serve",
     )
     demo.add_argument("--dir", default="", help="keep all files here (a temporary folder otherwise)")
