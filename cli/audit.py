@@ -82,7 +82,7 @@ def look_at(
     older: Sequence[bytes] = (),
 ) -> AuditReport:
     """Check the log whose files ``read`` gives. A bad trust file raises ``MalformedError`` or ``OSError``."""
-    pinned = _read_trust(trust) if trust else None
+    pinned = read_trust(trust) if trust else None
     with Progress(console=Console(stderr=True), transient=True) as bar:
         return audit(read, trust=pinned, progress=_shown(bar), watch=watch, older=older)
 
@@ -129,7 +129,8 @@ def as_text(report: AuditReport) -> str:
     return "\n".join(lines)
 
 
-def _read_trust(path: Path) -> Trust:
+def read_trust(path: Path) -> Trust:
+    """The pinned trust of a file. Raises ``MalformedError`` or ``OSError``."""
     try:
         return parse_trust(json.loads(path.read_bytes()))
     except ValueError as error:

@@ -472,6 +472,9 @@ def _add_holdings(observe: Commands) -> ArgumentParser:
         "--pending", action="append", default=[], metavar="REQUEST", help="not final, whatever the log says"
     )
     holdings.add_argument("--log", default="", help="the folder with checkpoint and tile/; else asked for")
+    holdings.add_argument(
+        "--whole", action="store_true", help="check all of the log, not what is new since the last look"
+    )
     needs_trust(holdings)
     return holdings
 
