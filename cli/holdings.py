@@ -2,33 +2,43 @@
 
 A statement vouches that every request of the log so far has come to what it comes to, but for those it names
 as pending. So the log is checked first, under pinned keys: up to a head that w cosigned there is no other one
-with the same size. It is folded here, and only then is the chain looked at: what becomes
-final in between is in the amount and pending too, which is the stricter mistake.
+with the same size. It is folded here, from where the last look left it (``cli.kept_fold``), and only then is
+the chain looked at: what becomes final in between is in the amount and pending too, which is the stricter
+mistake.
 """
 
 import asyncio
 from argparse import Namespace
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from cli.amounts import parse_amount
-from cli.audit import as_text
-from cli.connection import load_connection
-from cli.policies.replaying import looked
+from cli.audit import as_text, read_trust
+from cli.connection import Connection, caller, load_connection
+from cli.identities import Identity
+from cli.kept_fold import KeptFold
+from cli.policies.replaying import checked, log_files, told_from
 from cli.requests import read_request_id
 from cli.results import Misuse, Result
 from cli.statements import observer, signed_file
+from policy.audit import CHECKPOINT_PATH, NOTE_BYTES_MAX, Trust
 from policy.encoding import Json
-from policy.errors import OperationalError
+from policy.errors import MalformedError, OperationalError, ProtocolError
+from policy.extension import Folded, extended
 from policy.holdings import unseen
 from policy.ids import EVM, family
+from policy.log.checkpoint import parse_checkpoint, parse_note
+from policy.log.merkle import Frontier, leaf_hash
+from policy.log.tiles import read_entries
 from policy.model import Policy
 from policy.replay import Step
 from policy.state import State
 
 Pair = tuple[str, str]
+NOT_STATED = "the log does not hold, so nothing is stated about it"
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +54,16 @@ def holdings(arguments: Namespace) -> Result:
     connection, identity = load_connection(arguments), observer(arguments)
     if not arguments.trust:
         raise Misuse("--trust is missing: who vouches for what a log has must know whose log it is")
-    state = _folded(arguments)
+    try:
+        trust = read_trust(Path(arguments.trust))
+    except (MalformedError, OSError) as error:
+        raise Misuse(f"--trust {arguments.trust}: {error}") from error
+    with KeptFold(identity.folder, identity.key, genesis=trust.genesis) as kept:
+        state = _folded(arguments, kept, trust=trust)
+        return _stated(arguments, connection, identity, state=state)
+
+
+def _stated(arguments: Namespace, connection: Connection, identity: Identity, *, state: State) -> Result:
     if not state.policy.tiers:
         raise Misuse("the policy declares no tiers: nothing is held against what wallets hold")
     given = _given(arguments.holdings, connection.policy)
@@ -77,16 +96,46 @@ def _texts(value: Json) -> list[str]:
     return [str(one) for one in value] if isinstance(value, list) else []
 
 
-def _folded(arguments: Namespace) -> State:
+def _folded(arguments: Namespace, kept: KeptFold, *, trust: Trust) -> State:
+    """The state of the log as it is now, checked: of what was checked before only what is new."""
+    before = None if arguments.whole else kept.load()
+    if before is None:
+        return kept.save(_folded_whole(arguments)).state
+    try:
+        note, entries = _log_from(arguments, before.state.size)
+        folded = extended(before, note, entries=entries, trust=trust)
+    except ProtocolError as error:
+        raise OperationalError(
+            f"{NOT_STATED}: {error}; --whole folds all of it anew and says more"
+        ) from error
+    return kept.save(folded).state
+
+
+def _folded_whole(arguments: Namespace) -> Folded:
     last: list[Step] = []
+    frontier = Frontier()
 
     def hear(step: Step) -> None:
         last[:] = [step]
 
-    report = looked(arguments, hear)
+    read = log_files(arguments)
+    report = checked(read, arguments, watch=hear)
     if not report.ok or not last:
-        raise OperationalError(f"the log does not hold, so nothing is stated about it: {as_text(report)}")
-    return last[0].after
+        raise OperationalError(f"{NOT_STATED}: {as_text(report)}")
+    for entry in read_entries(read, report.size):
+        frontier = frontier.append(leaf_hash(entry))
+    return Folded(last[0].after, frontier)
+
+
+def _log_from(arguments: Namespace, start: int) -> tuple[bytes, Iterable[bytes]]:
+    """The newest checkpoint's note, and the entries from ``start`` on, from ``--log`` or the coordinator."""
+    if not arguments.log:
+        with load_connection(arguments).open(caller(arguments)) as client:
+            return told_from(client, start)
+    read = log_files(arguments)
+    note = read(CHECKPOINT_PATH) or b""
+    size = parse_checkpoint(parse_note(note, NOTE_BYTES_MAX).body).size
+    return note, islice(read_entries(read, size), start, None)
 
 
 def _pairs(policy: Policy) -> Iterator[Pair]:

@@ -439,6 +439,9 @@ def _add_holdings(observe: Commands) -> ArgumentParser:
         "--pending", action="append", default=[], metavar="REQUEST", help="not final, whatever the log says"
     )
     holdings.add_argument("--log", default="", help="the folder with checkpoint and tile/; else asked for")
+    holdings.add_argument(
+        "--whole", action="store_true", help="check all of the log, not what is new since the last look"
+    )
     needs_trust(holdings)
     return holdings
 
@@ -448,7 +451,7 @@ def _add_demo(commands: Commands) -> None:
         commands,
         "demo",
         function="cli.demo.run:demo",
-        what="a whole deployment on this machine: real nodes, tokens and chain, and thirteen scenes",
+        what="a whole deployment on this machine: real nodes, tokens and chain, and fourteen scenes",
         example="quorumkeep demo --dir /tmp/demo --serve",
     )
     demo.add_argument("--dir", default="", help="keep all files here (a temporary folder otherwise)")

@@ -12,6 +12,7 @@ from policy import fact_entries as f
 from policy.ceremony import CeremonyEntry
 from policy.errors import MalformedError
 from policy.evaluate import Outcome as Answer
+from policy.evaluate import Verdict
 from policy.ids import EVM, family
 from policy.intent import Request, request_id
 from policy.state import CANCEL, Job, JobStatus, State
@@ -34,7 +35,7 @@ def changes(folded: Folded) -> tuple[Change, ...]:
             approvals = len(folded.state.requests[entry.approval.request].approvals)
             return (Change(entry.approval.request, None, {"approvals": approvals}),)
         case e.ReserveEntry():
-            return (_reserve(folded.state.jobs[folded.outcome.subject]),)
+            return (_reserve(folded.state.jobs[folded.outcome.subject], folded.outcome.verdict),)
         case e.SignatureEntry():
             job = folded.state.jobs[entry.job]
             return _signature(folded.state, job) if job.status is JobStatus.SIGNED else ()
@@ -94,9 +95,12 @@ def _request(entry: e.RequestEntry, folded: Folded) -> Change:
     return Change(identifier, Event.REFUSED, {"error": outcome.reason[:1000]})
 
 
-def _reserve(job: Job) -> Change:
+def _reserve(job: Job, verdict: Verdict | None) -> Change:
+    """What a reservation changes; the rule that a payment is settled by is the last verdict's."""
     event = Event.CANCEL_LOGGED if job.purpose == CANCEL else Event.RESERVATION_LOGGED
+    rule = {} if verdict is None or job.purpose == CANCEL else {"rule": verdict.rule}
     fields = {
+        **rule,
         "job": job.job_id,
         "tx": job.tx,
         "path": job.signings[0].path,

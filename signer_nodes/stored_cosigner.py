@@ -17,6 +17,7 @@ from policy.log.merkle import Frontier, HashReader
 from policy.roster import parse_roster
 from policy.stored.pages import EMPTY, HASH_BYTES, Read, find, page_hash, update
 from policy.stored.states import (
+    FORMAT,
     NO_TABLES,
     Tables,
     read_state,
@@ -28,7 +29,6 @@ from policy.stored.states import (
 from signer_nodes.witness import Cosigner, Identity, InForce, new_cosigner
 
 TILES: Final = "tiles"
-FORMAT: Final = 1  # to be raised when folding or encoding changes and ``shape`` does not
 
 
 @dataclass(frozen=True, slots=True)

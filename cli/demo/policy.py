@@ -4,7 +4,9 @@ from cli.demo.chain import CHAIN, ETHER
 from policy.encoding import Json
 
 KEY, WALLET = "main", "hot"
-COLD_KEY, COLD_WALLET, PATH_COLD = "cold", "cold", "m/0/0"
+WARM, COLD = "warm", "cold"
+PATH_DEEP = "m/0/0"
+"""Of the warm and the cold wallet, whose keys have their tier's name."""
 ETH, TOKEN, TOKEN_DECIMALS = "eth", "exd", 6
 PATH_PLAIN = "m/0/0"
 PATHS_APPROVED = ("m/0/1", "m/0/2")
@@ -23,7 +25,7 @@ DAY_MS = 24 * 3600 * 1000
 FEE_CEILING = ETHER // 100
 SMALL_MAX, LARGE_MAX, DAILY_MAX = ETHER, 50 * ETHER, 90 * ETHER
 TOKEN_MAX = 1000 * 10**TOKEN_DECIMALS
-HOT_MAX, HOT_MIN = 220 * ETHER, 20 * ETHER
+HOT_MAX, HOT_MIN, WARM_MAX = 220 * ETHER, 20 * ETHER, 1000 * ETHER
 HOUR_MS, COLD_DELAY_MS = 3600 * 1000, 1000
 """A day in earnest: long enough for somebody to say no."""
 
@@ -38,10 +40,13 @@ def demo_policy(token: str) -> dict[str, Json]:
             ETH: {"kind": "native", "chain": CHAIN, "decimals": 18},
             TOKEN: {"kind": "erc20", "chain": CHAIN, "contract": token, "decimals": TOKEN_DECIMALS},
         },
-        "keys": {name: _key() for name in (KEY, COLD_KEY)},
+        "keys": {name: _key() for name in (KEY, WARM, COLD)},
         "wallets": {
             WALLET: {"tier": "hot", "key": KEY, "chain": CHAIN, "paths": [PATH_PLAIN, *PATHS_APPROVED]},
-            COLD_WALLET: {"tier": "cold", "key": COLD_KEY, "chain": CHAIN, "paths": [PATH_COLD]},
+            **{
+                tier: {"tier": tier, "key": tier, "chain": CHAIN, "paths": [PATH_DEEP]}
+                for tier in (WARM, COLD)
+            },
         },
         "holdings": {"max_age_ms": HOUR_MS},
         "tiers": [
@@ -51,7 +56,8 @@ def demo_policy(token: str) -> dict[str, Json]:
                 "minimum": {"amounts": {ETH: str(HOT_MIN)}},
                 "maximum": {"amounts": {ETH: str(HOT_MAX)}},
             },
-            {"name": "cold", "role": "cold"},
+            {"name": WARM, "role": "warm", "maximum": {"amounts": {ETH: str(WARM_MAX)}}},
+            {"name": COLD, "role": "cold"},
         ],
         "lists": {"customers": [CUSTOMER]},
         "forbids": [
@@ -84,6 +90,7 @@ def _rules() -> list[Json]:
     hot: dict[str, Json] = {"tiers": ["hot"]}
     return [
         {"name": "to-safety", "when": {"exposure": ["lowers"]}, "then": {"outcome": "allow"}},
+        {"name": "from-warm", "when": {"exposure": ["raises"], "tiers": [WARM]}, "then": _approvals(1)},
         {
             "name": "from-cold",
             "when": {"exposure": ["raises"]},

@@ -1,4 +1,4 @@
-"""``quorumkeep demo``: a deployment from nothing, thirteen scenes, an audit, and nothing left running."""
+"""``quorumkeep demo``: a deployment from nothing, fourteen scenes, an audit, and nothing left running."""
 
 import contextlib
 import json

@@ -24,7 +24,8 @@ from signer_nodes.api.card import Card, parse_card
 ORIGIN = "demo.example.com/treasury"
 COORDINATOR_NAME, ANVIL = "coordinator", "anvil"
 START_S, KEYGEN_S = 90.0, 90.0
-ETH_FUNDED, COLD_FUNDED, TOKEN_FUNDED = 10 * 10**18, 1000 * 10**18, 5 * names.TOKEN_MAX
+ETH_FUNDED, WARM_FUNDED, COLD_FUNDED = 10 * 10**18, 300 * 10**18, 1000 * 10**18
+TOKEN_FUNDED = 5 * names.TOKEN_MAX
 COSIGNERS = (*names.NODES, names.WITNESS)
 Say = Callable[[str], None]
 
@@ -156,7 +157,8 @@ def wait_live(deployment: Deployment, wanted: Sequence[str]) -> None:
 def make_keys(deployment: Deployment) -> Document:
     """Have the nodes make a key for each tier; the hot one."""
     made = _make_key(deployment, names.KEY)
-    _make_key(deployment, names.COLD_KEY)
+    for tier in (names.WARM, names.COLD):
+        _make_key(deployment, tier)
     return {"group_key": made["group_key"], "address": account(deployment, names.PATH_PLAIN)}
 
 
@@ -182,12 +184,13 @@ def _make_key(deployment: Deployment, key: str) -> Document:
 
 
 def fund(deployment: Deployment) -> None:
-    """Give the hot wallet what the scenes pay out, and the cold one the rest."""
+    """Give the hot wallet what the scenes pay out, and the others the rest."""
     chain = deployment.chain
     chain.pay(account(deployment, names.PATH_PLAIN), ETH_FUNDED)
     for path in names.PATHS_APPROVED:
         chain.pay(account(deployment, path), names.DAILY_MAX)
-    chain.pay(account(deployment, names.PATH_COLD, wallet=names.COLD_WALLET), COLD_FUNDED)
+    for tier, amount in ((names.WARM, WARM_FUNDED), (names.COLD, COLD_FUNDED)):
+        chain.pay(account(deployment, names.PATH_DEEP, wallet=tier), amount)
     assets = deployment.connection().policy.assets
     contract = assets[names.TOKEN].contract or ""
     chain.pay_token(contract, account(deployment, names.PATH_PLAIN), amount=TOKEN_FUNDED)

@@ -228,7 +228,7 @@ def replayed_request(stage: Stage) -> Seen:
 
 def hot_to_cold(stage: Stage) -> Seen:
     """A move to a colder tier goes by itself."""
-    cold = account(stage.deployment, names.PATH_COLD, wallet=names.COLD_WALLET)
+    cold = account(stage.deployment, names.PATH_DEEP, wallet=names.COLD)
     return _seen(stage.pay("1 eth", idempotency_key="sweep-1", to=cold))
 
 
@@ -236,17 +236,21 @@ def cold_to_hot(stage: Stage) -> Seen:
     """One to a hotter tier takes people and a delay, and what observers state of both."""
     state_holdings(stage.deployment)
     hot = account(stage.deployment, names.PATH_PLAIN)
-    sent = stage.send(names.PAYMENTS, "5 eth", idempotency_key="refill-1", wallet=names.COLD_WALLET, to=hot)
-    stage.wait_state(sent["request"], "waiting", timeout_s=WAITING_S)
-    for operator in ("bob", "carol"):
-        stage.deployment.ask(operator, "approve", sent["request"], "--yes")
-    return _seen(stage.wait_state(sent["request"], SETTLED, "denied", "failed", "expired"))
+    sent = stage.send(names.PAYMENTS, "5 eth", idempotency_key="refill-1", wallet=names.COLD, to=hot)
+    return _approved_by(stage, sent["request"], "bob", "carol")
+
+
+def warm_to_hot(stage: Stage) -> Seen:
+    """From the tier in between one person is enough, and there is no delay: that is what it is for."""
+    hot = account(stage.deployment, names.PATH_PLAIN)
+    sent = stage.send(names.PAYMENTS, "10 eth", idempotency_key="refill-3", wallet=names.WARM, to=hot)
+    return _approved_by(stage, sent["request"], "carol")
 
 
 def hot_maximum(stage: Stage) -> Seen:
     """More than hot may ever hold: no approval helps."""
     hot = account(stage.deployment, names.PATH_PLAIN)
-    seen = _seen(stage.pay("200 eth", idempotency_key="refill-2", wallet=names.COLD_WALLET, to=hot))
+    seen = _seen(stage.pay("200 eth", idempotency_key="refill-2", wallet=names.COLD, to=hot))
     return seen if seen.rule == TIER_MAXIMUM else Seen(FAILED, rule=seen.rule, reason=seen.reason)
 
 
@@ -264,9 +268,17 @@ SCENES = (
     Scene("node_restart", SETTLED, node_restart, "the node is back, catches up and signs"),
     Scene("hot_to_cold", SETTLED, hot_to_cold, "1 eth from hot to cold, no approval needed"),
     Scene("cold_to_hot", SETTLED, cold_to_hot, "5 eth from cold to hot: two operators, and a delay"),
+    Scene("warm_to_hot", SETTLED, warm_to_hot, "10 eth from warm to hot: one operator"),
     Scene("hot_maximum", DENIED, hot_maximum, "200 eth from cold to hot, above the tier's maximum"),
     Scene("replayed_request", SETTLED, replayed_request, "the first request again"),
 )
+
+
+def _approved_by(stage: Stage, request: str, *operators: str) -> Seen:
+    stage.wait_state(request, "waiting", timeout_s=WAITING_S)
+    for operator in operators:
+        stage.deployment.ask(operator, "approve", request, "--yes")
+    return _seen(stage.wait_state(request, SETTLED, "denied", "failed", "expired"))
 
 
 def _seen(shown: Document, reason: str = "") -> Seen:

@@ -108,15 +108,23 @@ def _folder(path: str) -> Read:
 
 def fetched(client: "CustodyClient") -> dict[str, bytes]:
     """The files of the log as the coordinator tells it; an audit finds out whether they hold."""
+    note, entries = told_from(client, 0)
+    return {**dict(increment(lambda path: None, Frontier(), entries=entries)), CHECKPOINT_PATH: note}
+
+
+def told_from(client: "CustodyClient", start: int) -> tuple[bytes, list[bytes]]:
+    """The newest checkpoint's note, and the entries from ``start`` up to it, as the coordinator has them."""
     note = client.log_note()
     size = parse_checkpoint(parse_note(note, NOTE_BYTES_MAX).body).size
     entries: list[bytes] = []
-    while len(entries) < size:
-        more = client.entries(len(entries), size)
+    while start + len(entries) < size:
+        more = client.entries(start + len(entries), size)
         if not more:
-            raise OperationalError(f"the coordinator gave {len(entries)} of {size} entries: ask again")
+            raise OperationalError(
+                f"the coordinator gave {start + len(entries)} of {size} entries: ask again"
+            )
         entries += more
-    return {**dict(increment(lambda path: None, Frontier(), entries=entries)), CHECKPOINT_PATH: note}
+    return note, entries
 
 
 def _new(path: str) -> TextIO:

@@ -45,6 +45,7 @@ EXPECTED = {
     "node_restart": "settled",
     "hot_to_cold": "settled",
     "cold_to_hot": "settled",
+    "warm_to_hot": "settled",
     "hot_maximum": "denied",
     "replayed_request": "settled",
 }
@@ -146,7 +147,8 @@ def test_the_chain_has_each_payment_from_the_wallet_by_another_librarys_word(dem
     sent = {name: demo.raw(name) for name, status in EXPECTED.items() if status == "settled"}
 
     senders = {name: Account.recover_transaction(raw).lower() for name, raw in sent.items()}
-    assert [senders.pop("cold_to_hot")] == derived_accounts(demo, "cold")
+    for tier in ("warm", "cold"):
+        assert [senders.pop(f"{tier}_to_hot")] == derived_accounts(demo, tier)
     assert set(senders.values()) <= set(wallet)
     assert senders["small_withdrawal"] == wallet[0] == demo.document["key"]["address"]
     assert senders["large_withdrawal"] in wallet[1:]
@@ -162,6 +164,13 @@ def test_a_payment_moves_what_was_asked_for_to_whom_it_was_asked(demo: Demo, sce
 
     assert ("0x" + fields[5].hex(), int.from_bytes(fields[6], "big")) == (CUSTOMER, amount)
     assert (int(receipt["status"], 16), int(receipt["blockNumber"], 16)) == (1, demo.scene(scene)["block"])
+
+
+def test_the_warm_wallet_has_what_the_scenes_left_it(demo: Demo) -> None:
+    (warm,) = derived_accounts(demo, "warm")
+    spent = 300 * ETHER - 10 * ETHER - demo.chain.balance(warm)
+
+    assert 0 < spent < ETHER // 100  # its own fee, and nothing else
 
 
 def test_the_cold_wallet_has_what_the_scenes_left_it(demo: Demo) -> None:
@@ -205,7 +214,7 @@ def test_a_replayed_request_is_the_same_payment(demo: Demo) -> None:
 
 
 def test_every_signature_of_the_log_verifies_under_ecdsa_and_eth_keys(demo: Demo) -> None:
-    keys = [*derived_keys(demo), *derived_keys(demo, "cold")]
+    keys = [*derived_keys(demo), *derived_keys(demo, "warm"), *derived_keys(demo, "cold")]
     accounts = {point_address(key): key for key in keys}
     reserved = [entry["body"] for entry in demo.entries() if entry["kind"] == "reserve"]
     signatures = [entry["body"]["signature"] for entry in demo.entries() if entry["kind"] == "signature"]

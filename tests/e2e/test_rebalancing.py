@@ -4,10 +4,12 @@ Deposits fill the hot wallet and are swept; payments drain it, a top-up is propo
 approve it; a run trips the breaker, which holds what is above its quota until a person lets it go.
 """
 
+import contextlib
 import json
 import os
 import shutil
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
@@ -110,6 +112,14 @@ class Bank:
         moves = self.rebalance("run", "--once")["moves"]
         return {move["direction"]: move["stage"] for move in moves}
 
+    def reported(self) -> dict[str, Any]:
+        """What the coordinator keeps of what the rebalancer says."""
+        database = self.deployment.folder / "coordinator" / "data" / "custody.db"
+        with contextlib.closing(sqlite3.connect(f"file:{database}?mode=ro", uri=True)) as db:
+            (body,) = db.execute("SELECT body FROM reports WHERE initiator = ?", (MOVER,)).fetchone()
+        found: dict[str, Any] = json.loads(body)
+        return found
+
     def look_until(self, direction: str, stage: str, timeout_s: float = 60) -> None:
         deadline = time.monotonic() + timeout_s
         while self.look().get(direction) != stage:
@@ -158,6 +168,9 @@ def test_deposits_are_swept_by_themselves(bank: Bank) -> None:
     assert bank.holds(VAULT) > 103
     assert bank.holds(HOT) < 10
     assert bank.look() == {}
+    (route,) = bank.reported()["routes"]
+    assert (route["moves"][0]["direction"], route["moves"][0]["stage"]) == ("sweep", "arrived")
+    assert int(route["moments"][-1]["held"]) == pytest.approx(bank.holds(HOT) * ETHER, abs=ETHER // 1000)
 
 
 def test_payments_lead_to_a_top_up_that_people_approve(bank: Bank) -> None:

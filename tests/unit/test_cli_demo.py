@@ -80,7 +80,11 @@ def test_the_policy_is_valid_and_pays_customers_only() -> None:
         "small",
         "token",
     ]
-    assert {wallet.tier: wallet.key for wallet in policy.wallets.values()} == {"hot": "main", "cold": "cold"}
+    assert {wallet.tier: wallet.key for wallet in policy.wallets.values()} == {
+        "hot": "main",
+        "warm": "warm",
+        "cold": "cold",
+    }
 
 
 def test_a_large_payment_can_exceed_the_day_while_each_is_within_its_rule() -> None:

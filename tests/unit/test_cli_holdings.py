@@ -1,5 +1,6 @@
 """What observers state of holdings on the command line: amounts, and what of the log they have not seen."""
 
+import sqlite3
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -7,6 +8,7 @@ from typing import Any
 import pytest
 
 from cli.holdings import covers
+from cli.kept_fold import FILE, KeptFold
 from cli.results import Misuse, Result
 from custody.adapters.api_server import CustodyServicer, ServerTls, start_server
 from custody.adapters.identity import boot_credentials
@@ -21,6 +23,7 @@ from tests.unit.test_cli_statements import Feed
 from tests.unit.test_custody_statements import OBSERVERS, house_with, rule, submit
 from tests.unit.tier_house import TierBook
 
+NINE = ("holdings", "hot-wallet.eth=9")
 TIERS: Json = [{"name": "hot", "role": "hot", "minimum": {"amounts": {"eth": "1"}}}]
 
 
@@ -144,3 +147,78 @@ def test_a_statement_holds_for_who_has_seen_more_unless_it_leaves_something_open
     assert not covers({**found, "pending": []}, found, state=book.state)
     assert not covers({**found, "size": book.state.size + 1}, found, state=book.state)
     assert not covers({**found, "amount": "8"}, found, state=book.state)
+
+
+# What is kept of the log between two looks.
+
+
+def forget_entries(watch: Watch, *indices: int) -> None:
+    """Entries that nobody could fold again, in the coordinator's database."""
+    with sqlite3.connect(watch.house.folder / "custody.db") as db:
+        db.executemany('UPDATE entries SET data = ? WHERE "index" = ?', [(b"{}", index) for index in indices])
+
+
+def body_of(result: Result) -> dict[str, Any]:
+    """What was stated; when is always another time."""
+    return {**result.document["statements"][0]["body"], "observed_ms": 0}
+
+
+def fold_of(watch: Watch) -> Path:
+    return watch.folder / OBSERVERS[0] / FILE
+
+
+async def test_a_second_look_folds_only_what_is_new_and_comes_to_the_same(watch: Watch) -> None:
+    await watch.holdings("hot-wallet.eth=9")
+    for number in range(3):
+        request = await submit(watch.running, watch.house, f"more {number}")
+        await watch.running.until(request, "settled")
+    whole = await watch.run(*NINE, "--whole", "--trust", watch.trust, "--out", f"{watch.file}.whole")
+    forget_entries(watch, 0, 1, 2)
+
+    for look in range(2):
+        found = await watch.run(*NINE, "--trust", watch.trust, "--out", f"{watch.file}.{look}")
+        assert body_of(found) == body_of(whole)
+    with pytest.raises(OperationalError, match="does not hold"):
+        await watch.run(*NINE, "--whole", "--trust", watch.trust, "--out", f"{watch.file}.3")
+
+
+async def test_what_was_kept_and_then_altered_is_folded_anew(watch: Watch) -> None:
+    await watch.holdings("hot-wallet.eth=9")
+    with sqlite3.connect(fold_of(watch)) as db:
+        (data,) = db.execute("SELECT data FROM head").fetchone()
+        db.execute("UPDATE head SET data = ?", (data.replace(b'"frozen":false', b'"frozen":true'),))
+
+    again = ("--trust", watch.trust, "--out")
+    assert not (await watch.run(*NINE, *again, f"{watch.file}.2")).code
+    with sqlite3.connect(fold_of(watch)) as db:
+        db.execute("UPDATE head SET data = ?", (data.replace(b'"frozen":false', b'"frozen":true'),))
+    forget_entries(watch, 0)
+    with pytest.raises(OperationalError, match="does not hold"):
+        await watch.run(*NINE, *again, f"{watch.file}.3")
+
+
+async def test_a_log_that_does_not_go_on_from_what_was_folded_is_not_stated_about(watch: Watch) -> None:
+    await watch.holdings("hot-wallet.eth=9")
+    request = await submit(watch.running, watch.house, "more")
+    await watch.running.until(request, "settled")
+    size = watch.running.parts.sequencer.state.size
+    forget_entries(watch, size - 1)
+
+    with pytest.raises(OperationalError, match="does not go on from what was folded before; keep both"):
+        await watch.run(*NINE, "--trust", watch.trust, "--out", f"{watch.file}.2")
+
+
+async def test_what_is_kept_is_for_its_owners_eyes_and_of_one_log(watch: Watch) -> None:
+    await watch.holdings("hot-wallet.eth=9")
+    observer = identity(OBSERVERS[0])
+    genesis = leaf_hash(watch.house.genesis)
+
+    assert fold_of(watch).stat().st_mode & 0o077 == 0
+    folder = fold_of(watch).parent
+    for key, first in ((observer, bytes(32)), (identity("somebody"), genesis)):
+        with KeptFold(folder, key, genesis=first) as kept:
+            assert kept.load() is None
+    with KeptFold(folder, observer, genesis=genesis) as kept:
+        found = kept.load()
+        assert found is not None
+        assert found.state.digest == watch.running.parts.sequencer.state.digest

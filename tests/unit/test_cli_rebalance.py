@@ -135,3 +135,16 @@ def test_a_fault_is_named_with_its_line(tmp_path: Path, rows: list[str], header:
 def test_a_service_that_cannot_be_asked_for_is_refused(tmp_path: Path) -> None:
     with pytest.raises(Misuse, match=r"between 0\.5 and 0\.9999"):
         invoke("rebalance", "backtest", written(tmp_path, lines()), "--service", "99")
+
+
+def test_a_series_of_three_days_is_planned_by_its_prior_and_named_where_it_is_too_short(
+    tmp_path: Path,
+) -> None:
+    file = written(tmp_path, lines(3))
+    found = invoke("rebalance", "forecast", file, "--series", "eth").document
+    plan = invoke("rebalance", "plan", file, "--series", "eth", "--hot", "12.5").document
+
+    assert len(found["days"]) > 3 and "prior" in " ".join(found["rests_on"])
+    assert plan["action"] in ("topup", "sweep", "nothing")
+    with pytest.raises(Misuse, match=r"flows\.csv:4: eth: 3 days"):
+        invoke("rebalance", "backtest", file)

@@ -189,4 +189,5 @@ async def test_a_payment_that_a_share_is_asked_of_waits_for_holdings_and_is_paid
         settled = await running.until(request, "settled", timeout_s=10)
 
     assert waiting.rule == "tier-share"
+    assert (settled.rule, settled.error) == ("only", "")
     assert settled.tx_hash

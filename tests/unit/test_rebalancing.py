@@ -76,6 +76,31 @@ def test_a_top_up_whose_reason_is_gone_is_called_back_and_asked_anew_when_there_
     assert len({one.request.idempotency_key for one in desk.kept.values()}) == 2
 
 
+def test_a_top_up_approved_after_its_reason_is_gone_is_swept_back_and_serves_no_other_move(
+    mover: Mover, desk: FakeDesk
+) -> None:
+    desk.balances["hot"] = ETHER
+    mover.look()
+    desk.balances["hot"] = 9 * ETHER  # a deposit: nobody would ask for it now
+    desk.approve_all()
+    desk.pass_time(MINUTE_MS)  # signed before the rebalancer looks again
+
+    said = []
+    for _ in range(5):
+        said.append(mover.look())
+        desk.pass_time(MINUTE_MS)
+
+    assert said == [
+        ["top-up moving"],
+        ["top-up arrived", "sweep asked"],
+        ["sweep moving"],
+        ["sweep arrived"],
+        [],
+    ]
+    assert desk.balances["hot"] == 5 * ETHER
+    assert len({one.request.idempotency_key for one in desk.kept.values()}) == 2
+
+
 def test_a_top_up_that_nobody_approved_in_time_is_asked_for_anew(mover: Mover, desk: FakeDesk) -> None:
     desk.balances["hot"] = ETHER
     mover.look()
