@@ -126,7 +126,7 @@ def page(
         "rejected_by": known.rejected_by if known else "",
         "limits": [_limit(policy, one, language) for one in found.get("limits", [])],
         "decoded": decoded(parts, record, request=request),
-        "readable": bool(record.tx) and not record.job and _stoppable(record),
+        "readable": not record.job and _stoppable(record),
         "can_approve": operator and draft(parts, record, operator=person.name) is not None,
         "can_reject": operator and _stoppable(record) and known is not None and not known.rejected_by,
         "only_time": weighed is not None and only_time_is_missing(weighed.verdict),
