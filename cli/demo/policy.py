@@ -12,6 +12,7 @@ PATH_PLAIN = "m/0/0"
 PATHS_APPROVED = ("m/0/1", "m/0/2")
 NODES, WITNESS = ("node-a", "node-b", "node-c"), "witness"
 MIN_SIGNERS, W, F, QUORUM = 2, 3, 1, 2
+POLICY_DELAY_MS = 20_000  # a real one takes a day: nobody waits for that here
 ADMINISTRATORS = ("anna", "berta")
 OPERATORS = ("alice", "bob", "carol")
 GROUP = "treasury"

@@ -17,7 +17,7 @@ from cli.demo.chain import CHAIN
 from cli.demo.published import wait_published
 from cli.demo.report import Report
 from cli.demo.scenes import FAILED, SCENES, Scene, Seen, Stage
-from cli.demo.supervisor import Supervisor
+from cli.demo.supervisor import Supervisor, free_ports
 from cli.programs import ITSELF, program
 from cli.results import Document, Misuse, Result, show
 from policy.errors import OperationalError, QuorumkeepError
@@ -36,9 +36,10 @@ def demo(arguments: Namespace) -> Result:
         result = report.result(nodes=len(names.NODES), min_signers=names.MIN_SIGNERS)
         if not arguments.serve:
             return result
+        site = _open_console(deployment)
         code = show(result, as_json=arguments.json)
         sys.stdout.flush()
-        _serve(deployment, report)
+        _serve(deployment, report, site=site)
         sys.exit(code)
 
 
@@ -105,8 +106,21 @@ def _folder(arguments: Namespace) -> Iterator[Path]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _serve(deployment: scenario.Deployment, report: Report) -> None:
+def _open_console(deployment: scenario.Deployment) -> str:
+    """Give the coordinator a console, which it starts again for; where browsers find it."""
+    (port,) = free_ports(1)
+    site, config = f"http://localhost:{port}", deployment.folder / "coordinator" / "config.toml"
+    with config.open("a") as file:
+        file.write(f'\n[console]\norigin = "{site}"\nlisten = "127.0.0.1:{port}"\n')
+    deployment.supervisor.stop(scenario.COORDINATOR_NAME)
+    deployment.supervisor.revive(scenario.COORDINATOR_NAME)
+    scenario.wait_live(deployment, scenario.COSIGNERS)
+    return site
+
+
+def _serve(deployment: scenario.Deployment, report: Report, *, site: str) -> None:
     client, person = deployment.folder / "client.json", deployment.person_folder
+    first, *_ = signers = names.ADMINISTRATORS[: names.QUORUM]
     report.say("it keeps running until Ctrl-C. From another terminal, try:")
     for line in (
         f"export QUORUMKEEP_CLIENT={client}",
@@ -115,6 +129,12 @@ def _serve(deployment: scenario.Deployment, report: Report) -> None:
         f"quorumkeep status --as {person('bob')}",
         f"quorumkeep request list --as {person('bob')}",
         f"# the chain is at {deployment.chain.url}; the log is published in {deployment.folder / 'log'}",
+        f"# the console is {site}. Make a passkey for bob at {site}/enrol, save its card.json, then:",
+        "quorumkeep admin draft replace-passkey bob --card card.json --fingerprint ITS_FINGERPRINT \\",
+        f"    --as {person(first)} --out bob.json",
+        *(f"quorumkeep admin sign bob.json --as {person(name)}" for name in signers),
+        f"quorumkeep admin submit bob.json --as {person(first)}",
+        f"# it counts after {names.POLICY_DELAY_MS // 1000} s: log in, and approve",
     ):
         print(f"    {line}", file=sys.stderr, flush=True)
     with contextlib.suppress(KeyboardInterrupt):

@@ -257,6 +257,7 @@ def _genesis(deployment: Deployment) -> str:
     drafted = deployment.command(
         *("genesis", "draft", "--policy", str(deployment.folder / "policy.json")),
         *("--w", str(names.W), "--f", str(names.F), "--quorum", str(names.QUORUM)),
+        *("--policy-delay-ms", str(names.POLICY_DELAY_MS)),
     )
     deployment.say(str(drafted["cosigners"]))
     for name in names.ADMINISTRATORS:

@@ -96,6 +96,7 @@ def add_authoring(policy: Commands) -> None:
         example="quorumkeep policy print treasury.yaml",
     )
     printing.add_argument("file", help="a policy, in YAML or canonical JSON")
+    printing.add_argument("--language", choices=("en", "zh"), default="en", help="English or Chinese")
     check = new_command(
         policy,
         "check",

@@ -16,13 +16,14 @@ from policy.coherence import check_coherent
 from policy.document import policy_hash
 from policy.errors import MalformedError
 from policy.roster import parse_roster
+from policy.words.language import LANGUAGES
 from policy.words.sentences import sections
 
 
 def print_(arguments: Namespace) -> Result:
     """``policy print``: the policy in plain sentences."""
     read = read_policy(Path(arguments.file))
-    parts = sections(read.policy)
+    parts = sections(read.policy, LANGUAGES[arguments.language])
     found: dict[str, Any] = {
         "name": read.policy.name,
         "hash": policy_hash(read.body).hex(),

@@ -22,6 +22,7 @@ from custody.requests import FINAL
 from policy.ids import family
 from policy.intent import parse_request
 from policy.roster import bound
+from policy.words.language import LANGUAGES
 from policy.words.sentences import sections
 
 LIST_MAX, LOG_PAGE = 100, 50
@@ -51,7 +52,8 @@ async def show_request(seat: SeatDependency, request: Id) -> Response:
     record = await seat.house.service.get(bytes.fromhex(request))
     intent = parse_request(request_body(record)).intent
     paid = await seat.house.parts.database.paid_to(intent.chain, intent.destination)
-    values = shown.page(seat.house.parts, record, person=seat.session.person, paid=paid)
+    language = LANGUAGES[seat.visit.language]
+    values = shown.page(seat.house.parts, record, person=seat.session.person, paid=paid, language=language)
     state = seat.house.parts.sequencer.state
     seen = {"final": record.state in FINAL, "family": family(intent.chain), "policy_hash": state.policy_hash}
     risk = {"risk": await stated_risk(seat.house, record.request)}
@@ -82,7 +84,7 @@ async def show_policy(seat: SeatDependency) -> Response:
     state = seat.house.parts.sequencer.state
     status = await seat.house.service.status()
     values = {
-        "sections": sections(state.policy),
+        "sections": sections(state.policy, LANGUAGES[seat.visit.language]),
         "name": state.policy.name,
         "policy_hash": state.policy_hash.hex(),
         "book_hash": state.book_hash.hex(),

@@ -21,6 +21,7 @@ from policy.ledger import Weighed
 from policy.model import Policy
 from policy.reservations import DECODERS
 from policy.rules import Facts
+from policy.words.language import Language
 from policy.words.sentences import limit_text, rule_text
 from policy.words.units import amount_text, readable_address
 
@@ -95,7 +96,14 @@ async def queue(parts: Parts, person: Person) -> tuple[list[Row], list[Row]]:
     return mine, others
 
 
-def page(parts: Parts, record: RequestRecord, *, person: Person, paid: tuple[PaidTo, ...]) -> dict[str, Any]:
+def page(
+    parts: Parts,
+    record: RequestRecord,
+    *,
+    person: Person,
+    paid: tuple[PaidTo, ...],
+    language: Language,
+) -> dict[str, Any]:
     """Everything that the page of a request says; ``paid`` is what its destination was paid before."""
     state = parts.sequencer.state
     request, known = parse_request(request_body(record)), state.requests.get(record.request)
@@ -110,15 +118,15 @@ def page(parts: Parts, record: RequestRecord, *, person: Person, paid: tuple[Pai
         "lists": _lists(policy, request.intent),
         "paid_before": (request.intent.chain, request.intent.destination) in state.paid,
         "history": [_paid(policy, one) for one in paid],
-        "rule_text": rule_text(policy, rule) if rule else "",
+        "rule_text": rule_text(policy, rule, language=language) if rule else "",
         "reason": weighed.verdict.reason if weighed else "",
         "not_before_ms": weighed.verdict.not_before_ms if weighed else 0,
         "missing": weighed.verdict.missing if weighed else (),
         "approvals": known.approvals if known else (),
         "rejected_by": known.rejected_by if known else "",
-        "limits": _limits(policy, found.get("limits", [])),
+        "limits": [_limit(policy, one, language) for one in found.get("limits", [])],
         "decoded": decoded(parts, record, request=request),
-        "readable": bool(record.tx) and not record.job and _stoppable(record),
+        "readable": not record.job and _stoppable(record),
         "can_approve": operator and draft(parts, record, operator=person.name) is not None,
         "can_reject": operator and _stoppable(record) and known is not None and not known.rejected_by,
         "only_time": weighed is not None and only_time_is_missing(weighed.verdict),
@@ -217,11 +225,7 @@ def _receipt(parts: Parts, weighed: Weighed) -> dict[str, Any]:
     )
 
 
-def _limits(policy: Policy, lines: list[dict[str, Any]]) -> list[LimitLine]:
-    return [_limit(policy, line) for line in lines]
-
-
-def _limit(policy: Policy, line: dict[str, Any]) -> LimitLine:
+def _limit(policy: Policy, line: dict[str, Any], language: Language) -> LimitLine:
     used, maximum = int(line["used"]), int(line["maximum"])
     told = str(line["asked"]).isdecimal()
     after = used + int(line["asked"]) if told else used
@@ -230,7 +234,7 @@ def _limit(policy: Policy, line: dict[str, Any]) -> LimitLine:
     return LimitLine(
         name=limit.name,
         scope=str(line["scope"]),
-        sentence=limit_text(policy, limit),
+        sentence=limit_text(policy, limit, language=language),
         before=units(policy, used, unit=unit),
         after=units(policy, after, unit=unit) if told else "?",
         maximum=units(policy, maximum, unit=unit),

@@ -1,6 +1,7 @@
 """A policy as a person reads it: one sentence for each forbid, rule and limit, amounts in their units.
 
-Two policies that are not the same never read the same: every part of a policy has its place in a sentence.
+Two policies that are not the same never read the same: every part of a policy has its place in a sentence, in
+every language.
 """
 
 import json
@@ -19,15 +20,10 @@ from policy.model import (
     Rule,
     Then,
 )
-from policy.words.conditions import alternatives, value_text, when_text
+from policy.words.conditions import value_text, when_text
+from policy.words.language import ENGLISH, Language
 from policy.words.tiers import holdings_text, tier_texts
 from policy.words.units import amount_text, duration_text
-
-NOTHING_ELSE = "What no rule allows is denied."
-IN_DOUBT = (
-    "A price, risk score or screening verdict that is missing or too old never turns a no into a yes: the "
-    "transaction waits for it, or a later rule decides."
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,193 +43,223 @@ class Section:
     sentences: tuple[Sentence, ...]
 
 
-def sections(policy: Policy) -> tuple[Section, ...]:
+def sections(policy: Policy, language: Language = ENGLISH) -> tuple[Section, ...]:
     """The whole policy."""
-    rules = (*_numbered((rule.name, rule_text(policy, rule)) for rule in policy.rules), _said(NOTHING_ELSE))
-    forbids = _numbered((one.name, f"{when_text(policy, one.when)}: forbidden.") for one in policy.forbids)
-    limits = _numbered((limit.name, limit_text(policy, limit)) for limit in policy.limits)
-    return (
-        Section("forbids", "Forbidden, whatever a rule or a person says", tuple(forbids) or _none()),
-        Section("rules", "Rules: the first one that fits decides", rules),
-        Section(
-            "limits",
-            "Limits: what a rule allows must also fit into every one of them",
-            tuple(limits) or _none(),
-        ),
-        *_tiers(policy),
-        Section("prices", "What things are worth", tuple(_prices(policy))),
-        Section("lists", "Lists of addresses", tuple(_lists(policy)) or _none()),
-        Section("contracts", "Contracts that may be called", tuple(_contracts(policy)) or _none()),
-        Section("typed_data", "Typed data that may be signed", tuple(_typed_data(policy)) or _none()),
-        Section("wallets", "Wallets", tuple(_wallets(policy)) or _none()),
-        Section("keys", "Keys", tuple(_keys(policy)) or _none()),
-        Section("assets", "Assets", tuple(_assets(policy)) or _none()),
-        Section("fees", "Fees", tuple(_fees(policy))),
+    parts = (
+        ("forbids", _forbids(policy, language)),
+        ("rules", _rules(policy, language)),
+        ("limits", _limits(policy, language)),
+        ("tiers", _tiers(policy, language)),
+        ("prices", _prices(policy, language)),
+        ("lists", _lists(policy, language)),
+        ("contracts", _contracts(policy, language)),
+        ("typed_data", _typed_data(policy, language)),
+        ("wallets", _wallets(policy, language)),
+        ("keys", _keys(policy, language)),
+        ("assets", _assets(policy, language)),
+        ("fees", _fees(policy, language)),
+    )
+    none = (_said(language.say("none")),)
+    return tuple(
+        Section(key, language.say(f"heading.{key}"), tuple(said) or none)
+        for key, said in parts
+        if key != "tiers" or policy.tiers
     )
 
 
-def rule_text(policy: Policy, rule: Rule) -> str:
+def rule_text(policy: Policy, rule: Rule, *, language: Language = ENGLISH) -> str:
     """One rule, without its name."""
-    return f"{when_text(policy, rule.when)}: {then_text(rule.then)}."
+    then = then_text(rule.then, language)
+    return language.say("rule", when=when_text(policy, rule.when, language=language), then=then)
 
 
-def then_text(then: Then) -> str:
+def then_text(then: Then, language: Language = ENGLISH) -> str:
     """An outcome in words."""
     match then:
         case Allow(delay_ms=0):
-            return "allowed without approval"
+            return language.say("then.allow")
         case Allow():
-            return (
-                f"allowed without approval {duration_text(then.delay_ms)} after it was asked for, "
-                "and until then one person can reject it"
-            )
+            return language.say("then.allow_later", delay=duration_text(then.delay_ms, language))
         case Deny():
-            return "denied"
+            return language.say("then.deny")
+        case Approve(delay_ms=0):
+            return language.say("then.approve", ways=_ways(then.alternatives, language))
         case Approve():
-            text = f"needs approval by {_ways(then.alternatives)}"
-            if then.delay_ms:
-                text += f"; paid {duration_text(then.delay_ms)} after the last of them, "
-                text += "and until then one person can reject it"
-            return text
+            delay = duration_text(then.delay_ms, language)
+            return language.say("then.approve_later", ways=_ways(then.alternatives, language), delay=delay)
         case _:
             assert_never(then)
 
 
-def limit_text(policy: Policy, limit: Limit) -> str:
+def limit_text(policy: Policy, limit: Limit, *, language: Language = ENGLISH) -> str:
     """One limit, without its name."""
-    scopes = [
-        f"from wallet {alternatives(limit.wallets)}" if limit.wallets else "",
-        f"from a wallet of tier {alternatives(limit.tiers)}" if limit.tiers else "",
-        f"asked for by {alternatives(limit.initiators)}" if limit.initiators else "",
-        f"of {alternatives(limit.assets)}" if limit.assets else "",
+    say, scopes = language.say, ("wallets", "tiers", "initiators", "assets")
+    applies = [(scope, getattr(limit, scope)) for scope in scopes]
+    said = [
+        say("limit.most", maximum=_maximum(policy, limit, language)),
+        *(say(f"limit.{scope}", names=language.alternatives(names)) for scope, names in applies if names),
+        say("limit.window", duration=duration_text(limit.window_ms, language)),
+        _per(limit, language),
     ]
-    window = f"in any {duration_text(limit.window_ms)}"
-    per = f"for each {' and '.join(limit.per)} by itself" if limit.per else "in total"
-    said = [f"at most {_maximum(policy, limit)}", *(scope for scope in scopes if scope), window, per]
-    return f"{', '.join(said)}."
+    return say("sentence", text=say("parts").join(said))
 
 
-def _maximum(policy: Policy, limit: Limit) -> str:
+def _per(limit: Limit, language: Language) -> str:
+    if not limit.per:
+        return language.say("limit.total")
+    scopes = language.say("and").join(language.say(f"per.{scope}") for scope in limit.per)
+    return language.say("limit.per", scopes=scopes)
+
+
+def _maximum(policy: Policy, limit: Limit, language: Language) -> str:
     match limit.measure:
         case "amount":
             asset = policy.assets[str(limit.asset)]
-            fees = " (fees included)" if asset.native else ""
-            return amount_text(limit.maximum, asset=asset.name, decimals=asset.decimals) + fees
+            amount = _in(asset, limit.maximum)
+            return language.say("fees_included", amount=amount) if asset.native else amount
         case "count":
-            return f"{limit.maximum} payment{'' if limit.maximum == 1 else 's'}"
+            return language.counted("payments", limit.maximum)
         case _:
-            return f"{value_text(policy, limit.maximum)} of payments and their fees"
+            return language.say("value_and_fees", value=value_text(policy, limit.maximum, language=language))
 
 
-def _ways(ways: tuple[tuple[Requirement, ...], ...]) -> str:
-    texts = [" and ".join(f"{_people(need.count)} of {need.group}" for need in needs) for needs in ways]
+def _ways(ways: tuple[tuple[Requirement, ...], ...], language: Language) -> str:
+    texts = [
+        language.say("and").join(
+            language.say("need", people=language.counted("people", need.count), group=need.group)
+            for need in needs
+        )
+        for needs in ways
+    ]
     alone = len(texts) == 1
-    text = texts[0] if alone else "either " + ", or ".join(texts)
+    text = texts[0] if alone else language.say("ways", ways=language.say("ways.or").join(texts))
     several = any(len(needs) > 1 for needs in ways)
-    return f"{text}, nobody counting twice" if several else text
+    return language.say("ways.once", ways=text) if several else text
 
 
-def _people(count: int) -> str:
-    return "1 person" if count == 1 else f"{count} people"
+def _forbids(policy: Policy, language: Language) -> Iterator[Sentence]:
+    texts = (
+        (one.name, language.say("forbid", when=when_text(policy, one.when, language=language)))
+        for one in policy.forbids
+    )
+    return _numbered(texts, language)
 
 
-def _tiers(policy: Policy) -> Iterator[Section]:
-    if policy.tiers:
-        texts = (*_numbered(tier_texts(policy)), _said(holdings_text(policy)))
-        yield Section("tiers", "Tiers, from the hottest to the coldest", texts)
+def _rules(policy: Policy, language: Language) -> Iterator[Sentence]:
+    texts = ((rule.name, rule_text(policy, rule, language=language)) for rule in policy.rules)
+    yield from _numbered(texts, language)
+    yield _said(language.say("nothing_else"))
 
 
-def _prices(policy: Policy) -> Iterator[Sentence]:
+def _limits(policy: Policy, language: Language) -> Iterator[Sentence]:
+    texts = ((limit.name, limit_text(policy, limit, language=language)) for limit in policy.limits)
+    return _numbered(texts, language)
+
+
+def _tiers(policy: Policy, language: Language) -> Iterator[Sentence]:
+    yield from _numbered(tier_texts(policy, language), language)
+    yield _said(holdings_text(policy, language))
+
+
+def _prices(policy: Policy, language: Language) -> Iterator[Sentence]:
     prices = policy.prices
     if prices is None:
-        yield _said("The policy knows no prices.")
+        yield _said(language.say("prices.none"))
         return
-    yield _said(
-        f"Values are in {prices.unit}, with {prices.decimals} decimals, by the highest price that observers "
-        f"stated in the last {duration_text(prices.max_age_ms)}."
-    )
-    yield _said(IN_DOUBT)
+    age = duration_text(prices.max_age_ms, language)
+    yield _said(language.say("prices", unit=prices.unit, decimals=prices.decimals, age=age))
+    yield _said(language.say("in_doubt"))
 
 
-def _contracts(policy: Policy) -> Iterator[Sentence]:
+def _contracts(policy: Policy, language: Language) -> Iterator[Sentence]:
     for name, contract in sorted(policy.contracts.items()):
-        yield Sentence(name, f"{name}: {contract.address} on {contract.chain}.")
+        where = {"address": contract.address, "chain": contract.chain}
+        yield Sentence(name, language.say("contract", name=name, **where))
         for method, known in sorted(contract.methods.items()):
-            yield Sentence(name, f"{name}.{method}: {known.signature}")
+            said = language.say("method", name=name, method=method, signature=known.signature)
+            yield Sentence(name, said)
 
 
-def _typed_data(policy: Policy) -> Iterator[Sentence]:
+def _typed_data(policy: Policy, language: Language) -> Iterator[Sentence]:
     """The texts of a domain in quotes, as they stand in JSON: what is in one cannot look like another."""
     for name, one in sorted(policy.typed_data.items()):
         given = ((what, one.domain[what]) for what in ("name", "version", "salt") if what in one.domain)
-        domain = ", ".join(f"{what} {json.dumps(text)}" for what, text in given) or "nothing else"
-        where = f"contract {one.contract} on {one.chain}"
-        yield Sentence(name, f"{name}: {one.primary_type} for {where}, whose domain says {domain}.")
-        yield Sentence(name, f"{name}: {one.encoded_type}")
+        texts = [language.say("typed_data.domain", what=what, text=json.dumps(text)) for what, text in given]
+        said = language.say(
+            "typed_data",
+            name=name,
+            type=one.primary_type,
+            contract=one.contract,
+            chain=one.chain,
+            domain=language.say("enumeration").join(texts) or language.say("typed_data.nothing"),
+        )
+        yield Sentence(name, said)
+        yield Sentence(name, language.say("typed_data.type", name=name, type=one.encoded_type))
 
 
-def _lists(policy: Policy) -> Iterator[Sentence]:
+def _lists(policy: Policy, language: Language) -> Iterator[Sentence]:
     for name, addresses in sorted(policy.lists.items()):
         if name in policy.books:
             book = policy.books[name]
-            yield Sentence(
-                name,
-                f"{name} changes one address at a time, signed by {_people(book.quorum)} who administer; "
-                f"an added one counts after {duration_text(book.cool_down_ms)}.",
-            )
+            people = language.counted("people", book.quorum)
+            wait = duration_text(book.cool_down_ms, language)
+            yield Sentence(name, language.say("list.book", name=name, people=people, cool_down=wait))
         if not addresses:
-            yield Sentence(name, f"{name}: no address.")
+            yield Sentence(name, language.say("list.empty", name=name))
         for address in sorted(addresses):
             label = policy.labels.get(f"{name} {address}")
-            yield Sentence(name, f"{name}: {address}{f' is {label}' if label is not None else ''}")
+            key = "list.address" if label is None else "list.label"
+            yield Sentence(name, language.say(key, name=name, address=address, label=label))
 
 
-def _wallets(policy: Policy) -> Iterator[Sentence]:
+def _wallets(policy: Policy, language: Language) -> Iterator[Sentence]:
     for name, wallet in sorted(policy.wallets.items()):
-        paths = ", ".join(wallet.paths)
-        text = f"{name}: tier {wallet.tier}, on {wallet.chain}, the accounts of key {wallet.key} at {paths}."
-        yield Sentence(name, text)
+        where = {"tier": wallet.tier, "chain": wallet.chain, "key": wallet.key}
+        paths = language.say("enumeration").join(wallet.paths)
+        yield Sentence(name, language.say("wallet", name=name, paths=paths, **where))
 
 
-def _keys(policy: Policy) -> Iterator[Sentence]:
+def _keys(policy: Policy, language: Language) -> Iterator[Sentence]:
     for name, key in sorted(policy.keys.items()):
-        made = "taken in from outside" if key.imported else "made by the nodes together"
-        signers = f"any {key.min_signers} of {', '.join(key.participants)} sign with it"
-        yield Sentence(name, f"{name}: {key.suite}, {made}; {signers}.")
-
-
-def _assets(policy: Policy) -> Iterator[Sentence]:
-    for name, asset in sorted(policy.assets.items()):
-        what = (
-            f"the token {asset.contract} on {asset.chain}" if asset.contract else f"native on {asset.chain}"
+        said = language.say(
+            "key",
+            name=name,
+            suite=key.suite,
+            made=language.say("key.imported" if key.imported else "key.made"),
+            count=key.min_signers,
+            names=language.say("enumeration").join(key.participants),
         )
-        yield Sentence(name, f"{name}: {what}, with {asset.decimals} decimals.")
+        yield Sentence(name, said)
 
 
-def _fees(policy: Policy) -> Iterator[Sentence]:
+def _assets(policy: Policy, language: Language) -> Iterator[Sentence]:
+    for name, asset in sorted(policy.assets.items()):
+        where = {"contract": asset.contract, "chain": asset.chain, "decimals": asset.decimals}
+        yield Sentence(
+            name, language.say("asset.token" if asset.contract else "asset.native", name=name, **where)
+        )
+
+
+def _fees(policy: Policy, language: Language) -> Iterator[Sentence]:
     cancel = policy.cancel_fee_ceiling
     for name, chain in sorted(policy.chains.items()):
         asset = policy.assets[chain.native]
-        yield Sentence(
-            name,
-            f"{name}: a transaction may cost at most {_in(asset, chain.fee_ceiling)}, "
-            f"cancelling one at most {_in(asset, cancel)} if that is less.",
-        )
+        costs = {"ceiling": _in(asset, chain.fee_ceiling), "cancel": _in(asset, cancel)}
+        yield Sentence(name, language.say("fee", name=name, **costs))
     if not policy.chains:
-        yield _said(f"To cancel a transaction may cost at most {cancel} base units.")
+        yield _said(language.say("fee.none", cancel=cancel))
 
 
 def _in(asset: Asset, amount: int) -> str:
     return amount_text(amount, asset=asset.name, decimals=asset.decimals)
 
 
-def _numbered(parts: Iterator[tuple[str, str]]) -> Iterator[Sentence]:
-    return (Sentence(name, f"{number}. {name}: {text}") for number, (name, text) in enumerate(parts, 1))
+def _numbered(parts: Iterator[tuple[str, str]], language: Language) -> Iterator[Sentence]:
+    return (
+        Sentence(name, language.say("numbered", number=number, name=name, text=text))
+        for number, (name, text) in enumerate(parts, 1)
+    )
 
 
 def _said(text: str) -> Sentence:
     return Sentence("", text)
-
-
-def _none() -> tuple[Sentence, ...]:
-    return (_said("None."),)

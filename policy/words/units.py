@@ -2,6 +2,7 @@
 
 from policy.addresses import EVM_ADDRESS
 from policy.bip32 import checksum_address
+from policy.words.language import ENGLISH, Language
 
 WORDS_MS = {"day": 86_400_000, "hour": 3_600_000, "minute": 60_000, "second": 1000, "millisecond": 1}
 
@@ -13,13 +14,13 @@ def amount_text(amount: int, *, asset: str, decimals: int) -> str:
     return f"{whole}.{part} {asset}" if part else f"{whole} {asset}"
 
 
-def duration_text(duration: int) -> str:
+def duration_text(duration: int, language: Language = ENGLISH) -> str:
     """A length of time in the largest unit that it is a whole number of: ``24 hours``, ``7 days``."""
     for word, unit in WORDS_MS.items():
         count, rest = divmod(duration, unit)
         if not rest and (count > 1 or word != "day"):
-            return f"{count} {word}{'' if count == 1 else 's'}"
-    return f"{duration} milliseconds"
+            return language.counted(word, count)
+    return language.counted("millisecond", duration)
 
 
 def readable_address(address: str) -> str:

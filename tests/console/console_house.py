@@ -42,6 +42,14 @@ FLAGS = [
     "--disable-component-update",
     "--disable-sync",
 ]
+AUTHENTICATOR = {
+    "protocol": "ctap2",
+    "transport": "internal",
+    "hasResidentKey": True,
+    "hasUserVerification": True,
+    "isUserVerified": True,
+    "automaticPresenceSimulation": True,
+}
 HOST, WAIT_MS = "localhost", 10_000
 HOUR_MS = 3_600_000
 OPERATORS = {"olga": "treasury", "otto": "treasury", "mia": "treasury", "clerk": "office"}
@@ -172,19 +180,7 @@ class Visitor:
         page.on("console", lambda said: self._complained(said.type, said.text))
         self.session = session = await self.context.new_cdp_session(page)
         await session.send("WebAuthn.enable")
-        made = await session.send(
-            "WebAuthn.addVirtualAuthenticator",
-            {
-                "options": {
-                    "protocol": "ctap2",
-                    "transport": "internal",
-                    "hasResidentKey": True,
-                    "hasUserVerification": True,
-                    "isUserVerified": True,
-                    "automaticPresenceSimulation": True,
-                }
-            },
-        )
+        made = await session.send("WebAuthn.addVirtualAuthenticator", {"options": AUTHENTICATOR})
         self.authenticator = made["authenticatorId"]
         if self.passkey is not None:
             credential = Passkey(self.passkey).for_browser(self.console.site)

@@ -73,6 +73,9 @@ async def picture(page: Page, path: str, name: str) -> None:
     await page.goto(path)
     if await page.locator("#approve").count():
         await page.wait_for_selector("#decision[data-ready]")
+    if await page.locator("#readings").count():
+        await page.wait_for_selector("#readings[data-ready]")
+        await page.wait_for_selector("#effect tbody")
     if await page.locator("#verify").count():
         await page.click("#verify")
         await page.wait_for_selector('#message[data-kind="good"]')

@@ -64,9 +64,11 @@ async def test_axe_finds_no_violation_and_no_page_is_too_wide(
             await page.goto(path)
             if record.request.hex() in path:
                 await page.wait_for_selector("#decision[data-ready]")
-                await page.evaluate(
-                    "() => document.querySelectorAll('details').forEach((one) => { one.open = true; })"
-                )
+                await page.wait_for_selector("#readings[data-ready]")
+                await page.wait_for_selector("#effect tbody")
+            await page.evaluate(
+                "() => document.querySelectorAll('details').forEach((one) => { one.open = true; })"
+            )
             found += await violations(page, axe)
             found += [f"{path} is too wide"] if await sideways(page) else []
 

@@ -14,12 +14,14 @@ import signal
 import subprocess
 import sys
 import time
+import tomllib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import ecdsa
+import httpx
 import pytest
 import rlp
 from eth_account import Account
@@ -124,6 +126,16 @@ def test_every_scene_comes_out_as_it_should(demo: Demo) -> None:
     assert seen == EXPECTED
     assert demo.document["ok"] is True
     assert all(row.keys() >= ROW_KEYS and row["expected"] == row["status"] for row in demo.document["scenes"])
+
+
+def test_while_it_is_served_it_has_a_console(demo: Demo) -> None:
+    config = tomllib.loads((demo.folder / "coordinator" / "config.toml").read_text())
+    site = config["console"]["origin"]
+    page = httpx.get(f"{site}/enrol", trust_env=False).text
+    said = demo.folder.with_name("stderr").read_text()
+
+    assert "Make passkey and card" in page
+    assert f"the console is {site}." in said
 
 
 def test_what_is_denied_or_refused_has_no_transaction(demo: Demo) -> None:

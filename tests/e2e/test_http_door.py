@@ -1,5 +1,6 @@
 """The HTTP door of a real coordinator: real nodes sign what came through it, and a real chain has it."""
 
+import base64
 import contextlib
 import http.server
 import json
@@ -13,18 +14,23 @@ from typing import Any, ClassVar
 import httpx
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from playwright.sync_api import expect, sync_playwright
 
 from cli.demo import policy as names
 from cli.demo.scenario import COORDINATOR_NAME, COSIGNERS, ORIGIN, Deployment, wait_live
 from custody.api.http_signing import Message, Signer
 from custody.api.webhook_signing import verify_webhook
 from custody.console.sessions import login_digest
-from policy.encoding import Json, canonical
+from policy.encoding import Json, canonical, parse_canonical
 from policy.intent import Intent, Request, request_message
+from policy.roster import verify_statement
 from policy.statements import rejection_digest
+from tests.console.console_house import AUTHENTICATOR, CHROMIUM, FLAGS
 from tests.e2e.cluster import raw_public
 from tests.e2e.payment_stream import running_deployment
 from tests.e2e.test_fork import pem
+from tests.unit.test_mail import certificate as certificate_of_localhost
 
 pytestmark = pytest.mark.timeout(240)
 AMOUNT = 10**15
@@ -42,6 +48,8 @@ def deployment() -> Iterator[Deployment]:
             site = made.identity(names.OPERATORS[0]).authenticator().origin
             file.write(f'\n[console]\norigin = "{site}"\nlisten = "127.0.0.1:0"\n')
             file.write('listen_file = "console-port"\n')
+            certificate, key = (path.name for path in certificate_of_localhost(config.parent))
+            file.write(f'certificate = "{certificate}"\ncertificate_key = "{key}"\n')
             file.write('\n[webhooks]\nkey = "webhook.pem"\n')
             file.write(f'\n[webhooks.to.orders]\ninitiator = "{names.PAYMENTS}"\nurl = "{url}"\n')
             file.flush()
@@ -162,14 +170,21 @@ def test_real_nodes_take_a_no_of_a_passkey_that_came_through_the_console(deploym
     asked = deployment.ask(
         names.PAYMENTS, "request", "send", *large, "--to", names.CUSTOMER, "--idempotency-key", "stopped"
     )
+    deadline = time.monotonic() + 30
+    while deployment.ask(names.PAYMENTS, "request", "show", asked["request"])["state"] != "waiting":
+        assert time.monotonic() < deadline
     port = (deployment.folder / "coordinator" / "console-port").read_text().strip()
     headers = {"Host": passkey.origin.partition("//")[2], "Origin": passkey.origin}
-    with httpx.Client(base_url=f"http://127.0.0.1:{port}", headers=headers, trust_env=False) as client:
+    trusted = ssl.create_default_context(cafile=deployment.folder / "coordinator" / "mail.pem")
+    place = f"https://localhost:{port}"
+    with httpx.Client(base_url=place, headers=headers, trust_env=False, verify=trusted) as client:
         nonce = client.post("/login/challenge").json()["nonce"]
         proof = passkey.assert_(login_digest(origin, passkey.origin, nonce=nonce)).body()
         login = {"nonce": nonce, "credential": passkey.credential().id.hex(), "assertion": proof}
         session = {"Cookie": client.post("/login", json=login).headers["Set-Cookie"].partition(";")[0]}
         page = client.get(f"/requests/{asked['request']}", headers=session).text
+        answers = client.get(f"/requests/{asked['request']}/readings", headers=session).json()["nodes"]
+        effect = client.get(f"/requests/{asked['request']}/effect", headers=session).text
         token = page.partition('name="csrf" content="')[2][:64]
         body: Json = {"origin": origin, "request": asked["request"], "by": who, "reason": "a test"}
         said = {"body": canonical(body).decode(), "assertion": passkey.assert_(rejection_digest(body)).body()}
@@ -179,6 +194,67 @@ def test_real_nodes_take_a_no_of_a_passkey_that_came_through_the_console(deploym
             headers=session | {"X-Quorumkeep-Csrf": token},
         )
 
+    assert len(answers) == len(names.NODES)
+    for one in answers:
+        found: Any = parse_canonical(one["body"].encode(), bytes_max=10_000)
+        key, signature = bytes.fromhex(one["key"]), bytes.fromhex(one["signature"])
+        verify_statement("reading", found, key=key, signature=signature, signer=one["node"])
+        assert found["decoded"]["destination"] == names.CUSTOMER.lower()
+        assert found["verdict"]["outcome"] == "wait"
+    assert "It would go through." in effect
     assert answer.status_code == 200, answer.text
     assert deployment.ask(names.PAYMENTS, "request", "show", asked["request"])["state"] == "denied"
     assert all(node["live"] for node in deployment.status()["nodes"])
+
+
+def test_an_operator_approves_in_a_browser_what_real_nodes_read_and_sign(deployment: Deployment) -> None:
+    if CHROMIUM is None:
+        pytest.skip("there is no Chromium: deploy/setup.sh installs Debian's")
+    large = ("--amount", f"{names.SMALL_MAX + 1}", "--wallet", names.WALLET, "--asset", names.ETH)
+    asked = deployment.ask(
+        names.PAYMENTS, "request", "send", *large, "--to", names.CUSTOMER, "--idempotency-key", "browser"
+    )
+    before = deployment.chain.balance(names.CUSTOMER)
+    for name in names.OPERATORS[1:]:  # the first one is behind the backend
+        if deployment.ask(names.PAYMENTS, "request", "show", asked["request"])["state"] == "waiting":
+            approve_in_a_browser(deployment, name, asked["request"])
+    shown = deployment.ask(names.PAYMENTS, "request", "wait", asked["request"], "--timeout", "60")
+
+    assert shown["state"] == "settled"
+    assert deployment.chain.balance(names.CUSTOMER) == before + names.SMALL_MAX + 1
+
+
+def approve_in_a_browser(deployment: Deployment, name: str, request: str) -> None:
+    """With the operator's own passkey in the browser's authenticator."""
+    passkey = deployment.identity(name).authenticator()
+    port = (deployment.folder / "coordinator" / "console-port").read_text().strip()
+    mapped = f"--host-resolver-rules=MAP localhost:443 127.0.0.1:{port}"
+    private = passkey._key.private_bytes(Encoding.DER, PrivateFormat.PKCS8, NoEncryption())
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(
+            executable_path=CHROMIUM,
+            args=[*FLAGS, mapped, "--ignore-certificate-errors"],
+            chromium_sandbox=False,
+        )
+        context = browser.new_context(base_url=passkey.origin, ignore_https_errors=True)
+        page = context.new_page()
+        session = context.new_cdp_session(page)
+        session.send("WebAuthn.enable")
+        made = session.send("WebAuthn.addVirtualAuthenticator", {"options": AUTHENTICATOR})
+        credential = {
+            "credentialId": base64.b64encode(passkey.credential().id).decode(),
+            "isResidentCredential": True,
+            "rpId": passkey.rp_id,
+            "privateKey": base64.b64encode(private).decode(),
+            "userHandle": base64.b64encode(name.encode()).decode(),
+            "signCount": 0,
+        }
+        session.send("WebAuthn.addCredential", {**made, "credential": credential})
+        page.goto("/login")
+        page.click("#login")
+        page.wait_for_url("**/")
+        page.goto(f"/requests/{request}")
+        expect(page.locator("#nodes-say")).to_contain_text("All 3 nodes read")
+        page.click("#approve")
+        expect(page.locator("#message")).to_contain_text("You have approved")
+        browser.close()

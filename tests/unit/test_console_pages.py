@@ -201,3 +201,21 @@ async def test_who_had_the_destination_paid_before_is_on_the_page(tmp_path: Path
 
     assert "Asked for by shop: payments 1, in total 1 eth, the last" in page.text
     assert f'href="/requests/{first.hex()}"' in page.text
+
+
+async def test_the_policy_and_a_requests_rule_are_said_in_the_readers_language(tmp_path: Path) -> None:
+    async with house_with(tmp_path).with_key() as running:
+        _, body, signature = make_request("chinese", amount=5 * ETHER, now_ms=running.parts.now_ms())
+        record = await running.service.submit(body, signature)
+        await running.until(record.request, "waiting")
+        async with reading(running, "otto") as client:
+            pages = [
+                (await client.get(path, headers={"Accept-Language": "zh"})).text
+                for path in ("/policy", f"/requests/{record.request.hex()}")
+            ]
+
+    assert "没有规则允许的交易一律拒绝。" in pages[0]
+    assert "desk 组的 1 人批准。" in pages[1]
+    assert "最多 20 eth（含网络费用）" in pages[1]
+    for english in ("What no rule allows", "needs approval by", "fees included", "any payment"):
+        assert english not in pages[0] + pages[1]

@@ -1,6 +1,7 @@
 """A policy in sentences: all of it is said, in words, and two policies never read the same."""
 
 import copy
+import re
 from pathlib import Path
 from typing import Any, cast, get_args
 
@@ -13,10 +14,11 @@ from policy import document as reader
 from policy.document import parse_policy
 from policy.encoding import Json
 from policy.errors import CallerError, MalformedError
-from policy.model import Allow, Approve, Deny, Policy, Requirement, Then
-from policy.rules import KINDS, Condition
-from policy.words.conditions import AMONG_WORDS, BOUND_WORDS, KIND_WORDS, condition_text
-from policy.words.sentences import limit_text, rule_text, sections, then_text
+from policy.model import ROLES, SCOPES, Allow, Approve, Deny, Policy, Requirement, Then
+from policy.rules import DAYS, EXPOSURES, KINDS, Condition
+from policy.words.conditions import condition_text
+from policy.words.language import CHINESE, ENGLISH, LANGUAGES, Language
+from policy.words.sentences import Section, limit_text, rule_text, sections, then_text
 from tests.unit.policy_documents import (
     PHASES,
     Document,
@@ -47,8 +49,9 @@ def policy_with(**parts: Any) -> Policy:
     return parse_policy(cast("Json", base_document() | declared | parts))
 
 
-def text_of(policy: Policy) -> str:
-    return "\n".join([policy.name, *(one.text for part in sections(policy) for one in part.sentences)])
+def text_of(policy: Policy, language: Language = ENGLISH) -> str:
+    said = (one.text for part in sections(policy, language) for one in part.sentences)
+    return "\n".join([policy.name, *said])
 
 
 def read(document: Document) -> Policy | None:
@@ -179,9 +182,73 @@ def test_every_condition_and_outcome_of_the_language_is_among_those_said_above()
 
     assert said == set(get_args(Condition))
     assert {type(then) for then in THENS.values()} == set(get_args(Then))
-    assert set(KIND_WORDS) == set(KINDS)
-    assert {*AMONG_WORDS, "kinds"} == {*reader._NAMED, "methods"}
-    assert set(BOUND_WORDS) == {*reader._BOUNDED, "risk"}
+
+
+@pytest.mark.parametrize("language", LANGUAGES.values(), ids=LANGUAGES)
+def test_every_word_of_the_policy_language_is_in_every_language(language: Language) -> None:
+    def texts(prefix: str) -> set[str]:
+        return {name.removeprefix(prefix) for name in language.texts if name.startswith(prefix)}
+
+    assert texts("kind.") == set(KINDS)
+    assert texts("exposure.") == set(EXPOSURES)
+    assert {*texts("among."), "kinds"} == {*reader._NAMED, "methods"}
+    assert texts("bound.") == {*reader._BOUNDED, "risk"}
+    assert texts("per.") == set(SCOPES)
+    assert texts("role.") == set(ROLES)
+    assert set(DAYS) <= texts("day.")
+
+
+def test_the_languages_have_the_same_texts_with_the_same_values() -> None:
+    def values(language: Language) -> dict[str, list[str]]:
+        return {name: sorted(re.findall(r"\{(\w+)\}", text)) for name, text in language.texts.items()}
+
+    assert values(CHINESE) == values(ENGLISH)
+    assert all(text for one in LANGUAGES.values() for text in one.texts.values())
+
+
+ENGLISH_ALONE = re.compile(r"[A-Za-z]{2,}( [A-Za-z]+)+")
+
+
+def test_no_chinese_sentence_falls_back_to_english() -> None:
+    """Names, units, addresses and signatures stand in both as they are; no two English words in a row do."""
+    same = {name for name, text in CHINESE.texts.items() if text == ENGLISH.texts[name]}
+    policy = parse_policy(cast("Json", full_document()))
+    said = [one for part in sections(policy, CHINESE) for one in (part.heading, *_texts(part))]
+
+    assert same == {"typed_data.domain"}
+    assert not [name for name, text in CHINESE.texts.items() if ENGLISH_ALONE.search(text)]
+    assert len(said) > 40
+    assert not [one for one in said if not re.search(r"[\u4e00-\u9fff]|：", one)]
+
+
+def _texts(section: Section) -> list[str]:
+    return [one.text for one in section.sentences]
+
+
+CHINESE_RULES: dict[str, tuple[Document, Document]] = {
+    "任何交易：拒绝。": ({}, {"outcome": "deny"}),
+    "向他人付款，收款地址在名单 customers 或 exchanges 上，数额最多 2 usdc：无需批准即允许。": (
+        {
+            "kinds": ["transfer"],
+            "assets": ["usdc"],
+            "amount_max": "2000000",
+            "destinations": ["customers", "exchanges"],
+        },
+        {"outcome": "allow"},
+    ),
+    "任何付款，由 shop 或 desk 发起：需要 board 组的 2 人批准；"
+    "最后一次批准 24 小时后付款，在此之前任何一人都可以拒绝。": (
+        {"initiators": ["shop", "desk"]},
+        {"outcome": "approve", "approvals": [{"group": "board", "count": 2}], "delay_ms": DAY_MS},
+    ),
+}
+
+
+@pytest.mark.parametrize(("sentence", "rule"), CHINESE_RULES.items())
+def test_rules_are_said_in_chinese(sentence: str, rule: tuple[Document, Document]) -> None:
+    policy = policy_with(rules=[{"name": "r", "when": rule[0], "then": rule[1]}])
+
+    assert rule_text(policy, policy.rules[0], language=CHINESE) == sentence
 
 
 def test_a_policy_without_rules_says_that_nothing_is_allowed() -> None:
@@ -196,6 +263,13 @@ def test_the_examples_are_printed_as_they_are_kept(example: str) -> None:
     printed = invoke("policy", "print", str(EXAMPLES / f"{example}.yaml"))
 
     assert "\n".join(map(str, printed.text)) + "\n" == (EXAMPLES / f"{example}.txt").read_text()
+
+
+def test_a_policy_is_printed_in_chinese_when_asked_for() -> None:
+    printed = invoke("policy", "print", str(EXAMPLES / "treasury.yaml"), "--language", "zh")
+
+    assert "钱包" in printed.text
+    assert any("没有规则允许的交易一律拒绝。" in str(line) for line in printed.text)
 
 
 def test_the_printed_document_has_the_same_sentences_by_section() -> None:
@@ -236,13 +310,15 @@ def test_two_policies_never_read_the_same(first: Document, data: st.DataObject) 
     assume(one is not None and other is not None)
     assert one is not None and other is not None
 
-    assert (text_of(one) == text_of(other)) == (one == other)
+    for language in LANGUAGES.values():
+        assert (text_of(one, language) == text_of(other, language)) == (one == other)
 
 
 def test_no_single_change_of_any_part_reads_the_same() -> None:
     full = full_document()
     policy = parse_policy(cast("Json", full))
-    same, changed = text_of(policy), 0
+    same = [(one, text_of(policy, one)) for one in LANGUAGES.values()]
+    changed = 0
     for *outer, last in places_of(full):
         for value in near(value_at(full, [*outer, last])):
             document = copy.deepcopy(full)
@@ -250,7 +326,8 @@ def test_no_single_change_of_any_part_reads_the_same() -> None:
             other = read(document)
             if other is not None and other != policy:
                 changed += 1
-                assert text_of(other) != same, (outer, last, value)
+                for language, text in same:
+                    assert text_of(other, language) != text, (language, outer, last, value)
 
     assert changed > 150
 

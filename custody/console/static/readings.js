@@ -109,7 +109,10 @@ function asking() {
   });
 }
 
+// Once the request is under way, what the nodes would say of it now is not what they said when it was decided.
 if (place) {
   asking();
-  document.addEventListener("refreshed", asking);
+  document.addEventListener("refreshed", () => {
+    if (document.querySelector("#live").dataset.readable === "yes") asking();
+  });
 }
