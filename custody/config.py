@@ -22,7 +22,10 @@ high = 48                             # up to this
 batch = 32                            # a multiple of 4
 parallel = 2                          # batches under way at once: nodes have several cores
 
-[http]                                # optional: the HTTP door for backends; off without this section
+[retention]                           # optional: what is forgotten in time; never the log
+events_days = 90                      # events of the feed older than this; 0 or left out: none
+
+[http]                                # optional: the HTTP door; off without this section
 listen = "127.0.0.1:7601"             # this unless another is given
 listen_file = "http-port"             # optional
 
@@ -73,6 +76,7 @@ TEXT_MAX = 1000
 WEBHOOKS_MAX = 64
 HTTP_LISTEN, CONSOLE_LISTEN = "127.0.0.1:7601", "127.0.0.1:7602"
 AUDITORS_MAX = 64
+DAYS_MAX = 36_500
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
 
 
@@ -124,6 +128,13 @@ class WebhooksConfig:
 
 
 @dataclass(frozen=True, slots=True)
+class RetentionConfig:
+    """How long what is not the log is kept; 0 for ever."""
+
+    events_days: int
+
+
+@dataclass(frozen=True, slots=True)
 class Config:
     """Everything the coordinator is told from outside; paths are absolute. See the module's docstring."""
 
@@ -145,6 +156,7 @@ class Config:
     http: HttpConfig | None
     console: ConsoleConfig | None
     webhooks: WebhooksConfig | None
+    retention: RetentionConfig
     nodes: Mapping[str, NodeConfig]
     chains: Mapping[str, ChainConfig]
 
@@ -180,6 +192,7 @@ def _read(fields: Fields, folder: Path) -> Config:
         http=_http(fields.nested("http"), folder) if fields.has("http") else None,
         console=_console(fields.nested("console"), folder) if fields.has("console") else None,
         webhooks=_webhooks(fields.nested("webhooks"), folder) if fields.has("webhooks") else None,
+        retention=_retention(Fields(_optional(fields, "retention", {}), "retention")),
         nodes={
             name: _node(Fields(value, f"nodes.{name}"), folder)
             for name, value in fields.mapping("nodes", count_max=NODES_MAX, keys=NAME).items()
@@ -205,6 +218,12 @@ def _pool_sizes(fields: Fields) -> PoolSizes:
     if sizes.batch % 4:
         raise MalformedError(f"pools.batch is {sizes.batch}: it must be a multiple of 4")
     return sizes
+
+
+def _retention(fields: Fields) -> RetentionConfig:
+    retention = RetentionConfig(_integer(fields, "events_days", 0, high=DAYS_MAX))
+    fields.done()
+    return retention
 
 
 def _http(fields: Fields, folder: Path) -> HttpConfig:

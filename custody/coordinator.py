@@ -5,7 +5,7 @@ import logging
 from collections.abc import Awaitable, Callable
 from functools import partial
 
-from custody import approvals, enacting, payments, replacing, settle
+from custody import approvals, enacting, payments, replacing, settle, trimming
 from custody.branches import ask_heads
 from custody.burns import Burns
 from custody.candidates import EMPTY, Tip, extend
@@ -58,7 +58,9 @@ async def start(parts: Parts, genesis: bytes) -> None:
     parts.slots.load(await parts.database.slots(), tip.state)
 
 
-async def run(parts: Parts, publisher: Publisher | None, *, deliverer: Deliverer | None = None) -> None:
+async def run(
+    parts: Parts, publisher: Publisher | None, *, deliverer: Deliverer | None = None, events_ms: int = 0
+) -> None:
     """Everything that goes on at once, until cancelled or until a part fails."""
     burns = Burns()
     burns.load(parts.sequencer.state)
@@ -82,6 +84,8 @@ async def run(parts: Parts, publisher: Publisher | None, *, deliverer: Deliverer
         if deliverer is not None:
             parts.duties.on_changed.append(deliverer.changed)
             group.create_task(deliverer.run(parts.sequencer.state.origin), name="webhooks")
+        if events_ms:
+            group.create_task(trimming.run(parts, events_ms), name="trimming")
         if publisher is not None:
             group.create_task(publisher.run(parts.replication), name="publisher")
 

@@ -44,6 +44,7 @@ from signer_nodes.api.client import NodeClient, Target
 from signer_nodes.api.client import Service as Face
 
 STOP_GRACE_S = 1.0
+DAY_MS = 86_400_000
 _LOG = logging.getLogger(__name__)
 
 
@@ -169,7 +170,8 @@ async def _run(config: Config, parts: Parts, credentials: Credentials) -> None:
         if config.console is not None:
             await _open_console(config.console, service, parts, doors=doors)
         deliverer = await _deliverer(parts, doors)
-        await coordinator.run(parts, publisher, deliverer=deliverer)
+        events_ms = config.retention.events_days * DAY_MS
+        await coordinator.run(parts, publisher, deliverer=deliverer, events_ms=events_ms)
 
 
 async def _deliverer(parts: Parts, doors: contextlib.AsyncExitStack) -> Deliverer | None:

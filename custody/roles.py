@@ -174,7 +174,7 @@ def roles_of(caller: str, roster: Roster) -> frozenset[Role]:
     return frozenset(found)
 
 
-def permit(call: str, caller: str, roster: Roster) -> Scope:
+def permit(call: str, caller: str, *, roster: Roster) -> Scope:
     """How much ``caller`` is shown by a call of either door. Raises ``CallRefused``."""
     access, roles = _OF_CALL.get(call), roles_of(caller, roster)
     scopes = {access.may[role] for role in roles & access.may.keys()} if access else set()

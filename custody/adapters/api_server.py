@@ -296,7 +296,7 @@ class CustodyServicer(custody_pb2_grpc.CustodyServicer):
             origin=state.origin,
             now_ms=self._parts.now_ms(),
         )
-        permit(method, caller, state.roster)
+        permit(method, caller, roster=state.roster)
         return caller
 
 

@@ -86,7 +86,7 @@ def test_everybody_of_the_roster_has_the_role_it_gives() -> None:
 def test_a_call_that_is_not_in_the_table_is_answered_to_nobody(call: str) -> None:
     for name in CALLERS.values():
         with pytest.raises(CallRefused, match="forbidden"):
-            permit(call, name, parse_roster(roster()))
+            permit(call, name, roster=parse_roster(roster()))
 
 
 def test_an_auditors_word_changes_nothing() -> None:

@@ -70,8 +70,8 @@ async def _authenticated(request: Request) -> Call:
     path = request.scope["raw_path"].decode("latin-1")
     url = f"https://{request.headers.get('host', '')}{path}{'?' + query.decode('latin-1') if query else ''}"
     received = Received(request.method, url, FieldLines(headers), body)
-    caller = house.callers.authenticate(received)
-    permit(request.scope["route"].name, caller, house.parts.sequencer.state.roster)
+    caller = await house.callers.authenticate(received)
+    permit(request.scope["route"].name, caller, roster=house.parts.sequencer.state.roster)
     if body and request.headers.get("content-type", "").partition(";")[0].strip() != "application/json":
         raise CallRefused(Code.UNSUPPORTED_MEDIA_TYPE, "the body is JSON: send its media type")
     return Call(caller, body, house)
