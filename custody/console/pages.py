@@ -12,6 +12,7 @@ from custody.console.decisions import Id
 from custody.console.house import House, Seat, SeatDependency, answer
 from custody.console.log_index import HISTORY_MAX, KINDS, READ_BYTES, read_entry
 from custody.console.outflows import DAY_MS, outflows
+from custody.console.verdicts import explained
 from custody.console.wallets import tiers
 from custody.listening import EVENTS_MAX, NEWEST, Asked
 from custody.requests import FINAL
@@ -125,7 +126,9 @@ async def show_entry(seat: SeatDependency, index: Index) -> Response:
     found = await seat.house.parts.database.entries(index, index + 1)
     if not found:
         raise CallRefused(Code.UNKNOWN_DOCUMENT, f"the log has no entry {index} yet")
-    return seat.visit.page("entry", {"entry": read_entry(index, found[0])})
+    entry, history = read_entry(index, found[0]), await seat.house.index.history()
+    why = explained(entry, seat.house.parts.sequencer.state, history=history)
+    return seat.visit.page("entry", {"entry": entry, "why": why})
 
 
 @router.get("/log/{index}/entry.json")
