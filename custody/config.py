@@ -24,7 +24,10 @@ high = 48                             # up to this
 batch = 32                            # a multiple of 4
 parallel = 2                          # batches under way at once: nodes have several cores
 
-[http]                                # optional: the HTTP door for backends; off without this section
+[retention]                           # optional: what is forgotten in time; never the log
+events_days = 90                      # events of the feed older than this; 0 or left out: none
+
+[http]                                # optional: the HTTP door; off without this section
 listen = "127.0.0.1:7601"             # this unless another is given
 listen_file = "http-port"             # optional
 
@@ -91,6 +94,7 @@ HTTP_LISTEN, CONSOLE_LISTEN = "127.0.0.1:7601", "127.0.0.1:7602"
 AUDITORS_MAX = 64
 OPERATORS_MAX = 100
 MAIL_ADDRESS = re.compile(r"[A-Za-z0-9._%+-]{1,64}@[A-Za-z0-9-]+(\.[A-Za-z0-9-]+)*")
+DAYS_MAX = 36_500
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
 
 
@@ -142,6 +146,13 @@ class WebhooksConfig:
 
 
 @dataclass(frozen=True, slots=True)
+class RetentionConfig:
+    """How long what is not the log is kept; 0 for ever."""
+
+    events_days: int
+
+
+@dataclass(frozen=True, slots=True)
 class Config:
     """Everything the coordinator is told from outside; paths are absolute. See the module's docstring."""
 
@@ -166,6 +177,7 @@ class Config:
     console: ConsoleConfig | None
     webhooks: WebhooksConfig | None
     mail: MailConfig | None
+    retention: RetentionConfig
     nodes: Mapping[str, NodeConfig]
     chains: Mapping[str, ChainConfig]
 
@@ -204,6 +216,7 @@ def _read(fields: Fields, folder: Path) -> Config:
         console=_console(fields.nested("console"), folder) if fields.has("console") else None,
         webhooks=_webhooks(fields.nested("webhooks"), folder) if fields.has("webhooks") else None,
         mail=_mail(fields.nested("mail"), folder) if fields.has("mail") else None,
+        retention=_retention(Fields(_optional(fields, "retention", {}), "retention")),
         nodes={
             name: _node(Fields(value, f"nodes.{name}"), folder)
             for name, value in fields.mapping("nodes", count_max=NODES_MAX, keys=NAME).items()
@@ -242,6 +255,12 @@ def _pool_sizes(fields: Fields) -> PoolSizes:
     if sizes.batch % 4:
         raise MalformedError(f"pools.batch is {sizes.batch}: it must be a multiple of 4")
     return sizes
+
+
+def _retention(fields: Fields) -> RetentionConfig:
+    retention = RetentionConfig(_integer(fields, "events_days", 0, high=DAYS_MAX))
+    fields.done()
+    return retention
 
 
 def _http(fields: Fields, folder: Path) -> HttpConfig:

@@ -5,7 +5,7 @@ import logging
 from collections.abc import Awaitable, Callable
 from functools import partial
 
-from custody import approvals, cold, enacting, payments, replacing, settle
+from custody import approvals, cold, enacting, payments, replacing, settle, trimming
 from custody.branches import ask_heads
 from custody.burns import Burns
 from custody.candidates import EMPTY, Tip, extend
@@ -71,6 +71,7 @@ async def run(
     *,
     deliverer: Deliverer | None = None,
     mailer: Mailer | None = None,
+    events_ms: int = 0,
 ) -> None:
     """Everything that goes on at once, until cancelled or until a part fails."""
     burns = Burns()
@@ -101,6 +102,8 @@ async def run(
         if mailer is not None:
             parts.duties.on_changed.append(mailer.changed)
             group.create_task(mailer.run(), name="mail")
+        if events_ms:
+            group.create_task(trimming.run(parts, events_ms), name="trimming")
         if publisher is not None:
             group.create_task(publisher.run(parts.replication), name="publisher")
 

@@ -5,8 +5,9 @@ changes its request, so that none is lost and none is told of what did not happe
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from enum import Enum
 from typing import Protocol
 
 from custody.requests import State, Substate
@@ -68,6 +69,14 @@ class DepositAddress:
     created_ms: int
 
 
+class NonceUse(Enum):
+    """What came of using a nonce."""
+
+    FRESH = "fresh"
+    USED = "used"
+    TOO_MANY = "too many"
+
+
 class LabelTaken(Exception):
     """Another address of the wallet has this label."""
 
@@ -124,3 +133,17 @@ class FeedStorage(Protocol):
 
     async def label_address(self, wanted: DepositAddress) -> DepositAddress | None:
         """Change a given address's label; None when it is not the initiator's. Raises ``LabelTaken``."""
+
+    async def use_nonce(
+        self, caller: str, nonce: str, *, until_s: int, now_s: int, nonces_max: int
+    ) -> NonceUse:
+        """Use a nonce up until ``until_s``; those whose time is over are forgotten."""
+
+    async def trimmed(self) -> int:
+        """Up to this number events may be gone."""
+
+    async def trim_events(self, before_ms: int, webhooks: Collection[str]) -> int:
+        """Drop events from before, some at once; how many numbers further the feed is trimmed.
+
+        What one of these webhooks is still owed stays, and so does the newest event of each request.
+        """

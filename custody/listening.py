@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from custody.api.errors import CallRefused, Code
 from custody.feeds import EVENT_ID, Event, event_id
@@ -19,12 +19,16 @@ LOOK_AGAIN_S = 5.0  # a change that nobody rang for, such as a duty that is owed
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """Events after one of this id (empty: from the beginning), of one request and one initiator or of all."""
+    """Events after one of this id (empty: from the beginning), of one request and one initiator or of all.
+
+    ``newest`` is for who asks whether there is anything newer alone, and misses none of what was trimmed.
+    """
 
     after: str = ""
     request: bytes = b""
     initiator: str = ""
     limit: int = 100
+    newest: bool = False
 
 
 class FeedReader:
@@ -36,17 +40,22 @@ class FeedReader:
         self._bells: dict[asyncio.Event, Asked] = {}
         parts.duties.on_changed.append(self._ring)
 
-    async def position(self, after: str) -> str:
+    async def position(self, after: str, *, newest_only: bool = False) -> str:
         """The id to continue after, as a number of this feed. Raises ``CallRefused``."""
         feed, newest = await self._feeds.feed()
+        trimmed = await self._feeds.trimmed()
         if after in ("", NEWEST):
-            return event_id(feed, newest if after else 0)
+            return event_id(feed, newest if after else trimmed)
         match = EVENT_ID.fullmatch(after)
         if match is None:
             raise CallRefused(Code.MALFORMED, f"{after[:40]!r} is no event's id: give one of this feed")
         if match[1] != feed or int(match[2]) > newest:
             raise CallRefused(
                 Code.UNKNOWN_EVENT, f"the feed is {feed}, and {after} is no event of it yet: start anew"
+            )
+        if int(match[2]) < trimmed and not newest_only:
+            raise CallRefused(
+                Code.UNKNOWN_EVENT, f"events up to {trimmed} are gone: read requests by their ids, then go on"
             )
         return after
 
@@ -55,7 +64,8 @@ class FeedReader:
         roster = self._sequencer.state.roster
         if asked.initiator and asked.initiator not in roster.initiators:  # it may have been, when it came
             raise CallRefused(Code.UNAUTHENTICATED, f"the roster has no initiator {asked.initiator} any more")
-        after = int((await self.position(asked.after)).partition("-")[2])
+        position = await self.position(asked.after, newest_only=asked.newest)
+        after = int(position.partition("-")[2])
         clock = asyncio.get_running_loop().time
         until = clock() + min(wait_ms, WAIT_MAX_MS) / 1000
         with self._listening(asked) as bell:
@@ -77,9 +87,7 @@ class FeedReader:
         """All that comes after, for ever; nothing at least ``every_ms`` while nothing comes."""
         after = await self.position(asked.after)
         while True:
-            found = await self.events(
-                Asked(after, asked.request, asked.initiator, asked.limit), wait_ms=every_ms
-            )
+            found = await self.events(replace(asked, after=after), wait_ms=every_ms)
             after = found[-1].id if found else after
             yield found
 

@@ -53,6 +53,7 @@ from signer_nodes.api.client import Service as Face
 
 STOP_GRACE_S = 1.0
 API, HTTP, CONSOLE = "api", "http", "console"  # the doors, as a coordinator that stands by names them
+DAY_MS = 86_400_000
 _LOG = logging.getLogger(__name__)
 
 
@@ -189,7 +190,8 @@ async def _run(config: Config, parts: Parts, credentials: Credentials) -> None:
             shown = {name: f"{config.advertise}:{bound}" for name, bound in ports.items()}
             await parts.database.show_doors(shown)
         deliverer = await _deliverer(parts, doors)
-        await coordinator.run(parts, publisher, deliverer=deliverer, mailer=_mailer(config, parts))
+        mailer, events_ms = _mailer(config, parts), config.retention.events_days * DAY_MS
+        await coordinator.run(parts, publisher, deliverer=deliverer, mailer=mailer, events_ms=events_ms)
 
 
 def _mailer(config: Config, parts: Parts) -> Mailer | None:

@@ -1,13 +1,13 @@
 """The store for asyncio: every call runs on one thread of its own, in the order it was asked for."""
 
 import asyncio
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Concatenate, ParamSpec, TypeVar
 
 from custody.adapters.store import Store
-from custody.feeds import Backlog, Delivery, DepositAddress, Event
+from custody.feeds import Backlog, Delivery, DepositAddress, Event, NonceUse
 from custody.records import (
     Applied,
     Change,
@@ -253,3 +253,21 @@ class StoreThread:
     async def label_address(self, wanted: DepositAddress) -> DepositAddress | None:
         """Change a given address's label; None when it is not the initiator's. Raises ``LabelTaken``."""
         return await self._call(Store.label_address, wanted)
+
+    # What is kept for a while only.
+
+    async def use_nonce(
+        self, caller: str, nonce: str, *, until_s: int, now_s: int, nonces_max: int
+    ) -> NonceUse:
+        """Use a nonce up until ``until_s``; those whose time is over are forgotten."""
+        return await self._call(
+            Store.use_nonce, caller, nonce, until_s=until_s, now_s=now_s, nonces_max=nonces_max
+        )
+
+    async def trimmed(self) -> int:
+        """Up to this number events may be gone."""
+        return await self._call(Store.trimmed)
+
+    async def trim_events(self, before_ms: int, webhooks: Collection[str]) -> int:
+        """Drop events from before, some at once; how many numbers further the feed is trimmed."""
+        return await self._call(Store.trim_events, before_ms, webhooks)

@@ -7,7 +7,8 @@ from typing import Any
 from sqlalchemy import Connection, Row, delete, exists, func, insert, select, update
 from sqlalchemy.sql import Select
 
-from custody.adapters.leased import Leased, insert_or_ignore, values_of
+from custody.adapters.leased import insert_or_ignore, values_of
+from custody.adapters.retained import Retained
 from custody.adapters.tables import ADDRESSES, DELIVERIES, EVENTS, FEED, OUTBOX, REQUESTS, WEBHOOKS
 from custody.feeds import Backlog, Delivery, DepositAddress, Event, LabelTaken
 from custody.requests import Effect, State, Substate, substate
@@ -20,7 +21,7 @@ _NEXT_EVENT = insert(EVENTS).values(  # made once: making it costs more than car
 )
 
 
-class Feeds(Leased):
+class Feeds(Retained):
     """What backends are told; see ``custody.feeds.FeedStorage``."""
 
     def take_lease(self, now_ms: int, lease_ms: int) -> int:

@@ -172,7 +172,7 @@ FEED = Table(  # one row: the name of this database's feed, so that numbers of a
     Column("name", String(16), nullable=False),
 )
 
-EVENTS = Table(  # every change of a request, in order; never altered
+EVENTS = Table(  # every change of a request, in order; dropped when old, never altered
     "events",
     METADATA,
     Column("sequence", BigInteger, primary_key=True, autoincrement=False),
@@ -188,6 +188,21 @@ EVENTS = Table(  # every change of a request, in order; never altered
     Column("time_ms", BigInteger, nullable=False),
     Index("events_by_request", "request", "sequence"),
     Index("events_by_initiator", "initiator", "sequence"),
+)
+
+TRIMMED = Table(  # one row at most: up to which event some are gone
+    "trimmed",
+    METADATA,
+    Column("place", Integer, primary_key=True, autoincrement=False),
+    Column("sequence", BigInteger, nullable=False),
+)
+
+NONCES = Table(  # of calls over HTTP, for as long as their signatures hold
+    "nonces",
+    METADATA,
+    Column("caller", String(63), primary_key=True),
+    Column("nonce", String(128), primary_key=True),
+    Column("until_s", BigInteger, nullable=False, index=True),
 )
 
 WEBHOOKS = Table(  # up to which event deliveries are queued

@@ -86,8 +86,8 @@ MEANINGS: Final[dict[Code, Meaning]] = {
     ),
     Code.UNKNOWN_EVENT: Meaning(
         404,
-        "The event is none of this feed",
-        "Read the feed from its beginning: its database is another one than before.",
+        "The event is none of this feed, or what came after it is gone",
+        "Read requests by their ids, then the feed from its beginning.",
     ),
     Code.UNKNOWN_ADDRESS: Meaning(
         404, "The caller has no such deposit address", "List the wallet's addresses, or derive one."

@@ -15,6 +15,7 @@ from custody.console.log_index import HISTORY_MAX, KINDS, READ_BYTES, read_entry
 from custody.console.outflows import DAY_MS, outflows
 from custody.console.people import OPERATOR
 from custody.console.risks import stated_risk
+from custody.console.verdicts import explained
 from custody.console.wallets import tiers
 from custody.listening import EVENTS_MAX, NEWEST, Asked
 from custody.records import request_body
@@ -144,7 +145,9 @@ async def show_entry(seat: SeatDependency, index: Index) -> Response:
     found = await seat.house.parts.database.entries(index, index + 1)
     if not found:
         raise CallRefused(Code.UNKNOWN_DOCUMENT, f"the log has no entry {index} yet")
-    return seat.visit.page("entry", {"entry": read_entry(index, found[0])})
+    entry, history = read_entry(index, found[0]), await seat.house.index.history()
+    why = explained(entry, seat.house.parts.sequencer.state, history=history)
+    return seat.visit.page("entry", {"entry": entry, "why": why})
 
 
 @router.get("/log/{index}/entry.json")

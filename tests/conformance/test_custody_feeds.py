@@ -9,7 +9,7 @@ from sqlalchemy import delete
 
 from custody.adapters.store import Store
 from custody.adapters.tables import EVENTS
-from custody.feeds import DepositAddress, LabelTaken
+from custody.feeds import DepositAddress, LabelTaken, NonceUse
 from custody.records import Change, NewRequest
 from custody.requests import Effect, Event, State, Substate
 from policy.errors import InvariantError
@@ -178,3 +178,67 @@ def test_labels_are_of_one_wallet_and_initiator(store: Store) -> None:
     assert [one.label for one in store.addresses("hot", "shop", after="", limit=9)] == ["anna", "ben"]
     assert store.addresses("hot", "desk", after="", limit=9) == ()
     assert [one.label for one in store.addresses("hot", "", after=GIVEN.address, limit=9)] == ["ben"]
+
+
+def test_a_nonce_is_fresh_once_for_each_caller_also_in_the_next_process(store: Store, url: str) -> None:
+    def use(caller: str, at: Store = store) -> NonceUse:
+        return at.use_nonce(caller, "n" * 16, until_s=100, now_s=50, nonces_max=10)
+
+    first = [use("shop"), use("shop"), use("desk")]
+    next_one = Store(url)
+    next_one.take_lease(0, 1_000)
+    later = use("shop", next_one)
+    next_one.close()
+
+    assert first == [NonceUse.FRESH, NonceUse.USED, NonceUse.FRESH]
+    assert later is NonceUse.USED
+
+
+def test_nonces_are_so_many_at_most_and_forgotten_when_their_time_is_over(store: Store) -> None:
+    def use(number: int, now_s: int) -> NonceUse:
+        return store.use_nonce("shop", f"{number:016}", until_s=now_s + 10, now_s=now_s, nonces_max=3)
+
+    found = [use(number, 50) for number in range(4)]
+
+    assert found == [*(NonceUse.FRESH,) * 3, NonceUse.TOO_MANY]
+    assert use(4, 60) is NonceUse.TOO_MANY
+    assert use(4, 61) is NonceUse.FRESH
+
+
+def test_old_events_are_dropped_but_the_newest_of_each_request(store: Store) -> None:
+    denied(store)
+    denied(store, OTHER)
+    store.drop_duty(NEW.request, Effect.CANCEL, now_ms=50)
+
+    trimmed = store.trim_events(20, ())
+
+    assert (trimmed, store.trimmed()) == (8, 8)
+    assert [one.sequence for one in store.events(0)] == [8, 9]
+    assert {one.sequence for one in store.newest_events([NEW.request, OTHER.request]).values()} == {8, 9}
+    assert (store.trim_events(20, ()), store.feed()[1]) == (0, 9)
+
+
+def test_what_a_webhook_is_owed_is_not_dropped(store: Store) -> None:
+    store.queue_deliveries("orders", "shop", now_ms=1)
+    store.queue_deliveries("removed", "shop", now_ms=1)
+    denied(store)
+    unqueued = store.trim_events(100, ["orders"])
+    store.queue_deliveries("orders", "shop", now_ms=9)
+    store.delivered("orders", 1)
+
+    store.trim_events(100, ["orders"])
+
+    assert unqueued == 0
+    assert [one.sequence for one in store.events(0)] == [2, 3, 4]
+    assert [one.event.sequence for one in store.deliveries("orders", 100, limit=10)] == [2]
+
+
+def test_a_webhook_that_is_configured_no_more_holds_nothing_up(store: Store) -> None:
+    store.queue_deliveries("removed", "shop", now_ms=1)
+    denied(store)
+    store.queue_deliveries("removed", "shop", now_ms=9)
+
+    store.trim_events(100, [])
+
+    assert [one.sequence for one in store.events(0)] == [4]
+    assert store.backlog("removed").waiting <= 1

@@ -47,13 +47,21 @@ class HttpDoor:
             headers |= {} if value is None else {header.replace("_", "-"): value}
         return await self.send(method, path, body, headers)
 
-    def signed(self, method: str, path: str, body: bytes = b"", *, name: str = "shop") -> dict[str, str]:
+    def signed(
+        self,
+        method: str,
+        path: str,
+        body: bytes = b"",
+        *,
+        name: str = "shop",
+        key: str = "",
+        nonce: bytes = b"",
+    ) -> dict[str, str]:
         """Headers that authenticate one call."""
-        signer = Signer(name, ORIGIN, identity(name))
+        signer = Signer(name, ORIGIN, identity(key or name))
         now_s = self.house.now_ms() // 1000
-        return signer.headers(
-            Message(method, self.url + path, body), now_s=now_s, nonce=secrets.token_bytes(16)
-        )
+        message = Message(method, self.url + path, body)
+        return signer.headers(message, now_s=now_s, nonce=nonce or secrets.token_bytes(16))
 
     async def send(self, method: str, path: str, body: bytes, headers: dict[str, str]) -> httpx.Response:
         """A call as it is."""
@@ -77,14 +85,14 @@ def trusting(certificate_pem: bytes) -> ssl.SSLContext:
 
 
 @contextlib.asynccontextmanager
-async def http_opened(house: House) -> AsyncIterator[HttpDoor]:
+async def http_opened(house: House, *, port: int = 0) -> AsyncIterator[HttpDoor]:
     """A coordinator of this house with its HTTP door open."""
     authority = identity("coordinator")
     mine = boot_credentials("coordinator", authority)
     async with house.with_key() as running:
         app = build_app(running.service, running.parts)
         server = await start_http_server(
-            app, "127.0.0.1:0", tls=ServerTls(mine.certificate_pem, mine.key_pem)
+            app, f"127.0.0.1:{port}", tls=ServerTls(mine.certificate_pem, mine.key_pem)
         )
         trusted = trusting(identity_certificate(authority))
         try:

@@ -52,6 +52,15 @@ def test_what_may_be_left_out_has_safe_values(tmp_path: Path) -> None:
     assert (loaded.metrics_port, loaded.publish_dir, loaded.pools.low) == (0, None, 16)
 
 
+@pytest.mark.parametrize(("said", "days"), [("events_days = 7", 7), ("", 0), (None, 0)])
+def test_nothing_is_forgotten_unless_it_is_configured(tmp_path: Path, said: str | None, days: int) -> None:
+    section = "" if said is None else f"[retention]\n{said}\n"
+    text = re.sub(r"(?ms)^\[retention\].*?(?=^\[)", section, example())
+    (tmp_path / "config.toml").write_text(text)
+
+    assert load_config(tmp_path / "config.toml").retention.events_days == days
+
+
 def test_the_second_door_and_webhooks_are_off_unless_they_are_configured(tmp_path: Path) -> None:
     text = example()
     (tmp_path / "config.toml").write_text(text)

@@ -13,7 +13,7 @@ import pytest
 from custody.adapters.api_server import CustodyServicer, ServerTls, start_server
 from custody.adapters.http.app import skeleton
 from custody.adapters.http.calls import BODY_BYTES_MAX
-from custody.adapters.http.server import HEAD_S
+from custody.adapters.http.server import HEAD_S, REFUSED_MAX, start_http_server
 from custody.adapters.identity import boot_credentials
 from custody.api.errors import MEANINGS, Code
 from custody.client import Caller, CallRefused, CustodyClient, Endpoint
@@ -265,3 +265,23 @@ async def test_a_backend_that_leaves_the_roster_is_told_nothing_more(door: HttpD
 
     with pytest.raises(CallRefused, match="no initiator"):
         await door.running.service.feed.events(asked)
+
+
+async def test_connections_too_many_are_told_so_and_the_next_are_closed() -> None:
+    async def never(scope: Any, receive: Any, send: Any) -> None:
+        raise AssertionError("no call is answered here")
+
+    server = await start_http_server(never, "127.0.0.1:0", tls=None, open_max=2)
+    opened = [await asyncio.open_connection("127.0.0.1", server.port) for _ in range(3 + REFUSED_MAX)]
+    for _, writer in opened[2:]:
+        writer.write(b"GET /v1/requests HTTP/1.1\r\nHost: a\r\n\r\n")
+    answer = await asyncio.wait_for(opened[2][0].read(), 2)
+    last = await asyncio.wait_for(opened[-1][0].read(), 2)
+    for _, writer in opened:
+        writer.close()
+    await server.stop()
+
+    head, _, body = answer.partition(b"\r\n\r\n")
+    assert head.startswith(b"HTTP/1.1 429 ") and b"application/problem+json" in head
+    assert json.loads(body)["code"] == "too-many"
+    assert last == b""

@@ -71,7 +71,7 @@ async def _authenticated(request: Request) -> Call:
     url = f"https://{request.headers.get('host', '')}{path}{'?' + query.decode('latin-1') if query else ''}"
     received = Received(request.method, url, FieldLines(headers), body)
     try:
-        caller = house.callers.authenticate(received)
+        caller = await house.callers.authenticate(received)
     except CallRefused:
         house.parts.login_failed("http")
         raise

@@ -53,7 +53,7 @@ async def get_request(
     wanted = bytes.fromhex(request)
     record = await call.service.get(wanted, call.own)
     if after is not None:
-        await call.service.feed.events(Asked(after, wanted, call.own, 1), wait_ms=wait_ms)
+        await call.service.feed.events(Asked(after, wanted, call.own, 1, newest=True), wait_ms=wait_ms)
         record = await call.service.get(wanted, call.own)
     (view,) = await resources(call, record)
     return JSONResponse(view)

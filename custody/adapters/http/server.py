@@ -9,15 +9,26 @@ from collections.abc import Iterator
 
 import h11
 import uvicorn
+from starlette.responses import JSONResponse
 from starlette.types import ASGIApp
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from custody.adapters.api_server import ServerTls
 from custody.adapters.http.calls import HEADER_BYTES_MAX
+from custody.adapters.http.problems import problem
+from custody.api.errors import Code
 from policy.errors import OperationalError
 
-BACKLOG, OPEN_MAX = 256, 1024
+BACKLOG = 256
+OPEN_MAX, REFUSED_MAX = 1024, 256
+"""So many connections are served; so many more are told that they are not; the others are closed at once."""
 GRACE_S, POLL_S, HEAD_S = 1, 0.01, 5.0
+
+
+def _too_many() -> JSONResponse:
+    """What a call is answered on a connection too many, which is closed then."""
+    detail = "too many connections are open: close some, or come again"
+    return problem(Code.TOO_MANY, detail, headers={"Connection": "close"})
 
 
 class HttpServer:
@@ -35,12 +46,18 @@ class HttpServer:
 
 
 class _Patient(H11Protocol):
-    """Closes on who opens a connection and does not say in time what it wants."""
+    """Closes on who opens a connection and does not say in time what it wants, and on those too many."""
 
+    open_max = OPEN_MAX
     _deadline: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
+        if len(self.connections) > self.open_max + REFUSED_MAX:
+            transport.close()
+            return
+        if len(self.connections) > self.open_max:
+            self.app = _too_many()
         self._deadline = self.loop.call_later(HEAD_S, self._late)
 
     def data_received(self, data: bytes) -> None:
@@ -66,12 +83,14 @@ class _Server(uvicorn.Server):
         yield
 
 
-async def start_http_server(app: ASGIApp, listen: str, *, tls: ServerTls | None) -> HttpServer:
+async def start_http_server(
+    app: ASGIApp, listen: str, *, tls: ServerTls | None, open_max: int = OPEN_MAX
+) -> HttpServer:
     """Serve ``app`` on ``listen`` (``host:port``, port 0 for any); without TLS only to this machine."""
     listening = _bind(listen)
     config = uvicorn.Config(
         app,
-        http=_Patient,
+        http=type("_Bounded", (_Patient,), {"open_max": open_max}),
         ws="none",
         lifespan="off",
         log_config=None,
@@ -79,7 +98,6 @@ async def start_http_server(app: ASGIApp, listen: str, *, tls: ServerTls | None)
         server_header=False,
         proxy_headers=False,
         backlog=BACKLOG,
-        limit_concurrency=OPEN_MAX,
         h11_max_incomplete_event_size=HEADER_BYTES_MAX,
         timeout_graceful_shutdown=GRACE_S,
         ssl_context_factory=(lambda *_: _context(tls)) if tls is not None else None,

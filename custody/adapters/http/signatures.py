@@ -1,9 +1,8 @@
 """Who makes a call over HTTP: RFC 9421 signatures of whoever the roster names, each good for one call.
 
 The RFC is read by the library ``http-message-signatures``. What is ours is what it leaves to its users: which
-parts must be signed, the clock, and that a nonce is used once. Nonces are kept in memory for as long as a
-signature holds; what was signed before this process began could be a repetition that it does not know of, and
-is refused.
+parts must be signed, the clock, and that a nonce is used once. Nonces are in the database for as long as a
+signature holds, so that no restart makes a call good again.
 """
 
 from collections.abc import Callable
@@ -22,6 +21,7 @@ from http_message_signatures import (
 from custody.api.calls import SKEW_MS
 from custody.api.errors import CallRefused, Code
 from custody.api.http_signing import COVERED, LABEL
+from custody.feeds import FeedStorage, NonceUse
 from policy.state import State
 
 LIFETIME_MAX_S: Final = 300
@@ -54,19 +54,45 @@ class FieldLines:
         return self._lines
 
 
+@dataclass(frozen=True, slots=True)
+class Signed:
+    """Who signed a call, and what makes it good for one call alone."""
+
+    caller: str
+    nonce: str
+    expires_s: int
+
+
 class Callers:
     """Tells who made a call, and refuses what was signed by nobody, at another time, or used before."""
 
-    def __init__(self, state: Callable[[], State], *, now_ms: Callable[[], int]) -> None:
+    def __init__(
+        self, state: Callable[[], State], storage: FeedStorage, *, now_ms: Callable[[], int]
+    ) -> None:
         self._state = state
+        self._storage = storage
         self._now_ms = now_ms
-        self._began_s = now_ms() // 1000
-        self._used: dict[tuple[str, str], int] = {}
 
-    def authenticate(self, received: Received) -> str:
-        """Who signed this call; its nonce is used up. Raises ``CallRefused``."""
+    async def authenticate(self, received: Received) -> str:
+        """Who signed this call; its nonce is used up, also for a later process. Raises ``CallRefused``."""
+        signed = self.signed(received)
+        used = await self._storage.use_nonce(
+            signed.caller,
+            signed.nonce,
+            until_s=signed.expires_s + SKEW_MS // 1000 + 1,
+            now_s=self._now_ms() // 1000,
+            nonces_max=NONCES_MAX,
+        )
+        if used is NonceUse.USED:
+            raise CallRefused(Code.REPLAYED, "its nonce was used before: sign again with a fresh one")
+        if used is NonceUse.TOO_MANY:
+            raise CallRefused(Code.TOO_MANY, f"{NONCES_MAX} signatures hold at once: wait, then sign again")
+        return signed.caller
+
+    def signed(self, received: Received) -> Signed:
+        """What the signature says, once it has been verified; nothing is used up. Raises ``CallRefused``."""
         state = self._state()
-        verifier = _Verifier(state, now_ms=self._now_ms(), began_s=self._began_s)
+        verifier = _Verifier(state, now_ms=self._now_ms())
         try:
             (result,) = verifier.verify(
                 received,
@@ -77,25 +103,13 @@ class Callers:
             )
         except (HTTPMessageSignaturesException, ValueError) as error:
             raise CallRefused(Code.UNAUTHENTICATED, f"{_reason(error)}: {HOW}") from error
-        caller, nonce = str(result.parameters["keyid"]), result.nonce
-        self._use_up(caller, nonce or "", expires_s=int(result.parameters["expires"]))
-        return caller
-
-    def _use_up(self, caller: str, nonce: str, *, expires_s: int) -> None:
-        now_s = self._now_ms() // 1000
+        nonce = result.nonce or ""
         if len(nonce) not in NONCE_CHARACTERS:
             raise CallRefused(
                 Code.UNAUTHENTICATED,
                 f"a nonce has {NONCE_CHARACTERS[0]} to {NONCE_CHARACTERS[-1]} characters",
             )
-        if (caller, nonce) in self._used:
-            raise CallRefused(Code.REPLAYED, "its nonce was used before: sign again with a fresh one")
-        if len(self._used) >= NONCES_MAX:
-            gone = now_s - SKEW_MS // 1000 - 1
-            self._used = {used: until for used, until in self._used.items() if until >= gone}
-        if len(self._used) >= NONCES_MAX:
-            raise CallRefused(Code.TOO_MANY, f"{NONCES_MAX} signatures hold at once: wait, then sign again")
-        self._used[caller, nonce] = expires_s
+        return Signed(str(result.parameters["keyid"]), nonce, int(result.parameters["expires"]))
 
 
 class _Keys(HTTPSignatureKeyResolver):
@@ -110,10 +124,9 @@ class _Keys(HTTPSignatureKeyResolver):
 class _Verifier(HTTPMessageVerifier):
     """The library's verifier by our clock: a created and an expires are always required."""
 
-    def __init__(self, state: State, *, now_ms: int, began_s: int) -> None:
+    def __init__(self, state: State, *, now_ms: int) -> None:
         super().__init__(signature_algorithm=algorithms.ED25519, key_resolver=_Keys(state))
         self._now_ms = now_ms
-        self._began_s = began_s
 
     def validate_created_and_expires(self, sig_input: Any, max_age: timedelta | None = None) -> None:
         created, expires = (sig_input.params.get(name) for name in ("created", "expires"))
@@ -127,11 +140,6 @@ class _Verifier(HTTPMessageVerifier):
             raise CallRefused(
                 Code.CLOCK_SKEW,
                 f"it holds from {created} to {expires}, here it is {self._now_ms // 1000}: set the clock",
-            )
-        if created < self._began_s:
-            raise CallRefused(
-                Code.REPLAYED,
-                f"it was signed before this coordinator began, at {self._began_s}: sign it again",
             )
 
 

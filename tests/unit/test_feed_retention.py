@@ -1,0 +1,82 @@
+"""A feed that is trimmed: what is gone is refused by its number, and nothing is passed over in silence."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from custody import trimming
+from tests.unit.custody_cluster import make_request
+from tests.unit.custody_house import House
+from tests.unit.http_house import HttpDoor, http_opened, submission
+
+
+@pytest.fixture
+async def door(tmp_path: Path) -> AsyncIterator[HttpDoor]:
+    async with http_opened(House(tmp_path)) as found:
+        yield found
+
+
+async def paid(door: HttpDoor, key: str) -> str:
+    _, body, signature = make_request(key, amount=5, now_ms=door.house.now_ms())
+    request = str((await door.ask("POST", "/v1/requests", submission(body, signature))).json()["id"])
+    await door.running.until(bytes.fromhex(request), "settled")
+    return request
+
+
+async def trim(door: HttpDoor) -> None:
+    """Forget everything up to now."""
+    parts = door.running.parts
+    task = asyncio.create_task(trimming.run(parts, events_ms=-1000))
+    _, newest = await parts.feeds.feed()
+    async with asyncio.timeout(5):
+        while await parts.feeds.trimmed() < newest:  # noqa: ASYNC110 - nobody tells of it
+            await asyncio.sleep(0.01)
+    task.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await task
+
+
+async def test_who_was_away_for_longer_than_events_are_kept_is_told(door: HttpDoor) -> None:
+    await paid(door, "one")
+    first, *_ = (await door.ask("GET", "/v1/events")).json()["events"]
+    await trim(door)
+
+    refused = await door.ask("GET", f"/v1/events?after={first['id']}")
+    again = await door.ask("POST", "/v1/webhooks/none/resend", {"first": first["id"]})
+
+    assert (refused.status_code, refused.json()["code"]) == (404, "unknown-event")
+    assert again.status_code == 404
+
+
+async def test_the_feed_goes_on_from_what_is_kept(door: HttpDoor) -> None:
+    await paid(door, "one")
+    await trim(door)
+    beginning = (await door.ask("GET", "/v1/events")).json()
+    second = await paid(door, "two")
+    following = (await door.ask("GET", f"/v1/events?after={beginning['next']}")).json()["events"]
+
+    assert beginning["events"] == []
+    assert {one["request"] for one in following} == {second}
+    assert following[0]["state"] == "received"
+
+
+async def test_a_request_is_waited_for_by_its_event_however_old(door: HttpDoor) -> None:
+    request = await paid(door, "one")
+    shown = (await door.ask("GET", f"/v1/requests/{request}")).json()
+    await paid(door, "two")
+    await trim(door)
+
+    waited = await door.ask("GET", f"/v1/requests/{request}?after={shown['event']}&wait_ms=1")
+
+    assert (waited.status_code, waited.json()) == (200, shown)
+
+
+async def test_the_log_is_never_trimmed(door: HttpDoor) -> None:
+    await paid(door, "one")
+    size = door.running.parts.sequencer.state.size
+    await trim(door)
+
+    assert len(await door.running.parts.database.entries(0, size)) == size
