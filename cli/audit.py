@@ -103,7 +103,7 @@ def look_at(
     work: Work = NO_HELP,
 ) -> AuditReport:
     """Check the log whose files ``read`` gives. A bad trust file raises ``MalformedError`` or ``OSError``."""
-    pinned = _read_trust(trust) if trust else None
+    pinned = read_trust(trust) if trust else None
     with Progress(console=Console(stderr=True), transient=True) as bar:
         return audit(read, trust=pinned, progress=_shown(bar), watch=watch, older=older, work=work)
 
@@ -112,7 +112,7 @@ def _work(pool: Pool, state: Path | None, trust: Path | None) -> Work:
     checker = pool if pool.processes else None
     if state is None:
         return Work(checker)
-    kept = AuditState(state, trust=_read_trust(trust) if trust else None)
+    kept = AuditState(state, trust=read_trust(trust) if trust else None)
     return Work(checker, seen=kept.load(), keep=kept.keep)
 
 
@@ -158,7 +158,8 @@ def as_text(report: AuditReport) -> str:
     return "\n".join(lines)
 
 
-def _read_trust(path: Path) -> Trust:
+def read_trust(path: Path) -> Trust:
+    """Pinned trust in a file. Raises ``MalformedError`` or ``OSError``."""
     try:
         return parse_trust(json.loads(path.read_bytes()))
     except ValueError as error:

@@ -16,6 +16,7 @@ from cli.arguments import (
 from cli.cold_arguments import add_cold
 from cli.policies.arguments import add_audit_bench, add_export, add_policies, add_policy_bench, add_replay
 from cli.rebalance.arguments import add_rebalance
+from cli.witness.arguments import add_witness
 
 DAY_MS = 24 * 3600 * 1000
 PEOPLE = {
@@ -40,6 +41,7 @@ def build_parser() -> ArgumentParser:
     _add_keys(commands)
     add_cold(commands)
     _add_looking(commands)
+    add_witness(commands)
     _add_bench(commands)
     add_admin(commands)
     add_policies(commands)

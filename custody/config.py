@@ -42,6 +42,11 @@ initiator = "shop"                    # whose requests
 url = "https://shop.example.com/custody"  # http to this machine alone
 certificate = "shop.pem"              # optional: the authority of the receiver's certificate
 
+# Witnesses of others may be asked for each published checkpoint, and then payments wait for them:
+# [witnesses."auditor.example.com/watch"]
+# url = "https://watch.example.com"   # http to this machine alone
+# vkey = "auditor.example.com/watch+4d1f0a97+..."  # as witness init printed it
+
 [nodes.node-a]
 address = "node-a.example.com:7700"
 certificate = "node-a.pem"
@@ -55,6 +60,7 @@ replacements_max = 3
 ```
 """
 
+import re
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -63,12 +69,15 @@ from urllib.parse import urlsplit
 
 from custody.pools import PoolSizes
 from custody.webhooks import Webhook
+from custody.witnesses import Witness
 from policy.encoding import Json
 from policy.errors import MalformedError, OperationalError
 from policy.fields import NAME, Fields
 from policy.ids import EVM_CHAIN
+from policy.log.checkpoint import TYPE_COSIGNATURE, parse_vkey
 
-NODES_MAX, CHAINS_MAX = 64, 64
+NODES_MAX, CHAINS_MAX, WITNESSES_MAX = 64, 64, 16
+WITNESS = re.compile(r"[!-*,-~]{1,255}")
 TEXT_MAX = 1000
 WEBHOOKS_MAX = 64
 HTTP_LISTEN, CONSOLE_LISTEN = "127.0.0.1:7601", "127.0.0.1:7602"
@@ -145,6 +154,7 @@ class Config:
     http: HttpConfig | None
     console: ConsoleConfig | None
     webhooks: WebhooksConfig | None
+    witnesses: Mapping[str, Witness]
     nodes: Mapping[str, NodeConfig]
     chains: Mapping[str, ChainConfig]
 
@@ -160,6 +170,7 @@ def load_config(path: Path) -> Config:
 
 def _read(fields: Fields, folder: Path) -> Config:
     pools = Fields(_optional(fields, "pools", {}), "pools")
+    published = fields.has("publish_dir")
     data_dir = folder / fields.text("data_dir", length_max=TEXT_MAX)
     config = Config(
         name=fields.name("name") if fields.has("name") else "coordinator",
@@ -180,6 +191,7 @@ def _read(fields: Fields, folder: Path) -> Config:
         http=_http(fields.nested("http"), folder) if fields.has("http") else None,
         console=_console(fields.nested("console"), folder) if fields.has("console") else None,
         webhooks=_webhooks(fields.nested("webhooks"), folder) if fields.has("webhooks") else None,
+        witnesses=_witnesses(fields, published=published),
         nodes={
             name: _node(Fields(value, f"nodes.{name}"), folder)
             for name, value in fields.mapping("nodes", count_max=NODES_MAX, keys=NAME).items()
@@ -192,6 +204,25 @@ def _read(fields: Fields, folder: Path) -> Config:
     pools.done()
     fields.done()
     return config
+
+
+def _witnesses(fields: Fields, *, published: bool) -> dict[str, Witness]:
+    found: dict[str, Witness] = {}
+    if not fields.has("witnesses"):
+        return found
+    if not published:
+        raise MalformedError("witnesses need publish_dir: what they are shown is published")
+    for name, value in fields.mapping("witnesses", count_max=WITNESSES_MAX, keys=WITNESS).items():
+        part = Fields(value, f"witnesses.{name}")
+        vkey, url = parse_vkey(part.text("vkey", length_max=TEXT_MAX)), part.text("url", length_max=TEXT_MAX)
+        part.done()
+        parts = urlsplit(url)
+        if parts.scheme != "https" and not (parts.scheme == "http" and parts.hostname in LOOPBACK):
+            raise MalformedError(f"witnesses.{name}: url {url!r} is not https")
+        if (vkey.name, vkey.key_type) != (name, TYPE_COSIGNATURE):
+            raise MalformedError(f"witnesses.{name}: vkey is of {vkey.name}, or not of a cosigner")
+        found[name] = Witness(name, vkey.public_key, url)
+    return found
 
 
 def _pool_sizes(fields: Fields) -> PoolSizes:

@@ -38,6 +38,7 @@ from custody.shadow import Shadow
 from custody.signing import Signing
 from custody.slots import Slots
 from custody.webhooks import Deliverer, Hooks
+from custody.witnesses import Asking, Witnesses, nobody
 from policy.errors import OperationalError, QuorumkeepError
 from signer_nodes.api.certificates import Credentials, PinnedIdentity
 from signer_nodes.api.client import NodeClient, Target
@@ -154,9 +155,6 @@ def now_ms() -> int:
 
 async def _run(config: Config, parts: Parts, credentials: Credentials) -> None:
     await coordinator.start(parts, _read(config.genesis))
-    publisher = Publisher(config.publish_dir, parts.database) if config.publish_dir else None
-    if publisher is not None:
-        publisher.load()
     parts.metrics.serve(config.metrics_port, config.metrics_address)
     service = Service(parts)
     tls = ServerTls(credentials.certificate_pem, credentials.key_pem)
@@ -168,8 +166,25 @@ async def _run(config: Config, parts: Parts, credentials: Credentials) -> None:
             await _open_http(config.http, service, parts, tls=tls, doors=doors)
         if config.console is not None:
             await _open_console(config.console, service, parts, doors=doors)
+        publisher = _publisher(config, parts, doors)
         deliverer = await _deliverer(parts, doors)
         await coordinator.run(parts, publisher, deliverer=deliverer)
+
+
+def _publisher(config: Config, parts: Parts, doors: contextlib.AsyncExitStack) -> Publisher | None:
+    if config.publish_dir is None:
+        return None
+    ask: Asking = nobody
+    if config.witnesses:
+        from custody.adapters.witness_poster import WitnessPoster
+
+        poster = WitnessPoster()
+        doors.push_async_callback(poster.close)
+        ask = Witnesses(config.witnesses, poster).cosigned
+        parts.replication.expect_witnesses()
+    publisher = Publisher(config.publish_dir, parts.database, ask=ask)
+    publisher.load()
+    return publisher
 
 
 async def _deliverer(parts: Parts, doors: contextlib.AsyncExitStack) -> Deliverer | None:
