@@ -7,6 +7,7 @@ import base64
 import os
 import shutil
 import socket
+import sqlite3
 import subprocess
 import time
 from collections.abc import Callable, Iterator
@@ -17,7 +18,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from policy.log.checkpoint import TYPE_ED25519, encode_vkey, key_id
-from policy.log.merkle import Frontier
+from policy.log.merkle import EMPTY_ROOT, Frontier
 from policy.log.tiles import increment
 from policy.log.witnessing import ask, lines_of
 from policy.roster import COORDINATOR
@@ -26,7 +27,7 @@ from tests.unit.test_witness import entries, note, post, running
 
 GO = shutil.which("go") or shutil.which("/usr/local/go/bin/go") or ""
 HERE = Path(__file__).parent / "witness_go"
-LITEWITNESS = "filippo.io/torchwood/cmd/litewitness"
+LITEWITNESS = "filippo.io/torchwood/cmd/litewitness@v0.6.1"
 pytestmark = [
     pytest.mark.slow,
     pytest.mark.timeout(600),
@@ -71,7 +72,7 @@ def litewitness(tmp_path: Path) -> Iterator[tuple[str, bytes]]:
     """The URL and the public key of a witness of torchwood's, which knows our log."""
     if not shutil.which("ssh-agent"):
         pytest.skip("there is no ssh-agent here, which keeps the witness's key")
-    go("install", LITEWITNESS, "filippo.io/torchwood/cmd/witnessctl", GOBIN=str(tmp_path))
+    go("install", LITEWITNESS, GOBIN=str(tmp_path))
     key = Ed25519PrivateKey.generate()
     pem = tmp_path / "key.pem"
     pem.write_bytes(key.private_bytes(Encoding.PEM, PrivateFormat.OpenSSH, NoEncryption()))
@@ -85,8 +86,7 @@ def litewitness(tmp_path: Path) -> Iterator[tuple[str, bytes]]:
     try:
         _until(lambda: Path(agent).exists())
         _ran(["ssh-add", str(pem)], SSH_AUTH_SOCK=agent)
-        _ran([str(tmp_path / "witnessctl"), "add-log", "-db", database, "-origin", ORIGIN])
-        _ran([str(tmp_path / "witnessctl"), "add-key", "-db", database, "-origin", ORIGIN, "-key", vkey])
+        _introduce(database, vkey)
         serve = ["-db", database, "-name", "others.example.com/w", "-ssh-agent", agent]
         serve += ["-key", _fingerprint(pem), "-listen", f"127.0.0.1:{port}"]
         started.append(subprocess.Popen([str(tmp_path / "litewitness"), *serve]))
@@ -110,6 +110,17 @@ def test_a_witness_in_go_cosigns_our_log(litewitness: tuple[str, bytes]) -> None
         assert lines_of(answer, sent.note, keys={"others.example.com/w": key})
     status, kind, body = post(url, ask(files.get, note(700), old_size=300).to_bytes())
     assert (status, kind, body) == (409, "text/x.tlog.size", b"700\n")
+
+
+def _introduce(database: str, vkey: str) -> None:
+    """What its ``witnessctl add-log`` and ``add-key`` do, which need a module that is not served here."""
+    with sqlite3.connect(database) as connection:
+        connection.execute("CREATE TABLE log (origin TEXT PRIMARY KEY, tree_size INTEGER, tree_hash TEXT)")
+        connection.execute("CREATE TABLE key (origin TEXT, key TEXT)")
+        empty = base64.b64encode(EMPTY_ROOT).decode()
+        connection.execute("INSERT INTO log VALUES (?, 0, ?)", (ORIGIN, empty))
+        connection.execute("INSERT INTO key VALUES (?, ?)", (ORIGIN, vkey))
+    connection.close()
 
 
 def _ran(command: list[str], **environment: str) -> None:
