@@ -22,6 +22,7 @@ from cli.passkey_arguments import add_approve, add_identity, needs_authenticator
 from cli.policies.arguments import add_export, add_policies, add_replay
 from cli.rebalance.arguments import add_rebalance
 from cli.risk.arguments import add_risk
+from cli.witness.arguments import add_witness
 
 DAY_MS = 24 * 3600 * 1000
 PEOPLE = {
@@ -48,6 +49,7 @@ def build_parser() -> ArgumentParser:
     _add_looking(commands)
     add_doctor(commands)
     add_indicators(commands)
+    add_witness(commands)
     add_bench(commands)
     add_admin(commands)
     add_policies(commands)

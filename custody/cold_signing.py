@@ -132,7 +132,7 @@ async def finish(parts: Parts, ceremony: Ceremony) -> None:
     await ship(parts, ceremony.desk)
     opened = [pb.Opened(index=0, signer=name, rho=rho) for name, rho in sorted(openings.items())]
     job = pb.FinishJob(job=ceremony.job, opened=opened)
-    ceremony.desk.ask(pb.Finish(note=parts.replication.quorum.note, jobs=[job]))
+    ceremony.desk.ask(pb.Finish(note=parts.replication.binding.note, jobs=[job]))
     ceremony.stage = Stage.SIGNING
 
 

@@ -59,6 +59,11 @@ sender = "custody@example.com"
 [mail.to]                             # operators of the roster, and their addresses
 otto = "otto@example.com"
 
+# Witnesses of others may be asked for each published checkpoint, and then payments wait for them:
+# [witnesses."auditor.example.com/watch"]
+# url = "https://watch.example.com"   # http to this machine alone
+# vkey = "auditor.example.com/watch+4d1f0a97+..."  # as witness init printed it
+
 [nodes.node-a]
 address = "node-a.example.com:7700"
 certificate = "node-a.pem"
@@ -82,12 +87,15 @@ from urllib.parse import urlsplit
 from custody.mail import MailConfig, Security
 from custody.pools import PoolSizes
 from custody.webhooks import Webhook
+from custody.witnesses import Witness
 from policy.encoding import Json
 from policy.errors import MalformedError, OperationalError
 from policy.fields import NAME, Fields
 from policy.ids import EVM_CHAIN
+from policy.log.checkpoint import TYPE_COSIGNATURE, parse_vkey
 
-NODES_MAX, CHAINS_MAX = 64, 64
+NODES_MAX, CHAINS_MAX, WITNESSES_MAX = 64, 64, 16
+WITNESS = re.compile(r"[!-*,-~]{1,255}")
 TEXT_MAX = 1000
 WEBHOOKS_MAX = 64
 HTTP_LISTEN, CONSOLE_LISTEN = "127.0.0.1:7601", "127.0.0.1:7602"
@@ -178,6 +186,7 @@ class Config:
     webhooks: WebhooksConfig | None
     mail: MailConfig | None
     retention: RetentionConfig
+    witnesses: Mapping[str, Witness]
     nodes: Mapping[str, NodeConfig]
     chains: Mapping[str, ChainConfig]
 
@@ -193,6 +202,7 @@ def load_config(path: Path) -> Config:
 
 def _read(fields: Fields, folder: Path) -> Config:
     pools = Fields(_optional(fields, "pools", {}), "pools")
+    published = fields.has("publish_dir")
     data_dir = folder / fields.text("data_dir", length_max=TEXT_MAX)
     config = Config(
         name=fields.name("name") if fields.has("name") else "coordinator",
@@ -217,6 +227,7 @@ def _read(fields: Fields, folder: Path) -> Config:
         webhooks=_webhooks(fields.nested("webhooks"), folder) if fields.has("webhooks") else None,
         mail=_mail(fields.nested("mail"), folder) if fields.has("mail") else None,
         retention=_retention(Fields(_optional(fields, "retention", {}), "retention")),
+        witnesses=_witnesses(fields, published=published),
         nodes={
             name: _node(Fields(value, f"nodes.{name}"), folder)
             for name, value in fields.mapping("nodes", count_max=NODES_MAX, keys=NAME).items()
@@ -242,6 +253,25 @@ def _check_doors(config: Config) -> None:
     loose = [name for name, listen in doors.items() if listen.endswith(":0")]
     if config.advertise and loose:
         raise MalformedError(f"{loose[0]}: one of several coordinators (advertise) needs a port of its own")
+
+
+def _witnesses(fields: Fields, *, published: bool) -> dict[str, Witness]:
+    found: dict[str, Witness] = {}
+    if not fields.has("witnesses"):
+        return found
+    if not published:
+        raise MalformedError("witnesses need publish_dir: what they are shown is published")
+    for name, value in fields.mapping("witnesses", count_max=WITNESSES_MAX, keys=WITNESS).items():
+        part = Fields(value, f"witnesses.{name}")
+        vkey, url = parse_vkey(part.text("vkey", length_max=TEXT_MAX)), part.text("url", length_max=TEXT_MAX)
+        part.done()
+        parts = urlsplit(url)
+        if parts.scheme != "https" and not (parts.scheme == "http" and parts.hostname in LOOPBACK):
+            raise MalformedError(f"witnesses.{name}: url {url!r} is not https")
+        if (vkey.name, vkey.key_type) != (name, TYPE_COSIGNATURE):
+            raise MalformedError(f"witnesses.{name}: vkey is of {vkey.name}, or not of a cosigner")
+        found[name] = Witness(name, vkey.public_key, url)
+    return found
 
 
 def _pool_sizes(fields: Fields) -> PoolSizes:

@@ -80,7 +80,7 @@ async def run(
     async with asyncio.TaskGroup() as group:
         group.create_task(parts.sequencer.run(), name="sequencer")
         group.create_task(parts.replication.run(), name="replication")
-        group.create_task(parts.signing.run(lambda: parts.replication.quorum.note), name="signing")
+        group.create_task(parts.signing.run(lambda: parts.replication.binding.note), name="signing")
         pools = parts.pools.run(lambda: parts.sequencer.state, lambda: parts.replication.quorum.size)
         group.create_task(pools, name="pools")
         group.create_task(parts.quarantine.run(), name="quarantine")

@@ -46,6 +46,7 @@ from custody.signing import Signing
 from custody.slots import Slots
 from custody.standby import Door, stand_by
 from custody.webhooks import Deliverer, Hooks
+from custody.witnesses import Asking, Witnesses, nobody
 from policy.errors import OperationalError, QuorumkeepError
 from signer_nodes.api.certificates import Credentials, PinnedIdentity
 from signer_nodes.api.client import NodeClient, Target
@@ -171,9 +172,6 @@ async def _run(config: Config, parts: Parts, credentials: Credentials) -> None:
     if config.advertise:
         await stand_by(parts.database, parts.now_ms, doors=_relays(config))
     await coordinator.start(parts, _read(config.genesis))
-    publisher = Publisher(config.publish_dir, parts.database) if config.publish_dir else None
-    if publisher is not None:
-        publisher.load()
     parts.metrics.serve(config.metrics_port, config.metrics_address)
     service = Service(parts)
     tls = ServerTls(credentials.certificate_pem, credentials.key_pem)
@@ -189,6 +187,7 @@ async def _run(config: Config, parts: Parts, credentials: Credentials) -> None:
         if config.advertise:
             shown = {name: f"{config.advertise}:{bound}" for name, bound in ports.items()}
             await parts.database.show_doors(shown)
+        publisher = _publisher(config, parts, doors)
         deliverer = await _deliverer(parts, doors)
         mailer, events_ms = _mailer(config, parts), config.retention.events_days * DAY_MS
         await coordinator.run(parts, publisher, deliverer=deliverer, mailer=mailer, events_ms=events_ms)
@@ -196,6 +195,22 @@ async def _run(config: Config, parts: Parts, credentials: Credentials) -> None:
 
 def _mailer(config: Config, parts: Parts) -> Mailer | None:
     return Mailer(parts, config.mail, postman=SmtpPostman(config.mail)) if config.mail is not None else None
+
+
+def _publisher(config: Config, parts: Parts, doors: contextlib.AsyncExitStack) -> Publisher | None:
+    if config.publish_dir is None:
+        return None
+    ask: Asking = nobody
+    if config.witnesses:
+        from custody.adapters.witness_poster import WitnessPoster
+
+        poster = WitnessPoster()
+        doors.push_async_callback(poster.close)
+        ask = Witnesses(config.witnesses, poster).cosigned
+        parts.replication.expect_witnesses()
+    publisher = Publisher(config.publish_dir, parts.database, ask=ask)
+    publisher.load()
+    return publisher
 
 
 async def _deliverer(parts: Parts, doors: contextlib.AsyncExitStack) -> Deliverer | None:

@@ -4,8 +4,9 @@ import os
 from pathlib import Path
 
 from custody.branches import NOTE_BYTES_MAX
-from custody.replication import Replication
+from custody.replication import Published, Replication
 from custody.storage import Database
+from custody.witnesses import Asking, nobody
 from policy.errors import OperationalError
 from policy.log.checkpoint import parse_checkpoint, parse_note
 from policy.log.merkle import Frontier, frontier_at
@@ -18,8 +19,10 @@ IDLE_S = 1.0
 class Publisher:
     """Writes what has w cosignatures under one folder; each file whole or not at all."""
 
-    def __init__(self, folder: Path, database: Database) -> None:
+    def __init__(self, folder: Path, database: Database, *, ask: Asking = nobody) -> None:
         self._folder = folder
+        self._ask = ask
+        self._missing: tuple[str, ...] = ()
         self._database = database
         self._frontier = Frontier()
 
@@ -33,10 +36,11 @@ class Publisher:
     async def run(self, replication: Replication) -> None:
         """Publish every new quorum checkpoint until cancelled; those in between may be skipped."""
         while True:
-            if await replication.reached(self._frontier.size + 1, IDLE_S):
-                await self._publish(replication.quorum.size, replication.quorum.note)
+            if await replication.reached(self._frontier.size + 1, IDLE_S) or self._missing:
+                await self._publish(replication.quorum, replication)
 
-    async def _publish(self, size: int, note: bytes) -> None:
+    async def _publish(self, quorum: Published, replication: Replication) -> None:
+        size = quorum.size
         while self._frontier.size < size:
             entries = await self._database.entries(self._frontier.size, size)
             for path, data in increment(self._read, self._frontier, entries=entries):
@@ -45,7 +49,10 @@ class Publisher:
                 tile_hash_reader(self._read, self._frontier.size + len(entries)),
                 self._frontier.size + len(entries),
             )
+        note, self._missing = await self._ask(self._read, quorum.note)
         self._write(CHECKPOINT, note)
+        if not self._missing:
+            replication.witnessed(Published(size, note))
 
     def _read(self, path: str) -> bytes | None:
         try:

@@ -70,6 +70,7 @@ class Replication:
         self._rosters: list[tuple[int, Roster]] = []
         self._newest = Published(0, b"")
         self._quorum = Published(0, b"")
+        self._witnessed: Published | None = None
         self._cosigned: dict[int, Note] = {}
         self._changes: set[int] = set()
         self._changed = asyncio.Event()
@@ -84,6 +85,21 @@ class Replication:
     def quorum(self) -> Published:
         """The newest checkpoint with w cosignatures that this process knows."""
         return self._quorum
+
+    @property
+    def binding(self) -> Published:
+        """The newest checkpoint to finish payments under: with w cosignatures, and those of all witnesses."""
+        return self._quorum if self._witnessed is None else self._witnessed
+
+    def expect_witnesses(self) -> None:
+        """From now on payments are finished under what ``witnessed`` is told."""
+        self._witnessed = Published(0, b"")
+
+    def witnessed(self, published: Published) -> None:
+        """A checkpoint of a quorum has the cosignatures of all witnesses that are asked."""
+        if self._witnessed is not None and published.size >= self._witnessed.size:
+            self._witnessed = published
+            self._wake()
 
     def start(self, newest: Published, quorum: Published, *, state: State) -> None:
         """Where this process begins."""
@@ -137,6 +153,15 @@ class Replication:
                 "look after the cosigners"
             )
         return self._quorum
+
+    async def wait_binding(self, size: int, timeout_s: float) -> Published:
+        """``wait_quorum`` with the cosignatures of all witnesses that are asked, if there are any."""
+        await self.wait_quorum(size, timeout_s)
+        if not await self._wait(lambda: self.binding.size >= size, timeout_s):
+            raise OperationalError(
+                f"a witness has not cosigned entry {size} within {timeout_s} s: look after it"
+            )
+        return self.binding
 
     async def run(self) -> None:
         """Serve every cosigner until cancelled. Raises ``InvariantError`` when the log has another writer."""

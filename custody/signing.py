@@ -114,7 +114,7 @@ class Signing:
         run = self._runs[job]
         try:
             await self._wait(run, run.rhos, "opened")
-            await replication.wait_quorum(run.job.index + 1, self._timeout_s)
+            await replication.wait_binding(run.job.index + 1, self._timeout_s)
             self._ready.append(run)
             self._wake.set()
             await self._wait(run, run.partials, "signed")

@@ -54,6 +54,7 @@ class Started:
     hello: Hello
     private_key: X25519PrivateKey = field(repr=False)
     roster: Roster
+    witnesses: Mapping[str, bytes]
 
 
 @dataclass(slots=True)
@@ -190,7 +191,7 @@ def _new_boot(config: NodeConfig, hsm: Pkcs11Hsm, log: NodeLog, roster: Roster) 
         head_root=log.cosigner.frontier.root(),
     )
     hello = Hello(boot, private_key.public_key().public_bytes_raw(), clock_ms())
-    return Started(hello, private_key, roster)
+    return Started(hello, private_key, roster, config.witnesses)
 
 
 def _runtime(
@@ -218,4 +219,6 @@ def _runtime(
         presign_timeout_s=sitting_s,
     )
     signer = Signer(log.name, log, hsm, store, pool, schnorr_in_loop(keys), SITTING_MS_MAX)
-    return NodeRuntime(Parts(log, signer, store, peers, keys, boot, started.roster, clock_ms, COLD))
+    return NodeRuntime(
+        Parts(log, signer, store, peers, keys, boot, started.roster, clock_ms, COLD, started.witnesses)
+    )

@@ -11,6 +11,7 @@ genesis = "genesis.json"
 genesis_fingerprint = "<64 hex digits>"
 coordinator_certificate = "coordinator.pem"
 clock_skew_ms = 2000
+witnesses = ["auditor.example.com/watch+..."]  # optional: a payment needs their cosignatures, too
 
 [hsm]
 module = "/usr/lib/softhsm/libsofthsm2.so"
@@ -30,9 +31,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, Literal, TypeAlias, TypeVar
 
-from policy.errors import OperationalError
+from policy.errors import MalformedError, OperationalError
 from policy.fields import NAME
 from policy.ids import ORIGIN
+from policy.log.checkpoint import TYPE_COSIGNATURE, parse_vkey
 
 COLD: Final = "cold"
 Role: TypeAlias = Literal["node", "witness", "cold"]
@@ -94,6 +96,7 @@ class NodeConfig:
     clock_skew_ms: int
     hsm: HsmConfig
     peers: Mapping[str, PeerConfig]
+    witnesses: Mapping[str, bytes] = field(default_factory=dict)
 
 
 def load_config(path: Path) -> NodeConfig:
@@ -147,6 +150,7 @@ def _read(table: "_Table") -> NodeConfig:
             name: PeerConfig(peer.address("address", port_min=1), peer.path("certificate"))
             for name, peer in table.section("peers").sections()
         },
+        witnesses=table.witnesses("witnesses"),
     )
     return config
 
@@ -232,6 +236,21 @@ class _Table:
         if isinstance(value, str) and value and "\0" not in value:
             return self.folder / value
         return self._wrong(key, value, expected="a path", stand_in=self.folder)
+
+    def witnesses(self, key: str) -> dict[str, bytes]:
+        """Names and keys of cosigners outside the roster; one that cannot be read is a problem."""
+        found: dict[str, bytes] = {}
+        value = self._take(key)
+        for text in value if isinstance(value, list) else [] if value is None else [value]:
+            try:
+                vkey = parse_vkey(text if isinstance(text, str) else "")
+            except MalformedError as error:
+                self.problem(key, f"has {str(text)[:64]!r}: {error}; copy what witness init printed")
+                continue
+            if vkey.key_type != TYPE_COSIGNATURE or vkey.name in found:
+                self.problem(key, f"has {vkey.name}, which is no cosigner's key, or there twice")
+            found[vkey.name] = vkey.public_key
+        return found
 
     def optional_path(self, key: str) -> Path | None:
         return self.path(key) if key in self.values else None

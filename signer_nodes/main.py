@@ -374,7 +374,9 @@ async def _serve(config: NodeConfig, hsm: Pkcs11Hsm, template: WorkerTemplate | 
             quorum_size=lambda: (store.quorum() or (0, b""))[0],
         )
     signer = Signer(config.name, log, hsm, store, pool, schnorr_in_loop(keys))
-    runtime = NodeRuntime(Parts(log, signer, store, links, keys, boot, roster, clock_ms))
+    runtime = NodeRuntime(
+        Parts(log, signer, store, links, keys, boot, roster, clock_ms, witnesses=config.witnesses)
+    )
     coordinator = PinnedIdentity.of(COORDINATOR, config.coordinator_certificate.read_bytes())
     server = NodeServer(credentials, runtime, origin=config.origin, coordinator=coordinator, peers=peers)
     try:

@@ -8,7 +8,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import islice
 from typing import Final, TypeVar
 
@@ -30,7 +30,7 @@ from signer_nodes.key_sessions import KeySessions
 from signer_nodes.node_log import NodeLog, stored_checkpoint
 from signer_nodes.ports import Mark, Peers, RuntimeStore
 from signer_nodes.signing import Opening, Openings, PartialBytes, Signer
-from signer_nodes.witness import Extension, Refusal
+from signer_nodes.witness import Extension, Refusal, check_witnessed
 
 T = TypeVar("T")
 CLONE: Final = "clone"
@@ -55,6 +55,7 @@ class Parts:
     roster: Roster
     clock_ms: Callable[[], int]
     role: str = "node"
+    witnesses: Mapping[str, bytes] = field(default_factory=dict)
 
 
 class NodeRuntime:
@@ -318,6 +319,7 @@ class NodeRuntime:
         self, note: bytes, jobs: Mapping[bytes, Openings]
     ) -> tuple[tuple[PartialBytes, ...], tuple[Declined, ...]]:
         checkpoint = _refusing(lambda: self._parts.log.learn_quorum(note))
+        _refusing(lambda: check_witnessed(note, self._parts.witnesses))
         return self._parts.signer.finish(jobs, quorum_size=checkpoint.size, now_ms=self._parts.clock_ms())
 
     async def _compare(self, name: str) -> bool:

@@ -316,6 +316,18 @@ def known_ms(extension: Extension, *, now_ms: int, skew_ms: int) -> int:
     return min(now_ms, time_ms)
 
 
+def check_witnessed(data: bytes, witnesses: Mapping[str, bytes]) -> None:
+    """Refuse a quorum's checkpoint that one of these, who are not of the roster, has not cosigned."""
+    try:
+        found = verify_cosignatures(parse_note(data, NOTE_BYTES_MAX), witnesses)
+    except ProtocolError as error:
+        raise Refusal("witness", str(error)) from error
+    if missing := sorted(witnesses.keys() - found.keys()):
+        raise Refusal(
+            "witness", f"{', '.join(missing)} has not cosigned this head: nothing is signed under it"
+        )
+
+
 def last_quorum(cosigner: Cosigner) -> tuple[int, bytes]:
     """Size and root of the last quorum head known here; at first the genesis entry, which all were given."""
     head = cosigner.quorum_head

@@ -32,6 +32,7 @@ from custody.signing import Signing
 from custody.slots import Slots
 from custody.storage import Database
 from custody.webhooks import Deliverer, Hooks
+from custody.witnesses import Asking, nobody
 from policy.encoding import Json
 from policy.errors import OperationalError
 from policy.intent import Intent
@@ -157,6 +158,7 @@ class House:
         self.now_ms: Callable[[], int] = Clock()
         self.hooks = Hooks()
         self.database = f"sqlite:///{folder / 'custody.db'}"
+        self.ask: Asking = nobody
         self.around_database: Callable[[Database], Database] = lambda database: database
 
     def build(self) -> Parts:
@@ -205,7 +207,9 @@ class House:
         task = None
         try:
             await coordinator.start(parts, self.genesis)
-            publisher = Publisher(self.folder / "log", parts.database) if publish else None
+            publisher = Publisher(self.folder / "log", parts.database, ask=self.ask) if publish else None
+            if self.ask is not nobody:
+                parts.replication.expect_witnesses()
             running = Running(parts, Service(parts))
             deliverer = await self._deliverer(parts, opened)
             running.task = task = asyncio.create_task(coordinator.run(parts, publisher, deliverer=deliverer))
