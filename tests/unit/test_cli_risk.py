@@ -2,9 +2,13 @@
 
 import asyncio
 import json
+import signal
+import subprocess
+import sys
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -29,6 +33,8 @@ ASSIGNMENT = 'exchange = "../shared"\n[screening]\nfile = "../list.json"\nmax_ag
 class Desk(Watch):
     """Scoring observers at a running coordinator."""
 
+    server: Any
+
     async def risk(self, *argv: str, who: str = OBSERVERS[0]) -> Result:
         more = ("--as", str(self.folder / who), "--client", str(self.folder / "client.json"))
         return await asyncio.to_thread(invoke, "risk", *argv, *more, "--trust", self.trust)
@@ -44,7 +50,7 @@ async def desk(tmp_path: Path) -> AsyncIterator[Desk]:
         tls = ServerTls(mine.certificate_pem, mine.key_pem)
         server, port = await start_server(servicer, "127.0.0.1:0", tls=tls)
         found = Desk(tmp_path, running, port)
-        found.house = house
+        found.house, found.server = house, server
         for name in OBSERVERS:
             (tmp_path / name / FILE).write_text(ASSIGNMENT)
         listed(tmp_path)
@@ -220,3 +226,30 @@ def test_an_assignment_has_defaults_and_paths_from_its_folder(tmp_path: Path) ->
     assert found.list_file == tmp_path / "list.json"
     assert (found.max_age_days, found.every_s, found.exchange) == (7, 5, None)
     assert (found.words.clear, found.words.hit) == ("clear", "sanctioned")
+
+
+async def test_a_running_observer_waits_out_a_coordinator_and_ends_when_it_is_told_to(desk: Desk) -> None:
+    home = desk.folder / OBSERVERS[0]
+    (home / FILE).write_text("every_s = 1\n" + ASSIGNMENT)
+    request = await submit(desk.running, desk.house, "first")
+    await desk.running.until(request, "waiting")
+    await cosigned(desk)
+    where = ["--as", str(home), "--client", str(desk.folder / "client.json"), "--trust", desk.trust]
+    command = [sys.executable, "-m", "cli.main", "risk", "run", "--json", *where]
+
+    pipe = subprocess.PIPE
+    running = await asyncio.to_thread(lambda: subprocess.Popen(command, stdout=pipe, stderr=pipe, text=True))
+    assert running.stderr is not None
+    stderr = running.stderr
+    said = await asyncio.to_thread(
+        lambda: next(line for line in stderr if "waits for other observers" in line)
+    )
+    await desk.server.stop(0)
+    failed = await asyncio.to_thread(lambda: next(line for line in stderr if "not now" in line))
+    running.send_signal(signal.SIGTERM)
+    out, _ = await asyncio.to_thread(running.communicate, timeout=20)
+
+    assert request.hex()[:16] in said
+    assert "unavailable" in failed
+    assert (running.returncode, len(json.loads(out)["statements"])) == (0, 1)
+    assert (home / "risk.db").exists()
