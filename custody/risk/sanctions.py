@@ -6,12 +6,13 @@ nothing: that nobody was found on it is no news of anybody.
 """
 
 import hashlib
-import json
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from typing import Final
+
+import orjson
 
 from custody.risk.habits import DAY_MS
 from custody.risk.ports import NoScreening, Screened
@@ -48,8 +49,8 @@ def parse_list(data: bytes) -> SanctionsList:
     if len(data) > LIST_BYTES_MAX:
         raise MalformedError(f"the list has {len(data)} bytes, at most {LIST_BYTES_MAX} are read")
     try:
-        document = json.loads(data)
-    except (ValueError, RecursionError) as error:
+        document = orjson.loads(data)
+    except ValueError as error:
         raise MalformedError(f"the list is not JSON: {error}") from error
     fields = Fields(document, "list")
     source, day = fields.text("source", length_max=TEXT_MAX), fields.text("as_of", length_max=10)
