@@ -35,6 +35,10 @@ class SanctionsList:
     addresses: frozenset[str]
     list_hash: bytes
 
+    def hits(self, addresses: Sequence[str]) -> tuple[str, ...]:
+        """Those of the addresses that are on it, however they are written."""
+        return tuple(one for one in addresses if normal(one) in self.addresses)
+
 
 @dataclass(frozen=True, slots=True)
 class Words:
@@ -75,7 +79,7 @@ def screen(
             f"the list of {found.source} is of {found.as_of}, {age_ms // DAY_MS} days old, and "
             f"{max_age_days} are allowed: fetch a new one; until then nothing is stated"
         )
-    hits = tuple(one for one in addresses if normal(one) in found.addresses)
+    hits = found.hits(addresses)
     return Screened(words.hit if hits else words.clear, found.list_hash, hits)
 
 

@@ -1,6 +1,7 @@
 """``quorumkeep risk`` on the command line: over a running coordinator, and over a published log alone."""
 
 import asyncio
+import hashlib
 import json
 import signal
 import subprocess
@@ -19,7 +20,8 @@ from custody.adapters.api_server import CustodyServicer, ServerTls, start_server
 from custody.adapters.identity import boot_credentials
 from policy.encoding import Json, canonical
 from policy.errors import OperationalError
-from tests.simulation.world import OTHER, Book
+from policy.fact_entries import Basis
+from tests.simulation.world import OTHER, STRANGER, Book
 from tests.unit.custody_cluster import PAYEE, identity
 from tests.unit.custody_house import until
 from tests.unit.test_audit import published, trust_file, written
@@ -253,3 +255,38 @@ async def test_a_running_observer_waits_out_a_coordinator_and_ends_when_it_is_to
     assert "unavailable" in failed
     assert (running.returncode, len(json.loads(out)["statements"])) == (0, 1)
     assert (home / "risk.db").exists()
+
+
+@pytest.mark.parametrize(
+    ("listed_one", "result", "why"),
+    [
+        (OTHER, "sanctioned", ""),
+        (OTHER, "clear", "is on the list of tests"),
+        (STRANGER, "clear", ""),
+        (STRANGER, "sanctioned", "nobody it pays is on the list"),
+    ],
+)
+def test_a_screening_is_made_again_by_the_list_that_it_names(
+    tmp_path: Path, listed_one: str, result: str, why: str
+) -> None:
+    listed(tmp_path, listed_one)
+    file = tmp_path / "list.json"
+    book = paying(10)
+    request = book.request(600, to=OTHER)
+    basis = Basis("open-1", hashlib.sha256(file.read_bytes()).digest(), read(book)[1][request].score.points)
+    book.screen(request, result=result, risk=basis.risk, basis=basis.to_json())
+
+    found = ask(book, tmp_path, "verify", "--list", str(file))
+
+    assert found.document["screened_again"] == 1
+    assert found.code == (REFUSED if why else DONE)
+    assert why in "".join(one["wrong"] for one in found.document["wrong"])
+    listed(tmp_path, listed_one, PAYEE)
+    assert ask(book, tmp_path, "verify", "--list", str(file)).document["screened_again"] == 0
+
+
+def test_a_list_that_cannot_be_read_is_named(tmp_path: Path) -> None:
+    book, _ = scored_book()
+
+    with pytest.raises(Misuse, match=r"--list .*gone\.json"):
+        ask(book, tmp_path, "verify", "--list", str(tmp_path / "gone.json"))
