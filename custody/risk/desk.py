@@ -13,7 +13,7 @@ T = TypeVar("T")
 
 
 class ClientDesk:
-    """Implements ``custody.risk.ports.LogSource`` and ``Door``. A refusal is an ``OperationalError``."""
+    """Implements ``custody.risk.ports.Desk``. A refusal is an ``OperationalError``."""
 
     def __init__(self, client: CustodyClient) -> None:
         self._client = client

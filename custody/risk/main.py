@@ -18,7 +18,7 @@ from custody.risk.desk import ClientDesk
 from custody.risk.following import BadLog, Follower
 from custody.risk.keeping import Keeper, Kept
 from custody.risk.metrics import RiskMetrics
-from custody.risk.ports import NoScreening
+from custody.risk.ports import Desk, NoScreening
 from custody.risk.sanctions import Words
 from custody.risk.stating import Observer, Statement, Stater
 from policy.audit import Trust
@@ -75,7 +75,7 @@ class Watch:
     """One observer at work, with its memory."""
 
     def __init__(
-        self, seat: Seat, assignment: Assignment, *, desk: ClientDesk, store: RiskStore, metrics: RiskMetrics
+        self, seat: Seat, assignment: Assignment, *, desk: Desk, store: RiskStore, metrics: RiskMetrics
     ) -> None:
         self._seat, self._assignment, self._desk, self._metrics = seat, assignment, desk, metrics
         self._keeper = Keeper(store, seat.trust.genesis)
@@ -98,15 +98,13 @@ class Watch:
 
     def _looked(self) -> list[Statement]:
         try:
-            made = self._stater.look(time.time_ns() // 1_000_000)
+            try:
+                return self._stater.look(time.time_ns() // 1_000_000)
+            finally:
+                self._keep()  # what was read is good, whatever could not be stated
         except DamagedState as error:
             self._begin(self._keeper.clear())
-            raise OperationalError(f"{error}: it is read anew at the next look") from error
-        except OperationalError:
-            self._keep()  # what was read is good, whatever could not be stated
-            raise
-        self._keep()
-        return made
+            raise OperationalError(f"{error}: that is done at the next look") from error
 
     def _keep(self) -> None:
         if self._follower.holds:
