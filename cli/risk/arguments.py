@@ -43,6 +43,17 @@ def add_risk(commands: Commands) -> None:
         what="make every stated score again from the log alone; refused at a difference",
         example="quorumkeep risk verify --log published --trust trust.json",
     )
+    verify.add_argument(
+        "--list",
+        action="append",
+        default=[],
+        dest="lists",
+        metavar="FILE",
+        help="a sanctions list that was in use: what was stated by it is screened again",
+    )
+    verify.add_argument(
+        "--clear", default="clear", help="the word of risk.toml for those not on it (%(default)s)"
+    )
     for command in (score, explain, verify):
         _needs_log(command)
 

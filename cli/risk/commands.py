@@ -1,15 +1,17 @@
 """``risk score``, ``explain`` and ``verify``: from the log alone, whoever asks."""
 
 from argparse import Namespace
-from dataclasses import dataclass, field
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from cli.audit import as_json, as_text
 from cli.files import read_bytes
 from cli.policies.replaying import looked
 from cli.requests import read_request_id
-from cli.results import DONE, REFUSED, Document, Result, Table
+from cli.results import DONE, REFUSED, Document, Misuse, Result, Table
 from custody.risk.reading import Reader, Scored, Stated
+from custody.risk.sanctions import SanctionsList, parse_list
 from custody.risk.scoring import MODEL, THRESHOLD, Score
 from policy.audit import AuditReport
 from policy.encoding import parse_canonical
@@ -75,9 +77,11 @@ def explain(arguments: Namespace) -> Result:
 
 def verify(arguments: Namespace) -> Result:
     """``risk verify``: every statement against the score that follows from the entries before it."""
+    lists = [_read_list(Path(path)) for path in arguments.lists]
     heard, report = _heard(arguments)
     made = [one for one in heard.stated if one.basis is not None]
-    wrong = [one for one in made if one.wrong]
+    screened = _screened_again(made, heard, lists=lists, clear=arguments.clear)
+    wrong = [one for one in made if one.wrong] + [one for one in screened if one.wrong]
     ok = report.ok and not wrong
     document = {
         "ok": ok,
@@ -85,15 +89,43 @@ def verify(arguments: Namespace) -> Result:
         "statements": len(heard.stated),
         "recomputed": len(made),
         "by_hand": len(heard.stated) - len(made),
+        "screened_again": len(screened),
         "wrong": [_stated_document(one) for one in wrong],
         "log": as_json(report),
     }
     lines = [
-        f"{'ok' if ok else 'FAILED'}: {len(made)} stated scores made again, {len(wrong)} differ; "
+        f"{'ok' if ok else 'FAILED'}: {len(made)} stated scores made again, {len(wrong)} statements differ; "
         f"{len(heard.stated) - len(made)} stated by hand"
     ]
+    lines += [f"{len(screened)} screenings made again by {len(lists)} lists"] if lists else []
     lines += [f"WRONG  entry {one.index}, by {', '.join(one.signers)}: {one.wrong}" for one in wrong]
     return Result(document, (*lines, *_bad(report)), DONE if ok else REFUSED)
+
+
+def _screened_again(
+    made: Iterable[Stated], heard: Heard, *, lists: Iterable[SanctionsList], clear: str
+) -> list[Stated]:
+    """The statements by any of these lists, with what is wrong about their screening."""
+    known, found = {one.list_hash: one for one in lists}, list[Stated]()
+    for one in made:
+        if one.basis is None or (used := known.get(one.basis.list_hash)) is None:
+            continue
+        hits = used.hits(heard.scored[one.request].payees)
+        if hits and one.result == clear:
+            why = f"{hits[0]} is on the list of {used.source} of {used.as_of}, and the result is {one.result}"
+        elif not hits and one.result != clear:
+            why = f"nobody it pays is on the list of {used.source} of {used.as_of}, and it says {one.result}"
+        else:
+            why = ""
+        found.append(replace(one, wrong=why))
+    return found
+
+
+def _read_list(path: Path) -> SanctionsList:
+    try:
+        return parse_list(path.read_bytes())
+    except (OSError, MalformedError) as error:
+        raise Misuse(f"--list {path}: {error}") from error
 
 
 def _heard(arguments: Namespace) -> tuple[Heard, AuditReport]:

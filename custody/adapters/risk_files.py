@@ -1,11 +1,12 @@
 """The files of a scoring observer: the sanctions list, and the folder that observers share."""
 
-import json
 import logging
 import os
 import re
 from collections.abc import Sequence
 from pathlib import Path
+
+import orjson
 
 from custody.risk.ports import NoScreening, Offered, Screened
 from custody.risk.sanctions import LIST_BYTES_MAX, SanctionsList, Words, parse_list, screen
@@ -90,7 +91,8 @@ class ExchangeFolder:
             name = path.name.split(".", 1)[1].removesuffix(".json")
             if name != self._name and NAME.fullmatch(name):
                 try:
-                    found.append(_offered(name, path))
+                    with path.open("rb") as file:
+                        found.append(parse_offered(name, file.read(STATEMENT_BYTES_MAX + 1)))
                 except (OSError, MalformedError) as error:
                     _LOG.warning("%s is left out: %s", path, error)
         return tuple(found)
@@ -108,15 +110,15 @@ class ExchangeFolder:
         return self._folder / f"{request.hex()}.{name}.json"
 
 
-def _offered(name: str, path: Path) -> Offered:
-    with path.open("rb") as file:
-        data = file.read(STATEMENT_BYTES_MAX + 1)
+def parse_offered(name: str, data: bytes) -> Offered:
+    """What an observer of this name left. Raises ``MalformedError``; who signed it is not looked at."""
     if len(data) > STATEMENT_BYTES_MAX:
         raise MalformedError(f"it has more than {STATEMENT_BYTES_MAX} bytes")
     try:
-        fields = Fields(json.loads(data), "statement")
-    except (ValueError, RecursionError) as error:
+        document = orjson.loads(data)
+    except ValueError as error:
         raise MalformedError(f"it is not JSON: {error}") from error
+    fields = Fields(document, "statement")
     found = Offered(name, fields.raw("body"), fields.hex("signature", length=64))
     fields.done()
     try:

@@ -1,6 +1,7 @@
 """The log's leaf hashes and its changes of rules, read once and kept: for proofs and for the history."""
 
 import asyncio
+import contextlib
 import itertools
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -24,6 +25,7 @@ SMALL_LEVEL: Final = 8
 READ_BYTES: Final = 256 * 1024
 MALFORMED: Final = "malformed"
 HISTORY_MAX: Final = 1000
+PATIENCE_S: Final = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +79,7 @@ class LogIndex:
         self._kinds: list[str] = []
         self._history: list[Entry] = []
         self._screened: dict[str, list[int]] = {}
+        self._catching_up: asyncio.Task[None] | None = None
         self._reading = asyncio.Lock()
 
     async def newest(self, before: int, limit: int) -> tuple[Entry, ...]:
@@ -103,10 +106,16 @@ class LogIndex:
         return read_entry(index, data)
 
     async def screenings(self, request: bytes) -> tuple[int, ...]:
-        """Where the screenings of a request stand, newest first."""
-        async with self._reading:
-            await self._follow(self._parts.sequencer.state.size)
+        """Where the screenings of a request stand, newest first, as far as the log was read in a moment."""
+        if self._catching_up is None or self._catching_up.done():
+            self._catching_up = asyncio.create_task(self._catch_up())
+        await asyncio.wait({self._catching_up}, timeout=PATIENCE_S)
         return tuple(reversed(self._screened.get(request.hex(), [])))
+
+    async def _catch_up(self) -> None:
+        with contextlib.suppress(OperationalError):  # it is tried again when somebody asks again
+            async with self._reading:
+                await self._follow(self._parts.sequencer.state.size)
 
     async def history(self) -> tuple[Entry, ...]:
         """What changed the rules, newest first."""

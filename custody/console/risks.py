@@ -19,16 +19,18 @@ class ShareLine:
 
 @dataclass(frozen=True, slots=True)
 class Risk:
-    """The statement that counts. One by hand has no model and no shares."""
+    """The statement that counts. One by hand has no model and no shares.
 
-    index: int
+    ``index`` is None while the log is still being read: then there is no more than the state says.
+    """
+
+    index: int | None
     risk: int
     result: str
     high: bool
     model: str
     signers: tuple[str, ...]
     shares: tuple[ShareLine, ...]
-    points: int
     maximum: int = RISK_MAX
 
 
@@ -43,7 +45,8 @@ async def stated_risk(house: House, request: bytes) -> Risk | None:
         entry = parse_entry(data).entry
         if isinstance(entry, ScreeningEntry) and entry.observed_ms == known.screening.observed_ms:
             return _shown(index, entry)
-    return None
+    found = known.screening
+    return Risk(None, found.risk, found.result, found.risk >= THRESHOLD, "", (), ())
 
 
 def _shown(index: int, entry: ScreeningEntry) -> Risk:
@@ -60,5 +63,4 @@ def _shown(index: int, entry: ScreeningEntry) -> Risk:
         model=entry.basis.model if entry.basis else "",
         signers=tuple(sorted(entry.signatures)),
         shares=tuple(lines),
-        points=sum(points for _, points in shares),
     )

@@ -5,6 +5,7 @@ have learnt from what is not in the log, so it is thrown away and the log is fol
 """
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Final
 
 from custody.risk.ports import LogSource
@@ -32,14 +33,41 @@ class BadLog(OperationalError):
     """What the coordinator gave is not the log that was pinned, or no log at all."""
 
 
-class Follower:
-    """Follows one log, whose beginning is pinned. ``hear`` is told of each entry that can be read."""
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far a log was read: the folded state, and the tree over its entries."""
 
-    def __init__(self, source: LogSource, trust: Trust, *, hear: Callable[[Step], object]) -> None:
+    state: State
+    frontier: Frontier
+
+
+NOTHING: Final = Progress(initial(), Frontier())
+
+
+class Follower:
+    """Follows one log, whose beginning is pinned. ``hear`` is told of each entry that can be read.
+
+    Where it starts, enough cosigners have signed.
+    """
+
+    def __init__(
+        self, source: LogSource, trust: Trust, *, hear: Callable[[Step], object], start: Progress = NOTHING
+    ) -> None:
         self._source, self._trust, self._hear = source, trust, hear
-        self._frontier = Frontier()
-        self._bad, self._signed = "", 0
-        self.state: State = initial()
+        self._frontier = start.frontier
+        self._bad, self._signed = "", start.frontier.size
+        self.state: State = start.state
+
+    @property
+    def progress(self) -> Progress:
+        """How far it has come."""
+        return Progress(self.state, self._frontier)
+
+    def rebase(self, progress: Progress) -> None:
+        """Go on with the same state over other layers."""
+        if (progress.frontier, progress.state.digest) != (self._frontier, self.state.digest):
+            raise CallerError("another state is no other layering of this one")
+        self.state = progress.state
 
     @property
     def holds(self) -> bool:

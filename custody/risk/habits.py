@@ -36,55 +36,68 @@ class Ask:
     time_ms: int
 
 
+@dataclass(frozen=True, slots=True)
+class Payment:
+    """The first payment of an initiator to an address."""
+
+    initiator: str
+    chain: str
+    destination: str
+    time_ms: int
+
+
 class Sum:
-    """A sum over the time just gone, in steps."""
+    """A sum over the time just gone, in steps: what came in each of them stands in ``parts``."""
 
     def __init__(self, step_ms: int, steps: int) -> None:
         self._step_ms, self._steps = step_ms, steps
-        self._parts: dict[int, int] = {}
+        self.parts: dict[int, int] = {}
 
     def add(self, time_ms: int, amount: int) -> None:
         """Count an amount."""
         step = time_ms // self._step_ms
-        self._parts[step] = self._parts.get(step, 0) + amount
-        for old in [one for one in self._parts if one <= step - self._steps]:
-            del self._parts[old]
+        self.parts[step] = self.parts.get(step, 0) + amount
+        for old in [one for one in self.parts if one <= step - self._steps]:
+            del self.parts[old]
 
     def at(self, time_ms: int) -> int:
         """What the last steps come to."""
         first = time_ms // self._step_ms - self._steps
-        return sum(amount for step, amount in self._parts.items() if step > first)
+        return sum(amount for step, amount in self.parts.items() if step > first)
 
 
 class Pace:
-    """How much comes within a period: what was asked of late, and the most that was signed before."""
+    """How much comes within a period: what was asked of late, and the most that was signed before.
+
+    ``late`` is asked for, ``taught`` is signed; ``peaks`` are periods with the most that was signed in them.
+    """
 
     def __init__(self, period_ms: int, kept: int) -> None:
         self._period_ms = period_ms
-        self._asked = Sum(period_ms // 12, 12)
-        self._signed = Sum(period_ms // 12, 12)
-        self._peaks: deque[tuple[int, int]] = deque(maxlen=kept)
+        self.late = Sum(period_ms // 12, 12)
+        self.taught = Sum(period_ms // 12, 12)
+        self.peaks: deque[tuple[int, int]] = deque(maxlen=kept)
 
     def asked(self, time_ms: int, amount: int) -> None:
         """Count what is asked for."""
-        self._asked.add(time_ms, amount)
+        self.late.add(time_ms, amount)
 
     def signed(self, time_ms: int, amount: int) -> None:
         """Learn from what is signed."""
-        self._signed.add(time_ms, amount)
-        period, now = time_ms // self._period_ms, self._signed.at(time_ms)
-        if self._peaks and self._peaks[-1][0] == period:
-            now = max(now, self._peaks.pop()[1])
-        self._peaks.append((period, now))
+        self.taught.add(time_ms, amount)
+        period, now = time_ms // self._period_ms, self.taught.at(time_ms)
+        if self.peaks and self.peaks[-1][0] == period:
+            now = max(now, self.peaks.pop()[1])
+        self.peaks.append((period, now))
 
     def of_late(self, time_ms: int) -> int:
         """What was asked for within the period up to now."""
-        return self._asked.at(time_ms)
+        return self.late.at(time_ms)
 
     def usual(self, time_ms: int) -> tuple[int, int]:
         """How many earlier periods something was signed in, and the most in one of them."""
         now = time_ms // self._period_ms
-        peaks = [amount for period, amount in self._peaks if period < now - 1]
+        peaks = [amount for period, amount in self.peaks if period < now - 1]
         return len(peaks), max(peaks, default=0)
 
 
@@ -92,22 +105,24 @@ class Hours:
     """When somebody asks: by hour of the day, on working days and on others. Old habits weigh half."""
 
     def __init__(self) -> None:
-        self._counts = [0] * 48
-        self.total = 0
+        self.counts = [0] * 48
+
+    @property
+    def total(self) -> int:
+        """How many times are known."""
+        return sum(self.counts)
 
     def add(self, time_ms: int) -> None:
         """Learn a time."""
         if self.total >= HOURS_KNOWN_MAX:
-            self._counts = [count // 2 for count in self._counts]
-            self.total = sum(self._counts)
-        self._counts[_slot(time_ms)] += 1
-        self.total += 1
+            self.counts = [count // 2 for count in self.counts]
+        self.counts[_slot(time_ms)] += 1
 
     def around(self, time_ms: int) -> int:
         """How many came at this hour, the one before or the one after, on such days."""
         slot = _slot(time_ms)
         first, hour = slot - slot % 24, slot % 24
-        return sum(self._counts[first + (hour + step) % 24] for step in (-1, 0, 1))
+        return sum(self.counts[first + (hour + step) % 24] for step in (-1, 0, 1))
 
 
 def _slot(time_ms: int) -> int:
@@ -148,17 +163,21 @@ def _is_known(paid: dict[tuple[str, str], int], ask: Ask) -> bool:
 
 
 class House:
-    """The habits of all initiators of one log, and the addresses that are known."""
+    """The habits of all initiators of one log, and the addresses that are known.
+
+    ``news`` are the payments that came since whoever keeps them took them away.
+    """
 
     def __init__(self) -> None:
-        self._habits: dict[str, Habits] = {}
+        self.habits: dict[str, Habits] = {}
+        self.news: list[Payment] = []
         self._paid: dict[tuple[str, str], int] = {}
         self._paid_ends = Lookalikes()
         self._named_ends = Lookalikes()
 
     def of(self, initiator: str) -> Habits:
         """The habits of an initiator."""
-        return self._habits.setdefault(initiator, Habits())
+        return self.habits.setdefault(initiator, Habits())
 
     def name(self, addresses: list[str]) -> None:
         """The addresses that the policy names, in place of those it named before."""
@@ -174,15 +193,22 @@ class House:
 
     def signed(self, ask: Ask, time_ms: int) -> None:
         """What was asked is signed."""
-        habits, place = self.of(ask.initiator), (ask.chain, ask.destination)
+        habits = self.of(ask.initiator)
         habits.hours.add(ask.time_ms)
         habits.quarterly.signed(time_ms, 1)
-        habits.paid.setdefault(place, time_ms)
         if ask.amount:
             habits.of(ask.asset).logs.append(log2(ask.amount))
             habits.of(ask.asset).daily.signed(time_ms, ask.amount)
-        self._paid.setdefault(place, time_ms)
-        self._paid_ends.add(ask.destination)
+        if (ask.chain, ask.destination) not in habits.paid:
+            self.news.append(Payment(ask.initiator, ask.chain, ask.destination, time_ms))
+            self.remember(self.news[-1])
+
+    def remember(self, payment: Payment) -> None:
+        """Know an address by the first payment of somebody to it."""
+        place = (payment.chain, payment.destination)
+        self.of(payment.initiator).paid[place] = payment.time_ms
+        self._paid.setdefault(place, payment.time_ms)
+        self._paid_ends.add(payment.destination)
 
     def failed(self, initiator: str, time_ms: int) -> None:
         """A request was denied by the policy, or somebody else said no to it."""

@@ -68,3 +68,7 @@ class Door(Protocol):
 
     def hand_in(self, body: Json, signatures: Mapping[str, bytes]) -> None:
         """Have a screening logged. Raises ``OperationalError`` when it is not."""
+
+
+class Desk(LogSource, Door, Protocol):
+    """The coordinator: both of these."""

@@ -56,11 +56,14 @@ class Reader:
         self.open: dict[bytes, Scored] = {}
         self.stated: dict[bytes, Stated] = {}
         self._trusted: frozenset[str] = frozenset()
-        self._count = 0
+        self._asked = 0
 
     def hear(self, step: Step) -> Scored | Stated | None:
         """Learn from an entry; what it says about a score, or the score that it leads to."""
-        self._name(step.before, step.after)
+        before, after = step.before, step.after
+        same = before.policy_or_none is after.policy_or_none and before.owned is after.owned
+        if not same and after.policy_or_none is not None:
+            self.name(after)
         entry, outcome = step.timed.entry, step.outcome
         if isinstance(entry, RequestEntry):
             return self._request(step, entry)
@@ -139,21 +142,18 @@ class Reader:
             time_ms=time_ms,
         )
 
-    def _name(self, before: State, after: State) -> None:
-        """Take note of what the policy names, whenever that changes."""
-        same = before.policy_or_none is after.policy_or_none and before.owned is after.owned
-        if same or after.policy_or_none is None:
-            return
-        policy = after.policy
+    def name(self, state: State) -> None:
+        """Take note of what the policy in force names."""
+        policy = state.policy
         self._trusted = frozenset(_trusted(policy))
         listed = [address for name in sorted(self._trusted) for address in sorted(policy.lists[name])]
         contracts = sorted(contract.address for contract in policy.contracts.values())
-        self.house.name([*sorted(address for _, address in after.owned), *contracts, *listed])
+        self.house.name([*sorted(address for _, address in state.owned), *contracts, *listed])
 
     def _sweep(self, state: State) -> None:
         """Forget, now and then, what cannot be signed any more."""
-        self._count += 1
-        if self._count % SWEPT_EVERY:
+        self._asked += 1
+        if self._asked % SWEPT_EVERY:
             return
         for request, scored in list(self.open.items()):
             if state.requests[request].closed or scored.expires_ms + DAY_MS < state.time_ms:

@@ -6,12 +6,13 @@ nothing: that nobody was found on it is no news of anybody.
 """
 
 import hashlib
-import json
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from typing import Final
+
+import orjson
 
 from custody.risk.habits import DAY_MS
 from custody.risk.ports import NoScreening, Screened
@@ -34,6 +35,10 @@ class SanctionsList:
     addresses: frozenset[str]
     list_hash: bytes
 
+    def hits(self, addresses: Sequence[str]) -> tuple[str, ...]:
+        """Those of the addresses that are on it, however they are written."""
+        return tuple(one for one in addresses if normal(one) in self.addresses)
+
 
 @dataclass(frozen=True, slots=True)
 class Words:
@@ -48,8 +53,8 @@ def parse_list(data: bytes) -> SanctionsList:
     if len(data) > LIST_BYTES_MAX:
         raise MalformedError(f"the list has {len(data)} bytes, at most {LIST_BYTES_MAX} are read")
     try:
-        document = json.loads(data)
-    except (ValueError, RecursionError) as error:
+        document = orjson.loads(data)
+    except ValueError as error:
         raise MalformedError(f"the list is not JSON: {error}") from error
     fields = Fields(document, "list")
     source, day = fields.text("source", length_max=TEXT_MAX), fields.text("as_of", length_max=10)
@@ -74,7 +79,7 @@ def screen(
             f"the list of {found.source} is of {found.as_of}, {age_ms // DAY_MS} days old, and "
             f"{max_age_days} are allowed: fetch a new one; until then nothing is stated"
         )
-    hits = tuple(one for one in addresses if normal(one) in found.addresses)
+    hits = found.hits(addresses)
     return Screened(words.hit if hits else words.clear, found.list_hash, hits)
 
 

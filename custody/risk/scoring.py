@@ -29,6 +29,7 @@ RARE_PERMILLE: Final = (0, 10)
 VELOCITY, PERIODS_KNOWN_MIN = 30, 5
 HASTE: Final = (ONE // 4, 5 * ONE // 4)
 FAILED, FAILED_EACH = 30, 10
+FAILED_WITHIN_MS = 4 * HOUR_MS
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,9 +148,11 @@ def _most(pace: Pace, time_ms: int, period: str) -> str:
 
 
 def _failed(ask: Ask, house: House) -> Weighed:
-    since_ms = ask.time_ms - DAY_MS
+    since_ms = ask.time_ms - FAILED_WITHIN_MS
     count = sum(time_ms > since_ms for time_ms in house.of(ask.initiator).failures)
-    return min(FAILED, FAILED_EACH * count), f"{count} requests of {ask.initiator} were refused within a day"
+    return min(FAILED, FAILED_EACH * count), (
+        f"{count} requests of {ask.initiator} were refused within {FAILED_WITHIN_MS // HOUR_MS} hours"
+    )
 
 
 def _tenths(value: int) -> str:

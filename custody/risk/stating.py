@@ -11,13 +11,14 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from custody.risk.following import Follower
-from custody.risk.ports import Door, Exchange, Offered, Screened, Screener
+from custody.risk.ports import Door, Exchange, NoScreening, Offered, Screened, Screener
 from custody.risk.reading import Reader, Scored
 from policy.encoding import Json, canonical, statement
 from policy.errors import InvalidSignatureError, OperationalError
 from policy.fact_entries import Basis
 from policy.roster import verified_signers
 from policy.state import JobStatus, RequestState, State
+from policy.stored.pages import DamagedState
 
 _LOG = logging.getLogger(__name__)
 TAG = "screening"
@@ -87,12 +88,15 @@ class Stater:
         for scored in waiting:
             try:
                 made += self._state(state, scored, now_ms)
+            except DamagedState:
+                raise
             except OperationalError as error:  # the others are looked after all the same
                 failed.append(error)
         if not waiting:
             self._screener.screen((), now_ms=now_ms)  # that a list is too old is said before it is missed
         if failed:
-            raise type(failed[0])(f"{failed[0]} ({len(failed)} of {len(waiting)} requests wait for it)")
+            kind = NoScreening if isinstance(failed[0], NoScreening) else OperationalError
+            raise kind(f"{failed[0]} ({len(failed)} of {len(waiting)} requests wait for it)") from failed[0]
         self._withdraw({one.request for one in made if not one.logged})
         return made
 

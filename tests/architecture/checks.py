@@ -34,6 +34,7 @@ PURE_FILES = (
     "custody/rebalancing/records.py",
     "custody/risk/habits.py",
     "custody/risk/lookalikes.py",
+    "custody/risk/memory.py",
     "custody/risk/numbers.py",
     "custody/risk/reading.py",
     "custody/risk/sanctions.py",

@@ -1,6 +1,6 @@
 """How much risk scoring finds of labelled synthetic attacks, and how often it cries wolf.
 
-    python -m tests.bench.risk [--seed 100] [--worlds 20] [--threshold 50] [--json]
+    python -m tests.bench.risk [--seed 200] [--worlds 20] [--threshold 50] [--json]
 
 For each seed the house learns from 90 honest days, and 30 more are scored. Into those each attack is made by
 itself, on a random day; what is stopped teaches nothing. See docs/risk.md.
@@ -175,7 +175,7 @@ def as_text(report: Report) -> str:
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(prog="python -m tests.bench.risk")
-    parser.add_argument("--seed", type=int, default=100, help="the first world (%(default)s)")
+    parser.add_argument("--seed", type=int, default=200, help="the first world (%(default)s)")
     parser.add_argument("--worlds", type=int, default=20, help="how many (%(default)s)")
     parser.add_argument("--threshold", type=int, default=THRESHOLD, help="an alarm from here (%(default)s)")
     parser.add_argument("--json", action="store_true", help="print one JSON object")

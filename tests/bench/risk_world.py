@@ -1,8 +1,7 @@
 """Synthetic initiators with habits, and attacks on them, each labelled: what risk scoring is measured by.
 
 Everything follows from a seed. Amounts are heavy-tailed, hours are those of working people and of shops, and
-customers come and come back; nothing of it was looked at when the points of the model were chosen, but for
-seeds below 100.
+customers come and come back. The points of the model were chosen on seeds below 200 alone.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -52,6 +51,7 @@ class World:
     def __init__(self, seed: int) -> None:
         self.random = Random(seed)
         self.known: dict[str, list[str]] = {one.name: [] for one in INITIATORS}
+        self.paid: dict[str, list[str]] = {one.name: [] for one in INITIATORS}
         self._number = count()
 
     def honest(self, days: int) -> Iterator["Tried"]:
@@ -64,7 +64,10 @@ class World:
                 for time_ms in found
             ]
             for time_ms, initiator, denied in sorted(times, key=lambda one: one[0]):
-                yield Tried(self._usual(initiator, time_ms), denied=bool(denied))
+                tried = Tried(self._usual(initiator, time_ms), denied=bool(denied))
+                yield tried
+                if not denied:
+                    self.paid[initiator.name].append(tried.ask.destination)
 
     def address(self) -> str:
         """A fresh address."""
@@ -146,7 +149,7 @@ def leak(world: World, day_ms: int) -> Iterator[Tried]:
 def poisoned(world: World, day_ms: int) -> Iterator[Tried]:
     """An honest payment whose address was copied from a poisoned history: four digits alike at both ends."""
     name = world.random.choice(("shop", "desk"))
-    known = world.random.choice(world.known[name][-50:])
+    known = world.random.choice(world.paid[name][-100:])
     to = known[:6] + world.address()[6:38] + known[38:]
     yield Tried(world.ask(name, world.amount(name), to=to, time_ms=world.hour(name, day_ms)))
 
@@ -154,7 +157,7 @@ def poisoned(world: World, day_ms: int) -> Iterator[Tried]:
 def crude_poison(world: World, day_ms: int) -> Iterator[Tried]:
     """The same with three digits alike at both ends, which is 256 times as cheap to make."""
     name = world.random.choice(("shop", "desk"))
-    known = world.random.choice(world.known[name][-50:])
+    known = world.random.choice(world.paid[name][-100:])
     to = known[:5] + world.address()[5:39] + known[39:]
     yield Tried(world.ask(name, world.amount(name), to=to, time_ms=world.hour(name, day_ms)))
 

@@ -301,3 +301,13 @@ def offer() -> bytes:
     """A node's offer to take part in an import."""
     made = Offer(ORIGIN, KEY, "frost-secp256k1-sha256", 2, WORLD.nodes, bytes(32), "node-1", bytes(32))
     return canonical(made.body())
+
+
+def sanctions() -> bytes:
+    """A sanctions list."""
+    return json.dumps({"source": "s", "as_of": "2026-11-25", "addresses": [CUSTOMER, "bc1qxyz"]}).encode()
+
+
+def offered() -> bytes:
+    """A statement that an observer left for the others."""
+    return canonical({"body": {"risk": 5, "result": "clear"}, "signature": "ab" * 64})

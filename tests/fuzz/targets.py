@@ -10,8 +10,10 @@ from functools import cache
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 
 from cli.identities import parse_person_card
+from custody.adapters.risk_files import parse_offered
 from custody.branches import read_head
 from custody.ports import Head
+from custody.risk.sanctions import parse_list
 from policy import bip32, ledger
 from policy.addresses import is_address, is_address_somewhere, is_slot_account
 from policy.approval import parse_approval, parse_assertion, verify_assertion
@@ -312,6 +314,8 @@ BYTES = [
         lambda: [b"bcrt1p" + b"q" * 52, b"11111111111111111111111111111111", b"0x" + b"ab" * 20],
         errors=(),
     ),
+    Target("sanctions", parse_list, lambda: [seeds.sanctions()]),
+    Target("offered", lambda data: parse_offered("olga", data), lambda: [seeds.offered()]),
     Target("path", _text(bip32.parse_path), lambda: [b"m/0/7"]),
     Target("address", _text(bip32.parse_address), lambda: [b"0x" + b"ab" * 20]),
     Target("tile-path", _text(parse_tile_path), lambda: [b"tile/entries/x001/234.p/5", b"tile/0/067"]),

@@ -1,10 +1,15 @@
 """``quorumkeep risk`` on the command line: over a running coordinator, and over a published log alone."""
 
 import asyncio
+import hashlib
 import json
+import signal
+import subprocess
+import sys
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -15,7 +20,8 @@ from custody.adapters.api_server import CustodyServicer, ServerTls, start_server
 from custody.adapters.identity import boot_credentials
 from policy.encoding import Json, canonical
 from policy.errors import OperationalError
-from tests.simulation.world import OTHER, Book
+from policy.fact_entries import Basis
+from tests.simulation.world import OTHER, STRANGER, Book
 from tests.unit.custody_cluster import PAYEE, identity
 from tests.unit.custody_house import until
 from tests.unit.test_audit import published, trust_file, written
@@ -28,6 +34,8 @@ ASSIGNMENT = 'exchange = "../shared"\n[screening]\nfile = "../list.json"\nmax_ag
 
 class Desk(Watch):
     """Scoring observers at a running coordinator."""
+
+    server: Any
 
     async def risk(self, *argv: str, who: str = OBSERVERS[0]) -> Result:
         more = ("--as", str(self.folder / who), "--client", str(self.folder / "client.json"))
@@ -44,7 +52,7 @@ async def desk(tmp_path: Path) -> AsyncIterator[Desk]:
         tls = ServerTls(mine.certificate_pem, mine.key_pem)
         server, port = await start_server(servicer, "127.0.0.1:0", tls=tls)
         found = Desk(tmp_path, running, port)
-        found.house = house
+        found.house, found.server = house, server
         for name in OBSERVERS:
             (tmp_path / name / FILE).write_text(ASSIGNMENT)
         listed(tmp_path)
@@ -220,3 +228,65 @@ def test_an_assignment_has_defaults_and_paths_from_its_folder(tmp_path: Path) ->
     assert found.list_file == tmp_path / "list.json"
     assert (found.max_age_days, found.every_s, found.exchange) == (7, 5, None)
     assert (found.words.clear, found.words.hit) == ("clear", "sanctioned")
+
+
+async def test_a_running_observer_waits_out_a_coordinator_and_ends_when_it_is_told_to(desk: Desk) -> None:
+    home = desk.folder / OBSERVERS[0]
+    (home / FILE).write_text("every_s = 1\n" + ASSIGNMENT)
+    request = await submit(desk.running, desk.house, "first")
+    await desk.running.until(request, "waiting")
+    await cosigned(desk)
+    where = ["--as", str(home), "--client", str(desk.folder / "client.json"), "--trust", desk.trust]
+    command = [sys.executable, "-m", "cli.main", "risk", "run", "--json", *where]
+
+    pipe = subprocess.PIPE
+    running = await asyncio.to_thread(lambda: subprocess.Popen(command, stdout=pipe, stderr=pipe, text=True))
+    assert running.stderr is not None
+    stderr = running.stderr
+    said = await asyncio.to_thread(
+        lambda: next(line for line in stderr if "waits for other observers" in line)
+    )
+    await desk.server.stop(0)
+    failed = await asyncio.to_thread(lambda: next(line for line in stderr if "not now" in line))
+    running.send_signal(signal.SIGTERM)
+    out, _ = await asyncio.to_thread(running.communicate, timeout=20)
+
+    assert request.hex()[:16] in said
+    assert "unavailable" in failed
+    assert (running.returncode, len(json.loads(out)["statements"])) == (0, 1)
+    assert (home / "risk.db").exists()
+
+
+@pytest.mark.parametrize(
+    ("listed_one", "result", "why"),
+    [
+        (OTHER, "sanctioned", ""),
+        (OTHER, "clear", "is on the list of tests"),
+        (STRANGER, "clear", ""),
+        (STRANGER, "sanctioned", "nobody it pays is on the list"),
+    ],
+)
+def test_a_screening_is_made_again_by_the_list_that_it_names(
+    tmp_path: Path, listed_one: str, result: str, why: str
+) -> None:
+    listed(tmp_path, listed_one)
+    file = tmp_path / "list.json"
+    book = paying(10)
+    request = book.request(600, to=OTHER)
+    basis = Basis("open-1", hashlib.sha256(file.read_bytes()).digest(), read(book)[1][request].score.points)
+    book.screen(request, result=result, risk=basis.risk, basis=basis.to_json())
+
+    found = ask(book, tmp_path, "verify", "--list", str(file))
+
+    assert found.document["screened_again"] == 1
+    assert found.code == (REFUSED if why else DONE)
+    assert why in "".join(one["wrong"] for one in found.document["wrong"])
+    listed(tmp_path, listed_one, PAYEE)
+    assert ask(book, tmp_path, "verify", "--list", str(file)).document["screened_again"] == 0
+
+
+def test_a_list_that_cannot_be_read_is_named(tmp_path: Path) -> None:
+    book, _ = scored_book()
+
+    with pytest.raises(Misuse, match=r"--list .*gone\.json"):
+        ask(book, tmp_path, "verify", "--list", str(tmp_path / "gone.json"))

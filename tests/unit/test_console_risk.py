@@ -1,7 +1,10 @@
 """The page of a request shows what observers stated of its risk, and the shares that it is made of."""
 
+import asyncio
 from pathlib import Path
+from typing import Any, cast
 
+from custody.storage import Database
 from policy.encoding import Json
 from policy.fact_entries import Basis
 from tests.unit.custody_cluster import ORIGIN
@@ -48,3 +51,45 @@ async def test_a_request_shows_its_newest_risk_with_shares_and_who_stated_it(tmp
     assert "<dt>future</dt><dd>+40" in scored
     assert f'href="/log/{index}"' in scored
     assert "second look" in scored
+
+
+class Slow:
+    """A database that gives no entries for reading while it is ``held``; all else at once."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self.go = asyncio.Event()
+        self.go.set()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._database, name)
+
+    async def entries(self, start: int, stop: int, **more: int) -> tuple[bytes, ...]:
+        if "bytes_max" in more:
+            await self.go.wait()
+        return await self._database.entries(start, stop, **more)
+
+
+async def test_a_long_log_keeps_nobody_waiting_for_the_shares(tmp_path: Path) -> None:
+    house = house_with(tmp_path, rule({"outcome": "allow", "delay_ms": 600_000}))
+    slow: list[Slow] = []
+
+    def around(database: Database) -> Database:
+        slow.append(Slow(database))
+        return cast("Database", slow[-1])
+
+    house.around_database = around
+    async with house.with_key() as running:
+        request = await submit(running, house, "first")
+        await running.until(request, "ready")
+        await stated(running, request, risk=64)
+        async with reading(running, "otto") as client:
+            page = f"/requests/{request.hex()}"
+            slow[-1].go.clear()
+            soon = (await client.get(page)).text
+            slow[-1].go.set()
+            later = (await client.get(page)).text
+
+    assert "64 / 100" in soon
+    assert "still being read" in soon
+    assert "by hand" in later

@@ -189,13 +189,13 @@ def test_a_burst_that_was_stopped_teaches_no_pace() -> None:
     assert calm.risk == 0
 
 
-def test_refused_requests_count_for_a_day() -> None:
+def test_refused_requests_count_for_some_hours() -> None:
     of = house()
     for _ in range(2):
         of.failed("shop", LATER_MS - HOUR_MS)
 
     assert shares(ask(time_ms=LATER_MS), of) == {"failed": 20}
-    assert shares(ask(time_ms=LATER_MS + DAY_MS), of) == {}
+    assert shares(ask(time_ms=LATER_MS + 3 * HOUR_MS), of) == {"hour": 25}
 
 
 def test_shares_add_up_to_a_risk_that_is_cut_at_a_hundred() -> None:
