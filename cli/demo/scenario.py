@@ -150,8 +150,8 @@ def wait_live(deployment: Deployment, wanted: Sequence[str]) -> None:
 
 def make_keys(deployment: Deployment) -> Document:
     """Have the nodes make a key for each tier; the hot one."""
-    made = _make_key(deployment, names.KEY)
-    _make_key(deployment, names.COLD_KEY)
+    made = make_key(deployment, names.KEY)
+    make_key(deployment, names.COLD_KEY)
     return {"group_key": made["group_key"], "address": account(deployment, names.PATH_PLAIN)}
 
 
@@ -172,7 +172,8 @@ def state_holdings(deployment: Deployment) -> None:
     deployment.ask(names.OBSERVERS[0], "observe", "submit", str(path))
 
 
-def _make_key(deployment: Deployment, key: str) -> Document:
+def make_key(deployment: Deployment, key: str) -> Document:
+    """Have the nodes make one key."""
     return deployment.ask(names.ADMINISTRATORS[0], "key", "create", key, "--timeout", str(int(KEYGEN_S)))
 
 
