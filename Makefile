@@ -3,7 +3,7 @@ SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup test test-slow adversarial fuzz fuzz-http differential simulate vectors lint types proto demo
+.PHONY: help setup test test-slow adversarial drills fuzz fuzz-http differential simulate vectors lint types proto demo
 MAKEFLAGS += --no-print-directory
 
 BIN := .venv/bin
@@ -30,6 +30,9 @@ test-slow: setup ## the tests marked slow
 
 adversarial: setup ## the larger sweeps of attacks on the protocols
 	$(BIN)/pytest -n 2 -m slow tests/protocols
+
+drills: setup ## play every drill on a deployment of its own, and hold it against its runbook
+	$(BIN)/pytest -n 2 -m slow tests/e2e/test_drills.py
 
 fuzz: setup ## fuzz every decoder; SECONDS=60 each, some by TARGETS="evm note"
 	@$(BIN)/python -c 'import atheris' 2>/dev/null || $(BIN)/pip install -q -c constraints.txt -e '.[fuzz]'

@@ -1,6 +1,6 @@
 """The arguments of ``indicators`` and of what is told to it. Imports nothing of ours, as ``cli.parser``."""
 
-from cli.arguments import Commands, needs_identity, new_command
+from cli.arguments import CLIENT_HELP, Commands, needs_identity, new_command
 
 
 def add_indicators(commands: Commands) -> None:
@@ -14,6 +14,36 @@ def add_indicators(commands: Commands) -> None:
     )
     indicators.add_argument("--html", default="", metavar="FILE", help="write a page of them, too")
     needs_identity(indicators, "a person of the roster")
+
+
+DRILLS = ("lost-node", "lost-hsm", "lost-coordinator", "stolen-backup", "bad-policy", "chain-halt")
+
+
+def add_drills(commands: Commands) -> None:
+    """``drill`` and ``drills``."""
+    drill = new_command(
+        commands,
+        "drill",
+        function="cli.drills.run:drill",
+        what="play trouble on a deployment of its own on this machine, and hold it against its runbook",
+        example="quorumkeep drill lost-node --as backends/operations",
+    )
+    drill.add_argument("name", choices=DRILLS, help="quorumkeep drills lists them")
+    drill.add_argument(
+        "--as",
+        dest="identity",
+        default="",
+        metavar="DIR",
+        help="a backend by which the real log is told of it",
+    )
+    drill.add_argument("--client", default="", help=CLIENT_HELP)
+    new_command(
+        commands,
+        "drills",
+        function="cli.drills.run:listing",
+        what="the drills there are, and the page that each is held against",
+        example="quorumkeep drills",
+    )
 
 
 def add_quarantine(coordinator: Commands) -> None:

@@ -17,7 +17,7 @@ from cli.arguments import (
 from cli.bench_arguments import add_bench
 from cli.cold_arguments import add_cold
 from cli.doctor.arguments import add_doctor
-from cli.operations_arguments import add_backed_up, add_indicators, add_quarantine
+from cli.operations_arguments import add_backed_up, add_drills, add_indicators, add_quarantine
 from cli.passkey_arguments import add_approve, add_identity, needs_authenticator
 from cli.policies.arguments import add_export, add_policies, add_replay
 from cli.rebalance.arguments import add_rebalance
@@ -49,6 +49,7 @@ def build_parser() -> ArgumentParser:
     _add_looking(commands)
     add_doctor(commands)
     add_indicators(commands)
+    add_drills(commands)
     add_witness(commands)
     add_bench(commands)
     add_admin(commands)

@@ -62,7 +62,7 @@ def _play(deployment: scenario.Deployment, report: Report) -> None:
         seen = _seen(scene, stage)
         report.scene(scene, seen, seconds=time.monotonic() - started)
     report.say("verifying the log in a process of its own: structure, cosigners, signatures, every verdict")
-    report.log = _audit(deployment)
+    report.log = audit_log(deployment)
 
 
 def _seen(scene: Scene, stage: Stage) -> Seen:
@@ -73,7 +73,7 @@ def _seen(scene: Scene, stage: Stage) -> Seen:
         return Seen(FAILED, reason=str(error))
 
 
-def _audit(deployment: scenario.Deployment) -> Document:
+def audit_log(deployment: scenario.Deployment) -> Document:
     """What an auditor finds who has the published folder and ``trust.json``, and nothing else."""
     log = deployment.folder / "log"
     wait_published(log, int(deployment.status()["size"]), timeout_s=PUBLISH_S)

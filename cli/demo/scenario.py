@@ -156,9 +156,9 @@ def wait_live(deployment: Deployment, wanted: Sequence[str]) -> None:
 
 def make_keys(deployment: Deployment) -> Document:
     """Have the nodes make a key for each tier; the hot one."""
-    made = _make_key(deployment, names.KEY)
+    made = make_key(deployment, names.KEY)
     for tier in (names.WARM, names.COLD):
-        _make_key(deployment, tier)
+        make_key(deployment, tier)
     return {"group_key": made["group_key"], "address": account(deployment, names.PATH_PLAIN)}
 
 
@@ -179,7 +179,8 @@ def state_holdings(deployment: Deployment) -> None:
     deployment.ask(names.OBSERVERS[0], "observe", "submit", str(path))
 
 
-def _make_key(deployment: Deployment, key: str) -> Document:
+def make_key(deployment: Deployment, key: str) -> Document:
+    """Have the nodes make one key."""
     return deployment.ask(names.ADMINISTRATORS[0], "key", "create", key, "--timeout", str(int(KEYGEN_S)))
 
 

@@ -9,6 +9,7 @@ from cli.doctor.findings import Finding
 from cli.files import read_document
 from policy.errors import OperationalError
 
+FORMAT = "quorumkeep-backup"
 OLD_MS = 100 * 24 * 3600 * 1000
 
 
@@ -64,13 +65,16 @@ def _enough(key: str, epoch: int, good: Sequence[Backup]) -> Iterator[Finding]:
 def _backup(path: Path) -> Backup:
     document: dict[str, Any] = read_document(path, "the backup")
     try:
-        participants, index = document["participants"], int(document["index"])
+        public = document["public"]
+        if public["format"] != FORMAT:
+            raise ValueError(public["format"])
+        participants, index = public["participants"], int(public["index"])
         return Backup(
             path=path,
-            key=str(document["key"]),
-            epoch=int(document["epoch"]),
+            key=str(public["key"]),
+            epoch=int(public["epoch"]),
             node=str(participants[index - 1]),
-            min_signers=int(document["min_signers"]),
+            min_signers=int(public["min_signers"]),
             made_ms=path.stat().st_mtime_ns // 1_000_000,
         )
     except (KeyError, TypeError, ValueError, IndexError) as error:

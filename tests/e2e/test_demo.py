@@ -53,6 +53,7 @@ EXPECTED = {
 }
 ROW_KEYS = {"name", "expected", "status", "tx_hash", "block", "rule", "seconds"}
 ETHER = 10**18
+EXAMPLES = Path(__file__).resolve().parents[2] / "docs" / "spec" / "examples"
 STOPPED_S = 15
 
 
@@ -217,6 +218,29 @@ def test_the_indicators_read_what_the_scenes_did(demo: Demo, tmp_path: Path) -> 
     assert lines["clock_off_ms"]["reading"] < 1000
     assert lines["drill_age_d"]["missing"] == "unknown"
     assert f">{card['score']}<" in page.read_text()
+
+
+def test_the_log_is_told_of_backups_by_what_their_files_say(demo: Demo, tmp_path: Path) -> None:
+    public = json.loads((EXAMPLES / "backup-public.json").read_text())
+    nodes = ["node-a", "node-b", "node-c"]
+    for key, index in ((key, index) for key in ("main", "cold") for index in (1, 2)):
+        body = {**public, "key": key, "epoch": 0, "index": index, "min_signers": 2, "participants": nodes}
+        (tmp_path / f"{key}-{index}.backup").write_text(json.dumps({"public": body}))
+    files = [str(path) for path in sorted(tmp_path.glob("*.backup"))]
+    told = demo.ask("rebalancer", "key", "backed-up", *files, "--json")
+    refused = demo.ask("anna", "key", "backed-up", *files)
+    deadline = time.monotonic() + 15
+    while "missing" in (line := backup_age(demo)) and time.monotonic() < deadline:
+        time.sleep(0.2)
+
+    assert told.returncode == 0, told.stderr
+    assert refused.returncode == 2 and "notes are theirs" in refused.stderr
+    assert line["reading"] == 0
+
+
+def backup_age(demo: Demo) -> dict[str, Any]:
+    lines = json.loads(demo.ask("anna", "indicators", "--json").stdout)["lines"]
+    return next(one for one in lines if one["name"] == "backup_age_d")
 
 
 def test_a_replayed_request_is_the_same_payment(demo: Demo) -> None:

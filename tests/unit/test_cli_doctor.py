@@ -74,11 +74,12 @@ class Standing:
         self.more += ["--people", str(path)]
 
     def backup(self, node: str, *, epoch: int = 0, days: int = 1) -> None:
-        """A file as ``key backup`` writes it, as far as it is in the clear."""
+        """A file as ``key backup`` writes it, as far as it is in the clear: the example of its page."""
         path = self.folder / f"{node}.{epoch}.backup"
         nodes = ["node-a", "node-b", "node-c"]
-        document = {"key": "main", "epoch": epoch, "index": nodes.index(node) + 1, "min_signers": 2}
-        path.write_text(json.dumps({**document, "participants": nodes}))
+        public = json.loads((REPOSITORY / "docs" / "spec" / "examples" / "backup-public.json").read_text())
+        public |= {"key": "main", "epoch": epoch, "index": nodes.index(node) + 1, "participants": nodes}
+        path.write_text(json.dumps({"public": public, "pieces": [], "sealed_share": ""}))
         made = datetime.now(UTC).timestamp() - days * 86400
         os.utime(path, (made, made))
         self.more += ["--backup", *(str(one) for one in sorted(self.folder.glob("*.backup")))]
