@@ -105,6 +105,14 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("place"),
     )
     op.create_table(
+        "nonces",
+        sa.Column("caller", sa.String(length=63), nullable=False),
+        sa.Column("nonce", sa.String(length=128), nullable=False),
+        sa.Column("until_s", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint("caller", "nonce"),
+    )
+    op.create_index(op.f("ix_nonces_until_s"), "nonces", ["until_s"], unique=False)
+    op.create_table(
         "outbox",
         sa.Column("request", sa.LargeBinary(length=32), nullable=False),
         sa.Column("effect", sa.String(length=16), nullable=False),
@@ -179,6 +187,12 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("job"),
     )
     op.create_index(op.f("ix_transactions_request"), "transactions", ["request"], unique=False)
+    op.create_table(
+        "trimmed",
+        sa.Column("place", sa.Integer(), autoincrement=False, nullable=False),
+        sa.Column("sequence", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint("place"),
+    )
     op.create_table(
         "webhooks",
         sa.Column("webhook", sa.String(length=63), nullable=False),
