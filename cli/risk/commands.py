@@ -7,6 +7,7 @@ from pathlib import Path
 
 from cli.audit import as_json, as_text
 from cli.files import read_bytes
+from cli.policies.receipts import units
 from cli.policies.replaying import looked
 from cli.requests import read_request_id
 from cli.results import DONE, REFUSED, Document, Misuse, Result, Table
@@ -66,8 +67,8 @@ def explain(arguments: Namespace) -> Result:
         "log": as_json(report),
     }
     lines = [
-        f"{ask.initiator} asked for {ask.amount} base units of {ask.asset} to {ask.destination}.",
-        f"Its score by the model {MODEL} is {_risk_text(found.score)}:",
+        f"{ask.initiator} asked for {_amount_text(heard, found)} to {ask.destination}.",
+        f"By the model {MODEL} it has {_risk_text(found.score)}:",
         *(f"  {one.points:>3}  {one.feature}: {one.why}" for one in found.score.shares),
     ]
     if not found.score.shares:
@@ -156,6 +157,11 @@ def _read_request(path: Path) -> Request:
         return parse_request(parse_canonical(read_bytes(path, "the request"), bytes_max=REQUEST_BYTES_MAX))
     except MalformedError as error:
         raise OperationalError(f"{path} is no request: {error}; give its canonical document") from error
+
+
+def _amount_text(heard: Heard, found: Scored) -> str:
+    amount, asset = str(found.ask.amount), found.ask.asset
+    return units(heard.state.policy, amount, unit=asset) if heard.state else f"{amount} {asset}"
 
 
 def _risk_text(found: Score) -> str:

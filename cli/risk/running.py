@@ -34,12 +34,10 @@ def run_observer(arguments: Namespace) -> Result:
 
     def told(statements: Sequence[Statement]) -> None:
         for one in statements:
-            if arguments.once or made.get(one.request) != one:
+            if made.get(one.request) != one:
                 progress(_line(one))
-            made[one.request] = one
-        if not arguments.once:
-            for one in [one for one in made.values() if one.logged]:
-                del made[one.request]
+        made.clear()
+        made.update((one.request, one) for one in statements)
 
     run(seat, assignment, once=arguments.once, told=told)
     lines = tuple(_line(one) for one in made.values())

@@ -49,6 +49,8 @@ class ListFile:
 class NoExchange:
     """Implements ``custody.risk.ports.Exchange`` where one observer is enough."""
 
+    shared = False
+
     def offer(self, request: bytes, offered: Offered) -> None:
         """Nobody is told."""
 
@@ -66,6 +68,8 @@ class NoExchange:
 
 class ExchangeFolder:
     """Implements ``custody.risk.ports.Exchange`` by a folder that the observers share."""
+
+    shared = True
 
     def __init__(self, folder: Path, name: str) -> None:
         self._folder, self._name = folder, name

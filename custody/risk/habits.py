@@ -150,7 +150,9 @@ class Habits:
 
     def of(self, asset: str) -> OfAsset:
         """With an asset."""
-        return self.assets.setdefault(asset, OfAsset())
+        if asset not in self.assets:
+            self.assets[asset] = OfAsset()
+        return self.assets[asset]
 
     def knows(self, ask: Ask) -> bool:
         """Whether it paid there at least a day before: whoever stole its key cannot make an address known."""
@@ -177,7 +179,9 @@ class House:
 
     def of(self, initiator: str) -> Habits:
         """The habits of an initiator."""
-        return self.habits.setdefault(initiator, Habits())
+        if initiator not in self.habits:
+            self.habits[initiator] = Habits()
+        return self.habits[initiator]
 
     def name(self, addresses: list[str]) -> None:
         """The addresses that the policy names, in place of those it named before."""

@@ -11,21 +11,23 @@ class RiskMetrics:
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
         self.looked_seconds = Gauge(
-            "quorumkeep_risk_looked_seconds", "When the last look ended, since 1970", registry=self.registry
+            "quorumkeep_scoring_looked_seconds",
+            "When the last look ended, since 1970",
+            registry=self.registry,
         )
         self.silent = Gauge(
-            "quorumkeep_risk_silent",
+            "quorumkeep_scoring_silent",
             "1 while nothing is stated for want of a list that is young enough",
             registry=self.registry,
         )
         self.statements = Counter(
-            "quorumkeep_risk_statements", "Statements that were logged", ["result"], registry=self.registry
+            "quorumkeep_scoring_statements", "Statements that were logged", ["result"], registry=self.registry
         )
         self.scores = Histogram(
-            "quorumkeep_risk_score", "Scores that were logged", buckets=BUCKETS, registry=self.registry
+            "quorumkeep_scoring_risk", "Scores that were logged", buckets=BUCKETS, registry=self.registry
         )
         self.failures = Counter(
-            "quorumkeep_risk_failures", "Looks that could not be finished", registry=self.registry
+            "quorumkeep_scoring_failures", "Looks that could not be finished", registry=self.registry
         )
 
     def serve(self, port: int, address: str) -> None:

@@ -50,6 +50,10 @@ class Offered:
 class Exchange(Protocol):
     """Where observers leave their statements for one another. Nothing found there is believed."""
 
+    @property
+    def shared(self) -> bool:
+        """Whether there are others at all."""
+
     def offer(self, request: bytes, offered: Offered) -> None:
         """Leave a statement, in place of one's own older one. Raises ``OperationalError``."""
 

@@ -144,7 +144,7 @@ def _haste(pace: Pace, amount: int, *, time_ms: int) -> int:
 
 def _most(pace: Pace, time_ms: int, period: str) -> str:
     known, _ = pace.usual(time_ms)
-    return f" are above the most of any {period} among the last {known} with payments"
+    return f": more than the most of any {period} among the last {known} with payments"
 
 
 def _failed(ask: Ask, house: House) -> Weighed:

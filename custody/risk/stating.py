@@ -83,6 +83,11 @@ class Stater:
         state = self._follower.state
         if self._observer.name not in state.roster.observers:
             raise OperationalError(f"the roster has no observer {self._observer.name}: have it enrolled")
+        if state.roster.f and not self._exchange.shared:
+            raise OperationalError(
+                f"{state.roster.f + 1} observers have to state the same: name the folder that they share, "
+                "as 'exchange' in risk.toml"
+            )
         waiting = [one for one in self._reader.open.values() if _waits(state, one.ask.request)]
         made, failed = list[Statement](), list[OperationalError]()
         for scored in waiting:

@@ -26,7 +26,7 @@ class BookLog:
         self.tampered: dict[int, bytes] = {}
         self.at_once = 7
         self.asked = 0
-        self.closed = False
+        self.closed = self.untold = False
         self.cut_at = 0
         self.handed: list[Json] = []
 
@@ -52,6 +52,8 @@ class BookLog:
             raise OperationalError(trial.last.reason)
         self.handed.append(body)
         self.book.write("screening", body, signatures=signature_list(signatures))
+        if self.untold:
+            raise OperationalError("no answer came")
 
 
 class Listed:

@@ -193,6 +193,28 @@ def test_a_door_that_is_shut_is_tried_again_and_others_are_not_forgotten(
     assert [one.logged for one in olga.look()] == [True, True]
 
 
+def test_a_statement_that_was_logged_without_an_answer_is_not_made_twice(
+    log: BookLog, tmp_path: Path
+) -> None:
+    oskar, olga = pair(log, tmp_path)
+    request = log.book.request(600, to=OTHER)
+    oskar.look()
+    log.untold = True
+    with pytest.raises(OperationalError, match="no answer came"):
+        olga.look()
+    log.untold = False
+
+    assert screening(log, request) is not None
+    assert oskar.look() == olga.look() == []
+    assert len(log.handed) == 1
+    assert not list(tmp_path.glob("*.json"))
+
+
+def test_whoever_needs_others_and_shares_nothing_with_them_is_told_so(log: BookLog) -> None:
+    with pytest.raises(OperationalError, match="2 observers have to state the same: name the folder"):
+        Watcher(log, "oskar", shared=None).look()
+
+
 def test_a_look_costs_what_is_new(log: BookLog, tmp_path: Path) -> None:
     oskar = Watcher(log, "oskar", shared=tmp_path)
     oskar.look()

@@ -49,7 +49,7 @@ class Seated:
         return Watch(seat, assignment, desk=self.log, store=self.store, metrics=self.metrics)
 
     def metric(self, name: str) -> float | None:
-        return self.metrics.registry.get_sample_value(f"quorumkeep_risk_{name}")
+        return self.metrics.registry.get_sample_value(f"quorumkeep_scoring_{name}")
 
 
 @pytest.fixture
@@ -101,4 +101,4 @@ def test_metrics_tell_when_it_looked_and_what_was_logged(seated: Seated) -> None
 
     assert seated.metric("silent") == 0.0
     assert (seated.metric("looked_seconds") or 0) > 1_700_000_000
-    assert seated.metric("score_count") == 0.0
+    assert seated.metric("risk_count") == 0.0
