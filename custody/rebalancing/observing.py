@@ -14,7 +14,7 @@ from custody.rebalancing.records import Account, Alarm, Direction, Holdings, Mov
 
 LOOK_GAP_MS = 2 * HOUR_MS
 """Without a look for longer, nobody can say in which hour a deposit came."""
-HISTORY_DAYS_MAX, LATELY_DAYS = 730, 28
+HISTORY_DAYS_MAX, LATELY_DAYS, BREAKER_HOURS = 730, 28, 42 * 24
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,6 +128,24 @@ def demand(route: Route, movement: Movement) -> int:
 def withdrawn_since(route: Route, movements: Iterable[Movement], *, since_ms: int) -> int:
     """What was withdrawn from a moment on."""
     return sum(demand(route, one) for one in movements if one.signed_ms >= since_ms)
+
+
+def hours_until(
+    route: Route, movements: Iterable[Movement], *, alarms: Sequence[Alarm], now_ms: int
+) -> Flows:
+    """What was withdrawn in each whole hour of the last weeks, today's among them; None in days of a run."""
+    end = _floor(now_ms, HOUR_MS)
+    first = end - BREAKER_HOURS * HOUR_MS
+    paid = [one for one in movements if first <= one.signed_ms < end]
+    started = _floor(min((one.signed_ms for one in paid), default=end), HOUR_MS)
+    withdrawn: list[int | None] = [0] * ((end - started) // HOUR_MS)
+    for one in paid:
+        place = (one.signed_ms - started) // HOUR_MS
+        withdrawn[place] = (withdrawn[place] or 0) + demand(route, one)
+    for place in range(len(withdrawn)):
+        if any(_in_run(alarm, started + place * HOUR_MS) for alarm in alarms):
+            withdrawn[place] = None
+    return Flows(HOUR_MS, started, tuple(withdrawn), (None,) * len(withdrawn))
 
 
 def withdrawn_lately(

@@ -10,13 +10,14 @@ has authority: a move is a request like any other, and the nodes decide.
 import logging
 from collections.abc import Callable, Mapping, Sequence
 
-from custody.rebalancer.breaker import Breaker
+from custody.rebalancer.breaker import Breaker, Tripped
 from custody.rebalancer.flows import units
 from custody.rebalancer.plan import Bounds, Position
 from custody.rebalancing import deciding, observing, sharing
 from custody.rebalancing.deciding import Decision, Mode, Sight
 from custody.rebalancing.following import adopt, follow_moves
 from custody.rebalancing.granting import Granter, Settings
+from custody.rebalancing.hourly import hourly_breaker, run_this_hour
 from custody.rebalancing.metrics import RebalancerMetrics
 from custody.rebalancing.moves import ANNOUNCED, IN_FLIGHT, Stage
 from custody.rebalancing.observing import LATELY_DAYS
@@ -65,7 +66,8 @@ class Rebalancer:
         self._metrics = metrics
         self._now_ms = now_ms
         self._granter = Granter(desk, book, settings=settings, now_ms=now_ms)
-        self._breakers: dict[tuple[str, int, int], Breaker] = {}
+        self._breakers: dict[str, tuple[int, int, Breaker]] = {}
+        self._hourly: dict[str, tuple[int, int, tuple[Breaker, float] | None]] = {}
         self._kept: set[tuple[str, int]] = set()
         self._adopted = False
 
@@ -181,11 +183,13 @@ class Rebalancer:
         route, now_ms = sight.route, self._now_ms()
         ended_ms = max((one.ended_ms for one in self._book.alarms(route.name)), default=0)
         since_ms = max(now_ms - now_ms % DAY_MS, ended_ms)
-        place = (route.name, now_ms // DAY_MS, ended_ms)
-        if place not in self._breakers:
-            self._breakers = {place: deciding.breaker_of(sight.history, calm_ms=ended_ms)}
+        day, known = now_ms // DAY_MS, self._breakers.get(route.name)
+        if known is None or known[:2] != (day, ended_ms):
+            known = day, ended_ms, deciding.breaker_of(sight.history, calm_ms=ended_ms)
+            self._breakers[route.name] = known
         withdrawn = observing.withdrawn_since(route, movements, since_ms=since_ms)
-        tripped = deciding.run_now(self._breakers[place], sight, withdrawn_base=withdrawn, now_ms=now_ms)
+        tripped = deciding.run_now(known[2], sight, withdrawn_base=withdrawn, now_ms=now_ms)
+        tripped = tripped or self._run_by_hours(route, movements, calm_ms=ended_ms)
         if tripped is None:
             return None
         exposures = self._book.exposures(route.name, since_ms=since_ms - DAY_MS)
@@ -206,6 +210,27 @@ class Rebalancer:
             ),
         )
         return alarm
+
+    def _run_by_hours(self, route: Route, movements: Sequence[Movement], *, calm_ms: int) -> Tripped | None:
+        """The same by hours, for a route that pays around the clock."""
+        now_ms = self._now_ms()
+        hour_ms = now_ms - now_ms % HOUR_MS
+        if self._hourly.get(route.name, (0, 0, None))[:2] != (hour_ms, calm_ms):
+            alarms = self._book.alarms(route.name)
+            hours = observing.hours_until(route, movements, alarms=alarms, now_ms=now_ms)
+            made = hourly_breaker(hours, unit_base=route.unit_base, calm_ms=calm_ms)
+            self._hourly[route.name] = hour_ms, calm_ms, made
+        _, _, watched = self._hourly[route.name]
+        if watched is None:
+            return None
+        breaker, expected = watched
+        return run_this_hour(
+            breaker,
+            expected=expected,
+            withdrawn_base=observing.withdrawn_since(route, movements, since_ms=max(hour_ms, calm_ms)),
+            unit_base=route.unit_base,
+            now_ms=now_ms,
+        )
 
     def _keep(self, route: Route, decision: Decision, position: Position) -> None:
         now_ms, plan = self._now_ms(), decision.plan

@@ -37,7 +37,7 @@ function draw(place) {
     legend: { show: true, live: true },
     cursor: { drag: { x: false, y: false } },
     scales: { x: { time: chart.dated }, y: { range: (_, low, high) => [Math.min(0, low), high * 1.05 || 1] } },
-    axes: [{ ...axis, values: (_, at) => at.map((one) => (chart.dated ? day(one) : `${number.format(one)} %`)) }, { ...axis, size: 62, label: chart.unit, labelSize: 18 }],
+    axes: [{ ...axis, ...(chart.dated ? { incrs: [1, 2, 7, 14, 28].map((days) => days * 86400) } : {}), values: (_, at) => at.map((one) => (chart.dated ? day(one) : `${number.format(one)} %`)) }, { ...axis, size: 62, label: chart.unit, labelSize: 18 }],
     series: [first, ...series],
     bands: chart.bands.map((pair) => ({ series: pair, fill: `${colour("--band")}38` })),
   };
