@@ -228,6 +228,7 @@ UNUSED = {
     "Chain.balance": "for people who look; nothing is decided by it",
     "Chain.check": "before the coordinator starts",
     "Database.first_quorum": "for a cosigner that had a change late; asked again when it refuses again",
+    "Database.keep_ceremonies": "in cold ceremonies alone, with crashes in tests/unit/test_custody_cold.py",
     "Node.close": "at the end of the process",
     "Node.import_offer": "for the operator who imports a key; asked again by hand",
 }
