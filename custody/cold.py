@@ -45,8 +45,8 @@ Shown = tuple[bytes, list[tuple[str, int, bytes]]]
 
 async def load(parts: Parts) -> None:
     """Take up what a coordinator before this one had kept."""
-    found = restored(await parts.database.ceremonies(), parts.ceremonies.sign)
-    ceremonies = parts.ceremonies
+    ceremonies, document = parts.ceremonies, await parts.database.ceremonies()
+    found = await asyncio.to_thread(restored, document, ceremonies.sign)
     ceremonies.hellos, ceremonies.spent = found.hellos, found.spent
     ceremonies.current, ceremonies.burned = found.current, found.burned
 
@@ -91,7 +91,8 @@ async def _keep(parts: Parts) -> None:
     current = parts.ceremonies.current
     if current is not None and current.is_over and not current.ended_ms:
         current.ended_ms = parts.now_ms()
-    await parts.database.keep_ceremonies(kept(parts.ceremonies))
+    document = await asyncio.to_thread(kept, parts.ceremonies)  # it may hold the log of years
+    await parts.database.keep_ceremonies(document)
 
 
 async def _take(parts: Parts, data: bytes) -> None:
