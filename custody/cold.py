@@ -61,6 +61,7 @@ async def step(parts: Parts, wanted: ColdStep) -> Shown:
                 await _take(parts, data)
             if wanted.request or wanted.key:
                 await _begin(parts, wanted)
+            _note_end(parts)
             return _shown(parts)
         finally:
             await _keep(parts)
@@ -87,10 +88,14 @@ def _shown(parts: Parts) -> Shown:
     return canonical({**report, "hellos": hellos}), letters
 
 
-async def _keep(parts: Parts) -> None:
+def _note_end(parts: Parts) -> None:
     current = parts.ceremonies.current
     if current is not None and current.is_over and not current.ended_ms:
         current.ended_ms = parts.now_ms()
+
+
+async def _keep(parts: Parts) -> None:
+    _note_end(parts)
     document = await asyncio.to_thread(kept, parts.ceremonies)  # it may hold the log of years
     await parts.database.keep_ceremonies(document)
 

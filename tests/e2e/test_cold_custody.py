@@ -82,9 +82,12 @@ async def house() -> AsyncIterator[ColdHouse]:
 
 @pytest.fixture
 async def running(house: ColdHouse) -> AsyncIterator[Running]:
-    """A coordinator at work; the cold machines are off before and after."""
+    """A coordinator at work; the cold machines are off before and after, and no ceremony is under way."""
     house.connect()
     async with house.running() as made:
+        current = made.parts.ceremonies.current
+        if current is not None and not current.is_over:
+            await step(made, ended_by="alice")
         yield made
     await house.close()
     house.room.kill_all()
@@ -116,9 +119,7 @@ async def held(
     return report
 
 
-async def asked(
-    house: ColdHouse, running: Running, *, amount: int = ETH // 100, life_ms: int = 3_600_000
-) -> bytes:
+async def asked(house: ColdHouse, running: Running, *, amount: int = ETH // 100) -> bytes:
     """A request of a cold wallet that awaits its ceremony."""
     body: dict[str, Json] = {
         "origin": ORIGIN,
@@ -131,7 +132,7 @@ async def asked(
         "fee_ceiling": str(ETH // 100),
         "idempotency_key": secrets.token_hex(8),
         "created_ms": now_ms(),
-        "expires_ms": now_ms() + life_ms,
+        "expires_ms": now_ms() + 3_600_000,
     }
     signature = house.cluster.backend.sign(statement("request", body))
     record = await running.service.submit(canonical(body), signature)
@@ -266,23 +267,31 @@ async def test_a_payment_that_is_stuck_is_replaced_by_a_dearer_one_in_a_ceremony
     assert stuck.nonce == again.nonce and again.tx_hash != stuck.tx_hash
 
 
-async def test_the_slot_of_a_payment_that_expired_unsigned_is_closed_in_a_ceremony(
+async def test_the_slot_of_a_payment_that_is_over_unsigned_is_closed_in_a_ceremony(
     house: ColdHouse, running: Running
 ) -> None:
-    request = await asked(house, running, life_ms=6_000)
+    request = await asked(house, running)
     house.room.start(*TWO)
     report = await held(house, running, TWO, request=request, passes=1)
     assert report["job"]
     house.room.kill_all()
+    await rejected(house, running, request)
     house.room.start(*TWO)
-    await step(running, files=tuple(house.room.machines[name].hello for name in TWO))
-    await running.until(request, State.EXPIRED, timeout_s=20)
 
-    report = await held(house, running, (), request=request)
+    report = await held(house, running, TWO, request=request)
 
     assert (report["stage"], report["purpose"]) == (Stage.DONE, CANCEL), report
     record = await running.until(request, State.CANCELLED, timeout_s=20)
     assert record.tx_hash in house.chain.mined  # type: ignore[attr-defined]
+
+
+async def rejected(house: ColdHouse, running: Running, request: bytes) -> None:
+    """Have an operator say no to it."""
+    body: Json = {"origin": ORIGIN, "request": request.hex(), "by": "alice", "reason": "it was a mistake"}
+    signature = house.cluster.operators["alice"].sign(statement("reject", body))
+    proof = canonical({"signatures": signature_list({"alice": signature})})
+    await running.service.enact("alice", Signed("reject", canonical(body), proof))
+    await running.until(request, State.DENIED, timeout_s=20)
 
 
 async def test_a_refreshed_cold_key_pays_and_its_old_shares_are_destroyed(
@@ -390,4 +399,3 @@ async def test_the_place_of_a_lost_machine_is_given_to_another(house: ColdHouse,
     request = await asked(house, running)
     house.room.start("cold-c", SPARE)
     assert (await held(house, running, ("cold-c", SPARE), request=request))["stage"] == Stage.DONE
-    await running.until(request, State.SETTLED, timeout_s=20)
