@@ -113,7 +113,9 @@ async def _take(parts: Parts, data: bytes) -> None:
         raise ProtocolError("no ceremony is under way that this letter could be of")
     current.desk.take(data, keys=state.roster.cold, now_ms=parts.now_ms())
     if not current.desk.waits_for:
+        current.is_due = True
         await _advance(parts, current)
+        current.is_due = False
 
 
 async def _begin(parts: Parts, asked: ColdStep) -> None:
@@ -136,6 +138,7 @@ async def _begin(parts: Parts, asked: ColdStep) -> None:
     begun = Ceremony(desk, wanted, Stage.CATCHING_UP, parts.now_ms())
     parts.ceremonies.current = begun
     await _catch_up(parts, begun)
+    begun.is_due = False
 
 
 def _is_for(wanted: Purpose, asked: ColdStep) -> bool:
@@ -172,7 +175,7 @@ async def _awaiting(parts: Parts, request: bytes) -> Purpose | None:
 
 
 async def _go_on(parts: Parts) -> None:
-    """What a start may have left between what is kept and what is in the log."""
+    """What a start, or an error, may have left between what is kept and what is in the log."""
     current, state = parts.ceremonies.current, parts.sequencer.state
     if current is None or current.is_over:
         return
@@ -182,6 +185,9 @@ async def _go_on(parts: Parts) -> None:
         cold_signing.end_signed(state, current)
     elif cold_keys.is_made(state, current):
         await cold_keys.after_key(parts, current)
+    elif current.is_due:
+        await _advance(parts, current)
+    current.is_due = False
 
 
 async def _advance(parts: Parts, ceremony: Ceremony) -> None:
