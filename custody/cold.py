@@ -165,9 +165,9 @@ async def _wanted(parts: Parts, asked: ColdStep) -> Purpose | None:
 async def _awaiting(parts: Parts, request: bytes) -> Purpose | None:
     """What a request waits for, once it has left the ceremony before."""
     for _ in range(round(AWAIT_S / PAUSE_S)):
-        record = await parts.database.get(request)
-        found = None if record is None else await cold_signing.purpose_of(parts, record)
         owed = {duty.effect for duty in await parts.database.duties() if duty.request == request}
+        record = await parts.database.get(request)  # later: what was owed may be done meanwhile
+        found = None if record is None else await cold_signing.purpose_of(parts, record)
         if found is not None or not owed & UNDER_WAY:
             return found
         await asyncio.sleep(PAUSE_S)
