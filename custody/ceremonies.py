@@ -49,7 +49,8 @@ class Purpose:
 class Ceremony:
     """One ceremony. ``tx`` is reserved with ``presignature``.
 
-    A change of the key begins ``epoch``; ``holders`` are who has shares of the one before.
+    A change of the key begins ``epoch``; ``holders`` are who has shares of the one before. ``is_due`` while
+    what the answers ask for is not done, as when a chain or the cosigners could not be reached.
     """
 
     desk: Desk
@@ -63,6 +64,7 @@ class Ceremony:
     job: bytes = b""
     outcome: str = ""
     ended_ms: int = 0
+    is_due: bool = True
     burning: dict[tuple[str, int], bytes] = field(default_factory=dict)
 
     @property

@@ -79,6 +79,7 @@ def _ceremony(one: Ceremony) -> Json:
         "stage": one.stage.value,
         "began_ms": one.began_ms,
         "ended_ms": one.ended_ms,
+        "due": one.is_due,
         "epoch": one.epoch,
         "holders": [*one.holders],
         "tx": one.tx.hex(),
@@ -105,6 +106,7 @@ def _read_ceremony(fields: Fields, sign: Sign) -> Ceremony:
     )
     one = Ceremony(desk, wanted, Stage(fields.choice("stage", *map(str, Stage))), fields.integer("began_ms"))
     one.ended_ms, one.epoch = fields.integer("ended_ms"), fields.integer("epoch")
+    one.is_due = fields.boolean("due")
     one.holders = fields.names("holders", count_max=COUNT_MAX)
     one.tx = fields.hex("tx", length_max=TX_BYTES_MAX)
     one.presignature = fields.hex("presignature", length_max=32)

@@ -45,8 +45,8 @@ Shown = tuple[bytes, list[tuple[str, int, bytes]]]
 
 async def load(parts: Parts) -> None:
     """Take up what a coordinator before this one had kept."""
-    found = restored(await parts.database.ceremonies(), parts.ceremonies.sign)
-    ceremonies = parts.ceremonies
+    ceremonies, document = parts.ceremonies, await parts.database.ceremonies()
+    found = await asyncio.to_thread(restored, document, ceremonies.sign)
     ceremonies.hellos, ceremonies.spent = found.hellos, found.spent
     ceremonies.current, ceremonies.burned = found.current, found.burned
 
@@ -61,6 +61,7 @@ async def step(parts: Parts, wanted: ColdStep) -> Shown:
                 await _take(parts, data)
             if wanted.request or wanted.key:
                 await _begin(parts, wanted)
+            _note_end(parts)
             return _shown(parts)
         finally:
             await _keep(parts)
@@ -87,11 +88,16 @@ def _shown(parts: Parts) -> Shown:
     return canonical({**report, "hellos": hellos}), letters
 
 
-async def _keep(parts: Parts) -> None:
+def _note_end(parts: Parts) -> None:
     current = parts.ceremonies.current
     if current is not None and current.is_over and not current.ended_ms:
         current.ended_ms = parts.now_ms()
-    await parts.database.keep_ceremonies(kept(parts.ceremonies))
+
+
+async def _keep(parts: Parts) -> None:
+    _note_end(parts)
+    document = await asyncio.to_thread(kept, parts.ceremonies)  # it may hold the log of years
+    await parts.database.keep_ceremonies(document)
 
 
 async def _take(parts: Parts, data: bytes) -> None:
@@ -107,7 +113,9 @@ async def _take(parts: Parts, data: bytes) -> None:
         raise ProtocolError("no ceremony is under way that this letter could be of")
     current.desk.take(data, keys=state.roster.cold, now_ms=parts.now_ms())
     if not current.desk.waits_for:
+        current.is_due = True
         await _advance(parts, current)
+        current.is_due = False
 
 
 async def _begin(parts: Parts, asked: ColdStep) -> None:
@@ -130,6 +138,7 @@ async def _begin(parts: Parts, asked: ColdStep) -> None:
     begun = Ceremony(desk, wanted, Stage.CATCHING_UP, parts.now_ms())
     parts.ceremonies.current = begun
     await _catch_up(parts, begun)
+    begun.is_due = False
 
 
 def _is_for(wanted: Purpose, asked: ColdStep) -> bool:
@@ -156,9 +165,9 @@ async def _wanted(parts: Parts, asked: ColdStep) -> Purpose | None:
 async def _awaiting(parts: Parts, request: bytes) -> Purpose | None:
     """What a request waits for, once it has left the ceremony before."""
     for _ in range(round(AWAIT_S / PAUSE_S)):
-        record = await parts.database.get(request)
-        found = None if record is None else await cold_signing.purpose_of(parts, record)
         owed = {duty.effect for duty in await parts.database.duties() if duty.request == request}
+        record = await parts.database.get(request)  # later: what was owed may be done meanwhile
+        found = None if record is None else await cold_signing.purpose_of(parts, record)
         if found is not None or not owed & UNDER_WAY:
             return found
         await asyncio.sleep(PAUSE_S)
@@ -166,7 +175,7 @@ async def _awaiting(parts: Parts, request: bytes) -> Purpose | None:
 
 
 async def _go_on(parts: Parts) -> None:
-    """What a start may have left between what is kept and what is in the log."""
+    """What a start, or an error, may have left between what is kept and what is in the log."""
     current, state = parts.ceremonies.current, parts.sequencer.state
     if current is None or current.is_over:
         return
@@ -176,6 +185,9 @@ async def _go_on(parts: Parts) -> None:
         cold_signing.end_signed(state, current)
     elif cold_keys.is_made(state, current):
         await cold_keys.after_key(parts, current)
+    elif current.is_due:
+        await _advance(parts, current)
+    current.is_due = False
 
 
 async def _advance(parts: Parts, ceremony: Ceremony) -> None:

@@ -83,8 +83,8 @@ async def reserve(parts: Parts, ceremony: Ceremony) -> None:
         if not job:
             ceremony.end(Stage.FAILED, f"it cannot be reserved: {reason}")
             return
-    ceremony.job, ceremony.stage = job, Stage.PRESIGNING
     await ship(parts, ceremony.desk)
+    ceremony.job, ceremony.stage = job, Stage.PRESIGNING
     _ask_burns(parts, ceremony)
 
 

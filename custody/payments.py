@@ -42,6 +42,7 @@ from policy.state import CANCEL, PAYMENT, JobStatus, Outcome
 from policy.state import State as LogState
 
 POLL_SLOT_MS = POLL_CEREMONY_MS = 1_000
+POLL_PEOPLE_MS = 10_000
 RETRY_MS = 500
 SUSPECT_MS = 3_000
 POSTPONED_MS_MAX = 60_000
@@ -192,7 +193,7 @@ def check_online(parts: Parts, record: RequestRecord) -> None:
     """Nodes without a network sign in a ceremony: say so, and wait for people. Raises ``NotYet``."""
     state = parts.sequencer.state
     if is_cold(state, key_of(state, _request(record).intent.wallet)):
-        raise NotYet(parts.now_ms() + POLL_CEREMONY_MS, waits_for_ceremony(record.request))
+        raise NotYet(parts.now_ms() + POLL_PEOPLE_MS, waits_for_ceremony(record.request))
 
 
 def waits_for_ceremony(request: bytes) -> str:

@@ -230,6 +230,7 @@ UNUSED = {
     "Chain.check": "before the coordinator starts",
     "Database.first_quorum": "for a cosigner that had a change late; asked again when it refuses again",
     "Database.paid_to": "for people who look; nothing is decided by it",
+    "Database.keep_ceremonies": "in cold ceremonies alone, with crashes in tests/unit/test_custody_cold.py",
     "Node.close": "at the end of the process",
     "Node.import_offer": "for the operator who imports a key; asked again by hand",
     "Node.read": "for people who look; nothing is decided by it",

@@ -39,7 +39,7 @@ from tests.unit.custody_cluster import (
     public,
     roster_document,
 )
-from tests.unit.custody_house import Clock, House, Running
+from tests.unit.custody_house import Clock, FakeChain, House, Running
 
 COLD = ("cold-a", "cold-b", "cold-c")
 
@@ -389,6 +389,7 @@ async def test_a_ceremony_that_somebody_ends_gives_its_request_back(running: Run
 
     await running.until(request, State.AWAITING_CEREMONY)
     assert (report["stage"], report["outcome"], letters) == ("failed", "otto ended it", [])
+    assert report["began_ms"] <= report["ended_ms"] <= running.parts.now_ms()
     with pytest.raises(CallRefused, match="no ceremony is under way that could be ended"):
         await step(running, ended_by="otto")
 
@@ -446,3 +447,27 @@ async def test_a_refresh_asks_all_machines_for_the_next_epoch_once_they_have_the
         calls = [parse_call(data) for kind, data in seat.out.frames if kind == CALL]
         assert (calls[-1].change_key.change, list(calls[-1].change_key.dealers)) == ("refresh", [])
         assert {call.WhichOneof("what") for call in calls[:-1]} == {"append"}
+
+
+async def test_what_could_not_be_reached_costs_no_pass(house: House) -> None:
+    chain = cast("FakeChain", house.chain)
+    async with house.running() as running:
+        request = await asked(running)
+        chain.down = True
+        with pytest.raises(CallRefused, match="the chain is down"):
+            await step(running, files=(hello("cold-a"), hello("cold-b")), request=request)
+        with pytest.raises(CallRefused, match="the chain is down"):
+            await step(running)
+
+    chain.down = False
+    async with house.running() as running:
+        report, letters = await step(running)
+        jobs = running.parts.sequencer.state.requests[request].jobs
+        current = running.parts.ceremonies.current
+
+    assert current is not None and not current.is_due
+    assert (report["stage"], report["passes"], len(letters), len(jobs)) == ("presigning", 1, 2, 1)
+    for seat in current.desk.seats.values():
+        assert seat.out is not None
+        kinds = [parse_call(data).WhichOneof("what") for kind, data in seat.out.frames if kind == CALL]
+        assert kinds[-2:] == ["presign", "append"] and kinds.count("presign") == 1
