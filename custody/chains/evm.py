@@ -4,6 +4,7 @@ The chain is not trusted with anything but the coordinator's convenience: nodes 
 sign themselves. A fee that does not fit into the request's ceiling is an error that says by how much.
 """
 
+import re
 import time
 from collections.abc import Awaitable
 from typing import Any, TypeVar, cast
@@ -35,6 +36,7 @@ PRICES_KEPT_S = 1.0
 GAS_TOKEN_MAX = 200_000
 GAS_TOKEN_FALLBACK = 100_000
 GAS_CALL_MAX = 5_000_000
+HEX = re.compile(r"0x([0-9a-fA-F]{2})*")
 KNOWN_ALREADY = ("already known", "already imported", "known transaction", "already exists")
 NONCE_USED = ("nonce too low", "nonce is too low", "old nonce")
 T = TypeVar("T")
@@ -147,7 +149,12 @@ class EvmChain:
     async def _request(self, method: str, parameters: Any) -> dict[str, Any]:
         """A call whose refusal is an answer, too."""
         request = self._web3.provider.make_request(cast("Any", method), parameters)
-        return cast("dict[str, Any]", await self._ask("simulation", request))
+        answer: Any = await self._ask("simulation", request)
+        if not isinstance(answer, dict) or not isinstance(answer.get("error") or {}, dict):
+            raise OperationalError(
+                f"{self._name} gives no simulation: it speaks no JSON-RPC; ask its provider"
+            )
+        return answer
 
     async def _token_gas(self, intent: Intent, account: str, contract: str) -> int:
         """The estimate and a third more; a fixed bound while the transfer would fail now."""
@@ -216,7 +223,7 @@ class EvmChain:
 def _refusal(error: dict[str, Any]) -> str:
     """Why, by the endpoint, a transaction would fail. Raises ``MalformedError`` for trouble of its own."""
     message, data = str(error.get("message", "")), error.get("data")
-    if isinstance(data, str) and data.startswith("0x"):
+    if isinstance(data, str) and HEX.fullmatch(data):
         return revert_reason(bytes.fromhex(data[2:]), message)
     if NO_FUNDS in message.lower() or "revert" in message.lower():
         return message[:REASON_CHARACTERS_MAX]

@@ -49,7 +49,7 @@ def read_simulation(answer: Any, watched: Watched, *, block: int) -> Simulated:
         success = happened["status"] == "0x1"
         balances = tuple(BalanceChange(*one, _word(old), _word(new)) for one, old, new in changes)
         return Simulated(block, success, "" if success else _reason(happened), balances)
-    except (LookupError, TypeError, ValueError) as error:
+    except (AttributeError, LookupError, TypeError, ValueError) as error:  # whatever shape it has
         raise MalformedError(f"no simulation: {type(error).__name__}") from error
 
 

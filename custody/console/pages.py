@@ -14,12 +14,15 @@ from custody.console.house import House, Seat, SeatDependency, answer
 from custody.console.log_index import HISTORY_MAX, KINDS, READ_BYTES, read_entry
 from custody.console.outflows import DAY_MS, outflows
 from custody.console.people import OPERATOR
+from custody.console.policies import KINDS as POLICIES
+from custody.console.policies import differences, policy_before, policy_of
 from custody.console.risks import stated_risk
 from custody.console.verdicts import explained
 from custody.console.wallets import tiers
 from custody.listening import EVENTS_MAX, NEWEST, Asked
 from custody.records import request_body
 from custody.requests import FINAL
+from policy.errors import MalformedError
 from policy.ids import family
 from policy.intent import parse_request
 from policy.roster import bound
@@ -90,10 +93,28 @@ async def show_policy(seat: SeatDependency) -> Response:
         "policy_hash": state.policy_hash.hex(),
         "book_hash": state.book_hash.hex(),
         "pending": status["pending"] if isinstance(status, dict) else [],
+        "entries": {one.document_hash.hex(): one.index for one in state.pending},
+        "policies": POLICIES,
         "history": await seat.house.index.history(),
         "history_max": HISTORY_MAX,
     }
     return seat.visit.page("policy", values)
+
+
+@router.get("/policy/changes/{index}")
+async def show_change(seat: SeatDependency, index: Index) -> Response:
+    """What one entry of the log changed in the policy, or is about to."""
+    history = await seat.house.index.history()
+    entry = next((one for one in history if one.index == index), None)
+    document = policy_of(entry) if entry else None
+    if entry is None or document is None:
+        raise CallRefused(Code.UNKNOWN_DOCUMENT, f"entry {index} of the log brings no policy")
+    before, language = policy_before(entry, history), LANGUAGES[seat.visit.language]
+    try:
+        found = differences(before, document, language)
+    except MalformedError as error:
+        raise CallRefused(Code.UNKNOWN_DOCUMENT, f"entry {index} brings no policy: {error}") from error
+    return seat.visit.page("change", {"entry": entry, "before": before, "differences": found})
 
 
 @router.get("/nodes")

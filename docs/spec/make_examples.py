@@ -29,6 +29,7 @@ from policy.approval import Approval, Slot, approval_digest  # noqa: E402
 from policy.document import policy_hash  # noqa: E402
 from policy.encoding import Json, document_hash, parse_canonical, statement  # noqa: E402
 from policy.entries import ENTRY_BYTES_MAX, make_entry, parse_entry, signature_list  # noqa: E402
+from policy.governance import change_hash  # noqa: E402
 from policy.intent import Intent, Request, request_id  # noqa: E402
 from policy.ledger import claim_verdict, fold, initial  # noqa: E402
 from policy.log.checkpoint import (  # noqa: E402
@@ -466,6 +467,11 @@ def govern(log: Log) -> None:
     frozen = log.administer("freeze", "freeze", freeze, "admin-b")
     unfreeze: Json = {"origin": ORIGIN, "target": frozen.hex(), "reason": "the laptop was found"}
     log.administer("unfreeze", "unfreeze", unfreeze, "admin-a", "admin-b")
+    stopped: Json = {**freeze, "by": "quinn", "reason": "a payment that nobody knows"}
+    assertion = passkey("quinn").assert_(change_hash("freeze", stopped)).body()
+    log.write("freeze-by-passkey", "freeze", stopped, assertion=assertion)
+    ended: Json = {**unfreeze, "target": log.state.freeze.hex(), "reason": "it was a test"}
+    log.administer("unfreeze-again", "unfreeze", ended, "admin-a", "admin-b")
 
 
 def end(log: Log, request: bytes) -> None:

@@ -1,16 +1,19 @@
 """What a real chain says would come of a transaction, before anybody has signed it."""
 
+import contextlib
 from collections.abc import AsyncIterator
 
 import pytest
 from aiohttp import ClientSession, web
+from hypothesis import given
+from hypothesis import strategies as st
 from web3 import HTTPProvider, Web3
 
 from custody.chains.evm import EvmChain
-from custody.chains.evm_simulation import revert_reason
+from custody.chains.evm_simulation import read_simulation, revert_reason
 from custody.chains.evm_transaction import payment
 from custody.ports import BalanceChange, Simulated
-from policy.errors import OperationalError
+from policy.errors import MalformedError, OperationalError
 from policy.intent import Intent
 from tests.conformance.test_evm_chain import FEES, TOKEN_FEES, deploy, intent
 from tests.fixtures_anvil import FUNDED, Anvil
@@ -126,7 +129,10 @@ async def test_a_chain_that_does_not_answer_says_nothing() -> None:
         {"result": []},
         {"result": [{"calls": []}]},
         {"result": None},
+        {"result": [{"calls": [1, 2, 3, 4, 5]}]},
         {"error": {"code": 1, "message": "busy"}},
+        {"error": {"code": 1, "message": "busy", "data": "0xzz"}},
+        {"error": "busy"},
     ],
 )
 async def test_an_answer_that_is_none_is_no_simulation(answer: dict[str, object]) -> None:
@@ -161,3 +167,19 @@ async def test_an_answer_that_is_none_is_no_simulation(answer: dict[str, object]
 )
 def test_a_reason_is_short_and_printable_whatever_a_contract_says(data: str, said: str) -> None:
     assert revert_reason(bytes.fromhex(data), "execution reverted") == said
+
+
+WORDS = st.sampled_from(["0x", "0x1", "0x" + "00" * 32, "status", "returnData", "error", "calls", "", "0xg"])
+ANSWERS = st.recursive(
+    st.none() | st.booleans() | st.integers() | WORDS,
+    lambda inner: st.lists(inner, max_size=6) | st.dictionaries(WORDS, inner, max_size=4),
+    max_leaves=20,
+)
+
+
+@given(calls=st.lists(ANSWERS, min_size=5, max_size=5), wrong=ANSWERS)
+def test_no_answer_of_an_endpoint_is_more_than_malformed(calls: object, wrong: object) -> None:
+    watched = [(FUNDED, None), (PAYEE, None)]
+    for answer in ([{"calls": calls}], wrong):
+        with contextlib.suppress(MalformedError):
+            read_simulation(answer, watched, block=1)

@@ -51,10 +51,13 @@ async def take(console: Console) -> None:
             await log_in(page)
             for name in PAGES[:-2]:
                 await picture(page, places[name], f"{name}-{look}")
+            await picture(page, places["request"], f"readings-{look}", down_to="#readings")
     async with console.visitor("otto", locale="zh-CN", **LOOKS["light"]) as visitor:
         page = await visitor.tab("/login")
         await log_in(page)
         await picture(page, places["request"], "request-chinese")
+        await picture(page, places["policy"], "policy-chinese")
+    await trouble(console, places["request"])
 
 
 async def take_rebalancing(console: Console) -> None:
@@ -68,8 +71,19 @@ async def take_rebalancing(console: Console) -> None:
                 await picture(page, path, f"{name}-{look}")
 
 
-async def picture(page: Page, path: str, name: str) -> None:
-    """One picture, once the page is what it will be."""
+async def trouble(console: Console, path: str) -> None:
+    """What a node that reads something else looks like."""
+    node = console.house.nodes["node-b"]
+    node.misreads = {"decoded": {"unreadable": "field 6 is no amount"}}
+    async with console.visitor("otto", locale="en-GB", **LOOKS["light"]) as visitor:
+        page = await visitor.tab("/login")
+        await log_in(page)
+        await picture(page, path, "disagree-light", down_to="#readings")
+    node.misreads = {}
+
+
+async def picture(page: Page, path: str, name: str, *, down_to: str = "") -> None:
+    """One picture, once the page is what it will be; of a part that is further down."""
     await page.goto(path)
     if await page.locator("#approve").count():
         await page.wait_for_selector("#decision[data-ready]")
@@ -81,6 +95,8 @@ async def picture(page: Page, path: str, name: str) -> None:
         await page.wait_for_selector('#message[data-kind="good"]')
     if await page.locator("#connection").count() and await page.locator("#live").count():
         await page.wait_for_selector('#connection[data-kind="good"]')
+    if down_to:
+        await page.locator(down_to).evaluate("(part) => part.scrollIntoView()")
     FOLDER.mkdir(exist_ok=True)
     taken = await page.screenshot(scale="css")
     (FOLDER / f"{name}.webp").write_bytes(await _smaller(page, taken))

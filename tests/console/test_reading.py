@@ -14,7 +14,10 @@ from policy.encoding import Json, canonical
 from policy.log.merkle import frontier_at, leaf_hash, leaf_reader, prove_inclusion
 from tests.console.console_house import Console, log_in
 
-PAGES = ("/", "/requests", "/wallets", "/policy", "/nodes", "/log", "/log/1", "/no-such-page")
+PAGES = (
+    *("/", "/requests", "/wallets", "/policy", "/policy/changes/0", "/nodes", "/log", "/log/1"),
+    "/no-such-page",
+)
 PHONE = {"width": 390, "height": 800}
 DOCUMENTS: list[Json] = [
     {"b": 1, "a": 'é\u2028"\\/\u0007', "A": [True, False, "", {}], "10": 2**53 - 1, "9": -1},

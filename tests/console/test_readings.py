@@ -102,3 +102,16 @@ async def test_what_the_chain_says_would_happen_is_on_the_page(console: Console)
 
         await expect(page.locator("#effect")).to_contain_text("It would go through.")
         await expect(page.locator("#effect")).to_contain_text("+5 eth")
+
+
+async def test_nodes_are_asked_again_by_themselves_and_that_keeps_no_session_alive(console: Console) -> None:
+    record = await console.ask(5)
+    async with console.logged_in("otto") as page, console.logged_in("mia") as other:
+        await read(page, record)
+        async with page.expect_request("**/readings") as again:
+            await read(other, record)
+            await other.wait_for_selector("#decision[data-ready]")
+            await other.click("#approve")
+        sent = await (await again.value).all_headers()
+
+    assert sent["hx-request"] == "true"

@@ -65,6 +65,24 @@ async def test_a_change_that_waits_is_shown_with_how_to_veto_it(tmp_path: Path) 
     assert "admin, second" in page.text
 
 
+async def test_what_a_change_changes_is_said_in_sentences(tmp_path: Path) -> None:
+    async with house_with(tmp_path).with_key() as running:
+        await enact(running.parts, change(running, "policy", stricter(), *BOTH))
+        (pending,) = running.parts.sequencer.state.pending
+        async with reading(running, "otto") as client:
+            listed = await client.get("/policy")
+            page = await client.get(f"/policy/changes/{pending.index}")
+            first = await client.get("/policy/changes/0")
+            other = await client.get("/policy/changes/1")
+
+    assert f'href="/policy/changes/{pending.index}"' in listed.text
+    assert "<del>small: any payment of at most 1 eth: allowed without approval.</del>" in page.text
+    assert page.text.count("<ins>") + page.text.count("<del>") < 4
+    assert "There was no policy before" in first.text
+    assert "<ins>small: any payment of at most 1 eth" in first.text
+    assert other.status_code == 404
+
+
 async def test_a_node_that_is_gone_and_a_chain_that_does_not_answer_are_named(tmp_path: Path) -> None:
     house = house_with(tmp_path)
     async with house.with_key() as running:

@@ -19,12 +19,13 @@ export class Refused extends Error {
 }
 
 // One call to this site. A refusal and a lost network are told apart: after the second nobody knows.
-export async function call(method, path, document) {
+// A call that the page makes by itself says so: it keeps no session alive, and gets nothing when there is none.
+export async function call(method, path, document, { byItself = false } = {}) {
   let response;
   try {
     response = await fetch(path, {
       method,
-      headers: { "Accept": "application/json", "Content-Type": "application/json", "X-Quorumkeep-Csrf": meta("csrf") },
+      headers: { "Accept": "application/json", "Content-Type": "application/json", "X-Quorumkeep-Csrf": meta("csrf"), ...(byItself ? { "HX-Request": "true" } : {}) },
       body: document === undefined ? undefined : JSON.stringify(document),
       credentials: "same-origin",
       redirect: "error",

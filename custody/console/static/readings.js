@@ -92,8 +92,9 @@ function show(found, given) {
   place.querySelector(".scroll").hidden = false;
 }
 
-export async function ask() {
-  const given = await call("GET", `/requests/${place.dataset.request}/readings`);
+async function ask(byItself) {
+  const given = await call("GET", `/requests/${place.dataset.request}/readings`, undefined, { byItself });
+  if (!given.nodes) return;
   const id = await taggedHash("request", utf8(given.request));
   if (!sameBytes(id, fromHex(place.dataset.request))) throw new Error(text("another_request"));
   const request = JSON.parse(given.request);
@@ -101,8 +102,8 @@ export async function ask() {
   place.dataset.ready = "yes";
 }
 
-function asking() {
-  ask().catch((error) => {
+function asking(byItself) {
+  ask(byItself).catch((error) => {
     const said = place.querySelector("#read-summary");
     said.textContent = error.message;
     said.dataset.kind = "bad";
@@ -111,8 +112,8 @@ function asking() {
 
 // Once the request is under way, what the nodes would say of it now is not what they said when it was decided.
 if (place) {
-  asking();
+  asking(false);
   document.addEventListener("refreshed", () => {
-    if (document.querySelector("#live").dataset.readable === "yes") asking();
+    if (document.querySelector("#live").dataset.readable === "yes") asking(true);
   });
 }
