@@ -27,7 +27,7 @@ from custody.reports import take_report
 from custody.roles import permit
 from custody.service import Service, Shown
 from custody.webhooks import event_document
-from policy.encoding import canonical
+from policy.encoding import INTEGER_MAX, canonical
 from policy.errors import OperationalError
 from policy.state import State
 
@@ -42,6 +42,7 @@ _STATUS = {
     Code.TOO_MANY: grpc.StatusCode.RESOURCE_EXHAUSTED,
     Code.IDEMPOTENCY_CONFLICT: grpc.StatusCode.ALREADY_EXISTS,
     Code.UNAVAILABLE: grpc.StatusCode.UNAVAILABLE,
+    Code.INTERNAL: grpc.StatusCode.INTERNAL,
 }
 _LOG = logging.getLogger(__name__)
 CallT = TypeVar("CallT", bound=Message)
@@ -87,13 +88,38 @@ def _refusals(
     async def answer(self: Any, call: CallT, context: _Context) -> ReplyT:
         try:
             return await method(self, call, context)
-        except CallRefused as refusal:
-            refused = refusal
-        except OperationalError as error:
-            refused = CallRefused(Code.UNAVAILABLE, str(error))
+        except Exception as error:  # noqa: BLE001 - the next line tells a defect from a refusal
+            refused = _refusal(method.__name__, error)
         return await _abort(context, refused)
 
     return answer
+
+
+def _stream_refusals(
+    method: Callable[[Any, CallT, _Context], AsyncIterator[ReplyT]],
+) -> Callable[[Any, CallT, _Context], AsyncIterator[ReplyT]]:
+    """The same for a method that answers more than once."""
+
+    @functools.wraps(method)
+    async def answer(self: Any, call: CallT, context: _Context) -> AsyncIterator[ReplyT]:
+        try:
+            async for reply in method(self, call, context):
+                yield reply
+            return
+        except Exception as error:  # noqa: BLE001 - as above
+            refused = _refusal(method.__name__, error)
+        await _abort(context, refused)
+
+    return answer
+
+
+def _refusal(method: str, error: Exception) -> CallRefused:
+    if isinstance(error, CallRefused):
+        return error
+    if isinstance(error, OperationalError):
+        return CallRefused(Code.UNAVAILABLE, str(error))
+    _LOG.error("%s failed", method, exc_info=error)
+    return CallRefused(Code.INTERNAL, "the coordinator's log has more")
 
 
 class CustodyServicer(custody_pb2_grpc.CustodyServicer):
@@ -121,24 +147,20 @@ class CustodyServicer(custody_pb2_grpc.CustodyServicer):
         shown = await self._service.shown(*records)
         return pb.ListReply(requests=[self._with_event(one) for one in shown])
 
+    @_stream_refusals
     async def Watch(self, call: pb.WatchCall, context: _Context) -> AsyncIterator[pb.RequestView]:
-        try:
-            caller = self._own_only(self._caller("Watch", call, context))
-            async for record in self._service.watch(call.request, caller):
-                yield view(record, self._parts.sequencer.state)
-        except CallRefused as refusal:
-            await _abort(context, refusal)
+        caller = self._own_only(self._caller("Watch", call, context))
+        async for record in self._service.watch(call.request, caller):
+            yield view(record, self._parts.sequencer.state)
 
+    @_stream_refusals
     async def Events(self, call: pb.EventsCall, context: _Context) -> AsyncIterator[pb.EventView]:
-        try:
-            caller = self._own_only(self._caller("Events", call, context))
-            if call.request:
-                await self._service.get(call.request, caller)
-            asked = Asked(call.after, call.request, caller, EVENTS_MAX)
-            async for event in self._service.feed.until(asked, open_ms=call.open_ms or OPEN_MAX_MS):
-                yield pb.EventView(document=canonical(event_document(event)))
-        except CallRefused as refusal:
-            await _abort(context, refusal)
+        caller = self._own_only(self._caller("Events", call, context))
+        if call.request:
+            await self._service.get(call.request, caller)
+        asked = Asked(call.after, call.request, caller, EVENTS_MAX)
+        async for event in self._service.feed.until(asked, open_ms=call.open_ms or OPEN_MAX_MS):
+            yield pb.EventView(document=canonical(event_document(event)))
 
     @_refusals
     async def GiveAddress(self, call: pb.GiveAddressCall, context: _Context) -> pb.DepositAddress:
@@ -228,7 +250,8 @@ class CustodyServicer(custody_pb2_grpc.CustodyServicer):
     @_refusals
     async def Entries(self, call: pb.EntriesCall, context: _Context) -> pb.EntriesReply:
         self._caller("Entries", call, context)
-        return pb.EntriesReply(entries=await self._parts.database.entries(call.start, call.stop))
+        start, stop = (min(place, INTEGER_MAX) for place in (call.start, call.stop))
+        return pb.EntriesReply(entries=await self._parts.database.entries(start, stop))
 
     @_refusals
     async def Enact(self, call: pb.EnactCall, context: _Context) -> pb.EnactReply:

@@ -91,6 +91,8 @@ HTTP_DOORS = ("custody/adapters/http/", "custody/console/")
 HTTP_SERVING = frozenset({"fastapi", "h11", "http_message_signatures", "pydantic", "starlette", "uvicorn"})
 HTTP_CALLING = frozenset({"httpx"})
 PAGES = frozenset({"jinja2", "markupsafe"})
+CLIENT = ("custody/client.py", "custody/http_client.py", "custody/api/")
+CLIENT_LIBRARIES = frozenset({"cryptography", "google", "grpc", "httpx"})  # keys, and grpc's own messages
 _ADAPTERS = re.compile(r"(signer_nodes|custody)\.adapters(\.|$)")
 _GENERATED = re.compile(r"_pb2(_grpc)?\.pyi?$|^v\d{4}_")  # written by tools
 
@@ -152,6 +154,17 @@ def serving(root: Path) -> list[Violation]:
         for line, name in _imports(path, tree)
         for libraries, folders in rooms
         if name.split(".")[0] in libraries and not path.startswith(folders)
+    ]
+
+
+def client(root: Path) -> list[Violation]:
+    """What a backend's client imports beyond policy, API, grpc and httpx with what these two speak."""
+    return [
+        Violation(path, line, f"{name}: a backend's client imports only policy, grpc and httpx")
+        for path, tree in _trees(root, ("custody",))
+        if path.startswith(CLIENT)
+        for line, name in _imports(path, tree)
+        if name.split(".")[0] not in (*sys.stdlib_module_names, *PACKAGES, *CLIENT_LIBRARIES)
     ]
 
 

@@ -233,3 +233,12 @@ def test_http_where_it_is_not_served_is_seen(tmp_path: Path, path: str, line: st
     plant(tmp_path, {path: f"def late() -> None:\n    {line}\n", **door})
 
     assert [found.path for found in checks.serving(tmp_path)] == [path]
+
+
+@pytest.mark.parametrize("path", ["custody/client.py", "custody/http_client.py", "custody/api/calls.py"])
+@pytest.mark.parametrize("line", ["import sqlalchemy", "from web3 import Web3", "import pydantic"])
+def test_a_client_that_needs_more_is_seen(tmp_path: Path, path: str, line: str) -> None:
+    usual = "import asyncio\nimport grpc\nimport httpx\nfrom policy import intent\n"
+    plant(tmp_path, {path: f"{usual}def late() -> None:\n    {line}\n", "custody/service.py": line + "\n"})
+
+    assert [(found.path, found.line) for found in checks.client(tmp_path)] == [(path, 6)]

@@ -47,6 +47,10 @@ def test_only_the_http_door_and_the_console_serve_http() -> None:
     assert_none(checks.serving(REPOSITORY))
 
 
+def test_a_backends_client_needs_policy_grpc_and_httpx_alone() -> None:
+    assert_none(checks.client(REPOSITORY))
+
+
 def test_files_functions_and_parameter_lists_keep_their_sizes() -> None:
     assert_none(checks.sizes(REPOSITORY))
 

@@ -22,6 +22,7 @@ from cli.demo.scenario import COORDINATOR_NAME, COSIGNERS, ORIGIN, Deployment, w
 from custody.api.http_signing import Message, Signer
 from custody.api.webhook_signing import verify_webhook
 from custody.console.sessions import login_digest
+from policy.approval import approval_digest
 from policy.encoding import Json, canonical, parse_canonical
 from policy.intent import Intent, Request, request_message
 from policy.roster import verify_statement
@@ -86,11 +87,13 @@ def receiving() -> Iterator[str]:
             thread.join()
 
 
-def ask(deployment: Deployment, method: str, path: str, document: Any = None) -> httpx.Response:
-    """A signed call of the payments' backend."""
+def ask(
+    deployment: Deployment, method: str, path: str, document: Any = None, *, who: str = names.PAYMENTS
+) -> httpx.Response:
+    """A signed call of the payments' backend, or of somebody else."""
     port = (deployment.folder / "coordinator" / "http-port").read_text().strip()
     connection = deployment.connection()
-    signer = Signer(names.PAYMENTS, connection.origin, deployment.identity(names.PAYMENTS).key)
+    signer = Signer(who, connection.origin, deployment.identity(who).key)
     body = b"" if document is None else json.dumps(document).encode()
     url = f"https://127.0.0.1:{port}{path}"
     headers = signer.headers(
@@ -161,6 +164,30 @@ def test_real_nodes_sign_what_came_over_http(deployment: Deployment) -> None:
     assert shown["state"] == "settled"
     assert deployment.chain.balance(names.CUSTOMER) == before + AMOUNT
     assert deployment.ask(names.PAYMENTS, "request", "show", shown["id"])["tx_hash"] == shown["tx_hash"]
+
+
+def test_real_nodes_sign_what_operators_approved_over_http(deployment: Deployment) -> None:
+    large = ("--amount", f"{names.SMALL_MAX + 1}", "--wallet", names.WALLET, "--asset", names.ETH)
+    asked = deployment.ask(
+        names.PAYMENTS, "request", "send", *large, "--to", names.CUSTOMER, "--idempotency-key", "approved"
+    )
+    path, deadline = f"/v1/requests/{asked['request']}", time.monotonic() + 60
+    for who in names.OPERATORS:
+        while not (drafts := ask(deployment, "GET", "/v1/approvals", who=who).json()["drafts"]):
+            assert time.monotonic() < deadline
+            time.sleep(0.1)
+        approval = {**drafts[0], "operator": who, "approval_id": secrets.token_hex(32)}
+        assertion = deployment.identity(who).authenticator().assert_(approval_digest(approval)).body()
+        given = {"approval": approval, "assertion": assertion}
+        answer = ask(deployment, "POST", f"{path}/approval", given, who=who)
+        assert answer.status_code == 200, answer.text
+        if answer.json()["state"] != "waiting":
+            break
+    while (shown := ask(deployment, "GET", path, who=names.OPERATORS[0]).json())["state"] != "settled":
+        assert time.monotonic() < deadline, shown
+        time.sleep(0.1)
+
+    assert shown["approvals"] >= 1
 
 
 def test_real_nodes_take_a_no_of_a_passkey_that_came_through_the_console(deployment: Deployment) -> None:

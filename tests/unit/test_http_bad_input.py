@@ -285,3 +285,22 @@ async def test_connections_too_many_are_told_so_and_the_next_are_closed() -> Non
     assert head.startswith(b"HTTP/1.1 429 ") and b"application/problem+json" in head
     assert json.loads(body)["code"] == "too-many"
     assert last == b""
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        "limit=1&limit=2",
+        "limit=1.0",
+        "limit=+1",
+        "limit=%201",
+        "limit=1e2",
+        "limit=%D9%A1",
+        "limit=",
+        "state=",
+    ],
+)
+async def test_a_query_says_each_thing_once_and_numbers_in_digits(door: HttpDoor, query: str) -> None:
+    answer = await door.ask("GET", f"/v1/requests?{query}")
+
+    assert (answer.status_code, answer.json()["code"]) == (400, "malformed")

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Annotated, Any, Final, NoReturn
 
 from fastapi import Depends, Request
+from pydantic import BeforeValidator
 
 from custody.adapters.http.signatures import Callers, FieldLines, Received
 from custody.api.errors import CallRefused, Code
@@ -20,6 +21,23 @@ BODY_BYTES_MAX: Final = 64 * 1024
 HEADER_BYTES_MAX: Final = 16 * 1024
 BODY_S: Final = 10.0
 NUMBER_CHARACTERS_MAX: Final = 20
+
+
+def _digits(value: Any) -> Any:
+    """The framework takes ``0.0`` and `` 1`` for integers, too; a default is one already."""
+    if isinstance(value, str) and not (value.isascii() and value.isdecimal()):
+        raise ValueError("a whole number in digits")
+    return value
+
+
+def _true_or_false(value: Any) -> Any:
+    if isinstance(value, str) and value not in ("true", "false"):
+        raise ValueError("true or false")
+    return value
+
+
+Digits: Final = BeforeValidator(_digits)
+TrueOrFalse: Final = BeforeValidator(_true_or_false)
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +85,10 @@ async def _authenticated(request: Request) -> Call:
         raise CallRefused(Code.TOO_LARGE, f"headers have at most {HEADER_BYTES_MAX} bytes")
     body = await _body(request)
     query = request.scope["query_string"]
+    if len({name for name, _ in request.query_params.multi_items()}) != len(
+        request.query_params.multi_items()
+    ):
+        raise CallRefused(Code.MALFORMED, "the query has the same parameter twice: name each once")
     path = request.scope["raw_path"].decode("latin-1")
     url = f"https://{request.headers.get('host', '')}{path}{'?' + query.decode('latin-1') if query else ''}"
     received = Received(request.method, url, FieldLines(headers), body)

@@ -5,7 +5,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Path, Query
 from fastapi.responses import JSONResponse
 
-from custody.adapters.http.calls import CallDependency
+from custody.adapters.http.calls import CallDependency, Digits, TrueOrFalse
 from custody.adapters.http.models import (
     Checkpoint,
     Document,
@@ -25,7 +25,7 @@ from policy.bip32 import PATH_CHARACTERS_MAX
 ENTRIES_MAX = 1000
 PLACE_MAX = 2**53 - 1
 router = APIRouter(tags=["deployment"])
-Place = Annotated[int, Query(ge=0, le=PLACE_MAX)]
+Place = Annotated[int, Query(ge=0, le=PLACE_MAX), Digits]
 
 
 @router.get("/v1/status", response_model=Status)
@@ -77,7 +77,10 @@ async def get_checkpoint(call: CallDependency) -> JSONResponse:
 
 @router.get("/v1/log/entries", response_model=EntryList)
 async def list_entries(
-    call: CallDependency, *, start: Place = 0, limit: Annotated[int, Query(ge=1, le=ENTRIES_MAX)] = 100
+    call: CallDependency,
+    *,
+    start: Place = 0,
+    limit: Annotated[int, Query(ge=1, le=ENTRIES_MAX), Digits] = 100,
 ) -> JSONResponse:
     """Entries as they stand in the log, from `start` on; possibly fewer than asked for. For people."""
     found = await call.house.parts.database.entries(start, start + limit)
@@ -88,8 +91,8 @@ async def list_entries(
 async def get_shadow(
     call: CallDependency,
     *,
-    flips: Annotated[bool, Query(description="Only where it differs.")] = False,
-    limit: Annotated[int, Query(ge=1, le=1000)] = 100,
+    flips: Annotated[bool, Query(description="Only where it differs."), TrueOrFalse] = False,
+    limit: Annotated[int, Query(ge=1, le=1000), Digits] = 100,
 ) -> JSONResponse:
     """What the shadow policy would have said of the newest requests and reservations. For people."""
     return JSONResponse(await call.service.shadow(flips=flips, limit=limit))
@@ -103,7 +106,10 @@ async def get_holdings(call: CallDependency) -> JSONResponse:
 
 @router.get("/v1/movements", response_model=MovementList)
 async def list_movements(
-    call: CallDependency, *, after: Place = 0, limit: Annotated[int, Query(ge=1, le=MOVEMENTS_MAX)] = 100
+    call: CallDependency,
+    *,
+    after: Place = 0,
+    limit: Annotated[int, Query(ge=1, le=MOVEMENTS_MAX), Digits] = 100,
 ) -> JSONResponse:
     """Signed payments in the order of the log, from a number on; for people and rebalancers."""
     found: Any = movements(call.house.parts.sequencer.state, after, limit=limit)

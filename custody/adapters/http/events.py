@@ -7,7 +7,7 @@ from typing import Annotated
 from fastapi import APIRouter, Header, Query
 from fastapi.responses import JSONResponse, StreamingResponse
 
-from custody.adapters.http.calls import Call, CallDependency
+from custody.adapters.http.calls import Call, CallDependency, Digits
 from custody.adapters.http.models import EventPage, streams
 from custody.adapters.http.requests import ID
 from custody.api.errors import CallRefused
@@ -24,7 +24,9 @@ After = Annotated[
 ]
 OfRequest = Annotated[str | None, Query(pattern=ID, description="Of this request alone.")]
 WaitMs = Annotated[
-    int, Query(ge=0, le=WAIT_MAX_MS, description="When there is nothing yet, wait so long for something.")
+    int,
+    Query(ge=0, le=WAIT_MAX_MS, description="When there is nothing yet, wait so long for something."),
+    Digits,
 ]
 
 
@@ -34,7 +36,7 @@ async def list_events(
     *,
     after: After = None,
     request: OfRequest = None,
-    limit: Annotated[int, Query(ge=1, le=EVENTS_MAX)] = 100,
+    limit: Annotated[int, Query(ge=1, le=EVENTS_MAX), Digits] = 100,
     wait_ms: WaitMs = 0,
 ) -> JSONResponse:
     """Every change of the caller's requests (people: of all), in order, from the first one on."""
@@ -54,7 +56,9 @@ async def stream_events(
         str | None, Header(pattern=AFTER, description="As `after`, by which a reader resumes by itself.")
     ] = None,
     open_ms: Annotated[
-        int, Query(ge=0, le=OPEN_MAX_MS, description="End after so long: the reader signs and resumes.")
+        int,
+        Query(ge=0, le=OPEN_MAX_MS, description="End after so long: the reader signs and resumes."),
+        Digits,
     ] = OPEN_MAX_MS,
 ) -> StreamingResponse:
     """The same, as server-sent events."""

@@ -5,7 +5,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Path, Query
 from fastapi.responses import JSONResponse
 
-from custody.adapters.http.calls import Call, CallDependency
+from custody.adapters.http.calls import Call, CallDependency, Digits
 from custody.adapters.http.models import RequestList, RequestResource, Submission, takes
 from custody.adapters.http.views import resource
 from custody.api.errors import CallRefused, Code
@@ -47,7 +47,7 @@ async def get_request(
     after: Annotated[
         str | None, Query(pattern=EVENT, description="Wait for a change after this event of it.")
     ] = None,
-    wait_ms: Annotated[int, Query(ge=0, le=WAIT_MAX_MS, description="At most so long.")] = 0,
+    wait_ms: Annotated[int, Query(ge=0, le=WAIT_MAX_MS, description="At most so long."), Digits] = 0,
 ) -> JSONResponse:
     """One request of the caller (people: any), as it is now; with `after`, as soon as it has changed."""
     wanted = bytes.fromhex(request)
@@ -64,7 +64,7 @@ async def list_requests(
     call: CallDependency,
     *,
     state: Annotated[State | None, Query(description="Only those in this state.")] = None,
-    limit: Annotated[int, Query(ge=1, le=LIST_MAX)] = 100,
+    limit: Annotated[int, Query(ge=1, le=LIST_MAX), Digits] = 100,
     before: Annotated[str | None, Query(pattern=ID, description="Continue after this request.")] = None,
 ) -> JSONResponse:
     """The caller's requests (people: all), newest first."""

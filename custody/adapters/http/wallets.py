@@ -5,7 +5,7 @@ from typing import Annotated
 from fastapi import APIRouter, Path, Query
 from fastapi.responses import JSONResponse
 
-from custody.adapters.http.calls import CallDependency
+from custody.adapters.http.calls import CallDependency, Digits
 from custody.adapters.http.models import AddressList, DepositAddress, Label, NewAddress, WalletList, takes
 from custody.adapters.http.views import address as shown
 from custody.api.errors import CallRefused, Code
@@ -52,7 +52,7 @@ async def list_addresses(
     after: Annotated[
         str | None, Query(pattern=ADDRESS, description="Continue after this address of the list.")
     ] = None,
-    limit: Annotated[int, Query(ge=1, le=ADDRESSES_MAX)] = 100,
+    limit: Annotated[int, Query(ge=1, le=ADDRESSES_MAX), Digits] = 100,
 ) -> JSONResponse:
     """The addresses that the caller was given, oldest first."""
     found = await call.service.addresses(call.caller, wallet, after=after or "", limit=limit)
