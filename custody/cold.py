@@ -213,7 +213,9 @@ async def _finish(parts: Parts, ceremony: Ceremony) -> None:
     await ship(parts, ceremony.desk)
     opened = [pb.Opened(index=0, signer=name, rho=rho) for name, rho in sorted(openings.items())]
     job = pb.FinishJob(job=ceremony.job, opened=opened)
-    ceremony.desk.ask(pb.Finish(note=parts.replication.binding.note, jobs=[job]))
+    size = parts.sequencer.state.jobs[ceremony.job].index + 1
+    head = await parts.replication.wait_binding(size, QUORUM_S)
+    ceremony.desk.ask(pb.Finish(note=head.note, jobs=[job]))
     ceremony.stage = Stage.SIGNING
 
 
