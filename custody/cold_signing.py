@@ -6,7 +6,7 @@ start looks for that name in the log, so that nothing is reserved twice.
 
 from custody.candidates import Candidate
 from custody.ceremonies import Ceremony, Purpose, Stage
-from custody.cold_log import freshen, ship
+from custody.cold_log import QUORUM_S, freshen, ship
 from custody.combining import combine
 from custody.parts import Parts
 from custody.payments import Reservation, cancellation_of, chain_of, log_reservation
@@ -132,7 +132,9 @@ async def finish(parts: Parts, ceremony: Ceremony) -> None:
     await ship(parts, ceremony.desk)
     opened = [pb.Opened(index=0, signer=name, rho=rho) for name, rho in sorted(openings.items())]
     job = pb.FinishJob(job=ceremony.job, opened=opened)
-    ceremony.desk.ask(pb.Finish(note=parts.replication.binding.note, jobs=[job]))
+    size = parts.sequencer.state.jobs[ceremony.job].index + 1
+    head = await parts.replication.wait_binding(size, QUORUM_S)
+    ceremony.desk.ask(pb.Finish(note=head.note, jobs=[job]))
     ceremony.stage = Stage.SIGNING
 
 

@@ -128,7 +128,8 @@ class _Run:
         self.cold_jobs: set[bytes] = set()
         self.tiers = TiersAudit()
         self.nonces: dict[bytes, tuple[bytes, bytes]] = {}
-        self.older: dict[int, list[Checkpoint]] = {}
+        self.note: Note | None = None
+        self.older: dict[int, list[tuple[Checkpoint, Note]]] = {}
         self.extends: list[int] = []
 
     @property
@@ -173,6 +174,7 @@ def audit(
     run.work, run.folding, run.watch = work, AuditFold(initial(), work.seen), watch
     try:
         note, checkpoint = _checkpoint(run)
+        run.note = note
         _check_pinned(run, note, checkpoint)
         _take_older(run, older, checkpoint)
         check_structure(run.read, checkpoint)
@@ -235,7 +237,8 @@ def _check_pinned(run: _Run, note: Note, checkpoint: Checkpoint) -> None:
 def _take_older(run: _Run, notes: Sequence[bytes], checkpoint: Checkpoint) -> None:
     for data in notes:
         try:
-            old = parse_checkpoint(parse_note(data, NOTE_BYTES_MAX).body)
+            kept = parse_note(data, NOTE_BYTES_MAX)
+            old = parse_checkpoint(kept.body)
         except ProtocolError as error:
             raise Bad(checkpoint.size, f"the older checkpoint: {error}") from error
         if old.origin != checkpoint.origin:
@@ -245,7 +248,7 @@ def _take_older(run: _Run, notes: Sequence[bytes], checkpoint: Checkpoint) -> No
                 checkpoint.size,
                 f"the log has {checkpoint.size} entries, the older checkpoint {old.size}: it was cut back",
             )
-        run.older.setdefault(old.size, []).append(old)
+        run.older.setdefault(old.size, []).append((old, kept))
     if run.work.seen.size > checkpoint.size:
         raise Bad(
             checkpoint.size,
@@ -287,15 +290,28 @@ def _keep(run: _Run, frontier: Frontier, inert: list[int]) -> None:
 
 
 def _compare_older(run: _Run, frontier: Frontier) -> None:
-    for old in run.older.get(frontier.size, ()):
+    for old, kept in run.older.get(frontier.size, ()):
         if old.root != frontier.root():
-            raise Bad(
-                frontier.size - 1,
-                f"the older checkpoint of {old.size} entries is of others: the log was forked, keep both",
-            )
+            why = f"the older checkpoint of {old.size} entries is of others: the log was forked, keep both"
+            raise Bad(frontier.size - 1, why + _on_both(run, kept))
         if old.state != run.state.digest:
             raise Bad(frontier.size - 1, f"the older checkpoint of {old.size} entries claims another state")
         run.extends.append(old.size)
+
+
+def _on_both(run: _Run, kept: Note) -> str:
+    """Who of the roster has cosigned two logs of which one does not go on from the other."""
+    keys = run.state.roster.cosigner_keys()
+    liars = [name for name, key in keys.items() if _signed_both(run, kept, key={name: key})]
+    return f"; {', '.join(sorted(liars))} cosigned both" if liars else ""
+
+
+def _signed_both(run: _Run, kept: Note, *, key: Mapping[str, bytes]) -> bool:
+    notes = (kept, run.note) if run.note else ()
+    try:
+        return bool(notes) and all(verify_cosignatures(note, key) for note in notes)
+    except ProtocolError:
+        return False
 
 
 def _fold_one(run: _Run, data: bytes, looked: Looked) -> bool:

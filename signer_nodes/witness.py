@@ -321,7 +321,7 @@ def check_witnessed(data: bytes, witnesses: Mapping[str, bytes]) -> None:
     try:
         found = verify_cosignatures(parse_note(data, NOTE_BYTES_MAX), witnesses)
     except ProtocolError as error:
-        raise Refusal("witness", str(error)) from error
+        raise Refusal("unwitnessed", str(error)) from error
     if missing := sorted(witnesses.keys() - found.keys()):
         raise Refusal(
             "witness", f"{', '.join(missing)} has not cosigned this head: nothing is signed under it"

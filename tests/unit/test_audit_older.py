@@ -12,7 +12,8 @@ import pytest
 
 from cli.audit import verify
 from policy.audit import AuditReport, audit
-from tests.simulation.cluster import note_of
+from policy.log.checkpoint import parse_note
+from tests.simulation.cluster import cosign, cosigned, note_of
 from tests.simulation.world import Book, World
 from tests.unit.test_audit import Files, first_bad, published, written
 
@@ -52,6 +53,31 @@ def test_a_log_with_another_entry_before_the_older_checkpoint_was_forked() -> No
     index, why = first_bad(report)
     assert index == len(book.entries) - 1
     assert "the log was forked" in why
+
+
+def test_a_cosigner_of_two_logs_that_contradict_one_another_is_named() -> None:
+    book, _ = grown()
+    other = Book(WORLD)
+    other.pay(101, nonce=0)
+    other.pay(100, nonce=1)
+    kept = cosigned(note_of(book), cosign("node-1", note_of(book)), cosign("eve", note_of(book)))
+    lied = cosigned(note_of(book), cosign("node-1", note_of(book)), cosign("witness-1", note_of(book)))
+
+    assert first_bad(checked(published(other, by=("node-1", "node-2", "node-3")), kept))[1].endswith(
+        "; node-1 cosigned both"
+    )
+    assert first_bad(checked(published(other), lied))[1].endswith("; node-1, witness-1 cosigned both")
+    assert "cosigned both" not in first_bad(checked(published(other), note_of(book)))[1]
+
+
+def test_a_cosignature_that_does_not_verify_is_named_by_its_cosigner() -> None:
+    book, later = grown()
+    files = published(later)
+    note = parse_note(files["checkpoint"], 10**5)
+    borrowed = cosign("witness-1", note_of(book))
+    files["checkpoint"] = note.with_signatures(borrowed).to_bytes()
+
+    assert "the signature of cosigner 'witness-1' does not verify" in first_bad(checked(files))[1]
 
 
 def test_a_log_that_was_cut_back_is_not_taken_for_a_young_one() -> None:

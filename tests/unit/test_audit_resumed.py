@@ -32,7 +32,7 @@ from tests.simulation.world import DAY_MS, Book, World, public_key
 from tests.unit.test_audit import Files, busy, first_bad, pinned, published, trust_file, written
 
 WORLD = World()
-SAMPLE_ENTRIES = 2_600
+SAMPLE_ENTRIES = 2_200
 
 
 class Inline:
@@ -81,11 +81,17 @@ def forged() -> Book:
     return book
 
 
+@cache
+def said() -> AuditReport:
+    """What an audit of it says that does nothing ahead and begins at the beginning."""
+    return plain(published(forged()))
+
+
 def test_signatures_checked_ahead_change_nothing_that_an_audit_says() -> None:
     files, checker = published(forged()), looking()
     report = checked(files, Work(checker))
 
-    assert report == plain(files)
+    assert report == said()
     assert report.ok, report.first_bad
     kinds = {forged().outcomes[index].kind for index in checker.found}
     assert {"request", "signature"} <= kinds
@@ -108,7 +114,7 @@ def test_a_signature_checked_over_something_else_is_checked_again(proof: Proof) 
     signatures = {i for i, one in enumerate(forged().outcomes) if one.kind == "signature"}
     wrong = Inline(lambda task: dict.fromkeys(signatures, proof))
 
-    assert checked(published(forged()), Work(wrong)) == plain(published(forged()))
+    assert checked(published(forged()), Work(wrong)) == said()
 
 
 def test_every_signature_of_a_log_of_payments_is_found_ahead() -> None:
@@ -116,7 +122,8 @@ def test_every_signature_of_a_log_of_payments_is_found_ahead() -> None:
     state, _ = fold(initial(), entries[0])
     task = Task(state.origin, state.roster_document, state.roster_hash, 0, entries)
     kinds = [parse_entry(entry).kind for entry in entries]
-    left = {kind for index, kind in enumerate(kinds) if index not in precheck(state.roster, task)}
+    found = precheck(state.roster, task)
+    left = {kind for index, kind in enumerate(kinds) if index not in found}
 
     assert left == {"genesis", "key", "reserve"}
     assert {"request", "approval", "price", "signature", "observation"} == set(kinds) - left
@@ -145,12 +152,12 @@ def stopped_at(files: Files, size: int) -> Seen:
 
 def test_an_audit_that_was_stopped_goes_on_and_says_the_same() -> None:
     files = published(forged())
-    for size in (16, 128, 256):
+    for size in (16, 256):
         seen = stopped_at(files, size)
         kept: list[Seen] = []
         resumed = checked(files, Work(seen=seen, keep=kept.append, keep_every=16))
 
-        assert resumed == plain(files)
+        assert resumed == said()
         assert kept[0].size == size + 16
 
 
@@ -239,7 +246,7 @@ def test_a_killed_audit_of_a_long_log_goes_on(
 
     assert verify(str(log), trust=trust, state=state, processes=1, json_output=True) == 0
     resumed = json.loads(capsys.readouterr().out)
-    assert verify(str(log), trust=trust, processes=2, json_output=True) == 0
+    assert verify(str(log), trust=trust, processes=1, json_output=True) == 0
     assert resumed == json.loads(capsys.readouterr().out)
     assert (resumed["size"], resumed["trust"]) == (SAMPLE_ENTRIES, "pinned")
 

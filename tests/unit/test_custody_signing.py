@@ -44,7 +44,7 @@ class Signer:
 class Cosigned:
     """A log whose every checkpoint has its cosignatures at once."""
 
-    async def wait_quorum(self, size: int, timeout_s: float) -> None:
+    async def wait_binding(self, size: int, timeout_s: float) -> None:
         return
 
 

@@ -204,3 +204,44 @@ def test_a_log_that_does_not_hold_is_not_exported(tmp_path: Path) -> None:
 
     assert code == 1
     assert not (folder / "out.json").exists()
+
+
+# What it tells its reader.
+
+
+def test_the_file_has_these_fields_and_no_others(files: tuple[Path, Path]) -> None:
+    document = json.loads(files[0].read_text())
+
+    assert document.keys() == {"format", "request", "checkpoint", "entries", "receipts"}
+    known = {"index", "kind", "entry", "proof", "roster_at", "policy_at"}
+    assert {name for part in document["entries"] for name in part} == known
+    kinds = {part["kind"] for part in document["entries"]}
+    assert kinds == {
+        *("genesis", "key", "policy"),
+        *("request", "approval", "reserve", "burn", "signature", "observation"),
+    }
+
+
+def test_the_file_has_nothing_of_another_request(files: tuple[Path, Path]) -> None:
+    book, request = paid()
+    text = files[0].read_text()
+    others = set(book.state.requests) - {request}
+
+    assert len(others) == 4
+    for other in others:
+        record = book.state.requests[other]
+        assert other.hex() not in text
+        assert record.request.idempotency_key not in text
+        assert all(job.hex() not in text for job in record.jobs)
+    assert request.hex() in text
+
+
+def test_the_file_tells_the_people_the_policy_and_what_others_used(files: tuple[Path, Path]) -> None:
+    """What docs/privacy.md warns of: a file without these could not be checked."""
+    document = json.loads(files[0].read_text())
+    genesis = document["entries"][0]["entry"]["body"]
+
+    assert {"roster", "policy"} <= genesis.keys()
+    (key,) = [part["entry"]["body"] for part in document["entries"] if part["kind"] == "key"]
+    assert {"group_key", "chain_code"} <= key.keys()
+    assert any("usage" in json.dumps(one) or "used" in json.dumps(one) for one in document["receipts"])
