@@ -100,7 +100,12 @@ def prepare(folder: Path, supervisor: Supervisor, *, say: Say) -> Deployment:
     return Deployment(folder, ports, supervisor, say, pins)
 
 
-def set_up(deployment: Deployment, policy: Callable[[str], dict[str, Json]] = names.demo_policy) -> None:
+def set_up(
+    deployment: Deployment,
+    policy: Callable[[str], dict[str, Json]] = names.demo_policy,
+    *,
+    policy_delay_ms: int = names.DAY_MS,
+) -> None:
     """From nothing to a running deployment without a key; ``policy`` takes the address of a token."""
     say = deployment.say
     say(
@@ -116,7 +121,7 @@ def set_up(deployment: Deployment, policy: Callable[[str], dict[str, Json]] = na
     _enroll(deployment, dict(zip(COSIGNERS, fingerprints, strict=True)))
     token = deployment.chain.deploy_token()
     write_document(deployment.folder / "policy.json", policy(token))
-    fingerprint = _genesis(deployment)
+    fingerprint = _genesis(deployment, policy_delay_ms)
     with ThreadPoolExecutor(len(COSIGNERS)) as pool:
         list(pool.map(lambda name: _join(deployment, name, fingerprint), COSIGNERS))
     say("starting the nodes, the witness and the coordinator")
@@ -245,11 +250,12 @@ def _enroll(deployment: Deployment, fingerprints: dict[str, str]) -> None:
             deployment.command("enroll", kind, card, "--fingerprint", said, *more)
 
 
-def _genesis(deployment: Deployment) -> str:
+def _genesis(deployment: Deployment, policy_delay_ms: int) -> str:
     """Have the administrators sign the policy; the fingerprint of the genesis entry."""
     drafted = deployment.command(
         *("genesis", "draft", "--policy", str(deployment.folder / "policy.json")),
         *("--w", str(names.W), "--f", str(names.F), "--quorum", str(names.QUORUM)),
+        *("--policy-delay-ms", str(policy_delay_ms)),
     )
     deployment.say(str(drafted["cosigners"]))
     for name in names.ADMINISTRATORS:

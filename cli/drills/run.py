@@ -16,7 +16,7 @@ from cli.demo import scenario
 from cli.demo.run import audit_log
 from cli.demo.scenes import Stage
 from cli.demo.supervisor import Supervisor
-from cli.drills import attacks, losses
+from cli.drills import attacks, losses, rotation
 from cli.drills.steps import Say, Steps, Unlike
 from cli.indicators import send_note
 from cli.results import DONE, REFUSED, Document, Misuse, Result
@@ -33,6 +33,7 @@ class Drill:
     play: Callable[[Stage, Steps], None]
     what: str
     page: str
+    policy_delay_ms: int = names.DAY_MS
 
 
 DRILLS: Final[dict[str, Drill]] = {
@@ -46,6 +47,12 @@ DRILLS: Final[dict[str, Drill]] = {
     "stolen-backup": Drill(attacks.stolen_backup, "a thief has a backup of a share", "runbook-recovery.md"),
     "bad-policy": Drill(attacks.bad_policy, "a quorum signs a policy that needs nobody", "administration.md"),
     "chain-halt": Drill(losses.chain_halt, "the chain answers nobody for a while", "alerts.md"),
+    "rotate-key": Drill(
+        rotation.rotate_key,
+        "a key is suspect, and all it has moves to a new one",
+        "runbook-rotate-key.md",
+        rotation.DELAY_MS,
+    ),
 }
 
 
@@ -81,7 +88,7 @@ def play(one: Drill, steps: Steps, *, folder: Path) -> str:
     try:
         with Supervisor() as supervisor:
             deployment = scenario.prepare(folder, supervisor, say=steps.say)
-            scenario.set_up(deployment)
+            scenario.set_up(deployment, policy_delay_ms=one.policy_delay_ms)
             steps.say("making a key, and giving its wallet something to pay")
             scenario.make_key(deployment, names.KEY)
             deployment.chain.pay(scenario.account(deployment, names.PATH_PLAIN), FUNDED)
