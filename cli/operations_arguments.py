@@ -45,6 +45,13 @@ def add_drills(commands: Commands) -> None:
         help="a backend by which the real log is told of it",
     )
     drill.add_argument("--client", default="", help=CLIENT_HELP)
+    drill.add_argument(
+        "--dir",
+        default="",
+        help="the real deployment's folder: lost-coordinator and bad-policy look at copies",
+    )
+    drill.add_argument("--backup", nargs="+", default=[], metavar="FILE", help="real ones, for stolen-backup")
+    drill.add_argument("--invariants", default="", metavar="FILE", help="of the real policy, for bad-policy")
     new_command(
         commands,
         "drills",

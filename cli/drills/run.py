@@ -17,11 +17,12 @@ from cli.demo.run import audit_log
 from cli.demo.scenes import Stage
 from cli.demo.supervisor import Supervisor
 from cli.drills import attacks, losses, rotation
+from cli.drills.own import look_at_own
 from cli.drills.steps import Say, Steps, Unlike
 from cli.indicators import send_note
 from cli.results import DONE, REFUSED, Document, Misuse, Result
 from custody.indicators.notes import DrillNote
-from policy.errors import QuorumkeepError
+from policy.errors import OperationalError, QuorumkeepError
 
 FUNDED: Final = 10**18
 
@@ -66,7 +67,7 @@ def drill(arguments: Namespace) -> Result:
     steps.say(f"{arguments.name}: {one.what} (docs/{one.page})")
     folder = Path(tempfile.mkdtemp(prefix="quorumkeep-drill-"))
     try:
-        error = play(one, steps, folder=folder)
+        error = _at_home(arguments, steps) or play(one, steps, folder=folder)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
     note = DrillNote(arguments.name, steps.ok and not error, int(time.monotonic() - started))
@@ -81,6 +82,16 @@ def listing(arguments: Namespace) -> Result:
     return Result(
         {"drills": found}, tuple(f"{name:17} {one.what} (docs/{one.page})" for name, one in DRILLS.items())
     )
+
+
+def _at_home(arguments: Namespace, steps: Steps) -> str:
+    """The steps on copies of the real deployment's public parts, if any were given; what was wrong."""
+    try:
+        look_at_own(arguments.name, arguments, steps)
+    except (Unlike, OperationalError) as error:
+        steps.say(f"  WRONG {error}")
+        return str(error)
+    return ""
 
 
 def play(one: Drill, steps: Steps, *, folder: Path) -> str:
