@@ -99,7 +99,7 @@ def test_own_backups_of_one_epoch_are_enough_and_of_two_are_not(tmp_path: Path) 
 
 
 def own_policy(tmp_path: Path, *, unapproved: bool) -> Steps:
-    """What the drill says of a policy with its invariants; ``unapproved`` lets large payments go by themselves."""
+    """What the drill says of a policy; ``unapproved`` lets large payments go by themselves."""
     policy: Any = demo_policy("0x" + "11" * 20)
     if unapproved:
         policy["rules"][4]["then"] = {"outcome": "allow"}
