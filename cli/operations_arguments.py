@@ -16,7 +16,15 @@ def add_indicators(commands: Commands) -> None:
     needs_identity(indicators, "a person of the roster")
 
 
-DRILLS = ("lost-node", "lost-hsm", "lost-coordinator", "stolen-backup", "bad-policy", "chain-halt")
+DRILLS = (
+    "lost-node",
+    "lost-hsm",
+    "lost-coordinator",
+    "stolen-backup",
+    "bad-policy",
+    "chain-halt",
+    "rotate-key",
+)
 
 
 def add_drills(commands: Commands) -> None:
@@ -37,6 +45,13 @@ def add_drills(commands: Commands) -> None:
         help="a backend by which the real log is told of it",
     )
     drill.add_argument("--client", default="", help=CLIENT_HELP)
+    drill.add_argument(
+        "--dir",
+        default="",
+        help="the real deployment's folder: lost-coordinator and bad-policy look at copies",
+    )
+    drill.add_argument("--backup", nargs="+", default=[], metavar="FILE", help="real ones, for stolen-backup")
+    drill.add_argument("--invariants", default="", metavar="FILE", help="of the real policy, for bad-policy")
     new_command(
         commands,
         "drills",
@@ -63,6 +78,27 @@ def add_quarantine(coordinator: Commands) -> None:
         command.add_argument("--config", required=True, help="the coordinator's, on its machine")
         if more:
             command.add_argument("--reason", required=True, help="why, for whoever reads the status")
+
+
+def add_sweep(request: Commands) -> None:
+    """``request sweep``."""
+    sweep = new_command(
+        request,
+        "sweep",
+        function="cli.sweeping:sweep",
+        what="ask for all that a wallet of one account has, to another wallet of its tier",
+        example="quorumkeep request sweep --wallet hot-main-0 --to-wallet hot --rpc http://127.0.0.1:8545 "
+        "--idempotency-key rotate-1 --as backends/operations",
+    )
+    sweep.add_argument("--wallet", required=True, help="which wallet is emptied")
+    sweep.add_argument("--to-wallet", required=True, help="which wallet gets it, at its first path")
+    sweep.add_argument(
+        "--rpc", required=True, metavar="URL", help="a chain node of your own, to see what there is"
+    )
+    sweep.add_argument("--idempotency-key", required=True, help="the same key, the same requests")
+    sweep.add_argument("--expires-in", type=int, default=3600, help="seconds (%(default)s)")
+    sweep.add_argument("--wait", type=float, default=0.0, help="wait so many seconds for each")
+    needs_identity(sweep, "a backend")
 
 
 def add_backed_up(key: Commands) -> None:

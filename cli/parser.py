@@ -2,6 +2,7 @@
 
 from argparse import ArgumentParser
 
+from cli import operations_arguments as operations
 from cli.admin.arguments import add_admin
 from cli.arguments import (
     Commands,
@@ -17,7 +18,6 @@ from cli.arguments import (
 from cli.bench_arguments import add_bench
 from cli.cold_arguments import add_cold
 from cli.doctor.arguments import add_doctor
-from cli.operations_arguments import add_backed_up, add_drills, add_indicators, add_quarantine
 from cli.passkey_arguments import add_approve, add_identity, needs_authenticator
 from cli.policies.arguments import add_export, add_policies, add_replay
 from cli.rebalance.arguments import add_rebalance
@@ -48,8 +48,8 @@ def build_parser() -> ArgumentParser:
     add_cold(commands)
     _add_looking(commands)
     add_doctor(commands)
-    add_indicators(commands)
-    add_drills(commands)
+    operations.add_indicators(commands)
+    operations.add_drills(commands)
     add_witness(commands)
     add_bench(commands)
     add_admin(commands)
@@ -172,7 +172,7 @@ def _add_running(commands: Commands) -> None:
         example="quorumkeep coordinator run --config treasury/coordinator/config.toml",
     )
     run.add_argument("--config", required=True, help="the TOML file that genesis sign made")
-    add_quarantine(coordinator)
+    operations.add_quarantine(coordinator)
     node = new_group(commands, "node", what="a node of this machine, by the program quorumkeep-node")
     for action, what in (
         ("doctor", "attempt what must be impossible, and say what the numbers give"),
@@ -211,7 +211,7 @@ def _add_keys(commands: Commands) -> None:
         command.add_argument("--timeout", type=float, default=120.0, help="seconds (%(default)s)")
         needs_identity(command, "an administrator")
     _add_import(key)
-    add_backed_up(key)
+    operations.add_backed_up(key)
     for action, what in (
         ("backup", "back a node's share up to recovery officers"),
         ("recover", "rebuild a private key from backups, off line"),
@@ -327,6 +327,7 @@ def _add_payments(commands: Commands) -> None:
             command.add_argument("--fee-ceiling", help="the most the network may take (the policy's ceiling)")
         command.add_argument("--expires-in", type=int, default=3600, help="seconds (%(default)s)")
         command.add_argument("--wait", type=float, default=0.0, help="wait so many seconds until it is over")
+    operations.add_sweep(request)
     _add_looking_at_requests(request)
     _add_statements(commands, request)
     add_approve(commands)

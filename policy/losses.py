@@ -59,12 +59,20 @@ class Loss:
 
 
 def losses(
-    roster: Roster, keys: Mapping[str, SharedKey], *, gone: Collection[str] = frozenset()
+    roster: Roster,
+    keys: Mapping[str, SharedKey],
+    *,
+    gone: Collection[str] = frozenset(),
+    unsigning: Collection[str] = frozenset(),
 ) -> tuple[Loss, ...]:
-    """What each bound still bears, with ``gone`` lost already: the log's first, then the keys' by name."""
+    """What each bound still bears, with ``gone`` lost already: the log's first, then the keys' by name.
+
+    ``unsigning`` cosign, and sign nothing.
+    """
     found = [_loss("", roster.cosigners, needed=roster.w, gone=gone)]
+    out = {*gone, *unsigning}
     found += [
-        _loss(name, key.participants, needed=key.min_signers, gone=gone) for name, key in sorted(keys.items())
+        _loss(name, key.participants, needed=key.min_signers, gone=out) for name, key in sorted(keys.items())
     ]
     return tuple(found)
 

@@ -101,14 +101,24 @@ def prepare(folder: Path, supervisor: Supervisor, *, say: Say) -> Deployment:
     return Deployment(folder, ports, supervisor, say, pins)
 
 
-def set_up(deployment: Deployment, policy: Callable[[str], dict[str, Json]] = names.demo_policy) -> None:
+def set_up(
+    deployment: Deployment,
+    policy: Callable[[str], dict[str, Json]] = names.demo_policy,
+    *,
+    policy_delay_ms: int = names.POLICY_DELAY_MS,
+) -> None:
     """From nothing to a running deployment without a key; ``policy`` takes the address of a token."""
-    lay_out(deployment, policy)
+    lay_out(deployment, policy, policy_delay_ms=policy_delay_ms)
     deployment.say("starting the nodes, the witness and the coordinator")
     start_all(deployment)
 
 
-def lay_out(deployment: Deployment, policy: Callable[[str], dict[str, Json]] = names.demo_policy) -> None:
+def lay_out(
+    deployment: Deployment,
+    policy: Callable[[str], dict[str, Json]] = names.demo_policy,
+    *,
+    policy_delay_ms: int = names.POLICY_DELAY_MS,
+) -> None:
     """From nothing to the files of a deployment whose nodes have joined; only its chain runs."""
     say = deployment.say
     say(
@@ -124,7 +134,7 @@ def lay_out(deployment: Deployment, policy: Callable[[str], dict[str, Json]] = n
     _enroll(deployment, dict(zip(COSIGNERS, fingerprints, strict=True)))
     token = deployment.chain.deploy_token()
     write_document(deployment.folder / "policy.json", policy(token))
-    fingerprint = _genesis(deployment)
+    fingerprint = _genesis(deployment, policy_delay_ms)
     with ThreadPoolExecutor(len(COSIGNERS)) as pool:
         list(pool.map(lambda name: _join(deployment, name, fingerprint), COSIGNERS))
 
@@ -253,12 +263,12 @@ def _enroll(deployment: Deployment, fingerprints: dict[str, str]) -> None:
             deployment.command("enroll", kind, card, "--fingerprint", said, *more)
 
 
-def _genesis(deployment: Deployment) -> str:
+def _genesis(deployment: Deployment, policy_delay_ms: int) -> str:
     """Have the administrators sign the policy; the fingerprint of the genesis entry."""
     drafted = deployment.command(
         *("genesis", "draft", "--policy", str(deployment.folder / "policy.json")),
         *("--w", str(names.W), "--f", str(names.F), "--quorum", str(names.QUORUM)),
-        *("--policy-delay-ms", str(names.POLICY_DELAY_MS)),
+        *("--policy-delay-ms", str(policy_delay_ms)),
     )
     deployment.say(str(drafted["cosigners"]))
     for name in names.ADMINISTRATORS:

@@ -12,7 +12,7 @@ from cli.connection import caller, load_connection
 from cli.doctor.backups import examine_backups, read_backups
 from cli.doctor.findings import BROKEN, NOTE, Finding, gravest_first
 from cli.doctor.folder import Known, examine_folder, read_folder
-from cli.doctor.standing import down, examine_client, examine_losses, examine_standing
+from cli.doctor.standing import down, examine_client, examine_losses, examine_standing, in_quarantine
 from cli.files import read_bytes
 from cli.places import UNSEEN, shared_hosts
 from cli.policies.invariants import proofs_of
@@ -100,7 +100,8 @@ def _look_at_people(seen: Seen, people: Path | None) -> None:
         return
     gone = down(seen.status, seen.roster) if seen.status else frozenset()
     keys: dict[str, Any] = dict(seen.policy.keys)
-    seen.findings += examine_losses(seen.roster, keys, gone=gone)
+    unsigning = in_quarantine(seen.status) if seen.status else frozenset()
+    seen.findings += examine_losses(seen.roster, keys, gone=gone, unsigning=unsigning)
     persons = _persons(people) if people else {}
     if not people:
         seen.left_out.append("whether several names are one person: give --people")

@@ -46,9 +46,16 @@ def down(status: Status, roster: Roster) -> frozenset[str]:
     return frozenset(set(roster.cosigners) - live)
 
 
-def examine_losses(roster: Roster, keys: Mapping[str, Any], *, gone: Collection[str]) -> Iterator[Finding]:
+def in_quarantine(status: Status) -> frozenset[str]:
+    """The nodes that cosign, and are in no signing set."""
+    return frozenset(node["name"] for node in status["nodes"] if node.get("quarantine"))
+
+
+def examine_losses(
+    roster: Roster, keys: Mapping[str, Any], *, gone: Collection[str], unsigning: Collection[str]
+) -> Iterator[Finding]:
     """Which losses stop signing, beyond those that have happened."""
-    for loss in losses(roster, keys, gone=gone):
+    for loss in losses(roster, keys, gone=gone, unsigning=unsigning):
         code = {0: "signing-stopped", 1: "none-to-spare"}.get(loss.count, "losses")
         yield Finding(code, loss.key or "log", loss.said())
 

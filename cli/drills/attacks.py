@@ -10,6 +10,7 @@ from cli.demo.supervisor import Program, run_to_end
 from cli.drills.losses import pay
 from cli.drills.steps import Steps
 from cli.files import write_document
+from cli.main import invoke
 from cli.programs import NODE, program
 from cli.results import Document
 
@@ -20,7 +21,12 @@ INVARIANTS: Document = {
     "invariants": [
         {
             "name": "large-needs-people",
-            "when": {"tiers": ["hot"], "assets": [names.ETH], "amount_min": str(names.SMALL_MAX + 1)},
+            "when": {
+                "kinds": ["transfer"],
+                "tiers": ["hot"],
+                "assets": [names.ETH],
+                "amount_min": str(names.SMALL_MAX + 1),
+            },
             "must": {"approvals_min": 1},
         }
     ],
@@ -100,8 +106,6 @@ class _Vault:
             out.unlink(missing_ok=True)
 
     def _fingerprint(self, name: str) -> str:
-        from cli.main import invoke
-
         return str(
             invoke("identity", "fingerprint", str(self._folder / name / "card.json")).document["fingerprint"]
         )
@@ -124,6 +128,8 @@ def bad_policy(stage: Stage, steps: Steps) -> None:
     write_document(bad, {**document, "name": "bad"})
     invariants = folder / "drill.invariants.json"
     write_document(invariants, INVARIANTS)
+    held = invoke("policy", "prove", str(folder / "policy.json"), "--invariants", str(invariants))
+    steps.must("the policy in force keeps its invariants", held.document["ok"] is True, seen=held.document)
     draft = ("admin", "draft", "policy", "--document", str(bad), "--out", change)
     steps.refused(
         "a draft that breaks an invariant is not drawn up",

@@ -16,12 +16,13 @@ from cli.demo import scenario
 from cli.demo.run import audit_log
 from cli.demo.scenes import Stage
 from cli.demo.supervisor import Supervisor
-from cli.drills import attacks, losses
+from cli.drills import attacks, losses, rotation
+from cli.drills.own import look_at_own
 from cli.drills.steps import Say, Steps, Unlike
 from cli.indicators import send_note
 from cli.results import DONE, REFUSED, Document, Misuse, Result
 from custody.indicators.notes import DrillNote
-from policy.errors import QuorumkeepError
+from policy.errors import OperationalError, QuorumkeepError
 
 FUNDED: Final = 10**18
 
@@ -33,6 +34,7 @@ class Drill:
     play: Callable[[Stage, Steps], None]
     what: str
     page: str
+    policy_delay_ms: int = names.DAY_MS
 
 
 DRILLS: Final[dict[str, Drill]] = {
@@ -46,6 +48,12 @@ DRILLS: Final[dict[str, Drill]] = {
     "stolen-backup": Drill(attacks.stolen_backup, "a thief has a backup of a share", "runbook-recovery.md"),
     "bad-policy": Drill(attacks.bad_policy, "a quorum signs a policy that needs nobody", "administration.md"),
     "chain-halt": Drill(losses.chain_halt, "the chain answers nobody for a while", "alerts.md"),
+    "rotate-key": Drill(
+        rotation.rotate_key,
+        "a key is suspect, and all it has moves to a new one",
+        "runbook-rotate-key.md",
+        rotation.DELAY_MS,
+    ),
 }
 
 
@@ -59,7 +67,7 @@ def drill(arguments: Namespace) -> Result:
     steps.say(f"{arguments.name}: {one.what} (docs/{one.page})")
     folder = Path(tempfile.mkdtemp(prefix="quorumkeep-drill-"))
     try:
-        error = play(one, steps, folder=folder)
+        error = _at_home(arguments, steps) or play(one, steps, folder=folder)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
     note = DrillNote(arguments.name, steps.ok and not error, int(time.monotonic() - started))
@@ -76,12 +84,22 @@ def listing(arguments: Namespace) -> Result:
     )
 
 
+def _at_home(arguments: Namespace, steps: Steps) -> str:
+    """The steps on copies of the real deployment's public parts, if any were given; what was wrong."""
+    try:
+        look_at_own(arguments.name, arguments, steps)
+    except (Unlike, OperationalError) as error:
+        steps.say(f"  WRONG {error}")
+        return str(error)
+    return ""
+
+
 def play(one: Drill, steps: Steps, *, folder: Path) -> str:
     """Play it to its end or to the first thing that is wrong; what that was."""
     try:
         with Supervisor() as supervisor:
             deployment = scenario.prepare(folder, supervisor, say=steps.say)
-            scenario.set_up(deployment)
+            scenario.set_up(deployment, policy_delay_ms=one.policy_delay_ms)
             steps.say("making a key, and giving its wallet something to pay")
             scenario.make_key(deployment, names.KEY)
             deployment.chain.pay(scenario.account(deployment, names.PATH_PLAIN), FUNDED)

@@ -10,6 +10,7 @@ def add_policies(commands: Commands) -> None:
     policy = new_group(commands, "policy", what="write, check, prove, compare and explain policies")
     add_authoring(policy)
     add_proving(policy)
+    add_retiring(policy)
     explain = new_command(
         policy,
         "explain",
@@ -38,6 +39,29 @@ def add_policies(commands: Commands) -> None:
     shadow.add_argument("--flips", action="store_true", help="only those with another outcome")
     shadow.add_argument("--limit", type=int, default=100, help="at most so many, to 200 (%(default)s)")
     needs_identity(shadow, "an operator or administrator")
+
+
+def add_retiring(policy: Commands) -> None:
+    """``policy retire-key``."""
+    retire = new_command(
+        policy,
+        "retire-key",
+        function="cli.policies.retiring:retire_key",
+        what="write the policy by which a new key takes an old one's place, and the old one can be emptied",
+        example="quorumkeep policy retire-key policy.json --key main --to main-2 --approval '2 of treasury' "
+        "--out new-policy.json",
+    )
+    retire.add_argument("file", help="the policy in force, as admin fetch wrote it, or YAML")
+    retire.add_argument("--key", required=True, help="the key to retire")
+    retire.add_argument("--to", required=True, help="the name of the new one")
+    retire.add_argument(
+        "--approval",
+        action="append",
+        default=[],
+        metavar="'N of GROUP'",
+        help="who approves that it is emptied",
+    )
+    retire.add_argument("--out", required=True, metavar="FILE", help="the new policy")
 
 
 def add_replay(audit: Commands) -> None:

@@ -9,7 +9,6 @@ import logging
 from collections.abc import Mapping
 from typing import Final
 
-from custody.indicators.kept import AT_ONCE
 from custody.indicators.scoring import Missing, Reading, Scorecard, scored
 from custody.indicators.window import DAY_MS, is_looked_at
 from custody.parts import Parts
@@ -20,6 +19,8 @@ from policy.model import HOT
 from policy.state import KeyRecord, State
 
 SWEEP_S: Final = 2.0
+BACK_AT_ONCE: Final = 512
+BACK_PAUSE_S: Final = 0.01
 WHOLE_BP: Final = 10_000
 _LOG = logging.getLogger(__name__)
 
@@ -52,7 +53,7 @@ async def look_back(parts: Parts) -> None:
     epochs = {name: key.epoch for name, key in state.keys.items()}
     stop, since = state.size, parts.now_ms() - DAY_MS
     while stop > 0:
-        start = max(0, stop - AT_ONCE)
+        start = max(0, stop - BACK_AT_ONCE)
         entries = await _between(parts, start, stop)
         for data in entries:
             if is_looked_at(data):
@@ -60,7 +61,7 @@ async def look_back(parts: Parts) -> None:
         if _time_of(entries[0]) < since and indicators.window.knows_all(epochs):
             return
         stop = start
-        await asyncio.sleep(0)
+        await asyncio.sleep(BACK_PAUSE_S)  # payments come first: the database serves one at a time
 
 
 async def read(parts: Parts) -> Scorecard:

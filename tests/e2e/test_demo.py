@@ -30,6 +30,9 @@ from eth_utils.crypto import keccak
 
 from cli.demo.chain import DemoChain
 from cli.demo.policy import CUSTOMER, STRANGER
+from cli.drills.own import look_at_own
+from cli.drills.steps import Steps
+from cli.parser import build_parser
 from policy.log.tiles import read_entries
 from tests.e2e.processes import none_left, running_with
 
@@ -236,6 +239,14 @@ def test_the_log_is_told_of_backups_by_what_their_files_say(demo: Demo, tmp_path
     assert told.returncode == 0, told.stderr
     assert refused.returncode == 2 and "notes are theirs" in refused.stderr
     assert line["reading"] == 0
+
+
+def test_a_drill_finds_that_another_coordinator_could_go_on_from_copies(demo: Demo) -> None:
+    steps = Steps(lambda text: None)
+    arguments = build_parser().parse_args(["drill", "lost-coordinator", "--dir", str(demo.folder)])
+    look_at_own("lost-coordinator", arguments, steps)
+
+    assert steps.ok and len(steps.rows) == 2
 
 
 def backup_age(demo: Demo) -> dict[str, Any]:

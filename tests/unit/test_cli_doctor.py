@@ -18,7 +18,7 @@ from cryptography.x509.oid import NameOID
 from cli.demo.policy import demo_policy
 from cli.doctor import folder as folders
 from cli.doctor.findings import BROKEN, CATALOGUE, Finding
-from cli.doctor.standing import down, examine_client, examine_losses, examine_standing
+from cli.doctor.standing import down, examine_client, examine_losses, examine_standing, in_quarantine
 from cli.main import invoke
 from cli.results import Misuse, Result
 from policy.document import parse_policy, policy_hash
@@ -93,7 +93,12 @@ class Standing:
         standing = [
             *examine_client(self.status, bytes.fromhex(POLICY_HASH)),
             *examine_standing(self.status, self.roster, policy=POLICY, now_ms=NOW_MS),
-            *examine_losses(self.roster, POLICY.keys, gone=down(self.status, self.roster)),
+            *examine_losses(
+                self.roster,
+                POLICY.keys,
+                gone=down(self.status, self.roster),
+                unsigning=in_quarantine(self.status),
+            ),
         ]
         return found | {one.code for one in standing}
 
@@ -284,6 +289,19 @@ def test_every_code_is_provoked_and_stands_in_the_page() -> None:
 
     assert set(PROVOKED) == set(CATALOGUE)
     assert explained == {code: gravity.value for code, (gravity, _) in CATALOGUE.items()}
+
+
+def test_a_node_in_quarantine_is_lost_to_its_keys_and_not_to_the_log(standing: Standing) -> None:
+    node(standing, quarantine="its disk is looked at")
+    found = examine_losses(
+        standing.roster, POLICY.keys, gone=frozenset(), unsigning=in_quarantine(standing.status)
+    )
+
+    assert {one.about: one.code for one in found} == {
+        "log": "losses",
+        "main": "none-to-spare",
+        "cold": "none-to-spare",
+    }
 
 
 def test_a_wrong_word_in_a_file_of_people_says_how_to_write_it(standing: Standing) -> None:

@@ -1,13 +1,19 @@
 """A drill that is not as its page says has failed; which drills there are is said in one place."""
 
+import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from cli.demo.policy import demo_policy
+from cli.drills.attacks import INVARIANTS
+from cli.drills.own import look_at_own
 from cli.drills.run import DRILLS
 from cli.drills.steps import Steps, Unlike
 from cli.main import invoke
 from cli.operations_arguments import DRILLS as NAMED
+from cli.parser import build_parser
 from cli.results import Misuse
 from policy.errors import OperationalError
 from tests.architecture.planting import REPOSITORY
@@ -65,3 +71,56 @@ def test_who_cannot_note_it_is_told_before_anything_is_played(tmp_path: Path) ->
 
     with pytest.raises(Misuse, match="a note is a backend's"):
         invoke("drill", "lost-node", "--as", str(tmp_path / "anna"))
+
+
+def own(name: str, tmp_path: Path, *more: str) -> Steps:
+    """What a drill sees of a real deployment's public parts."""
+    made = steps()
+    given = build_parser().parse_args(["drill", name, *more])
+    look_at_own(name, given, made)
+    return made
+
+
+def backup(folder: Path, node: int, epoch: int = 0) -> str:
+    public = json.loads((DOCS / "spec" / "examples" / "backup-public.json").read_text())
+    path = folder / f"{node}.{epoch}.backup"
+    path.write_text(json.dumps({"public": {**public, "index": node, "epoch": epoch}}))
+    return str(path)
+
+
+def test_own_backups_of_one_epoch_are_enough_and_of_two_are_not(tmp_path: Path) -> None:
+    first, second = backup(tmp_path, 1), backup(tmp_path, 2)
+
+    assert own("stolen-backup", tmp_path, "--backup", first, second).ok
+    with pytest.raises(Unlike, match="one epoch"):
+        own("stolen-backup", tmp_path, "--backup", first, backup(tmp_path, 2, epoch=1))
+    with pytest.raises(Unlike, match="enough to rebuild"):
+        own("stolen-backup", tmp_path, "--backup", first)
+
+
+def own_policy(tmp_path: Path, *, unapproved: bool) -> Steps:
+    """What the drill says of a policy; ``unapproved`` lets large payments go by themselves."""
+    policy: Any = demo_policy("0x" + "11" * 20)
+    if unapproved:
+        policy["rules"][4]["then"] = {"outcome": "allow"}
+    (tmp_path / "client.json").write_text(json.dumps({"policy": policy}))
+    invariants = tmp_path / "invariants.json"
+    invariants.write_text(json.dumps(INVARIANTS))
+    return own("bad-policy", tmp_path, "--dir", str(tmp_path), "--invariants", str(invariants))
+
+
+@pytest.mark.slow
+def test_own_invariants_are_proved_and_the_slips_they_catch_are_counted(tmp_path: Path) -> None:
+    made = own_policy(tmp_path, unapproved=False)
+
+    assert made.ok and "slips of the pen" in made.rows[1]["says"]
+
+
+def test_an_own_policy_that_breaks_its_invariants_is_found(tmp_path: Path) -> None:
+    with pytest.raises(Unlike, match="keeps its invariants"):
+        own_policy(tmp_path, unapproved=True)
+
+
+def test_a_folder_that_lacks_the_logs_key_starts_no_other_coordinator(tmp_path: Path) -> None:
+    with pytest.raises(Unlike, match=r"log\.key"):
+        own("lost-coordinator", tmp_path, "--dir", str(tmp_path))

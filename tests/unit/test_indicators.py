@@ -1,5 +1,7 @@
 """The score says what it claims: worse is never better, unknown is worst; a coordinator reads them all."""
 
+import re
+import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -30,6 +32,7 @@ from policy.encoding import Json, canonical, statement
 from policy.entries import make_entry, parse_entry, signature_list
 from policy.errors import MalformedError, OperationalError
 from policy.fact_entries import NoteEntry
+from tests.architecture.planting import REPOSITORY
 from tests.unit.custody_cluster import ETHER, KEY, ORIGIN, identity, make_request
 from tests.unit.custody_house import House, Running, until
 from tests.unit.tier_house import TierBook
@@ -115,6 +118,19 @@ def test_a_file_that_cannot_be_meant_is_refused(text: str, tmp_path: Path) -> No
 
 def test_a_file_of_nothing_is_the_defaults() -> None:
     assert parse_thresholds({}) == DEFAULTS == load_thresholds(None)
+
+
+def test_the_file_that_is_handed_out_says_what_holds_without_it_and_so_does_the_page() -> None:
+    path = REPOSITORY / "deploy" / "indicators.toml"
+    written = tomllib.loads(path.read_text())
+    page = (REPOSITORY / "docs" / "indicators.md").read_text()
+
+    assert load_thresholds(path) == DEFAULTS
+    assert set(written) == set(DEFAULTS)
+    for name, one in DEFAULTS.items():
+        assert re.search(
+            rf"^\| `{name}` \|.*\| {one.warn}, {one.critical}, {one.weight} \|$", page, re.MULTILINE
+        )
 
 
 NOTES = (DrillNote("lost-node", True, 41), BackupNote(KEY, 2, ("node-a", "node-b")))
