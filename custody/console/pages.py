@@ -111,7 +111,7 @@ async def show_change(seat: SeatDependency, index: Index) -> Response:
         raise CallRefused(Code.UNKNOWN_DOCUMENT, f"entry {index} of the log brings no policy")
     before, language = policy_before(entry, history), LANGUAGES[seat.visit.language]
     try:
-        found = differences(before, document, language)
+        found = differences(before, document, language=language)
     except MalformedError as error:
         raise CallRefused(Code.UNKNOWN_DOCUMENT, f"entry {index} brings no policy: {error}") from error
     return seat.visit.page("change", {"entry": entry, "before": before, "differences": found})

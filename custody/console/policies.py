@@ -39,7 +39,7 @@ def policy_before(entry: Entry, history: tuple[Entry, ...]) -> Json | None:
     return next((one for one in documents if one and document_hash("policy", one).hex() == previous), None)
 
 
-def differences(before: Json | None, after: Json, language: Language) -> tuple[Difference, ...]:
+def differences(before: Json | None, after: Json, *, language: Language) -> tuple[Difference, ...]:
     """Part by part; all of it where there was no policy before. Raises ``MalformedError``."""
     old = _parts(parse_policy(before), language) if before is not None else {}
     new = _parts(parse_policy(after), language)
