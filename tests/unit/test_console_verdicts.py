@@ -28,8 +28,9 @@ def judged(rule: str, outcome: str = "deny", time_ms: int = 5_000) -> Entry:
     return read_entry(7, canonical(document))
 
 
-async def state_of(tmp_path: Path) -> State:
-    async with house_with(tmp_path).running() as running:
+@pytest.fixture(scope="module")
+async def state(tmp_path_factory: pytest.TempPathFactory) -> State:
+    async with house_with(tmp_path_factory.mktemp("house")).running() as running:
         return running.parts.sequencer.state
 
 
@@ -53,23 +54,22 @@ def test_every_bound_that_each_policy_has_is_explained_in_every_language() -> No
         ("<b>gone</b>", "why.other", ""),
     ],
 )
-async def test_what_decided_is_named_and_said(tmp_path: Path, rule: str, text: str, said: str) -> None:
-    found = explained(judged(rule), await state_of(tmp_path), history=())
+async def test_what_decided_is_named_and_said(state: State, rule: str, text: str, said: str) -> None:
+    found = explained(judged(rule), state, history=())
 
     assert isinstance(found, Explained)
     assert (found.text, found.rule, found.changed) == (text, rule, False)
     assert said in found.sentence and bool(said) == bool(found.sentence)
 
 
-async def test_an_entry_without_a_verdict_is_explained_by_nothing(tmp_path: Path) -> None:
+async def test_an_entry_without_a_verdict_is_explained_by_nothing(state: State) -> None:
     entry = read_entry(0, canonical({"kind": "freeze", "time_ms": 1, "body": {}}))
 
-    assert explained(entry, await state_of(tmp_path), history=()) is None
+    assert explained(entry, state, history=()) is None
 
 
 @pytest.mark.parametrize(("at_ms", "changed"), [(6_000, True), (5_000, True), (4_999, False)])
-async def test_a_change_that_may_have_come_later_is_said(tmp_path: Path, at_ms: int, changed: bool) -> None:
-    state = await state_of(tmp_path)
+async def test_a_change_that_may_have_come_later_is_said(state: State, at_ms: int, changed: bool) -> None:
     made: Callable[[int], Entry] = lambda index: read_entry(  # noqa: E731 - an entry at a place
         index, canonical({"kind": "policy", "time_ms": at_ms - state.roster.policy_delay_ms, "body": {}})
     )

@@ -122,7 +122,7 @@ async def test_whatever_stands_in_a_calls_fields_is_refused_with_a_code_or_answe
     calls = messages(getattr(pb, f"{method}Call").DESCRIPTOR)
     found: list[Message] = []
 
-    @settings(max_examples=25, deadline=None, database=None, suppress_health_check=list(HealthCheck))
+    @settings(max_examples=15, deadline=None, database=None, suppress_health_check=list(HealthCheck))
     @given(calls)
     def collect(call: Message) -> None:
         found.append(call)
