@@ -26,6 +26,7 @@ parallel = 2                          # batches under way at once: nodes have se
 
 [retention]                           # optional: what is forgotten in time; never the log
 events_days = 90                      # events of the feed older than this; 0 or left out: none
+hold = []                             # requests (ids) of which nothing is forgotten: legal hold
 
 [http]                                # optional: the HTTP door; off without this section
 listen = "127.0.0.1:7601"             # this unless another is given
@@ -102,7 +103,8 @@ HTTP_LISTEN, CONSOLE_LISTEN = "127.0.0.1:7601", "127.0.0.1:7602"
 AUDITORS_MAX = 64
 OPERATORS_MAX = 100
 MAIL_ADDRESS = re.compile(r"[A-Za-z0-9._%+-]{1,64}@[A-Za-z0-9-]+(\.[A-Za-z0-9-]+)*")
-DAYS_MAX = 36_500
+DAYS_MAX, HELD_MAX = 36_500, 1000
+REQUEST_ID = re.compile(r"[0-9a-f]{64}")
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
 
 
@@ -155,9 +157,13 @@ class WebhooksConfig:
 
 @dataclass(frozen=True, slots=True)
 class RetentionConfig:
-    """How long what is not the log is kept; 0 for ever."""
+    """How long what is not the log is kept; 0 for ever. Of requests on ``hold`` nothing is forgotten."""
 
     events_days: int
+    hold: tuple[bytes, ...] = ()
+
+
+FOR_EVER = RetentionConfig(0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -288,9 +294,16 @@ def _pool_sizes(fields: Fields) -> PoolSizes:
 
 
 def _retention(fields: Fields) -> RetentionConfig:
-    retention = RetentionConfig(_integer(fields, "events_days", 0, high=DAYS_MAX))
+    days = _integer(fields, "events_days", 0, high=DAYS_MAX)
+    hold = fields.items("hold", _request_id, count_max=HELD_MAX) if fields.has("hold") else ()
     fields.done()
-    return retention
+    return RetentionConfig(days, hold)
+
+
+def _request_id(value: Json) -> bytes:
+    if not isinstance(value, str) or not REQUEST_ID.fullmatch(value):
+        raise MalformedError(f"retention.hold: {str(value)[:64]!r} is no id of a request: 64 hex digits")
+    return bytes.fromhex(value)
 
 
 def _http(fields: Fields, folder: Path) -> HttpConfig:

@@ -9,6 +9,7 @@ from custody import approvals, cold, enacting, payments, replacing, settle, trim
 from custody.branches import ask_heads
 from custody.burns import Burns
 from custody.candidates import EMPTY, Tip, extend
+from custody.config import FOR_EVER, RetentionConfig
 from custody.duties import Errand, Handler
 from custody.indicators import reading
 from custody.lease import keep_lease, renewed
@@ -71,7 +72,7 @@ async def run(
     *,
     deliverer: Deliverer | None = None,
     mailer: Mailer | None = None,
-    events_ms: int = 0,
+    kept: RetentionConfig = FOR_EVER,
 ) -> None:
     """Everything that goes on at once, until cancelled or until a part fails."""
     burns = Burns()
@@ -102,8 +103,8 @@ async def run(
         if mailer is not None:
             parts.duties.on_changed.append(mailer.changed)
             group.create_task(mailer.run(), name="mail")
-        if events_ms:
-            group.create_task(trimming.run(parts, events_ms), name="trimming")
+        if kept.events_days:
+            group.create_task(trimming.run(parts, kept), name="trimming")
         if publisher is not None:
             group.create_task(publisher.run(parts.replication), name="publisher")
 

@@ -142,8 +142,11 @@ class FeedStorage(Protocol):
     async def trimmed(self) -> int:
         """Up to this number events may be gone."""
 
-    async def trim_events(self, before_ms: int, webhooks: Collection[str]) -> int:
+    async def trim_events(
+        self, before_ms: int, webhooks: Collection[str], *, held: Collection[bytes] = ()
+    ) -> int:
         """Drop events from before, some at once; how many numbers further the feed is trimmed.
 
-        What one of these webhooks is still owed stays, and so does the newest event of each request.
+        What one of these webhooks is still owed stays, and so do the newest event of each request and all
+        events of those that are ``held``.
         """

@@ -189,8 +189,8 @@ async def _run(config: Config, parts: Parts, credentials: Credentials) -> None:
             await parts.database.show_doors(shown)
         publisher = _publisher(config, parts, doors)
         deliverer = await _deliverer(parts, doors)
-        mailer, events_ms = _mailer(config, parts), config.retention.events_days * DAY_MS
-        await coordinator.run(parts, publisher, deliverer=deliverer, mailer=mailer, events_ms=events_ms)
+        mailer, kept = _mailer(config, parts), config.retention
+        await coordinator.run(parts, publisher, deliverer=deliverer, mailer=mailer, kept=kept)
 
 
 def _mailer(config: Config, parts: Parts) -> Mailer | None:

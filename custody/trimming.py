@@ -3,20 +3,24 @@
 import asyncio
 import logging
 
+from custody.config import RetentionConfig
 from custody.parts import Parts
 from policy.errors import OperationalError
 
 SWEEP_S = 60.0
+DAY_MS = 86_400_000
 _LOG = logging.getLogger(__name__)
 
 
-async def run(parts: Parts, events_ms: int) -> None:
-    """Drop events older than ``events_ms``, some at a time, until cancelled."""
+async def run(parts: Parts, kept: RetentionConfig) -> None:
+    """Drop events that are older than is kept, some at a time, until cancelled; none of a held request."""
+    webhooks = parts.hooks.webhooks
     while True:
         try:
             more = True
             while more:
-                more = bool(await parts.feeds.trim_events(parts.now_ms() - events_ms, parts.hooks.webhooks))
+                before_ms = parts.now_ms() - kept.events_days * DAY_MS
+                more = bool(await parts.feeds.trim_events(before_ms, webhooks, held=kept.hold))
         except OperationalError as error:
             _LOG.warning("old events stay for now: %s", error)
         await asyncio.sleep(SWEEP_S)

@@ -268,6 +268,8 @@ class StoreThread:
         """Up to this number events may be gone."""
         return await self._call(Store.trimmed)
 
-    async def trim_events(self, before_ms: int, webhooks: Collection[str]) -> int:
+    async def trim_events(
+        self, before_ms: int, webhooks: Collection[str], *, held: Collection[bytes] = ()
+    ) -> int:
         """Drop events from before, some at once; how many numbers further the feed is trimmed."""
-        return await self._call(Store.trim_events, before_ms, webhooks)
+        return await self._call(Store.trim_events, before_ms, webhooks, held=held)

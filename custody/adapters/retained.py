@@ -30,10 +30,11 @@ class Retained(Leased):
         with self._engine.connect() as db:
             return _trimmed(db)
 
-    def trim_events(self, before_ms: int, webhooks: Collection[str]) -> int:
+    def trim_events(self, before_ms: int, webhooks: Collection[str], *, held: Collection[bytes] = ()) -> int:
         """Drop events from before, some at once; how many numbers further the feed is trimmed.
 
-        What one of these webhooks is still owed stays, and so does the newest event of each request.
+        What one of these webhooks is still owed stays, and so do the newest event of each request and all
+        events of those that are ``held``.
         """
         with self._transaction() as db:
             start = _trimmed(db)
@@ -47,7 +48,9 @@ class Retained(Leased):
             gone = DELIVERIES.c.webhook.not_in(webhooks) & DELIVERIES.c.sequence.between(start + 1, stop)
             db.execute(delete(DELIVERIES).where(gone))
             owed = exists().where(DELIVERIES.c.sequence == EVENTS.c.sequence)
-            db.execute(delete(EVENTS).where(EVENTS.c.sequence.between(start + 1, stop), followed, ~owed))
+            loose = EVENTS.c.request.not_in(held)
+            here = EVENTS.c.sequence.between(start + 1, stop)
+            db.execute(delete(EVENTS).where(here, followed, ~owed, loose))
             if not start:
                 db.execute(insert(TRIMMED).values(place=0, sequence=stop))
             else:

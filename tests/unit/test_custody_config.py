@@ -61,6 +61,17 @@ def test_nothing_is_forgotten_unless_it_is_configured(tmp_path: Path, said: str 
     assert load_config(tmp_path / "config.toml").retention.events_days == days
 
 
+@pytest.mark.parametrize("hold", ['["no id"]', f'["{"AB" * 32}"]', '"all"', "[7]"])
+def test_a_legal_hold_that_names_no_request_is_a_mistake(tmp_path: Path, hold: str) -> None:
+    path = tmp_path / "config.toml"
+    path.write_text(example().replace("hold = []", f'hold = ["{"ab" * 32}"]'))
+    assert load_config(path).retention.hold == (b"\xab" * 32,)
+
+    path.write_text(example().replace("hold = []", f"hold = {hold}"))
+    with pytest.raises(OperationalError):
+        load_config(path)
+
+
 def test_the_second_door_and_webhooks_are_off_unless_they_are_configured(tmp_path: Path) -> None:
     text = example()
     (tmp_path / "config.toml").write_text(text)

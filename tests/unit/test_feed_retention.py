@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from custody import trimming
+from custody.config import RetentionConfig
 from tests.unit.custody_cluster import make_request
 from tests.unit.custody_house import House
 from tests.unit.http_house import HttpDoor, http_opened, submission
@@ -26,10 +27,11 @@ async def paid(door: HttpDoor, key: str) -> str:
     return request
 
 
-async def trim(door: HttpDoor) -> None:
-    """Forget everything up to now."""
+async def trim(door: HttpDoor, *held: str) -> None:
+    """Forget everything up to now, but for what is held."""
     parts = door.running.parts
-    task = asyncio.create_task(trimming.run(parts, events_ms=-1000))
+    kept = RetentionConfig(-1, tuple(map(bytes.fromhex, held)))
+    task = asyncio.create_task(trimming.run(parts, kept))
     _, newest = await parts.feeds.feed()
     async with asyncio.timeout(5):
         while await parts.feeds.trimmed() < newest:  # noqa: ASYNC110 - nobody tells of it
@@ -72,6 +74,17 @@ async def test_a_request_is_waited_for_by_its_event_however_old(door: HttpDoor) 
     waited = await door.ask("GET", f"/v1/requests/{request}?after={shown['event']}&wait_ms=1")
 
     assert (waited.status_code, waited.json()) == (200, shown)
+
+
+async def test_nothing_is_forgotten_of_a_request_on_hold(door: HttpDoor) -> None:
+    held, other = await paid(door, "one"), await paid(door, "two")
+    events = door.running.parts.feeds.events
+    before = await events(0, request=bytes.fromhex(held))
+    await trim(door, held)
+
+    assert await events(0, request=bytes.fromhex(held)) == before
+    assert len(before) > 1
+    assert len(await events(0, request=bytes.fromhex(other))) == 1
 
 
 async def test_the_log_is_never_trimmed(door: HttpDoor) -> None:
