@@ -35,7 +35,7 @@ NEEDED = (
 )
 
 
-def look_at_own(name: str, arguments: Namespace, steps: Steps) -> None:
+def look_at_own(name: str, arguments: Namespace, *, steps: Steps) -> None:
     """The steps for the real deployment, of the drill that they belong to. Raises ``Unlike``."""
     folder = Path(arguments.dir) if arguments.dir else None
     if folder is not None and not folder.is_dir():

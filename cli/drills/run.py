@@ -87,7 +87,7 @@ def listing(arguments: Namespace) -> Result:
 def _at_home(arguments: Namespace, steps: Steps) -> str:
     """The steps on copies of the real deployment's public parts, if any were given; what was wrong."""
     try:
-        look_at_own(arguments.name, arguments, steps)
+        look_at_own(arguments.name, arguments, steps=steps)
     except (Unlike, OperationalError) as error:
         steps.say(f"  WRONG {error}")
         return str(error)

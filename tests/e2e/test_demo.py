@@ -244,7 +244,7 @@ def test_the_log_is_told_of_backups_by_what_their_files_say(demo: Demo, tmp_path
 def test_a_drill_finds_that_another_coordinator_could_go_on_from_copies(demo: Demo) -> None:
     steps = Steps(lambda text: None)
     arguments = build_parser().parse_args(["drill", "lost-coordinator", "--dir", str(demo.folder)])
-    look_at_own("lost-coordinator", arguments, steps)
+    look_at_own("lost-coordinator", arguments, steps=steps)
 
     assert steps.ok and len(steps.rows) == 2
 

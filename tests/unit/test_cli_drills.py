@@ -77,7 +77,7 @@ def own(name: str, tmp_path: Path, *more: str) -> Steps:
     """What a drill sees of a real deployment's public parts."""
     made = steps()
     given = build_parser().parse_args(["drill", name, *more])
-    look_at_own(name, given, made)
+    look_at_own(name, given, steps=made)
     return made
 
 
