@@ -41,9 +41,9 @@ def what_if(arguments: Namespace) -> Result:
 
 
 def checked_service(service: float) -> float:
-    """A service that can be asked for."""
-    if not 0.5 <= service <= 0.9999:
-        raise Misuse(f"a service of {service}: ask for a share between 0.5 and 0.9999, such as 0.999")
+    """A service that can be asked for; below 0.95 the steering is not calibrated and would serve less."""
+    if not 0.95 <= service <= 0.9999:
+        raise Misuse(f"a service of {service}: ask for a share between 0.95 and 0.9999, such as 0.999")
     return service
 
 

@@ -110,7 +110,7 @@ class DailyPolicy:
                 self._learn(*unlearnt)
             self.unlearnt = []
         place, calendar, _ = when(start_ms, DAY_MS)
-        expected = math.exp(self.memory.smoother(self.memory.withdrawn).ahead(place, calendar, first=True))
+        expected = math.exp(self.memory.smoother(self.memory.withdrawn).ahead(place, calendar, steps=0))
         asked = None if math.isnan(evening.withdrawn) else evening.withdrawn
         self.breaker, state = self.breaker.observe(start_ms + DAY_MS, withdrawn=asked, expected=expected)
         return state

@@ -179,9 +179,12 @@ def _scenarios(memory: Memory, flow: FlowMemory, steps: list[tuple[int, float, t
         return np.zeros((len(steps), count))
     standard = _pooled_tail(_residuals(flow.standard[profile.name], count), profile)
     expected = np.array(
-        [smoother.ahead(place, calendar, first=not step) for step, (place, calendar, _) in enumerate(steps)]
+        [smoother.ahead(place, calendar, steps=step) for step, (place, calendar, _) in enumerate(steps)]
     )
-    spread = smoother.spread * memory.widened * np.sqrt(1 + profile.growth * np.arange(len(steps)))
+    widths = np.array(
+        [smoother.width(place, calendar, steps=step) for step, (place, calendar, _) in enumerate(steps)]
+    )
+    spread = widths * memory.widened * np.sqrt(1 + profile.growth * np.arange(len(steps)))
     values = np.exp(expected[:, None] + spread[:, None] * standard)
     amounts = np.fromiter(flow.amounts, float, len(flow.amounts))
     if len(amounts) >= PRIOR_STEPS:

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 RESTLESS_SPREAD = 0.4
 FLOOR = 0.1  # a step below this share of the recent mean teaches no more than this share
 KEPT = 400
+LEAST_SPREAD = 0.08
 TAIL_RANKS = (0.9, 0.91, 0.92, 0.93, 0.94, 0.95, 0.96, 0.97, 0.98, 0.985, 0.99, 0.995, 0.9975, 0.999)
 
 
@@ -23,7 +24,12 @@ class Profile:
     level_rate: float
     shape_rate: float
     spread_rate: float
-    echo: float  # share of the last residual that the next step keeps
+    echo: float  # share of the last residual that the next step keeps, before anything is known
+    echo_weight: float  # steps that this belief weighs
+    fade: float  # what each further step keeps of the echo
+    place_rate: float  # how fast the spread's weekly shape is learnt
+    unease: float  # how much a surprise widens the next step
+    festive: float  # how much an effect of the calendar widens its step
     growth: float  # growth of the variance with every step ahead
     calendar: float  # strength of the calendar before anything is known of the series
     calendar_weight: float
@@ -36,11 +42,51 @@ class Profile:
     delay_power: float  # ... and how it grows with the odds of being served
 
 
-STEADY_TAIL = (1.12, 1.18, 1.24, 1.31, 1.41, 1.51, 1.65, 1.84, 2.15, 2.44, 2.83, 3.42, 4.41, 5.57)
-RESTLESS_TAIL = (1.28, 1.36, 1.42, 1.51, 1.61, 1.71, 1.82, 1.99, 2.33, 2.55, 2.71, 3.1, 3.39, 3.77)
-STEADY = Profile("steady", 0.1, 0.1, 0.03, 0.05, 0.01, 0.5, 0.3, 300, 1.1, 120, STEADY_TAIL, 1.0, 30.0, 1.2)
+STEADY_TAIL = (1.07, 1.13, 1.19, 1.27, 1.35, 1.45, 1.56, 1.73, 1.98, 2.19, 2.53, 3.16, 3.91, 5.27)
+RESTLESS_TAIL = (1.3, 1.35, 1.43, 1.52, 1.6, 1.71, 1.8, 2.04, 2.23, 2.39, 2.68, 3.2, 3.5, 3.83)
+STEADY = Profile(
+    name="steady",
+    level_rate=0.08,
+    shape_rate=0.08,
+    spread_rate=0.03,
+    echo=0.1,
+    echo_weight=30.0,
+    fade=0.25,
+    place_rate=0.02,
+    unease=0.15,
+    festive=0.5,
+    growth=0.01,
+    calendar=0.5,
+    calendar_weight=0.3,
+    memory=300,
+    cap=1.1,
+    cap_steps=120,
+    tail=STEADY_TAIL,
+    tail_weight=1.0,
+    delay_price=26.5,
+    delay_power=1.2,
+)
 RESTLESS = Profile(
-    "restless", 0.2, 0.04, 0.05, 0.1, 0.02, 0.3, 0.5, 120, 1.1, 60, RESTLESS_TAIL, 0.5, 120.0, 2.12
+    name="restless",
+    level_rate=0.2,
+    shape_rate=0.04,
+    spread_rate=0.05,
+    echo=0.1,
+    echo_weight=1e9,
+    fade=0.0,
+    place_rate=0.0,
+    unease=0.0,
+    festive=0.0,
+    growth=0.02,
+    calendar=0.3,
+    calendar_weight=0.5,
+    memory=120,
+    cap=1.1,
+    cap_steps=60,
+    tail=RESTLESS_TAIL,
+    tail_weight=0.5,
+    delay_price=120.0,
+    delay_power=2.12,
 )
 
 
@@ -56,13 +102,20 @@ class Smoother:
     spread_sum: float = 0.0
     known: int = 0
     residual: float = 0.0
+    surprise: float = 1.0  # size of the last residual in spreads, 1 as usual
+    echo_sum: float = 0.0
+    echo_weight: float = 0.0
     strength_sum: float = 0.0
     strength_weight: float = 0.0
+    widths: list[float] = field(default_factory=list)  # of the spread in the places of the week
 
     def __post_init__(self) -> None:
         self.shape = [0.0] * self.season
+        self.widths = [1.0] * self.season
         self.strength_weight = self.profile.calendar_weight
         self.strength_sum = self.profile.calendar * self.profile.calendar_weight
+        self.echo_weight = self.profile.echo_weight
+        self.echo_sum = self.profile.echo * self.profile.echo_weight
 
     @property
     def strength(self) -> float:
@@ -70,39 +123,68 @@ class Smoother:
         return self.strength_sum / self.strength_weight
 
     @property
+    def echo(self) -> float:
+        """The share of the last residual that the next step keeps."""
+        return min(max(self.echo_sum / self.echo_weight, 0.0), 0.6)
+
+    @property
     def spread_mean(self) -> float:
         """The mean spread of all that is known, 0.5 at first."""
         return (self.spread_sum + 0.5 * 10) / (self.known + 10)
 
-    def ahead(self, place: int, calendar: float, *, first: bool) -> float:
-        """The expected logarithm of a step at a place of the week."""
-        echo = self.profile.echo * min(max(self.residual, -1.0), 1.0) if first else 0.0
-        return (self.level or 0.0) + self.shape[place] + self.strength * calendar + echo
+    def ahead(self, place: int, calendar: float, *, steps: int) -> float:
+        """The expected logarithm of a step at a place of the week, so many steps after the next one."""
+        echo = self.echo * self.profile.fade**steps * self.residual
+        return self._usual(place, calendar) + echo
+
+    def width(self, place: int, calendar: float, *, steps: int) -> float:
+        """The spread of a step, so many steps after the next one."""
+        unease = 1 + self.profile.unease * self.profile.fade**steps * (self.surprise - 1)
+        festive = 1 + self.profile.festive * abs(self.strength * calendar)
+        return max(self.spread, LEAST_SPREAD) * self.widths[place] * unease * festive
 
     def observe(self, place: int, calendar: float, *, log: float) -> float:
-        """Learn one step; its residual in spreads, as seen before learning."""
+        """Learn one step; how far it was from the expectation, in spreads."""
         if self.level is None:
             self.level = log
-        self.residual = log - self.ahead(place, calendar, first=False)
-        standard = self.residual / max(self.spread, 0.08)
-        bounded = min(max(self.residual, -3 * self.spread), 3 * self.spread)
+        error = log - self.ahead(place, calendar, steps=0)
+        width = self.width(place, calendar, steps=0)
         if calendar and self.known > 20:
             beyond = min(max(log - self.level - self.shape[place], -1.0), 1.0)
             self.strength_sum += beyond * calendar
             self.strength_weight += calendar * calendar
-        self.level += max(self.profile.level_rate, 1 / (self.known + 2)) * bounded
+        if self.known > 3:
+            self._learn_spread(place, size=1.25 * min(abs(error) / width, 4.0))
+        residual = log - self._usual(place, calendar)
+        self._learn_level(place, residual)
+        self.spread_sum += self.spread
+        self.known += 1
+        return error / width
+
+    def _usual(self, place: int, calendar: float) -> float:
+        return (self.level or 0.0) + self.shape[place] + self.strength * calendar
+
+    def _learn_level(self, place: int, residual: float) -> None:
+        bounded = min(max(residual, -3 * self.spread), 3 * self.spread)
+        if self.known > 20:
+            unit = self.spread * self.spread
+            self.echo_sum += bounded * self.residual / unit
+            self.echo_weight += self.residual * self.residual / unit
+        self.level = (self.level or 0.0) + max(self.profile.level_rate, 1 / (self.known + 2)) * bounded
         learnt = max(self.profile.shape_rate, 1 / (3 + 2 * self.known / self.season)) * bounded
         self.shape[place] += learnt
         mean = learnt / self.season
         self.shape = [value - mean for value in self.shape]
-        if self.known > 3:
-            size = 1.25 * min(abs(self.residual), 4 * self.spread)
-            self.spread = max(
-                0.08, self.spread + max(self.profile.spread_rate, 1 / (self.known + 6)) * (size - self.spread)
-            )
-        self.spread_sum += self.spread
-        self.known += 1
-        return standard
+        self.residual = bounded
+
+    def _learn_spread(self, place: int, *, size: float) -> None:
+        """``size`` is of an error, 1 as usual."""
+        rate = max(self.profile.spread_rate, 1 / (self.known + 6))
+        self.spread = max(LEAST_SPREAD, self.spread * (1 + rate * (size - 1)))
+        self.widths[place] *= 1 + self.profile.place_rate * (min(size, 3.0) - 1)
+        mean = sum(self.widths) / self.season
+        self.widths = [min(max(width / mean, 0.5), 2.0) for width in self.widths]
+        self.surprise = min(size, 3.0)
 
 
 @dataclass(slots=True)

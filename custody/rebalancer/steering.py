@@ -14,7 +14,8 @@ START_COST = 4.0  # exposure days that serving one unit costs before anything is
 BUDGET_DAYS = 200.0
 FIRMNESS = 0.25  # 0 lets every series have its own service, more holds each closer and costs more
 USUAL_BUDGET = 0.01  # the share that may wait to which ``Profile.delay_price`` belongs
-LOW_POWER = 1.2  # how the price falls when more may wait
+LOW_POWER = 0.8  # how the price falls when more may wait ...
+LOW_FIRMNESS = 1.5  # ... and is held closer: a price that is a little too low orders nothing at all
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,9 +40,11 @@ class Steering:
     def delay(self, profile: Profile) -> float:
         """The price of one unit delayed now."""
         budget = 1 - self.asked
-        power = profile.delay_power if budget < USUAL_BUDGET else LOW_POWER
+        power, firmness = profile.delay_power, FIRMNESS
+        if budget > 1.001 * USUAL_BUDGET:
+            power, firmness = LOW_POWER, LOW_FIRMNESS
         price = profile.delay_price * (USUAL_BUDGET / budget) ** power
         cost = (self.spent + START_COST * START_DAYS * self.mean) / (self.wanted + START_DAYS * self.mean)
         known = BUDGET_DAYS * self.mean
         overdrawn = (self.delayed + budget * known) / (self.wanted + known) / budget
-        return float(price * cost / START_COST * min(max(overdrawn, 0.2), 8.0) ** FIRMNESS)
+        return float(price * cost / START_COST * min(max(overdrawn, 0.2), 8.0) ** firmness)

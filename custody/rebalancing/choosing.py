@@ -10,7 +10,7 @@ from custody.rebalancer.backtest import Series, simulate
 from custody.rebalancer.daily import DailyPolicy
 from custody.rebalancer.flows import DAY_MS, History, units
 
-SERVICES = (0.9, 0.95, 0.98, 0.99, 0.995, 0.999)
+SERVICES = (0.95, 0.98, 0.99, 0.995, 0.999)
 DAYS_MIN = 56
 
 

@@ -34,7 +34,7 @@ def written(folder: Path, rows: list[str], *, header: str = HEADER) -> str:
 def test_a_backtest_prints_one_json_object_with_the_published_keys(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    code = main(["rebalance", "backtest", written(tmp_path, lines()), "--service", "0.9", "--json"])
+    code = main(["rebalance", "backtest", written(tmp_path, lines()), "--service", "0.95", "--json"])
 
     printed = capsys.readouterr()
     found = json.loads(printed.out)
@@ -51,7 +51,7 @@ def test_a_backtest_prints_one_json_object_with_the_published_keys(
         "interval90",
     ]
     assert found["series"] == 1 and len(found["interval90"]) == 2
-    assert found["cost_ratio"] >= 1.0 or found["service"] < 0.9
+    assert found["cost_ratio"] >= 1.0 or found["service"] < 0.95
 
 
 def test_a_packed_file_gives_the_same(tmp_path: Path) -> None:
@@ -60,7 +60,7 @@ def test_a_packed_file_gives_the_same(tmp_path: Path) -> None:
     packed.write_bytes(gzip.compress(Path(plain).read_bytes()))
 
     found = [
-        invoke("rebalance", "backtest", file, "--service", "0.9").document for file in (plain, str(packed))
+        invoke("rebalance", "backtest", file, "--service", "0.95").document for file in (plain, str(packed))
     ]
 
     assert found[0] == found[1]
@@ -72,7 +72,7 @@ def test_blank_and_missing_days_are_unknown_and_not_scored(tmp_path: Path) -> No
     del rows[40]
 
     assert (
-        invoke("rebalance", "backtest", written(tmp_path, rows), "--service", "0.9").document["series"] == 1
+        invoke("rebalance", "backtest", written(tmp_path, rows), "--service", "0.95").document["series"] == 1
     )
 
 
@@ -132,9 +132,10 @@ def test_a_fault_is_named_with_its_line(tmp_path: Path, rows: list[str], header:
         invoke("rebalance", "backtest", written(tmp_path, rows, header=header))
 
 
-def test_a_service_that_cannot_be_asked_for_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(Misuse, match=r"between 0\.5 and 0\.9999"):
-        invoke("rebalance", "backtest", written(tmp_path, lines()), "--service", "99")
+@pytest.mark.parametrize("service", ["99", "0.94", "0.99999"])
+def test_a_service_that_is_not_calibrated_is_refused(tmp_path: Path, service: str) -> None:
+    with pytest.raises(Misuse, match=r"between 0\.95 and 0\.9999"):
+        invoke("rebalance", "backtest", written(tmp_path, lines()), "--service", service)
 
 
 def test_a_series_of_three_days_is_planned_by_its_prior_and_named_where_it_is_too_short(

@@ -128,6 +128,17 @@ def test_the_shipped_policy_beats_a_fixed_band_on_weekly_demand() -> None:
     assert found.cost_ratio < 1.5
 
 
+@pytest.mark.parametrize("asked", [0.95, 0.98])
+def test_a_low_service_is_served_as_asked(asked: float) -> None:
+    rng = np.random.default_rng(7)
+    week = np.array([1.0, 1.0, 1.0, 1.2, 1.6, 1.3, 0.6])
+    wanted = np.resize(week, 400) * rng.lognormal(0, 0.25, 400)
+
+    outcome = simulate(series(list(wanted), split=200), DailyPolicy(asked))
+
+    assert outcome.service == pytest.approx(asked, abs=0.015)
+
+
 def test_while_no_forecast_can_be_trusted_three_usual_days_are_held() -> None:
     days = tuple(str(np.datetime64("2025-01-01") + day) for day in range(40))
     policy = DailyPolicy(0.99)
