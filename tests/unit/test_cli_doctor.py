@@ -35,12 +35,15 @@ PAGE = (REPOSITORY / "docs" / "doctor.md").read_text()
 def two_eyes() -> dict[str, Json]:
     """The demo's policy, but no rule takes the word of one person."""
     document: Any = demo_policy("0x" + "11" * 20)
-    document["rules"][2]["then"]["approvals"][0]["count"] = 2
+    for rule in document["rules"]:
+        for need in rule["then"].get("approvals", ()):
+            need["count"] = 2
     return dict(document)
 
 
 POLICY = parse_policy(two_eyes())
 POLICY_HASH = policy_hash(two_eyes()).hex()
+KEYS = ("main", "warm", "cold")
 PLACES = ("node-a", "node-b", "node-c", "witness")
 INVARIANT = """
 version: 1
@@ -113,7 +116,7 @@ def healthy() -> dict[str, Any]:
             "participants": ["node-a", "node-b", "node-c"],
             "destroyed_by": ["node-a", "node-b", "node-c"],
         }
-        for name in ("main", "cold")
+        for name in KEYS
     ]
     node = {"live": True, "size": 100, "problem": "", "clock_off_ms": 0, "disk_free_bytes": 2**40}
     return {
@@ -125,7 +128,7 @@ def healthy() -> dict[str, Any]:
         "freeze": "",
         "nodes": [{"name": name, **node} for name in PLACES],
         "keys": keys,
-        "pools": [{"key": name, "signers": ["node-a", "node-b"], "stock": 9} for name in ("main", "cold")],
+        "pools": [{"key": name, "signers": ["node-a", "node-b"], "stock": 9} for name in KEYS],
     }
 
 
@@ -301,6 +304,7 @@ def test_a_node_in_quarantine_is_lost_to_its_keys_and_not_to_the_log(standing: S
         "log": "losses",
         "main": "none-to-spare",
         "cold": "none-to-spare",
+        "warm": "none-to-spare",
     }
 
 

@@ -363,7 +363,7 @@ async def test_a_database_of_another_branch_is_refused(house: House, tmp_path: P
     other.genesis = genesis_entry(policy_document(), time_ms=2_000)
     async with other.with_key() as running:
         await running.until(await submit(running, other, "two"), "settled")
-    house.folder = other.folder
+    house.database = other.database
 
     with pytest.raises(InvariantError, match=r"move (it|the database) away"):
         await _start_once(house)
