@@ -108,7 +108,7 @@ TABLE: Final[tuple[Access, ...]] = (
         _all(*Role),
         grpc=("Policy",),
         http=("get_policy",),
-        pages=("GET /policy",),
+        pages=("GET /policy", "GET /policy/changes/{index}"),
     ),
     Access(
         "status: nodes, keys, what waits; requests in numbers",

@@ -22,12 +22,12 @@ class Retained(Leased):
             if db.execute(select(func.count()).select_from(NONCES)).scalar_one() >= nonces_max:
                 return NonceUse.TOO_MANY
             values = {"caller": caller, "nonce": nonce, "until_s": until_s}
-            fresh = db.execute(insert_or_ignore(db, NONCES, values=values)).rowcount == 1
-        return NonceUse.FRESH if fresh else NonceUse.USED
+            kept = insert_or_ignore(db, NONCES, values=values).returning(NONCES.c.nonce)
+            return NonceUse.FRESH if db.execute(kept).first() is not None else NonceUse.USED
 
     def trimmed(self) -> int:
         """Up to this number events may be gone."""
-        with self._engine.connect() as db:
+        with self._reading() as db:
             return _trimmed(db)
 
     def trim_events(self, before_ms: int, webhooks: Collection[str], *, held: Collection[bytes] = ()) -> int:

@@ -294,7 +294,7 @@ class Store(Feeds):
 
     def paid_to(self, chain: str, destination: str) -> tuple[PaidTo, ...]:
         """What was paid to a destination, by initiator and asset, newest first."""
-        with self._engine.connect() as db:
+        with self._reading() as db:
             return paid_to(db, chain, destination=destination)
 
     # The pool of presignatures.

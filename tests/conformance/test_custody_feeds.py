@@ -180,7 +180,9 @@ def test_labels_are_of_one_wallet_and_initiator(store: Store) -> None:
     assert [one.label for one in store.addresses("hot", "", after=GIVEN.address, limit=9)] == ["ben"]
 
 
-def test_a_nonce_is_fresh_once_for_each_caller_also_in_the_next_process(store: Store, database_url: str) -> None:
+def test_a_nonce_is_fresh_once_for_each_caller_also_in_the_next_process(
+    store: Store, database_url: str
+) -> None:
     def use(caller: str, at: Store = store) -> NonceUse:
         return at.use_nonce(caller, "n" * 16, until_s=100, now_s=50, nonces_max=10)
 

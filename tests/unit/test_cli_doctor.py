@@ -217,7 +217,7 @@ def with_another_witness(document: dict[str, Any]) -> None:
 
 def needed_by_some(standing: Standing) -> None:
     standing.people(bob=["bob", "carol", "dora"])
-    policy(standing, lambda p: p["rules"][4]["then"]["approvals"][0].update(count=1))
+    policy(standing, lambda p: p["rules"][5]["then"]["approvals"][0].update(count=1))
 
 
 def backups_of_two_epochs(standing: Standing) -> None:
@@ -255,7 +255,7 @@ PROVOKED: dict[str, Callable[[Standing], Any]] = {
     "administrators-all-needed": lambda s: roster(s, lambda r: r["administrators"].update(quorum=3)),
     "observer-alone": lambda s: s.people(wanda=["watch-a", "watch-b"]),
     "observers-none-spare": lambda s: roster(s, lambda r: r["observers"].pop()),
-    "policy-fault": lambda s: policy(s, lambda p: p["rules"].append({**p["rules"][3], "name": "again"})),
+    "policy-fault": lambda s: policy(s, lambda p: p["rules"].append({**p["rules"][4], "name": "again"})),
     "policy-remark": lambda s: policy(s, lambda p: p["keys"].update(spare=p["keys"]["main"])),
     "invariant-broken": invariant,
     "client-stale": lambda s: s.status.update(policy="ab" * 32),
