@@ -19,6 +19,8 @@ from policy.audit_fold import NOTHING_SEEN, Seen
 from policy.encoding import Json, canonical, tagged_hash
 from policy.errors import MalformedError
 from policy.governance import RULES_SUPPORTED
+from policy.stored.states import FORMAT as STATES
+from policy.stored.states import shape
 
 FORMAT, KEY_BYTES = 1, 32
 
@@ -42,7 +44,7 @@ class AuditState:
                 f"{self._path} was altered, or is not this user's on this machine: remove it to begin anew"
             )
         found: Any = json.loads(text)
-        if (found["format"], found["rules"]) != (FORMAT, RULES_SUPPORTED):
+        if (found["format"], found["rules"], found["fold"]) != (FORMAT, RULES_SUPPORTED, _fold()):
             raise MalformedError(
                 f"{self._path} is of another version of this program: remove it to begin anew"
             )
@@ -58,6 +60,7 @@ class AuditState:
         body = {
             "format": FORMAT,
             "rules": RULES_SUPPORTED,
+            "fold": _fold(),
             "trust": self._trust,
             "size": seen.size,
             "root": seen.root.hex(),
@@ -69,6 +72,11 @@ class AuditState:
 
     def _mac(self, text: bytes) -> bytes:
         return hmac.new(self._key, tagged_hash("audit-state", text), hashlib.sha256).hexdigest().encode()
+
+
+def _fold() -> str:
+    """How entries are folded: what another way made of them is not gone on with."""
+    return f"{STATES}.{shape()}"
 
 
 def _trust_id(trust: Trust | None) -> str:

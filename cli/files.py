@@ -48,7 +48,7 @@ def write_document(path: Path, document: dict[str, Json]) -> None:
 
 
 def write_bytes(path: Path, data: bytes, *, mode: int = 0o644) -> None:
-    """Replace a file whole. Raises ``OperationalError``."""
+    """Replace a file whole, durably. Raises ``OperationalError``."""
     partial = path.with_name(f".{path.name}.new")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -59,8 +59,18 @@ def write_bytes(path: Path, data: bytes, *, mode: int = 0o644) -> None:
             file.flush()
             os.fsync(file.fileno())
         os.replace(partial, path)
+        _sync_folder(path.parent)
     except OSError as error:
         raise OperationalError(f"cannot write {path}: {error.strerror}; make room or name another") from error
+
+
+def _sync_folder(folder: Path) -> None:
+    """Have the new name survive a loss of power as well."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def new_folder(path: Path, *, holds: str) -> None:

@@ -10,6 +10,8 @@ import json
 import zlib
 from typing import Final
 
+from google.protobuf.message import DecodeError
+
 from custody.ceremonies import Ceremonies, Ceremony, Purpose, Stage
 from policy.encoding import Json
 from policy.errors import MalformedError
@@ -46,9 +48,16 @@ def kept(ceremonies: Ceremonies) -> bytes:
 
 def restored(data: bytes, sign: Sign) -> Ceremonies:
     """What was kept; nothing for no bytes. Raises ``MalformedError``."""
-    ceremonies = Ceremonies(sign)
     if not data:
-        return ceremonies
+        return Ceremonies(sign)
+    try:
+        return _restored(data, sign)
+    except (zlib.error, ValueError, DecodeError) as error:
+        raise MalformedError(f"what was kept of cold ceremonies cannot be read: {error}") from error
+
+
+def _restored(data: bytes, sign: Sign) -> Ceremonies:
+    ceremonies = Ceremonies(sign)
     fields = Fields(json.loads(zlib.decompressobj().decompress(data, DOCUMENT_BYTES_MAX)), "ceremonies")
     for raw in fields.items("hellos", _bytes, count_max=COUNT_MAX):
         hello = unverified_hello(raw)

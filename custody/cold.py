@@ -5,6 +5,7 @@ leave, how the ceremony stands is kept. It has no authority: a wrong step here c
 """
 
 import asyncio
+import logging
 import secrets
 from dataclasses import dataclass
 
@@ -15,11 +16,12 @@ from custody.cold_log import ship
 from custody.parts import Parts
 from custody.requests import Effect
 from policy.encoding import Json, canonical
-from policy.errors import InvariantError, OperationalError, ProtocolError
+from policy.errors import InvariantError, MalformedError, OperationalError, ProtocolError
 from policy.ids import GENERATE
 from signer_nodes.api.desk import Desk
 from signer_nodes.api.letters import MAGIC
 
+_LOG = logging.getLogger(__name__)
 AWAIT_S = 10.0
 PAUSE_S = 0.1
 UNDER_WAY = frozenset({Effect.RESERVE, Effect.SIGN})
@@ -46,7 +48,11 @@ Shown = tuple[bytes, list[tuple[str, int, bytes]]]
 async def load(parts: Parts) -> None:
     """Take up what a coordinator before this one had kept."""
     ceremonies, document = parts.ceremonies, await parts.database.ceremonies()
-    found = await asyncio.to_thread(restored, document, ceremonies.sign)
+    try:
+        found = await asyncio.to_thread(restored, document, ceremonies.sign)
+    except MalformedError as error:
+        _LOG.error("%s: the ceremony is lost, begin another one", error)
+        return
     ceremonies.hellos, ceremonies.spent = found.hellos, found.spent
     ceremonies.current, ceremonies.burned = found.current, found.burned
 

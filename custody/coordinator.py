@@ -104,7 +104,9 @@ async def run(
             parts.duties.on_changed.append(mailer.changed)
             group.create_task(mailer.run(), name="mail")
         if kept.events_days:
-            group.create_task(trimming.run(parts, kept), name="trimming")
+            group.create_task(
+                trimming.run(parts, kept, queues=mailer.queues if mailer is not None else ()), name="trimming"
+            )
         if publisher is not None:
             group.create_task(publisher.run(parts.replication), name="publisher")
 

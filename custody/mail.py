@@ -72,6 +72,11 @@ class Mailer:
         self._postman = postman
         self._bell = asyncio.Event()
 
+    @property
+    def queues(self) -> list[str]:
+        """What operators' queues are called."""
+        return [queue_of(operator) for operator in self._config.to]
+
     def changed(self, record: RequestRecord) -> None:
         """A request has changed: look what is owed."""
         if record.state is State.WAITING:
@@ -106,7 +111,7 @@ class Mailer:
         if record is None or not _waits_for(self._parts, record, operator):
             await feeds.delivered(place, event.sequence)
             return
-        error = await self._sent(compose(self._config, operator, event=event, expires_ms=record.expires_ms))
+        error = await self._sent(operator, event, expires_ms=record.expires_ms)
         self._parts.metrics.webhook_deliveries.labels(webhook=place, taken=str(not error).lower()).inc()
         if not error:
             await feeds.delivered(place, event.sequence)
@@ -115,13 +120,13 @@ class Mailer:
         due_ms = self._parts.now_ms() + back_off_ms(delivery.attempts)
         await feeds.postpone_delivery(place, event.sequence, due_ms=due_ms, error=error)
 
-    async def _sent(self, message: EmailMessage) -> str:
+    async def _sent(self, operator: str, event: Event, *, expires_ms: int) -> str:
         """Why a mail was not taken; empty if it was."""
         try:
-            await self._postman.send(message)
+            await self._postman.send(compose(self._config, operator, event=event, expires_ms=expires_ms))
         except OperationalError as error:
             return str(error)
-        except Exception as error:  # noqa: BLE001 - no mail server has the authority to end the coordinator
+        except Exception as error:  # noqa: BLE001 - no mail has the authority to end the coordinator
             _LOG.error("sending mail failed in an unforeseen way: %s", type(error).__name__)
             return type(error).__name__
         return ""
@@ -139,9 +144,17 @@ def compose(config: MailConfig, operator: str, *, event: Event, expires_ms: int)
     message["Date"] = datetime.fromtimestamp(event.time_ms / 1000, UTC)
     message["Message-ID"] = f"<{event.id}.{operator}@{config.sender.rpartition('@')[2]}>"
     message["Auto-Submitted"] = "auto-generated"
-    expires = datetime.fromtimestamp(expires_ms / 1000, UTC).strftime("%Y-%m-%d %H:%M")
+    expires = _minute(expires_ms)
     message.set_content(TEXT.format(name=operator, request=event.request.hex(), expires=expires))
     return message
+
+
+def _minute(time_ms: int) -> str:
+    """A time to the minute; a number of milliseconds beyond what calendars know."""
+    try:
+        return datetime.fromtimestamp(time_ms / 1000, UTC).strftime("%Y-%m-%d %H:%M")
+    except (ValueError, OverflowError, OSError):
+        return f"{time_ms} ms"
 
 
 def _waits_for(parts: Parts, record: RequestRecord, operator: str) -> bool:

@@ -275,7 +275,8 @@ def _client(config: Config, name: str, credentials: Credentials) -> NodeClient:
 
 def _open_store(config: Config) -> Store:
     config.data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
-    return Store(config.database, holder=holder_of(config.data_dir))
+    holder = holder_of(config.data_dir)  # beside the host, so that a copied folder is another holder
+    return Store(config.database, holder=f"{config.advertise}/{holder}" if config.advertise else holder)
 
 
 def _announce(file: Path | None, port: int) -> None:

@@ -49,6 +49,7 @@ class Publisher:
                 tile_hash_reader(self._read, self._frontier.size + len(entries)),
                 self._frontier.size + len(entries),
             )
+        self._write(CHECKPOINT, quorum.note)  # witnesses hold payments up, and not the log
         note, self._missing = await self._ask(self._read, quorum.note)
         self._write(CHECKPOINT, note)
         if not self._missing:

@@ -8,7 +8,7 @@ than it may. The fold may count more, never less. What cannot be told is
 wrong where the job had to wait for it.
 """
 
-from bisect import bisect_right
+from bisect import bisect_right, insort
 from collections.abc import Iterator
 from typing import NamedTuple
 
@@ -37,6 +37,7 @@ class TiersAudit:
 
     def __init__(self) -> None:
         self._policy = b""
+        self._unit = ""
         self._stated: dict[Place, HoldingsEntry] = {}
         self._open: dict[Place, dict[bytes, None]] = {}
         self._prices: dict[tuple[str, str], list[tuple[int, int]]] = {}
@@ -52,8 +53,7 @@ class TiersAudit:
     def priced(self, entry: PriceEntry) -> None:
         """Take in a price that the fold has accepted."""
         points = self._prices.setdefault((entry.asset, entry.unit), [])
-        points.append((entry.observed_ms, entry.price))
-        points.sort()
+        insort(points, (entry.observed_ms, entry.price))
 
     def reserved(self, state: State, job_id: bytes) -> str:
         """Why the job just admitted takes a tier out of its bounds; empty if it does not."""
@@ -193,6 +193,9 @@ class TiersAudit:
         if self._policy == state.policy_hash:
             return
         self._policy, self._stated, self._open = state.policy_hash, {}, {}
+        unit = state.policy.prices.scale if state.policy.prices is not None else ""
+        if unit != self._unit:  # as the fold has it: prices begin anew with their unit
+            self._unit, self._prices = unit, {}
         for identifier, request in state.requests.items():
             if request.jobs:
                 self._follow(state, identifier)

@@ -10,7 +10,7 @@ from policy.reservations import payment_verdict
 from policy.state import CANCEL, Job, JobStatus, State
 from policy.words.units import amount_text, readable_address
 
-TYPED_MIN: Final = 16  # hexadecimal digits of a request's id: nobody finds another request that begins so
+TYPED_MIN: Final = 32  # hexadecimal digits of a request's id: nobody makes two requests that begin alike
 _CANCELS: Final = "A CANCELLATION. It pays nobody: it uses up the place of a request that is over, which was"
 
 

@@ -32,7 +32,7 @@ class Leased:
         self._holder = holder
         self._fence = 0
         try:
-            bring_up_to_date(self._engine)
+            bring_up_to_date(self._engine, holder=holder)
         except SQLAlchemyError as error:
             raise OperationalError(f"cannot open the database: {error}; check its URL and rights") from error
 

@@ -6,6 +6,7 @@ all of it, so a start that is cut off has changed nothing.
 """
 
 import contextlib
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
@@ -21,8 +22,11 @@ _LOCK = 0x51554F52  # PostgreSQL's advisory locks are numbers: nobody else takes
 _VERSION = Table("alembic_version", MetaData(), Column("version_num", String(32), primary_key=True))
 
 
-def bring_up_to_date(engine: Engine) -> None:
-    """Make or change the tables. Raises ``OperationalError`` for a database of a later program."""
+def bring_up_to_date(engine: Engine, *, holder: str) -> None:
+    """Make or change the tables. Raises ``OperationalError`` for a database of a later program.
+
+    Nor are tables changed under another coordinator, which writes them as they are.
+    """
     with engine.connect() as db:
         if _version(db) == HEAD:
             return
@@ -31,7 +35,16 @@ def bring_up_to_date(engine: Engine) -> None:
         if version is None:
             _make(db)
         elif version != HEAD:
+            _check_unheld(db, holder)
             upgrade(db)
+
+
+def _check_unheld(db: Connection, holder: str) -> None:
+    row = db.execute(text("SELECT holder, until_ms FROM lease")).first()
+    if row is not None and row.holder != holder and row.until_ms > time.time_ns() // 1_000_000:
+        raise OperationalError(
+            f"coordinator {row.holder} writes this database by an older program: stop it, then start this"
+        )
 
 
 def _version(db: Connection) -> str | None:

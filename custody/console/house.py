@@ -202,7 +202,10 @@ def _time(time_ms: int) -> Markup:
 
 
 def _day(time_ms: int) -> str:
-    return datetime.fromtimestamp(time_ms / 1000, UTC).strftime("%Y-%m-%d")
+    try:
+        return datetime.fromtimestamp(time_ms / 1000, UTC).strftime("%Y-%m-%d")
+    except (ValueError, OverflowError, OSError):
+        return f"{time_ms} ms"
 
 
 def _grouped(text: str, size: int = 8) -> Markup:

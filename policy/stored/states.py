@@ -35,7 +35,7 @@ from policy.windows import Counted, Window
 
 K = TypeVar("K")
 V = TypeVar("V")
-FORMAT: Final = 1  # to be raised when folding or encoding changes and ``shape`` does not
+FORMAT: Final = 2  # to be raised when folding or encoding changes and ``shape`` does not
 WINDOWS: Final = "windows"
 COUNTED: Final = "counted"
 QUEUE: Final = "queue"

@@ -1,5 +1,6 @@
 """Versions of the coordinator's tables: the steps lead to what is declared; unknown ones are refused."""
 
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
@@ -75,6 +76,17 @@ def test_what_is_cut_off_has_changed_nothing(engine: Engine) -> None:
         raise KeyError
 
     assert inspect(engine).get_table_names() == []
+
+
+def test_no_tables_are_changed_under_another_coordinator(engine: Engine, database_url: str) -> None:
+    first = Store(database_url, holder="first")
+    first.take_lease(time.time_ns() // 1_000_000, 60_000)
+    with engine.begin() as db:
+        db.execute(text("UPDATE alembic_version SET version_num = '0000'"))
+
+    with pytest.raises(OperationalError, match="first writes this database by an older program"):
+        Store(database_url, holder="second")
+    first.close()
 
 
 def test_coordinators_that_start_together_make_one_database(database_url: str) -> None:

@@ -166,6 +166,17 @@ async def test_a_mail_has_no_link_and_nothing_of_the_payment(tmp_path: Path) -> 
     assert not re.search(r"https?:|href|eth\b|0x|shop|hot-wallet|secret|1111", text)
 
 
+async def test_a_request_that_expires_beyond_all_calendars_ends_nothing(tmp_path: Path) -> None:
+    with serving(tmp_path, "tls") as server:
+        async with telling(House(tmp_path), server.config) as running:
+            now = running.parts.now_ms()
+            _, body, signature = make_request("late", amount=5 * ETHER, now_ms=now, expires_ms=2**53 - 1)
+            await running.service.submit(body, signature)
+            await until(lambda: bool(server.office.taken))
+
+    assert f"{2**53 - 1} ms" in server.office.taken[0].get_content()
+
+
 async def test_what_is_not_taken_is_sent_again_with_the_same_id(tmp_path: Path) -> None:
     with serving(tmp_path, "tls") as server:
         server.office.answers = ["451 later", "554 no"]
