@@ -18,6 +18,7 @@ from cli.arguments import (
 from cli.bench_arguments import add_bench
 from cli.cold_arguments import add_cold
 from cli.doctor.arguments import add_doctor
+from cli.evidence.arguments import add_evidence, add_statement
 from cli.passkey_arguments import add_approve, add_identity, needs_authenticator
 from cli.policies.arguments import add_export, add_policies, add_replay
 from cli.rebalance.arguments import add_rebalance
@@ -56,6 +57,7 @@ def build_parser() -> ArgumentParser:
     add_policies(commands)
     add_rebalance(commands)
     add_risk(commands)
+    add_evidence(commands)
     _add_payments(commands)
     _add_demo(commands)
     _add_completion(commands)
@@ -284,6 +286,7 @@ def _add_looking(commands: Commands) -> None:
     )
     add_replay(audit)
     add_export(audit)
+    add_statement(audit)
 
 
 def _add_payments(commands: Commands) -> None:

@@ -1,0 +1,1 @@
+"""What auditors and bookkeepers are handed from a published log."""

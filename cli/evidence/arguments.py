@@ -1,0 +1,53 @@
+"""The arguments of ``audit statement`` and ``evidence``. Imports nothing else of ours."""
+
+from argparse import ArgumentParser
+
+from cli.arguments import Commands, needs_trust, new_command, new_group
+
+FORMATS = ("camt053", "csv")
+
+
+def add_statement(audit: Commands) -> None:
+    """``audit statement``."""
+    statement = new_command(
+        audit,
+        "statement",
+        function="cli.evidence.statement:statement",
+        what="what a wallet paid and was paid by the log, for those who keep the books",
+        example="quorumkeep audit statement treasury/log --wallet hot --from 2026-10-01 --to 2026-10-31 "
+        "--format camt053 --out october.xml --trust treasury/trust.json",
+    )
+    _has_log(statement)
+    statement.add_argument("--wallet", required=True, help="whose movements")
+    statement.add_argument("--format", required=True, choices=FORMATS, help="ISO 20022 camt.053, or rows")
+    statement.add_argument("--out", default="", help="write it here; else it is printed")
+    _has_period(statement)
+    needs_trust(statement)
+
+
+def add_evidence(commands: Commands) -> None:
+    """``evidence``."""
+    evidence = new_group(commands, "evidence", what="what a log has for those who audit against a standard")
+    ccss = new_command(
+        evidence,
+        "ccss",
+        function="cli.evidence.ccss:ccss",
+        what="the CryptoCurrency Security Standard, control by control: shown by the log, or by people",
+        example="quorumkeep evidence ccss treasury/log --level 2 --from 2026-10-01 --to 2026-10-31 "
+        "--trust treasury/trust.json",
+    )
+    _has_log(ccss)
+    ccss.add_argument("--level", required=True, type=int, choices=(2,), help="which level is aimed at")
+    _has_period(ccss)
+    needs_trust(ccss)
+
+
+def _has_log(command: ArgumentParser) -> None:
+    command.add_argument("log", help="the folder with checkpoint and tile/")
+
+
+def _has_period(command: ArgumentParser) -> None:
+    command.add_argument(
+        "--from", dest="since", required=True, metavar="DATE", help="2026-10-01, from 0:00 UTC"
+    )
+    command.add_argument("--to", dest="until", required=True, metavar="DATE", help="the last day, all of it")

@@ -1,0 +1,148 @@
+"""What a log says that a wallet paid and was paid, between two times.
+
+Every transaction of the wallet that the log has as signed and settled is there, with what it moved. What a
+log cannot say is left to a chain's own books: what strangers pay in, what a call moves beside the
+native asset that it sends, and what the network took; of that, only the most it could be is known.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from policy.fact_entries import HoldingsEntry, ObservationEntry
+from policy.model import Asset
+from policy.replay import Step
+from policy.state import CANCEL, Job
+
+TRANSFER, CALL, CANCELLED, FAILED = "transfer", "call", "cancelled", "failed"
+
+
+@dataclass(frozen=True, slots=True)
+class Movement:
+    """One side of a settled transaction; ``amount`` is in base units, and 0 where it moved nothing.
+
+    ``credit`` is for the wallet that is paid, which then has no fee. ``index`` is the entry that says that it
+    settled, ``fee_max`` the most that the network took, in base units of ``fee_asset``.
+    """
+
+    index: int
+    time_ms: int
+    kind: str
+    asset: Asset
+    amount: int
+    credit: bool
+    counterparty: str
+    request: bytes
+    job: bytes
+    tx_hash: bytes
+    block: int
+    fee_max: int
+    fee_asset: Asset
+
+
+@dataclass(frozen=True, slots=True)
+class Stated:
+    """What observers stated that the wallet holds of an asset, by the entry ``index``."""
+
+    index: int
+    observed_ms: int
+    asset: Asset
+    amount: int
+
+
+@dataclass(frozen=True, slots=True)
+class Totals:
+    """What the movements of one asset add up to, in base units."""
+
+    asset: Asset
+    credits: int
+    debits: int
+    count: int
+
+    @property
+    def net(self) -> int:
+        """What the wallet has more; negative if it has less."""
+        return self.credits - self.debits
+
+
+class Movements:
+    """Hears of every entry of a log, for ``policy.audit.audit``: of one wallet, from a time to another.
+
+    ``opening`` and ``closing`` are the last statements before either time, by asset.
+    """
+
+    def __init__(self, wallet: str, *, from_ms: int, to_ms: int) -> None:
+        self._wallet, self._from_ms, self._to_ms = wallet, from_ms, to_ms
+        self.known = False
+        self.log_ms = 0
+        self.found: list[Movement] = []
+        self.opening: dict[str, Stated] = {}
+        self.closing: dict[str, Stated] = {}
+
+    def __call__(self, step: Step) -> None:
+        """Hear of one entry."""
+        if not step.outcome.accepted:
+            return
+        self.known = self.known or self._wallet in step.after.policy.wallets
+        self.log_ms = step.after.time_ms
+        match step.timed.entry:
+            case HoldingsEntry() as entry if entry.wallet == self._wallet:
+                self._state(step, entry)
+            case ObservationEntry() as entry if self._from_ms <= step.timed.time_ms < self._to_ms:
+                self.found.extend(self._moved(step, entry))
+            case _:
+                pass
+
+    def totals(self) -> list[Totals]:
+        """What the movements of each asset add up to, and of assets that were only stated."""
+        assets = {one.asset.name: one.asset for one in self.closing.values()}
+        assets |= {one.asset.name: one.asset for one in self.found}
+        return [self._total(assets[name]) for name in sorted(assets)]
+
+    def _total(self, asset: Asset) -> Totals:
+        moved = [one for one in self.found if one.asset.name == asset.name]
+        credited = sum(one.amount for one in moved if one.credit)
+        return Totals(asset, credited, sum(one.amount for one in moved) - credited, len(moved))
+
+    def _state(self, step: Step, entry: HoldingsEntry) -> None:
+        asset = step.after.policy.assets[entry.asset]
+        stated = Stated(step.index, entry.observed_ms, asset, entry.amount)
+        if step.timed.time_ms < self._from_ms:
+            self.opening[entry.asset] = stated
+        if step.timed.time_ms < self._to_ms:
+            self.closing[entry.asset] = stated
+
+    def _moved(self, step: Step, entry: ObservationEntry) -> Iterator[Movement]:
+        job = step.after.jobs[entry.job]
+        intent = step.after.requests[entry.request].request.intent
+        if intent.wallet == self._wallet:
+            yield self._side(step, entry, job, credit=False)
+        paid = step.after.owned.get((intent.chain, intent.destination))
+        if paid == self._wallet and _kind(step, entry, job) == TRANSFER:
+            yield self._side(step, entry, job, credit=True)
+
+    def _side(self, step: Step, entry: ObservationEntry, job: Job, *, credit: bool) -> Movement:
+        intent = step.after.requests[entry.request].request.intent
+        policy, kind = step.after.policy, _kind(step, entry, job)
+        return Movement(
+            index=step.index,
+            time_ms=step.timed.time_ms,
+            kind=kind,
+            asset=policy.assets[intent.asset],
+            amount=intent.amount if kind in (TRANSFER, CALL) else 0,
+            credit=credit,
+            counterparty=intent.wallet if credit else intent.destination,
+            request=entry.request,
+            job=entry.job,
+            tx_hash=entry.tx_hash,
+            block=entry.block,
+            fee_max=0 if credit else job.fee_max,
+            fee_asset=policy.assets[policy.chains[intent.chain].native],
+        )
+
+
+def _kind(step: Step, entry: ObservationEntry, job: Job) -> str:
+    if job.purpose == CANCEL:
+        return CANCELLED
+    if not entry.success:
+        return FAILED
+    return TRANSFER if step.after.requests[entry.request].request.intent.calldata is None else CALL
