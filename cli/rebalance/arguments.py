@@ -23,7 +23,9 @@ def add_rebalance(commands: Commands) -> None:
             example=f"quorumkeep rebalance {verb} flows.csv --series eth{example}",
         )
         _needs_series(command)
-        if verb != "forecast":
+        if verb == "forecast":
+            _takes_mean(command)
+        else:
             _takes_position(command)
     _add_what_if(rebalance)
     add_service(rebalance)
@@ -46,6 +48,16 @@ def _add_backtest(rebalance: Commands) -> None:
     )
     backtest.add_argument(
         "--overnight", action="store_true", help="a top-up is there the next morning, not the one after it"
+    )
+    _takes_mean(backtest)
+
+
+def _takes_mean(command: ArgumentParser) -> None:
+    command.add_argument(
+        "--mean",
+        choices=("smoothing", "lightgbm"),
+        default="smoothing",
+        help="of withdrawals: smoothing, or corrected by LightGBM, an extra (%(default)s)",
     )
 
 

@@ -8,13 +8,22 @@ from cli.rebalance.reading import for_backtest, read_flows
 from cli.results import REFUSED, Misuse, Result, Table, progress
 from custody.rebalancer.backtest import Report, Series
 from custody.rebalancer.backtest import backtest as run_backtest
+from custody.rebalancer.boosting import library
+from custody.rebalancer.forecast import Mean
+from policy.errors import CallerError
 
 
 def backtest(arguments: Namespace) -> Result:
     """One line of figures: the achieved service and the costs against perfect foresight."""
     asked = checked_service(arguments.service)
+    mean = checked_mean(arguments.mean)
     found = run_backtest(
-        _series(arguments), asked, match=arguments.match, overnight=arguments.overnight, progress=progress
+        _series(arguments),
+        asked,
+        match=arguments.match,
+        overnight=arguments.overnight,
+        mean=mean,
+        progress=progress,
     )
     if found is None:
         return Result(
@@ -45,6 +54,17 @@ def checked_service(service: float) -> float:
     if not 0.95 <= service <= 0.9999:
         raise Misuse(f"a service of {service}: ask for a share between 0.95 and 0.9999, such as 0.999")
     return service
+
+
+def checked_mean(name: str) -> Mean:
+    """How the mean is learnt. Raises ``Misuse`` where LightGBM is not installed."""
+    mean = Mean(name)
+    if mean is Mean.LIGHTGBM:
+        try:
+            library()
+        except CallerError as error:
+            raise Misuse(str(error)) from error
+    return mean
 
 
 def _series(arguments: Namespace) -> tuple[Series, ...]:

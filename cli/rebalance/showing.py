@@ -4,7 +4,7 @@ from argparse import Namespace
 from datetime import timedelta
 from decimal import Decimal, InvalidOperation
 
-from cli.rebalance.backtesting import checked_service
+from cli.rebalance.backtesting import checked_mean, checked_service
 from cli.rebalance.reading import Rows, read_flows
 from cli.results import Document, Misuse, Result, Table
 from custody.rebalancer.backtest import SWEEP_DAYS, TOPUP_DAYS
@@ -15,6 +15,8 @@ from custody.rebalancer.forecast import (
     QUANTILES,
     Flow,
     Forecast,
+    Mean,
+    Settings,
     profile_of,
 )
 from custody.rebalancer.forecast import (
@@ -32,7 +34,7 @@ NO_MAXIMUM = 10**60
 def forecast(arguments: Namespace) -> Result:
     """Quantiles by day, and what they rest on."""
     rows = _rows(arguments)
-    ahead = _forecast(rows, arguments, arguments.days)
+    ahead = _forecast(rows, arguments, arguments.days, mean=checked_mean(arguments.mean))
     days = [str(rows.days[-1] + timedelta(days=step + 1)) for step in range(arguments.days)]
     flows = {
         day: {flow.value: list(ahead.quantiles(flow, step)) for flow in Flow} for step, day in enumerate(days)
@@ -115,7 +117,7 @@ def _rows(arguments: Namespace) -> Rows:
     return found[arguments.series]
 
 
-def _forecast(rows: Rows, arguments: Namespace, horizon: int) -> Forecast:
+def _forecast(rows: Rows, arguments: Namespace, horizon: int, *, mean: Mean = Mean.SMOOTHING) -> Forecast:
     unit = 10**arguments.decimals
     wanted = tuple(None if amount is None else int(amount * unit) for amount in rows.wanted)
     deposited = tuple(None if amount is None else int(amount * unit) for amount in rows.deposited)
@@ -123,7 +125,7 @@ def _forecast(rows: Rows, arguments: Namespace, horizon: int) -> Forecast:
     prior = max(1, sum(known) // max(1, len(known)))
     first_ms = (rows.days[0].toordinal() - EPOCH) * DAY_MS
     history = History(unit, prior, Flows(DAY_MS, first_ms, wanted, deposited))
-    return make_forecast(history, history.days.end_ms, horizon=horizon)
+    return make_forecast(history, history.days.end_ms, horizon=horizon, settings=Settings(mean=mean))
 
 
 def _base(arguments: Namespace, name: str) -> int:

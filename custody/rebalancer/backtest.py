@@ -8,12 +8,14 @@ scored.
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import partial
 from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from custody.rebalancer.daily import DailyPolicy, Evening
+from custody.rebalancer.forecast import Mean
 from custody.rebalancer.foresight import Task, foresight
 
 Floats = NDArray[np.float64]
@@ -183,6 +185,7 @@ def backtest(
     *,
     match: bool = False,
     overnight: bool = False,
+    mean: Mean = Mean.SMOOTHING,
     progress: Progress,
 ) -> Report | None:
     """The shipped policy on all series; with ``match`` set to just reach the service on these very data.
@@ -193,12 +196,13 @@ def backtest(
     for number, one in enumerate(series, 1):
         oracles[one.name] = perfect(one, asked)
         progress(f"perfect foresight: {number} of {len(series)} series")
+    run = partial(_report, series, asked, oracles=oracles, setup=Setup(overnight, mean))
     if not match:
-        return _report(series, asked, setting=asked, oracles=oracles, overnight=overnight)
+        return run(setting=asked)
     low, high, best = ODDS_LOW, ODDS_HIGH, None
     for attempt in range(1, MATCH_TRIES + 1):
         odds = float(np.sqrt(low * high))
-        found = _report(series, asked, setting=1 - 1 / odds, oracles=oracles, overnight=overnight)
+        found = run(setting=1 - 1 / odds)
         progress(f"match {attempt} of {MATCH_TRIES}: set to {1 - 1 / odds:.5f}, served {found.service:.5f}")
         if found.service >= asked:
             best, high = found, odds
@@ -210,15 +214,24 @@ def backtest(
 Oracles = dict[str, tuple[float, float]]
 
 
+@dataclass(frozen=True, slots=True)
+class Setup:
+    """What is asked of the shipped policy besides the service."""
+
+    overnight: bool
+    mean: Mean
+
+
 def _report(
-    series: tuple[Series, ...], asked: float, *, setting: float, oracles: Oracles, overnight: bool
+    series: tuple[Series, ...], asked: float, *, setting: float, oracles: Oracles, setup: Setup
 ) -> Report:
-    found = [_against(one, setting, oracles[one.name], overnight=overnight) for one in series]
+    found = [_against(one, setting, oracles[one.name], setup=setup) for one in series]
     return summary(asked, found)
 
 
-def _against(series: Series, setting: float, oracle: tuple[float, float], *, overnight: bool) -> Against:
-    outcome = simulate(series, DailyPolicy(setting, lead_steps=0 if overnight else 1), overnight=overnight)
+def _against(series: Series, setting: float, oracle: tuple[float, float], *, setup: Setup) -> Against:
+    policy = DailyPolicy(setting, lead_steps=0 if setup.overnight else 1, mean=setup.mean)
+    outcome = simulate(series, policy, overnight=setup.overnight)
     moves = series.mean * (TOPUP_DAYS * outcome.topups + SWEEP_DAYS * outcome.sweeps)
     return Against(outcome, outcome.exposed + moves, *oracle)
 

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from custody.rebalancer.breaker import Breaker, Calm, State, Tripped
 from custody.rebalancer.flows import DAY_MS, base_units, units
-from custody.rebalancer.forecast import EPOCH, forecast_from, new_memory, when
+from custody.rebalancer.forecast import EPOCH, Mean, forecast_from, month_day, new_memory, when
 from custody.rebalancer.plan import Band, Bounds, Costs, Plan, Position, Sweep, TopUp, plan, plan_in_run
 from custody.rebalancer.steering import Steering
 
@@ -39,9 +39,10 @@ class Evening:
 class DailyPolicy:
     """The rebalancer on one series, asked to pay this share of withdrawals at once."""
 
-    def __init__(self, asked: float, *, lead_steps: int = 1) -> None:
+    def __init__(self, asked: float, *, lead_steps: int = 1, mean: Mean = Mean.SMOOTHING) -> None:
         self.asked = asked
         self.lead_steps = lead_steps
+        self.mean = mean
 
     def begin(
         self, days: Sequence[str], flows: tuple[Floats, Floats], *, costs: tuple[float, float], mean: float
@@ -52,7 +53,7 @@ class DailyPolicy:
         withdrawals.
         """
         self.unit_base = max(1, round(RESOLUTION / mean)) if mean > 0 else 1
-        self.memory = new_memory(mean, DAY_MS)
+        self.memory = new_memory(mean, DAY_MS, mean=self.mean)
         self.topup, self.sweep = costs
         self.steering = Steering(self.asked, mean)
         minimum, target = (self._base(days * mean) for days in PLAIN_DAYS)
@@ -121,7 +122,9 @@ class DailyPolicy:
     def _learn(self, start_ms: int, withdrawn: float, deposited: float) -> None:
         place, calendar, _ = when(start_ms, DAY_MS)
         known = [None if math.isnan(amount) else amount for amount in (withdrawn, deposited)]
-        self.memory.observe(place, calendar, withdrawn=known[0], deposited=known[1])
+        self.memory.observe(
+            place, calendar, withdrawn=known[0], deposited=known[1], month_day=month_day(start_ms)
+        )
 
     def _account(self, evening: Evening) -> None:
         """What the day cost and how much of it waited, from what was held when it began."""

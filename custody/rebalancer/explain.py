@@ -28,4 +28,6 @@ def _shape(basis: Basis) -> list[str]:
     if basis.calendar and basis.calendar[0]:
         names = ", ".join(basis.calendar[0])
         said.append(f"the calendar says {names}, which acts here at {basis.calendar_strength:.0%}")
+    if basis.corrected:
+        said.append(f"a model of its past days (LightGBM) corrects the next step by {basis.corrected[0]:.2f}")
     return said

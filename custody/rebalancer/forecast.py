@@ -2,6 +2,7 @@
 
 import math
 from collections import deque
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import date
 from enum import StrEnum
@@ -10,8 +11,9 @@ from statistics import NormalDist
 import numpy as np
 from numpy.typing import NDArray
 
+from custody.rebalancer.boosting import Correction, Step
 from custody.rebalancer.flows import DAY_MS, Flows, History, units
-from custody.rebalancer.learning import RESTLESS, STEADY, TAIL_RANKS, FlowMemory, Memory, Profile
+from custody.rebalancer.learning import RESTLESS, STEADY, TAIL_RANKS, FlowMemory, Memory, Profile, Smoother
 from custody.rebalancer.treasury import effects
 from policy.errors import CallerError
 
@@ -21,6 +23,13 @@ PRIOR_STEPS = 20
 EPOCH = date(1970, 1, 1).toordinal()
 NORMAL = NormalDist()
 QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95, 0.99)
+
+
+class Mean(StrEnum):
+    """How the mean of withdrawals is learnt: smoothing alone, or corrected by LightGBM (an extra)."""
+
+    SMOOTHING = "smoothing"
+    LIGHTGBM = "lightgbm"
 
 
 class Flow(StrEnum):
@@ -33,9 +42,10 @@ class Flow(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """The step of a forecast: a day or an hour of UTC."""
+    """The step of a forecast: a day or an hour of UTC; a corrected mean is of days alone."""
 
     step_ms: int = DAY_MS
+    mean: Mean = Mean.SMOOTHING
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +63,7 @@ class Basis:
     prior_share: float  # 1 on the first day, towards 0
     coverage: float  # share of recent steps inside their 90 % interval; 0.9 when well calibrated
     widened: float  # factor the conformal calibration puts on the spread, 1 without
+    corrected: tuple[float, ...] = ()  # factor a model puts on each step ahead, where it was found better
 
     @property
     def calibrated(self) -> bool:
@@ -102,27 +113,44 @@ def forecast(history: History, now_ms: int, *, horizon: int, settings: Settings 
     Settings default to days. Works from the first day: without history it is the prior. Raises
     ``CallerError`` when history reaches beyond now, or hours are wanted and not given.
     """
-    step_ms = (settings or Settings()).step_ms
+    settings = settings or Settings()
+    step_ms = settings.step_ms
     flows = _flows(history, step_ms)
     if flows.end_ms > now_ms:
         raise CallerError(f"flows until {flows.end_ms} ms, now is {now_ms} ms: a forecast sees no future")
-    memory = new_memory(units(history.prior_day_base, history.unit_base) * step_ms / DAY_MS, step_ms)
+    prior = units(history.prior_day_base, history.unit_base) * step_ms / DAY_MS
+    memory = new_memory(prior, step_ms, mean=settings.mean)
     for step, (withdrawn, deposited) in enumerate(
         zip(flows.withdrawn_base, flows.deposited_base, strict=True)
     ):
-        place, calendar, _ = when(flows.first_ms + step * step_ms, step_ms)
+        start_ms = flows.first_ms + step * step_ms
+        place, calendar, _ = when(start_ms, step_ms)
         memory.observe(
             place,
             calendar,
             withdrawn=None if withdrawn is None else units(withdrawn, history.unit_base),
             deposited=None if deposited is None else units(deposited, history.unit_base),
+            month_day=month_day(start_ms),
         )
     return forecast_from(memory, now_ms, horizon=horizon, step_ms=step_ms, unit_base=history.unit_base)
 
 
-def new_memory(prior: float, step_ms: int) -> Memory:
-    """Nothing learnt yet; ``prior`` units are thought to be withdrawn in a step."""
-    return Memory(prior, 7 * DAY_MS // step_ms)
+def new_memory(prior: float, step_ms: int, *, mean: Mean = Mean.SMOOTHING) -> Memory:
+    """Nothing learnt yet; ``prior`` units are thought to be withdrawn in a step.
+
+    Raises ``CallerError`` when LightGBM is asked for and not installed, or for hours.
+    """
+    memory = Memory(prior, 7 * DAY_MS // step_ms)
+    if mean is Mean.LIGHTGBM:
+        if step_ms != DAY_MS:
+            raise CallerError("the LightGBM mean is of days; ask for hours with smoothing")
+        memory.withdrawn.corrections = {profile.name: Correction() for profile in (STEADY, RESTLESS)}
+    return memory
+
+
+def month_day(start_ms: int) -> int:
+    """The day of the month in which a step begins."""
+    return date.fromordinal(EPOCH + start_ms // DAY_MS).day
 
 
 def when(start_ms: int, step_ms: int) -> tuple[int, float, tuple[str, ...]]:
@@ -136,9 +164,13 @@ def when(start_ms: int, step_ms: int) -> tuple[int, float, tuple[str, ...]]:
 def forecast_from(memory: Memory, now_ms: int, *, horizon: int, step_ms: int, unit_base: int) -> Forecast:
     """The forecast that a memory gives; for whoever keeps one instead of the whole history."""
     steps = [when(now_ms + step * step_ms, step_ms) for step in range(horizon)]
-    withdrawn = _scenarios(memory, memory.withdrawn, steps)
-    deposited = _scenarios(memory, memory.deposited, steps)
     smoother = memory.smoother(memory.withdrawn)
+    month_days = [month_day(now_ms + step * step_ms) for step in range(horizon)]
+    corrected = _corrected(
+        memory, smoother, [(at[0], day, at[1]) for at, day in zip(steps, month_days, strict=True)]
+    )
+    withdrawn = _scenarios(memory, memory.withdrawn, steps, corrected=corrected)
+    deposited = _scenarios(memory, memory.deposited, steps, corrected=())
     basis = Basis(
         known_steps=memory.known,
         unknown_steps=memory.steps - memory.known,
@@ -151,6 +183,7 @@ def forecast_from(memory: Memory, now_ms: int, *, horizon: int, step_ms: int, un
         prior_share=PRIOR_STEPS / (PRIOR_STEPS + memory.known),
         coverage=memory.hits,
         widened=memory.widened,
+        corrected=tuple(math.exp(value) for value in corrected),
     )
     return Forecast(unit_base, now_ms, step_ms, withdrawn=withdrawn, deposited=deposited, basis=basis)
 
@@ -168,7 +201,24 @@ def _flows(history: History, step_ms: int) -> Flows:
     return history.hours
 
 
-def _scenarios(memory: Memory, flow: FlowMemory, steps: list[tuple[int, float, tuple[str, ...]]]) -> Floats:
+def _corrected(memory: Memory, smoother: Smoother, steps: list[Step]) -> list[float]:
+    """What a model adds to the logarithm of each step; nothing where none was found better."""
+    correction = memory.withdrawn.corrections.get(smoother.profile.name)
+    if correction is None or correction.model is None or smoother.level is None:
+        return []
+    expected = [
+        smoother.ahead(place, calendar, steps=step) for step, (place, _, calendar) in enumerate(steps)
+    ]
+    return correction.ahead(smoother.level, steps, expected=expected)
+
+
+def _scenarios(
+    memory: Memory,
+    flow: FlowMemory,
+    steps: list[tuple[int, float, tuple[str, ...]]],
+    *,
+    corrected: Sequence[float],
+) -> Floats:
     """Past residuals on top of the expected logarithm of each step.
 
     Both flows pick the same past steps, so that a scenario's withdrawal and deposit belong together.
@@ -181,6 +231,8 @@ def _scenarios(memory: Memory, flow: FlowMemory, steps: list[tuple[int, float, t
     expected = np.array(
         [smoother.ahead(place, calendar, steps=step) for step, (place, calendar, _) in enumerate(steps)]
     )
+    if corrected:
+        expected += np.array(corrected)
     widths = np.array(
         [smoother.width(place, calendar, steps=step) for step, (place, calendar, _) in enumerate(steps)]
     )

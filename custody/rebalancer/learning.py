@@ -9,6 +9,8 @@ import math
 from collections import deque
 from dataclasses import dataclass, field
 
+from custody.rebalancer.boosting import FIT_EVERY, Correction, Step
+
 RESTLESS_SPREAD = 0.4
 FLOOR = 0.1  # a step below this share of the recent mean teaches no more than this share
 KEPT = 400
@@ -143,11 +145,11 @@ class Smoother:
         festive = 1 + self.profile.festive * abs(self.strength * calendar)
         return max(self.spread, LEAST_SPREAD) * self.widths[place] * unease * festive
 
-    def observe(self, place: int, calendar: float, *, log: float) -> float:
-        """Learn one step; how far it was from the expectation, in spreads."""
+    def observe(self, place: int, calendar: float, *, log: float, correction: float = 0.0) -> float:
+        """Learn one step; how far it was from the corrected expectation, in spreads."""
         if self.level is None:
             self.level = log
-        error = log - self.ahead(place, calendar, steps=0)
+        error = log - self.ahead(place, calendar, steps=0) - correction
         width = self.width(place, calendar, steps=0)
         if calendar and self.known > 20:
             beyond = min(max(log - self.level - self.shape[place], -1.0), 1.0)
@@ -200,6 +202,7 @@ class FlowMemory:
     recent_mean: float = 0.0
     recent_weight: float = 0.0
     seen: bool = False
+    corrections: dict[str, Correction] = field(default_factory=dict)  # by profile, where asked for
 
     def __post_init__(self) -> None:
         level = math.log(self.prior) if self.prior > 0 else None
@@ -207,7 +210,7 @@ class FlowMemory:
         self.restless = Smoother(RESTLESS, self.season, level)
         self.standard = {profile.name: deque(maxlen=KEPT) for profile in (STEADY, RESTLESS)}
 
-    def observe(self, place: int, calendar: float, *, amount: float) -> None:
+    def observe(self, place: int, calendar: float, *, amount: float, month_day: int = 0) -> None:
         """Learn one known step."""
         self.amounts.append(amount)
         self.seen = self.seen or amount > 0
@@ -220,8 +223,21 @@ class FlowMemory:
             return
         log = math.log(max(amount, FLOOR * self.recent_mean / self.recent_weight, 1e-12))
         for smoother in (self.steady, self.restless):
-            residual = smoother.observe(place, calendar, log=log)
+            corrected = self._correct(smoother, (place, month_day, calendar), log=log)
+            residual = smoother.observe(place, calendar, log=log, correction=corrected)
             self.standard[smoother.profile.name].append(residual)
+
+    def _correct(self, smoother: Smoother, step: Step, *, log: float) -> float:
+        """The correction that was expected of a step, which is then learnt from."""
+        correction = self.corrections.get(smoother.profile.name)
+        if correction is None or smoother.level is None:
+            return 0.0
+        place, _, calendar = step
+        expected = smoother.ahead(place, calendar, steps=0)
+        (found,) = correction.ahead(smoother.level, [step], expected=[expected])
+        bound = 3 * smoother.spread
+        correction.observe(smoother.level, step, log=log, left=min(max(log - expected, -bound), bound))
+        return found
 
 
 @dataclass(slots=True)
@@ -251,14 +267,26 @@ class Memory:
         return flow.restless if self.profile is RESTLESS else flow.steady
 
     def observe(
-        self, place: int, calendar: float, *, withdrawn: float | None, deposited: float | None
+        self,
+        place: int,
+        calendar: float,
+        *,
+        withdrawn: float | None,
+        deposited: float | None,
+        month_day: int = 0,
     ) -> None:
         """Learn one step, or that nothing is known of it (both are wanted: they are learnt as a pair)."""
         self.steps += 1
+        corrections = self.withdrawn.corrections.values()
         if withdrawn is None or deposited is None:
+            for correction in corrections:
+                correction.skip()
             return
         self.known += 1
-        self.withdrawn.observe(place, calendar, amount=withdrawn)
+        self.withdrawn.observe(place, calendar, amount=withdrawn, month_day=month_day)
+        if self.known % FIT_EVERY == 0:
+            for correction in corrections:
+                correction.fit()
         self.deposited.observe(place, calendar, amount=deposited)
         self._calibrate()
 
