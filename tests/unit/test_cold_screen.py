@@ -10,11 +10,13 @@ from policy.words.units import amount_text, readable_address
 from signer_nodes.cold_screen import TYPED_MIN, is_request, job_shown, lines
 from tests.simulation.world import Book, World
 
-REQUEST = "4a5b6c7d8e9f0a1b" + "00" * 24
+REQUEST = "4a5b6c7d8e9f0a1b" * 2 + "00" * 16
 ROOT = bytes(32)
 
 
-@pytest.mark.parametrize("typed", [REQUEST, REQUEST[:TYPED_MIN], "4A5B 6c7d 8e9f 0a1b", f" {REQUEST[:40]} "])
+@pytest.mark.parametrize(
+    "typed", [REQUEST, REQUEST[:TYPED_MIN], "4A5B 6c7d 8e9f 0a1b 4a5b 6c7d 8e9f 0a1b", f" {REQUEST[:40]} "]
+)
 def test_a_person_types_the_id_or_enough_of_it(typed: str) -> None:
     assert is_request(typed, REQUEST)
 
