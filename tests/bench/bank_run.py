@@ -11,6 +11,7 @@ import argparse
 import json
 import statistics
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -65,14 +66,14 @@ def false_alarms(series: Series, service: float) -> tuple[int, int]:
     )
 
 
-def main() -> None:
+def main(words: Sequence[str] | None = None) -> None:
     """Print one JSON object."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("file")
     parser.add_argument("--service", type=float, default=0.999)
     parser.add_argument("--runs", type=int, default=1)
     parser.add_argument("--limit", type=int)
-    asked = parser.parse_args()
+    asked = parser.parse_args(words)
     rng, found, alarms = np.random.default_rng(SEED), [], []
     for name, rows in list(read_flows(asked.file).items())[: asked.limit]:
         series = for_backtest(name, rows, file=asked.file)
