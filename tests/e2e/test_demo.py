@@ -226,7 +226,7 @@ def test_the_indicators_read_what_the_scenes_did(demo: Demo, tmp_path: Path) -> 
 def test_the_log_is_told_of_backups_by_what_their_files_say(demo: Demo, tmp_path: Path) -> None:
     public = json.loads((EXAMPLES / "backup-public.json").read_text())
     nodes = ["node-a", "node-b", "node-c"]
-    for key, index in ((key, index) for key in ("main", "cold") for index in (1, 2)):
+    for key, index in ((key, index) for key in ("main", "warm", "cold") for index in (1, 2)):
         body = {**public, "key": key, "epoch": 0, "index": index, "min_signers": 2, "participants": nodes}
         (tmp_path / f"{key}-{index}.backup").write_text(json.dumps({"public": body}))
     files = [str(path) for path in sorted(tmp_path.glob("*.backup"))]

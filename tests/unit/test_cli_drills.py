@@ -102,7 +102,8 @@ def own_policy(tmp_path: Path, *, unapproved: bool) -> Steps:
     """What the drill says of a policy; ``unapproved`` lets large payments go by themselves."""
     policy: Any = demo_policy("0x" + "11" * 20)
     if unapproved:
-        policy["rules"][4]["then"] = {"outcome": "allow"}
+        (large,) = (rule for rule in policy["rules"] if rule["name"] == "large")
+        large["then"] = {"outcome": "allow"}
     (tmp_path / "client.json").write_text(json.dumps({"policy": policy}))
     invariants = tmp_path / "invariants.json"
     invariants.write_text(json.dumps(INVARIANTS))
