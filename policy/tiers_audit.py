@@ -37,7 +37,7 @@ class TiersAudit:
 
     def __init__(self) -> None:
         self._policy = b""
-        self._unit = ""
+        self._unit: str | None = None
         self._stated: dict[Place, HoldingsEntry] = {}
         self._open: dict[Place, dict[bytes, None]] = {}
         self._prices: dict[tuple[str, str], list[tuple[int, int]]] = {}
@@ -194,8 +194,9 @@ class TiersAudit:
             return
         self._policy, self._stated, self._open = state.policy_hash, {}, {}
         unit = state.policy.prices.scale if state.policy.prices is not None else ""
-        if unit != self._unit:  # as the fold has it: prices begin anew with their unit
-            self._unit, self._prices = unit, {}
+        if self._unit is not None and unit != self._unit:  # as in the fold: prices begin anew with their unit
+            self._prices = {}
+        self._unit = unit
         for identifier, request in state.requests.items():
             if request.jobs:
                 self._follow(state, identifier)

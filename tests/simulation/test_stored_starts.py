@@ -16,6 +16,7 @@ from policy.log.merkle import Frontier, leaf_hash
 from policy.roster import COORDINATOR
 from policy.state import State
 from policy.stored.pages import DamagedState, page_hash
+from policy.stored.states import FORMAT
 from policy.values import replace
 from signer_nodes.adapters.store import NodeStore
 from signer_nodes.node_log import NodeLog, RolledBack
@@ -226,7 +227,8 @@ def test_a_store_of_the_version_before_is_folded_once_and_stored(home: Home) -> 
 
 
 @pytest.mark.parametrize(
-    ("field", "value"), [("format", 2), ("shape", "00" * 32), ("shape", None), ("genesis", "00" * 32)]
+    ("field", "value"),
+    [("format", FORMAT + 1), ("shape", "00" * 32), ("shape", None), ("genesis", "00" * 32)],
 )
 def test_a_stored_state_of_another_program_or_log_is_not_started_from(
     home: Home, field: str, value: Any
