@@ -59,6 +59,7 @@ class WorkerSession:
         self._fault: FaultyParticipant | None = None
         self._on_fault: Callable[[FaultyParticipant], None] | None = None
         self._task = asyncio.create_task(self._run(timeout_s), name="worker session")
+        self._task.add_done_callback(_seen)
 
     async def outgoing(self) -> AsyncIterator[_Message]:
         """What to send, as (peer, payload), in order; ends when the run does. For one consumer."""
@@ -242,6 +243,12 @@ def start_template() -> WorkerTemplate:
         template.close()
         raise
     return template
+
+
+def _seen(task: "asyncio.Task[Outcome]") -> None:
+    """``result`` tells whoever asks how a run ended; where nobody does, that is no defect to be logged."""
+    if not task.cancelled():
+        task.exception()
 
 
 def _failure(word: bytes, parts: Sequence[bytes]) -> Exception:
