@@ -97,7 +97,7 @@ from policy.log.checkpoint import TYPE_COSIGNATURE, parse_vkey
 
 NODES_MAX, CHAINS_MAX, WITNESSES_MAX = 64, 64, 16
 WITNESS = re.compile(r"[!-*,-~]{1,255}")
-TEXT_MAX = 1000
+TEXT_MAX, HOST_MAX = 1000, 253
 WEBHOOKS_MAX = 64
 HTTP_LISTEN, CONSOLE_LISTEN = "127.0.0.1:7601", "127.0.0.1:7602"
 AUDITORS_MAX = 64
@@ -217,7 +217,7 @@ def _read(fields: Fields, folder: Path) -> Config:
         listen_file=_optional_path(fields, "listen_file", folder),
         data_dir=data_dir,
         database=_text(fields, "database", f"sqlite:///{data_dir / 'custody.db'}"),
-        advertise=_text(fields, "advertise", ""),
+        advertise=fields.text("advertise", length_max=HOST_MAX) if fields.has("advertise") else "",
         publish_dir=_optional_path(fields, "publish_dir", folder),
         shadow_policy=_optional_path(fields, "shadow_policy", folder),
         indicators=_optional_path(fields, "indicators", folder),

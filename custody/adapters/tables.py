@@ -37,7 +37,7 @@ LEASE = Table(  # one row: whose number ``fence`` is may write, and until when n
     METADATA,
     Column("place", Integer, primary_key=True, autoincrement=False),
     Column("fence", BigInteger, nullable=False),
-    Column("holder", String(128), nullable=False),
+    Column("holder", String(300), nullable=False),
     Column("until_ms", BigInteger, nullable=False),
     Column("doors", String(2000), nullable=False),  # where the holder serves, as canonical JSON
 )

@@ -75,6 +75,13 @@ def test_nothing_is_written_without_a_lease(stores: tuple[Store, Store]) -> None
         stores[0].submit(NEW, 1)
 
 
+def test_a_holder_may_have_the_longest_of_host_names(database_url: str) -> None:
+    store = Store(database_url, holder=f"{'a' * 253}/{'0' * 32}")
+
+    assert store.take_lease(1_000, 500) == 1
+    store.close()
+
+
 def test_who_waits_is_told_where_the_holder_serves(stores: tuple[Store, Store]) -> None:
     first, second = stores
     first.take_lease(1_000, 500)

@@ -99,7 +99,7 @@ def upgrade() -> None:
         "lease",
         sa.Column("place", sa.Integer(), autoincrement=False, nullable=False),
         sa.Column("fence", sa.BigInteger(), nullable=False),
-        sa.Column("holder", sa.String(length=128), nullable=False),
+        sa.Column("holder", sa.String(length=300), nullable=False),
         sa.Column("until_ms", sa.BigInteger(), nullable=False),
         sa.Column("doors", sa.String(length=2000), nullable=False),
         sa.PrimaryKeyConstraint("place"),

@@ -1,0 +1,43 @@
+"""A document of ceremonies that cannot be read costs the ceremony, and not the coordinator."""
+
+import json
+import zlib
+from pathlib import Path
+
+import pytest
+
+from custody.adapters.store import Store
+from custody.ceremony_document import restored
+from policy.encoding import Json
+from policy.errors import MalformedError
+from tests.unit.custody_house import House
+
+WHOLE: dict[str, Json] = {"hellos": [], "spent": [], "burned": [], "current": []}
+UNREADABLE = [
+    b"no zlib",
+    zlib.compress(b"no JSON"),
+    zlib.compress(json.dumps({**WHOLE, "later": 1}).encode()),
+    zlib.compress(json.dumps({**WHOLE, "hellos": ["zz"]}).encode()),
+    zlib.compress(json.dumps(WHOLE).encode())[:-9],
+]
+
+
+@pytest.mark.parametrize("data", UNREADABLE)
+def test_what_cannot_be_read_is_malformed(data: bytes) -> None:
+    with pytest.raises(MalformedError):
+        restored(data, lambda message: bytes(64))
+
+
+@pytest.mark.parametrize("data", UNREADABLE[:3])
+async def test_a_coordinator_starts_without_it(tmp_path: Path, data: bytes) -> None:
+    house = House(tmp_path)
+    async with house.with_key():
+        pass
+    store = Store(house.database)
+    store.take_lease(house.now_ms(), 1)
+    store.keep_ceremonies(data)
+    store.renew_lease(house.now_ms(), 0)
+    store.close()
+
+    async with house.running() as running:
+        assert running.parts.ceremonies.current is None
