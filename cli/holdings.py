@@ -199,9 +199,9 @@ class _Reading:
 
     async def read(self, url: str, pairs: list[Pair]) -> Look:
         """First what is final, then the amounts."""
-        from custody.chains.evm import EvmChain
+        from custody.chains.evm.rpc import EvmRpc
 
-        chain = EvmChain(self._chain, url, block=self._block)
+        chain = EvmRpc(self._chain, url, block=self._block)
         try:
             used: dict[str, int] = {}
             final = set()

@@ -70,9 +70,9 @@ def _assets(connection: Connection, arguments: Namespace) -> list[Asset]:
 
 
 async def _balances(chain: str, url: str, *, account: str, assets: list[Asset]) -> Mapping[str, int]:
-    from custody.chains.evm import EvmChain
+    from custody.chains.evm.rpc import EvmRpc
 
-    reading = EvmChain(chain, url)
+    reading = EvmRpc(chain, url)
     try:
         await reading.check()
         return {asset.name: int(await reading.balance(account, asset.contract)) for asset in assets}

@@ -99,10 +99,9 @@ def _reserved(state: State, ceremony: Ceremony) -> bytes:
 async def _log_reservation(parts: Parts, record: RequestRecord, ceremony: Ceremony) -> tuple[bytes, str]:
     key = parts.sequencer.state.keys[ceremony.wanted.key]
     if record.nonce is None:
-        nonce = await chain_of(parts, record.chain).account_nonce(record.account)
-        parts.slots.start(record.chain, record.account, nonce=nonce)
+        await chain_of(parts, record.chain).prepare(record.account)
     signers = SigningSet(key.key, key.epoch, ceremony.desk.names)
-    wanted = Reservation(ceremony.tx, ceremony.wanted.purpose, signers, ceremony.presignature)
+    wanted = Reservation(ceremony.tx, ceremony.wanted.purpose, signers, (ceremony.presignature,))
     outcome = await log_reservation(parts, record, wanted=wanted)
     return (outcome.subject, "") if outcome.accepted else (b"", outcome.reason)
 

@@ -16,6 +16,7 @@ from custody.lease import keep_lease, renewed
 from custody.mail import Mailer
 from custody.node_statements import NodeStatements
 from custody.parts import Parts
+from custody.ports import Held
 from custody.publish import Publisher
 from custody.replication import Published
 from custody.requests import Effect
@@ -23,6 +24,7 @@ from custody.starting import best_quorum, own_log, roster_to_ask_by, settle_on, 
 from custody.webhooks import Deliverer
 from policy.errors import InvariantError
 from policy.log.merkle import leaf_hash
+from policy.state import State
 
 _LOG = logging.getLogger(__name__)
 Work = Callable[[Parts, Errand], Awaitable[None]]
@@ -62,7 +64,7 @@ async def _start(parts: Parts, genesis: bytes) -> None:
         tip, note = await _begin(parts, genesis)
     _wire(parts, tip, note, quorum)
     await parts.pools.load(tip.state)
-    parts.slots.load(await parts.database.slots(), tip.state)
+    await _load_places(parts, tip.state)
     await cold.load(parts)
 
 
@@ -111,6 +113,16 @@ async def run(
             group.create_task(publisher.run(parts.replication), name="publisher")
 
 
+async def _load_places(parts: Parts, state: State) -> None:
+    held = []
+    for slot, request in await parts.database.slots():
+        record = await parts.database.get(request) if slot not in state.anchors else None
+        if record is not None:
+            held.append(Held(request, slot, record.tx))
+    for chain in parts.chains.values():
+        chain.load([one for one in held if one.slot.chain == chain.name], state)
+
+
 async def _begin(parts: Parts, genesis: bytes) -> tuple[Tip, bytes]:
     tip, folded = extend(EMPTY, genesis)
     note = parts.log_key.note(tip.checkpoint()).to_bytes()
@@ -123,7 +135,7 @@ def _wire(parts: Parts, tip: Tip, note: bytes, quorum: Published) -> None:
         raise InvariantError("the log key's file is not the key in the roster: give the right file")
     handlers: dict[Effect, Handler] = {effect: partial(work, parts) for effect, work in EFFECTS.items()}
     parts.duties.use(handlers)
-    parts.sequencer.on_written += [parts.signing.written, parts.slots.written]
+    parts.sequencer.on_written += [parts.signing.written, *(chain.written for chain in parts.chains.values())]
     parts.sequencer.on_applied.append(parts.duties.applied)
     parts.sequencer.start(tip)
     parts.replication.start(Published(tip.frontier.size, note), quorum, state=tip.state)

@@ -23,7 +23,8 @@ from custody.adapters.shadow_store import ShadowStore
 from custody.adapters.smtp import SmtpPostman
 from custody.adapters.store import Store
 from custody.ceremonies import Ceremonies
-from custody.chains.evm import EvmChain
+from custody.chains.evm.chain import EvmChain
+from custody.chains.evm.rpc import EvmRpc
 from custody.config import Config, ConsoleConfig, HttpConfig, load_config
 from custody.duties import Duties
 from custody.indicators.kept import Indicators
@@ -43,7 +44,6 @@ from custody.sequencer import Sequencer
 from custody.service import Service
 from custody.shadow import Shadow
 from custody.signing import Signing
-from custody.slots import Slots
 from custody.standby import Door, stand_by
 from custody.webhooks import Deliverer, Hooks
 from custody.witnesses import Asking, Witnesses, nobody
@@ -123,9 +123,8 @@ def build(config: Config, credentials: Credentials, *, identity: Ed25519PrivateK
             quarantine=quarantine,
         ),
         signing=signing,
-        slots=Slots(),
         nodes=nodes,
-        chains={name: EvmChain(name, chain.url) for name, chain in config.chains.items()},
+        chains={name: EvmChain(EvmRpc(name, chain.url)) for name, chain in config.chains.items()},
         log_key=log_key,
         metrics=metrics,
         now_ms=now_ms,

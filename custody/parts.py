@@ -17,7 +17,6 @@ from custody.rising import Rising
 from custody.sequencer import Sequencer
 from custody.shadow import Shadow
 from custody.signing import Signing
-from custody.slots import Slots
 from custody.storage import Database
 from custody.vitals import Vitals
 from custody.webhooks import Hooks
@@ -45,7 +44,6 @@ class Parts:
     duties: Duties
     pools: Pools
     signing: Signing
-    slots: Slots
     nodes: Mapping[str, Node]
     chains: Mapping[str, Chain]
     log_key: LogKey

@@ -6,31 +6,29 @@ Settling is in ``settle.py``.
 
 import asyncio
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from custody.candidates import Candidate
-from custody.chains.evm_transaction import cancellation, payment, with_nonce
 from custody.duties import Errand, NotYet
 from custody.parts import Parts
 from custody.planning import (
     RETRIED_RULES,
-    choose_account,
-    contract_of,
     fee_ceiling,
     is_cold,
     key_of,
     needs_approval,
     only_time_is_missing,
     reserve_body,
+    signing_paths,
     typed_data_place,
     verdict_on_plan,
+    wanted_of,
 )
 from custody.ports import Chain
 from custody.records import Change, RequestRecord, request_body
 from custody.requests import Event, State
 from custody.signing import SigningFailed
 from custody.signing_sets import SigningSet
-from policy.accounts import Account
 from policy.admission import denied
 from policy.approval import Slot
 from policy.encoding import Json
@@ -51,12 +49,12 @@ QUORUM_S = 2.0
 
 @dataclass(frozen=True, slots=True)
 class Reservation:
-    """What is to be reserved: a transaction, and who signs it with which presignature."""
+    """What is to be reserved: a transaction, and who signs it with which presignatures."""
 
     tx: bytes
     purpose: str
     signers: SigningSet
-    presignature: bytes
+    presignatures: tuple[bytes, ...]
 
 
 async def log_request(parts: Parts, errand: Errand) -> None:
@@ -89,29 +87,20 @@ async def plan(parts: Parts, errand: Errand) -> None:
     waits = needs_approval(state.policy, record.rule)
     chain = chain_of(parts, request.intent.chain)
     waiting = await parts.database.waiting_by_account(chain.name) if waits else {}
-    for known in parts.slots.unknown(chain.name):
-        parts.slots.start(chain.name, known, nonce=await chain.account_nonce(known))
-    gaps = parts.slots.gaps(state, chain.name)
-    account = choose_account(state, request.intent.wallet, waits=waits, waiting=waiting, gaps=gaps)
-    if not parts.slots.knows(chain.name, account.address):
-        parts.slots.start(chain.name, account.address, nonce=await chain.account_nonce(account.address))
-    tx = await _build(parts, request, account)
+    ceiling = fee_ceiling(state.policy, request)
+    wanted = wanted_of(state, request, identifier=record.request, ceiling=ceiling)
+    wanted = replace(wanted, waits=waits, waiting=waiting)
+    planned = await chain.plan(wanted, lambda: parts.sequencer.state)
     fields: dict[str, object] = {
-        "account": account.address,
-        "path": account.path,
+        "account": planned.account,
+        "path": planned.path,
         "chain": chain.name,
-        "tx": tx,
+        "tx": planned.tx,
     }
-    state = parts.sequencer.state
-    if not waits and account.address not in parts.slots.gaps(state, chain.name):
-        if account.address in gaps:
-            raise OperationalError("another request filled the gap in the account: it is planned anew")
-        await parts.duties.apply(Change(record.request, Event.PLANNED, fields))
-        return
-    slot = parts.slots.plan(state, chain=chain.name, account=account.address, request=record.request)
-    fields |= {"nonce": slot.nonce, "tx": with_nonce(tx, slot.nonce)}
+    if planned.slot is not None:
+        fields["nonce"] = planned.slot.nonce
     event = Event.PLANNED_WAITING if waits else Event.PLANNED
-    await parts.duties.apply(Change(record.request, event, fields, slot=slot))
+    await parts.duties.apply(Change(record.request, event, fields, slot=planned.slot))
 
 
 async def _plan_typed_data(parts: Parts, record: RequestRecord, intent: Intent) -> None:
@@ -144,9 +133,8 @@ async def reserve(parts: Parts, errand: Errand) -> None:
         raise NotYet(until_ms, record.error)
     if record.job:  # a retry: without w cosigners it could only fail like the job before
         await parts.replication.wait_quorum(parts.replication.newest.size, QUORUM_S)
-    if _on_chain(record) and not parts.slots.knows(record.chain, record.account):  # planned before a restart
-        nonce = await chain_of(parts, record.chain).account_nonce(record.account)
-        parts.slots.start(record.chain, record.account, nonce=nonce)
+    if _on_chain(record):
+        await chain_of(parts, record.chain).prepare(record.account)
     outcome = await reserve_job(parts, record, tx=record.tx, purpose=PAYMENT)
     if outcome.accepted or outcome.verdict is None:
         return
@@ -167,7 +155,7 @@ async def cancel(parts: Parts, errand: Errand) -> None:
     approved = known is not None and any(approval.slot == slot for approval in known.approvals)
     if not anchored and not (approved and waited_for):  # the next request of the wallet takes the slot
         await parts.database.release_slot(record.request)
-        parts.slots.release(record.request)
+        chain_of(parts, record.chain).release(record.request)
         await parts.database.drop_duty(record.request, duty.effect, now_ms=parts.now_ms())
         return
     from_ms = 0 if known is not None and known.rejected_by else record.expires_ms
@@ -185,8 +173,8 @@ async def cancellation_of(parts: Parts, record: RequestRecord) -> bytes:
     if record.nonce is None:
         raise OperationalError(f"request {record.request.hex()} holds no slot: nothing is to be cancelled")
     ceiling = parts.sequencer.state.policy.cancel_ceiling(record.chain)
-    fees = await chain_of(parts, record.chain).cancel_fees(ceiling)
-    return cancellation(record.chain, account=record.account, nonce=record.nonce, fees=fees)
+    slot = Slot(record.chain, record.account, record.nonce)
+    return await chain_of(parts, record.chain).cancellation(slot, record.tx, ceiling=ceiling)
 
 
 def check_online(parts: Parts, record: RequestRecord) -> None:
@@ -255,7 +243,7 @@ async def approve(parts: Parts, request: bytes) -> None:
 
 
 async def reserve_job(parts: Parts, record: RequestRecord, *, tx: bytes, purpose: str) -> Outcome:
-    """Reserve ``tx`` with a presignature of live nodes, at the request's slot or the first free one.
+    """Reserve ``tx`` with presignatures of live nodes, at the request's slot or the first free one.
 
     Of a cold key no node is live, and there is no pool of presignatures.
     """
@@ -263,35 +251,37 @@ async def reserve_job(parts: Parts, record: RequestRecord, *, tx: bytes, purpose
     key = key_of(state, _request(record).intent.wallet)
     refilled = parts.pools.refilled
     try:
-        signers, item = parts.pools.take(state, key)
+        signers, items = parts.pools.take(state, key, count=len(signing_paths(state, record, tx=tx)))
     except OperationalError:
         await _wait(refilled, RETRY_MS / 1000)
         raise
-    parts.signing.promise(item.presignature, item.nonce_point)
-    wanted = Reservation(tx, purpose, signers, item.presignature)
-    outcome = await log_reservation(parts, record, wanted=wanted)
+    for item in items:
+        parts.signing.promise(item.presignature, item.nonce_point)
+    names = tuple(item.presignature for item in items)
+    outcome = await log_reservation(parts, record, wanted=Reservation(tx, purpose, signers, names))
     if outcome.accepted:
-        await parts.database.use_presignatures([item.presignature])
+        await parts.database.use_presignatures(list(names))
     else:
-        parts.pools.give_back(signers, item)
+        parts.pools.give_back(signers, items)
     return outcome
 
 
 async def log_reservation(parts: Parts, record: RequestRecord, *, wanted: Reservation) -> Outcome:
-    """Reserve a transaction with a presignature, at the request's slot or the first free one."""
+    """Reserve a transaction with presignatures, at the request's slot or the first free one."""
+    chain = chain_of(parts, record.chain) if _on_chain(record) else None
 
     def body(before: LogState) -> Json:
-        """The reservation at the slot that is free when its turn comes, unless the request has one."""
-        nonce = record.nonce
-        if nonce is None:
-            nonce = parts.slots.first_free(before, chain=record.chain, account=record.account)
+        """The reservation at the place that is free when its turn comes, unless the request has one."""
+        tx = wanted.tx
+        if chain is not None:
+            tx = chain.placed(before, tx, account=record.account, nonce=record.nonce)
         return reserve_body(
             before,
             record,
-            tx=with_nonce(wanted.tx, nonce) if _on_chain(record) else wanted.tx,
+            tx=tx,
             purpose=wanted.purpose,
             signers=wanted.signers,
-            presignature=wanted.presignature,
+            presignatures=wanted.presignatures,
         )
 
     return await parts.sequencer.log(Candidate("reserve", body))
@@ -326,17 +316,6 @@ async def _give_up(parts: Parts, record: RequestRecord, reason: str, silent: fro
     over = record.state in (State.EXPIRED, State.DENIED)
     event = Event.CANCEL_FAILED if over else Event.SIGNERS_FAILED
     await parts.duties.apply(Change(record.request, event, {"error": f"retrying: {reason}"[:1000]}))
-
-
-async def _build(parts: Parts, request: Request, account: Account) -> bytes:
-    """The payment at nonce 0, to be put at its own nonce."""
-    policy = parts.sequencer.state.policy
-    contract = contract_of(policy, request.intent.asset)
-    ceiling = fee_ceiling(policy, request)
-    fees = await chain_of(parts, request.intent.chain).fees(
-        request.intent, account=account.address, contract=contract, ceiling=ceiling
-    )
-    return payment(request.intent, contract=contract, nonce=0, fees=fees)
 
 
 def chain_of(parts: Parts, name: str) -> Chain:

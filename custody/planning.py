@@ -4,19 +4,22 @@ Requests that need approvals wait on other accounts than those that do not: a sl
 person must not hold up what needs none.
 """
 
-from collections.abc import Mapping
+from collections.abc import Sequence
 
-from custody.records import RequestRecord
+from custody.chains.families import transactions
+from custody.ports import Wanted
+from custody.records import RequestRecord, request_body
 from custody.signing_sets import SigningSet, set_without
 from policy import ledger
 from policy.accounts import Account, account_at
 from policy.approval import Approval, Slot, digest_slot
 from policy.decode.eip712 import parse_typed_data
 from policy.encoding import Json
+from policy.entries import JOB_SIGNATURES_MAX
 from policy.errors import InvariantError, OperationalError
 from policy.evaluate import Outcome as Answer
 from policy.evaluate import Verdict
-from policy.intent import Intent, Request
+from policy.intent import Intent, Request, parse_request
 from policy.model import Allow, Asset, Policy, Wallet, requirements
 from policy.state import KeyRecord, State
 from policy.values import replace
@@ -82,21 +85,18 @@ def only_time_is_missing(verdict: Verdict) -> bool:
     return verdict.outcome is Answer.WAIT and not verdict.missing and verdict.not_before_ms > 0
 
 
-def choose_account(
-    state: State, wallet: str, *, waits: bool, waiting: Mapping[str, int], gaps: frozenset[str]
-) -> Account:
-    """The paying account: the first path for what needs no approval, another one for what waits.
-
-    Of those, one with a gap comes first, because later slots wait for it, also for what needs no approval;
-    then the one on which the fewest wait.
-    """
-    key = key_of(state, wallet)
-    known = wallet_of(state.policy, wallet)
-    first, *others = (account_at(key, path, chain=known.chain) for path in known.paths)
-    blocked = [account for account in others if account.address in gaps]
-    if blocked or not waits or not others:
-        return (*blocked, first)[0]
-    return min(others, key=lambda one: waiting.get(one.address, 0))
+def wanted_of(state: State, request: Request, *, identifier: bytes, ceiling: int) -> Wanted:
+    """A payment as its chain plans it. Raises ``OperationalError``."""
+    intent = request.intent
+    key, known = key_of(state, intent.wallet), wallet_of(state.policy, intent.wallet)
+    return Wanted(
+        request=identifier,
+        intent=intent,
+        contract=contract_of(state.policy, intent.asset),
+        accounts=tuple(account_at(key, path, chain=known.chain) for path in known.paths),
+        fee_ceiling=ceiling,
+        signatures_max=1 if is_cold(state, key) else JOB_SIGNATURES_MAX,
+    )
 
 
 def typed_data_place(state: State, intent: Intent) -> tuple[Account, Slot]:
@@ -130,7 +130,13 @@ def fee_ceiling(policy: Policy, request: Request) -> int:
 
 
 def reserve_body(
-    state: State, record: RequestRecord, *, tx: bytes, purpose: str, signers: SigningSet, presignature: bytes
+    state: State,
+    record: RequestRecord,
+    *,
+    tx: bytes,
+    purpose: str,
+    signers: SigningSet,
+    presignatures: Sequence[bytes],
 ) -> Json:
     """The body of a reservation."""
     return {
@@ -139,10 +145,17 @@ def reserve_body(
         "tx": tx.hex(),
         "key": signers.key,
         "epoch": state.keys[signers.key].epoch,
-        "paths": [record.path],
+        "paths": list(signing_paths(state, record, tx=tx)),
         "signers": list(signers.signers),
-        "presignatures": [presignature.hex()],
+        "presignatures": [presignature.hex() for presignature in presignatures],
     }
+
+
+def signing_paths(state: State, record: RequestRecord, *, tx: bytes) -> tuple[str, ...]:
+    """The path of each signature that a request's transaction needs, in order."""
+    wallet = parse_request(request_body(record)).intent.wallet
+    key, known = key_of(state, wallet), wallet_of(state.policy, wallet)
+    return transactions(known.chain).paths(tx, key=key, wallet=known, path=record.path)
 
 
 def verdict_on_plan(state: State, record: RequestRecord, *, wallet: str, now_ms: int) -> Verdict:
@@ -162,9 +175,14 @@ def planned_body(state: State, record: RequestRecord, *, wallet: str) -> Json:
     signers = set_without(replace(state, bans=frozenset()), key, absent=())
     if signers is None:
         raise OperationalError(f"the roster has fewer than {key.min_signers} nodes of key {key.key}")
-    return reserve_body(
-        state, record, tx=record.tx, purpose="payment", signers=signers, presignature=record.request
-    )
+    count = len(signing_paths(state, record, tx=record.tx))
+    names = [_unused(record.request, index) for index in range(count)]
+    return reserve_body(state, record, tx=record.tx, purpose="payment", signers=signers, presignatures=names)
+
+
+def _unused(request: bytes, index: int) -> bytes:
+    """A name that no presignature has, one for each signature."""
+    return bytes([request[0] ^ index]) + request[1:]
 
 
 def approval_draft(state: State, record: RequestRecord, *, request: Request, now_ms: int) -> dict[str, Json]:

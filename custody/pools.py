@@ -82,31 +82,33 @@ class Pools:
         for name in names:
             self._suspect_until_ms[name] = self._now_ms() + for_ms
 
-    def take(self, state: State, key: KeyRecord) -> tuple[SigningSet, PooledPresignature]:
-        """A presignature of the fullest stock among live, unsuspected signers.
+    def take(
+        self, state: State, key: KeyRecord, *, count: int = 1
+    ) -> tuple[SigningSet, tuple[PooledPresignature, ...]]:
+        """``count`` presignatures of the fullest stock among live, unsuspected signers.
 
-        Raises ``OperationalError`` when there is none; then a batch is ordered for nodes that are up.
+        Raises ``OperationalError`` when it has fewer; then a batch is ordered for nodes that are up.
         """
         self._wanted.set()
         stocked = [group for group in self._stock if group.key == key.key and usable(state, key, group=group)]
-        sets = [group for group in stocked if self._fresh(group)]
+        sets = [group for group in stocked if self._fresh(group, count=count)]
         trusted = [group for group in sets if self._trusted(group)]
         if not trusted:
             self._demand(state, key)
         for candidates in (trusted, sets):
             if candidates:
                 best = max(candidates, key=lambda group: len(self._stock[group]))
-                item = self._stock[best].popleft()
+                items = tuple(self._stock[best].popleft() for _ in range(count))
                 self._show(best)
-                return best, item
+                return best, items
         raise OperationalError(
-            f"no presignature of key {key.key} among its live nodes: they make some as soon as "
+            f"no {count} presignatures of key {key.key} among its live nodes: they make some as soon as "
             f"{key.min_signers} of them are up"
         )
 
-    def give_back(self, group: SigningSet, item: PooledPresignature) -> None:
-        """A presignature that was not reserved after all."""
-        self._of(group).appendleft(item)
+    def give_back(self, group: SigningSet, items: Iterable[PooledPresignature]) -> None:
+        """Presignatures that were not reserved after all."""
+        self._of(group).extendleft(items)
 
     def report(self) -> list[tuple[SigningSet, int]]:
         """What is in stock."""
@@ -216,9 +218,9 @@ class Pools:
         refilled, self.refilled = self.refilled, asyncio.Event()
         refilled.set()
 
-    def _fresh(self, group: SigningSet) -> bool:
-        """Whether the set can sign now: all its nodes are up and something of their present boots is left."""
-        return bool(self._boots(group)) and self._drop_stale(group) > 0
+    def _fresh(self, group: SigningSet, *, count: int = 1) -> bool:
+        """Whether the set can sign now: all its nodes are up and enough of their present boots is left."""
+        return bool(self._boots(group)) and self._drop_stale(group) >= count
 
     def _drop_stale(self, group: SigningSet) -> int:
         stock, boots = self._of(group), self._boots(group)

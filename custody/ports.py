@@ -1,24 +1,14 @@
 """What the coordinator needs from outside: chains and cosigners. Adapters implement these."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from custody.candidates import Folded
+from policy.accounts import Account
+from policy.approval import Slot
 from policy.intent import Intent
-
-
-@dataclass(frozen=True, slots=True)
-class Fees:
-    """What a transaction offers: EIP-1559 fees a gas in base units, and the gas it may use."""
-
-    fee_per_gas: int
-    priority_per_gas: int
-    gas: int
-
-    @property
-    def total_max(self) -> int:
-        """The most the network can charge."""
-        return self.fee_per_gas * self.gas
+from policy.state import Job, State
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,32 +41,99 @@ class Simulated:
     balances: tuple[BalanceChange, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """A payment to be planned: out of which accounts, by at most how many signatures, at what most.
+
+    ``waits``: it waits for people, and so do ``waiting`` others on each account.
+    """
+
+    request: bytes
+    intent: Intent
+    contract: str | None
+    accounts: tuple[Account, ...]
+    fee_ceiling: int
+    signatures_max: int
+    waits: bool = False
+    waiting: Mapping[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Planned:
+    """A payment's bytes. Without a ``slot`` its place on the chain is chosen as it is reserved."""
+
+    account: str
+    path: str
+    tx: bytes
+    slot: Slot | None
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """A planned payment that the log does not know yet, and the slot that it holds."""
+
+    request: bytes
+    slot: Slot
+    tx: bytes
+
+
 class Chain(Protocol):
-    """One chain. Every method raises ``OperationalError``, saying what to do, when it cannot answer."""
+    """One chain: where its transactions have their place, what they are, and what becomes of them.
+
+    Methods that wait raise ``OperationalError``, saying what to do, when the chain's endpoint cannot answer
+    or what is wanted is impossible now.
+    """
 
     @property
     def name(self) -> str:
         """The chain as documents call it, such as ``evm:1``."""
 
     async def check(self) -> None:
-        """Compare the chain's id with the configured one."""
+        """Compare the chain that answers with the configured one."""
 
-    async def account_nonce(self, account: str) -> int:
-        """How many transactions of the account are mined."""
+    # Places: one request has one for ever, whatever transactions it needs.
+
+    def load(self, held: Iterable[Held], state: State) -> None:
+        """Take up what was planned before a start, and what the log has."""
+
+    def written(self, folded: Folded) -> None:
+        """An entry is durable."""
+
+    def release(self, request: bytes) -> None:
+        """Give back a place that no transaction of the log names."""
+
+    async def prepare(self, account: str) -> None:
+        """Learn what ``placed`` needs to know of an account that was planned before a start."""
+
+    def placed(self, before: State, tx: bytes, *, account: str, nonce: int | None) -> bytes:
+        """The planned bytes at the request's place, or at the first one that is free in ``before``."""
+
+    # Transactions: unsigned bytes that nodes decode.
+
+    async def plan(self, wanted: Wanted, state: Callable[[], State]) -> Planned:
+        """The bytes that pay, and a place if it is taken at once; ``state`` is the log's as of the call."""
+
+    async def cancellation(self, slot: Slot, tx: bytes, *, ceiling: int) -> bytes:
+        """Bytes that use up the place of the payment ``tx`` and pay nobody."""
+
+    def can_be_dearer(self, tx: bytes, *, purpose: str, ceiling: int) -> bool:
+        """Whether the ceiling leaves room for a transaction that takes the place of ``tx``."""
+
+    async def dearer(self, job: Job, wanted: Wanted | None, *, ceiling: int) -> bytes | None:
+        """Bytes that take the place of a signed job's: the payment, or without one a cancellation.
+
+        None when the ceiling leaves no room.
+        """
+
+    # What the chain's endpoint says.
 
     async def balance(self, account: str, contract: str | None = None) -> int:
         """The account's balance of the native asset or of a token, in base units."""
-
-    async def fees(self, intent: Intent, *, account: str, contract: str | None, ceiling: int) -> Fees:
-        """Fees for a transfer that cost at most ``ceiling`` together."""
 
     async def simulate(
         self, tx: bytes, *, account: str, watched: Sequence[tuple[str, str | None]]
     ) -> Simulated:
         """What would come of an unsigned transaction; ``watched`` are holders and the tokens' contracts."""
-
-    async def cancel_fees(self, ceiling: int) -> Fees:
-        """Fees for an empty transaction that cost at most ``ceiling`` together."""
 
     async def broadcast(self, raw: bytes) -> None:
         """Hand a signed transaction to the network; harmless when it is known or mined already."""

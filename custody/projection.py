@@ -3,7 +3,7 @@
 from typing import assert_never
 
 from custody.candidates import Folded
-from custody.chains.evm_transaction import attach_signature, transaction_hash
+from custody.chains.families import FAMILIES, transactions
 from custody.records import Change, Payment, RequestRecord, SignedTransaction, new_request
 from custody.requests import Event
 from custody.requests import State as RequestStates
@@ -13,7 +13,7 @@ from policy.ceremony import CeremonyEntry
 from policy.errors import MalformedError
 from policy.evaluate import Outcome as Answer
 from policy.evaluate import Verdict
-from policy.ids import EVM, family
+from policy.ids import family
 from policy.intent import Request, request_id
 from policy.state import CANCEL, Job, JobStatus, State
 
@@ -67,11 +67,9 @@ def changes(folded: Folded) -> tuple[Change, ...]:
 
 
 def signed_transaction(job: Job) -> SignedTransaction:
-    """The EVM transaction of a signed job, ready to be sent."""
-    (signature,) = job.signatures
-    r, s = int.from_bytes(signature[:32], "big"), int.from_bytes(signature[32:64], "big")
-    raw = attach_signature(job.tx, r=r, s=s, recovery_id=signature[64])
-    return SignedTransaction(job.job_id, job.request_id, job.purpose, transaction_hash(raw), raw)
+    """The transaction of a signed job, ready to be sent."""
+    raw, tx_hash = transactions(job.anchor.chain).finished(job)
+    return SignedTransaction(job.job_id, job.request_id, job.purpose, tx_hash, raw)
 
 
 def typed_data_signature(state: State, record: RequestRecord) -> bytes:
@@ -112,10 +110,10 @@ def _reserve(job: Job, verdict: Verdict | None) -> Change:
 
 
 def _signature(state: State, job: Job) -> tuple[Change, ...]:
-    """What a signed job changes: only EVM transactions are sent from here, and typed data never is."""
+    """What a signed job changes: of some families nothing is sent from here, and typed data never is."""
     if not job.anchor.on_chain:
         return (Change(job.request_id, Event.TYPED_DATA_SIGNED, {"job": job.job_id}),)
-    if family(job.anchor.chain) != EVM:
+    if family(job.anchor.chain) not in FAMILIES:
         return ()
     event = Event.CANCEL_SIGNED if job.purpose == CANCEL else Event.SIGNATURE_LOGGED
     transaction = signed_transaction(job)

@@ -17,8 +17,8 @@ from typing import TypeVar
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from custody.chains.evm_transaction import payment
-from custody.ports import Fees
+from custody.chains.evm.endpoint import Fees
+from custody.chains.evm.transaction import payment
 from policy import ledger
 from policy.approval import Approval
 from policy.encoding import Json, canonical, tagged_hash

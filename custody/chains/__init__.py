@@ -1,1 +1,1 @@
-"""Build, estimate, broadcast and watch, one module a chain."""
+"""Build, estimate, broadcast and watch: one package a family of chains."""

@@ -22,8 +22,8 @@ from frost_example import frost_signature  # noqa: E402
 from resharing_example import backup_public, resharing  # noqa: E402
 
 from cli.authenticator import SoftwareAuthenticator  # noqa: E402 - the path to the house comes first
-from custody.chains.evm_transaction import cancellation, payment  # noqa: E402
-from custody.ports import Fees  # noqa: E402
+from custody.chains.evm.endpoint import Fees  # noqa: E402
+from custody.chains.evm.transaction import cancellation, payment  # noqa: E402
 from policy import bip32  # noqa: E402
 from policy.approval import Approval, Slot, approval_digest  # noqa: E402
 from policy.document import policy_hash  # noqa: E402

@@ -12,15 +12,16 @@ import rlp
 from eth_account import Account
 from web3 import HTTPProvider, Web3
 
-from custody.chains.evm import EvmChain
-from custody.chains.evm_transaction import (
+from custody.chains.evm.endpoint import Fees
+from custody.chains.evm.rpc import EvmRpc
+from custody.chains.evm.transaction import (
     attach_signature,
     cancellation,
     payment,
     transaction_hash,
     with_nonce,
 )
-from custody.ports import Fees, Receipt
+from custody.ports import Receipt
 from policy import accounts
 from policy.approval import Slot
 from policy.decode.abi import encode_call, parse_method
@@ -65,7 +66,7 @@ def fund(anvil: Anvil, account: str, amount: int = 100 * ETHER) -> Web3:
     return web3
 
 
-async def mined(chain: EvmChain, raw: bytes) -> Receipt:
+async def mined(chain: EvmRpc, raw: bytes) -> Receipt:
     """The receipt of a transaction; anvil answers before it has mined."""
     async with asyncio.timeout(10):
         while (receipt := await chain.receipt(transaction_hash(raw))) is None:  # noqa: ASYNC110 - it tells nobody
@@ -154,7 +155,7 @@ def test_a_recovery_id_that_evm_lacks_is_refused() -> None:
 
 async def test_a_payment_is_mined_and_repeating_it_is_harmless(anvil: Anvil) -> None:
     fund(anvil, KEY.address)
-    chain = EvmChain(ANVIL_CHAIN, anvil.url)
+    chain = EvmRpc(ANVIL_CHAIN, anvil.url)
     await chain.check()
     account = KEY.address.lower()
     fees = await chain.fees(intent(), account=account, contract=None, ceiling=CEILING)
@@ -174,7 +175,7 @@ async def test_a_payment_is_mined_and_repeating_it_is_harmless(anvil: Anvil) -> 
 
 async def test_another_transaction_at_a_used_nonce_is_an_error(anvil: Anvil) -> None:
     fund(anvil, KEY.address)
-    chain = EvmChain(ANVIL_CHAIN, anvil.url)
+    chain = EvmRpc(ANVIL_CHAIN, anvil.url)
     await chain.broadcast(signed(payment(intent(1), contract=None, nonce=0, fees=FEES)))
 
     with pytest.raises(OperationalError, match="look up its nonce"):
@@ -183,7 +184,7 @@ async def test_another_transaction_at_a_used_nonce_is_an_error(anvil: Anvil) -> 
 
 
 async def test_an_account_without_money_is_an_error_that_says_so(anvil: Anvil) -> None:
-    chain = EvmChain(ANVIL_CHAIN, anvil.url)
+    chain = EvmRpc(ANVIL_CHAIN, anvil.url)
 
     with pytest.raises(OperationalError, match="fund the account"):
         await chain.broadcast(signed(payment(intent(1), contract=None, nonce=0, fees=FEES)))
@@ -191,7 +192,7 @@ async def test_an_account_without_money_is_an_error_that_says_so(anvil: Anvil) -
 
 
 async def test_fees_stay_below_the_ceiling_or_say_what_would_do(anvil: Anvil) -> None:
-    chain = EvmChain(ANVIL_CHAIN, anvil.url)
+    chain = EvmRpc(ANVIL_CHAIN, anvil.url)
     fees = await chain.fees(intent(), account=FUNDED, contract=None, ceiling=CEILING)
 
     with pytest.raises(OperationalError, match="ask anew with a ceiling of"):
@@ -208,7 +209,7 @@ async def test_a_token_payment_moves_tokens_and_a_failed_one_is_seen(anvil: Anvi
     artifact = json.loads((TOKEN / "Token.json").read_text())
     contract = web3.eth.contract(Web3.to_checksum_address(token), abi=artifact["abi"])
     contract.functions.transfer(KEY.address, 10).transact({"from": Web3.to_checksum_address(FUNDED)})
-    chain = EvmChain(ANVIL_CHAIN, anvil.url)
+    chain = EvmRpc(ANVIL_CHAIN, anvil.url)
     account = KEY.address.lower()
     good = await chain.fees(intent(5), account=account, contract=token, ceiling=CEILING)
     bad = await chain.fees(intent(50), account=account, contract=token, ceiling=CEILING)
@@ -226,7 +227,7 @@ async def test_a_token_payment_moves_tokens_and_a_failed_one_is_seen(anvil: Anvi
 
 
 async def test_a_chain_of_another_id_is_noticed(anvil: Anvil) -> None:
-    chain = EvmChain("evm:1", anvil.url)
+    chain = EvmRpc("evm:1", anvil.url)
 
     with pytest.raises(OperationalError, match="is chain 31337, not evm:1"):
         await chain.account_nonce(FUNDED)
@@ -234,7 +235,7 @@ async def test_a_chain_of_another_id_is_noticed(anvil: Anvil) -> None:
 
 
 async def test_an_endpoint_that_does_not_answer_is_an_operational_error() -> None:
-    chain = EvmChain(ANVIL_CHAIN, "http://127.0.0.1:9", timeout_s=1)
+    chain = EvmRpc(ANVIL_CHAIN, "http://127.0.0.1:9", timeout_s=1)
 
     with pytest.raises(OperationalError, match="asked again"):
         await chain.account_nonce(FUNDED)
@@ -243,7 +244,7 @@ async def test_an_endpoint_that_does_not_answer_is_an_operational_error() -> Non
 
 async def test_a_request_settles_on_a_real_chain(anvil: Anvil, tmp_path: Path) -> None:
     house = House(tmp_path)
-    house.chain = chain = EvmChain(ANVIL_CHAIN, anvil.url)
+    house.chain = chain = EvmRpc(ANVIL_CHAIN, anvil.url)
     async with house.with_key() as running:
         account, _, _ = running.service.address(WALLET, "")
         await asyncio.to_thread(fund, anvil, account.address)
@@ -275,7 +276,7 @@ async def test_a_call_of_a_contract_is_mined_and_one_that_would_fail_is_not_buil
     approve = parse_method("approve(address spender,uint256 amount)")
     data = encode_call(approve, {"spender": PAYEE, "amount": 9})
     call = Intent(ANVIL_CHAIN, WALLET, "eth", 0, token, data)
-    chain, account = EvmChain(ANVIL_CHAIN, anvil.url), KEY.address.lower()
+    chain, account = EvmRpc(ANVIL_CHAIN, anvil.url), KEY.address.lower()
     fees = await chain.fees(call, account=account, contract=None, ceiling=CEILING)
     tx = payment(call, contract=None, nonce=0, fees=fees)
     raw = signed(tx)

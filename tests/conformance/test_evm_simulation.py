@@ -9,9 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from web3 import HTTPProvider, Web3
 
-from custody.chains.evm import EvmChain
-from custody.chains.evm_simulation import read_simulation, revert_reason
-from custody.chains.evm_transaction import payment
+from custody.chains.evm.rpc import EvmRpc
+from custody.chains.evm.simulation import read_simulation, revert_reason
+from custody.chains.evm.transaction import payment
 from custody.ports import BalanceChange, Simulated
 from policy.errors import MalformedError, OperationalError
 from policy.intent import Intent
@@ -26,7 +26,7 @@ SUPPLY = 1000
 async def simulate(
     url: str, wanted: Intent, contract: str | None = None, *, sender: str = FUNDED
 ) -> Simulated:
-    chain = EvmChain(ANVIL_CHAIN, url)
+    chain = EvmRpc(ANVIL_CHAIN, url)
     tx = payment(wanted, contract=contract, nonce=99, fees=TOKEN_FEES if contract else FEES)
     try:
         return await chain.simulate(tx, account=sender, watched=[(sender, contract), (PAYEE, contract)])

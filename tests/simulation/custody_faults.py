@@ -19,7 +19,8 @@ import rlp
 
 from custody import coordinator, ports, storage
 from custody.api.errors import CallRefused
-from custody.chains.evm_transaction import transaction_hash
+from custody.chains.evm import endpoint
+from custody.chains.evm.transaction import transaction_hash
 from custody.parts import Parts
 from custody.requests import State
 from custody.service import Service
@@ -54,9 +55,9 @@ class Fault:
 
 
 def protocols() -> dict[str, type]:
-    """Every port of the coordinator, by its name."""
-    found = [*vars(ports).values(), *vars(storage).values()]
-    ours = (ports.__name__, storage.__name__)
+    """Every port of the coordinator by its name; of a chain, what answers for it."""
+    ours = {module.__name__: module for module in (ports, storage, endpoint)}
+    found = [one for module in ours.values() for one in vars(module).values() if one is not ports.Chain]
     return {p.__name__: p for p in found if getattr(p, "_is_protocol", False) and p.__module__ in ours}
 
 
@@ -144,7 +145,7 @@ class FaultyHouse(House):
     def build(self) -> Parts:
         nodes, chain = self.nodes, self.chain
         self.nodes = {name: cast("Any", Faulty("Node", node, self.faults)) for name, node in nodes.items()}
-        self.chain = cast("Any", Faulty("Chain", chain, self.faults))
+        self.chain = cast("Any", Faulty("EvmEndpoint", chain, self.faults))
         self.around_database = lambda inner: cast("Any", Faulty("Database", inner, self.faults))
         try:
             return super().build()

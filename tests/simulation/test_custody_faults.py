@@ -225,9 +225,9 @@ CASES = (
 )
 ALONE = Case("alone", nothing, pay_alone, (1,))
 UNUSED = {
-    "Chain.balance": "for people who look; nothing is decided by it",
-    "Chain.simulate": "for people who look; nothing is decided by it",
-    "Chain.check": "before the coordinator starts",
+    "EvmEndpoint.balance": "for people who look; nothing is decided by it",
+    "EvmEndpoint.simulate": "for people who look; nothing is decided by it",
+    "EvmEndpoint.check": "before the coordinator starts",
     "Database.first_quorum": "for a cosigner that had a change late; asked again when it refuses again",
     "Database.paid_to": "for people who look; nothing is decided by it",
     "Database.put_report": "for people who look; nothing is decided by it",
@@ -245,7 +245,7 @@ CASE_OF = {
     **dict.fromkeys(("Database.checkpoint_between", "Node.entries"), CASES[1]),
     **dict.fromkeys(
         (
-            "Chain.cancel_fees",
+            "EvmEndpoint.cancel_fees",
             "Database.drop_duty",
             "Database.postpone",
             "Database.release_slot",
@@ -309,7 +309,7 @@ async def all_of(*cases: Awaitable[object]) -> None:
 
 
 def test_every_port_of_the_coordinator_has_faults_around_it() -> None:
-    assert set(protocols()) == {"Chain", "Database", "Node"}
+    assert set(protocols()) == {"EvmEndpoint", "Database", "Node"}
     assert set(UNUSED) | set(CASE_OF) <= set(kinds())
 
 

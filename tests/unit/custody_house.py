@@ -15,12 +15,14 @@ from custody.adapters.database import StoreThread
 from custody.adapters.store import Store
 from custody.adapters.webhook_sender import WebhookSender
 from custody.ceremonies import Ceremonies
-from custody.chains.evm_transaction import call_of, transaction_hash
+from custody.chains.evm.chain import EvmChain
+from custody.chains.evm.endpoint import EvmEndpoint, Fees
+from custody.chains.evm.transaction import call_of, transaction_hash
 from custody.duties import Duties
 from custody.metrics import Metrics
 from custody.parts import Parts, Patience
 from custody.pools import Pools, PoolSizes
-from custody.ports import BalanceChange, Chain, Fees, Node, Receipt, Simulated
+from custody.ports import BalanceChange, Node, Receipt, Simulated
 from custody.publish import Publisher
 from custody.quarantine import Quarantine
 from custody.records import RequestRecord
@@ -29,7 +31,6 @@ from custody.rising import Rising
 from custody.sequencer import Sequencer
 from custody.service import Service
 from custody.signing import Signing
-from custody.slots import Slots
 from custody.storage import Database
 from custody.webhooks import Deliverer, Hooks
 from custody.witnesses import Asking, nobody
@@ -152,7 +153,7 @@ class House:
         self.nodes = {name: FakeNode(name, self.dealer) for name in COSIGNERS}
         self.log_key = log_key()
         self.sign = identity("coordinator").sign
-        self.chain: Chain = FakeChain()
+        self.chain: EvmEndpoint = FakeChain()
         self.genesis = genesis_entry(policy if policy is not None else policy_document(), roster=roster)
         self.patience = Patience(0, 0)
         self.now_ms: Callable[[], int] = Clock()
@@ -185,9 +186,8 @@ class House:
                 quarantine=quarantine,
             ),
             signing=signing,
-            slots=Slots(),
             nodes=nodes,
-            chains={ANVIL_CHAIN: self.chain},
+            chains={ANVIL_CHAIN: EvmChain(self.chain)},
             log_key=key,
             metrics=metrics,
             now_ms=self.now_ms,

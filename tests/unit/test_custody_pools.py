@@ -83,8 +83,8 @@ async def test_whichever_two_of_six_are_down_the_stock_serves(tmp_path: Path) ->
         for down in combinations(key.participants, 2):
             for name, node in nodes.items():
                 node.boot = "" if name in down else "1"
-            group, item = made.take(state, key)
-            made.give_back(group, item)
+            group, items = made.take(state, key)
+            made.give_back(group, items)
             assert not set(down) & set(group.signers)
 
 

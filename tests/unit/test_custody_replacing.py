@@ -10,11 +10,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from web3 import HTTPProvider, Web3
 
-from custody.chains.evm import EvmChain
-from custody.chains.evm_transaction import fees_of, payment, with_fees
+from custody.chains.evm.endpoint import Fees
+from custody.chains.evm.fees import raised
+from custody.chains.evm.rpc import EvmRpc
+from custody.chains.evm.transaction import fees_of, payment, with_fees
 from custody.parts import Patience
-from custody.ports import Fees
-from custody.replacing import raised
 from policy.encoding import parse_canonical
 from policy.intent import Intent
 from policy.state import Job
@@ -187,7 +187,7 @@ async def test_replacing_survives_ends_at_any_moment(house: House, seed: int) ->
 async def test_a_real_chain_mines_the_dearer_one(tmp_path: Path, anvil: Anvil) -> None:
     house = House(tmp_path)
     house.patience = Patience(500, 1)
-    house.chain = chain = EvmChain(ANVIL_CHAIN, anvil.url)
+    house.chain = chain = EvmRpc(ANVIL_CHAIN, anvil.url)
     async with house.with_key() as running:
         account, _, _ = running.service.address(WALLET, "")
         web3 = await asyncio.to_thread(_funded, anvil, account.address)

@@ -5,7 +5,8 @@ slot, holds a planned one before.
 
 from collections.abc import Iterable
 
-from custody.candidates import Folded
+from custody.ports import Wanted
+from policy.accounts import Account
 from policy.approval import Slot
 from policy.state import State
 
@@ -18,16 +19,12 @@ class Slots:
         self._next: dict[tuple[str, str], int] = {}
         self._highest: dict[tuple[str, str], int] = {}
 
-    def load(self, planned: Iterable[tuple[Slot, bytes]], state: State) -> None:
+    def load(self, planned: Iterable[tuple[Slot, bytes]], state: State, *, chain: str) -> None:
         """Take up what was planned before a restart and is not an anchor of the log."""
         self._planned = {slot: request for slot, request in planned if slot not in state.anchors}
         for slot in (*state.anchors, *self._planned):
-            self._see(slot)
-
-    def written(self, folded: Folded) -> None:
-        """An entry is durable: a reservation's anchor is used for good."""
-        if folded.outcome.kind == "reserve" and folded.outcome.accepted:
-            self._see(folded.state.jobs[folded.outcome.subject].anchor)
+            if slot.chain == chain:
+                self.see(slot)
 
     def gaps(self, state: State, chain: str) -> frozenset[str]:
         """Accounts on which later slots wait for one that nobody has: the next request should take it."""
@@ -70,15 +67,29 @@ class Slots:
                 return slot
         slot = Slot(chain, account, self.first_free(state, chain=chain, account=account))
         self._planned[slot] = request
-        self._see(slot)
+        self.see(slot)
         return slot
 
     def release(self, request: bytes) -> None:
         """Give back a planned slot that no transaction of the log names."""
         self._planned = {slot: holder for slot, holder in self._planned.items() if holder != request}
 
-    def _see(self, slot: Slot) -> None:
+    def see(self, slot: Slot) -> None:
+        """A nonce is an anchor, or planned."""
         if not slot.on_chain:
             return
         place = (slot.chain, slot.account)
         self._highest[place] = max(self._highest.get(place, 0), slot.nonce)
+
+
+def choose_account(wanted: Wanted, *, gaps: frozenset[str]) -> Account:
+    """The paying account: the first path for what needs no approval, another one for what waits.
+
+    Of those, one with a gap comes first, because later slots wait for it, also for what needs no approval;
+    then the one on which the fewest wait.
+    """
+    first, *others = wanted.accounts
+    blocked = [account for account in others if account.address in gaps]
+    if blocked or not wanted.waits or not others:
+        return (*blocked, first)[0]
+    return min(others, key=lambda one: wanted.waiting.get(one.address, 0))

@@ -13,7 +13,8 @@ import aiohttp
 from web3 import AsyncHTTPProvider, AsyncWeb3
 from web3.exceptions import TransactionNotFound, Web3Exception
 
-from custody.chains.evm_simulation import (
+from custody.chains.evm.endpoint import Fees
+from custody.chains.evm.simulation import (
     BALANCE_OF,
     METHOD_UNKNOWN,
     NO_FUNDS,
@@ -24,8 +25,8 @@ from custody.chains.evm_simulation import (
     simulation,
     transaction_call,
 )
-from custody.chains.evm_transaction import transaction_hash
-from custody.ports import BalanceChange, Fees, Receipt, Simulated
+from custody.chains.evm.transaction import transaction_hash
+from custody.ports import BalanceChange, Receipt, Simulated
 from policy.bip32 import checksum_address
 from policy.errors import MalformedError, OperationalError
 from policy.ids import evm_chain_id
@@ -42,7 +43,7 @@ NONCE_USED = ("nonce too low", "nonce is too low", "old nonce")
 T = TypeVar("T")
 
 
-class EvmChain:
+class EvmRpc:
     """Implements ``custody.ports.Chain`` for one endpoint; balances and nonces are as of ``block``."""
 
     def __init__(self, name: str, url: str, *, timeout_s: float = 10.0, block: str = "latest") -> None:

@@ -4,11 +4,13 @@ from typing import cast
 
 import rlp
 
-from custody.ports import Fees
+from custody.chains.evm.endpoint import Fees
 from policy.errors import CallerError, MalformedError
 from policy.ids import evm_chain_id
 from policy.intent import Intent, transfer_calldata
 from policy.keccak import keccak256
+from policy.model import Wallet
+from policy.state import Job, KeyRecord
 
 TYPE_EIP1559 = b"\x02"
 _FIELDS = 9
@@ -60,6 +62,19 @@ def attach_signature(tx: bytes, *, r: int, s: int, recovery_id: int) -> bytes:
     if recovery_id not in (0, 1):
         raise CallerError(f"an EVM signature has recovery id 0 or 1, got {recovery_id}: sign again")
     return TYPE_EIP1559 + cast("bytes", rlp.encode([*_fields(tx), recovery_id, r, s]))
+
+
+def paths(tx: bytes, *, key: KeyRecord, wallet: Wallet, path: str) -> tuple[str, ...]:
+    """One signature, of the account that pays."""
+    return (path,)
+
+
+def finished(job: Job) -> tuple[bytes, bytes]:
+    """The transaction of a signed job, and its hash."""
+    (signature,) = job.signatures
+    r, s = int.from_bytes(signature[:32], "big"), int.from_bytes(signature[32:64], "big")
+    raw = attach_signature(job.tx, r=r, s=s, recovery_id=signature[64])
+    return raw, transaction_hash(raw)
 
 
 def transaction_hash(raw: bytes) -> bytes:

@@ -7,7 +7,7 @@ transaction; the native ones are read by a probe, a few bytes of code that an ov
 from collections.abc import Sequence
 from typing import Any, Final
 
-from custody.chains.evm_transaction import call_of
+from custody.chains.evm.transaction import call_of
 from custody.ports import BalanceChange, Simulated
 from policy.errors import MalformedError
 

@@ -1,0 +1,1 @@
+"""EVM chains: accounts with nonces, over JSON-RPC."""

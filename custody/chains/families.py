@@ -1,0 +1,31 @@
+"""The families of chains: what their transactions are once nodes have signed. Pure; one line a family."""
+
+from collections.abc import Mapping
+from typing import Protocol
+
+from custody.chains.evm import transaction as evm
+from policy.errors import OperationalError
+from policy.ids import EVM, family
+from policy.model import Wallet
+from policy.state import Job, KeyRecord
+
+
+class Transactions(Protocol):
+    """One family's transactions as bytes; a module ``transaction`` in its package."""
+
+    def paths(self, tx: bytes, *, key: KeyRecord, wallet: Wallet, path: str) -> tuple[str, ...]:
+        """The path of each signature that ``tx`` needs, in order; ``path`` is the paying account's."""
+
+    def finished(self, job: Job) -> tuple[bytes, bytes]:
+        """A signed job's transaction as the chain takes it, and what the chain calls it: 32 bytes."""
+
+
+FAMILIES: Mapping[str, Transactions] = {EVM: evm}
+
+
+def transactions(chain: str) -> Transactions:
+    """What a chain's transactions are. Raises ``OperationalError`` for a family that nothing is sent on."""
+    found = FAMILIES.get(family(chain))
+    if found is None:
+        raise OperationalError(f"nothing is sent on {chain}: no endpoint of it can be configured yet")
+    return found
