@@ -2,6 +2,7 @@
 
 import contextlib
 import functools
+import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -13,10 +14,10 @@ from policy.errors import CallerError, MalformedError
 from policy.ids import EVM, SOLANA, family
 from policy.model import Policy
 from policy.state import KeyRecord
-from policy.suites import CHAIN_SUITES
+from policy.suites import CHAIN_SUITES, DKLS23_SECP256K1
 
 ACCOUNTS_CACHED = 4096
-TAPROOT_VERSION = 1
+WITNESS_KEY_HASH_VERSION, TAPROOT_VERSION = 0, 1
 NO_SCRIPTS = b""
 
 
@@ -50,13 +51,15 @@ def owned_accounts(policy: Policy, keys: Mapping[str, KeyRecord]) -> Map[tuple[s
 
 @functools.lru_cache(maxsize=ACCOUNTS_CACHED)
 def account_at(key: KeyRecord, path: str, *, chain: str) -> Account:
-    """The account of a key on ``chain`` at ``path``; on Bitcoin its BIP 86 output, without scripts.
+    """The account of a key on ``chain`` at ``path``; on Bitcoin a BIP 86 output without scripts, of a
+    key of taproot's suite, and P2WPKH of an ECDSA key.
 
     Raises ``MalformedError`` for a path that has no key, ``CallerError`` for a suite that is not the chain's.
     """
     kind = family(chain)
-    if key.suite != CHAIN_SUITES[kind]:
-        raise CallerError(f"key {key.key} is for {key.suite}, {chain} needs one of {CHAIN_SUITES[kind]}")
+    if key.suite not in CHAIN_SUITES[kind]:
+        wanted = " or ".join(CHAIN_SUITES[kind])
+        raise CallerError(f"key {key.key} is for {key.suite}, {chain} needs one of {wanted}")
     if kind == SOLANA:
         if path != "m":
             raise CallerError(f"key {key.key} is one account, at path 'm', not {path!r}")
@@ -64,6 +67,10 @@ def account_at(key: KeyRecord, path: str, *, chain: str) -> Account:
     derived = bip32.derive(key.group_key, key.chain_code, path=bip32.parse_path(path))
     if kind == EVM:
         address = bip32.ethereum_address(derived.public_key)
+        return Account(path, address, derived.public_key, derived.tweak, None)
+    if key.suite == DKLS23_SECP256K1:
+        program = hashlib.new("ripemd160", hashlib.sha256(derived.public_key).digest()).digest()
+        address = segwit_address(chain, WITNESS_KEY_HASH_VERSION, program=program)
         return Account(path, address, derived.public_key, derived.tweak, None)
     output = schnorr.derived_public_key(key.suite, key.group_key, tweak=derived.tweak, merkle_root=NO_SCRIPTS)
     return Account(

@@ -77,11 +77,12 @@ def _check_definitions(policy: Policy) -> None:
 
 def _check_wallet_key(path: str, wallet: Wallet, key: Key) -> None:
     needed = CHAIN_SUITES[family(wallet.chain)]
-    if key.suite != needed:
-        raise MalformedError(f"{path}.key: {wallet.chain} needs a key of {needed}, not {key.suite}")
-    if not suite_named(needed).derivable:
+    if key.suite not in needed:
+        wanted = " or ".join(needed)
+        raise MalformedError(f"{path}.key: {wallet.chain} needs a key of {wanted}, not {key.suite}")
+    if not suite_named(key.suite).derivable:
         if wallet.paths != ("m",):
-            raise MalformedError(f"{path}.paths: a key of {needed} is one account: its only path is 'm'")
+            raise MalformedError(f"{path}.paths: a key of {key.suite} is one account: its only path is 'm'")
     elif "m" in wallet.paths:
         raise MalformedError(
             f"{path}.paths[{wallet.paths.index('m')}]: 'm' is the key itself: give a path such as 'm/0/0'"

@@ -268,7 +268,7 @@ def _source(state: State, entry: e.ReserveEntry, request: Request) -> tuple[KeyR
     key = state.keys.get(entry.key)
     if key is None or key.epoch != entry.epoch:
         raise Denied("key-unknown", f"the log has no key {entry.key} in epoch {entry.epoch}")
-    if key.suite != CHAIN_SUITES[family(chain)]:
+    if key.suite not in CHAIN_SUITES[family(chain)]:
         raise Denied("source-foreign", f"key {entry.key} is for {key.suite}, not for {chain}")
     try:
         accounts = tuple(account_at(key, path, chain=chain) for path in entry.paths)

@@ -47,10 +47,10 @@ SUITES: Final[Mapping[str, Suite]] = MappingProxyType(
     }
 )
 
-CHAIN_SUITES: Final[Mapping[str, str]] = MappingProxyType(
-    {EVM: DKLS23_SECP256K1, SOLANA: FROST_ED25519, BITCOIN: FROST_TAPROOT}
+CHAIN_SUITES: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType(
+    {EVM: (DKLS23_SECP256K1,), SOLANA: (FROST_ED25519,), BITCOIN: (FROST_TAPROOT, DKLS23_SECP256K1)}
 )
-"""The one suite whose keys a family of chains takes."""
+"""The suites whose keys a family of chains takes. On Bitcoin they say which outputs an account has."""
 
 
 def suite_named(name: str) -> Suite:

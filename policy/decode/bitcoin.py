@@ -1,9 +1,13 @@
-"""Unsigned Bitcoin payments: PSBTs that spend P2TR outputs of one wallet by key path, and cancellations.
+"""Unsigned Bitcoin payments, and cancellations: PSBTs that spend P2TR or P2WPKH outputs of one wallet.
 
 What is accepted, and nothing else: a PSBT as ``psbt`` reads it, whose inputs all spend outputs of the
 source's accounts, in their order; one output to somebody else, and at most one, the change, to an address
 of the same wallet. A cancellation has one output, to an address of the wallet. The anchor is the first
 input's outpoint: any two transactions that spend it conflict.
+
+Taproot's hash commits to every amount spent; that of P2WPKH (BIP 143) to its own input's alone. There a
+coordinator could have the inputs of one transaction signed by two PSBTs, each with a lie about another one,
+and burn the difference as fee. So of P2WPKH inputs all but one must carry the transaction that made them.
 
 What is signed names neither network nor wallet; that an account is of one wallet on one of them is the
 policy's rule.
@@ -16,6 +20,7 @@ from policy.decode.decoded import Cancel, Refusal, Source, Transfer, Undecodable
 from policy.decode.psbt import Output, Transaction, parse_psbt, signature_hash
 
 _OP_1 = 0x51
+_P2WPKH_BYTES = 22
 
 
 def decode(tx: bytes, source: Source) -> Transfer | Undecodable:
@@ -58,7 +63,10 @@ def _transaction(tx: bytes, source: Source) -> Transaction:
     for index, (one, account) in enumerate(zip(found.inputs, accounts, strict=True)):
         address = _address(one.spent, source.chain)
         require(address == account.address, f"input {index} spends from {address}, not {account.address}")
+        require(one.spent.script[0] == _OP_1 or len(one.spent.script) == _P2WPKH_BYTES, f"{address} is P2WSH")
     require(found.fee >= 0, f"the outputs are {-found.fee} satoshi above the inputs")
+    unproven = [one for one in found.inputs if one.spent.script[0] != _OP_1 and not one.proven]
+    require(len(unproven) <= 1, f"{len(unproven)} inputs come without the transaction that made them")
     return found
 
 

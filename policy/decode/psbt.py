@@ -1,7 +1,8 @@
 """Partially signed Bitcoin transactions (BIP 174, version 0) of the one shape that is signed here.
 
-What is accepted, and nothing else: the unsigned transaction as the only global field; the spent output
-(``PSBT_IN_WITNESS_UTXO``) as the only field of each input; no field of an output. The transaction has
+What is accepted, and nothing else: the unsigned transaction as the only global field; of each input the
+spent output (``PSBT_IN_WITNESS_UTXO``), before it perhaps the whole transaction that made it, without its
+witnesses (``PSBT_IN_NON_WITNESS_UTXO``); no field of an output. The transaction has
 version 2, no lock time, and inputs that signal replacement (BIP 125) and carry no script.
 """
 
@@ -14,10 +15,12 @@ from policy.decode.reader import Reader
 
 PSBT_BYTES_MAX = 8 * 1024
 INPUTS_MAX, OUTPUTS_MAX = 32, 2
+MADE_MAX = PSBT_BYTES_MAX  # inputs or outputs of a transaction that made an input: less than its bytes
 MONEY_MAX = 21_000_000 * 10**8
 SEQUENCE_REPLACEABLE = 0xFFFFFFFD
 _MAGIC = b"psbt\xff"
-_GLOBAL_UNSIGNED_TX, _INPUT_WITNESS_UTXO = b"\x00", b"\x01"
+_GLOBAL_UNSIGNED_TX, _INPUT_NON_WITNESS_UTXO, _INPUT_WITNESS_UTXO = b"\x00", b"\x00", b"\x01"
+_SIGHASH_ALL = (1).to_bytes(4, "little")
 _EPOCH, _SIGHASH_DEFAULT, _KEY_PATH = b"\x00", b"\x00", b"\x00"
 
 
@@ -37,12 +40,13 @@ class Output:
 class Input:
     """What is spent: the outpoint's 36 bytes, and the output there as the writer of the PSBT claims it.
 
-    Taproot signatures commit to every claimed amount and script: with a false one they are worthless.
+    It is ``proven`` where the transaction that made it comes along: its hash is in the outpoint.
     """
 
     outpoint: bytes
     sequence: int
     spent: Output
+    proven: bool = False
 
     @property
     def outpoint_text(self) -> str:
@@ -66,7 +70,32 @@ class Transaction:
 
 
 def signature_hash(tx: Transaction, index: int) -> bytes:
-    """What input ``index`` signs: BIP 341's hash for a key path and SIGHASH_DEFAULT."""
+    """What input ``index`` signs: all inputs and outputs, by the kind of output that it spends."""
+    if tx.inputs[index].spent.script[0] == 0:
+        return _key_hash_hash(tx, index)
+    return _taproot_hash(tx, index)
+
+
+def _key_hash_hash(tx: Transaction, index: int) -> bytes:
+    """BIP 143's hash for SIGHASH_ALL; the script is P2WPKH."""
+    mine = tx.inputs[index]
+    parts = (
+        tx.version.to_bytes(4, "little"),
+        _sha256(_sha256(b"".join(one.outpoint for one in tx.inputs))),
+        _sha256(_sha256(b"".join(one.sequence.to_bytes(4, "little") for one in tx.inputs))),
+        mine.outpoint,
+        b"\x19\x76\xa9\x14" + mine.spent.script[2:] + b"\x88\xac",
+        mine.spent.amount.to_bytes(8, "little"),
+        mine.sequence.to_bytes(4, "little"),
+        _sha256(_sha256(b"".join(one.to_bytes() for one in tx.outputs))),
+        tx.lock_time.to_bytes(4, "little"),
+        _SIGHASH_ALL,
+    )
+    return _sha256(_sha256(b"".join(parts)))
+
+
+def _taproot_hash(tx: Transaction, index: int) -> bytes:
+    """BIP 341's hash for a key path and SIGHASH_DEFAULT."""
     parts = (
         tx.version.to_bytes(4, "little"),
         tx.lock_time.to_bytes(4, "little"),
@@ -86,7 +115,8 @@ def parse_psbt(data: bytes) -> Transaction:
     require(len(data) <= PSBT_BYTES_MAX, f"{len(data)} bytes, at most {PSBT_BYTES_MAX} are decoded")
     reader = Reader(data)
     require(reader.take(len(_MAGIC), "magic") == _MAGIC, "it is not a PSBT")
-    body = Reader(_only_field(reader, _GLOBAL_UNSIGNED_TX, "global fields"))
+    body = Reader(_value(reader, _key(reader, "global fields"), _GLOBAL_UNSIGNED_TX, name="global fields"))
+    _end(reader, "global fields")
     version = body.integer(4, "version")
     require(version == 2, f"the transaction has version {version}, not 2")
     unspent = [_input(body, index) for index in range(_count(body, "inputs", INPUTS_MAX))]
@@ -95,9 +125,7 @@ def parse_psbt(data: bytes) -> Transaction:
     require(lock_time == 0, f"the transaction has a lock time, {lock_time}")
     body.done()
     require(len(set(unspent)) == len(unspent), "an outpoint is spent twice")
-    inputs = [
-        Input(outpoint, SEQUENCE_REPLACEABLE, _spent(reader, index)) for index, outpoint in enumerate(unspent)
-    ]
+    inputs = [_claimed(reader, index, outpoint=outpoint) for index, outpoint in enumerate(unspent)]
     for index in range(len(outputs)):
         require(reader.integer(1, f"fields of output {index}") == 0, f"output {index} has fields")
     reader.done()
@@ -125,21 +153,51 @@ def _output(reader: Reader, name: str) -> Output:
     return Output(amount, reader.take(length, f"script of {name}"))
 
 
-def _spent(reader: Reader, index: int) -> Output:
-    name = f"output spent by input {index}"
-    value = Reader(_only_field(reader, _INPUT_WITNESS_UTXO, f"fields of input {index}"))
-    spent = _output(value, name)
+def _claimed(reader: Reader, index: int, *, outpoint: bytes) -> Input:
+    """Input ``index`` with the output it spends, as its fields have it."""
+    name = f"fields of input {index}"
+    key, made = _key(reader, name), None
+    if key == _INPUT_NON_WITNESS_UTXO:
+        made = _value(reader, key, _INPUT_NON_WITNESS_UTXO, name=name)
+        key = _key(reader, name)
+    value = Reader(_value(reader, key, _INPUT_WITNESS_UTXO, name=name))
+    spent = _output(value, f"output spent by input {index}")
     value.done()
-    return spent
+    _end(reader, name)
+    if made is not None:
+        require(_sha256(_sha256(made)) == outpoint[:32], f"input {index} comes with another transaction")
+        outputs, place = _outputs_made(Reader(made), index), int.from_bytes(outpoint[32:], "little")
+        require(outputs[place : place + 1] == [spent], f"input {index} is not the output it claims to be")
+    return Input(outpoint, SEQUENCE_REPLACEABLE, spent, proven=made is not None)
 
 
-def _only_field(reader: Reader, key: bytes, name: str) -> bytes:
-    """The value of a map that has exactly this one field."""
-    found = reader.take(reader.compact_size(name), name)
-    require(found == key, f"{name}: expected field {key.hex()} alone, found {found.hex() or 'none'}")
-    value = reader.take(reader.compact_size(name), name)
-    require(reader.integer(1, name) == 0, f"{name}: there are more than the one expected")
-    return value
+def _outputs_made(reader: Reader, index: int) -> list[Output]:
+    """The outputs of the transaction that made input ``index``; outputs of any script, or of nothing."""
+    name = f"transaction that made input {index}"
+    reader.take(4, name)
+    for _ in range(_count(reader, f"inputs of the {name}", MADE_MAX)):
+        reader.take(36, name)
+        reader.take(reader.compact_size(name) + 4, name)
+    outputs = []
+    for _ in range(_count(reader, f"outputs of the {name}", MADE_MAX)):
+        amount = reader.integer(8, name)
+        outputs.append(Output(amount, reader.take(reader.compact_size(name), name)))
+    reader.take(4, name)
+    reader.done()
+    return outputs
+
+
+def _key(reader: Reader, name: str) -> bytes:
+    return reader.take(reader.compact_size(name), name)
+
+
+def _value(reader: Reader, key: bytes, expected: bytes, *, name: str) -> bytes:
+    require(key == expected, f"{name}: expected field {expected.hex()}, found {key.hex() or 'none'}")
+    return reader.take(reader.compact_size(name), name)
+
+
+def _end(reader: Reader, name: str) -> None:
+    require(reader.integer(1, name) == 0, f"{name}: there are more than are expected")
 
 
 def _sha256(data: bytes) -> bytes:
