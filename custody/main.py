@@ -9,6 +9,7 @@ import signal
 import sys
 import time
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import uvloop
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -23,8 +24,9 @@ from custody.adapters.shadow_store import ShadowStore
 from custody.adapters.smtp import SmtpPostman
 from custody.adapters.store import Store
 from custody.ceremonies import Ceremonies
+from custody.chains.agreement import AgreeingChain
 from custody.chains.evm import EvmChain
-from custody.config import Config, ConsoleConfig, HttpConfig, load_config
+from custody.config import ChainConfig, Config, ConsoleConfig, HttpConfig, load_config
 from custody.duties import Duties
 from custody.indicators.kept import Indicators
 from custody.indicators.thresholds import load_thresholds
@@ -34,6 +36,7 @@ from custody.mail import Mailer
 from custody.metrics import Metrics
 from custody.parts import Parts, Patience
 from custody.pools import Pools
+from custody.ports import Chain
 from custody.publish import Publisher
 from custody.quarantine import FILE as QUARANTINE
 from custody.quarantine import Quarantine
@@ -125,7 +128,7 @@ def build(config: Config, credentials: Credentials, *, identity: Ed25519PrivateK
         signing=signing,
         slots=Slots(),
         nodes=nodes,
-        chains={name: EvmChain(name, chain.url) for name, chain in config.chains.items()},
+        chains={name: _chain(name, chain) for name, chain in config.chains.items()},
         log_key=log_key,
         metrics=metrics,
         now_ms=now_ms,
@@ -142,6 +145,15 @@ def build(config: Config, credentials: Credentials, *, identity: Ed25519PrivateK
         indicators=Indicators(load_thresholds(config.indicators)),
         quarantine=quarantine,
     )
+
+
+def _chain(name: str, config: ChainConfig) -> Chain:
+    """A chain by its endpoints, called by their hosts."""
+    ends = {urlsplit(url).netloc.rpartition("@")[2]: url for url in config.urls}
+    chains = {host: EvmChain(name, url, head=config.head) for host, url in ends.items()}
+    if len(chains) == 1:
+        return next(iter(chains.values()))
+    return AgreeingChain(name, chains, agree=config.agree)
 
 
 def build_shadow(config: Config, metrics: Metrics) -> Shadow | None:
