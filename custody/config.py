@@ -70,8 +70,9 @@ address = "node-a.example.com:7700"
 certificate = "node-a.pem"
 
 [chains."evm:1"]
-url = "http://127.0.0.1:8545"
+url = "http://127.0.0.1:8545"         # or urls = [...], of which agree = 2 must say the same (default: most)
 confirmations = 1
+head = "latest"                       # where confirmations are counted from; or "safe", "finalized"
 poll_ms = 500
 replace_after_ms = 180000             # a transaction that waits longer is made dearer; 0: never
 replacements_max = 3
@@ -95,7 +96,8 @@ from policy.fields import NAME, Fields
 from policy.ids import EVM_CHAIN
 from policy.log.checkpoint import TYPE_COSIGNATURE, parse_vkey
 
-NODES_MAX, CHAINS_MAX, WITNESSES_MAX = 64, 64, 16
+NODES_MAX, CHAINS_MAX, WITNESSES_MAX, ENDPOINTS_MAX = 64, 64, 16, 8
+HEADS = ("latest", "safe", "finalized")
 WITNESS = re.compile(r"[!-*,-~]{1,255}")
 TEXT_MAX, HOST_MAX = 1000, 253
 WEBHOOKS_MAX = 64
@@ -118,9 +120,14 @@ class NodeConfig:
 
 @dataclass(frozen=True, slots=True)
 class ChainConfig:
-    """The endpoint of a chain, when a transaction on it is settled, and when it is stuck."""
+    """The endpoints of a chain, when a transaction on it is settled, and when it is stuck.
 
-    url: str
+    Of ``urls``, ``agree`` must say the same; ``confirmations`` are counted from the block called ``head``.
+    """
+
+    urls: tuple[str, ...]
+    agree: int
+    head: str
     confirmations: int
     poll_ms: int
     replace_after_ms: int
@@ -423,8 +430,11 @@ def _node(fields: Fields, folder: Path) -> NodeConfig:
 
 
 def _chain(fields: Fields) -> ChainConfig:
+    urls = _urls(fields)
     chain = ChainConfig(
-        url=fields.text("url", length_max=TEXT_MAX),
+        urls=urls,
+        agree=_integer(fields, "agree", len(urls) // 2 + 1, low=1, high=len(urls)),
+        head=_head(fields),
         confirmations=_integer(fields, "confirmations", 1, low=1, high=10_000),
         poll_ms=_integer(fields, "poll_ms", 500, low=10, high=600_000),
         replace_after_ms=_integer(fields, "replace_after_ms", 180_000, high=86_400_000),
@@ -432,6 +442,31 @@ def _chain(fields: Fields) -> ChainConfig:
     )
     fields.done()
     return chain
+
+
+def _urls(fields: Fields) -> tuple[str, ...]:
+    if fields.has("url") == fields.has("urls"):
+        raise MalformedError(f"{fields.path('urls')}: give one url, or urls = [...] of several endpoints")
+    if fields.has("url"):
+        return (_url(fields.text("url", length_max=TEXT_MAX), fields.path("url")),)
+    found = fields.texts("urls", length_max=TEXT_MAX, count_max=ENDPOINTS_MAX)
+    if not found or len({urlsplit(one).netloc for one in found}) != len(found):
+        raise MalformedError(f"{fields.path('urls')}: endpoints of different hosts, one at least")
+    return tuple(_url(one, fields.path("urls")) for one in found)
+
+
+def _url(text: str, path: str) -> str:
+    where = urlsplit(text)
+    if where.scheme not in {"http", "https"} or not where.hostname:
+        raise MalformedError(f"{path}: must be an http or https URL, such as http://127.0.0.1:8545")
+    return text
+
+
+def _head(fields: Fields) -> str:
+    head = _text(fields, "head", "latest")
+    if head not in HEADS:
+        raise MalformedError(f"{fields.path('head')}: must be one of {', '.join(HEADS)}")
+    return head
 
 
 def _optional(fields: Fields, name: str, default: Json) -> Json:

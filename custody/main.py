@@ -9,6 +9,7 @@ import signal
 import sys
 import time
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import uvloop
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -23,9 +24,10 @@ from custody.adapters.shadow_store import ShadowStore
 from custody.adapters.smtp import SmtpPostman
 from custody.adapters.store import Store
 from custody.ceremonies import Ceremonies
+from custody.chains.evm.agreement import AgreeingEndpoints
 from custody.chains.evm.chain import EvmChain
 from custody.chains.evm.rpc import EvmRpc
-from custody.config import Config, ConsoleConfig, HttpConfig, load_config
+from custody.config import ChainConfig, Config, ConsoleConfig, HttpConfig, load_config
 from custody.duties import Duties
 from custody.indicators.kept import Indicators
 from custody.indicators.thresholds import load_thresholds
@@ -35,6 +37,7 @@ from custody.mail import Mailer
 from custody.metrics import Metrics
 from custody.parts import Parts, Patience
 from custody.pools import Pools
+from custody.ports import Chain
 from custody.publish import Publisher
 from custody.quarantine import FILE as QUARANTINE
 from custody.quarantine import Quarantine
@@ -124,7 +127,7 @@ def build(config: Config, credentials: Credentials, *, identity: Ed25519PrivateK
         ),
         signing=signing,
         nodes=nodes,
-        chains={name: EvmChain(EvmRpc(name, chain.url)) for name, chain in config.chains.items()},
+        chains={name: _chain(name, chain) for name, chain in config.chains.items()},
         log_key=log_key,
         metrics=metrics,
         now_ms=now_ms,
@@ -141,6 +144,15 @@ def build(config: Config, credentials: Credentials, *, identity: Ed25519PrivateK
         indicators=Indicators(load_thresholds(config.indicators)),
         quarantine=quarantine,
     )
+
+
+def _chain(name: str, config: ChainConfig) -> Chain:
+    """A chain by its endpoints, called by their hosts."""
+    ends = {urlsplit(url).netloc.rpartition("@")[2]: url for url in config.urls}
+    rpcs = {host: EvmRpc(name, url, head=config.head) for host, url in ends.items()}
+    if len(rpcs) == 1:
+        return EvmChain(next(iter(rpcs.values())))
+    return EvmChain(AgreeingEndpoints(name, rpcs, agree=config.agree))
 
 
 def build_shadow(config: Config, metrics: Metrics) -> Shadow | None:

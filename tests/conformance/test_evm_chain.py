@@ -5,14 +5,17 @@ import json
 import shutil
 import subprocess
 import time
+import traceback
 from pathlib import Path
 
 import pytest
 import rlp
 from eth_account import Account
 from web3 import HTTPProvider, Web3
+from web3.types import RPCEndpoint
 
-from custody.chains.evm.endpoint import Fees
+from custody.chains.evm.agreement import AgreeingEndpoints
+from custody.chains.evm.endpoint import EvmEndpoint, Fees
 from custody.chains.evm.rpc import EvmRpc
 from custody.chains.evm.transaction import (
     attach_signature,
@@ -66,7 +69,7 @@ def fund(anvil: Anvil, account: str, amount: int = 100 * ETHER) -> Web3:
     return web3
 
 
-async def mined(chain: EvmRpc, raw: bytes) -> Receipt:
+async def mined(chain: EvmEndpoint, raw: bytes) -> Receipt:
     """The receipt of a transaction; anvil answers before it has mined."""
     async with asyncio.timeout(10):
         while (receipt := await chain.receipt(transaction_hash(raw))) is None:  # noqa: ASYNC110 - it tells nobody
@@ -173,6 +176,40 @@ async def test_a_payment_is_mined_and_repeating_it_is_harmless(anvil: Anvil) -> 
     await chain.close()
 
 
+async def test_a_payment_is_mined_with_one_of_three_endpoints_dead(anvil: Anvil) -> None:
+    fund(anvil, KEY.address)
+    urls = (anvil.url, "http://127.0.0.1:9", anvil.url + "/")
+    ends = {url: EvmRpc(ANVIL_CHAIN, url, timeout_s=2) for url in urls}
+    several = AgreeingEndpoints(ANVIL_CHAIN, ends, agree=2)
+    account = KEY.address.lower()
+    fees = await several.fees(intent(), account=account, contract=None, ceiling=CEILING)
+    raw = signed(payment(intent(), contract=None, nonce=await several.account_nonce(account), fees=fees))
+
+    await several.broadcast(raw)
+    receipt = await mined(several, raw)
+
+    assert receipt.success
+    assert await several.balance(PAYEE) == 5
+    for chain in ends.values():
+        await chain.close()
+
+
+async def test_confirmations_are_counted_from_the_head_that_is_asked_for(anvil: Anvil) -> None:
+    web3 = fund(anvil, KEY.address)
+    latest, final = (EvmRpc(ANVIL_CHAIN, anvil.url, head=head) for head in ("latest", "finalized"))
+    raw = signed(payment(intent(), contract=None, nonce=0, fees=FEES))
+    await latest.broadcast(raw)
+    receipt = await mined(latest, raw)
+    fresh = await final.receipt(receipt.tx_hash)
+    web3.provider.make_request(RPCEndpoint("anvil_mine"), ["0x50"])
+    deep = await final.receipt(receipt.tx_hash)
+
+    assert (receipt.confirmations, fresh and fresh.confirmations) == (1, 0)
+    assert deep is not None and deep.confirmations > 0
+    for chain in (latest, final):
+        await chain.close()
+
+
 async def test_another_transaction_at_a_used_nonce_is_an_error(anvil: Anvil) -> None:
     fund(anvil, KEY.address)
     chain = EvmRpc(ANVIL_CHAIN, anvil.url)
@@ -239,6 +276,17 @@ async def test_an_endpoint_that_does_not_answer_is_an_operational_error() -> Non
 
     with pytest.raises(OperationalError, match="asked again"):
         await chain.account_nonce(FUNDED)
+    await chain.close()
+
+
+async def test_an_error_names_the_endpoints_host_and_not_the_key_in_its_path() -> None:
+    chain = EvmRpc(ANVIL_CHAIN, "http://user:word@127.0.0.1:9/v3/customer-key", timeout_s=1)
+
+    with pytest.raises(OperationalError, match=r"127\.0\.0\.1:9") as caught:
+        await chain.account_nonce(FUNDED)
+    told = "".join(traceback.format_exception(caught.value))
+    assert "customer-key" not in told
+    assert "word" not in told
     await chain.close()
 
 

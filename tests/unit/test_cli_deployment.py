@@ -150,7 +150,7 @@ def test_the_coordinators_configuration_says_what_was_enrolled(place: Place) -> 
     (deployment / "coordinator" / "config.toml").write_text(coordinator_config(load_draft(deployment)))
 
     config = load_config(deployment / "coordinator" / "config.toml")
-    assert config.chains["evm:1"].url == chain.partition("=")[2]
+    assert config.chains["evm:1"].urls == (chain.partition("=")[2],)
     assert config.publish_dir == deployment / "coordinator" / ".." / 'a "log"'
     assert config.chains["evm:1"].confirmations == 12
     assert config.nodes["node-a"].address == "127.0.0.1:7701"

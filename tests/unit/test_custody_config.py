@@ -11,6 +11,9 @@ from custody.lease import take_lease
 from custody.pools import PoolSizes
 from policy.errors import OperationalError
 
+RPC = 'url = "http://127.0.0.1:8545"'
+HOSTS = ["https://a.example.com", "https://b.example.com", "https://c.example.com"]
+
 
 def example() -> str:
     """The file the module's documentation shows."""
@@ -50,6 +53,17 @@ def test_what_may_be_left_out_has_safe_values(tmp_path: Path) -> None:
 
     assert loaded.database == f"sqlite:///{tmp_path / 'data' / 'custody.db'}"
     assert (loaded.metrics_port, loaded.publish_dir, loaded.pools.low) == (0, None, 16)
+
+
+def test_of_several_endpoints_most_must_agree_unless_it_says_how_many(tmp_path: Path) -> None:
+    path = tmp_path / "config.toml"
+    path.write_text(example().replace(RPC, f"urls = {HOSTS}"))
+    most = load_config(path).chains["evm:1"]
+    path.write_text(example().replace(RPC, f"urls = {HOSTS}\nagree = 3").replace('"latest"', '"finalized"'))
+    every = load_config(path).chains["evm:1"]
+
+    assert (most.agree, most.head, len(most.urls)) == (2, "latest", 3)
+    assert (every.agree, every.head) == (3, "finalized")
 
 
 @pytest.mark.parametrize(("said", "days"), [("events_days = 7", 7), ("", 0), (None, 0)])
@@ -110,6 +124,14 @@ def test_the_second_door_and_webhooks_are_off_unless_they_are_configured(tmp_pat
         ("otto@example.com", "otto@example.com\\nBcc: eve@example.com", "otto"),
         ("otto@example.com", "Otto <otto@example.com>", "mail.to.otto"),
         ("custody@example.com", "custody", "mail.sender"),
+        (RPC, "", "give one url, or urls"),
+        (RPC, f'{RPC}\nurls = ["http://127.0.0.1:8546"]', "give one url, or urls"),
+        (RPC, 'url = "127.0.0.1:8545"', "chains.evm:1.url: must be an http or https URL"),
+        (RPC, f"urls = {HOSTS}\nagree = 4", "agree"),
+        (RPC, f"urls = {HOSTS}\nagree = 0", "agree"),
+        (RPC, 'urls = ["https://rpc.example.com/a", "https://rpc.example.com/b"]', "different hosts"),
+        (RPC, "urls = []", "urls"),
+        ('head = "latest"', 'head = "pending"', "head: must be one of latest, safe, finalized"),
     ],
 )
 def test_a_mistake_is_named(tmp_path: Path, old: str, new: str, named: str) -> None:

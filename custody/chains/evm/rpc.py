@@ -8,6 +8,7 @@ import re
 import time
 from collections.abc import Awaitable
 from typing import Any, TypeVar, cast
+from urllib.parse import urlsplit
 
 import aiohttp
 from web3 import AsyncHTTPProvider, AsyncWeb3
@@ -44,12 +45,19 @@ T = TypeVar("T")
 
 
 class EvmRpc:
-    """Implements ``custody.ports.Chain`` for one endpoint; balances and nonces are as of ``block``."""
+    """Implements ``EvmEndpoint`` for one JSON-RPC endpoint.
 
-    def __init__(self, name: str, url: str, *, timeout_s: float = 10.0, block: str = "latest") -> None:
+    Balances and nonces are as of ``block``; confirmations are counted from ``head``: ``latest``, or what the
+    chain itself holds to be ``safe`` or ``finalized`` (there a transaction not yet so has none).
+    """
+
+    def __init__(
+        self, name: str, url: str, *, timeout_s: float = 10.0, block: str = "latest", head: str = "latest"
+    ) -> None:
         self._block: Any = block
+        self._head: Any = head
         self._name = name
-        self._url = url
+        self._where = urlsplit(url).netloc.rpartition("@")[2]
         timeout = aiohttp.ClientTimeout(total=timeout_s)
         self._checked = False
         self._market: tuple[float, int, int] | None = None
@@ -68,7 +76,7 @@ class EvmRpc:
         """Compare the endpoint's chain id with the configured one; also done before anything is built."""
         found = await self._ask("chain id", self._web3.eth.chain_id)
         if found != evm_chain_id(self._name):
-            raise OperationalError(f"{self._url} is chain {found}, not {self._name}: correct its URL")
+            raise OperationalError(f"{self._where} is chain {found}, not {self._name}: correct its URL")
         self._checked = True
 
     async def account_nonce(self, account: str) -> int:
@@ -116,7 +124,7 @@ class EvmRpc:
                 f"{self._name} refuses 0x{tx_hash.hex()}: {error}; fund the account or look up its nonce"
             ) from error
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
-            raise self._unreachable("broadcast", error) from error
+            raise self._unreachable("broadcast", error) from None
 
     async def receipt(self, tx_hash: bytes) -> Receipt | None:
         """What became of a transaction; None while it is not mined."""
@@ -124,9 +132,10 @@ class EvmRpc:
             receipt = await self._ask("receipt", self._web3.eth.get_transaction_receipt(cast("Any", tx_hash)))
         except TransactionNotFound:
             return None
-        newest = await self._ask("block number", self._web3.eth.block_number)
+        newest = await self._ask(f"{self._head} block", self._web3.eth.get_block(self._head))
         block = int(receipt["blockNumber"])
-        return Receipt(tx_hash, block, receipt["status"] == 1, max(1, newest - block + 1))
+        depth = max(int(self._head == "latest"), int(newest["number"]) - block + 1)
+        return Receipt(tx_hash, block, receipt["status"] == 1, depth)
 
     async def simulate(self, tx: bytes, *, account: str, watched: Watched) -> Simulated:
         """What the endpoint says would come of an unsigned transaction; less where it cannot simulate."""
@@ -184,7 +193,7 @@ class EvmRpc:
         except (Web3Exception, ValueError):
             return None
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
-            raise self._unreachable("gas estimate", error) from error
+            raise self._unreachable("gas estimate", error) from None
 
     async def _within(self, ceiling: int, gas: int) -> Fees:
         base, tip = await self._prices()
@@ -214,11 +223,17 @@ class EvmRpc:
         except (Web3Exception, ValueError) as error:
             raise OperationalError(f"{self._name} gives no {what}: {error}; ask its provider") from error
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
-            raise self._unreachable(what, error) from error
+            raise self._unreachable(what, error) from None
 
     def _unreachable(self, what: str, error: Exception) -> OperationalError:
-        reason = str(error) or type(error).__name__
-        return OperationalError(f"{self._name} at {self._url} gives no {what} ({reason}): it is asked again")
+        """Without the path of the URL: providers put their customers' keys there."""
+        if isinstance(error, aiohttp.ClientResponseError):
+            reason = f"HTTP {error.status} {error.message}"
+        else:
+            reason = str(error) or type(error).__name__
+        return OperationalError(
+            f"{self._name} at {self._where} gives no {what} ({reason}): it is asked again"
+        )
 
 
 def _refusal(error: dict[str, Any]) -> str:
