@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from custody import config
-from custody.config import load_config
+from custody.config_reading import load_config
 from custody.lease import take_lease
 from custody.pools import PoolSizes
 from policy.errors import OperationalError
@@ -104,7 +104,7 @@ def test_the_second_door_and_webhooks_are_off_unless_they_are_configured(tmp_pat
         ("https://shop.example.com/custody", "https://shop.example.com:port/", "webhooks.to.shop.url"),
         ('key = "webhook-key.pem"', "", "key"),
         ('security = "tls"', 'security = "none"', "security"),
-        ('security = "tls"', 'security = "insecure-plain"', "mail.security: without TLS"),
+        ('security = "tls"', 'security = "insecure-plain"', "mail.security is without TLS"),
         ('password_file = "mail-password"', "", "user and password_file come together"),
         ('password_file = "mail-password"', 'password = "word"', "password"),
         ("otto@example.com", "otto@example.com\\nBcc: eve@example.com", "otto"),
