@@ -4,7 +4,7 @@ from argparse import Namespace
 from pathlib import Path
 
 from cli.results import Misuse, Result
-from custody.config import load_config
+from custody.config_reading import load_config
 from custody.quarantine import FILE, read_quarantine, write_quarantine
 from policy.fact_entries import REASON_CHARACTERS_MAX
 

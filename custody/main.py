@@ -27,7 +27,8 @@ from custody.ceremonies import Ceremonies
 from custody.chains.evm.agreement import AgreeingEndpoints
 from custody.chains.evm.chain import EvmChain
 from custody.chains.evm.rpc import EvmRpc
-from custody.config import ChainConfig, Config, ConsoleConfig, HttpConfig, load_config
+from custody.config import ChainConfig, Config, ConsoleConfig, HttpConfig
+from custody.config_reading import load_to_run
 from custody.duties import Duties
 from custody.indicators.kept import Indicators
 from custody.indicators.thresholds import load_thresholds
@@ -51,6 +52,7 @@ from custody.standby import Door, stand_by
 from custody.webhooks import Deliverer, Hooks
 from custody.witnesses import Asking, Witnesses, nobody
 from policy.errors import OperationalError, QuorumkeepError
+from policy.settings import ConfigError
 from signer_nodes.api.certificates import Credentials, PinnedIdentity
 from signer_nodes.api.client import NodeClient, Target
 from signer_nodes.api.client import Service as Face
@@ -62,21 +64,25 @@ _LOG = logging.getLogger(__name__)
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run until SIGTERM or SIGINT. Exits 1 on a failure that a restart or an operator must mend."""
+    """Run until SIGTERM or SIGINT. Exits 1 on a failure that a restart or an operator must mend.
+
+    Exits 2 on a configuration that cannot be used: no restart helps.
+    """
     parser = argparse.ArgumentParser(prog="quorumkeep coordinator run", description=__doc__)
     parser.add_argument("--config", type=Path, required=True, help="the TOML file")
     options = parser.parse_args(arguments)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     failures: list[BaseException] = []
     try:
-        config = load_config(options.config)
+        config = load_to_run(options.config)
         with take_lease(config.data_dir):
             uvloop.run(serve(config))
     except* QuorumkeepError as errors:
         failures = _flat(errors)
     for failure in failures:
         _LOG.error("stopped: %s", failure)
-    return 1 if failures else 0
+    misused = any(isinstance(failure, ConfigError) for failure in failures)
+    return 2 if misused else 1 if failures else 0
 
 
 async def serve(config: Config) -> None:

@@ -26,6 +26,7 @@ from policy.entries import ENTRY_BYTES_MAX
 from policy.errors import InvariantError, OperationalError, QuorumkeepError
 from policy.ledger import UnknownVersion
 from policy.roster import COORDINATOR, Roster, bound
+from policy.settings import ConfigError
 from signer_nodes.adapters.hardening import harden_process
 from signer_nodes.adapters.links import PeerLinks
 from signer_nodes.adapters.server import NodeServer
@@ -38,7 +39,7 @@ from signer_nodes.api.client import Target
 from signer_nodes.api.issuing import make_boot_certificate
 from signer_nodes.cold_run import Desk, run_cold
 from signer_nodes.command_examples import show_examples
-from signer_nodes.config import ROLES, HsmConfig, NodeConfig, load_config
+from signer_nodes.config import ROLES, HsmConfig, NodeConfig, load_config, load_to_run
 from signer_nodes.hsm.device import Pkcs11Hsm
 from signer_nodes.hsm.doctor import refuse_if_open
 from signer_nodes.hsm.pins import pin_from_credential, pin_from_descriptor
@@ -96,7 +97,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return int(options.command(options))
     except (QuorumkeepError, OSError) as error:
         print(f"quorumkeep-node: {error}", file=sys.stderr)
-        return FAILED
+        return MISUSE if isinstance(error, ConfigError) else FAILED
 
 
 def node_parser() -> argparse.ArgumentParser:
@@ -308,7 +309,7 @@ def _recover(options: argparse.Namespace) -> int:
 
 
 def _run(options: argparse.Namespace) -> int:
-    config = load_config(options.config)
+    config = load_to_run(options.config)
     pin = _pin(options)
     hardening = harden_process()
     for complaint in hardening.complaints():
@@ -328,7 +329,7 @@ def _run(options: argparse.Namespace) -> int:
 
 def _cold(options: argparse.Namespace) -> int:
     """A cold machine: no socket is opened; letters come by path, and a person confirms."""
-    config = load_config(options.config)
+    config = load_to_run(options.config)
     pin = _pin(options)
     for complaint in harden_process().complaints():
         _LOG.warning("%s", complaint)

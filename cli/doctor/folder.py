@@ -14,7 +14,8 @@ from cli.deployment import DRAFT
 from cli.doctor.findings import Finding
 from cli.files import read_bytes, read_document
 from cli.genesis import CLIENT, GENESIS, TRUST
-from custody.config import Config, load_config
+from custody.config import Config
+from custody.config_reading import load_config
 from policy.encoding import Json
 from policy.entries import GenesisEntry, parse_entry
 from policy.errors import MalformedError, OperationalError

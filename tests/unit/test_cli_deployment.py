@@ -14,7 +14,7 @@ from cli.deployment import coordinator_config, load_draft
 from cli.files import load_key
 from cli.main import invoke
 from cli.results import Misuse
-from custody.config import load_config
+from custody.config_reading import load_config
 from policy.audit import parse_trust
 from policy.errors import OperationalError
 from policy.ledger import fold, initial

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from custody import config
-from custody.config import load_config
+from custody.config_reading import load_config
 from custody.lease import take_lease
 from custody.pools import PoolSizes
 from policy.errors import OperationalError
@@ -118,20 +118,24 @@ def test_the_second_door_and_webhooks_are_off_unless_they_are_configured(tmp_pat
         ("https://shop.example.com/custody", "https://shop.example.com:port/", "webhooks.to.shop.url"),
         ('key = "webhook-key.pem"', "", "key"),
         ('security = "tls"', 'security = "none"', "security"),
-        ('security = "tls"', 'security = "insecure-plain"', "mail.security: without TLS"),
+        ('security = "tls"', 'security = "insecure-plain"', "mail.security is without TLS"),
         ('password_file = "mail-password"', "", "user and password_file come together"),
         ('password_file = "mail-password"', 'password = "word"', "password"),
         ("otto@example.com", "otto@example.com\\nBcc: eve@example.com", "otto"),
         ("otto@example.com", "Otto <otto@example.com>", "mail.to.otto"),
         ("custody@example.com", "custody", "mail.sender"),
-        (RPC, "", "give one url, or urls"),
+        (RPC, "", "chains.evm:1.url is missing"),
         (RPC, f'{RPC}\nurls = ["http://127.0.0.1:8546"]', "give one url, or urls"),
-        (RPC, 'url = "127.0.0.1:8545"', "chains.evm:1.url: must be an http or https URL"),
+        (RPC, 'url = "127.0.0.1:8545"', "chains.evm:1.url must be an http or https URL"),
         (RPC, f"urls = {HOSTS}\nagree = 4", "agree"),
         (RPC, f"urls = {HOSTS}\nagree = 0", "agree"),
         (RPC, 'urls = ["https://rpc.example.com/a", "https://rpc.example.com/b"]', "different hosts"),
         (RPC, "urls = []", "urls"),
-        ('head = "latest"', 'head = "pending"', "head: must be one of latest, safe, finalized"),
+        (
+            'head = "latest"',
+            'head = "pending"',
+            "head is 'pending': set it to one of latest, safe",
+        ),
     ],
 )
 def test_a_mistake_is_named(tmp_path: Path, old: str, new: str, named: str) -> None:

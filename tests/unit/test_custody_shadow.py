@@ -13,7 +13,7 @@ from cli.policies.shadowing import shown
 from cli.results import Table
 from custody.adapters.shadow_store import ShadowStore
 from custody.candidates import Folded
-from custody.config import load_config
+from custody.config_reading import load_config
 from custody.main import build_shadow
 from custody.metrics import Metrics
 from custody.parts import Parts

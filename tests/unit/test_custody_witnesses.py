@@ -10,7 +10,7 @@ import pytest
 from cli.witness.keeper import Keeper, make
 from cli.witness.server import WitnessServer
 from custody.adapters.witness_poster import WitnessPoster
-from custody.config import load_config
+from custody.config_reading import load_config
 from custody.witnesses import Witness, Witnesses
 from policy.errors import OperationalError
 from policy.log.checkpoint import encode_vkey, parse_note, verify_cosignatures
@@ -121,10 +121,22 @@ def test_witnesses_are_configured_by_name_key_and_url(tmp_path: Path) -> None:
         (NAME, "http://watch.example.com", VKEY),
         (NAME, "https://watch.example.com", encode_vkey(NAME, 1, public_key=public_key("watch"))),
         (NAME, "https://watch.example.com", "nonsense"),
+        (NAME, "https://[watch.example.com", VKEY),
     ):
         path.write_text(example() + SECTION.format(name=name, url=url, vkey=vkey))
         with pytest.raises(OperationalError):
             load_config(path)
+
+
+def test_two_witnesses_with_one_key_are_one_witness_and_a_mistake(tmp_path: Path) -> None:
+    path = tmp_path / "config.toml"
+    first = SECTION.format(name=NAME, url="https://watch.example.com", vkey=VKEY)
+    path.write_text(
+        example() + first + SECTION.format(name="other", url="https://other.example.com", vkey=SAME_KEY)
+    )
+
+    with pytest.raises(OperationalError, match=r"witnesses\.other\.vkey has the key of"):
+        load_config(path)
 
 
 def test_a_witness_without_a_published_log_has_nothing_to_look_at(tmp_path: Path) -> None:
@@ -147,12 +159,20 @@ def test_a_node_is_told_whose_cosignature_it_requires() -> None:
     assert parse_config(MINIMAL, FOLDER).witnesses == {}
 
 
-UNREADABLE = ('"nonsense"', '["nonsense"]', "[1]", f'["{VKEY}", "{VKEY}"]', f'["{VKEY}x"]')
+SAME_KEY = encode_vkey("other", 4, public_key=public_key("watch"))
+UNREADABLE = (
+    '"nonsense"',
+    '["nonsense"]',
+    "[1]",
+    f'["{VKEY}", "{VKEY}"]',
+    f'["{VKEY}", "{SAME_KEY}"]',
+    f'["{VKEY}x"]',
+)
 
 
 @pytest.mark.parametrize("value", UNREADABLE)
 def test_a_witness_that_cannot_be_read_is_a_problem_and_not_none(value: str) -> None:
-    assert [one for one in problems_of(f"witnesses = {value}\n" + MINIMAL) if one.startswith("witnesses")]
+    assert [one for one in problems_of(f"witnesses = {value}\n" + MINIMAL) if one.key == "witnesses"]
 
 
 def test_a_head_without_a_required_cosignature_is_refused(tmp_path: Path) -> None:

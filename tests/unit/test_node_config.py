@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from signer_nodes.config import CLOCK_SKEW_MS_DEFAULT, ConfigError, load_config, parse_config
+from policy.settings import ConfigError, Problem
+from signer_nodes.config import CLOCK_SKEW_MS_DEFAULT, load_config, parse_config
 
 FOLDER = Path("/srv/node")
 MINIMAL = """
@@ -27,7 +28,7 @@ certificate = "node-b.pem"
 """
 
 
-def problems_of(text: str) -> tuple[str, ...]:
+def problems_of(text: str) -> tuple[Problem, ...]:
     with pytest.raises(ConfigError) as caught:
         parse_config(text, FOLDER)
     return caught.value.problems
@@ -56,7 +57,7 @@ def test_everything_optional_is_read() -> None:
 
 
 def test_empty_configuration_names_every_missing_key() -> None:
-    missing = {problem.split(" ")[0] for problem in problems_of("")}
+    missing = {problem.key for problem in problems_of("")}
 
     assert missing == {
         "name",
@@ -101,14 +102,14 @@ def test_each_wrong_value_is_the_one_problem_named_by_its_key(old: str, new: str
 
     problems = problems_of(text.replace(old, new, 1))
 
-    assert [problem.split(" ")[0] for problem in problems] == [key]
-    assert ":" in problems[0]
+    assert [problem.key for problem in problems] == [key]
+    assert ":" in problems[0].text
 
 
 def test_all_problems_come_at_once() -> None:
     text = MINIMAL.replace("node-a", "NODE", 1).replace("[hsm]", "extra = 1\n[hsm]")
 
-    assert [problem.split(" ")[0] for problem in problems_of(text)] == ["name", "extra"]
+    assert [problem.key for problem in problems_of(text)] == ["name", "extra"]
 
 
 def test_file_that_is_no_toml_or_not_there_is_a_problem_too(tmp_path: Path) -> None:

@@ -1,0 +1,389 @@
+"""Reading the coordinator's configuration: every problem at once, each with its line and its fix."""
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
+from urllib.parse import urlsplit
+
+from custody.config import (
+    ChainConfig,
+    Config,
+    ConsoleConfig,
+    HttpConfig,
+    NodeConfig,
+    RetentionConfig,
+    WebhooksConfig,
+)
+from custody.mail import MailConfig, Security
+from custody.pools import PoolSizes
+from custody.webhooks import Webhook
+from custody.witnesses import Witness
+from policy.errors import MalformedError
+from policy.fields import NAME
+from policy.ids import EVM_CHAIN, ORIGIN
+from policy.log.checkpoint import TYPE_COSIGNATURE, parse_vkey
+from policy.settings import ConfigError, Settings, parse_settings, unlike
+from signer_nodes.api import surroundings as around
+
+NODES_MAX, CHAINS_MAX, WITNESSES_MAX, WEBHOOKS_MAX = 64, 64, 16, 64
+AUDITORS_MAX, OPERATORS_MAX = 64, 100
+ENDPOINTS_MAX = 8
+HEADS = ("latest", "safe", "finalized")
+DAYS_MAX, HELD_MAX = 36_500, 1000
+HTTP_LISTEN, CONSOLE_LISTEN = "127.0.0.1:7601", "127.0.0.1:7602"
+LOOPBACK = ("127.0.0.1", "::1", "localhost")
+TEXT: Final = re.compile(r"[^\x00-\x1f\x7f]{1,1000}")
+HOST: Final = re.compile(r"[A-Za-z0-9._:-]{1,253}")
+WITNESS: Final = re.compile(r"[!-*,-~]{1,255}")
+MAIL_ADDRESS: Final = re.compile(r"(?=.{1,254}$)[A-Za-z0-9._%+-]{1,64}@[A-Za-z0-9-]+(\.[A-Za-z0-9-]+)*")
+REQUEST_ID: Final = re.compile(r"[0-9a-f]{64}")
+
+
+def load_config(path: Path) -> Config:
+    """Read a configuration file. Raises ``ConfigError`` with all its problems."""
+    settings, config = _parsed(path)
+    return _sound(path, settings, config)
+
+
+def load_to_run(path: Path) -> Config:
+    """The same for a coordinator that is to run: whatever it names must be there, and its ports free."""
+    settings, config = _parsed(path)
+    _look_around(config, settings)
+    return _sound(path, settings, config)
+
+
+def _sound(path: Path, settings: Settings, config: Config) -> Config:
+    if settings.problems:
+        raise ConfigError(str(path), settings.problems)
+    return config
+
+
+def _parsed(path: Path) -> tuple[Settings, Config]:
+    settings = parse_settings(around.read_text(path), str(path))
+    config = _read(settings, path.resolve().parent)
+    settings.done()
+    _check_doors(config, settings)
+    nodes = settings.section("nodes")
+    unlike(
+        ((nodes.section(name), "address", node.address) for name, node in config.nodes.items()),
+        what="address",
+    )
+    return settings, config
+
+
+def _read(table: Settings, folder: Path) -> Config:
+    data_dir = folder / table.file("data_dir")
+    own = f"sqlite:///{data_dir / 'custody.db'}"
+    return Config(
+        name=table.name("name", default="coordinator"),
+        origin=table.text("origin", ORIGIN, expected="the log's origin, such as 'log.example.com/treasury'"),
+        listen=table.address("listen", port_min=0),
+        listen_file=_optional(table, "listen_file", folder),
+        data_dir=data_dir,
+        database=table.text("database", TEXT, expected="a SQLAlchemy URL", default=own, shown=False),
+        advertise=table.text("advertise", HOST, expected="this machine's host", default=""),
+        publish_dir=_optional(table, "publish_dir", folder),
+        shadow_policy=_optional(table, "shadow_policy", folder),
+        indicators=_optional(table, "indicators", folder),
+        genesis=folder / table.file("genesis"),
+        identity_key=folder / table.file("identity_key"),
+        log_key=folder / table.file("log_key"),
+        metrics_port=table.integer("metrics_port", default=0, high=65535),
+        metrics_address=table.text("metrics_address", HOST, expected="a host", default="127.0.0.1"),
+        signing_timeout_ms=table.integer("signing_timeout_ms", default=2000, low=100, high=60_000),
+        pools=_pool_sizes(table.section("pools")),
+        http=_http(table.section("http"), folder) if table.has("http") else None,
+        console=_console(table.section("console"), folder) if table.has("console") else None,
+        webhooks=_webhooks(table.section("webhooks"), folder) if table.has("webhooks") else None,
+        mail=_mail(table.section("mail"), folder) if table.has("mail") else None,
+        retention=_retention(table.section("retention")),
+        witnesses=_witnesses(table),
+        nodes={
+            name: NodeConfig(node.address("address", port_min=1), folder / node.file("certificate"))
+            for name, node in table.section("nodes").sections(count_max=NODES_MAX)
+        },
+        chains={
+            name: _chain(chain)
+            for name, chain in table.section("chains").sections(
+                EVM_CHAIN, expected="a chain such as 'evm:1'", count_max=CHAINS_MAX
+            )
+        },
+    )
+
+
+def _check_doors(config: Config, settings: Settings) -> None:
+    """Doors have different ports, and those of one of several coordinators stay what they are."""
+    doors = _doors(config, settings)
+    unlike((door for door in doors if not door[2].endswith(":0")), what="address")
+    for table, key, listen in doors:
+        if config.advertise and listen.endswith(":0"):
+            table.problem(key, "has port 0: one of several coordinators (advertise) needs a port of its own")
+
+
+def _doors(config: Config, settings: Settings) -> list[tuple[Settings, str, str]]:
+    doors = [(settings, "listen", config.listen)]
+    if config.http is not None:
+        doors.append((settings.section("http"), "listen", config.http.listen))
+    if config.console is not None:
+        doors.append((settings.section("console"), "listen", config.console.listen))
+    return doors
+
+
+def _witnesses(table: Settings) -> dict[str, Witness]:
+    if not table.has("witnesses"):
+        return {}
+    section = table.section("witnesses")
+    if not table.has("publish_dir"):
+        table.problem("witnesses", "need publish_dir, as what they are shown is published: add it")
+    found = {
+        name: _witness(name, part)
+        for name, part in section.sections(WITNESS, expected="a witness's name", count_max=WITNESSES_MAX)
+    }
+    unlike(((section.section(name), "vkey", one.key) for name, one in found.items()), what="key")
+    return found
+
+
+def _witness(name: str, part: Settings) -> Witness:
+    url = part.text("url", TEXT, expected="an https URL", shown=False)
+    if url and not _private(url):
+        part.problem("url", "is not https (http to this machine alone): correct it")
+    text = part.text("vkey", TEXT, expected="the line that witness init printed")
+    key = b""
+    try:
+        vkey = parse_vkey(text)
+        key = vkey.public_key
+        if (vkey.name, vkey.key_type) != (name, TYPE_COSIGNATURE):
+            part.problem("vkey", f"is of {vkey.name}, or not of a cosigner: copy what witness init printed")
+    except MalformedError as error:
+        if text:
+            part.problem("vkey", f"cannot be used: {error}; copy what witness init printed")
+    return Witness(name, key, url)
+
+
+def _pool_sizes(table: Settings) -> PoolSizes:
+    low = table.integer("low", default=16, high=10_000)
+    batch = table.integer("batch", default=32, low=4, high=128)
+    if batch % 4:
+        table.problem("batch", f"is {batch}: set it to a multiple of 4")
+    return PoolSizes(
+        low=low,
+        high=table.integer("high", default=max(48, low), low=low, high=20_000),
+        batch=batch,
+        parallel=table.integer("parallel", default=2, low=1, high=64),
+    )
+
+
+def _retention(table: Settings) -> RetentionConfig:
+    days = table.integer("events_days", default=0, high=DAYS_MAX)
+    hold = table.take("hold")
+    listed = hold if isinstance(hold, list) else []
+    found = [one for one in listed if isinstance(one, str) and REQUEST_ID.fullmatch(one)]
+    if hold is not None and (hold != found or len(found) > HELD_MAX):
+        table.problem(
+            "hold", f"is no list of at most {HELD_MAX} ids of requests, of 64 hex digits: correct it"
+        )
+    return RetentionConfig(days, tuple(map(bytes.fromhex, found)))
+
+
+def _http(table: Settings, folder: Path) -> HttpConfig:
+    listen = table.address("listen", port_min=0, default=HTTP_LISTEN)
+    return HttpConfig(listen, _optional(table, "listen_file", folder))
+
+
+def _console(table: Settings, folder: Path) -> ConsoleConfig:
+    console = ConsoleConfig(
+        origin=table.text("origin", TEXT, expected="https://HOST or https://HOST:PORT"),
+        listen=table.address("listen", port_min=0, default=CONSOLE_LISTEN),
+        listen_file=_optional(table, "listen_file", folder),
+        certificate=_optional(table, "certificate", folder),
+        certificate_key=_optional(table, "certificate_key", folder),
+        auditors=tuple(folder / name for name in _auditors(table)),
+    )
+    if console.origin and not _is_origin(console.origin):
+        table.problem("origin", "must be https://HOST or https://HOST:PORT (http for localhost alone)")
+    if (console.certificate is None) != (console.certificate_key is None):
+        table.problem("certificate", "and certificate_key come together: give both or none")
+    if console.certificate is None and console.listen.rpartition(":")[0].strip("[]") not in LOOPBACK:
+        table.problem(
+            "listen",
+            "is reached without a certificate only on this machine alone: give certificate and "
+            "certificate_key, or listen on 127.0.0.1",
+        )
+    return console
+
+
+def _auditors(table: Settings) -> list[str]:
+    names = table.take("auditors")
+    if names is None:
+        return []
+    if not isinstance(names, list) or not 1 <= len(names) <= AUDITORS_MAX:
+        return table.wrong("auditors", expected=f"a list of 1 to {AUDITORS_MAX} cards", stand_in=[])
+    found = [name for name in names if isinstance(name, str) and TEXT.fullmatch(name)]
+    if len(set(found)) != len(names):
+        table.problem("auditors", "has one twice, or what is no path: correct the list")
+    return found
+
+
+def _is_origin(origin: str) -> bool:
+    try:
+        parts = urlsplit(origin)
+    except ValueError:
+        return False
+    known = parts.scheme == "https" or (parts.scheme == "http" and parts.hostname == "localhost")
+    return bool(
+        known and parts.hostname and origin == f"{parts.scheme}://{parts.netloc}" and "@" not in origin
+    )
+
+
+def _webhooks(table: Settings, folder: Path) -> WebhooksConfig:
+    hooks = sorted(table.section("to").sections(count_max=WEBHOOKS_MAX), key=lambda hook: hook[0])
+    to = {name: _webhook(name, hook, folder=folder) for name, hook in hooks}
+    return WebhooksConfig(folder / table.file("key"), to)
+
+
+def _webhook(name: str, table: Settings, *, folder: Path) -> Webhook:
+    url = table.text("url", TEXT, expected="https://HOST/PATH", shown=False)
+    if url and not _callable(url):
+        table.problem("url", "must be https://HOST/PATH (http to this machine alone), without user")
+    return Webhook(name, table.name("initiator"), url, _optional(table, "certificate", folder))
+
+
+def _callable(url: str) -> bool:
+    """Whether a webhook may be at a URL: nobody on the way can read it, and it carries no secret."""
+    try:
+        parts = urlsplit(url)
+        named = bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        return False
+    return _private(url) and named and parts.username is None and not parts.fragment
+
+
+def _private(url: str) -> bool:
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        return False
+    return parts.scheme == "https" or (parts.scheme == "http" and parts.hostname in LOOPBACK)
+
+
+def _mail(table: Settings, folder: Path) -> MailConfig:
+    words: dict[str, Security] = {one: one for one in ("tls", "starttls", "insecure-plain")}
+    mail = MailConfig(
+        host=table.text("host", TEXT, expected="the mail server's host"),
+        port=table.integer("port", default=465, low=1, high=65535),
+        security=words.get(table.choice("security", *words, default="tls"), "tls"),
+        user=table.text("user", TEXT, expected="the user at the mail server", default=""),
+        password_file=_optional(table, "password_file", folder),
+        certificate=_optional(table, "certificate", folder),
+        sender=_mail_address(table, "sender"),
+        to=_operators(table.section("to")),
+    )
+    if bool(mail.user) != bool(mail.password_file):
+        table.problem("user", "and password_file: user and password_file come together, give both or none")
+    if mail.security == "insecure-plain" and mail.host not in LOOPBACK:
+        table.problem("security", "is without TLS, which goes to this machine alone: use tls or starttls")
+    return mail
+
+
+def _mail_address(table: Settings, key: str) -> str:
+    return table.text(key, MAIL_ADDRESS, expected="a mail address such as otto@example.com")
+
+
+def _operators(table: Settings) -> dict[str, str]:
+    if len(table.values) > OPERATORS_MAX:
+        table.problem("", f"has more than {OPERATORS_MAX} operators: remove some")
+    return {name: _mail_address(table, name) for name in sorted(table.values)}
+
+
+def _chain(table: Settings) -> ChainConfig:
+    urls = _endpoints(table)
+    return ChainConfig(
+        urls=urls,
+        agree=table.integer("agree", default=len(urls) // 2 + 1, low=1, high=max(1, len(urls))),
+        head=table.choice("head", *HEADS, default="latest"),
+        confirmations=table.integer("confirmations", default=1, low=1, high=10_000),
+        poll_ms=table.integer("poll_ms", default=500, low=10, high=600_000),
+        replace_after_ms=table.integer("replace_after_ms", default=180_000, high=86_400_000),
+        replacements_max=table.integer("replacements_max", default=3, high=20),
+    )
+
+
+def _endpoints(table: Settings) -> tuple[str, ...]:
+    """The URLs of a chain, none of which is shown: providers put keys into them."""
+    if not table.has("urls"):
+        url = table.text("url", TEXT, expected="the URL of its endpoint", shown=False)
+        if url and not _is_http(url):
+            table.problem("url", "must be an http or https URL, such as http://127.0.0.1:8545")
+        return (url,)
+    if table.has("url"):
+        table.take("url")
+        table.problem("urls", "and url exclude each other: give one url, or urls = [...] of several")
+    urls = table.take("urls")
+    found = [one for one in urls if isinstance(one, str) and _is_http(one)] if isinstance(urls, list) else []
+    hosts = {urlsplit(one).netloc.rpartition("@")[2] for one in found}
+    if not found or found != urls or len(hosts) != len(found) or len(found) > ENDPOINTS_MAX:
+        table.problem("urls", f"must be 1 to {ENDPOINTS_MAX} http or https URLs of different hosts")
+    return tuple(found)
+
+
+def _is_http(url: str) -> bool:
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        return False
+    return bool(TEXT.fullmatch(url)) and parts.scheme in {"http", "https"} and bool(parts.hostname)
+
+
+def _optional(table: Settings, key: str, folder: Path) -> Path | None:
+    name = table.optional_file(key)
+    return folder / name if name else None
+
+
+def _look_around(config: Config, settings: Settings) -> None:
+    """Files, keys and ports, as far as their names could be read."""
+    around.look_for_file(settings, "genesis", path=config.genesis)
+    around.look_for_key(settings, "identity_key", path=config.identity_key)
+    around.look_for_key(settings, "log_key", path=config.log_key)
+    if config.indicators is not None:
+        around.look_for_file(settings, "indicators", path=config.indicators)
+    nodes = settings.section("nodes")
+    known: list[tuple[Settings, str, object]] = []
+    for name, node in config.nodes.items():
+        if NAME.fullmatch(name):
+            section = nodes.section(name)
+            found = around.look_for_identity(section, "certificate", path=node.certificate, name=name)
+            known.append((section, "certificate", found))
+    unlike(known, what="key")
+    if config.webhooks is not None:
+        around.look_for_key(settings.section("webhooks"), "key", path=config.webhooks.key)
+    for table, key, path in _others(config, settings):
+        around.look_for_file(table, key, path=path)
+    for table, key, listen in _doors(config, settings):
+        around.look_for_port(table, key, listen=listen)
+    if config.metrics_port:
+        around.look_for_port(
+            settings, "metrics_port", listen=f"{config.metrics_address}:{config.metrics_port}"
+        )
+
+
+def _others(config: Config, settings: Settings) -> Iterator[tuple[Settings, str, Path]]:
+    """Further files that are named: certificates, and the people of the console."""
+    if config.console is not None:
+        console = settings.section("console")
+        for key in ("certificate", "certificate_key"):
+            path: Path | None = getattr(config.console, key)
+            if path is not None:
+                yield console, key, path
+        for path in config.console.auditors:
+            yield console, "auditors", path
+    if config.webhooks is not None:
+        to = settings.section("webhooks").section("to")
+        for name, hook in config.webhooks.to.items():
+            if hook.certificate is not None:
+                yield to.section(name), "certificate", hook.certificate
+    if config.mail is not None:
+        for key in ("password_file", "certificate"):
+            path = getattr(config.mail, key)
+            if path is not None:
+                yield settings.section("mail"), key, path
