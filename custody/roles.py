@@ -111,13 +111,13 @@ TABLE: Final[tuple[Access, ...]] = (
         pages=("GET /policy", "GET /policy/changes/{index}"),
     ),
     Access(
-        "status: nodes, keys, what waits; requests in numbers",
+        "status: what is in force; requests in numbers; for who sees all, nodes, keys and what waits",
         _own(*BACKENDS) | _all(*PEOPLE),
         grpc=("Status",),
         http=("get_status",),
         pages=("GET /nodes",),
     ),
-    Access("the newest checkpoint", _all(*Role), grpc=("Log",), http=("get_checkpoint",)),
+    Access("the newest checkpoint", _all(*PEOPLE), grpc=("Log",), http=("get_checkpoint",)),
     Access(
         "the log's entries, with proofs",
         _all(*PEOPLE),

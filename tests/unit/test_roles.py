@@ -160,6 +160,13 @@ async def test_what_is_own_is_shown_to_its_backend_alone_and_all_to_people(door:
     }
 
 
+async def test_a_backends_status_says_nothing_of_what_others_ask_for(door: HttpDoor) -> None:
+    shown = {name: (await door.ask("GET", "/v1/status", name=name)).json() for name in ("shop", "otto")}
+
+    assert set(shown["shop"]) == {"origin", "time_ms", "rules", "policy", "book", "frozen", "requests"}
+    assert set(shown["otto"]) - set(shown["shop"]) >= {"size", "quorum_size", "nodes", "pools", "keys"}
+
+
 class Refused(Exception):
     """A gRPC call that was refused, by its status."""
 
