@@ -38,7 +38,9 @@ listen = "127.0.0.1:7602"             # this unless another is given
 listen_file = "console-port"          # optional
 certificate = "console.pem"           # its certificate and key, which browsers trust; without them it speaks
 certificate_key = "console-key.pem"   # plain HTTP to this machine alone, where something in front has TLS
-auditors = ["anna.json"]              # optional: cards of people who read everything and sign nothing
+
+[auditors]                            # optional: people who read everything and sign nothing
+cards = ["anna.json"]                 # as the page /enrol or quorumkeep identity create auditor makes them
 
 [webhooks]                            # optional: where backends are told of what becomes of their requests
 key = "webhook-key.pem"               # Ed25519; signs what they are told
@@ -144,7 +146,6 @@ class ConsoleConfig:
     listen_file: Path | None
     certificate: Path | None
     certificate_key: Path | None
-    auditors: tuple[Path, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,6 +190,7 @@ class Config:
     pools: PoolSizes
     http: HttpConfig | None
     console: ConsoleConfig | None
+    auditors: tuple[Path, ...]
     webhooks: WebhooksConfig | None
     mail: MailConfig | None
     retention: RetentionConfig
@@ -230,6 +232,7 @@ def _read(fields: Fields, folder: Path) -> Config:
         pools=_pool_sizes(pools),
         http=_http(fields.nested("http"), folder) if fields.has("http") else None,
         console=_console(fields.nested("console"), folder) if fields.has("console") else None,
+        auditors=_auditors(fields.nested("auditors"), folder) if fields.has("auditors") else (),
         webhooks=_webhooks(fields.nested("webhooks"), folder) if fields.has("webhooks") else None,
         mail=_mail(fields.nested("mail"), folder) if fields.has("mail") else None,
         retention=_retention(Fields(_optional(fields, "retention", {}), "retention")),
@@ -326,14 +329,6 @@ def _console(fields: Fields, folder: Path) -> ConsoleConfig:
         listen_file=_optional_path(fields, "listen_file", folder),
         certificate=_optional_path(fields, "certificate", folder),
         certificate_key=_optional_path(fields, "certificate_key", folder),
-        auditors=tuple(
-            folder / name
-            for name in (
-                fields.texts("auditors", length_max=TEXT_MAX, count_max=AUDITORS_MAX)
-                if fields.has("auditors")
-                else ()
-            )
-        ),
     )
     fields.done()
     if (console.certificate is None) != (console.certificate_key is None):
@@ -344,6 +339,12 @@ def _console(fields: Fields, folder: Path) -> ConsoleConfig:
             "certificate_key, or listen on 127.0.0.1"
         )
     return console
+
+
+def _auditors(fields: Fields, folder: Path) -> tuple[Path, ...]:
+    cards = fields.texts("cards", length_max=TEXT_MAX, count_max=AUDITORS_MAX)
+    fields.done()
+    return tuple(folder / card for card in cards)
 
 
 def _webhooks(fields: Fields, folder: Path) -> WebhooksConfig:

@@ -325,14 +325,14 @@ class CustodyServicer(custody_pb2_grpc.CustodyServicer):
                 method,
                 call,
                 metadata=context.invocation_metadata() or (),
-                roster=state.roster,
+                key_of=self._parts.key_of,
                 origin=state.origin,
                 now_ms=self._parts.now_ms(),
             )
         except CallRefused:
             self._parts.login_failed("grpc")
             raise
-        permit(method, caller, roster=state.roster)
+        permit(method, caller, roster=state.roster, auditors=self._parts.auditors)
         return caller
 
 
