@@ -24,14 +24,14 @@ from policy.errors import MalformedError, OperationalError
 from policy.fields import NAME, Fields
 
 CARD, KEY, PASSKEY, TOKEN = "card.json", "key.pem", "passkey", "token.json"
-KINDS = ("operator", "backend", "administrator", "observer")
+KINDS = ("operator", "backend", "administrator", "observer", "auditor")
 CARD_BYTES_MAX = 8192
 CARD_TAG = "card"
 
 
 @dataclass(frozen=True, slots=True)
 class PersonCard:
-    """What others must know to enrol a person or backend; ``credential`` is an operator's passkey."""
+    """What others must know of a person or backend; ``credential`` is an operator's or auditor's passkey."""
 
     kind: str
     name: str
@@ -118,7 +118,7 @@ def parse_person_card(data: bytes) -> PersonCard:
     kind = fields.choice("kind", *KINDS)
     name, key = fields.name("name"), fields.hex("key", length=32)
     credential = None
-    if kind == "operator":
+    if kind == "operator" or (kind == "auditor" and fields.has("credential")):
         credential = _credential_body(_read_credential(fields.nested("credential")))
     fields.done()
     return PersonCard(kind, name, key, credential)

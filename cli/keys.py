@@ -98,10 +98,19 @@ def address(arguments: Namespace) -> Result:
 
 
 def status(arguments: Namespace) -> Result:
-    """``status``: nodes, heads, presignatures and requests in numbers."""
+    """``status``: requests in numbers; for people, nodes, heads and presignatures too."""
     connection = load_connection(arguments)
     with connection.open(caller(arguments)) as client:
         document: dict[str, Any] = dict(client.status())
+    counts = ", ".join(f"{count} {state}" for state, count in sorted(document["requests"].items()))
+    requests = f"requests: {counts or 'none yet'}"
+    if "nodes" not in document:  # a backend is shown no more
+        frozen = ("FROZEN: nothing is signed until the administrators end it",) if document["frozen"] else ()
+        return Result(document, (f"{document['origin']}: policy {document['policy']}", *frozen, requests))
+    return Result(document, (*_deployment(document), requests))
+
+
+def _deployment(document: dict[str, Any]) -> list[str | Table]:
     nodes = tuple(
         (node["name"], "up" if node["live"] else "down", str(node["size"]), node["problem"])
         for node in document["nodes"]
@@ -111,18 +120,13 @@ def status(arguments: Namespace) -> Result:
         for key in document["keys"]
     )
     pools = tuple((pool["key"], _words(pool["signers"]), str(pool["stock"])) for pool in document["pools"])
-    counts = ", ".join(f"{count} {state}" for state, count in sorted(document["requests"].items()))
-    return Result(
-        document,
-        (
-            f"{document['origin']}: {document['size']} entries, {document['quorum_size']} of them cosigned",
-            *_governance(document),
-            Table(("cosigner", "is", "entries", "problem"), nodes),
-            Table(("key", "epoch", "sign", "to do"), keys),
-            Table(("key", "signing set", "presignatures"), pools),
-            f"requests: {counts or 'none yet'}",
-        ),
-    )
+    return [
+        f"{document['origin']}: {document['size']} entries, {document['quorum_size']} of them cosigned",
+        *_governance(document),
+        Table(("cosigner", "is", "entries", "problem"), nodes),
+        Table(("key", "epoch", "sign", "to do"), keys),
+        Table(("key", "signing set", "presignatures"), pools),
+    ]
 
 
 def _governance(document: dict[str, Any]) -> list[str | Table]:

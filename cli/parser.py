@@ -103,7 +103,7 @@ def _add_setup(commands: Commands) -> None:
     node.add_argument("--address", default="", help="HOST:PORT where it listens; a cold node has none")
     for kind in PEOPLE:
         _add_person(enroll, kind)
-    add_identity(commands, tuple(PEOPLE))
+    add_identity(commands, (*PEOPLE, "auditor"))
 
 
 def _add_person(enroll: Commands, kind: str) -> None:
@@ -250,7 +250,7 @@ def _add_looking(commands: Commands) -> None:
     )
     address.add_argument("wallet")
     address.add_argument("--path", default="", help="one of the wallet's paths; its first otherwise")
-    needs_identity(address, "anyone in the roster")
+    needs_identity(address, "anyone in the roster, or an auditor")
     status = new_command(
         commands,
         "status",
@@ -258,7 +258,7 @@ def _add_looking(commands: Commands) -> None:
         what="nodes, heads, presignatures and requests in numbers",
         example="quorumkeep status --as people/alice",
     )
-    needs_identity(status, "anyone in the roster")
+    needs_identity(status, "anyone in the roster, or an auditor")
     audit = new_group(commands, "audit", what="check a log without trusting whoever keeps it")
     verify = new_command(
         audit,
@@ -345,7 +345,7 @@ def _add_looking_at_requests(request: Commands) -> None:
         example="quorumkeep request show 4a5b... --as shop",
     )
     show.add_argument("request", help="its id")
-    needs_identity(show, "anyone in the roster")
+    needs_identity(show, "anyone in the roster, or an auditor")
     listing = new_command(
         request,
         "list",
@@ -355,7 +355,7 @@ def _add_looking_at_requests(request: Commands) -> None:
     )
     listing.add_argument("--state", default="", help="only those in this state")
     listing.add_argument("--limit", type=int, default=20, help="at most so many (%(default)s)")
-    needs_identity(listing, "anyone in the roster")
+    needs_identity(listing, "anyone in the roster, or an auditor")
     wait = new_command(
         request,
         "wait",
@@ -365,7 +365,7 @@ def _add_looking_at_requests(request: Commands) -> None:
     )
     wait.add_argument("request", help="its id")
     wait.add_argument("--timeout", type=float, default=60.0, help="seconds (%(default)s)")
-    needs_identity(wait, "anyone in the roster")
+    needs_identity(wait, "anyone in the roster, or an auditor")
 
 
 def _add_statements(commands: Commands, request: Commands) -> None:

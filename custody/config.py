@@ -38,7 +38,9 @@ listen = "127.0.0.1:7602"             # this unless another is given
 listen_file = "console-port"          # optional
 certificate = "console.pem"           # its certificate and key, which browsers trust; without them it speaks
 certificate_key = "console-key.pem"   # plain HTTP to this machine alone, where something in front has TLS
-auditors = ["anna.json"]              # optional: cards of people who read everything and sign nothing
+
+[auditors]                            # optional: people who read everything and sign nothing
+cards = ["anna.json"]                 # as the page /enrol or quorumkeep identity create auditor makes them
 
 [webhooks]                            # optional: where backends are told of what becomes of their requests
 key = "webhook-key.pem"               # Ed25519; signs what they are told
@@ -130,7 +132,6 @@ class ConsoleConfig:
     listen_file: Path | None
     certificate: Path | None
     certificate_key: Path | None
-    auditors: tuple[Path, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,6 +176,7 @@ class Config:
     pools: PoolSizes
     http: HttpConfig | None
     console: ConsoleConfig | None
+    auditors: tuple[Path, ...]
     webhooks: WebhooksConfig | None
     mail: MailConfig | None
     retention: RetentionConfig

@@ -95,6 +95,7 @@ def _read(table: Settings, folder: Path) -> Config:
         pools=_pool_sizes(table.section("pools")),
         http=_http(table.section("http"), folder) if table.has("http") else None,
         console=_console(table.section("console"), folder) if table.has("console") else None,
+        auditors=_auditors(table.section("auditors"), folder) if table.has("auditors") else (),
         webhooks=_webhooks(table.section("webhooks"), folder) if table.has("webhooks") else None,
         mail=_mail(table.section("mail"), folder) if table.has("mail") else None,
         retention=_retention(table.section("retention")),
@@ -198,7 +199,6 @@ def _console(table: Settings, folder: Path) -> ConsoleConfig:
         listen_file=_optional(table, "listen_file", folder),
         certificate=_optional(table, "certificate", folder),
         certificate_key=_optional(table, "certificate_key", folder),
-        auditors=tuple(folder / name for name in _auditors(table)),
     )
     if console.origin and not _is_origin(console.origin):
         table.problem("origin", "must be https://HOST or https://HOST:PORT (http for localhost alone)")
@@ -213,16 +213,13 @@ def _console(table: Settings, folder: Path) -> ConsoleConfig:
     return console
 
 
-def _auditors(table: Settings) -> list[str]:
-    names = table.take("auditors")
-    if names is None:
-        return []
-    if not isinstance(names, list) or not 1 <= len(names) <= AUDITORS_MAX:
-        return table.wrong("auditors", expected=f"a list of 1 to {AUDITORS_MAX} cards", stand_in=[])
-    found = [name for name in names if isinstance(name, str) and TEXT.fullmatch(name)]
-    if len(set(found)) != len(names):
-        table.problem("auditors", "has one twice, or what is no path: correct the list")
-    return found
+def _auditors(table: Settings, folder: Path) -> tuple[Path, ...]:
+    names = table.take("cards")
+    listed = names if isinstance(names, list) else []
+    found = [name for name in listed if isinstance(name, str) and TEXT.fullmatch(name)]
+    if not found or found != names or len(set(found)) != len(found) or len(found) > AUDITORS_MAX:
+        table.problem("cards", f"must be a list of 1 to {AUDITORS_MAX} different cards, such as anna.json")
+    return tuple(folder / name for name in found)
 
 
 def _is_origin(origin: str) -> bool:
@@ -375,8 +372,8 @@ def _others(config: Config, settings: Settings) -> Iterator[tuple[Settings, str,
             path: Path | None = getattr(config.console, key)
             if path is not None:
                 yield console, key, path
-        for path in config.console.auditors:
-            yield console, "auditors", path
+    for path in config.auditors:
+        yield settings.section("auditors"), "cards", path
     if config.webhooks is not None:
         to = settings.section("webhooks").section("to")
         for name, hook in config.webhooks.to.items():

@@ -18,7 +18,11 @@ LABEL_MAX = 128
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """One change of one request. ``sequence`` rises in the whole feed, whose name is ``feed``."""
+    """One change of one request. ``sequence`` rises in the feed, whose name is ``feed``.
+
+    An initiator has a feed of its own, with numbers of its own, which say nothing of how much others ask for;
+    whoever sees all has another one.
+    """
 
     feed: str
     sequence: int
@@ -41,9 +45,10 @@ class Event:
 
 @dataclass(frozen=True, slots=True)
 class Delivery:
-    """An event that a webhook is to be told of."""
+    """An event that a webhook is to be told of; ``place`` is its number among the events of all."""
 
     webhook: str
+    place: int
     event: Event
     attempts: int
 
@@ -89,16 +94,16 @@ def event_id(feed: str, sequence: int) -> str:
 class FeedStorage(Protocol):
     """What ``custody.adapters.feeds.Feeds`` does, for asyncio. Raises ``OperationalError``."""
 
-    async def feed(self) -> tuple[str, int]:
-        """The feed's name and its newest event's number."""
+    async def feed(self, initiator: str = "") -> tuple[str, int]:
+        """Name and newest number of an initiator's feed; for an empty one, of everybody's."""
 
     async def events(
         self, after: int, *, request: bytes = b"", initiator: str = "", limit: int = 100
     ) -> tuple[Event, ...]:
-        """Events in order; of one request and one initiator, or of all for empty ones."""
+        """Events in order; of one request, and of one initiator in its own feed, or of all for empty ones."""
 
-    async def newest_events(self, requests: Sequence[bytes]) -> dict[bytes, Event]:
-        """The newest event of each request."""
+    async def newest_events(self, requests: Sequence[bytes], *, own: bool = False) -> dict[bytes, Event]:
+        """The newest event of each request, as everybody's feed has it, or the initiator's ``own``."""
 
     async def queue_deliveries(
         self, webhook: str, initiator: str, *, now_ms: int, state: State | None = None
@@ -109,15 +114,15 @@ class FeedStorage(Protocol):
         """
 
     async def queue_again(self, webhook: str, initiator: str, *, first: int, last: int, now_ms: int) -> int:
-        """Owe a webhook these events (once more); how many."""
+        """Owe a webhook these events of the initiator's own feed (once more); how many."""
 
     async def deliveries(self, webhook: str, now_ms: int, *, limit: int) -> tuple[Delivery, ...]:
-        """What is due: of each request its oldest event alone."""
+        """What is due: of each request its oldest event alone, as its initiator's own feed has it."""
 
-    async def delivered(self, webhook: str, sequence: int) -> None:
+    async def delivered(self, webhook: str, place: int) -> None:
         """A webhook has taken an event."""
 
-    async def postpone_delivery(self, webhook: str, sequence: int, *, due_ms: int, error: str) -> None:
+    async def postpone_delivery(self, webhook: str, place: int, *, due_ms: int, error: str) -> None:
         """Try again at ``due_ms``."""
 
     async def backlog(self, webhook: str) -> Backlog:
@@ -139,8 +144,8 @@ class FeedStorage(Protocol):
     ) -> NonceUse:
         """Use a nonce up until ``until_s``; those whose time is over are forgotten."""
 
-    async def trimmed(self) -> int:
-        """Up to this number events may be gone."""
+    async def trimmed(self, initiator: str = "") -> int:
+        """Up to this number of an initiator's feed, or of everybody's, events may be gone."""
 
     async def trim_events(
         self, before_ms: int, webhooks: Collection[str], *, held: Collection[bytes] = ()

@@ -40,10 +40,10 @@ class FeedReader:
         self._bells: dict[asyncio.Event, Asked] = {}
         parts.duties.on_changed.append(self._ring)
 
-    async def position(self, after: str, *, newest_only: bool = False) -> str:
-        """The id to continue after, as a number of this feed. Raises ``CallRefused``."""
-        feed, newest = await self._feeds.feed()
-        trimmed = await self._feeds.trimmed()
+    async def position(self, after: str, initiator: str = "", *, newest_only: bool = False) -> str:
+        """The id to continue after, as a number of the caller's feed. Raises ``CallRefused``."""
+        feed, newest = await self._feeds.feed(initiator)
+        trimmed = await self._feeds.trimmed(initiator)
         if after in ("", NEWEST):
             return event_id(feed, newest if after else trimmed)
         match = EVENT_ID.fullmatch(after)
@@ -64,7 +64,7 @@ class FeedReader:
         roster = self._sequencer.state.roster
         if asked.initiator and asked.initiator not in roster.initiators:  # it may have been, when it came
             raise CallRefused(Code.UNAUTHENTICATED, f"the roster has no initiator {asked.initiator} any more")
-        position = await self.position(asked.after, newest_only=asked.newest)
+        position = await self.position(asked.after, asked.initiator, newest_only=asked.newest)
         after = int(position.partition("-")[2])
         clock = asyncio.get_running_loop().time
         until = clock() + min(wait_ms, WAIT_MAX_MS) / 1000
@@ -85,7 +85,7 @@ class FeedReader:
 
     async def stream(self, asked: Asked, *, every_ms: int) -> AsyncIterator[tuple[Event, ...]]:
         """All that comes after, for ever; nothing at least ``every_ms`` while nothing comes."""
-        after = await self.position(asked.after)
+        after = await self.position(asked.after, asked.initiator)
         while True:
             found = await self.events(replace(asked, after=after), wait_ms=every_ms)
             after = found[-1].id if found else after

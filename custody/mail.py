@@ -109,16 +109,16 @@ class Mailer:
         place, event, feeds = queue_of(operator), delivery.event, self._parts.feeds
         record = await self._parts.database.get(event.request)
         if record is None or not _waits_for(self._parts, record, operator):
-            await feeds.delivered(place, event.sequence)
+            await feeds.delivered(place, delivery.place)
             return
         error = await self._sent(operator, event, expires_ms=record.expires_ms)
         self._parts.metrics.webhook_deliveries.labels(webhook=place, taken=str(not error).lower()).inc()
         if not error:
-            await feeds.delivered(place, event.sequence)
+            await feeds.delivered(place, delivery.place)
             return
         _LOG.info("no mail to %s of %s: %s", operator, event.id, error)
         due_ms = self._parts.now_ms() + back_off_ms(delivery.attempts)
-        await feeds.postpone_delivery(place, event.sequence, due_ms=due_ms, error=error)
+        await feeds.postpone_delivery(place, delivery.place, due_ms=due_ms, error=error)
 
     async def _sent(self, operator: str, event: Event, *, expires_ms: int) -> str:
         """Why a mail was not taken; empty if it was."""

@@ -23,6 +23,7 @@ from custody.adapters.relay import Relay
 from custody.adapters.shadow_store import ShadowStore
 from custody.adapters.smtp import SmtpPostman
 from custody.adapters.store import Store
+from custody.auditors import read_auditors
 from custody.ceremonies import Ceremonies
 from custody.chains.evm.agreement import AgreeingEndpoints
 from custody.chains.evm.chain import EvmChain
@@ -146,6 +147,7 @@ def build(config: Config, credentials: Credentials, *, identity: Ed25519PrivateK
             for name, chain in config.chains.items()
         },
         shadow=build_shadow(config, metrics),
+        auditors={one.name: one for one in read_auditors(config.auditors)},
         hooks=_hooks(config),
         indicators=Indicators(load_thresholds(config.indicators)),
         quarantine=quarantine,
@@ -261,12 +263,12 @@ async def _open_console(
     config: ConsoleConfig, service: Service, parts: Parts, *, doors: contextlib.AsyncExitStack
 ) -> int:
     from custody.adapters.http.server import start_http_server
-    from custody.console.app import build_console, people_of
+    from custody.console.app import build_console
 
     tls = None
     if config.certificate is not None and config.certificate_key is not None:
         tls = ServerTls(_read(config.certificate), _read(config.certificate_key))
-    app = build_console(service, parts, people=people_of(config), site=config.origin)
+    app = build_console(service, parts, site=config.origin)
     server = await start_http_server(app, config.listen, tls=tls)
     doors.push_async_callback(server.stop)
     _announce(config.listen_file, server.port)

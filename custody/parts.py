@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
+from custody.auditors import Auditor
 from custody.ceremonies import Ceremonies
 from custody.duties import Duties
 from custody.feeds import FeedStorage
@@ -59,6 +60,14 @@ class Parts:
     vitals: Vitals = field(default_factory=Vitals)
     indicators: Indicators = field(default_factory=Indicators)
     quarantine: Quarantine = field(default_factory=Quarantine)
+    auditors: Mapping[str, Auditor] = field(default_factory=dict)
+
+    def key_of(self, caller: str) -> bytes | None:
+        """By which key somebody signs calls: the roster's, else the auditor's of that name."""
+        key = self.sequencer.state.roster.key_of(caller)
+        if key is None and caller in self.auditors:
+            return self.auditors[caller].key
+        return key
 
     def login_failed(self, door: str) -> None:
         """Somebody whom the roster does not know came to a door."""

@@ -4,7 +4,7 @@ Reading is the coordinator's to grant, as it has all there is to read. What chan
 signatures that the fold checks at every node; here it is only refused early.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
@@ -15,7 +15,7 @@ from policy.roster import Roster
 
 
 class Role(StrEnum):
-    """What somebody is to this deployment: by the roster; an auditor by the configuration of the console."""
+    """What somebody is to this deployment: by the roster; an auditor by the configuration."""
 
     BACKEND = "backend"
     REBALANCER = "rebalancer"
@@ -111,13 +111,13 @@ TABLE: Final[tuple[Access, ...]] = (
         pages=("GET /policy", "GET /policy/changes/{index}"),
     ),
     Access(
-        "status: nodes, keys, what waits; requests in numbers",
+        "status: what is in force; requests in numbers; for who sees all, nodes, keys and what waits",
         _own(*BACKENDS) | _all(*PEOPLE),
         grpc=("Status",),
         http=("get_status",),
         pages=("GET /nodes",),
     ),
-    Access("the newest checkpoint", _all(*Role), grpc=("Log",), http=("get_checkpoint",)),
+    Access("the newest checkpoint", _all(*PEOPLE), grpc=("Log",), http=("get_checkpoint",)),
     Access(
         "the log's entries, with proofs",
         _all(*PEOPLE),
@@ -168,8 +168,8 @@ TABLE: Final[tuple[Access, ...]] = (
 _OF_CALL: Final = {call: access for access in TABLE for call in (*access.grpc, *access.http)}
 
 
-def roles_of(caller: str, roster: Roster) -> frozenset[Role]:
-    """What the roster says of somebody."""
+def roles_of(caller: str, roster: Roster, *, auditors: Container[str] = ()) -> frozenset[Role]:
+    """What the roster says of somebody; whom it does not know may be an auditor."""
     initiator = roster.initiators.get(caller)
     found = set()
     if initiator is not None:
@@ -181,12 +181,14 @@ def roles_of(caller: str, roster: Roster) -> frozenset[Role]:
     ):
         if caller in members:
             found.add(role)
+    if not found and caller in auditors:
+        found.add(Role.AUDITOR)
     return frozenset(found)
 
 
-def permit(call: str, caller: str, *, roster: Roster) -> Scope:
+def permit(call: str, caller: str, *, roster: Roster, auditors: Container[str] = ()) -> Scope:
     """How much ``caller`` is shown by a call of either door. Raises ``CallRefused``."""
-    access, roles = _OF_CALL.get(call), roles_of(caller, roster)
+    access, roles = _OF_CALL.get(call), roles_of(caller, roster, auditors=auditors)
     scopes = {access.may[role] for role in roles & access.may.keys()} if access else set()
     if not scopes:
         allowed = ", ".join(sorted(access.may)) if access else "nobody"

@@ -92,17 +92,17 @@ class Service:
             state=state, initiator=initiator, limit=limit or 100, before=before
         )
 
-    async def shown(self, *records: RequestRecord) -> tuple[Shown, ...]:
-        """The records with their newest events."""
-        newest = await self._parts.feeds.newest_events([record.request for record in records])
-        return tuple([await self._matched(record, newest[record.request]) for record in records])
+    async def shown(self, *records: RequestRecord, own: bool) -> tuple[Shown, ...]:
+        """The records with their newest events: of the initiator's ``own`` feed, or of everybody's."""
+        newest = await self._parts.feeds.newest_events([record.request for record in records], own=own)
+        return tuple([await self._matched(record, newest[record.request], own=own) for record in records])
 
-    async def _matched(self, record: RequestRecord, event: Event) -> Shown:
+    async def _matched(self, record: RequestRecord, event: Event, *, own: bool) -> Shown:
         """Both of one moment: whoever waits for what comes after the event must not miss a change."""
         for _ in range(READS_MAX):
             if all(getattr(record, name) == getattr(event, name) for name in IN_EVENTS):
                 break
-            event = (await self._parts.feeds.newest_events([record.request]))[record.request]
+            event = (await self._parts.feeds.newest_events([record.request], own=own))[record.request]
             record = await self.get(record.request)
         return Shown(record, event)
 
@@ -170,7 +170,7 @@ class Service:
         """Have one of the caller's webhooks told these events once more; how many they are."""
         if webhook not in {one.name for one in self._parts.hooks.of(caller)}:
             raise CallRefused(Code.UNKNOWN_WEBHOOK, f"{caller} has no webhook {webhook[:64]!r}")
-        bounds = [await self.feed.position(one) for one in (first, last)]
+        bounds = [await self.feed.position(one, caller) for one in (first, last)]
         low, high = (int(one.partition("-")[2]) for one in bounds)
         return await self._parts.feeds.queue_again(
             webhook, caller, first=low, last=high, now_ms=self._parts.now_ms()
@@ -249,26 +249,35 @@ class Service:
         return self._parts.replication.quorum.note
 
     async def status(self, initiator: str = "") -> Json:
-        """Nodes, heads, pools and requests in numbers; with ``initiator``, of its own requests only."""
-        parts = self._parts
+        """What is in force, and requests in numbers; with ``initiator``, nothing but that and its own."""
+        parts, state = self._parts, self._parts.sequencer.state
         counts = await parts.database.counts(initiator)
-        requests: dict[str, Json] = {**counts}
+        shown: dict[str, Json] = {
+            "origin": state.origin,
+            "time_ms": parts.now_ms(),
+            "rules": state.rules,
+            "policy": state.policy_hash.hex(),
+            "book": state.book_hash.hex(),
+            "frozen": state.frozen,
+            "requests": {**counts},
+        }
+        return shown if initiator else {**shown, **self._deployment()}
+
+    def _deployment(self) -> dict[str, Json]:
+        """What backends are not shown: how much others ask for can be read from it."""
+        parts, state, scorecard = self._parts, self._parts.sequencer.state, self._parts.indicators.scorecard
         pools: list[Json] = [
             {"key": group.key, "signers": list(group.signers), "stock": stock}
             for group, stock in parts.pools.report()
         ]
-        state, scorecard = parts.sequencer.state, parts.indicators.scorecard
         return {
-            "origin": state.origin,
-            "time_ms": parts.now_ms(),
             "size": state.size,
             "quorum_size": parts.replication.quorum.size,
             **_governance(state),
             "keys": [key_report(state, key) for _, key in sorted(state.keys.items())],
             "nodes": self._nodes(),
             "pools": pools,
-            "requests": requests,
-            **({"indicators": scorecard.to_json()} if scorecard and not initiator else {}),
+            **({"indicators": scorecard.to_json()} if scorecard else {}),
         }
 
     def _nodes(self) -> list[Json]:
@@ -357,11 +366,7 @@ def _governance(state: State) -> dict[str, Json]:
         for change in state.pending
     ]
     return {
-        "rules": state.rules,
-        "policy": state.policy_hash.hex(),
-        "book": state.book_hash.hex(),
         "roster": state.roster_hash.hex(),
-        "frozen": state.frozen,
         "freeze": state.freeze.hex() if state.frozen else "",
         "pending": pending,
         "lists": lists_shown(state),

@@ -116,11 +116,11 @@ class Deliverer:
             error = f"{type(failure).__name__}: {failure}"
         self._metrics.webhook_deliveries.labels(webhook=webhook.name, taken=str(not error).lower()).inc()
         if not error:
-            await self._feeds.delivered(webhook.name, delivery.event.sequence)
+            await self._feeds.delivered(webhook.name, delivery.place)
             return
         _LOG.info("webhook %s has not taken %s: %s", webhook.name, delivery.event.id, error)
         due_ms = self._now_ms() + back_off_ms(delivery.attempts)
-        await self._feeds.postpone_delivery(webhook.name, delivery.event.sequence, due_ms=due_ms, error=error)
+        await self._feeds.postpone_delivery(webhook.name, delivery.place, due_ms=due_ms, error=error)
 
 
 def back_off_ms(attempts: int) -> int:

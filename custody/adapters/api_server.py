@@ -131,12 +131,12 @@ class CustodyServicer(custody_pb2_grpc.CustodyServicer):
 
     @_refusals
     async def Submit(self, call: pb.SubmitCall, context: _Context) -> pb.RequestView:
-        return await self._view(await self._service.submit(call.body, call.signature))
+        return await self._view(await self._service.submit(call.body, call.signature), own=True)
 
     @_refusals
     async def Get(self, call: pb.GetCall, context: _Context) -> pb.RequestView:
-        caller = self._caller("Get", call, context)
-        return await self._view(await self._service.get(call.request, self._own_only(caller)))
+        caller = self._own_only(self._caller("Get", call, context))
+        return await self._view(await self._service.get(call.request, caller), own=bool(caller))
 
     @_refusals
     async def List(self, call: pb.ListCall, context: _Context) -> pb.ListReply:
@@ -144,7 +144,7 @@ class CustodyServicer(custody_pb2_grpc.CustodyServicer):
         records = await self._service.requests(
             state=call.state, initiator=caller, limit=call.limit, before=call.before
         )
-        shown = await self._service.shown(*records)
+        shown = await self._service.shown(*records, own=bool(caller))
         return pb.ListReply(requests=[self._with_event(one) for one in shown])
 
     @_stream_refusals
@@ -210,7 +210,7 @@ class CustodyServicer(custody_pb2_grpc.CustodyServicer):
     @_refusals
     async def Approve(self, call: pb.ApproveCall, context: _Context) -> pb.ApproveReply:
         record = await self._service.approve(call.body, call.assertion)
-        return pb.ApproveReply(request=await self._view(record))
+        return pb.ApproveReply(request=await self._view(record, own=False))
 
     @_refusals
     async def Address(self, call: pb.AddressCall, context: _Context) -> pb.AddressReply:
@@ -307,8 +307,8 @@ class CustodyServicer(custody_pb2_grpc.CustodyServicer):
         await take_report(self._parts, caller, body=call.body, signature=call.signature)
         return pb.ReportReply()
 
-    async def _view(self, record: RequestRecord) -> pb.RequestView:
-        (shown,) = await self._service.shown(record)
+    async def _view(self, record: RequestRecord, *, own: bool) -> pb.RequestView:
+        (shown,) = await self._service.shown(record, own=own)
         return self._with_event(shown)
 
     def _with_event(self, shown: Shown) -> pb.RequestView:
@@ -325,14 +325,14 @@ class CustodyServicer(custody_pb2_grpc.CustodyServicer):
                 method,
                 call,
                 metadata=context.invocation_metadata() or (),
-                roster=state.roster,
+                key_of=self._parts.key_of,
                 origin=state.origin,
                 now_ms=self._parts.now_ms(),
             )
         except CallRefused:
             self._parts.login_failed("grpc")
             raise
-        permit(method, caller, roster=state.roster)
+        permit(method, caller, roster=state.roster, auditors=self._parts.auditors)
         return caller
 
 

@@ -192,19 +192,19 @@ class StoreThread:
 
     # What backends are told.
 
-    async def feed(self) -> tuple[str, int]:
-        """The feed's name and its newest event's number."""
-        return await self._call(Store.feed)
+    async def feed(self, initiator: str = "") -> tuple[str, int]:
+        """Name and newest number of an initiator's feed; for an empty one, of everybody's."""
+        return await self._call(Store.feed, initiator)
 
     async def events(
         self, after: int, *, request: bytes = b"", initiator: str = "", limit: int = 100
     ) -> tuple[Event, ...]:
-        """Events in order; of one request and one initiator, or of all for empty ones."""
+        """Events in order; of one request, and of one initiator in its own feed, or of all for empty ones."""
         return await self._call(Store.events, after, request=request, initiator=initiator, limit=limit)
 
-    async def newest_events(self, requests: Sequence[bytes]) -> dict[bytes, Event]:
-        """The newest event of each request."""
-        return await self._call(Store.newest_events, requests)
+    async def newest_events(self, requests: Sequence[bytes], *, own: bool = False) -> dict[bytes, Event]:
+        """The newest event of each request, as everybody's feed has it, or the initiator's ``own``."""
+        return await self._call(Store.newest_events, requests, own=own)
 
     async def put_report(self, report: ReportRecord) -> None:
         """Keep a rebalancer's report, unless one that is not older is kept of it."""
@@ -221,20 +221,20 @@ class StoreThread:
         return await self._call(Store.queue_deliveries, webhook, initiator, now_ms=now_ms, state=state)
 
     async def queue_again(self, webhook: str, initiator: str, *, first: int, last: int, now_ms: int) -> int:
-        """Owe a webhook these events (once more); how many."""
+        """Owe a webhook these events of the initiator's own feed (once more); how many."""
         return await self._call(Store.queue_again, webhook, initiator, first=first, last=last, now_ms=now_ms)
 
     async def deliveries(self, webhook: str, now_ms: int, *, limit: int) -> tuple[Delivery, ...]:
-        """What is due: of each request its oldest event alone."""
+        """What is due: of each request its oldest event alone, as its initiator's own feed has it."""
         return await self._call(Store.deliveries, webhook, now_ms, limit=limit)
 
-    async def delivered(self, webhook: str, sequence: int) -> None:
+    async def delivered(self, webhook: str, place: int) -> None:
         """A webhook has taken an event."""
-        return await self._call(Store.delivered, webhook, sequence)
+        return await self._call(Store.delivered, webhook, place)
 
-    async def postpone_delivery(self, webhook: str, sequence: int, *, due_ms: int, error: str) -> None:
+    async def postpone_delivery(self, webhook: str, place: int, *, due_ms: int, error: str) -> None:
         """Try again at ``due_ms``."""
-        return await self._call(Store.postpone_delivery, webhook, sequence, due_ms=due_ms, error=error)
+        return await self._call(Store.postpone_delivery, webhook, place, due_ms=due_ms, error=error)
 
     async def backlog(self, webhook: str) -> Backlog:
         """What a webhook is still owed."""
@@ -264,9 +264,9 @@ class StoreThread:
             Store.use_nonce, caller, nonce, until_s=until_s, now_s=now_s, nonces_max=nonces_max
         )
 
-    async def trimmed(self) -> int:
-        """Up to this number events may be gone."""
-        return await self._call(Store.trimmed)
+    async def trimmed(self, initiator: str = "") -> int:
+        """Up to this number of an initiator's feed, or of everybody's, events may be gone."""
+        return await self._call(Store.trimmed, initiator)
 
     async def trim_events(
         self, before_ms: int, webhooks: Collection[str], *, held: Collection[bytes] = ()

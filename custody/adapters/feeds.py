@@ -1,10 +1,11 @@
 """The feed of events, the deliveries that webhooks are owed, and the addresses given out: in tables."""
 
+import hashlib
 import secrets
 from collections.abc import Collection, Sequence
 from typing import Any
 
-from sqlalchemy import Connection, Row, delete, exists, func, insert, select, update
+from sqlalchemy import Connection, Row, bindparam, delete, exists, func, insert, select, update
 from sqlalchemy.sql import Select
 
 from custody.adapters.leased import insert_or_ignore, values_of
@@ -16,8 +17,10 @@ from custody.requests import Effect, State, Substate, substate
 FEED_NAME_BYTES = 4
 QUEUED_AT_ONCE_MAX = 1000
 _COPIED = ("request", "initiator", "state", "rule", "tx_hash", "block", "approvals", "error")
+_WHOSE = EVENTS.c.initiator == bindparam("whose")
 _NEXT_EVENT = insert(EVENTS).values(  # made once: making it costs more than carrying it out
-    sequence=select(func.coalesce(func.max(EVENTS.c.sequence), 0) + 1).scalar_subquery()
+    sequence=select(func.coalesce(func.max(EVENTS.c.sequence), 0) + 1).scalar_subquery(),
+    number=select(func.coalesce(func.max(EVENTS.c.number), 0) + 1).where(_WHOSE).scalar_subquery(),
 )
 
 
@@ -36,33 +39,34 @@ class Feeds(Retained):
                 emit_if_new(db, row.request, now_ms=now_ms)
         return fence
 
-    def feed(self) -> tuple[str, int]:
-        """The feed's name and its newest event's number."""
+    def feed(self, initiator: str = "") -> tuple[str, int]:
+        """Name and newest number of an initiator's feed; for an empty one, of everybody's."""
         with self._reading() as db:
-            return _feed(db), _newest(db)
+            return _feed_of(_feed(db), initiator), _newest(db, initiator)
 
     def events(
         self, after: int, *, request: bytes = b"", initiator: str = "", limit: int = 100
     ) -> tuple[Event, ...]:
-        """Events in order; of one request and one initiator, or of all for empty ones."""
-        query = select(EVENTS).where(EVENTS.c.sequence > after).order_by(EVENTS.c.sequence).limit(limit)
+        """Events in order; of one request, and of one initiator in its own feed, or of all for empty ones."""
+        number = EVENTS.c.number if initiator else EVENTS.c.sequence
+        query = select(EVENTS).where(number > after).order_by(number).limit(limit)
         if request:
             query = query.where(EVENTS.c.request == request)
         if initiator:
             query = query.where(EVENTS.c.initiator == initiator)
-        return self._events(query)
+        return self._events(query, own=bool(initiator))
 
-    def newest_events(self, requests: Sequence[bytes]) -> dict[bytes, Event]:
-        """The newest event of each request."""
+    def newest_events(self, requests: Sequence[bytes], *, own: bool = False) -> dict[bytes, Event]:
+        """The newest event of each request, as everybody's feed has it, or the initiator's ``own``."""
         mine = EVENTS.c.request.in_(requests)
         newest = select(func.max(EVENTS.c.sequence)).where(mine).group_by(EVENTS.c.request)
-        found = self._events(select(EVENTS).where(EVENTS.c.sequence.in_(newest)))
+        found = self._events(select(EVENTS).where(EVENTS.c.sequence.in_(newest)), own=own)
         return {event.request: event for event in found}
 
-    def _events(self, query: "Select[Any]") -> tuple[Event, ...]:
+    def _events(self, query: "Select[Any]", *, own: bool) -> tuple[Event, ...]:
         with self._reading() as db:
             feed = _feed(db)
-            return tuple(_event(row, feed) for row in db.execute(query))
+            return tuple(_event(row, feed, own=own) for row in db.execute(query))
 
     # What webhooks are owed.
 
@@ -86,12 +90,13 @@ class Feeds(Retained):
             db.execute(update(WEBHOOKS).where(mine).values(position=stop))
 
     def queue_again(self, webhook: str, initiator: str, *, first: int, last: int, now_ms: int) -> int:
-        """Owe a webhook these events (once more); how many."""
+        """Owe a webhook these events of the initiator's own feed (once more); how many."""
+        chosen = (EVENTS.c.initiator == initiator) & EVENTS.c.number.between(first, last)
         with self._transaction() as db:
-            return _queue(db, webhook, _chosen(initiator, first=first, last=last), now_ms=now_ms)
+            return _queue(db, webhook, chosen, now_ms=now_ms)
 
     def deliveries(self, webhook: str, now_ms: int, *, limit: int) -> tuple[Delivery, ...]:
-        """What is due: of each request its oldest event alone."""
+        """What is due: of each request its oldest event alone, as its initiator's own feed has it."""
         oldest = (
             select(func.min(DELIVERIES.c.sequence))
             .where(DELIVERIES.c.webhook == webhook)
@@ -107,18 +112,21 @@ class Feeds(Retained):
         )
         with self._reading() as db:
             feed = _feed(db)
-            return tuple(Delivery(webhook, _event(row, feed), row.attempts) for row in db.execute(query))
+            return tuple(
+                Delivery(webhook, row.sequence, _event(row, feed, own=True), row.attempts)
+                for row in db.execute(query)
+            )
 
-    def delivered(self, webhook: str, sequence: int) -> None:
+    def delivered(self, webhook: str, place: int) -> None:
         """A webhook has taken an event."""
         with self._transaction() as db:
-            db.execute(delete(DELIVERIES).where(_delivery(webhook, sequence)))
+            db.execute(delete(DELIVERIES).where(_delivery(webhook, place)))
 
-    def postpone_delivery(self, webhook: str, sequence: int, *, due_ms: int, error: str) -> None:
+    def postpone_delivery(self, webhook: str, place: int, *, due_ms: int, error: str) -> None:
         """Try again at ``due_ms``."""
         changed = {"due_ms": due_ms, "attempts": DELIVERIES.c.attempts + 1, "error": error[:300]}
         with self._transaction() as db:
-            db.execute(update(DELIVERIES).where(_delivery(webhook, sequence)).values(changed))
+            db.execute(update(DELIVERIES).where(_delivery(webhook, place)).values(changed))
 
     def backlog(self, webhook: str) -> Backlog:
         """What a webhook is still owed."""
@@ -199,7 +207,7 @@ def _told(row: Row[Any], effects: Collection[Effect]) -> dict[str, Any]:
 
 
 def _insert_event(db: Connection, values: dict[str, Any], now_ms: int) -> None:
-    db.execute(_NEXT_EVENT, {**values, "time_ms": now_ms})
+    db.execute(_NEXT_EVENT, {**values, "time_ms": now_ms, "whose": values["initiator"]})
 
 
 def _chosen(initiator: str, *, first: int, last: int, state: State | None = None) -> Any:
@@ -228,13 +236,23 @@ def _feed(db: Connection) -> str:
     return name
 
 
-def _newest(db: Connection) -> int:
-    newest: int = db.execute(select(func.coalesce(func.max(EVENTS.c.sequence), 0))).scalar_one()
+def _feed_of(feed: str, initiator: str) -> str:
+    """An initiator's feed has a name of its own: a number of another feed is no place in it."""
+    if not initiator:
+        return feed
+    return hashlib.sha256(f"{feed} {initiator}".encode()).hexdigest()[: 2 * FEED_NAME_BYTES]
+
+
+def _newest(db: Connection, initiator: str = "") -> int:
+    query = select(func.coalesce(func.max(EVENTS.c.sequence), 0))
+    if initiator:
+        query = select(func.coalesce(func.max(EVENTS.c.number), 0)).where(EVENTS.c.initiator == initiator)
+    newest: int = db.execute(query).scalar_one()
     return newest
 
 
-def _delivery(webhook: str, sequence: int) -> Any:
-    return (DELIVERIES.c.webhook == webhook) & (DELIVERIES.c.sequence == sequence)
+def _delivery(webhook: str, place: int) -> Any:
+    return (DELIVERIES.c.webhook == webhook) & (DELIVERIES.c.sequence == place)
 
 
 def _same_label(wanted: DepositAddress) -> Any:
@@ -245,10 +263,12 @@ def _same_label(wanted: DepositAddress) -> Any:
     )
 
 
-def _event(row: Row[Any], feed: str) -> Event:
+def _event(row: Row[Any], feed: str, *, own: bool) -> Event:
     values = {name: getattr(row, name) for name in Event.__dataclass_fields__ if name != "feed"}
     values |= {"state": State(row.state), "substate": Substate(row.substate)}
-    return Event(feed=feed, **values)
+    if not own:
+        return Event(feed=feed, **values)
+    return Event(feed=_feed_of(feed, row.initiator), **{**values, "sequence": row.number})
 
 
 def _address(row: Row[Any]) -> DepositAddress:

@@ -25,10 +25,18 @@ class Retained(Leased):
             kept = insert_or_ignore(db, NONCES, values=values).returning(NONCES.c.nonce)
             return NonceUse.FRESH if db.execute(kept).first() is not None else NonceUse.USED
 
-    def trimmed(self) -> int:
-        """Up to this number events may be gone."""
+    def trimmed(self, initiator: str = "") -> int:
+        """Up to this number of an initiator's feed, or of everybody's, events may be gone."""
         with self._reading() as db:
-            return _trimmed(db)
+            trimmed = _trimmed(db)
+            if not initiator or not trimmed:
+                return trimmed
+            mine = EVENTS.c.initiator == initiator  # the newest event of each of its requests is kept
+            later = select(func.min(EVENTS.c.number) - 1).where(mine, EVENTS.c.sequence > trimmed)
+            newest = select(func.max(EVENTS.c.number)).where(mine)
+            return next(
+                (found for one in (later, newest) if (found := db.execute(one).scalar()) is not None), 0
+            )
 
     def trim_events(self, before_ms: int, webhooks: Collection[str], *, held: Collection[bytes] = ()) -> int:
         """Drop events from before, some at once; how many numbers further the feed is trimmed.

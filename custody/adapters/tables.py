@@ -178,6 +178,7 @@ EVENTS = Table(  # every change of a request, in order; dropped when old, never 
     Column("sequence", BigInteger, primary_key=True, autoincrement=False),
     Column("request", LargeBinary(32), nullable=False),
     Column("initiator", String(63), nullable=False),
+    Column("number", BigInteger, nullable=False),  # among the initiator's own, who is told no other one
     Column("state", String(16), nullable=False),
     Column("substate", String(16), nullable=False),
     Column("rule", String(63), nullable=False),
@@ -187,7 +188,7 @@ EVENTS = Table(  # every change of a request, in order; dropped when old, never 
     Column("error", String(1000), nullable=False),
     Column("time_ms", BigInteger, nullable=False),
     Index("events_by_request", "request", "sequence"),
-    Index("events_by_initiator", "initiator", "sequence"),
+    Index("events_by_initiator", "initiator", "number", unique=True),
 )
 
 TRIMMED = Table(  # one row at most: up to which event some are gone

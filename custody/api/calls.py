@@ -4,7 +4,7 @@ A statement holds for 60 seconds around its time and for one method and one body
 reads again what its author could read, and changes nothing that the author has not signed by itself.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -14,7 +14,6 @@ from custody.api.errors import CallRefused, Code
 from policy.encoding import Json, document_hash, statement
 from policy.errors import InvalidSignatureError
 from policy.log.note import verify_ed25519
-from policy.roster import Roster
 
 CALLER: Final = "quorumkeep-caller"
 TIME_MS: Final = "quorumkeep-time-ms"
@@ -47,7 +46,7 @@ def authenticate(
     message: Message,
     *,
     metadata: Sequence[tuple[str, str | bytes]],
-    roster: Roster,
+    key_of: Callable[[str], bytes | None],
     origin: str,
     now_ms: int,
 ) -> str:
@@ -63,7 +62,7 @@ def authenticate(
         raise CallRefused(
             Code.UNAUTHENTICATED, f"the call says {time_text[:20]} ms, here it is {now_ms}: set the clock"
         )
-    key = roster.key_of(caller)
+    key = key_of(caller)
     if key is None:
         raise CallRefused(Code.UNAUTHENTICATED, f"the roster names nobody {caller[:64]!r}: use a name it has")
     signed = call_statement(method, message, origin=origin, time_ms=int(time_text))

@@ -11,41 +11,31 @@ from starlette.exceptions import HTTPException
 from starlette.staticfiles import StaticFiles
 
 from custody.api.errors import MEANINGS, CallRefused, Code
-from custody.config import ConsoleConfig
 from custody.console import decisions, entrance, pages, rebalancing
 from custody.console.guard import Guard
 from custody.console.house import REFRESH_HEADER, House, LoginNeeded, answer, environment, visit
 from custody.console.log_index import LogIndex
-from custody.console.people import CARD_BYTES_MAX, People, parse_auditor_card
+from custody.console.people import People
 from custody.console.readings import Readings
 from custody.console.sessions import Sessions
 from custody.parts import Parts
 from custody.service import Service
-from policy.errors import MalformedError, OperationalError
+from policy.errors import OperationalError
 
 _LOG = logging.getLogger(__name__)
 NOTHING_NEW: Final = 204  # of a page that refreshes itself: it stays as it is
 _FOLDER: Final = Path(__file__).parent
 
 
-def people_of(config: ConsoleConfig) -> People:
-    """Who may log in besides operators. Raises ``OperationalError``."""
-    auditors = []
-    for path in config.auditors:
-        try:
-            auditors.append(parse_auditor_card(path.read_bytes()[: CARD_BYTES_MAX + 1]))
-        except (OSError, MalformedError) as error:
-            raise OperationalError(f"{path} is no auditor's card: {error}; make it on /enrol") from error
-    return People(auditors)
-
-
-def build_console(service: Service, parts: Parts, *, people: People, site: str) -> Guard:
+def build_console(service: Service, parts: Parts, *, site: str) -> Guard:
     """The application of the console that browsers call ``site``."""
     app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
     app.state.house = House(
         service=service,
         parts=parts,
-        sessions=Sessions(people, site, state=lambda: parts.sequencer.state, now_ms=parts.now_ms),
+        sessions=Sessions(
+            People(parts.auditors.values()), site, state=lambda: parts.sequencer.state, now_ms=parts.now_ms
+        ),
         index=LogIndex(parts),
         readings=Readings(parts),
         pages=environment(str(_FOLDER / "templates")),

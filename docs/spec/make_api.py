@@ -56,7 +56,7 @@ def roles_page(document: dict[str, Any]) -> Iterator[str]:
     }
     yield from ("# Who may ask for what", "", MADE, "")
     yield "What somebody is to a deployment says its roster; auditors are named in the configuration of the"
-    yield "console and read there alone ([console.md](../console.md)). `own` is what is the caller's: a"
+    yield "coordinator ([console.md](../console.md)). `own` is what is the caller's: a"
     yield "backend's requests, addresses and webhooks, an operator's approvals. Empty is `forbidden`."
     yield "What changes something counts by the signatures inside it, which every node checks by the roster."
     yield from ("", f"| what | {' | '.join(Role)} |", "|---|" + "---|" * len(Role))

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import delete
 
+from custody import feeds
 from custody.adapters.store import Store
 from custody.adapters.tables import EVENTS
 from custody.feeds import DepositAddress, LabelTaken, NonceUse
@@ -35,6 +36,11 @@ def denied(store: Store, new: NewRequest = NEW) -> None:
     store.apply(Change(new.request, Event.ENTRY_ACCEPTED, {"rule": "small"}), 6)
     store.apply(Change(new.request, Event.PLANNED_WAITING), 7)
     store.apply(Change(new.request, Event.TIME_OVER, {"error": "too late"}), 8)
+
+
+def denied_after(store: Store, new: NewRequest) -> tuple[feeds.Event, ...]:
+    denied(store, new)
+    return store.events(0, initiator=new.initiator)
 
 
 def test_each_change_is_an_event_with_what_is_owed(store: Store) -> None:
@@ -68,6 +74,40 @@ def test_events_are_found_by_request_initiator_and_number(store: Store) -> None:
     assert {one.request for one in store.events(0, initiator="desk")} == {OTHER.request}
     assert [one.sequence for one in store.events(0, limit=3)] == [1, 2, 3]
     assert {one.sequence for one in store.newest_events([NEW.request, OTHER.request]).values()} == {4, 8}
+
+
+def test_an_initiators_feed_says_nothing_of_what_others_ask_for(store: Store) -> None:
+    alone = [one.sequence for one in denied_after(store, NEW)]
+    after_others = [one.sequence for one in denied_after(store, OTHER)]
+    own, of_all = (store.newest_events([OTHER.request], own=own)[OTHER.request] for own in (True, False))
+
+    assert alone == after_others == [1, 2, 3, 4]
+    assert (own.sequence, own.feed) == (store.feed("desk")[1], store.feed("desk")[0])
+    assert (of_all.sequence, of_all.feed) == (8, store.feed()[0])
+    assert len({store.feed(one)[0] for one in ("", "shop", "desk")}) == 3
+
+
+def test_events_are_told_again_by_the_numbers_of_the_initiators_feed(store: Store) -> None:
+    denied(store, OTHER)
+    denied(store)
+
+    assert store.queue_again("orders", "shop", first=2, last=3, now_ms=9) == 2
+    (first,) = store.deliveries("orders", 9, limit=10)
+    assert (first.place, first.event.id) == (6, f"{store.feed('shop')[0]}-2")
+
+
+def test_an_initiators_feed_is_trimmed_by_its_own_numbers(store: Store) -> None:
+    denied(store)
+    denied(store, OTHER)
+    store.drop_duty(NEW.request, Effect.CANCEL, now_ms=50)
+    nothing_gone = [store.trimmed(one) for one in ("shop", "desk")]
+
+    store.trim_events(20, ())
+
+    assert nothing_gone == [0, 0]
+    assert [store.trimmed(one) for one in ("shop", "desk", "stranger")] == [4, 4, 0]
+    assert [one.sequence for one in store.events(store.trimmed("shop"), initiator="shop")] == [5]
+    assert store.feed("desk")[1] == 4
 
 
 def test_a_feed_keeps_its_name_and_another_database_has_another(

@@ -17,8 +17,8 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from playwright.async_api import Browser, BrowserContext, CDPSession, Page, async_playwright, expect
 
 from custody.adapters.http.server import start_http_server
+from custody.auditors import Auditor
 from custody.console.app import build_console
-from custody.console.people import AUDITOR, People, Person
 from custody.records import RequestRecord
 from policy.approval import Credential
 from policy.encoding import Json
@@ -215,12 +215,12 @@ async def opened(policy: Json | None = None, **roster: Json) -> AsyncIterator[Co
     operators: Json = [operator(name, group, site) for name, group in OPERATORS.items()]
     enrolled = roster_document(operators=operators, **roster)
     folder = Path(tempfile.mkdtemp(prefix="quorumkeep-console-"))
-    people = People([Person("anna", AUDITOR, Passkey("anna").credential(site))])
     house = House(folder, policy=policy or console_policy(), roster=enrolled)
+    house.auditors = (Auditor("anna", Passkey("anna").credential(site), None),)
     try:
         expect.set_options(timeout=WAIT_MS)
         async with house.with_key() as running, async_playwright() as playwright:
-            app = build_console(running.service, running.parts, people=people, site=site)
+            app = build_console(running.service, running.parts, site=site)
             server = await start_http_server(app, f"127.0.0.1:{port}", tls=None)
             browser = await playwright.chromium.launch(
                 executable_path=CHROMIUM, args=FLAGS, chromium_sandbox=False

@@ -9,7 +9,7 @@ from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from playwright.async_api import Page, expect
 
 from cli.identities import parse_person_card
-from custody.console.people import parse_auditor_card
+from custody.auditors import parse_auditor_card
 from tests.console.console_house import Console
 
 
@@ -49,9 +49,10 @@ async def test_a_card_of_a_new_passkey_is_one_that_administrators_enrol(console:
 async def test_an_auditors_card_is_one_that_the_configuration_takes(console: Console) -> None:
     async with console.visitor(None) as visitor:
         page = await visitor.tab("/enrol")
-        person = parse_auditor_card(await enrol(page, "ina", "auditor"))
+        auditor = parse_auditor_card(await enrol(page, "ina", "auditor"))
 
-    assert (person.name, person.role) == ("ina", "auditor")
+    assert (auditor.name, auditor.key) == ("ina", None)
+    assert auditor.credential is not None
 
 
 @pytest.mark.parametrize(

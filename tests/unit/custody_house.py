@@ -14,6 +14,7 @@ from custody import coordinator
 from custody.adapters.database import StoreThread
 from custody.adapters.store import Store
 from custody.adapters.webhook_sender import WebhookSender
+from custody.auditors import Auditor
 from custody.ceremonies import Ceremonies
 from custody.chains.evm.chain import EvmChain
 from custody.chains.evm.endpoint import EvmEndpoint, Fees
@@ -158,6 +159,7 @@ class House:
         self.patience = Patience(0, 0)
         self.now_ms: Callable[[], int] = Clock()
         self.hooks = Hooks()
+        self.auditors: tuple[Auditor, ...] = ()
         self.database = f"sqlite:///{folder / 'custody.db'}"
         self.ask: Asking = nobody
         self.around_database: Callable[[Database], Database] = lambda database: database
@@ -198,6 +200,7 @@ class House:
             patience={ANVIL_CHAIN: self.patience},
             hooks=self.hooks,
             quarantine=quarantine,
+            auditors={one.name: one for one in self.auditors},
         )
 
     @contextlib.asynccontextmanager

@@ -9,7 +9,6 @@ import httpx
 import pytest
 
 from custody.console.app import build_console
-from custody.console.people import People, Person
 from custody.console.sessions import login_digest
 from custody.enacting import enact
 from tests.unit.custody_cluster import ETHER, ORIGIN, authenticator, make_request
@@ -20,11 +19,9 @@ SITE = "https://custody.example.com"
 
 
 @contextlib.asynccontextmanager
-async def reading(
-    running: Running, name: str, *, auditors: tuple[Person, ...] = ()
-) -> AsyncIterator[httpx.AsyncClient]:
+async def reading(running: Running, name: str) -> AsyncIterator[httpx.AsyncClient]:
     """A client with somebody's session, as a browser would have it."""
-    app = build_console(running.service, running.parts, people=People(auditors), site=SITE)
+    app = build_console(running.service, running.parts, site=SITE)
     headers = {"Origin": SITE, "Accept": "text/html"}
     client = httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url=SITE, headers=headers)
     async with client:
@@ -109,7 +106,7 @@ async def running_without(running: Running) -> AsyncIterator[None]:
 @pytest.mark.parametrize("path", ["/", "/policy", "/log/0/proof", "/live", f"/requests/{'00' * 32}/approval"])
 async def test_nobody_reads_without_a_session(tmp_path: Path, path: str) -> None:
     async with house_with(tmp_path).running() as running:
-        app = build_console(running.service, running.parts, people=People(), site=SITE)
+        app = build_console(running.service, running.parts, site=SITE)
         async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url=SITE) as client:
             data = await client.get(path)
             page = await client.get(path, headers={"Accept": "text/html"})

@@ -13,13 +13,14 @@ from hypothesis import strategies as st
 from starlette.requests import Request
 
 from cli.authenticator import SoftwareAuthenticator
+from cli.identities import load_identity
+from cli.main import invoke
 from custody.api.errors import CallRefused
-from custody.config import ConsoleConfig
-from custody.console.app import people_of
+from custody.auditors import AUDITOR, Auditor, read_auditors
 from custody.console.guard import Guard
 from custody.console.house import visit
 from custody.console.log_index import Tree
-from custody.console.people import AUDITOR, OPERATOR, People, Person
+from custody.console.people import OPERATOR, People
 from custody.console.sessions import CHALLENGE_MS, IDLE_MS, LIFE_MS, Sessions, login_digest
 from custody.console.texts import LANGUAGES, catalogue, preferred
 from policy.encoding import Json
@@ -37,7 +38,7 @@ ADR = Path(__file__).parents[2] / "docs" / "adr" / "0032-a-page-is-no-authority.
 class Entrance:
     """Sessions of a roster's operators, by a clock that the test moves."""
 
-    def __init__(self, *auditors: Person) -> None:
+    def __init__(self, *auditors: Auditor) -> None:
         self.now_ms = 1_000_000
         self.state = State(origin=ORIGIN, roster_or_none=parse_roster(roster_document()))
         self.sessions = Sessions(People(auditors), SITE, state=lambda: self.state, now_ms=lambda: self.now_ms)
@@ -58,7 +59,7 @@ def test_an_operators_passkey_begins_a_session_of_theirs() -> None:
 
 def test_an_auditor_is_known_by_the_configuration() -> None:
     passkey = authenticator("anna")
-    entrance = Entrance(Person("anna", AUDITOR, passkey.credential()))
+    entrance = Entrance(Auditor("anna", passkey.credential(), None))
     found = entrance.sessions.find(entrance.log_in(passkey))
 
     assert found is not None
@@ -192,11 +193,27 @@ async def test_a_call_to_another_host_or_from_another_site_reaches_nothing() -> 
 
 def test_a_file_that_is_no_auditors_card_is_named(tmp_path: Path) -> None:
     card = tmp_path / "anna.json"
-    card.write_text("{}")
-    config = ConsoleConfig(SITE, "127.0.0.1:0", None, None, None, (card,))
+    card.write_text('{"kind":"auditor","name":"anna"}')
+    missing = tmp_path / "ben.json"
 
-    with pytest.raises(OperationalError, match=r"anna\.json is no auditor's card"):
-        people_of(config)
+    with pytest.raises(
+        OperationalError, match=r"anna\.json is no auditor's card: .*neither a passkey nor a key"
+    ):
+        read_auditors([card])
+    with pytest.raises(OperationalError, match=r"ben\.json is no auditor's card"):
+        read_auditors([missing])
+
+
+def test_an_auditors_card_of_the_command_line_is_one_that_the_configuration_takes(tmp_path: Path) -> None:
+    folder = tmp_path / "anna"
+    invoke("identity", "create", "auditor", "anna", "--dir", str(folder))
+    card = folder / "card.json"
+
+    (auditor,) = read_auditors([card])
+    assert (auditor.name, auditor.credential) == ("anna", None)
+    assert auditor.key == load_identity(folder).key.public_key().public_bytes_raw()
+    with pytest.raises(OperationalError, match="second card of anna"):
+        read_auditors([card, card])
 
 
 @given(st.integers(1, 3000), st.data())

@@ -31,6 +31,7 @@ def test_the_documented_file_is_read_relative_to_its_folder(tmp_path: Path) -> N
     assert loaded.nodes["node-a"].certificate == tmp_path / "node-a.pem"
     assert loaded.chains["evm:1"].confirmations == 1
     assert loaded.pools == PoolSizes(16, 48, 32, 2)
+    assert loaded.auditors == (tmp_path / "anna.json",)
 
 
 def test_what_may_be_left_out_has_safe_values(tmp_path: Path) -> None:

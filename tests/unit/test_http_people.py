@@ -128,7 +128,7 @@ async def test_the_policy_is_read_as_administrators_signed_it(door: HttpDoor) ->
 async def test_the_log_is_read_by_people_to_the_byte(door: HttpDoor) -> None:
     size = door.running.parts.sequencer.state.size
     found = (await door.ask("GET", "/v1/log/entries?limit=1000", name="otto")).json()
-    note = (await door.ask("GET", "/v1/log", name="shop")).json()["note"]
+    note = (await door.ask("GET", "/v1/log", name="otto")).json()["note"]
 
     entries = await door.running.parts.database.entries(0, size)
     assert [one.encode() for one in found["entries"]] == list(entries)

@@ -42,7 +42,9 @@ class Desk:
         self.now_s = NOW_S
         state = State(origin=origin, roster_or_none=parse_roster(roster_document()))
         storage = cast("FeedStorage", Unused())
-        self.callers = Callers(lambda: state, storage, now_ms=lambda: self.now_s * 1000)
+        self.callers = Callers(
+            lambda: origin, state.roster.key_of, storage=storage, now_ms=lambda: self.now_s * 1000
+        )
 
     def read(self, headers: dict[str, str], *, method: str = "GET", url: str = URL, body: bytes = b"") -> str:
         """The caller's name, or the code of the refusal."""

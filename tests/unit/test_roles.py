@@ -16,9 +16,9 @@ from custody.adapters.http.app import ROUTERS
 from custody.api import custody_pb2 as pb
 from custody.api.calls import sign_call
 from custody.api.errors import CallRefused
+from custody.auditors import Auditor
 from custody.console import decisions, entrance, pages, rebalancing
 from custody.console.app import build_console
-from custody.console.people import AUDITOR, People, Person
 from custody.roles import OPEN, TABLE, Access, Role, Scope, permit, roles_of
 from policy.encoding import Json
 from policy.roster import parse_roster
@@ -42,7 +42,9 @@ CALLERS = {
     Role.OPERATOR: "otto",
     Role.ADMINISTRATOR: "admin",
     Role.OBSERVER: "feed",
+    Role.AUDITOR: "anna",
 }
+ANNA = Auditor("anna", authenticator("anna").credential(), public("anna"))
 
 
 def roster() -> dict[str, Json]:
@@ -76,17 +78,17 @@ def test_every_call_and_page_stands_in_the_table_once() -> None:
 def test_everybody_of_the_roster_has_the_role_it_gives() -> None:
     found = parse_roster(roster())
 
-    assert {role: roles_of(name, found) for role, name in CALLERS.items()} == {
+    assert {role: roles_of(name, found, auditors=["anna", "otto"]) for role, name in CALLERS.items()} == {
         role: {role} for role in CALLERS
     }
-    assert roles_of("mallory", found) == frozenset()
+    assert roles_of("mallory", found) == roles_of("anna", found) == frozenset()
 
 
 @pytest.mark.parametrize("call", ["Nothing", "", "explain_problem"])
 def test_a_call_that_is_not_in_the_table_is_answered_to_nobody(call: str) -> None:
     for name in CALLERS.values():
         with pytest.raises(CallRefused, match="forbidden"):
-            permit(call, name, roster=parse_roster(roster()))
+            permit(call, name, roster=parse_roster(roster()), auditors=["anna"])
 
 
 def test_an_auditors_word_changes_nothing() -> None:
@@ -104,7 +106,9 @@ def test_an_auditors_word_changes_nothing() -> None:
 
 @pytest.fixture(scope="module")
 async def door(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[HttpDoor]:
-    async with http_opened(House(tmp_path_factory.mktemp("roles"), roster=roster())) as found:
+    house = House(tmp_path_factory.mktemp("roles"), roster=roster())
+    house.auditors = (ANNA,)
+    async with http_opened(house) as found:
         _, body, signature = make_request("large", amount=5 * ETHER, now_ms=found.house.now_ms())
         taken = await found.ask("POST", "/v1/requests", submission(body, signature))
         await found.running.until(bytes.fromhex(taken.json()["id"]), "waiting")
@@ -158,6 +162,13 @@ async def test_what_is_own_is_shown_to_its_backend_alone_and_all_to_people(door:
     assert {role: shown.may[role] for role in CALLERS} == {
         role: Scope.OWN if role in (Role.BACKEND, Role.REBALANCER) else Scope.ALL for role in CALLERS
     }
+
+
+async def test_a_backends_status_says_nothing_of_what_others_ask_for(door: HttpDoor) -> None:
+    shown = {name: (await door.ask("GET", "/v1/status", name=name)).json() for name in ("shop", "otto")}
+
+    assert set(shown["shop"]) == {"origin", "time_ms", "rules", "policy", "book", "frozen", "requests"}
+    assert set(shown["otto"]) - set(shown["shop"]) >= {"size", "quorum_size", "nodes", "pools", "keys"}
 
 
 class Refused(Exception):
@@ -230,15 +241,12 @@ def placed(page: str, request: str) -> list[str]:
     return page.split()
 
 
-AUDITOR_OF_TESTS = Person("anna", AUDITOR, authenticator("anna").credential())
-
-
 @pytest.mark.parametrize("role", [Role.OPERATOR, Role.AUDITOR])
 async def test_the_console_answers_by_the_table(door: HttpDoor, role: Role) -> None:
     (found,) = (await door.ask("GET", "/v1/requests")).json()["requests"]
     name = "otto" if role is Role.OPERATOR else "anna"
     answered, expected = {}, {}
-    async with reading(door.running, name, auditors=(AUDITOR_OF_TESTS,)) as client:
+    async with reading(door.running, name) as client:
         token = (await client.get("/")).text.partition('name="csrf" content="')[2][:64]
         for row in TABLE:
             for page in set(row.pages) - {"GET /live"}:  # it would not end
@@ -254,7 +262,7 @@ async def test_the_console_answers_by_the_table(door: HttpDoor, role: Role) -> N
 
 
 async def test_a_stranger_sees_no_page_but_those_to_log_in_and_enrol(door: HttpDoor) -> None:
-    app = build_console(door.running.service, door.running.parts, people=People(), site=SITE)
+    app = build_console(door.running.service, door.running.parts, site=SITE)
     headers = {"Origin": SITE}
     transport = httpx.ASGITransport(app)
     async with httpx.AsyncClient(transport=transport, base_url=SITE, headers=headers) as client:

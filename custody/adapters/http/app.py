@@ -47,7 +47,9 @@ async def explain_problem(code: Annotated[Code, Path(description="A code of a pr
 def build_app(service: Service, parts: Parts) -> FastAPI:
     """The application over one service."""
     app = skeleton()
-    callers = Callers(lambda: parts.sequencer.state, parts.feeds, now_ms=parts.now_ms)
+    callers = Callers(
+        lambda: parts.sequencer.state.origin, parts.key_of, storage=parts.feeds, now_ms=parts.now_ms
+    )
     app.state.house = House(service, parts, callers)
     return app
 

@@ -97,7 +97,8 @@ async def _authenticated(request: Request) -> Call:
     except CallRefused:
         house.parts.login_failed("http")
         raise
-    permit(request.scope["route"].name, caller, roster=house.parts.sequencer.state.roster)
+    roster = house.parts.sequencer.state.roster
+    permit(request.scope["route"].name, caller, roster=roster, auditors=house.parts.auditors)
     if body and request.headers.get("content-type", "").partition(";")[0].strip() != "application/json":
         raise CallRefused(Code.UNSUPPORTED_MEDIA_TYPE, "the body is JSON: send its media type")
     return Call(caller, body, house)

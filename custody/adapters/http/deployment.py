@@ -30,7 +30,7 @@ Place = Annotated[int, Query(ge=0, le=PLACE_MAX), Digits]
 
 @router.get("/v1/status", response_model=Status)
 async def get_status(call: CallDependency) -> JSONResponse:
-    """Nodes, keys, what is in force and what waits; requests in numbers, a backend's its own."""
+    """What is in force, and requests in numbers, a backend's its own; for people, nodes, keys, what waits."""
     return JSONResponse(await call.service.status(call.own))
 
 

@@ -74,7 +74,7 @@ async def _asked(call: Call, after: str | None, *, request: str | None, limit: i
     wanted = bytes.fromhex(request or "")
     if wanted:
         await call.service.get(wanted, call.own)
-    position = await call.service.feed.position(after or "")
+    position = await call.service.feed.position(after or "", call.own)
     return Asked(position, wanted, call.own, limit)
 
 

@@ -94,7 +94,7 @@ class Event(_Model):
     """One change of one request, as the feed and webhooks tell it."""
 
     id: EventId
-    sequence: Annotated[int, Field(ge=1, description="Rises in the whole feed.")]
+    sequence: Annotated[int, Field(ge=1, description="Rises in the caller's feed.")]
     request: Id
     state: State
     substate: Substate
@@ -314,23 +314,26 @@ class Outcome(_Model):
 
 
 class Status(BaseModel):
-    """How the deployment is."""
+    """How the deployment is; what may be missing is for people."""
 
     origin: str
-    size: Annotated[int, Field(ge=0, description="Of the log.")]
-    quorum_size: Annotated[int, Field(ge=0, description="As far as enough cosigners have signed.")]
+    time_ms: Milliseconds
     rules: int
     policy: Id
     book: BookHash
-    roster: Id
     frozen: bool
-    freeze: str
-    pending: list[dict[str, Any]]
-    lists: Any
-    keys: list[dict[str, Any]]
-    nodes: list[dict[str, Any]]
-    pools: list[dict[str, Any]]
-    requests: Annotated[dict[str, int], Field(description="How many are in each state.")]
+    requests: Annotated[dict[str, int], Field(description="How many are in each state; a backend's its own.")]
+    size: Annotated[int | None, Field(ge=0, description="Of the log.")] = None
+    quorum_size: Annotated[int | None, Field(ge=0, description="As far as enough cosigners have signed.")] = (
+        None
+    )
+    roster: Id | None = None
+    freeze: str | None = None
+    pending: list[dict[str, Any]] | None = None
+    lists: Any = None
+    keys: list[dict[str, Any]] | None = None
+    nodes: list[dict[str, Any]] | None = None
+    pools: list[dict[str, Any]] | None = None
 
 
 class PolicySection(_Model):

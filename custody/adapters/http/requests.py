@@ -77,4 +77,4 @@ async def list_requests(
 async def resources(call: Call, *records: RequestRecord) -> list[dict[str, Any]]:
     """Requests as this door shows them."""
     state = call.house.parts.sequencer.state
-    return [resource(shown, state) for shown in await call.service.shown(*records)]
+    return [resource(shown, state) for shown in await call.service.shown(*records, own=bool(call.own))]

@@ -1,4 +1,4 @@
-"""Who makes a call over HTTP: RFC 9421 signatures of whoever the roster names, each good for one call.
+"""Who makes a call over HTTP: RFC 9421 signatures of whoever has a key here, each good for one call.
 
 The RFC is read by the library ``http-message-signatures``. What is ours is what it leaves to its users: which
 parts must be signed, the clock, and that a nonce is used once. Nonces are in the database for as long as a
@@ -22,7 +22,6 @@ from custody.api.calls import SKEW_MS
 from custody.api.errors import CallRefused, Code
 from custody.api.http_signing import COVERED, LABEL
 from custody.feeds import FeedStorage, NonceUse
-from policy.state import State
 
 LIFETIME_MAX_S: Final = 300
 NONCES_MAX: Final = 200_000
@@ -67,9 +66,15 @@ class Callers:
     """Tells who made a call, and refuses what was signed by nobody, at another time, or used before."""
 
     def __init__(
-        self, state: Callable[[], State], storage: FeedStorage, *, now_ms: Callable[[], int]
+        self,
+        origin: Callable[[], str],
+        key_of: Callable[[str], bytes | None],
+        *,
+        storage: FeedStorage,
+        now_ms: Callable[[], int],
     ) -> None:
-        self._state = state
+        self._origin = origin
+        self._key_of = key_of
         self._storage = storage
         self._now_ms = now_ms
 
@@ -91,13 +96,12 @@ class Callers:
 
     def signed(self, received: Received) -> Signed:
         """What the signature says, once it has been verified; nothing is used up. Raises ``CallRefused``."""
-        state = self._state()
-        verifier = _Verifier(state, now_ms=self._now_ms())
+        verifier = _Verifier(self._key_of, now_ms=self._now_ms())
         try:
             (result,) = verifier.verify(
                 received,
                 max_age=timedelta(seconds=LIFETIME_MAX_S),
-                expect_tag=state.origin,
+                expect_tag=self._origin(),
                 require_components=COVERED,
                 body=received.body,
             )
@@ -113,19 +117,19 @@ class Callers:
 
 
 class _Keys(HTTPSignatureKeyResolver):
-    def __init__(self, state: State) -> None:
-        self._state = state
+    def __init__(self, key_of: Callable[[str], bytes | None]) -> None:
+        self._key_of = key_of
 
     def resolve_public_key(self, key_id: str) -> Ed25519PublicKey | None:
-        key = self._state.roster.key_of(key_id)
+        key = self._key_of(key_id)
         return None if key is None else Ed25519PublicKey.from_public_bytes(key)
 
 
 class _Verifier(HTTPMessageVerifier):
     """The library's verifier by our clock: a created and an expires are always required."""
 
-    def __init__(self, state: State, *, now_ms: int) -> None:
-        super().__init__(signature_algorithm=algorithms.ED25519, key_resolver=_Keys(state))
+    def __init__(self, key_of: Callable[[str], bytes | None], *, now_ms: int) -> None:
+        super().__init__(signature_algorithm=algorithms.ED25519, key_resolver=_Keys(key_of))
         self._now_ms = now_ms
 
     def validate_created_and_expires(self, sig_input: Any, max_age: timedelta | None = None) -> None:

@@ -40,11 +40,12 @@ function pem(bytes) {
   return `-----BEGIN PRIVATE KEY-----\n${base64.match(/.{1,64}/g).join("\n")}\n-----END PRIVATE KEY-----\n`;
 }
 
-// An operator's card has a key for the command line, too; unless its owner wants it, nobody keeps it.
+// An operator's card has a key for the command line, too; unless its owner wants it, nobody keeps it. An auditor's
+// card has one only then.
 async function newCard() {
   const { name, kind, keep } = form.elements;
   const credential = await newPasskey(name.value);
-  if (kind.value === "auditor") return { kind: kind.value, name: name.value, credential };
+  if (kind.value === "auditor" && !keep.checked) return { kind: kind.value, name: name.value, credential };
   const pair = await crypto.subtle.generateKey({ name: "Ed25519" }, true, ["sign", "verify"]);
   if (keep.checked) {
     offer(document.querySelector("#key"), pem(await crypto.subtle.exportKey("pkcs8", pair.privateKey)), "key.pem");

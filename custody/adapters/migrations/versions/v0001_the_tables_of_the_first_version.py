@@ -77,6 +77,7 @@ def upgrade() -> None:
         sa.Column("sequence", sa.BigInteger(), autoincrement=False, nullable=False),
         sa.Column("request", sa.LargeBinary(length=32), nullable=False),
         sa.Column("initiator", sa.String(length=63), nullable=False),
+        sa.Column("number", sa.BigInteger(), nullable=False),
         sa.Column("state", sa.String(length=16), nullable=False),
         sa.Column("substate", sa.String(length=16), nullable=False),
         sa.Column("rule", sa.String(length=63), nullable=False),
@@ -87,7 +88,7 @@ def upgrade() -> None:
         sa.Column("time_ms", sa.BigInteger(), nullable=False),
         sa.PrimaryKeyConstraint("sequence"),
     )
-    op.create_index("events_by_initiator", "events", ["initiator", "sequence"], unique=False)
+    op.create_index("events_by_initiator", "events", ["initiator", "number"], unique=True)
     op.create_index("events_by_request", "events", ["request", "sequence"], unique=False)
     op.create_table(
         "feed",
