@@ -38,6 +38,8 @@ def add_evidence(commands: Commands) -> None:
     )
     _has_log(ccss)
     ccss.add_argument("--level", required=True, type=int, choices=(2,), help="which level is aimed at")
+    ccss.add_argument("--out", default="", help="write it here with proofs of every entry that it cites")
+    ccss.add_argument("--html", default="", metavar="FILE", help="also write it as a page")
     _has_period(ccss)
     needs_trust(ccss)
 
