@@ -5,12 +5,11 @@ import json
 import multiprocessing
 import os
 from collections.abc import Callable
-from concurrent.futures import BrokenExecutor, Executor, ProcessPoolExecutor
+from concurrent.futures import Executor, ProcessPoolExecutor
 from contextlib import ExitStack
 from typing import Self
 
 from policy.encoding import canonical
-from policy.errors import MalformedError
 from policy.prechecking import Found, Task, precheck
 from policy.roster import Roster, parse_roster
 
@@ -30,16 +29,19 @@ class Pool:
         self._stack.close()
 
     def submit(self, task: Task) -> Callable[[], Found]:
-        """Begin; a pool that breaks has found nothing, and then the fold checks by itself."""
+        """Begin; work that fails has found nothing, and then the fold checks by itself."""
+        try:
+            future = self._started().submit(_look, task._replace(roster=canonical(task.roster).decode()))
+        except (RuntimeError, OSError):  # a pool that broke or is closed, and no process to be had
+            return dict
+        return functools.partial(_result, future.result)
+
+    def _started(self) -> Executor:
         if self._executor is None:
             context = multiprocessing.get_context("spawn")
             self._executor = ProcessPoolExecutor(self.processes, mp_context=context)
             self._stack.callback(self._executor.shutdown, cancel_futures=True)
-        try:
-            future = self._executor.submit(_look, task._replace(roster=canonical(task.roster).decode()))
-        except BrokenExecutor:
-            return dict
-        return functools.partial(_result, future.result)
+        return self._executor
 
 
 def spare_cores() -> int:
@@ -50,15 +52,12 @@ def spare_cores() -> int:
 def _result(wait: Callable[[], Found]) -> Found:
     try:
         return wait()
-    except BrokenExecutor:
+    except Exception:  # noqa: BLE001 - whatever went wrong elsewhere, here it is looked at once more
         return {}
 
 
 def _look(task: Task) -> Found:
-    try:
-        return precheck(_roster(str(task.roster)), task)
-    except MalformedError:
-        return {}
+    return precheck(_roster(str(task.roster)), task)
 
 
 @functools.lru_cache(maxsize=4)

@@ -57,21 +57,21 @@ class Witnesses:
         return note.to_bytes(), tuple(missing)
 
     async def _asked(self, witness: Witness, read: Read, note: Note) -> tuple[NoteSignature, ...]:
-        status, body = await self._call(witness, read, note)
+        status, body = await self._call(witness, read, note, old=self._sizes[witness.name])
         if status == Status.CONFLICT:
-            self._sizes[witness.name] = _size(body)
-            status, body = await self._call(witness, read, note)
+            # Its word for this one call: a size that it did not cosign is not held against it at the next.
+            status, body = await self._call(witness, read, note, old=_size(body))
         if status != OK:
             raise OperationalError(f"it answered {status}: {body[:200].decode(errors='replace').strip()}")
         lines = lines_of(body, note, keys={witness.name: witness.key})
         self._sizes[witness.name] = read_head(note.body)[1].size
         return lines
 
-    async def _call(self, witness: Witness, read: Read, note: Note) -> tuple[int, bytes]:
-        old, size = self._sizes[witness.name], read_head(note.body)[1].size
+    async def _call(self, witness: Witness, read: Read, note: Note, *, old: int) -> tuple[int, bytes]:
+        size = read_head(note.body)[1].size
         if old > size:
             raise OperationalError(
-                f"it has cosigned {old} entries of this log, which has {size}: find out why"
+                f"it says that it cosigned {old} entries of this log, which has {size}: find out why"
             )
         sent = ask(read, note, old_size=old)
         return await self._poster.post(f"{witness.url.rstrip('/')}/add-checkpoint", sent.to_bytes())

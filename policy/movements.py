@@ -13,6 +13,7 @@ from policy.model import Asset
 from policy.replay import Step
 from policy.state import CANCEL, Job
 
+DAY_MS = 24 * 3600 * 1000
 TRANSFER, CALL, CANCELLED, FAILED = "transfer", "call", "cancelled", "failed"
 
 
@@ -38,15 +39,23 @@ class Movement:
     fee_max: int
     fee_asset: Asset
 
+    def moves(self, asset: Asset) -> bool:
+        """Whether the wallet has more or less of an asset by it, be it for the fee."""
+        return asset.name == self.asset.name or (not self.credit and asset.name == self.fee_asset.name)
+
 
 @dataclass(frozen=True, slots=True)
 class Stated:
-    """What observers stated that the wallet holds of an asset, by the entry ``index``."""
+    """What observers stated that the wallet holds of an asset, by the entry ``index``.
+
+    ``pending`` is of how many requests it was open what they come to.
+    """
 
     index: int
     observed_ms: int
     asset: Asset
     amount: int
+    pending: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +83,7 @@ class Movements:
         self._wallet, self._from_ms, self._to_ms = wallet, from_ms, to_ms
         self.known = False
         self.log_ms = 0
-        self.found: list[Movement] = []
+        self._settled: list[Movement] = []
         self.opening: dict[str, Stated] = {}
         self.closing: dict[str, Stated] = {}
 
@@ -87,16 +96,35 @@ class Movements:
         match step.timed.entry:
             case HoldingsEntry() as entry if entry.wallet == self._wallet:
                 self._state(step, entry)
-            case ObservationEntry() as entry if self._from_ms <= step.timed.time_ms < self._to_ms:
-                self.found.extend(self._moved(step, entry))
+            case ObservationEntry() as entry if self._from_ms - DAY_MS <= step.timed.time_ms < self._to_ms:
+                self._settled.extend(self._moved(step, entry))
             case _:
                 pass
+
+    @property
+    def found(self) -> list[Movement]:
+        """The movements of the period."""
+        return [one for one in self._settled if one.time_ms >= self._from_ms]
 
     def totals(self) -> list[Totals]:
         """What the movements of each asset add up to, and of assets that were only stated."""
         assets = {one.asset.name: one.asset for one in self.closing.values()}
         assets |= {one.asset.name: one.asset for one in self.found}
         return [self._total(assets[name]) for name in sorted(assets)]
+
+    def booked(self, asset: str) -> tuple[Stated | None, Stated | None]:
+        """The balances at the period's beginning and end, where what was stated is one."""
+        opening, closing = self.opening.get(asset), self.closing.get(asset)
+        return (
+            opening if opening and self._is_booked(opening, self._from_ms) else None,
+            closing if closing and self._is_booked(closing, self._to_ms) else None,
+        )
+
+    def _is_booked(self, stated: Stated, boundary_ms: int) -> bool:
+        """Of the day before, of no request that was open, and of an asset that did not move since."""
+        since = (one for one in self._settled if stated.observed_ms <= one.time_ms < boundary_ms)
+        moved = any(one.moves(stated.asset) for one in since)
+        return stated.observed_ms >= boundary_ms - DAY_MS and not stated.pending and not moved
 
     def _total(self, asset: Asset) -> Totals:
         moved = [one for one in self.found if one.asset.name == asset.name]
@@ -105,7 +133,7 @@ class Movements:
 
     def _state(self, step: Step, entry: HoldingsEntry) -> None:
         asset = step.after.policy.assets[entry.asset]
-        stated = Stated(step.index, entry.observed_ms, asset, entry.amount)
+        stated = Stated(step.index, entry.observed_ms, asset, entry.amount, len(entry.pending))
         if step.timed.time_ms < self._from_ms:
             self.opening[entry.asset] = stated
         if step.timed.time_ms < self._to_ms:

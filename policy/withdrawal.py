@@ -3,11 +3,8 @@
 ``docs/verify_withdrawal.py`` checks such a file by itself; docs/spec/withdrawal.md says what it may conclude.
 """
 
-from collections.abc import Iterator
-
-from policy.encoding import Json, parse_canonical
+from policy.encoding import Json
 from policy.entries import (
-    ENTRY_BYTES_MAX,
     ApprovalEntry,
     BurnEntry,
     RequestEntry,
@@ -17,8 +14,8 @@ from policy.entries import (
 from policy.errors import CallerError
 from policy.fact_entries import ObservationEntry, RejectEntry, ScreeningEntry
 from policy.intent import request_id
-from policy.log.merkle import prove_inclusion
-from policy.log.tiles import Read, read_entry, tile_hash_reader
+from policy.log.tiles import Read
+from policy.proven import proven_entries
 from policy.replay import Step, judged
 
 FORMAT = "quorumkeep/withdrawal/1"
@@ -72,16 +69,14 @@ class Withdrawal:
             "format": FORMAT,
             "request": self._request.hex(),
             "checkpoint": note.decode(),
-            "entries": list(self._entries(read, size)),
+            "entries": [
+                {**part, **self._found[index]}
+                for index, part in zip(
+                    sorted(self._found), proven_entries(read, self._found, size=size), strict=True
+                )
+            ],
             "receipts": self._receipts,
         }
-
-    def _entries(self, read: Read, size: int) -> Iterator[Json]:
-        nodes = tile_hash_reader(read, size)
-        for index in sorted(self._found):
-            entry = parse_canonical(read_entry(read, index, size=size), bytes_max=ENTRY_BYTES_MAX)
-            proof: list[Json] = [digest.hex() for digest in prove_inclusion(nodes, index, size=size)]
-            yield {"index": index, **self._found[index], "entry": entry, "proof": proof}
 
     def _keep(self, index: int, kind: str) -> None:
         self._found.setdefault(index, {"kind": kind if index else GENESIS})

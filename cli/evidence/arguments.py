@@ -36,10 +36,58 @@ def add_evidence(commands: Commands) -> None:
         example="quorumkeep evidence ccss treasury/log --level 2 --from 2026-10-01 --to 2026-10-31 "
         "--trust treasury/trust.json",
     )
+    _add_liabilities(evidence)
     _has_log(ccss)
     ccss.add_argument("--level", required=True, type=int, choices=(2,), help="which level is aimed at")
+    ccss.add_argument("--out", default="", help="write it here with proofs of every entry that it cites")
+    ccss.add_argument("--html", default="", metavar="FILE", help="also write it as a page")
     _has_period(ccss)
     needs_trust(ccss)
+
+
+def _add_liabilities(evidence: Commands) -> None:
+    liabilities = new_group(
+        evidence, "liabilities", what="what customers are owed, as one root that each can check"
+    )
+    root = new_command(
+        liabilities,
+        "root",
+        function="cli.evidence.liabilities:root",
+        what="the root over a file of liabilities, to be published",
+        example="quorumkeep evidence liabilities root owed.csv --as-of 2026-10-31 --secret owed.secret "
+        "--out liabilities.json",
+    )
+    root.add_argument("--as-of", required=True, metavar="DATE", help="of which day it is")
+    root.add_argument("--out", required=True, help="write it here")
+    prove = new_command(
+        liabilities,
+        "prove",
+        function="cli.evidence.liabilities:prove",
+        what="for customers, the proof that what they are owed is in the total",
+        example="quorumkeep evidence liabilities prove owed.csv --published liabilities.json "
+        "--secret owed.secret --out proofs",
+    )
+    prove.add_argument("--published", required=True, metavar="FILE", help="what root wrote")
+    prove.add_argument("--customer", default="", help="of this one alone")
+    prove.add_argument(
+        "--out", required=True, metavar="DIR", help="a file for each, by the SHA-256 of its name"
+    )
+    for command in (root, prove):
+        command.add_argument("file", help="CSV with the columns customer, asset, amount (base units)")
+        command.add_argument(
+            "--secret", required=True, metavar="FILE", help="what salts come from; made by root"
+        )
+    verify = new_command(
+        liabilities,
+        "verify",
+        function="cli.evidence.liabilities:verify",
+        what="as a customer: whether what you are owed is in the total that was published",
+        example="quorumkeep evidence liabilities verify proof.json --published liabilities.json "
+        "--customer 'account 17'",
+    )
+    verify.add_argument("proof", help="what you were handed")
+    verify.add_argument("--published", required=True, metavar="FILE", help="as everybody was shown it")
+    verify.add_argument("--customer", required=True, help="your own name there, not one that you are told")
 
 
 def _has_log(command: ArgumentParser) -> None:

@@ -1,7 +1,9 @@
 """Movements as an ISO 20022 bank statement: the elements of camt.053.001.08, in its order.
 
-The log knows no booked balance, since it does not know what strangers pay in. So the balances are
-proprietary: NET is what the movements add up to, STATED-BEFORE and STATED-LAST are what observers stated.
+A balance is booked (OPBD, CLBD) where observers stated it at the period's beginning or end. The log does not
+know what strangers pay in, so it makes none itself: what lies between both beside the movements is said. The
+other balances are proprietary: NET is what the movements add up to, STATED-BEFORE and STATED-LAST are what
+was stated at other times.
 """
 
 from xml.etree import ElementTree
@@ -15,6 +17,7 @@ from policy.words.units import amount_text
 NAMESPACE = "urn:iso:std:iso:20022:tech:xsd:camt.053.001.08"
 ID_CHARACTERS_MAX = 35
 CURRENCY_LETTERS, FRACTION_DIGITS_MAX, DIGITS_MAX = 3, 5, 18
+BOOKED = ("OPBD", "CLBD")
 NOTE = "From the log alone: no deposits by strangers, no network fees, no tokens that a call moves."
 
 Element = ElementTree.Element
@@ -64,20 +67,40 @@ def _statement(into: Element, movements: Movements, totals: Totals, *, wallet: s
     _in(times, "ToDtTm", iso_time(period.to_ms - 1))
     other = _in(_in(_in(into, "Acct"), "Id"), "Othr")
     _in(other, "Id", _id(wallet, None, asset.name))
-    for code, held in (("STATED-BEFORE", movements.opening), ("STATED-LAST", movements.closing)):
-        if asset.name in held:
-            _balance(into, code, held[asset.name])
+    opening, closing = movements.booked(asset.name)
+    for booked, code, stated, name in (
+        (opening, "OPBD", movements.opening.get(asset.name), "STATED-BEFORE"),
+        (closing, "CLBD", movements.closing.get(asset.name), "STATED-LAST"),
+    ):
+        if booked:
+            _balance(into, code, booked)
+        elif stated:
+            _balance(into, name, stated)
     _balance(into, "NET", Stated(0, period.to_ms - 1, asset, totals.net))
     moved = [one for one in movements.found if one.asset.name == asset.name]
     _summary(_in(into, "TxsSummry"), totals, moved)
     for one in moved:
         _entry(_in(into, "Ntry"), one)
-    _in(into, "AddtlStmtInf", f"Wallet {wallet}, {asset.name} on {asset.chain}. {NOTE}")
+    said = f"Wallet {wallet}, {asset.name} on {asset.chain}. {NOTE} {_difference(movements, totals)}"
+    _in(into, "AddtlStmtInf", said)
+
+
+def unexplained(movements: Movements, totals: Totals) -> int | None:
+    """What lies between both booked balances beside the movements; None without both."""
+    opening, closing = movements.booked(totals.asset.name)
+    return closing.amount - opening.amount - totals.net if opening and closing else None
+
+
+def _difference(movements: Movements, totals: Totals) -> str:
+    other = unexplained(movements, totals)
+    if other is None:
+        return "Not both balances are booked: none was stated at that time."
+    return f"Between both balances lies {number(other, totals.asset)} more than the entries."
 
 
 def _balance(into: Element, code: str, held: Stated) -> None:
     balance = _in(into, "Bal")
-    _in(_in(_in(balance, "Tp"), "CdOrPrtry"), "Prtry", code)
+    _in(_in(_in(balance, "Tp"), "CdOrPrtry"), "Cd" if code in BOOKED else "Prtry", code)
     _amount(balance, held.amount, held.asset)
     _in(_in(balance, "Dt"), "DtTm", iso_time(held.observed_ms))
 

@@ -29,7 +29,7 @@ class Period(NamedTuple):
 
 def read_period(arguments: Namespace) -> Period:
     """The period of ``--from`` and ``--to``. Raises ``Misuse``."""
-    period = Period(_day(arguments.since, "--from"), _day(arguments.until, "--to"))
+    period = Period(read_day(arguments.since, "--from"), read_day(arguments.until, "--to"))
     if period.until < period.since or period.since < EPOCH:
         raise Misuse(f"--from {period.since} --to {period.until} is no period: give the earlier day first")
     return period
@@ -41,7 +41,8 @@ def iso_time(time_ms: int) -> str:
     return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%dT%H:%M:%S}.{rest:03}Z"
 
 
-def _day(text: str, option: str) -> date:
+def read_day(text: str, option: str) -> date:
+    """The day that an option names. Raises ``Misuse``."""
     try:
         return date.fromisoformat(text)
     except ValueError as error:

@@ -6,7 +6,7 @@ from argparse import Namespace
 from pathlib import Path
 
 from cli.audit import as_json, as_text
-from cli.evidence.camt import beyond_schema, camt053, number
+from cli.evidence.camt import beyond_schema, camt053, number, unexplained
 from cli.evidence.period import iso_time, read_period
 from cli.files import write_bytes
 from cli.policies.replaying import audited
@@ -36,7 +36,7 @@ def statement(arguments: Namespace) -> Result:
     text = camt053(movements, wallet=arguments.wallet, period=period) if xml else as_csv(movements)
     document |= {
         "movements": len(movements.found),
-        "totals": [_total(one) for one in movements.totals()],
+        "totals": [_total(movements, one) for one in movements.totals()],
         "beyond_schema": beyond_schema(movements) if xml else [],
         "file": arguments.out or None,
         "log": as_json(report),
@@ -69,8 +69,13 @@ def _row(one: Movement) -> tuple[str, ...]:
     )
 
 
-def _total(one: Totals) -> dict[str, object]:
+def _total(movements: Movements, one: Totals) -> dict[str, object]:
+    opening, closing = movements.booked(one.asset.name)
+    other = unexplained(movements, one)
     return {
+        "opening": number(opening.amount, one.asset) if opening else None,
+        "closing": number(closing.amount, one.asset) if closing else None,
+        "unexplained": None if other is None else number(other, one.asset),
         "asset": one.asset.name,
         "movements": one.count,
         "credit": number(one.credits, one.asset),
@@ -84,6 +89,11 @@ def _said(out: str, movements: Movements, *, xml: bool) -> list[str]:
     for one in movements.totals():
         sums = (number(one.credits, one.asset), number(one.debits, one.asset), number(one.net, one.asset))
         lines.append(f"{one.asset.name}: credit {sums[0]}, debit {sums[1]}, net {sums[2]}")
+        other = unexplained(movements, one)
+        if xml and other is None:
+            lines.append(f"{one.asset.name}: not both balances are booked, as none was stated at that time")
+        if xml and other:
+            lines.append(f"{one.asset.name}: the balances differ by {number(other, one.asset)} beside that")
     if xml and (names := beyond_schema(movements)):
         lines.append(
             f"{', '.join(names)}: more than camt.053's types have room for; a strict reader refuses it"

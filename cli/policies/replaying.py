@@ -78,7 +78,7 @@ def looked(arguments: Namespace, watch: Callable[[Step], None]) -> AuditReport:
 
 def audited(arguments: Namespace, watch: Callable[[Step], None]) -> AuditReport:
     """The check of the log in the folder that the arguments name. Raises ``Misuse`` when there is none."""
-    return checked(_folder(arguments.log), arguments, watch=watch)
+    return checked(folder_of(arguments.log), arguments, watch=watch)
 
 
 def checked(read: Read, arguments: Namespace, *, watch: Callable[[Step], None]) -> AuditReport:
@@ -92,14 +92,15 @@ def checked(read: Read, arguments: Namespace, *, watch: Callable[[Step], None]) 
 def log_files(arguments: Namespace) -> Read:
     """The files of the log in the folder ``--log``, or else of the coordinator's. Raises ``Misuse``."""
     if arguments.log:
-        return _folder(arguments.log)
+        return folder_of(arguments.log)
     if not arguments.identity:
         raise Misuse("say where the log is: --log DIR, or --as DIR to ask the coordinator")
     with load_connection(arguments).open(caller(arguments)) as client:
         return fetched(client).get
 
 
-def _folder(path: str) -> Read:
+def folder_of(path: str) -> Read:
+    """The files of the log in a folder. Raises ``Misuse`` when there is none."""
     try:
         return files_of(Path(path))
     except MalformedError as error:

@@ -262,7 +262,7 @@ def _kill_once_it_has_kept(state: Path, arguments: list[str]) -> None:
     assert state.exists()
 
 
-def test_a_pool_looks_at_signatures_in_other_processes_and_survives_their_end() -> None:
+def test_a_pool_looks_at_signatures_in_other_processes_and_has_found_nothing_when_work_fails() -> None:
     book = busy()
     task = Task(
         book.state.origin, book.state.roster_document, book.state.roster_hash, 0, tuple(book.entries[:40])
@@ -271,6 +271,10 @@ def test_a_pool_looks_at_signatures_in_other_processes_and_survives_their_end() 
         found = pool.submit(task)()
         assert found == precheck(parse_roster(book.state.roster_document), task)
         assert len(found) > 20
+        assert pool.submit(task._replace(roster={"nobody": []}))() == {}
+        assert pool.submit(task._replace(entries=[None]))() == {}  # type: ignore[list-item]
+        assert pool.submit(task)() == found
+    assert pool.submit(task)() == {}
 
 
 def test_the_bench_command_audits_a_log_of_the_length_asked_for(

@@ -1,7 +1,10 @@
 """A control is shown by a check of the log, and each check has a log in which it fails."""
 
 import json
-from collections.abc import Callable
+import runpy
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -10,12 +13,15 @@ import pytest
 
 from cli.main import main
 from policy.audit import audit
-from policy.ccss import CONTROLS, LOG, NOT_SHOWN, SHOWN, Control, Evidence
+from policy.ccss import CONTROLS, LOG, NOT_SHOWN, PEOPLE, SHOWN, Control, Evidence
 from policy.log.merkle import leaf_hash
 from tests.simulation.world import DAY_MS, KEY, Book, World
 from tests.unit.test_audit import pinned, published, trust_file, written
 from tests.unit.test_cli_movements import day
+from tests.unit.test_withdrawal import changed, leaves
 
+Document = dict[str, Any]
+PROGRAM = Path(__file__).parents[2] / "docs" / "verify_evidence.py"
 WORLD = World()
 CHECKED = [number for number, _, status in CONTROLS if status == LOG]
 
@@ -145,6 +151,124 @@ def test_the_command_counts_every_control_once(tmp_path: Path, capsys: pytest.Ca
     assert sum(said["counts"].values()) == len(said["controls"]) == len(CONTROLS)
     assert said["counts"]["shown"] == len(CHECKED)
     assert said["counts"]["people"] > said["counts"]["shown"]
+
+
+# The file that stands alone.
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path, Path]:
+    """The file, what its reader was told, and the page."""
+    folder = tmp_path_factory.mktemp("evidence")
+    trust = trust_file(folder, genesis=leaf_hash(sound().entries[0]).hex())
+    out, page = folder / "evidence.json", folder / "evidence.html"
+    assert asked(folder, sound(), "--trust", str(trust), "--out", str(out), "--html", str(page)) == 0
+    return out, trust, page
+
+
+def verified(document: Path, trust: Path) -> subprocess.CompletedProcess[str]:
+    """A run of the program that whoever gets the file has."""
+    command = [sys.executable, "-E", "-s", str(PROGRAM), str(document), str(trust)]
+    return subprocess.run(command, capture_output=True, text=True, cwd="/", check=False)
+
+
+def test_every_entry_that_is_cited_is_proven_to_the_cosigned_checkpoint(
+    files: tuple[Path, Path, Path],
+) -> None:
+    run = verified(*files[:2])
+    said = run.stdout.splitlines()
+
+    assert run.returncode == 0, run.stderr
+    assert "cosigned by node-1, node-2, witness-1" in said[0]
+    assert sum(line.split()[1:2] == ["shown"] for line in said) == len(CHECKED)
+    assert said[-1] == "ok"
+
+
+@pytest.fixture(scope="module")
+def check() -> Iterator[Callable[[Document, Document], list[str]]]:
+    """The program's own check, called in this process."""
+    sys.path.insert(0, str(PROGRAM.parent))
+    names = runpy.run_path(str(PROGRAM))
+    yield lambda document, trust: list(names["check"](document, trust))
+    sys.path.remove(str(PROGRAM.parent))
+
+
+def test_every_change_to_an_entry_that_is_cited_is_found(
+    files: tuple[Path, Path, Path], check: Callable[[Document, Document], list[str]]
+) -> None:
+    document, trust = (json.loads(path.read_text()) for path in files[:2])
+    assert check(document, trust)
+    missed = []
+    places = [path for path in leaves(document["entries"]) if path[1] in ("entry", "proof", "index")]
+    for path in places:
+        spoiled = json.loads(json.dumps(document["entries"]))
+        at = spoiled
+        for step in path[:-1]:
+            at = at[step]
+        at[path[-1]] = changed(at[path[-1]])
+        try:
+            check({**document, "entries": spoiled}, trust)
+        except (ValueError, KeyError, TypeError, IndexError):
+            continue
+        missed.append(path)
+
+    assert len(places) > 200
+    assert not missed
+
+
+@pytest.mark.parametrize(
+    ("control", "cited", "why"),
+    [
+        ("1.01.1", [0], "a genesis"),
+        ("1.04.1", [10**6], "not in the file"),
+        ("1.04.1", [], "by nothing"),
+        ("2.02.1", [0], "by nothing"),
+    ],
+)
+def test_a_control_is_not_shown_by_what_is_not_about_it(
+    files: tuple[Path, Path, Path],
+    check: Callable[[Document, Document], list[str]],
+    control: str,
+    cited: list[int],
+    why: str,
+) -> None:
+    document, trust = (json.loads(path.read_text()) for path in files[:2])
+    one = next(one for one in document["controls"] if one["control"] == control)
+    one |= {"entries": cited, "status": "shown"}
+
+    with pytest.raises(ValueError, match=why):
+        check(document, trust)
+
+
+@pytest.mark.parametrize(("field", "moved"), [("from", "2999-01-01"), ("to", "1999-01-01")])
+def test_what_is_outside_of_the_period_shows_nothing_of_it(
+    files: tuple[Path, Path, Path],
+    check: Callable[[Document, Document], list[str]],
+    field: str,
+    moved: str,
+) -> None:
+    document, trust = (json.loads(path.read_text()) for path in files[:2])
+
+    with pytest.raises(ValueError, match="the period"):
+        check({**document, field: moved}, trust)
+
+
+def test_the_program_needs_nothing_of_ours() -> None:
+    lines = [line.split()[1] for line in PROGRAM.read_text().splitlines() if line[:5] in ("impor", "from ")]
+
+    assert {name.partition(".")[0] for name in lines} <= sys.stdlib_module_names | {"verify_withdrawal"}
+
+
+def test_the_page_needs_nothing_besides_itself_and_leaves_room_for_people(
+    files: tuple[Path, Path, Path],
+) -> None:
+    text = files[2].read_text()
+
+    assert not [word for word in ("<script", "src=", "href=", "@import", "url(") if word in text]
+    assert all(number in text for number, _, _ in CONTROLS)
+    people = sum(status == PEOPLE for _, _, status in CONTROLS)
+    assert text.count('<td class="sign">') == people
+    assert f"For people to look at: {people} of {len(CONTROLS)}" in text
 
 
 def test_people_read_the_same_as_a_table(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

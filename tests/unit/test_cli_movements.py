@@ -10,6 +10,7 @@ from typing import Any
 from xml.etree import ElementTree
 
 import pytest
+from xmlschema import XMLSchema
 
 from cli.evidence.camt import NAMESPACE
 from cli.main import main
@@ -20,6 +21,7 @@ from tests.unit.test_audit import published, trust_file, written
 from tests.unit.tier_house import TierBook
 
 WORLD = World()
+HOUR_MS = 3_600_000
 IN = f"{{{NAMESPACE}}}"
 
 
@@ -117,6 +119,91 @@ def _text(element: ElementTree.Element, path: str) -> str:
     found = element.find(f"{IN}{path}")
     assert found is not None
     return found.text or ""
+
+
+SCHEMA = XMLSchema(str(Path(__file__).parents[1] / "vectors" / "camt.053.001.08.xsd"))
+"""As ISO 20022 publishes it (message definition of 14 February 2019); the copy is that of camt053 0.0.23."""
+
+
+def balances(path: Path, asset: str = "ETH") -> dict[str, str]:
+    """Code and amount of the balances of an asset, each as the message has them."""
+    root = ElementTree.fromstring(path.read_text())  # noqa: S314 - it is our own
+    found = [one for one in root.iter(f"{IN}Bal") if (one.find(f"{IN}Amt") or one[1]).get("Ccy") == asset]
+    return {"".join(one[0].itertext()).strip(): one[1].text or "" for one in found}
+
+
+def wallet_of_one_asset() -> tuple[TierBook, str]:
+    """A log that stated a balance on the eve of a day, and another late on it; that day."""
+    book = TierBook()
+    book.state_all(1000, 1000, 8000)
+    book.state_price()
+    book.advance(DAY_MS - book.now_ms % DAY_MS - HOUR_MS)
+    book.state_holdings("hot", 1000)
+    book.advance(2 * HOUR_MS)
+    first = day(book)
+    job = book.take(book.request(70, to=CUSTOMER))
+    book.sign(job)
+    book.settle(job)
+    book.advance(HOUR_MS)
+    return book, first
+
+
+def test_a_statement_is_valid_by_the_schema_that_iso_20022_publishes(tmp_path: Path) -> None:
+    book, first = wallet_of_one_asset()
+    book.state_holdings("hot", 925)
+    _, out = stated(tmp_path, book, since=first, until=first, format="camt053")
+
+    errors = [error for error in SCHEMA.iter_errors(out.read_text()) if "USDC" not in str(error.reason)]
+    assert not errors
+    assert len(list(SCHEMA.iter_errors(out.read_text()))) > 0  # a currency of four letters: see beyond_schema
+    spoiled = out.read_text().replace("<Acct>", "<Account>").replace("</Acct>", "</Account>")
+    assert [error for error in SCHEMA.iter_errors(spoiled) if "Account" in str(error.reason)]
+
+
+def test_a_balance_is_booked_where_it_was_stated_and_what_else_moved_is_said(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    book, first = wallet_of_one_asset()
+    book.state_holdings("hot", 925)
+    _, out = stated(tmp_path, book, since=first, until=first, format="camt053")
+
+    assert balances(out) == {"OPBD": "1000", "CLBD": "925", "NET": "70"}
+    total = json.loads(capsys.readouterr().out)["totals"][0]
+    assert (total["opening"], total["closing"], total["unexplained"]) == ("1000", "925", "-5")
+    assert "Between both balances lies -5 more than the entries." in out.read_text()
+
+
+def test_a_balance_from_before_the_last_payment_is_not_booked(tmp_path: Path) -> None:
+    book, first = wallet_of_one_asset()
+    book.state_holdings("hot", 925)
+    for token in (False, True):  # a payment, and one of another asset, whose fee is of this one
+        job = book.take(book.request(5, to=CUSTOMER, asset="usdc" if token else "eth"))
+        book.sign(job)
+        book.settle(job)
+        _, out = stated(tmp_path, book, since=first, until=first, format="camt053")
+
+        assert balances(out).keys() == {"OPBD", "STATED-LAST", "NET"}
+        assert "Not both balances are booked" in out.read_text()
+        book.state_holdings("hot", 920)
+
+
+def test_a_balance_of_which_a_payment_was_open_is_not_booked(tmp_path: Path) -> None:
+    book, first = wallet_of_one_asset()
+    request = book.request(5, to=CUSTOMER)
+    book.sign(book.take(request))
+    book.state_holdings("hot", 925, pending=[request])
+    _, out = stated(tmp_path, book, since=first, until=first, format="camt053")
+
+    assert balances(out).keys() == {"OPBD", "STATED-LAST", "NET"}
+
+
+def test_a_balance_of_days_ago_is_not_booked(tmp_path: Path) -> None:
+    book, _ = wallet_of_one_asset()
+    book.advance(3 * DAY_MS)
+    book.idle()
+    _, out = stated(tmp_path, book, since=day(book), until=day(book), format="camt053")
+
+    assert balances(out).keys() == {"STATED-BEFORE", "STATED-LAST", "NET"}
 
 
 def test_texts_have_no_more_characters_than_the_message_has_room_for(tmp_path: Path) -> None:

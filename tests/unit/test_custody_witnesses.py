@@ -78,6 +78,25 @@ async def test_whatever_a_witness_answers_ends_in_no_cosignature(answer: tuple[i
     assert await asked.cosigned(files(3).get, note(3).to_bytes()) == (note(3).to_bytes(), (NAME,))
 
 
+async def test_a_size_that_a_witness_made_up_is_not_held_against_it_later(tmp_path: Path) -> None:
+    class LyingAtFirst(WitnessPoster):
+        lied = False
+
+        async def post(self, url: str, body: bytes) -> tuple[int, bytes]:
+            if self.lied:
+                return await super().post(url, body)
+            self.lied = True
+            return 409, b"99\n"
+
+    poster = LyingAtFirst()
+    with running(tmp_path / "watch") as (url, keeper):
+        asked = Witnesses({NAME: Witness(NAME, keeper.public_key, url)}, poster)
+
+        assert (await asked.cosigned(files(3).get, note(3).to_bytes()))[1] == (NAME,)
+        assert (await asked.cosigned(files(4).get, note(4).to_bytes()))[1] == ()
+    await poster.close()
+
+
 async def test_payments_wait_for_the_witness_and_the_log_does_not(house: House, tmp_path: Path) -> None:
     make(tmp_path / "watch", NAME)
     keeper = Keeper(tmp_path / "watch", {ORIGIN: public("log")})

@@ -2,14 +2,17 @@
 
 import hashlib
 import json
+import socket
 import threading
+import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -61,11 +64,11 @@ def call(size: int, old: int, *, branch: str = "", **changed: str | bytes) -> Su
 
 
 @contextmanager
-def running(folder: Path) -> Iterator[tuple[str, Keeper]]:
+def running(folder: Path, **bounds: Any) -> Iterator[tuple[str, Keeper]]:
     if not (folder / "witness.pem").exists():
         make(folder, NAME)
     keeper = Keeper(folder, {ORIGIN: public_key(COORDINATOR)})
-    with WitnessServer(("127.0.0.1", 0), keeper) as server:
+    with WitnessServer(("127.0.0.1", 0), keeper, **bounds) as server:
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
         thread.start()
         try:
@@ -188,6 +191,33 @@ def test_what_is_no_call_is_refused_and_the_witness_goes_on(tmp_path: Path, data
 def test_a_call_that_is_too_long_is_not_read(tmp_path: Path) -> None:
     with running(tmp_path / "watch") as (url, _):
         assert post(url, b"old 3\n" + bytes(70_000))[0] == 413
+
+
+def test_connections_beyond_the_bound_are_closed_and_free_again_when_others_end(tmp_path: Path) -> None:
+    with running(tmp_path / "watch", connections_max=2, connection_s=0.3) as (url, _):
+        address = ("127.0.0.1", int(url.rpartition(":")[2]))
+        slow = [socket.create_connection(address, timeout=5) for _ in range(3)]
+        for one in slow:
+            one.sendall(b"POST /add-checkpoint HTTP/1.1\r\n")
+
+        with suppress(ConnectionResetError):
+            assert slow[2].recv(1) == b""
+        began = time.monotonic()
+        assert [one.recv(1) for one in slow[:2]] == [b"", b""]  # ended, however much they go on to say
+        assert time.monotonic() - began < 3
+        for one in slow:
+            one.close()
+        while post_or_nothing(url) != 200:
+            assert time.monotonic() - began < 5
+            time.sleep(0.01)
+
+
+def post_or_nothing(url: str) -> int:
+    """The status of a first call; 0 when its connection was closed."""
+    try:
+        return post(url, first())[0]
+    except OSError:
+        return 0
 
 
 # What is kept.
