@@ -257,7 +257,7 @@ class Service:
             {"key": group.key, "signers": list(group.signers), "stock": stock}
             for group, stock in parts.pools.report()
         ]
-        state, scorecard = parts.sequencer.state, parts.indicators.scorecard
+        state, scorecard = parts.sequencer.state, parts.indicators.to_json()
         return {
             "origin": state.origin,
             "time_ms": parts.now_ms(),
@@ -268,7 +268,7 @@ class Service:
             "nodes": self._nodes(),
             "pools": pools,
             "requests": requests,
-            **({"indicators": scorecard.to_json()} if scorecard and not initiator else {}),
+            **({"indicators": scorecard} if scorecard and not initiator else {}),
         }
 
     def _nodes(self) -> list[Json]:

@@ -93,7 +93,7 @@ async def read(parts: Parts) -> Scorecard:
 
 def show(parts: Parts, scorecard: Scorecard) -> None:
     """Keep the scorecard, and set the metrics."""
-    parts.indicators.scorecard = scorecard
+    parts.indicators.keep(scorecard, parts.now_ms())
     metrics, state = parts.metrics, parts.sequencer.state
     metrics.risk_score.set(scorecard.score)
     for line in scorecard.lines:
