@@ -96,7 +96,7 @@ def _row(line: Mapping[str, Any], language: str) -> str:
     said = catalogue(language)
 
     def shown(value: int) -> str:
-        return reading_text(name, value, LANGUAGES[language])
+        return reading_text(name, value, language=LANGUAGES[language])
 
     advice = (
         "" if level in (Level.GOOD, Level.NONE) else f"<p>{escape(said.get(f'indicator.{name}.do', ''))}</p>"

@@ -62,7 +62,7 @@ def line_of(scored: Scored, *, language: str, since_ms: int) -> Line:
     name, threshold = scored.indicator.name, scored.threshold
 
     def shown(reading: int) -> str:
-        return reading_text(name, reading, LANGUAGES[language])
+        return reading_text(name, reading, language=LANGUAGES[language])
 
     return Line(
         name=name,

@@ -7,7 +7,7 @@ from policy.words.units import duration_text, share_text
 WORST_FIRST = tuple(Level)
 
 
-def reading_text(name: str, reading: int, language: Language) -> str:
+def reading_text(name: str, reading: int, *, language: Language) -> str:
     """A reading or a threshold, by the unit that the indicator's name ends with."""
     match name.rpartition("_")[2]:
         case "s":

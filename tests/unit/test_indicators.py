@@ -229,6 +229,19 @@ async def test_a_drill_that_went_wrong_and_a_backup_of_one_node_are_none(tmp_pat
         assert found["backup_age_d"] is found["drill_age_d"] is Missing.UNKNOWN
 
 
+async def test_notes_of_what_is_no_share_count_for_nothing_and_are_not_kept(tmp_path: Path) -> None:
+    async with House(tmp_path).with_key() as running:
+        for number in range(20):
+            await say(running, BackupNote(KEY, 0, (f"nobody-{number}", "node-a")))
+            await say(running, BackupNote(f"key-{number}", 0, ("node-a", "node-b")))
+        running.parts.indicators.take_some()
+        card = await read(running.parts)
+
+        found = {line.indicator.name: line.reading for line in card.lines}
+        assert found["backup_age_d"] is Missing.UNKNOWN
+        assert running.parts.indicators.window.backups_kept == 1
+
+
 async def test_a_failed_call_at_the_door_is_counted(tmp_path: Path) -> None:
     from custody.adapters.api_server import CustodyServicer
 
@@ -317,5 +330,5 @@ def test_what_is_shown_begins_with_the_worst() -> None:
     ],
 )
 def test_readings_have_the_unit_of_their_name(name: str, reading: int, said: str, in_chinese: str) -> None:
-    assert reading_text(name, reading, ENGLISH) == said
-    assert reading_text(name, reading, CHINESE).replace(" ", "") == in_chinese.replace(" ", "")
+    assert reading_text(name, reading, language=ENGLISH) == said
+    assert reading_text(name, reading, language=CHINESE).replace(" ", "") == in_chinese.replace(" ", "")
