@@ -3,6 +3,7 @@
 import time
 from argparse import Namespace
 from collections.abc import Mapping
+from functools import partial
 from html import escape
 from pathlib import Path
 from typing import Any
@@ -12,22 +13,31 @@ from cli.doctor.backups import read_backups
 from cli.files import write_bytes
 from cli.identities import Identity
 from cli.results import Misuse, Result, Table, time_text
+from custody.console.texts import catalogue, text
 from custody.indicators.notes import BackupNote, DrillNote, note_body
+from custody.indicators.scoring import Level
+from custody.indicators.showing import WORST_FIRST, reading_text
 from policy.encoding import Json, statement
 from policy.entries import signature_list
 from policy.errors import OperationalError
+from policy.words.language import LANGUAGES
 
 STYLE = """
-body{font:15px/1.5 system-ui,sans-serif;max-width:860px;margin:2rem auto;padding:0 1rem;color:#1b2330;
-background:#fff}
+body{font:15px/1.5 system-ui,"Noto Sans CJK SC",sans-serif;max-width:1060px;margin:2rem auto;padding:0 1rem;
+color:#1b2330;background:#fff}
 h1{font-size:1.5rem;margin:0}.score{font-size:3.2rem;font-weight:600;line-height:1.1;margin:.6rem 0 0}
-.muted,th{color:#5a6675}table{border-collapse:collapse;width:100%;font-size:14px;margin-top:1.4rem}
+.muted,th,code{color:#5a6675}table{border-collapse:collapse;width:100%;font-size:14px;margin-top:1.4rem}
 td,th{padding:.4rem .8rem .4rem 0;border-bottom:1px solid #e6e9ee;text-align:left;vertical-align:top}
-.n{text-align:right;font-variant-numeric:tabular-nums}
-meter{width:7rem;height:.8rem}
+td p{margin:.3rem 0 0}.n{text-align:right;font-variant-numeric:tabular-nums}.chip{font-weight:600}
+.critical .chip,.unknown .chip{color:#a8262b}.warn .chip{color:#855300}.good .chip{color:#1c6b3c}
 @media(prefers-color-scheme:dark){body{background:#12161c;color:#dfe5ec}td,th{border-color:#2a323d}
-.muted,th{color:#97a3b3}}
+.muted,th,code{color:#97a3b3}.critical .chip,.unknown .chip{color:#f19a9a}.warn .chip{color:#e8b864}
+.good .chip{color:#7fd0a0}}
+@media print{@page{margin:16mm}body{max-width:none;margin:0;color:#000;background:#fff;font-size:11px}
+table{font-size:10px}tr{break-inside:avoid}thead{display:table-header-group}.muted,th,code{color:#333}
+.critical .chip,.unknown .chip,.warn .chip,.good .chip{color:#000}}
 """
+NUMBERS = frozenset({"reading", "bounds", "points", "weight"})
 
 
 def indicators(arguments: Namespace) -> Result:
@@ -42,7 +52,10 @@ def indicators(arguments: Namespace) -> Result:
         )
     made = time_text(int(status["time_ms"]))
     if arguments.html:
-        write_bytes(Path(arguments.html), page(card, origin=connection.origin, made=made).encode())
+        write_bytes(
+            Path(arguments.html),
+            page(card, origin=connection.origin, made=made, language=arguments.language).encode(),
+        )
     rows = tuple(
         (line["name"], _reading(line), _points(line), str(line["weight"]), _bounds(line), line["what"])
         for line in card["lines"]
@@ -56,27 +69,47 @@ def indicators(arguments: Namespace) -> Result:
     )
 
 
-def page(card: Mapping[str, Any], *, origin: str, made: str) -> str:
-    """One page that needs nothing besides itself."""
-    rows = "".join(_row(line) for line in card["lines"])
+def page(card: Mapping[str, Any], *, origin: str, made: str, language: str = "en") -> str:
+    """One page that needs nothing besides itself, for a screen or for paper; the worst first."""
+    said = partial(text, language)
+    lines = sorted(card["lines"], key=lambda line: WORST_FIRST.index(line["level"]))
+    rows = "".join(_row(line, language) for line in lines)
+    heads = "".join(
+        f"<th{' class=n' if name in NUMBERS else ''}>{escape(said(f'indicators.{name}'))}</th>"
+        for name in ("indicator", "level", "reading", "bounds", "points", "weight", "since")
+    )
     return (
-        f'<!doctype html><html lang="en"><meta charset="utf-8">'
-        f"<title>{escape(origin)}: risk indicators</title>"
-        f"<style>{STYLE}</style><h1>{escape(origin)}</h1>"
-        f'<p class="score">{int(card["score"])}</p>'
-        f'<p class="muted">of 100, where 0 is best; {escape(made)}</p>'
-        "<table><tr><th>indicator</th><th class=n>reading</th><th>points</th><th class=n>weight</th>"
-        f"<th class=n>warn / critical</th></tr>{rows}</table></html>\n"
+        f'<!doctype html><html lang="{language}"><meta charset="utf-8">'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">'
+        f"<title>{escape(origin)}: {escape(said('indicators.heading'))}</title>"
+        f"<style>{STYLE}</style><h1>{escape(said('indicators.heading'))}</h1>"
+        f'<p class="muted">{escape(origin)} · {escape(made)}</p><p class="score">{int(card["score"])}</p>'
+        f'<p class="muted">{escape(said("indicators.score"))}. {escape(said("indicators.lead"))}</p>'
+        f"<table><thead><tr>{heads}</tr></thead><tbody>{rows}</tbody></table>"
+        f'<p class="muted">{escape(said("indicators.since_note"))} {escape(said("indicators.authority"))}</p>'
+        "</html>\n"
     )
 
 
-def _row(line: Mapping[str, Any]) -> str:
-    points = line.get("points")
-    meter = f'<meter max="100" low="50" high="99" optimum="0" value="{points}">{points}</meter> {points}'
+def _row(line: Mapping[str, Any], language: str) -> str:
+    name, level = str(line["name"]), str(line["level"])
+    said = catalogue(language)
+
+    def shown(value: int) -> str:
+        return reading_text(name, value, language=LANGUAGES[language])
+
+    advice = (
+        "" if level in (Level.GOOD, Level.NONE) else f"<p>{escape(said.get(f'indicator.{name}.do', ''))}</p>"
+    )
+    reading = shown(line["reading"]) if "reading" in line else "–"
     return (
-        f'<tr><td>{escape(line["name"])}<br><span class="muted">{escape(line["what"])}</span></td>'
-        f'<td class="n">{escape(_reading(line))}</td><td>{meter if points is not None else "–"}</td>'
-        f'<td class="n">{line["weight"]}</td><td class="n">{escape(_bounds(line))}</td></tr>'
+        f'<tr class="{level}"><td>{escape(said.get(f"indicator.{name}", name))}<br>'
+        f"<code>{escape(name)}</code>{advice}</td>"
+        f'<td><span class="chip">{escape(said[f"level.{level}"])}</span></td>'
+        f'<td class="n">{escape(reading)}</td>'
+        f'<td class="n">{escape(shown(line["warn"]))} / {escape(shown(line["critical"]))}</td>'
+        f'<td class="n">{_points(line)}</td><td class="n">{line["weight"]}</td>'
+        f"<td>{escape(time_text(line['since_ms']))}</td></tr>"
     )
 
 

@@ -13,6 +13,9 @@ def add_indicators(commands: Commands) -> None:
         example="quorumkeep indicators --as people/anna --html indicators.html",
     )
     indicators.add_argument("--html", default="", metavar="FILE", help="write a page of them, too")
+    indicators.add_argument(
+        "--language", choices=("en", "zh"), default="en", help="the language of the page (default en)"
+    )
     needs_identity(indicators, "a person of the roster")
 
 

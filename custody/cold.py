@@ -51,7 +51,8 @@ async def load(parts: Parts) -> None:
     try:
         found = await asyncio.to_thread(restored, document, ceremonies.sign)
     except MalformedError as error:
-        _LOG.error("%s: the ceremony is lost, begin another one", error)
+        place = await parts.database.set_aside_ceremonies()
+        _LOG.error("%s: the ceremony is lost, begin another one; it is kept at place %d", error, place)
         return
     ceremonies.hellos, ceremonies.spent = found.hellos, found.spent
     ceremonies.current, ceremonies.burned = found.current, found.burned

@@ -117,6 +117,7 @@ TABLE: Final[tuple[Access, ...]] = (
         http=("get_status",),
         pages=("GET /nodes",),
     ),
+    Access("risk indicators (over the API in the status)", _all(*PEOPLE), pages=("GET /indicators",)),
     Access("the newest checkpoint", _all(*PEOPLE), grpc=("Log",), http=("get_checkpoint",)),
     Access(
         "the log's entries, with proofs",

@@ -265,11 +265,12 @@ class Service:
 
     def _deployment(self) -> dict[str, Json]:
         """What backends are not shown: how much others ask for can be read from it."""
-        parts, state, scorecard = self._parts, self._parts.sequencer.state, self._parts.indicators.scorecard
+        parts, state = self._parts, self._parts.sequencer.state
         pools: list[Json] = [
             {"key": group.key, "signers": list(group.signers), "stock": stock}
             for group, stock in parts.pools.report()
         ]
+        scorecard = parts.indicators.to_json()
         return {
             "size": state.size,
             "quorum_size": parts.replication.quorum.size,
@@ -277,7 +278,7 @@ class Service:
             "keys": [key_report(state, key) for _, key in sorted(state.keys.items())],
             "nodes": self._nodes(),
             "pools": pools,
-            **({"indicators": scorecard.to_json()} if scorecard else {}),
+            **({"indicators": scorecard} if scorecard else {}),
         }
 
     def _nodes(self) -> list[Json]:

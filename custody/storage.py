@@ -166,5 +166,8 @@ class Database(Protocol):
     async def keep_ceremonies(self, document: bytes) -> None:
         """Keep how cold ceremonies stand, in place of what was kept before."""
 
+    async def set_aside_ceremonies(self) -> int:
+        """Move what is kept to a place where nothing is written over it; which place that is."""
+
     def close(self) -> None:
         """Finish the calls under way and close the database."""

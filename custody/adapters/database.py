@@ -190,6 +190,10 @@ class StoreThread:
         """Keep how cold ceremonies stand, in place of what was kept before."""
         return await self._call(Store.keep_ceremonies, document)
 
+    async def set_aside_ceremonies(self) -> int:
+        """Move what is kept to a place where nothing is written over it; which place that is."""
+        return await self._call(Store.set_aside_ceremonies)
+
     # What backends are told.
 
     async def feed(self, initiator: str = "") -> tuple[str, int]:

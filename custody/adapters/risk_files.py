@@ -3,7 +3,7 @@
 import logging
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 import orjson
@@ -12,10 +12,9 @@ from custody.risk.ports import NoScreening, Offered, Screened
 from custody.risk.sanctions import LIST_BYTES_MAX, SanctionsList, Words, parse_list, screen
 from policy.encoding import canonical
 from policy.errors import CallerError, MalformedError, OperationalError
-from policy.fields import NAME, Fields
+from policy.fields import Fields
 
 STATEMENT_BYTES_MAX = 16 * 1024
-OBSERVERS_MAX = 64
 _REQUEST = re.compile("[0-9a-f]{64}")
 _LOG = logging.getLogger(__name__)
 
@@ -54,7 +53,7 @@ class NoExchange:
     def offer(self, request: bytes, offered: Offered) -> None:
         """Nobody is told."""
 
-    def others(self, request: bytes) -> tuple[Offered, ...]:
+    def others(self, request: bytes, observers: Collection[str]) -> tuple[Offered, ...]:
         """Nobody says anything."""
         return ()
 
@@ -88,17 +87,18 @@ class ExchangeFolder:
         except OSError as error:
             raise OperationalError(f"cannot write {path}: {error.strerror}; mend the folder") from error
 
-    def others(self, request: bytes) -> tuple[Offered, ...]:
-        """What others left."""
+    def others(self, request: bytes, observers: Collection[str]) -> tuple[Offered, ...]:
+        """What others of these left. Whatever else lies there, no file of another name is looked at."""
         found = []
-        for path in sorted(self._folder.glob(f"{request.hex()}.*.json"))[:OBSERVERS_MAX]:
-            name = path.name.split(".", 1)[1].removesuffix(".json")
-            if name != self._name and NAME.fullmatch(name):
-                try:
-                    with path.open("rb") as file:
-                        found.append(parse_offered(name, file.read(STATEMENT_BYTES_MAX + 1)))
-                except (OSError, MalformedError) as error:
-                    _LOG.warning("%s is left out: %s", path, error)
+        for name in sorted(set(observers) - {self._name}):
+            path = self._path(request, name)
+            try:
+                with path.open("rb") as file:
+                    found.append(parse_offered(name, file.read(STATEMENT_BYTES_MAX + 1)))
+            except FileNotFoundError:
+                continue
+            except (OSError, MalformedError) as error:
+                _LOG.warning("%s is left out: %s", path, error)
         return tuple(found)
 
     def mine(self) -> tuple[bytes, ...]:

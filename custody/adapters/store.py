@@ -127,8 +127,9 @@ class Store(Feeds):
         What was received and what was signed is kept; a cold ceremony was of that log and is over.
         """
         with self._transaction() as db:
-            for table in (ENTRIES, CHECKPOINTS, SLOTS, OUTBOX, CEREMONIES):
+            for table in (ENTRIES, CHECKPOINTS, SLOTS, OUTBOX):
                 db.execute(delete(table))
+            db.execute(delete(CEREMONIES).where(CEREMONIES.c.place == 0))
             db.execute(update(REQUESTS).values(state=START.state, updated_ms=now_ms, **_UNPLANNED))
             for row in db.execute(select(REQUESTS.c.request)).all():
                 _owe(db, row.request, START.effects, now_ms)
@@ -343,14 +344,21 @@ class Store(Feeds):
     def ceremonies(self) -> bytes:
         """What was kept of cold ceremonies last, or b"" when nothing is."""
         with self._reading() as db:
-            row = db.execute(select(CEREMONIES.c.document)).first()
+            row = db.execute(select(CEREMONIES.c.document).where(CEREMONIES.c.place == 0)).first()
             return bytes(row.document) if row else b""
 
     def keep_ceremonies(self, document: bytes) -> None:
         """Keep how cold ceremonies stand, in place of what was kept before."""
         with self._transaction() as db:
-            db.execute(delete(CEREMONIES))
+            db.execute(delete(CEREMONIES).where(CEREMONIES.c.place == 0))
             db.execute(insert(CEREMONIES).values(place=0, document=document))
+
+    def set_aside_ceremonies(self) -> int:
+        """Move what is kept to a place where nothing is written over it; which place that is."""
+        with self._transaction() as db:
+            last = db.execute(select(func.max(CEREMONIES.c.place))).scalar() or 0
+            db.execute(update(CEREMONIES).where(CEREMONIES.c.place == 0).values(place=last + 1))
+            return last + 1
 
 
 def _apply(db: Connection, change: Change, now_ms: int) -> Applied | None:

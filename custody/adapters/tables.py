@@ -158,7 +158,7 @@ SLOTS = Table(
     Column("request", LargeBinary(32), nullable=False, unique=True),
 )
 
-CEREMONIES = Table(  # one row: the hellos, burns and ceremony of cold nodes, as custody/ceremony_document.py
+CEREMONIES = Table(  # at place 0: hellos, burns and ceremony of cold nodes (custody/ceremony_document.py)
     "ceremonies",
     METADATA,
     Column("place", Integer, primary_key=True, autoincrement=False),

@@ -11,7 +11,7 @@ from starlette.exceptions import HTTPException
 from starlette.staticfiles import StaticFiles
 
 from custody.api.errors import MEANINGS, CallRefused, Code
-from custody.console import decisions, entrance, pages, rebalancing
+from custody.console import decisions, entrance, indicators, pages, rebalancing
 from custody.console.guard import Guard
 from custody.console.house import REFRESH_HEADER, House, LoginNeeded, answer, environment, visit
 from custody.console.log_index import LogIndex
@@ -41,7 +41,7 @@ def build_console(service: Service, parts: Parts, *, site: str) -> Guard:
         pages=environment(str(_FOLDER / "templates")),
         site=site,
     )
-    for one in (entrance.router, pages.router, decisions.router, rebalancing.router):
+    for one in (entrance.router, pages.router, decisions.router, rebalancing.router, indicators.router):
         app.include_router(one)
     app.mount("/static", StaticFiles(directory=_FOLDER / "static"))
     app.add_exception_handler(LoginNeeded, _login)

@@ -217,11 +217,12 @@ async def _lines(house: House, kind: str) -> AsyncIterator[bytes]:
         place += len(part)
 
 
-def _health(house: House) -> tuple[bool, int, frozenset[str]]:
-    """What else a page should follow: a freeze, changes that wait, and who of the cosigners is there."""
+def _health(house: House) -> tuple[bool, int, frozenset[str], frozenset[str]]:
+    """What else a page should follow: a freeze, changes that wait, cosigners that are there, indicators."""
     state, followers = house.parts.sequencer.state, house.parts.replication.followers
     live = frozenset(name for name, follower in followers.items() if follower.live)
-    return state.frozen, len(state.pending), live
+    levels = frozenset(f"{name} {level}" for name, (level, _) in house.parts.indicators.since.items())
+    return state.frozen, len(state.pending), live, levels
 
 
 async def _changes(seat: Seat, asked: Asked) -> AsyncIterator[bytes]:

@@ -8,8 +8,9 @@ from collections.abc import Mapping
 from typing import Final
 
 from custody.candidates import Folded
-from custody.indicators.scoring import DEFAULTS, Scorecard, Threshold
+from custody.indicators.scoring import DEFAULTS, Level, Scorecard, Threshold
 from custody.indicators.window import LogWindow, is_looked_at
+from policy.encoding import Json
 from policy.entries import parse_entry
 from policy.errors import MalformedError
 
@@ -26,9 +27,28 @@ class Indicators:
         self.thresholds = thresholds
         self.window = LogWindow()
         self.scorecard: Scorecard | None = None
+        self.since: dict[str, tuple[Level, int]] = {}
         self.epoch_began_ms: dict[tuple[str, int], int] = {}
         self._written: deque[bytes] = deque(maxlen=QUEUE_MAX)
         self._failures: deque[int] = deque(maxlen=FAILURES_MAX)
+
+    def keep(self, scorecard: Scorecard, now_ms: int) -> None:
+        """Take in what was just read, and since when each is at its level."""
+        self.scorecard = scorecard
+        for line in scorecard.lines:
+            name, level = line.indicator.name, line.level
+            if self.since.get(name, (None, 0))[0] is not level:
+                self.since[name] = (level, now_ms)
+
+    def to_json(self) -> dict[str, Json] | None:
+        """As the status shows it; None before the first reading."""
+        if self.scorecard is None:
+            return None
+        lines: list[Json] = [
+            {**line.to_json(), "since_ms": self.since[line.indicator.name][1]}
+            for line in self.scorecard.lines
+        ]
+        return {"score": self.scorecard.score, "lines": lines}
 
     def written(self, folded: Folded) -> None:
         """An entry is in the log."""

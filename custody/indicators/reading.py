@@ -67,7 +67,7 @@ async def look_back(parts: Parts) -> None:
 async def read(parts: Parts) -> Scorecard:
     """All readings of now, scored. Raises ``OperationalError`` when the database cannot be read."""
     state, now_ms, window = parts.sequencer.state, parts.now_ms(), parts.indicators.window
-    window.forget(now_ms)
+    window.forget(now_ms, state.keys)
     await _epochs(parts, state)
     known = {name: one for name, one in parts.vitals.known.items() if name in state.roster.cosigners}
     readings: dict[str, Reading] = {
@@ -93,7 +93,7 @@ async def read(parts: Parts) -> Scorecard:
 
 def show(parts: Parts, scorecard: Scorecard) -> None:
     """Keep the scorecard, and set the metrics."""
-    parts.indicators.scorecard = scorecard
+    parts.indicators.keep(scorecard, parts.now_ms())
     metrics, state = parts.metrics, parts.sequencer.state
     metrics.risk_score.set(scorecard.score)
     for line in scorecard.lines:

@@ -8,7 +8,7 @@ points by weight, rounded up; 0 is best. A worse reading never lowers it.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from enum import Enum
+from enum import Enum, StrEnum
 from typing import Final, TypeAlias
 
 from policy.encoding import Json
@@ -29,6 +29,16 @@ class Missing(Enum):
 
 
 Reading: TypeAlias = int | Missing
+
+
+class Level(StrEnum):
+    """What a reading is taken for, the worst first."""
+
+    CRITICAL = "critical"
+    UNKNOWN = "unknown"
+    WARN = "warn"
+    GOOD = "good"
+    NONE = "none"
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +96,14 @@ class Scored:
     threshold: Threshold
     points: int | None
 
+    @property
+    def level(self) -> Level:
+        """By the thresholds alone: also of one that is left out of the score."""
+        if isinstance(self.reading, Missing):
+            return Level.UNKNOWN if self.reading is Missing.UNKNOWN else Level.NONE
+        points = points_of(self.reading, self.threshold)
+        return Level.GOOD if not points else Level.CRITICAL if points == POINTS_MAX else Level.WARN
+
     def to_json(self) -> dict[str, Json]:
         """As the status shows it."""
         known = self.reading if isinstance(self.reading, int) else None
@@ -95,6 +113,7 @@ class Scored:
             "warn": self.threshold.warn,
             "critical": self.threshold.critical,
             "weight": self.threshold.weight,
+            "level": self.level.value,
         }
         if known is not None:
             shown["reading"] = known
@@ -111,10 +130,6 @@ class Scorecard:
 
     score: int
     lines: tuple[Scored, ...]
-
-    def to_json(self) -> dict[str, Json]:
-        """As the status shows it."""
-        return {"score": self.score, "lines": [line.to_json() for line in self.lines]}
 
 
 def scored(readings: Mapping[str, Reading], thresholds: Mapping[str, Threshold]) -> Scorecard:

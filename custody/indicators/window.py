@@ -11,6 +11,7 @@ from custody.indicators.scoring import Missing, Reading
 from policy.entries import ApprovalEntry, RequestEntry, TimedEntry
 from policy.fact_entries import NoteEntry
 from policy.intent import request_id
+from policy.state import KeyRecord
 
 DAY_MS: Final = 24 * 3600 * 1000
 REQUESTS_MAX: Final = 10_000
@@ -46,11 +47,16 @@ class LogWindow:
             case _:
                 return
 
-    def forget(self, now_ms: int) -> None:
-        """Drop what is older than a day, and the oldest beyond what is kept."""
+    def forget(self, now_ms: int, keys: Mapping[str, KeyRecord]) -> None:
+        """Drop what is older than a day, the oldest beyond what is kept, and backups of no share of now."""
         since = now_ms - DAY_MS
         self._asked = _newest({key: one for key, one in self._asked.items() if one[0] > since})
         self._approved = _newest({key: one for key, one in self._approved.items() if one > since})
+        self._backed_up = {
+            (name, key.epoch): {node: at for node, at in times.items() if node in key.participants}
+            for name, key in keys.items()
+            if (times := self._backed_up.get((name, key.epoch)))
+        }
 
     def denied_share_bp(self) -> Reading:
         """Of the requests of the day."""
@@ -71,6 +77,11 @@ class LogWindow:
         """When ``nodes_min`` nodes of a key had been backed up in an epoch; None if they were not."""
         times = sorted(self._backed_up.get((key, epoch), {}).values(), reverse=True)
         return times[nodes_min - 1] if len(times) >= nodes_min else None
+
+    @property
+    def backups_kept(self) -> int:
+        """How many shares of keys it knows a backup of."""
+        return sum(map(len, self._backed_up.values()))
 
     def knows_all(self, epochs: Mapping[str, int]) -> bool:
         """Whether there is nothing older to look for."""

@@ -1,6 +1,6 @@
 """What a scoring observer needs from outside: a log, a list, the other observers, and a door to hand in."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -57,8 +57,8 @@ class Exchange(Protocol):
     def offer(self, request: bytes, offered: Offered) -> None:
         """Leave a statement, in place of one's own older one. Raises ``OperationalError``."""
 
-    def others(self, request: bytes) -> tuple[Offered, ...]:
-        """What others left about a request; what cannot be read is left out."""
+    def others(self, request: bytes, observers: Collection[str]) -> tuple[Offered, ...]:
+        """What others of these left about a request; what cannot be read is left out."""
 
     def mine(self) -> tuple[bytes, ...]:
         """The requests about which one's own statements lie there."""

@@ -129,7 +129,7 @@ class Stater:
         own = self._observer.sign(statement(TAG, body))
         self._exchange.offer(request, Offered(self._observer.name, body, own))
         found = {self._observer.name: own}
-        for other in self._exchange.others(request):
+        for other in self._exchange.others(request, state.roster.observers):
             if canonical(other.body) != canonical(body):
                 _LOG.warning("%s states something else of %s: %s", other.observer, request.hex(), other.body)
             elif _is_signed(state.roster.observers, other):

@@ -339,6 +339,16 @@ def test_a_ceremony_ends_with_the_log_that_it_was_of(store: Store) -> None:
     assert store.ceremonies() == b""
 
 
+def test_what_is_set_aside_is_neither_read_nor_written_over(store: Store) -> None:
+    for document in (b"one", b"two"):
+        store.keep_ceremonies(document)
+        place = store.set_aside_ceremonies()
+    store.keep_ceremonies(b"three")
+    store.set_aside_log(5)
+
+    assert (place, store.ceremonies(), store.set_aside_ceremonies()) == (2, b"", 3)
+
+
 def test_only_the_writer_keeps_ceremonies(store: Store, database_url: str) -> None:
     other = Store(database_url)
     other.take_lease(2_000, 1_000)

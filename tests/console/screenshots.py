@@ -28,7 +28,19 @@ ENCODE = """async (png) => {
     reader.readAsDataURL(blob);
     return read;
 }"""
-PAGES = ("queue", "request", "requests", "wallets", "policy", "nodes", "log", "entry", "login", "enrol")
+PAGES = (
+    "queue",
+    "request",
+    "requests",
+    "wallets",
+    "policy",
+    "nodes",
+    "indicators",
+    "log",
+    "entry",
+    "login",
+    "enrol",
+)
 
 
 async def take(console: Console) -> None:
@@ -57,6 +69,7 @@ async def take(console: Console) -> None:
         await log_in(page)
         await picture(page, places["request"], "request-chinese")
         await picture(page, places["policy"], "policy-chinese")
+        await picture(page, places["indicators"], "indicators-chinese")
     await trouble(console, places["request"])
 
 

@@ -15,7 +15,8 @@ from policy.log.merkle import frontier_at, leaf_hash, leaf_reader, prove_inclusi
 from tests.console.console_house import Console, log_in
 
 PAGES = (
-    *("/", "/requests", "/wallets", "/policy", "/policy/changes/0", "/nodes", "/log", "/log/1"),
+    *("/", "/requests", "/wallets", "/policy", "/policy/changes/0", "/nodes", "/indicators"),
+    *("/log", "/log/1"),
     "/no-such-page",
 )
 PHONE = {"width": 390, "height": 800}

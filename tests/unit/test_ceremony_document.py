@@ -5,9 +5,12 @@ import zlib
 from pathlib import Path
 
 import pytest
+from sqlalchemy import create_engine, select
 
 from custody.adapters.store import Store
+from custody.adapters.tables import CEREMONIES
 from custody.ceremony_document import restored
+from custody.cold import ColdStep, step
 from policy.encoding import Json
 from policy.errors import MalformedError
 from tests.unit.custody_house import House
@@ -29,7 +32,7 @@ def test_what_cannot_be_read_is_malformed(data: bytes) -> None:
 
 
 @pytest.mark.parametrize("data", UNREADABLE[:3])
-async def test_a_coordinator_starts_without_it(tmp_path: Path, data: bytes) -> None:
+async def test_a_coordinator_starts_without_it_and_never_writes_over_it(tmp_path: Path, data: bytes) -> None:
     house = House(tmp_path)
     async with house.with_key():
         pass
@@ -41,3 +44,8 @@ async def test_a_coordinator_starts_without_it(tmp_path: Path, data: bytes) -> N
 
     async with house.running() as running:
         assert running.parts.ceremonies.current is None
+        await step(running.parts, ColdStep())
+    with create_engine(house.database).connect() as connection:
+        kept = {one.place: one.document for one in connection.execute(select(CEREMONIES))}
+
+    assert kept.keys() == {0, 1} and kept[1] == data

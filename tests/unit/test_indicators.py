@@ -13,13 +13,16 @@ from prometheus_client import generate_latest
 
 from cli.indicators import page
 from custody.api.errors import CallRefused
+from custody.console.texts import LANGUAGES, catalogue
 from custody.enacting import Signed, enact
+from custody.indicators.kept import Indicators
 from custody.indicators.notes import BackupNote, DrillNote, note_body, read_note
 from custody.indicators.reading import SWEEP_S, hot_share_bp, read, show
 from custody.indicators.scoring import (
     DEFAULTS,
     INDICATORS,
     POINTS_MAX,
+    Level,
     Missing,
     Reading,
     Threshold,
@@ -27,11 +30,13 @@ from custody.indicators.scoring import (
     points_of,
     scored,
 )
+from custody.indicators.showing import reading_text, worst_first
 from custody.indicators.thresholds import load_thresholds
 from policy.encoding import Json, canonical, statement
 from policy.entries import make_entry, parse_entry, signature_list
 from policy.errors import MalformedError, OperationalError
 from policy.fact_entries import NoteEntry
+from policy.words.language import CHINESE, ENGLISH
 from tests.architecture.planting import REPOSITORY
 from tests.unit.custody_cluster import ETHER, KEY, ORIGIN, identity, make_request
 from tests.unit.custody_house import House, Running, until
@@ -224,6 +229,19 @@ async def test_a_drill_that_went_wrong_and_a_backup_of_one_node_are_none(tmp_pat
         assert found["backup_age_d"] is found["drill_age_d"] is Missing.UNKNOWN
 
 
+async def test_notes_of_what_is_no_share_count_for_nothing_and_are_not_kept(tmp_path: Path) -> None:
+    async with House(tmp_path).with_key() as running:
+        for number in range(20):
+            await say(running, BackupNote(KEY, 0, (f"nobody-{number}", "node-a")))
+            await say(running, BackupNote(f"key-{number}", 0, ("node-a", "node-b")))
+        running.parts.indicators.take_some()
+        card = await read(running.parts)
+
+        found = {line.indicator.name: line.reading for line in card.lines}
+        assert found["backup_age_d"] is Missing.UNKNOWN
+        assert running.parts.indicators.window.backups_kept == 1
+
+
 async def test_a_failed_call_at_the_door_is_counted(tmp_path: Path) -> None:
     from custody.adapters.api_server import CustodyServicer
 
@@ -264,11 +282,8 @@ def test_the_hot_share_is_by_value_where_that_is_known_and_else_of_the_hottest_a
 
 
 def test_the_page_escapes_what_it_shows() -> None:
-    card = {
-        "score": 7,
-        "lines": [{"name": "<b>", "what": "&", "warn": 1, "critical": 2, "weight": 3, "missing": "unknown"}],
-    }
-    shown = page(card, origin="log.example.com/<x>", made="now")
+    line = {"name": "<b>", "warn": 1, "critical": 2, "weight": 3, "level": "unknown", "since_ms": 0}
+    shown = page({"score": 7, "lines": [line]}, origin="log.example.com/<x>", made="now")
 
     assert "<b>" not in shown and "<x>" not in shown and "&lt;b&gt;" in shown
 
@@ -276,3 +291,44 @@ def test_the_page_escapes_what_it_shows() -> None:
 def test_malformed_thresholds_name_the_indicators_there_are() -> None:
     with pytest.raises(MalformedError, match="there are approval_wait_s"):
         parse_thresholds({"nonsense": {}})
+
+
+def test_every_indicator_is_explained_in_every_language_and_the_english_says_what_the_status_says() -> None:
+    for one in INDICATORS:
+        assert catalogue("en")[f"indicator.{one.name}"] == one.what
+        for language in LANGUAGES:
+            assert catalogue(language)[f"indicator.{one.name}.do"]
+    assert all(f"level.{level}" in catalogue(language) for level in Level for language in LANGUAGES)
+
+
+def test_a_level_is_kept_with_the_time_since_which_it_holds() -> None:
+    kept = Indicators()
+    kept.keep(scored({**GOOD, "failed_logins": 5}, DEFAULTS), 1000)
+    kept.keep(scored({**GOOD, "failed_logins": 6}, DEFAULTS), 2000)
+    kept.keep(scored({**GOOD, "failed_logins": 0, "drill_age_d": 100}, DEFAULTS), 3000)
+
+    assert kept.since["failed_logins"] == (Level.GOOD, 3000)
+    assert kept.since["drill_age_d"] == (Level.WARN, 3000)
+    assert kept.since["clock_off_ms"] == (Level.GOOD, 1000)
+
+
+def test_what_is_shown_begins_with_the_worst() -> None:
+    readings = {**GOOD, "failed_logins": 5, "cosigners_down": 4, "drill_age_d": Missing.UNKNOWN}
+    shown = [line.level for line in worst_first(scored(readings, DEFAULTS).lines)]
+
+    assert shown[:4] == [Level.CRITICAL, Level.UNKNOWN, Level.WARN, Level.GOOD]
+
+
+@pytest.mark.parametrize(
+    ("name", "reading", "said", "in_chinese"),
+    [
+        ("approval_wait_s", 1800, "30 minutes", "30 分钟"),
+        ("hot_share_bp", 550, "5.5 %", "5.5 %"),
+        ("drill_age_d", 1, "1 day", "1 天"),
+        ("clock_off_ms", 20, "20 ms", "20 ms"),
+        ("presignatures", 7, "7", "7"),
+    ],
+)
+def test_readings_have_the_unit_of_their_name(name: str, reading: int, said: str, in_chinese: str) -> None:
+    assert reading_text(name, reading, language=ENGLISH) == said
+    assert reading_text(name, reading, language=CHINESE).replace(" ", "") == in_chinese.replace(" ", "")

@@ -295,21 +295,36 @@ def test_what_was_read_halfway_is_not_stated_before_it_is_signed(log: BookLog, t
 # The folder that observers share.
 
 
+BOTH = ("olga", "oskar")
+
+
 def test_an_exchange_gives_what_others_left_and_takes_back_ones_own(tmp_path: Path) -> None:
     one, other = ExchangeFolder(tmp_path / "new", "oskar"), ExchangeFolder(tmp_path / "new", "olga")
     request = bytes([7] * 32)
     body: dict[str, Json] = {"risk": 5}
-    assert (one.others(request), one.mine()) == ((), ())
+    assert (one.others(request, BOTH), one.mine()) == ((), ())
     signature = identity_key("oskar").sign(b"x")
     one.offer(request, Offered("oskar", body, signature))
     changed: dict[str, Json] = {"risk": 6}
     one.offer(request, Offered("oskar", changed, signature))
 
-    assert one.others(request) == ()
-    assert other.others(request) == (Offered("oskar", {"risk": 6}, signature),)
-    assert other.others(bytes(32)) == ()
+    assert one.others(request, BOTH) == ()
+    assert other.others(request, BOTH) == (Offered("oskar", {"risk": 6}, signature),)
+    assert other.others(bytes(32), BOTH) == ()
     assert (one.mine(), other.mine()) == ((request,), ())
+    assert other.others(request, ["olga"]) == ()
     other.withdraw(request)
     one.withdraw(request)
     one.withdraw(request)
-    assert other.others(request) == ()
+    assert other.others(request, BOTH) == ()
+
+
+def test_files_under_other_names_keep_no_observers_statement_out(tmp_path: Path) -> None:
+    one, other = ExchangeFolder(tmp_path, "oskar"), ExchangeFolder(tmp_path, "olga")
+    request = bytes([7] * 32)
+    signature = identity_key("oskar").sign(b"x")
+    for number in range(100):
+        (tmp_path / f"{request.hex()}.a{number}.json").write_text("{}")
+    one.offer(request, Offered("oskar", {"risk": 5}, signature))
+
+    assert other.others(request, BOTH) == (Offered("oskar", {"risk": 5}, signature),)

@@ -17,7 +17,7 @@ from custody.api import custody_pb2 as pb
 from custody.api.calls import sign_call
 from custody.api.errors import CallRefused
 from custody.auditors import Auditor
-from custody.console import decisions, entrance, pages, rebalancing
+from custody.console import decisions, entrance, indicators, pages, rebalancing
 from custody.console.app import build_console
 from custody.roles import OPEN, TABLE, Access, Role, Scope, permit, roles_of
 from policy.encoding import Json
@@ -64,7 +64,7 @@ def test_every_call_and_page_stands_in_the_table_once() -> None:
     operations = [route.name for router in ROUTERS for route in router.routes if isinstance(route, APIRoute)]
     shown = [
         f"{method} {route.path}"
-        for router in (entrance.router, pages.router, rebalancing.router, decisions.router)
+        for router in (one.router for one in (entrance, pages, rebalancing, decisions, indicators))
         for route in router.routes
         if isinstance(route, APIRoute)
         for method in route.methods or ()

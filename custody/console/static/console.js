@@ -2,7 +2,7 @@
 
 import { call, locale, text } from "./page.js";
 
-const PLACES = { q: "/", r: "/requests", w: "/wallets", b: "/rebalancing", p: "/policy", n: "/nodes", l: "/log" };
+const PLACES = { q: "/", r: "/requests", w: "/wallets", b: "/rebalancing", p: "/policy", n: "/nodes", i: "/indicators", l: "/log" };
 
 function showTimes(root) {
   for (const one of root.querySelectorAll("time[datetime]")) {
