@@ -1,6 +1,6 @@
 """The history of destinations: added up in the transaction that keeps a signed payment."""
 
-from sqlalchemy import Connection, insert, select, update
+from sqlalchemy import Connection, bindparam, insert, select, update
 
 from custody.adapters.tables import DESTINATIONS, REQUESTS, TRANSACTIONS
 from custody.projection import payment_of
@@ -11,12 +11,21 @@ from policy.state import PAYMENT
 
 TOTAL_MAX = 2**256 - 1
 ROWS_MAX = 50
+_PLACE = ("chain", "destination", "asset", "initiator")
+_SUMS = ("payments", "total", "last_ms", "last_request")
+_HERE = [DESTINATIONS.c[name] == bindparam(f"at_{name}") for name in _PLACE]
+_FIND, _BEGIN = select(DESTINATIONS).where(*_HERE), insert(DESTINATIONS)
+_CHANGE = update(DESTINATIONS).where(*_HERE).values({name: bindparam(f"new_{name}") for name in _SUMS})
+_PAID = (
+    select(TRANSACTIONS.c.job)
+    .where(TRANSACTIONS.c.request == bindparam("wanted"), TRANSACTIONS.c.purpose == PAYMENT)
+    .limit(1)
+)
 
 
 def count_payment(db: Connection, request: bytes, *, payment: Payment) -> None:
     """Add a signed payment, unless a transaction that pays the request was kept before."""
-    paid = (TRANSACTIONS.c.request == request) & (TRANSACTIONS.c.purpose == PAYMENT)
-    if db.execute(select(TRANSACTIONS.c.job).where(paid).limit(1)).first() is None:
+    if db.execute(_PAID, {"wanted": request}).first() is None:
         _add(db, request, payment=payment)
 
 
@@ -46,9 +55,9 @@ def add_up_older(db: Connection) -> None:
 
 
 def _add(db: Connection, request: bytes, *, payment: Payment) -> None:
-    key = {name: getattr(payment, name) for name in ("chain", "destination", "asset", "initiator")}
-    place = [DESTINATIONS.c[name] == value for name, value in key.items()]
-    row = db.execute(select(DESTINATIONS).where(*place)).first()
+    key = {name: getattr(payment, name) for name in _PLACE}
+    place = {f"at_{name}": value for name, value in key.items()}
+    row = db.execute(_FIND, place).first()
     values = {
         "payments": 1 + (row.payments if row else 0),
         "total": min(payment.amount + (row.total if row else 0), TOTAL_MAX),
@@ -56,6 +65,6 @@ def _add(db: Connection, request: bytes, *, payment: Payment) -> None:
         "last_request": request,
     }
     if row is None:
-        db.execute(insert(DESTINATIONS).values(**key, **values))
+        db.execute(_BEGIN, key | values)
     else:
-        db.execute(update(DESTINATIONS).where(*place).values(values))
+        db.execute(_CHANGE, place | {f"new_{name}": value for name, value in values.items()})

@@ -12,6 +12,7 @@ from custody.adapters.leased import insert_or_ignore, values_of
 from custody.adapters.retained import Retained
 from custody.adapters.tables import ADDRESSES, DELIVERIES, EVENTS, FEED, OUTBOX, REQUESTS, WEBHOOKS
 from custody.feeds import Backlog, Delivery, DepositAddress, Event, LabelTaken
+from custody.records import RequestRecord
 from custody.requests import Effect, State, Substate, substate
 
 FEED_NAME_BYTES = 4
@@ -184,9 +185,11 @@ class Feeds(Retained):
             return _address(db.execute(select(ADDRESSES).where(mine)).one())
 
 
-def emit(db: Connection, row: Row[Any], *, effects: Collection[Effect], now_ms: int) -> None:
-    """Put into the feed how a request (its row) is now, and what is owed."""
-    _insert_event(db, _told(row, effects), now_ms)
+def emit(
+    db: Connection, request: RequestRecord | Row[Any], *, effects: Collection[Effect], now_ms: int
+) -> None:
+    """Put into the feed how a request is now, and what is owed."""
+    _insert_event(db, _told(request, effects), now_ms)
 
 
 def emit_if_new(db: Connection, request: bytes, *, now_ms: int) -> None:
@@ -202,7 +205,7 @@ def emit_if_new(db: Connection, request: bytes, *, now_ms: int) -> None:
         _insert_event(db, values, now_ms)
 
 
-def _told(row: Row[Any], effects: Collection[Effect]) -> dict[str, Any]:
+def _told(row: RequestRecord | Row[Any], effects: Collection[Effect]) -> dict[str, Any]:
     return {**{name: getattr(row, name) for name in _COPIED}, "substate": substate(effects)}
 
 
@@ -227,7 +230,7 @@ def _queue(db: Connection, webhook: str, chosen: Any, *, now_ms: int) -> int:
     for row in rows:
         values = {"webhook": webhook, "sequence": row.sequence, "request": row.request}
         values |= {"attempts": 0, "due_ms": now_ms, "error": ""}
-        db.execute(insert_or_ignore(db, DELIVERIES, values=values))
+        db.execute(insert_or_ignore(db, DELIVERIES), values)
     return len(rows)
 
 

@@ -4,11 +4,12 @@ Every transaction that writes first checks, and locks, that the lease still has 
 """
 
 import contextlib
+import functools
 import json
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from sqlalchemy import Connection, Engine, create_engine, event, insert, select, update
+from sqlalchemy import Connection, Engine, Table, bindparam, create_engine, event, insert, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import SQLAlchemyError
 
@@ -18,6 +19,7 @@ from custody.storage import LeaseTaken
 from policy.errors import InvariantError, OperationalError
 
 WEAKER_COMMITS = (("off",), ("local",), ("remote_write",))
+_STILL_MINE = update(LEASE).where(LEASE.c.fence == bindparam("mine")).values(fence=bindparam("mine"))
 
 
 class Leased:
@@ -80,8 +82,7 @@ class Leased:
     def _transaction(self) -> Iterator[Connection]:
         """A transaction of the one writer. The update locks the lease's row until it ends."""
         with _Transaction(self._engine) as db:
-            same = LEASE.c.fence == self._fence
-            if db.execute(update(LEASE).where(same).values(fence=self._fence)).rowcount != 1:
+            if db.execute(_STILL_MINE, {"mine": self._fence}).rowcount != 1:
                 raise InvariantError(
                     f"the lease on the database is not number {self._fence} any more: another coordinator "
                     "writes it; this one stops"
@@ -112,10 +113,14 @@ class _Transaction:
             raise OperationalError(f"cannot write the database: {value}; check its disk") from value
 
 
-def insert_or_ignore(db: Connection, table: Any, *, values: Mapping[str, Any]) -> Any:
-    """An insertion that leaves a row alone that is there."""
-    dialect = postgresql if db.dialect.name == "postgresql" else sqlite
-    return dialect.insert(table).values(values).on_conflict_do_nothing()
+def insert_or_ignore(db: Connection, table: Table) -> Any:
+    """An insertion of what it is carried out with, that leaves a row alone that is there."""
+    return _insertion(db.dialect.name, table)
+
+
+@functools.cache  # there are few tables, and making one costs more than carrying it out
+def _insertion(dialect: str, table: Table) -> Any:
+    return (postgresql if dialect == "postgresql" else sqlite).insert(table).on_conflict_do_nothing()
 
 
 def values_of(item: Any) -> dict[str, Any]:

@@ -22,8 +22,8 @@ class Retained(Leased):
             if db.execute(select(func.count()).select_from(NONCES)).scalar_one() >= nonces_max:
                 return NonceUse.TOO_MANY
             values = {"caller": caller, "nonce": nonce, "until_s": until_s}
-            kept = insert_or_ignore(db, NONCES, values=values).returning(NONCES.c.nonce)
-            return NonceUse.FRESH if db.execute(kept).first() is not None else NonceUse.USED
+            kept = insert_or_ignore(db, NONCES).returning(NONCES.c.nonce)
+            return NonceUse.FRESH if db.execute(kept, values).first() is not None else NonceUse.USED
 
     def trimmed(self, initiator: str = "") -> int:
         """Up to this number of an initiator's feed, or of everybody's, events may be gone."""

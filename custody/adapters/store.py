@@ -10,10 +10,10 @@ puts an event into the feed, in the same transaction.
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from sqlalchemy import Connection, Row, delete, func, insert, select, update
+from sqlalchemy import Row, bindparam, delete, func, insert, select, update
 
-from custody.adapters.destinations import add_up_older, count_payment, paid_to
-from custody.adapters.feeds import Feeds, emit, emit_if_new
+from custody.adapters.destinations import add_up_older, paid_to
+from custody.adapters.feeds import Feeds, emit_if_new
 from custody.adapters.leased import insert_or_ignore, values_of
 from custody.adapters.tables import (
     APPROVALS,
@@ -26,6 +26,16 @@ from custody.adapters.tables import (
     REQUESTS,
     SLOTS,
     TRANSACTIONS,
+)
+from custody.adapters.transitions import (
+    COLUMNS,
+    UNPLANNED,
+    apply,
+    find,
+    find_by_key,
+    insert_request,
+    owe,
+    record_of,
 )
 from custody.records import (
     Applied,
@@ -40,19 +50,28 @@ from custody.records import (
     RequestRecord,
     SignedTransaction,
 )
-from custody.requests import START, Effect, State, advance
+from custody.requests import START, Effect, State
 from custody.storage import ENTRIES_BYTES_MAX
 from policy.approval import Slot
 
 LIST_MAX = 500
-_UNPLANNED: dict[str, Any] = {
-    **dict.fromkeys(("rule", "chain", "account", "path", "error"), ""),
-    **dict.fromkeys(("tx", "job", "tx_hash"), b""),
-    "nonce": None,
-    "block": 0,
-    "approvals": 0,
-}
-_RECORD_FIELDS = tuple(RequestRecord.__dataclass_fields__)
+# What every payment needs, made once: making a statement costs more than carrying it out.
+_ENTRY, _CHECKPOINT = insert(ENTRIES), insert(CHECKPOINTS)
+_BETWEEN = (
+    select(ENTRIES.c.data)
+    .where(ENTRIES.c.index >= bindparam("from_"), ENTRIES.c.index < bindparam("to"))
+    .order_by(ENTRIES.c.index)
+)
+_QUORUM = (
+    update(CHECKPOINTS).where(CHECKPOINTS.c.size == bindparam("wanted")).values(quorum=bindparam("cosigned"))
+)
+_TRANSACTIONS = select(TRANSACTIONS).where(TRANSACTIONS.c.request == bindparam("wanted"))
+_USED = update(PRESIGNATURES).where(PRESIGNATURES.c.presignature == bindparam("wanted")).values(state="used")
+_POSTPONE = (
+    update(OUTBOX)
+    .where(OUTBOX.c.request == bindparam("wanted"), OUTBOX.c.effect == bindparam("owed"))
+    .values(due_ms=bindparam("due"), attempts=bindparam("tried"))
+)
 
 
 class Store(Feeds):
@@ -87,9 +106,8 @@ class Store(Feeds):
         """Entries from ``start`` up to ``stop``, at least one if there is one, within ``bytes_max``."""
         found: list[bytes] = []
         total = 0
-        query = select(ENTRIES.c.data).where(ENTRIES.c.index >= start, ENTRIES.c.index < stop)
         with self._reading() as db:
-            for row in db.execute(query.order_by(ENTRIES.c.index)):
+            for row in db.execute(_BETWEEN, {"from_": start, "to": stop}):
                 total += len(row.data)
                 if found and total > bytes_max:
                     break
@@ -130,9 +148,9 @@ class Store(Feeds):
             for table in (ENTRIES, CHECKPOINTS, SLOTS, OUTBOX):
                 db.execute(delete(table))
             db.execute(delete(CEREMONIES).where(CEREMONIES.c.place == 0))
-            db.execute(update(REQUESTS).values(state=START.state, updated_ms=now_ms, **_UNPLANNED))
+            db.execute(update(REQUESTS).values(state=START.state, updated_ms=now_ms, **UNPLANNED))
             for row in db.execute(select(REQUESTS.c.request)).all():
-                _owe(db, row.request, START.effects, now_ms)
+                owe(db, row.request, START.effects, now_ms)
                 emit_if_new(db, row.request, now_ms=now_ms)
 
     def append(
@@ -142,14 +160,14 @@ class Store(Feeds):
         with self._transaction() as db:
             if entries:
                 rows = [{"index": start + i, "data": data} for i, data in enumerate(entries)]
-                db.execute(insert(ENTRIES), rows)
-                db.execute(insert(CHECKPOINTS).values(size=start + len(entries), note=note))
-            return tuple(done for change in changes if (done := _apply(db, change, now_ms)) is not None)
+                db.execute(_ENTRY, rows)
+                db.execute(_CHECKPOINT, {"size": start + len(entries), "note": note})
+            return tuple(done for change in changes if (done := apply(db, change, now_ms)) is not None)
 
     def set_quorum(self, size: int, note: bytes) -> None:
         """Keep the note of the checkpoint of ``size`` with its w cosignatures."""
         with self._transaction() as db:
-            db.execute(update(CHECKPOINTS).where(CHECKPOINTS.c.size == size).values(quorum=note))
+            db.execute(_QUORUM, {"wanted": size, "cosigned": note})
 
     # Requests.
 
@@ -159,27 +177,23 @@ class Store(Feeds):
         Raises ``IdempotencyConflict`` when its initiator used the key for another body.
         """
         with self._transaction() as db:
-            same_key = (REQUESTS.c.initiator == new.initiator) & (
-                REQUESTS.c.idempotency_key == new.idempotency_key
-            )
-            row = db.execute(select(REQUESTS).where(same_key)).first()
-            if row is not None:
-                if row.request != new.request:
-                    raise IdempotencyConflict(new.idempotency_key)
-                return _record(row), False
-            return _insert_request(db, new, now_ms), True
+            known = find_by_key(db, new)
+            if known is None:
+                return insert_request(db, new, now_ms), True
+            if known.request != new.request:
+                raise IdempotencyConflict(new.idempotency_key)
+            return known, False
 
     def get(self, request: bytes) -> RequestRecord | None:
         """One request, or None."""
         with self._reading() as db:
-            row = db.execute(select(REQUESTS).where(REQUESTS.c.request == request)).first()
-            return _record(row) if row else None
+            return find(db, request)
 
     def requests(
         self, *, state: str = "", initiator: str = "", limit: int = 100, before: bytes = b""
     ) -> tuple[RequestRecord, ...]:
         """Requests, newest first, continuing after ``before``."""
-        query = select(REQUESTS).order_by(REQUESTS.c.created_order.desc()).limit(min(limit, LIST_MAX))
+        query = select(*COLUMNS).order_by(REQUESTS.c.created_order.desc()).limit(min(limit, LIST_MAX))
         if state:
             query = query.where(REQUESTS.c.state == state)
         if initiator:
@@ -188,7 +202,7 @@ class Store(Feeds):
             order = select(REQUESTS.c.created_order).where(REQUESTS.c.request == before).scalar_subquery()
             query = query.where(REQUESTS.c.created_order < order)
         with self._reading() as db:
-            return tuple(_record(row) for row in db.execute(query))
+            return tuple(record_of(row) for row in db.execute(query))
 
     def counts(self, initiator: str = "") -> dict[str, int]:
         """How many requests, of one initiator or of all, are in each state."""
@@ -203,14 +217,14 @@ class Store(Feeds):
         open_states = [
             *(State.RECEIVED, State.LOGGED, State.WAITING, State.READY, State.AWAITING_CEREMONY),
         ]
-        query = select(REQUESTS).where(REQUESTS.c.expires_ms <= now_ms, REQUESTS.c.state.in_(open_states))
+        query = select(*COLUMNS).where(REQUESTS.c.expires_ms <= now_ms, REQUESTS.c.state.in_(open_states))
         with self._reading() as db:
-            return tuple(_record(row) for row in db.execute(query))
+            return tuple(record_of(row) for row in db.execute(query))
 
     def apply(self, change: Change, now_ms: int) -> Applied | None:
         """Make one event durable; None when it changes nothing."""
         with self._transaction() as db:
-            return _apply(db, change, now_ms)
+            return apply(db, change, now_ms)
 
     # The outbox.
 
@@ -222,8 +236,8 @@ class Store(Feeds):
     def postpone(self, duty: Duty, *, due_ms: int, error: str) -> None:
         """Try a duty again at ``due_ms``, and show why on its request, unless it is owed no more."""
         with self._transaction() as db:
-            same = (OUTBOX.c.request == duty.request) & (OUTBOX.c.effect == duty.effect)
-            owed = db.execute(update(OUTBOX).where(same).values(due_ms=due_ms, attempts=duty.attempts + 1))
+            same = {"wanted": duty.request, "owed": duty.effect}
+            owed = db.execute(_POSTPONE, {**same, "due": due_ms, "tried": duty.attempts + 1})
             if error and owed.rowcount:
                 same_request = REQUESTS.c.request == duty.request
                 db.execute(update(REQUESTS).where(same_request).values(error=error[:1000]))
@@ -271,7 +285,7 @@ class Store(Feeds):
     def add_approval(self, approval: PendingApproval) -> None:
         """Keep an approval until it is in the log; the same one twice is one."""
         with self._transaction() as db:
-            db.execute(insert_or_ignore(db, APPROVALS, values=values_of(approval)))
+            db.execute(insert_or_ignore(db, APPROVALS), values_of(approval))
 
     def pending_approvals(self) -> tuple[PendingApproval, ...]:
         """Approvals received and not logged."""
@@ -288,9 +302,8 @@ class Store(Feeds):
 
     def transactions(self, request: bytes) -> tuple[SignedTransaction, ...]:
         """Every transaction ever signed for a request."""
-        query = select(TRANSACTIONS).where(TRANSACTIONS.c.request == request)
         with self._reading() as db:
-            rows = db.execute(query).all()
+            rows = db.execute(_TRANSACTIONS, {"wanted": request}).all()
         return tuple(SignedTransaction(r.job, r.request, r.purpose, r.tx_hash, r.raw) for r in rows)
 
     def paid_to(self, chain: str, destination: str) -> tuple[PaidTo, ...]:
@@ -319,8 +332,7 @@ class Store(Feeds):
     def use_presignatures(self, presignatures: Sequence[bytes]) -> None:
         """Mark presignatures as used or gone."""
         with self._transaction() as db:
-            chosen = PRESIGNATURES.c.presignature.in_(presignatures)
-            db.execute(update(PRESIGNATURES).where(chosen).values(state="used"))
+            db.execute(_USED, [{"wanted": one} for one in presignatures])
 
     # What rebalancers say.
 
@@ -359,59 +371,6 @@ class Store(Feeds):
             last = db.execute(select(func.max(CEREMONIES.c.place))).scalar() or 0
             db.execute(update(CEREMONIES).where(CEREMONIES.c.place == 0).values(place=last + 1))
             return last + 1
-
-
-def _apply(db: Connection, change: Change, now_ms: int) -> Applied | None:
-    row = db.execute(select(REQUESTS).where(REQUESTS.c.request == change.request)).first()
-    if row is None:
-        if change.new is None:
-            return None
-        _insert_request(db, change.new, now_ms)
-        row = db.execute(select(REQUESTS).where(REQUESTS.c.request == change.request)).one()
-    if change.payment is not None:
-        count_payment(db, change.request, payment=change.payment)  # before its transaction is there
-    if change.transaction is not None:
-        db.execute(insert_or_ignore(db, TRANSACTIONS, values=values_of(change.transaction)))
-    if change.slot is not None:
-        slot = {"chain": change.slot.chain, "account": change.slot.account, "nonce": change.slot.nonce}
-        db.execute(insert_or_ignore(db, SLOTS, values={**slot, "request": change.request}))
-    state, effects = State(row.state), None
-    if change.event is not None:
-        step = advance(state, change.event)
-        if step is None:
-            return None
-        state, effects = step.state, step.effects
-        _owe(db, change.request, effects, now_ms)
-    values = {"error": "", **change.fields, "state": state, "updated_ms": now_ms}
-    db.execute(update(REQUESTS).where(REQUESTS.c.request == change.request).values(values))
-    row = db.execute(select(REQUESTS).where(REQUESTS.c.request == change.request)).one()
-    if effects is None:
-        emit_if_new(db, change.request, now_ms=now_ms)
-    else:
-        emit(db, row, effects=effects, now_ms=now_ms)
-    return Applied(_record(row), effects or ())
-
-
-def _owe(db: Connection, request: bytes, effects: Iterable[Effect], now_ms: int) -> None:
-    """The effects of the last transition replace those of the one before."""
-    db.execute(delete(OUTBOX).where(OUTBOX.c.request == request))
-    for effect in effects:
-        db.execute(insert(OUTBOX).values(request=request, effect=effect, attempts=0, due_ms=now_ms))
-
-
-def _insert_request(db: Connection, new: NewRequest, now_ms: int) -> RequestRecord:
-    order = db.execute(select(func.coalesce(func.max(REQUESTS.c.created_order), 0) + 1)).scalar_one()
-    values = {**values_of(new), "state": START.state, "created_order": order, "updated_ms": now_ms}
-    db.execute(insert(REQUESTS).values(values))
-    _owe(db, new.request, START.effects, now_ms)
-    row = db.execute(select(REQUESTS).where(REQUESTS.c.request == new.request)).one()
-    emit(db, row, effects=START.effects, now_ms=now_ms)
-    return _record(row)
-
-
-def _record(row: Row[Any]) -> RequestRecord:
-    values = {name: getattr(row, name) for name in _RECORD_FIELDS}
-    return RequestRecord(**{**values, "state": State(row.state)})
 
 
 def _duty(row: Row[Any]) -> Duty:
