@@ -453,7 +453,9 @@ async def test_what_could_not_be_reached_costs_no_pass(house: House) -> None:
     chain = cast("FakeChain", house.chain)
     async with house.running() as running:
         request = await asked(running)
-        chain.down = True
+
+    chain.down = True
+    async with house.running() as running:
         with pytest.raises(CallRefused, match="the chain is down"):
             await step(running, files=(hello("cold-a"), hello("cold-b")), request=request)
         with pytest.raises(CallRefused, match="the chain is down"):
