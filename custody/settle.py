@@ -20,7 +20,7 @@ from policy.errors import OperationalError
 from policy.roster import COORDINATOR
 
 SEND_AGAIN_EACH, SEND_MINED_AGAIN_EACH = 4, 20
-"""Looks. A network that forgot a transaction, by a reorganization say, lets later ones of the account wait."""
+"""Looks. A network that forgot a transaction, by a reorganization, lets later ones of the account wait."""
 POLL_MS_MAX = 10_000
 
 
