@@ -57,7 +57,7 @@ def _no_balance(method: str, answer: Answer) -> Answer:
 
 def _slow(method: str, answer: Answer) -> Answer:
     time.sleep(SLOW_S)
-    return answer
+    return {**answer}
 
 
 def _nonsense(method: str, answer: Answer) -> Answer:
@@ -133,7 +133,7 @@ class Endpoint:
             connection.request("POST", "/", body, {"Content-Type": "application/json"})
             honest: Answer = json.loads(connection.getresponse().read())
             answer = self._lie(str(json.loads(body)["method"]), honest)
-            self.told += answer != honest
+            self.told += answer is not honest
             self._answer(call, answer)
         except (OSError, ValueError, KeyError, http.client.HTTPException):
             call.close_connection = True  # no answer is what a broken endpoint gives
