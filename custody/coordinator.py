@@ -77,7 +77,8 @@ async def run(
     kept: RetentionConfig = FOR_EVER,
 ) -> None:
     """Everything that goes on at once, until cancelled or until a part fails."""
-    burns = Burns()
+    statements, burns = NodeStatements(), Burns()
+    await statements.hear(parts)  # before the first entry has a time
     burns.load(parts.sequencer.state)
     parts.sequencer.on_written.append(burns.written)
     async with asyncio.TaskGroup() as group:
@@ -89,7 +90,7 @@ async def run(
         group.create_task(parts.quarantine.run(), name="quarantine")
         group.create_task(parts.duties.run(), name="duties")
         group.create_task(burns.run(parts), name="burns")
-        group.create_task(NodeStatements().run(parts), name="node statements")
+        group.create_task(statements.run(parts), name="node statements")
         parts.sequencer.on_written.append(parts.indicators.written)
         group.create_task(reading.run(parts), name="indicators")
         group.create_task(keep_lease(parts.database, parts.now_ms), name="lease")

@@ -89,7 +89,7 @@ class Duties:
         """Make an event durable and schedule what it asks for; None when it changed nothing."""
         try:
             applied = await self._database.apply(change, self._now_ms())
-        except OperationalError:
+        except (OperationalError, asyncio.CancelledError):
             self.look_again()
             raise
         if applied is None:

@@ -34,6 +34,7 @@ from custody.duties import Duties
 from custody.indicators.kept import Indicators
 from custody.indicators.thresholds import load_thresholds
 from custody.lease import holder_of, take_lease
+from custody.log_clock import LogClock
 from custody.log_key import LogKey
 from custody.mail import Mailer
 from custody.metrics import Metrics
@@ -110,7 +111,7 @@ async def serve(config: Config) -> None:
 
 def build(config: Config, credentials: Credentials, *, identity: Ed25519PrivateKey) -> Parts:
     """Wire the adapters of a configuration; nothing is asked or sent yet."""
-    metrics = Metrics()
+    metrics, now_ms = Metrics(), LogClock(_wall_ms, lambda: time.monotonic_ns() // 1_000_000)
     quarantine = Quarantine(config.data_dir / QUARANTINE)
     quarantine.look()
     database = StoreThread(_open_store(config))
@@ -138,6 +139,7 @@ def build(config: Config, credentials: Credentials, *, identity: Ed25519PrivateK
         log_key=log_key,
         metrics=metrics,
         now_ms=now_ms,
+        wall_ms=_wall_ms,
         attempts=Rising(now_ms),
         ceremonies=Ceremonies(identity.sign),
         confirmations={name: chain.confirmations for name, chain in config.chains.items()},
@@ -151,6 +153,7 @@ def build(config: Config, credentials: Credentials, *, identity: Ed25519PrivateK
         hooks=_hooks(config),
         indicators=Indicators(load_thresholds(config.indicators)),
         quarantine=quarantine,
+        hear_clocks=now_ms.hear,
     )
 
 
@@ -182,8 +185,7 @@ def _hooks(config: Config) -> Hooks:
     return Hooks(config.webhooks.to, load_identity(config.webhooks.key))
 
 
-def now_ms() -> int:
-    """Wall-clock time."""
+def _wall_ms() -> int:
     return time.time_ns() // 1_000_000
 
 

@@ -1,6 +1,6 @@
 """Bringing the nodes' own statements into the log: bans, and receipts for what they destroyed.
 
-What the same document says of clock and disk goes to the vitals.
+What the same document says of clock and disk goes to the vitals, and this coordinator's clock goes by theirs.
 
 A node lists in its status document, signed, with whom it runs no more sessions on a key, so that nobody
 reserves for signers who refuse one another, and which epochs it can open nothing of any more. Each is logged
@@ -20,7 +20,7 @@ from policy.errors import MalformedError, OperationalError, ProtocolError
 from policy.fields import Fields
 from policy.state import State
 
-SWEEP_S = 2.0
+SWEEP_S, ANSWER_S = 2.0, 1.0
 _LOG = logging.getLogger(__name__)
 
 
@@ -33,21 +33,39 @@ class NodeStatements:
     async def run(self, parts: Parts) -> None:
         """Log what they state until cancelled."""
         while True:
-            nodes = [node for node in parts.nodes.values() if node.boot]
-            await asyncio.gather(*(self._take_in(parts, node) for node in nodes))
+            for name, status in (await self.hear(parts)).items():
+                await self._take_in(parts, name, status)
             await asyncio.sleep(SWEEP_S)
 
-    async def _take_in(self, parts: Parts, node: Node) -> None:
+    async def hear(self, parts: Parts) -> dict[str, bytes]:
+        """Ask for their status documents, and set the clock by a quorum of them."""
+        nodes = [node for node in parts.nodes.values() if node.boot]
+        found = await asyncio.gather(*(self._ask(parts, node) for node in nodes))
+        statuses = dict(filter(None, found))
+        roster, known = parts.sequencer.state.roster, parts.vitals.known
+        off_ms = [known[name].clock_off_ms for name in statuses if name in known and name in roster.cosigners]
+        if len(off_ms) >= roster.w:
+            parts.hear_clocks(off_ms)
+        return statuses
+
+    async def _ask(self, parts: Parts, node: Node) -> tuple[str, bytes] | None:
         try:
-            asked_ms = parts.now_ms()
-            status = await node.status()
-            answered_ms = parts.now_ms()
-            for candidate in unlogged(parts.sequencer.state, node.name, status=status):
+            asked_ms = parts.wall_ms()
+            async with asyncio.timeout(ANSWER_S):
+                status = await node.status()
+            parts.vitals.take_in(node.name, status, asked_ms=asked_ms, answered_ms=parts.wall_ms())
+        except (OperationalError, ProtocolError, TimeoutError) as error:
+            self._note(node.name, str(error) or f"no answer within {ANSWER_S} s")
+            return None
+        return node.name, status
+
+    async def _take_in(self, parts: Parts, name: str, status: bytes) -> None:
+        try:
+            for candidate in unlogged(parts.sequencer.state, name, status=status):
                 outcome = await parts.sequencer.log(candidate)
-                self._note(node.name, "" if outcome.accepted else outcome.reason)
-            parts.vitals.take_in(node.name, status, asked_ms=asked_ms, answered_ms=answered_ms)
+                self._note(name, "" if outcome.accepted else outcome.reason)
         except (OperationalError, ProtocolError) as error:
-            self._note(node.name, str(error))
+            self._note(name, str(error))
 
     def _note(self, name: str, refused: str) -> None:
         """Say a reason once, not at every sweep."""

@@ -1,6 +1,6 @@
 """The parts of a running coordinator, wired once in ``main.py`` and handed to what uses them."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from custody.auditors import Auditor
@@ -36,7 +36,11 @@ class Patience:
 
 @dataclass(frozen=True, slots=True)
 class Parts:
-    """One coordinator. ``confirmations``, ``poll_ms`` and ``patience`` are by chain."""
+    """One coordinator. ``confirmations``, ``poll_ms`` and ``patience`` are by chain.
+
+    ``hear_clocks`` is told how far the clocks of a quorum of cosigners are ahead of ``wall_ms``, this machine's;
+    what is done goes by ``now_ms``.
+    """
 
     database: Database
     feeds: FeedStorage
@@ -50,6 +54,7 @@ class Parts:
     log_key: LogKey
     metrics: Metrics
     now_ms: Callable[[], int]
+    wall_ms: Callable[[], int]
     attempts: Rising
     ceremonies: Ceremonies
     confirmations: Mapping[str, int]
@@ -60,6 +65,7 @@ class Parts:
     vitals: Vitals = field(default_factory=Vitals)
     indicators: Indicators = field(default_factory=Indicators)
     quarantine: Quarantine = field(default_factory=Quarantine)
+    hear_clocks: Callable[[Sequence[int]], None] = lambda _: None
     auditors: Mapping[str, Auditor] = field(default_factory=dict)
 
     def key_of(self, caller: str) -> bytes | None:

@@ -70,7 +70,7 @@ class Service:
                 Code.IDEMPOTENCY_CONFLICT,
                 f"key {request.idempotency_key!r} names another request: use a new key",
             ) from error
-        except OperationalError:
+        except (OperationalError, asyncio.CancelledError):  # who hangs up does not undo the write
             self._parts.duties.look_again()
             raise
         if is_new:

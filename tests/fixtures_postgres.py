@@ -49,8 +49,16 @@ class OwnServer:
     def tear_down_after(self, pause_s: float) -> None:
         """End every connection as a crash does, and start again."""
         time.sleep(pause_s)
-        pg_ctl(["-w", "-m", "immediate", "stop"], pgdata=self.folder, user=self.user)
+        self.stop_hard()
         time.sleep(pause_s)
+        self.start()
+
+    def stop_hard(self) -> None:
+        """End every connection as a crash does."""
+        pg_ctl(["-w", "-m", "immediate", "stop"], pgdata=self.folder, user=self.user)
+
+    def start(self) -> None:
+        """Start again what was stopped."""
         options = ["-o", '-h ""', "-o", f"-k {self.folder}", "-l", str(self.folder / "log")]
         pg_ctl(["-w", *options, "start"], pgdata=self.folder, user=self.user)
 

@@ -158,6 +158,8 @@ class House:
         self.genesis = genesis_entry(policy if policy is not None else policy_document(), roster=roster)
         self.patience = Patience(0, 0)
         self.now_ms: Callable[[], int] = Clock()
+        self.wall_ms: Callable[[], int] = Clock()
+        self.hear_clocks: Callable[[Sequence[int]], None] = lambda _: None
         self.hooks = Hooks()
         self.auditors: tuple[Auditor, ...] = ()
         self.database = f"sqlite:///{folder / 'custody.db'}"
@@ -193,6 +195,7 @@ class House:
             log_key=key,
             metrics=metrics,
             now_ms=self.now_ms,
+            wall_ms=self.wall_ms,
             attempts=Rising(self.now_ms),
             ceremonies=Ceremonies(self.sign),
             confirmations={ANVIL_CHAIN: 1},
@@ -201,6 +204,7 @@ class House:
             hooks=self.hooks,
             quarantine=quarantine,
             auditors={one.name: one for one in self.auditors},
+            hear_clocks=self.hear_clocks,
         )
 
     @contextlib.asynccontextmanager

@@ -1,0 +1,121 @@
+"""Reading what became of a run: from the chain, from the published log, and from the requests' own pages."""
+
+import subprocess
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import rlp
+
+from cli.demo import policy as names
+from cli.demo import scenario
+from cli.demo.published import published_size, wait_published
+from cli.programs import ITSELF, program
+from custody.api.errors import CallRefused
+from custody.client import FINAL, RequestView
+from policy.entries import ReserveEntry, SignatureEntry, job_id, parse_entry
+from policy.errors import MalformedError
+from policy.log.tiles import read_entries
+from tests.chaos.checks import Accepted, Limit, Payment, Record, Reserved, Signed
+from tests.chaos.house import LIMIT_AMOUNT, LIMIT_WINDOW_MS, House
+from tests.chaos.load import Asked, Doors, payment_of
+
+PAGE, PAUSE_S, PUBLISH_S, AUDIT_S = 500, 0.5, 30.0, 1800.0
+UNKNOWN = "unknown"
+
+
+def wait_ended(doors: Doors, asked: Sequence[Asked], timeout_s: float) -> dict[str, str]:
+    """The state of every request, once all are over or the time is."""
+    deadline = time.monotonic() + timeout_s
+    while True:
+        states = _states(doors)
+        waiting = [one for one in asked if states.get(one.request, UNKNOWN) not in FINAL]
+        if (states and not waiting) or time.monotonic() > deadline:
+            return {one.request: states.get(one.request, UNKNOWN) for one in asked}
+        time.sleep(PAUSE_S)
+
+
+def read_record(house: House, asked: Sequence[Asked], states: Mapping[str, str]) -> Record:
+    """Everything that is to be checked."""
+    folder = _published(house)
+    reserved, signed = _log(house, folder)
+    accepted = [Accepted(one.request, one.asset, one.amount, states[one.request]) for one in asked]
+    limits = [Limit(names.TOKEN, LIMIT_WINDOW_MS, LIMIT_AMOUNT)]
+    return Record(accepted, _payments(house), reserved, signed, limits, _verifies(house, folder))
+
+
+def _states(doors: Doors) -> dict[str, str]:
+    """Every request that the coordinator knows; nothing when it does not answer."""
+    found: dict[str, str] = {}
+    before = b""
+    try:
+        with doors.open() as client:
+            while page := client.requests(limit=PAGE, before=before):
+                found |= {one.request.hex(): _state(one) for one in page}
+                before = page[-1].request
+    except CallRefused:
+        return {}
+    return found
+
+
+def _state(view: RequestView) -> str:
+    return view.state if view.over else f"{view.state} ({view.substate}: {view.error})"
+
+
+def _published(house: House) -> Path:
+    """The newest folder of the published log, with everything that is logged so far."""
+    folders = [house.deployment.folder / name for name in ("log", "log-2")]
+    newest = max(folders, key=published_size)
+    wait_published(newest, int(house.deployment.status()["size"]), timeout_s=PUBLISH_S)
+    return newest
+
+
+def _log(house: House, folder: Path) -> tuple[list[Reserved], list[Signed]]:
+    origin = house.deployment.connection().origin
+    reserved: list[Reserved] = []
+    signed: list[Signed] = []
+    for index, data in enumerate(read_entries(lambda path: _read(folder / path), published_size(folder))):
+        try:
+            timed = parse_entry(data)
+        except MalformedError:
+            continue
+        entry = timed.entry
+        if isinstance(entry, ReserveEntry):
+            slot = (entry.paths[0], int.from_bytes(rlp.decode(entry.tx[1:])[1], "big"))
+            job = job_id(origin, index, data=data)
+            used = tuple(entry.presignatures)
+            reserved.append(Reserved(job, entry.request.hex(), slot, used, timed.time_ms))
+        if isinstance(entry, SignatureEntry):
+            signed.append(Signed(entry.job, entry.signature, timed.time_ms))
+    return reserved, signed
+
+
+def _payments(house: House) -> list[Payment]:
+    """Every transaction of the wallet in any block of the chain."""
+    chain, deployment = house.deployment.chain, house.deployment
+    account = scenario.account(deployment, names.PATH_PLAIN)
+    token = (deployment.connection().policy.assets[names.TOKEN].contract or "").lower()
+    found = []
+    for number in range(int(chain.call("eth_blockNumber"), 16) + 1):
+        for tx in chain.call("eth_getBlockByNumber", hex(number), True)["transactions"]:
+            if str(tx["from"]).lower() == account:
+                found.append(_payment(tx, token, chain.call("eth_getTransactionReceipt", tx["hash"])))
+    return found
+
+
+def _payment(tx: Mapping[str, Any], token: str, receipt: Mapping[str, Any]) -> Payment:
+    asset, amount = payment_of(tx, token) or ("none", int(tx["nonce"], 16))
+    worked = int(receipt["status"], 16) == 1
+    return Payment(str(tx["from"]).lower(), int(tx["nonce"], 16), asset, amount, worked)
+
+
+def _verifies(house: House, folder: Path) -> bool:
+    """What an auditor's own process says of the published log."""
+    trust = str(house.deployment.folder / "trust.json")
+    command = program(ITSELF, "audit", "verify", str(folder), "--trust", trust, "--json")
+    return subprocess.run(command, capture_output=True, timeout=AUDIT_S, check=False).returncode == 0
+
+
+def _read(path: Path) -> bytes | None:
+    return path.read_bytes() if path.exists() else None

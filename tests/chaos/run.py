@@ -1,0 +1,146 @@
+"""One run: payments all the time, faults in the order of a seed, and what can be said of it afterwards."""
+
+import contextlib
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import chain as chained
+from pathlib import Path
+from typing import Any
+
+from cli.demo import policy as names
+from cli.demo import scenario
+from cli.results import progress
+from policy.errors import OperationalError
+from tests.chaos.checks import ends_of, failures
+from tests.chaos.faults import FAULTS
+from tests.chaos.house import COORDINATORS, House, running_house
+from tests.chaos.load import Backend, Doors, Kind, Watch
+from tests.chaos.record import read_record, wait_ended
+from tests.chaos.recovery import BOUND_S, back_after_s
+from tests.chaos.schedule import Planned, schedule
+
+BACKENDS, EVERY_S, GREEDY_EVERY_S = 4, 1.0, 1.5
+SMALLEST, APART = 10**13, 10**9
+GREEDY_AMOUNT = 50 * 10**names.TOKEN_DECIMALS
+WARM_UP_S, BASELINE_S, PATIENCE_S, LOOK_S, CALM_S, SETTLE_S = 6.0, 6.0, 45.0, 0.2, 1.0, 120.0
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """A fault that was done, and after how long throughput was back; None if it never was."""
+
+    at_s: float
+    planned: Planned
+    remark: str
+    back_s: float | None
+
+    def to_json(self) -> dict[str, Any]:
+        """For the report."""
+        return {
+            "at_s": round(self.at_s, 1),
+            "fault": self.planned.kind,
+            "target": self.planned.target,
+            "held_s": self.planned.hold_s,
+            "remark": self.remark,
+            "back_s": None if self.back_s is None else round(self.back_s, 1),
+        }
+
+
+@dataclass
+class Run:
+    """A house under load."""
+
+    house: House
+    backends: Sequence[Backend]
+    watch: Watch
+    rate: float = 0.0
+
+    def times(self) -> list[tuple[float, float]]:
+        """When each payment that was made was asked for, and when it was made; those without a limit."""
+        asked = list(chained.from_iterable(list(one.accepted) for one in self.backends))
+        paid = dict(self.watch.paid)
+        return [
+            (one.at_s, paid[one.asset, one.amount])
+            for one in asked
+            if one.asset == names.ETH and (one.asset, one.amount) in paid
+        ]
+
+    def measure(self) -> None:
+        """What is paid in a second while nothing is wrong."""
+        time.sleep(WARM_UP_S + BASELINE_S)
+        begun = time.monotonic() - BASELINE_S
+        paid = sum(1 for _, paid in self.times() if paid >= begun)
+        self.rate = min(BACKENDS / EVERY_S, paid / BASELINE_S)
+        if not paid:
+            raise OperationalError("nothing is paid, and no fault was done yet: look at the logs")
+
+    def play(self, planned: Planned, begun_s: float) -> Seen:
+        """One fault, from its beginning until throughput is back."""
+        at_s = time.monotonic() - begun_s
+        with FAULTS[planned.kind](self.house, planned.target) as remark:
+            time.sleep(planned.hold_s)
+        ended_s = time.monotonic()
+        back_s = None
+        while back_s is None and time.monotonic() < ended_s + PATIENCE_S:
+            time.sleep(LOOK_S)
+            back_s = back_after_s(self.times(), ended_s, rate=self.rate)
+        return Seen(at_s, planned, remark, back_s)
+
+
+def run(seconds: float, seed: int, kinds: Sequence[str], *, logs: Path | None = None) -> dict[str, Any]:
+    """Make a deployment, do faults to it, and check everything; the report."""
+    with running_house(seed, logs) as house:
+        deployment = house.deployment
+        addresses = tuple(deployment.address(name) for name in COORDINATORS)
+        doors = [
+            Doors(deployment.connection(), deployment.identity(names.PAYMENTS), addresses)
+            for _ in range(BACKENDS + 2)
+        ]
+        contract = deployment.connection().policy.assets[names.TOKEN].contract or ""
+        watch = Watch(deployment.chain, contract.lower())
+        backends = [Backend(door, kind) for door, kind in zip(doors, _kinds(), strict=False)]
+        made = Run(house, backends, watch)
+        with contextlib.ExitStack() as stack:
+            stack.enter_context(watch.looking())
+            for backend in backends:
+                stack.enter_context(backend.asking())
+            seen = _faults(made, seconds, schedule(seed, kinds))
+        asked = list(chained.from_iterable(one.accepted for one in backends))
+        progress(f"{len(asked)} requests were accepted; waiting for their ends")
+        states = wait_ended(doors[-1], asked, SETTLE_S)
+        house.call(house.leader())
+        scenario.wait_live(deployment, scenario.COSIGNERS)
+        record = read_record(house, asked, states)
+    found = failures(record)
+    late = [one for one in seen if one.back_s is None or one.back_s > BOUND_S]
+    return {
+        "seed": seed,
+        "rate": round(made.rate, 1),
+        "faults": [one.to_json() for one in seen],
+        "back_within_10_s": not late,
+        "requests": ends_of(record),
+        "checks": {name: {"ok": not wrong, "wrong": wrong[:20]} for name, wrong in found.items()},
+        "ok": not late and not any(found.values()),
+    }
+
+
+def _kinds() -> list[Kind]:
+    plain = [
+        Kind(f"backend-{number}", names.ETH, SMALLEST + number * APART, EVERY_S) for number in range(BACKENDS)
+    ]
+    return [*plain, Kind("greedy", names.TOKEN, GREEDY_AMOUNT, GREEDY_EVERY_S)]
+
+
+def _faults(made: Run, seconds: float, planned: Any) -> list[Seen]:
+    made.measure()
+    progress(f"{made.rate:.1f} payments a second without a fault")
+    begun_s = time.monotonic()
+    seen: list[Seen] = []
+    while time.monotonic() < begun_s + seconds:
+        one = made.play(next(planned), begun_s)
+        back = "not back" if one.back_s is None else f"back after {one.back_s:.1f} s"
+        progress(f"{one.at_s:6.1f} s {one.planned.kind} {one.planned.target} {one.remark}: {back}")
+        seen.append(one)
+        time.sleep(CALM_S)
+    return seen
