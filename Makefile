@@ -3,7 +3,7 @@ SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup test test-slow adversarial drills fuzz fuzz-http differential simulate vectors lint types proto demo
+.PHONY: help setup test test-slow adversarial drills fuzz fuzz-http differential simulate vectors helm-lint lint types proto demo
 MAKEFLAGS += --no-print-directory
 
 BIN := .venv/bin
@@ -49,6 +49,10 @@ differential: setup ## read COUNT=100000 generated transactions by two decoders 
 
 vectors: setup ## regenerate the transcripts in tests/vectors
 	$(BIN)/python -m tests.vectors.make_transcripts
+
+helm-lint: setup ## the chart: helm's own lint, Kubernetes' schemas, and what its pods are denied
+	$(BIN)/helm lint --strict deploy/helm/quorumkeep -f deploy/helm/examples/one-cluster.yaml
+	$(BIN)/pytest -q tests/unit/test_helm_chart.py
 
 lint: setup ## ruff (rules and format) and the layers (import-linter)
 	$(BIN)/ruff check .

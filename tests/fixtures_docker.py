@@ -10,14 +10,14 @@ import asyncio
 import os
 import shlex
 import shutil
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from deploy.containers.assemble import assemble
 from tests.e2e.cluster import found, scratch_folder
-from tests.e2e.containers.cluster import COMPOSE_FILE, ROOT, Compose, ContainerCluster, ran
+from tests.e2e.containers.cluster import COMPOSE_FILE, Compose, ContainerCluster
 from tests.e2e.containers.engine import NoEngine, find_compose
 
 
@@ -33,7 +33,15 @@ def compose_command() -> tuple[str, ...]:
 def image_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The build context of the node's image, made from this machine."""
     folder = tmp_path_factory.mktemp("image")
-    ran(sys.executable, str(ROOT / "deploy/containers/assemble.py"), str(folder))
+    assemble(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def coordinator_image_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The build context of the coordinator's image."""
+    folder = tmp_path_factory.mktemp("coordinator-image")
+    assemble(folder, "coordinator")
     return folder
 
 

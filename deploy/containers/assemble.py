@@ -1,32 +1,40 @@
 #!/usr/bin/env python3
-"""Assemble the node's image from this machine: no registry, no base image, nothing but what a node needs.
+"""Assemble an image from this machine: no registry, no base image, nothing but what its process needs.
 
-Run it with the project's virtual environment: ``.venv/bin/python deploy/containers/assemble.py build/image``.
-It writes ``rootfs.tar`` (the interpreter, the packages a node imports, SoftHSM, the shared libraries all
-of these need, ``policy`` and ``signer_nodes``) and ``Dockerfile`` into the folder, which is the whole build
-context. There is no shell in the image, and neither the coordinator nor an operator's command line.
+Run it from the checkout: ``.venv/bin/python -m deploy.containers.assemble build/node``, or with ``--image
+coordinator``. It writes ``rootfs.tar`` (the interpreter, the packages that the process imports, the shared
+libraries all of these need, our own packages, for a node SoftHSM), ``Dockerfile`` and ``sbom.cdx.json`` into
+the folder, which is the whole build context. There is no shell in an image, no coordinator in a node's and no
+node in a coordinator's, and no operator's command line in either.
 """
 
 import argparse
+import contextlib
 import importlib.util
 import io
 import marshal
+import platform
 import re
 import shutil
 import subprocess
 import sys
 import sysconfig
 import tarfile
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from importlib.metadata import Distribution, PackageNotFoundError, distribution
 from pathlib import Path, PurePath, PurePosixPath
-from typing import Final
+from typing import Final, NamedTuple
+
+from deploy.containers.sbom import Origin, bill_of_materials, debian_owners, file_hash
 
 HERE: Final = Path(__file__).resolve().parent
 ROOT: Final = HERE.parent.parent
 PROJECT_PACKAGES: Final = ("policy", "signer_nodes")
 AUTHORS_TOOLS: Final = frozenset({"prove", "backtest.py"})
 """What of ``policy`` no node imports: the tools of its authors, and their solver."""
+COORDINATOR_PACKAGES: Final = ("policy", "signer_nodes/api", "custody")
+NOT_IN_COORDINATOR: Final = frozenset({"prove", "rebalancer", "choosing.py", "deciding.py"})
+"""Proofs, and forecasts with their numerics: these are other processes'."""
 NODE_DISTRIBUTIONS: Final = (
     "coincurve",
     "cryptography",
@@ -42,14 +50,46 @@ NODE_DISTRIBUTIONS: Final = (
     "safe-pysha3",
 )
 """What ``policy`` and ``signer_nodes`` import; a test compares this with their import statements."""
+COORDINATOR_DISTRIBUTIONS: Final = (
+    "SQLAlchemy",
+    "aiohttp",
+    "alembic",
+    "coincurve",
+    "cryptography",
+    "fastapi",
+    "grpcio",
+    "h11",
+    "http-message-signatures",
+    "httpx",
+    "immutables",
+    "jinja2",
+    "markupsafe",
+    "msgspec",
+    "orjson",
+    "prometheus-client",
+    "protobuf",
+    "psycopg",
+    "psycopg-binary",
+    "pydantic",
+    "pynacl",
+    "rfc8785",
+    "rlp",
+    "safe-pysha3",
+    "starlette",
+    "uvicorn",
+    "uvloop",
+    "web3",
+)
 USER: Final = 10001
 VERSION: Final = f"python{sys.version_info.major}.{sys.version_info.minor}"
 BASE: Final = PurePosixPath("/usr/local")
 VENV: Final = PurePosixPath("/opt/quorumkeep")
 SITE: Final = VENV / "lib" / VERSION / "site-packages"
 DATA: Final = PurePosixPath("/var/lib/quorumkeep")
+SBOM: Final = PurePosixPath("/usr/share/doc/quorumkeep/sbom.cdx.json")
 SOFTHSM_UTIL: Final = "softhsm2-util"
 SOFTHSM_MODULE: Final = PurePosixPath("/usr/lib/softhsm/libsofthsm2.so")
+INTERPRETER: Final = Origin("generic", "cpython", platform.python_version())
 NEVER: Final = frozenset(
     (
         *("__pycache__", "dist-packages", "ensurepip", "idlelib", "lib2to3", "site-packages", "SelfTest"),
@@ -63,16 +103,48 @@ LIBRARY: Final = re.compile(r"^\s+(?:(?P<name>\S+) => )?(?P<path>/\S+) \(0x", re
 MISSING: Final = re.compile(r"^\s+(\S+) => not found", re.MULTILINE)
 
 
+class Kind(NamedTuple):
+    """What one image is made of, and the file that says how it is built and run."""
+
+    packages: tuple[str, ...]
+    but: frozenset[str]
+    distributions: tuple[str, ...]
+    has_token: bool
+
+
+IMAGES: Final = {
+    "node": Kind(PROJECT_PACKAGES, AUTHORS_TOOLS, NODE_DISTRIBUTIONS, has_token=True),
+    "coordinator": Kind(COORDINATOR_PACKAGES, NOT_IN_COORDINATOR, COORDINATOR_DISTRIBUTIONS, has_token=False),
+}
+
+
 class AssemblyError(RuntimeError):
     """Something that the image needs is not on this machine."""
 
 
 class Image:
-    """The image's files: root's and writable by nobody, except the node's own folder."""
+    """The image's files: root's and writable by nobody, except the process's own folder.
 
-    def __init__(self) -> None:
+    ``origin`` is whose files are being added.
+    """
+
+    def __init__(self, origin: Origin) -> None:
         self._members: dict[PurePosixPath, tuple[tarfile.TarInfo, bytes]] = {}
         self.binaries: list[Path] = []
+        self.origin = origin
+        self.origins: dict[PurePosixPath, Origin] = {}
+
+    @contextlib.contextmanager
+    def of(self, origin: Origin) -> Iterator[None]:
+        """What is added meanwhile is of this origin."""
+        before, self.origin = self.origin, origin
+        yield
+        self.origin = before
+
+    @property
+    def files(self) -> dict[PurePosixPath, bytes]:
+        """What is in the image's files; folders and links are left out."""
+        return {name: data for name, (member, data) in self._members.items() if member.isreg()}
 
     def folder(self, name: PurePosixPath, *, mode: int = 0o755, user: int = 0) -> None:
         """A folder and those above it; one that is there already keeps its mode."""
@@ -135,25 +207,35 @@ class Image:
         member.type, member.mode, member.size = kind, mode, len(data)
         member.uid = member.gid = user
         self._members[name] = member, data
+        self.origins[name] = self.origin
         return member
 
 
-def assemble(folder: Path) -> int:
+def assemble(folder: Path, image_of: str = "node") -> int:
     """Write the build context into ``folder``; the archive's size in bytes.
 
     Raises ``AssemblyError`` when this machine lacks a package, SoftHSM or a library of either.
     """
-    image = Image()
+    kind = IMAGES[image_of]
+    own = Origin("own", f"quorumkeep-{image_of}", distribution("quorumkeep").version)
+    image = Image(own)
     _system(image)
-    _interpreter(image)
-    for name in sorted(closure(NODE_DISTRIBUTIONS)):
+    with image.of(INTERPRETER):
+        _interpreter(image)
+    for name in sorted(closure(kind.distributions)):
         _distribution(image, name)
-    for package in PROJECT_PACKAGES:
-        image.tree(SITE / package, ROOT / package, but=AUTHORS_TOOLS)
-    _softhsm(image)
+    for package in kind.packages:
+        whole = package.partition("/")[0]
+        image.file(SITE / whole / "__init__.py", ROOT / whole / "__init__.py")
+        image.tree(SITE / package, ROOT / package, but=kind.but)
+    if kind.has_token:
+        _softhsm(image)
     _libraries(image)
+    sbom = bill_of_materials(own, image.files, origins=image.origins)
+    image.text(SBOM, sbom)
     folder.mkdir(parents=True, exist_ok=True)
-    shutil.copyfile(HERE / "node.Dockerfile", folder / "Dockerfile")
+    shutil.copyfile(HERE / f"{image_of}.Dockerfile", folder / "Dockerfile")
+    (folder / SBOM.name).write_text(sbom)
     image.write(folder / "rootfs.tar")
     return (folder / "rootfs.tar").stat().st_size
 
@@ -208,10 +290,11 @@ def _interpreter(image: Image) -> None:
 
 def _distribution(image: Image, name: str) -> None:
     found = _installed(name)
-    for path in found.files or ():
-        source = Path(str(found.locate_file(path)))
-        if ".." not in path.parts and is_wanted(path) and source.is_file():
-            image.file(SITE / path, source)
+    with image.of(Origin("pypi", name, found.version)):
+        for path in found.files or ():
+            source = Path(str(found.locate_file(path)))
+            if ".." not in path.parts and is_wanted(path) and source.is_file():
+                image.file(SITE / path, source)
 
 
 def _softhsm(image: Image) -> None:
@@ -221,8 +304,23 @@ def _softhsm(image: Image) -> None:
     module = next((path for path in modules if path.exists()), None)
     if util is None or module is None:
         raise AssemblyError("SoftHSM is not installed: apt-get install softhsm2")
-    image.file(SOFTHSM_MODULE, module.resolve())
-    image.file(PurePosixPath("/usr/bin") / SOFTHSM_UTIL, Path(util).resolve())
+    _system_files(
+        image,
+        {
+            SOFTHSM_MODULE: module.resolve(),
+            PurePosixPath("/usr/bin") / SOFTHSM_UTIL: Path(util).resolve(),
+        },
+    )
+
+
+def _system_files(image: Image, files: Mapping[PurePosixPath, Path]) -> None:
+    """Files of the operating system, each with the package it is of."""
+    owners = debian_owners(files.values())
+    for place, source in files.items():
+        unknown = Origin("generic", source.name, file_hash(source))
+        alone = INTERPRETER if source.is_relative_to(sys.base_prefix) else unknown
+        with image.of(owners.get(source, alone)):
+            image.file(place, source)
 
 
 def _libraries(image: Image) -> None:
@@ -237,11 +335,12 @@ def _libraries(image: Image) -> None:
         raise AssemblyError("the interpreter is not linked to a C library that ldd can name")
     own = {path.resolve() for path in image.binaries}
     place = PurePosixPath(found["libc.so.6"].resolve().parent)
-    for name, path in found.items():
-        if name.startswith("/"):
-            image.file(_merged(name), path.resolve())
-        elif path.resolve() not in own:
-            image.file(place / name, path.resolve())
+    loaded = {
+        _merged(name) if name.startswith("/") else place / name: path.resolve()
+        for name, path in found.items()
+        if name.startswith("/") or path.resolve() not in own
+    }
+    _system_files(image, loaded)
 
 
 def _merged(name: str) -> PurePosixPath:
@@ -269,11 +368,12 @@ def _normal(name: str) -> str:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The program; its exit code."""
-    parser = argparse.ArgumentParser(description="Assemble the build context of a node's image.")
-    parser.add_argument("folder", type=Path, help="where rootfs.tar and Dockerfile go")
+    parser = argparse.ArgumentParser(description="Assemble the build context of an image.")
+    parser.add_argument("folder", type=Path, help="where rootfs.tar, Dockerfile and sbom.cdx.json go")
+    parser.add_argument("--image", choices=sorted(IMAGES), default="node", help="which (%(default)s)")
     options = parser.parse_args(arguments)
     try:
-        size = assemble(options.folder)
+        size = assemble(options.folder, options.image)
     except (AssemblyError, OSError) as error:
         sys.stderr.write(f"assemble: {error}\n")
         return 1

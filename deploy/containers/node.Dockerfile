@@ -8,5 +8,7 @@ WORKDIR /var/lib/quorumkeep
 VOLUME /var/lib/quorumkeep
 EXPOSE 7700
 STOPSIGNAL SIGTERM
+HEALTHCHECK --interval=10s --timeout=5s --start-period=60s --retries=3 \
+    CMD ["/opt/quorumkeep/bin/python3", "-I", "-m", "signer_nodes.api.health", "/var/lib/quorumkeep"]
 ENTRYPOINT ["/opt/quorumkeep/bin/python3", "-I", "-m", "signer_nodes.main"]
 CMD ["run", "--config", "/var/lib/quorumkeep/config.toml"]

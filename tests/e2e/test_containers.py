@@ -17,25 +17,19 @@ from pathlib import Path
 
 import pytest
 
-from deploy.containers.assemble import (
-    AUTHORS_TOOLS,
-    NODE_DISTRIBUTIONS,
-    PROJECT_PACKAGES,
-    VENV,
-    closure,
-    is_wanted,
-)
+from deploy.containers.assemble import IMAGES, closure, is_wanted
 from signer_nodes.api.card import parse_card
 from tests.e2e import test_nodes as nodes
+from tests.e2e.bills import bill, check_bill, image_files
 from tests.e2e.cluster import Cluster, ScriptedCoordinator
 from tests.e2e.containers.cluster import COMPOSE_FILE, INSIDE, ROOT, ContainerCluster, ContainerProcess, ran
 from tests.e2e.containers.engine import NoEngine, find_compose
+from tests.e2e.containers.rooted import extracted, inside
 from tests.e2e.deployment import ORIGIN, WITNESS
 
 pytest_plugins = ("tests.fixtures_docker",)
 BUILD_S = 600
 IN_CONTAINERS = (pytest.mark.docker, pytest.mark.timeout(BUILD_S))
-PYTHON = f"{VENV}/bin/python3"
 IMPORT_ALL = """
 import importlib, pkgutil
 for name in ("policy", "signer_nodes"):
@@ -123,20 +117,9 @@ def test_a_wrong_pin_ends_the_container_for_good(witness: ContainerProcess) -> N
 @pytest.fixture
 def root(image_folder: Path, tmp_path: Path) -> Iterator[Path]:
     """The files of the image, to be the root of a process in a user namespace of its own."""
-    folder = tmp_path / "root"
-    folder.mkdir()
-    ran("tar", "-xf", str(image_folder / "rootfs.tar"), "--no-same-owner", "-C", str(folder))
-    (folder / "dev").mkdir()
-    (folder / "dev/null").touch()  # an engine mounts the device; here nothing else is read from or written to
-    if subprocess.run(inside(folder, "-c", ""), capture_output=True, check=False).returncode != 0:
-        pytest.skip("this kernel lets no process have a root folder of its own (user namespaces)")
+    folder = extracted(image_folder, tmp_path / "root")
     yield folder
     shutil.rmtree(folder)
-
-
-def inside(root: Path, *arguments: str) -> list[str]:
-    alone = ["unshare", "--user", "--map-root-user", "--net", "--root", str(root), "--wd", "/"]
-    return [*alone, PYTHON, "-I", *arguments]
 
 
 def test_the_image_holds_whatever_a_node_imports(root: Path) -> None:
@@ -162,18 +145,31 @@ def test_the_image_alone_makes_a_token_and_a_card(root: Path, tmp_path: Path) ->
     assert list((root / INSIDE[1:] / "tokens").iterdir())
 
 
-def test_the_list_of_distributions_is_what_a_node_imports() -> None:
+def test_the_bill_of_materials_is_of_what_is_in_the_image(image_folder: Path) -> None:
+    files, document = image_files(image_folder), bill(image_folder)
+    packages = {one["name"] for one in document["components"] if one["purl"].startswith("pkg:deb/")}
+
+    check_bill(document, files)
+    assert files["/usr/share/doc/quorumkeep/sbom.cdx.json"] == (image_folder / "sbom.cdx.json").read_bytes()
+    assert shutil.which("dpkg") is None or {"libc6", "softhsm2", "libsofthsm2"} <= packages
+
+
+@pytest.mark.parametrize("name", sorted(IMAGES))
+def test_the_list_of_distributions_is_what_the_process_imports(name: str) -> None:
+    kind = IMAGES[name]
     imported = {
-        name.split(".")[0]
-        for package in PROJECT_PACKAGES
+        module.split(".")[0]
+        for package in kind.packages
         for path in (ROOT / package).rglob("*.py")
-        if not AUTHORS_TOOLS.intersection(path.relative_to(ROOT / package).parts)
-        for name in imports(path)
+        if not kind.but.intersection(path.relative_to(ROOT / package).parts)
+        for module in imports(path)
     }
     known = packages_distributions()
-    needed = {known[name][0].lower() for name in imported - sys.stdlib_module_names if name in known}
+    third = imported - sys.stdlib_module_names
+    needed = {known[one][0].lower().replace("_", "-") for one in third if one in known}
+    by_name = {"psycopg", "psycopg-binary"}  # the driver of the URL, which SQLAlchemy imports
 
-    assert needed - {"quorumkeep"} == {name.lower() for name in NODE_DISTRIBUTIONS}
+    assert needed - {"quorumkeep"} == {one.lower() for one in kind.distributions} - by_name
 
 
 def imports(path: Path) -> Iterator[str]:

@@ -12,6 +12,7 @@ from policy.log.merkle import leaf_hash
 from policy.log.note import verify_ed25519
 from signer_nodes.api import node_pb2 as pb
 from signer_nodes.api.client import Refused
+from signer_nodes.api.health import READY, ask
 from signer_nodes.witness import Branch
 from tests.e2e.cluster import Cluster, ScriptedCoordinator
 from tests.e2e.deployment import CUSTOMER, ETH, ORIGIN, STRANGER, WITNESS
@@ -298,6 +299,16 @@ async def test_a_cosigner_leaves_a_branch_on_the_statements_of_the_others(
 
     assert job.accepted
     assert len(signature) == 65
+
+
+async def test_a_supervisor_is_told_that_nodes_and_witness_serve(
+    coordinator: ScriptedCoordinator, cluster: Cluster
+) -> None:
+    await coordinator.ready()
+
+    told = [ask(process.folder) for process in cluster.processes.values()]
+
+    assert told == [{"name": name, "state": READY} for name in cluster.processes]
 
 
 async def test_a_disk_of_yesterday_signs_nothing(coordinator: ScriptedCoordinator, cluster: Cluster) -> None:

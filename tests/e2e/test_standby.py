@@ -11,6 +11,7 @@ from cli.demo import scenario
 from cli.demo.scenario import COORDINATOR_NAME, COSIGNERS, Deployment, wait_live
 from cli.demo.supervisor import Program, Supervisor, free_ports
 from cli.programs import COORDINATOR, program
+from signer_nodes.api.health import READY, STANDBY, ask
 from tests.e2e.cluster import scratch_folder
 from tests.e2e.payment_stream import SMALLEST, Stream, check_everything
 
@@ -58,6 +59,11 @@ def _start_second(deployment: Deployment) -> None:
     deployment.supervisor.start(Program(SECOND, program(COORDINATOR, "--config", config), log))
 
 
+def states(deployment: Deployment) -> list[str]:
+    """What supervisors of the two are told."""
+    return [ask(deployment.folder / name / "data")["state"] for name in (COORDINATOR_NAME, SECOND)]
+
+
 def call_by(deployment: Deployment, name: str) -> None:
     """Have clients call this coordinator."""
     path = deployment.folder / "client.json"
@@ -69,7 +75,7 @@ def test_a_coordinator_that_is_killed_under_load_is_replaced(deployment: Deploym
     """Through the standby all the time: first it hands on, then it serves, then the first has it again."""
     with Stream(deployment, "over", SMALLEST, EVERY_S).flowing() as stream:
         time.sleep(2.0)
-        before = len(stream.accepted)
+        before, told = len(stream.accepted), states(deployment)
         deployment.supervisor.kill(COORDINATOR_NAME)
         wait_live(deployment, COSIGNERS)
         while len(stream.accepted) < 2 * before:
@@ -82,4 +88,5 @@ def test_a_coordinator_that_is_killed_under_load_is_replaced(deployment: Deploym
     wait_live(deployment, COSIGNERS)
 
     assert before > 0
+    assert told == [READY, STANDBY]
     check_everything(deployment, stream.accepted)

@@ -1,0 +1,170 @@
+"""The compose files: what every container is denied, and that no secret is anywhere but in a file."""
+
+import json
+import os
+import re
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import pytest
+import yaml
+
+from tests.architecture.planting import REPOSITORY
+
+FOLDER = REPOSITORY / "deploy" / "containers"
+FILES = ("compose.yaml", "service.yaml")
+OURS = {"quorumkeep-node:local", "quorumkeep-coordinator:local"}
+NODES = {"node-a", "node-b", "node-c", "witness-1"}
+SERVICES = NODES | {"coordinator-1", "coordinator-2", "postgres", "prometheus"}
+SCHEMA = REPOSITORY / ".venv" / "compose-spec.json"
+COMPOSE = next((c for c in (["docker", "compose"], ["docker-compose"]) if shutil.which(c[0])), None)
+VARIABLES = {
+    "QUORUMKEEP_PINS": "/pins",
+    "QUORUMKEEP_SECRETS": "/secrets",
+    "QUORUMKEEP_POSTGRES_IMAGE": "postgres:17@sha256:" + "0" * 64,
+    "QUORUMKEEP_PROMETHEUS_IMAGE": "prom/prometheus:v3.5.0@sha256:" + "0" * 64,
+}
+
+
+def document(name: str) -> dict[str, Any]:
+    """A file with its variables put in, as compose does it."""
+
+    def value(match: re.Match[str]) -> str:
+        known = VARIABLES.get(match["name"], match["default"] if match["how"] == ":-" else None)
+        assert known is not None, f"{match['name']} has neither a default nor a value here"
+        return str(known)
+
+    pattern = re.compile(r"\$\{(?P<name>\w+)(?P<how>:-|:\?)(?P<default>[^}]*)\}")
+    read: dict[str, Any] = yaml.safe_load(pattern.sub(value, (FOLDER / name).read_text()))
+    return read
+
+
+def whole() -> dict[str, dict[str, Any]]:
+    """Both files as one; they share no name."""
+    first, second = map(document, FILES)
+    parts = ("services", "networks", "volumes", "secrets")
+    assert not any(set(first[part]) & set(second[part]) for part in parts)
+    return {part: first[part] | second[part] for part in parts}
+
+
+def test_the_services_are_three_nodes_a_witness_two_coordinators_a_database_and_a_watch() -> None:
+    assert set(whole()["services"]) == SERVICES
+
+
+@pytest.mark.parametrize("name", sorted(SERVICES))
+def test_every_container_is_denied_what_none_needs(name: str) -> None:
+    service = whole()["services"][name]
+
+    assert service["read_only"] is True
+    assert service["cap_drop"] == ["ALL"] and "cap_add" not in service
+    assert service["security_opt"] == ["no-new-privileges:true"]
+    assert service["user"].partition(":")[0] not in ("", "0", "root")
+    assert service["ulimits"]["core"] == 0
+    assert service["healthcheck"]["test"][0] == "CMD"  # no shell
+    assert not {"privileged", "pid", "ipc", "devices", "network_mode", "env_file"} & set(service)
+
+
+@pytest.mark.parametrize("name", sorted(SERVICES))
+def test_every_port_is_of_this_machine_alone_and_every_folder_of_it_read_only(name: str) -> None:
+    service, named = whole()["services"][name], whole()["volumes"]
+    mounts = [mount.split(":") for mount in service.get("volumes", ())]
+
+    assert all(port.startswith("127.0.0.1:") for port in service.get("ports", ()))
+    assert all(mount[0] in named or mount[-1] == "ro" for mount in mounts)
+
+
+def test_secrets_come_by_file_and_each_goes_where_it_is_needed_alone() -> None:
+    found = whole()
+    given = {name: secrets_of(service) for name, service in found["services"].items()}
+    keys = {"coordinator-identity", "coordinator-log-key", "coordinator-pgpass"}
+
+    assert all(set(secret) == {"file"} for secret in found["secrets"].values())
+    assert given == {
+        **{name: {f"{name}-pin"} for name in NODES},
+        **{f"coordinator-{number}": keys for number in (1, 2)},
+        "postgres": {"postgres-password"},
+        "prometheus": set(),
+    }
+
+
+def secrets_of(service: dict[str, Any]) -> set[str]:
+    return {one if isinstance(one, str) else one["source"] for one in service.get("secrets", ())}
+
+
+@pytest.mark.parametrize("name", sorted(SERVICES))
+def test_the_environment_names_folders_and_files_and_holds_no_secret(name: str) -> None:
+    environment = whole()["services"][name].get("environment", {})
+    suspicious = {key for key in environment if re.search("PASS|PIN|SECRET|TOKEN|KEY", key)}
+
+    assert all(key.endswith("_FILE") for key in suspicious)
+
+
+def test_images_that_are_not_ours_are_named_by_digest() -> None:
+    images = {service["image"] for service in whole()["services"].values()}
+
+    assert all(re.search(r"@sha256:[0-9a-f]{64}$", image) for image in images - OURS)
+
+
+def test_the_database_is_reached_by_the_coordinators_alone_and_reaches_nothing() -> None:
+    found = whole()
+    reaching = {name for name, service in found["services"].items() if "database" in service["networks"]}
+
+    assert reaching == {"coordinator-1", "coordinator-2", "postgres"}
+    assert found["networks"]["database"]["internal"] is True
+    assert "ports" not in found["services"]["postgres"]
+
+
+def test_a_node_that_ended_is_not_started_again_and_others_are() -> None:
+    restarts = {name: service["restart"] for name, service in whole()["services"].items()}
+
+    assert restarts == {name: "no" if name in NODES else "unless-stopped" for name in SERVICES}
+
+
+def test_prometheus_watches_both_coordinators_with_the_rules_that_ship() -> None:
+    config = yaml.safe_load((FOLDER / "prometheus.yaml").read_text())
+    mounted = {mount.split(":")[1]: mount for mount in whole()["services"]["prometheus"]["volumes"]}
+    rules = mounted[f"/etc/prometheus/{config['rule_files'][0]}"].partition(":")[0]
+
+    assert config["scrape_configs"][0]["static_configs"] == [
+        {"targets": ["coordinator-1:7690", "coordinator-2:7690"]}
+    ]
+    assert (FOLDER / rules).resolve() == REPOSITORY / "deploy" / "prometheus" / "quorumkeep.rules.yaml"
+
+
+needs_schema = pytest.mark.skipif(not SCHEMA.exists(), reason="make setup could not fetch compose's schema")
+
+
+@needs_schema
+@pytest.mark.parametrize("name", FILES)
+def test_the_files_keep_to_the_schema_of_compose(name: str) -> None:
+    jsonschema.Draft7Validator(json.loads(SCHEMA.read_text())).validate(document(name))
+
+
+@needs_schema
+def test_a_key_that_compose_does_not_know_is_seen() -> None:
+    wrong = document("service.yaml")
+    wrong["services"]["postgres"]["readonly"] = True
+
+    with pytest.raises(jsonschema.ValidationError, match="readonly"):
+        jsonschema.Draft7Validator(json.loads(SCHEMA.read_text())).validate(wrong)
+
+
+@pytest.mark.skipif(COMPOSE is None, reason="neither docker compose nor docker-compose is installed")
+def test_compose_itself_reads_both_files(tmp_path: Path) -> None:
+    assert COMPOSE is not None
+    probe = subprocess.run([*COMPOSE, "version"], capture_output=True, check=False)
+    if probe.returncode != 0:
+        pytest.skip("docker is here without compose")
+    chosen = [part for name in FILES for part in ("-f", str(FOLDER / name))]
+    done = subprocess.run(
+        [*COMPOSE, *chosen, "config", "-q"],
+        env={**os.environ, **VARIABLES},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert done.returncode == 0, done.stderr

@@ -1,0 +1,90 @@
+"""What a supervisor is told of a process, over the socket file in its data folder."""
+
+import asyncio
+import json
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from signer_nodes.api.health import READY, SOCKET, STANDBY, STARTING, NotServing, answering, ask, main
+
+
+async def told(folder: Path) -> dict[str, str]:
+    return await asyncio.to_thread(ask, folder)
+
+
+async def test_a_process_says_its_name_and_what_it_does_now(tmp_path: Path) -> None:
+    states = [READY, STARTING]
+    async with answering(tmp_path, "node-a", state=states.pop):
+        said = [await told(tmp_path), await told(tmp_path)]
+
+    assert said == [{"name": "node-a", "state": STARTING}, {"name": "node-a", "state": READY}]
+
+
+@pytest.mark.parametrize(("state", "codes"), [(STARTING, (1, 0)), (STANDBY, (0, 0)), (READY, (0, 0))])
+async def test_one_that_starts_is_alive_and_serves_nobody_yet(
+    tmp_path: Path, state: str, codes: tuple[int, int]
+) -> None:
+    async with answering(tmp_path, "coordinator", state=lambda: state):
+        serving = await asyncio.to_thread(main, [str(tmp_path)])
+        alive = await asyncio.to_thread(main, [str(tmp_path), "--alive"])
+
+    assert (serving, alive) == codes
+
+
+async def test_a_loop_that_hangs_answers_nothing(tmp_path: Path) -> None:
+    async with answering(tmp_path, "node-a", state=lambda: READY):
+        with pytest.raises(NotServing, match=r"does not answer within 0\.2 s"):
+            ask(tmp_path, timeout_s=0.2)  # called by the very loop that would have to answer
+
+
+async def test_what_a_killed_process_left_is_no_answer_and_does_not_stop_the_next(tmp_path: Path) -> None:
+    with socket.socket(socket.AF_UNIX) as killed:
+        killed.bind(str(tmp_path / SOCKET))
+
+    with pytest.raises(NotServing, match="start it, or see its log"):
+        ask(tmp_path)
+    async with answering(tmp_path, "node-a", state=lambda: READY):
+        assert (await told(tmp_path))["state"] == READY
+    assert not (tmp_path / SOCKET).exists()
+
+
+async def test_a_folder_deeper_than_a_sockets_address_will_do(tmp_path: Path) -> None:
+    deep = tmp_path / ("d" * 100) / ("e" * 100)
+    deep.mkdir(parents=True)
+
+    async with answering(deep, "node-a", state=lambda: READY):
+        assert (await told(deep))["name"] == "node-a"
+
+
+async def test_a_file_of_somebody_else_in_its_place_stays(tmp_path: Path) -> None:
+    (tmp_path / SOCKET).write_text("mine")
+
+    with pytest.raises(OSError, match="in use"):
+        async with answering(tmp_path, "node-a", state=lambda: READY):
+            pass
+    assert (tmp_path / SOCKET).read_text() == "mine"
+
+
+def test_no_process_is_said_plainly_and_nothing_heavy_is_loaded_for_it(tmp_path: Path) -> None:
+    asking = [sys.executable, "-X", "importtime", "-m", "signer_nodes.api.health", str(tmp_path)]
+    done = subprocess.run(asking, capture_output=True, text=True, check=False)
+    loaded = {line.rpartition("|")[2].strip() for line in done.stderr.splitlines() if "|" in line}
+
+    assert done.returncode == 1 and "no process answers in" in done.stderr
+    assert not {name for name in loaded if name.partition(".")[0] in ("grpc", "cryptography", "policy")}
+
+
+@pytest.mark.parametrize("line", ["", "x\n", json.dumps({"name": "a"}) + "\n", "[]\n", "1" * 5000])
+async def test_an_answer_that_makes_no_sense_is_no_health(tmp_path: Path, line: str) -> None:
+    async def answer(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(line.encode())
+        writer.close()
+
+    server = await asyncio.start_unix_server(answer, tmp_path / SOCKET)
+    with pytest.raises(NotServing):
+        await told(tmp_path)
+    server.close()
