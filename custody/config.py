@@ -75,6 +75,17 @@ confirmations = 1
 poll_ms = 500
 replace_after_ms = 180000             # a transaction that waits longer is made dearer; 0: never
 replacements_max = 3
+
+[chains."bitcoin:mainnet"]            # a Bitcoin Core node with txindex=1; see docs/chains.md
+url = "http://127.0.0.1:8332"
+credentials = "/var/lib/bitcoind/.cookie"  # optional: a file with user:password
+confirmations = 6
+poll_ms = 10000
+replace_after_ms = 3600000
+replacements_max = 3
+fee_blocks = 3                        # for how many blocks fees are estimated
+fee_rate_max = 200                    # satoshi a virtual byte; no transaction offers more
+coins_max = 16                        # spent by one transaction; no more than pools.low
 ```
 """
 
@@ -85,6 +96,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from custody.chains.config import ChainConfig, check_coins, read_chain
 from custody.mail import MailConfig, Security
 from custody.pools import PoolSizes
 from custody.webhooks import Webhook
@@ -92,7 +104,7 @@ from custody.witnesses import Witness
 from policy.encoding import Json
 from policy.errors import MalformedError, OperationalError
 from policy.fields import NAME, Fields
-from policy.ids import EVM_CHAIN
+from policy.ids import CHAIN
 from policy.log.checkpoint import TYPE_COSIGNATURE, parse_vkey
 
 NODES_MAX, CHAINS_MAX, WITNESSES_MAX = 64, 64, 16
@@ -114,17 +126,6 @@ class NodeConfig:
 
     address: str
     certificate: Path
-
-
-@dataclass(frozen=True, slots=True)
-class ChainConfig:
-    """The endpoint of a chain, when a transaction on it is settled, and when it is stuck."""
-
-    url: str
-    confirmations: int
-    poll_ms: int
-    replace_after_ms: int
-    replacements_max: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -239,13 +240,14 @@ def _read(fields: Fields, folder: Path) -> Config:
             for name, value in fields.mapping("nodes", count_max=NODES_MAX, keys=NAME).items()
         },
         chains={
-            name: _chain(Fields(value, f"chains.{name}"))
-            for name, value in fields.mapping("chains", count_max=CHAINS_MAX, keys=EVM_CHAIN).items()
+            name: read_chain(name, Fields(value, f"chains.{name}"), folder=folder)
+            for name, value in fields.mapping("chains", count_max=CHAINS_MAX, keys=CHAIN).items()
         },
     )
     pools.done()
     fields.done()
     _check_doors(config)
+    check_coins(config.chains, presignatures=config.pools.low)
     return config
 
 
@@ -420,18 +422,6 @@ def _node(fields: Fields, folder: Path) -> NodeConfig:
     )
     fields.done()
     return node
-
-
-def _chain(fields: Fields) -> ChainConfig:
-    chain = ChainConfig(
-        url=fields.text("url", length_max=TEXT_MAX),
-        confirmations=_integer(fields, "confirmations", 1, low=1, high=10_000),
-        poll_ms=_integer(fields, "poll_ms", 500, low=10, high=600_000),
-        replace_after_ms=_integer(fields, "replace_after_ms", 180_000, high=86_400_000),
-        replacements_max=_integer(fields, "replacements_max", 3, high=20),
-    )
-    fields.done()
-    return chain
 
 
 def _optional(fields: Fields, name: str, default: Json) -> Json:

@@ -23,6 +23,9 @@ from custody.adapters.shadow_store import ShadowStore
 from custody.adapters.smtp import SmtpPostman
 from custody.adapters.store import Store
 from custody.ceremonies import Ceremonies
+from custody.chains.bitcoin.chain import BitcoinChain, Rates
+from custody.chains.bitcoin.rpc import BitcoinRpc
+from custody.chains.config import ChainConfig
 from custody.chains.evm.chain import EvmChain
 from custody.chains.evm.rpc import EvmRpc
 from custody.config import Config, ConsoleConfig, HttpConfig, load_config
@@ -35,6 +38,7 @@ from custody.mail import Mailer
 from custody.metrics import Metrics
 from custody.parts import Parts, Patience
 from custody.pools import Pools
+from custody.ports import Chain
 from custody.publish import Publisher
 from custody.quarantine import FILE as QUARANTINE
 from custody.quarantine import Quarantine
@@ -124,7 +128,7 @@ def build(config: Config, credentials: Credentials, *, identity: Ed25519PrivateK
         ),
         signing=signing,
         nodes=nodes,
-        chains={name: EvmChain(EvmRpc(name, chain.url)) for name, chain in config.chains.items()},
+        chains={name: _chain(name, chain) for name, chain in config.chains.items()},
         log_key=log_key,
         metrics=metrics,
         now_ms=now_ms,
@@ -154,6 +158,14 @@ def build_shadow(config: Config, metrics: Metrics) -> Shadow | None:
         _LOG.error("no shadow policy: %s: %s; correct it and restart", config.shadow_policy, error)
         metrics.shadow_errors.inc()
         return None
+
+
+def _chain(name: str, chain: ChainConfig) -> Chain:
+    if chain.bitcoin is None:
+        return EvmChain(EvmRpc(name, chain.url))
+    options = chain.bitcoin
+    rates = Rates(options.fee_blocks, options.fee_rate_max, options.coins_max)
+    return BitcoinChain(BitcoinRpc(name, chain.url, credentials=options.credentials), rates)
 
 
 def _hooks(config: Config) -> Hooks:

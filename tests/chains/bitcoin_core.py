@@ -22,6 +22,7 @@ RELAY_RATE = 1_000  # satoshi a 1000 virtual bytes, for relay and for replacemen
 DUST_RATE = 3_000
 GENESIS_TIME = 1_296_688_602
 REJECTED, VERIFY_FAILED, ALREADY_MINED = -26, -25, -27
+ANYONE = b"\x51"
 Outpoint = tuple[str, int]
 
 
@@ -101,12 +102,12 @@ class BitcoinCore:
 
     # What people do to it.
 
-    def mine(self, count: int = 1, script: bytes = b"\x51", *, empty: bool = False) -> list[str]:
-        """Blocks on the active tip with what the mempool has, paying ``script``."""
+    def mine(self, count: int = 1, script: bytes = ANYONE, *, amount: int = 0) -> list[str]:
+        """Blocks on the active tip with what the mempool has, paying ``script``, all or an amount."""
         found = []
         for _ in range(count):
-            chosen = () if empty else tuple(self.mempool.values())
-            found.append(self._extend(self.active[-1], self.height + 1, chosen, script))
+            chosen, height = tuple(self.mempool.values()), self.height + 1
+            found.append(self._extend(self.active[-1], height, chosen, (script, amount)))
             self._look()
         return found
 
@@ -115,7 +116,7 @@ class BitcoinCore:
         gone = [self._blocks[one] for one in self.active[-depth:]]
         tip, height = self.active[-depth - 1], self.height - depth
         for step in range(depth + 1):
-            tip = self._extend(tip, height + 1 + step, (), b"\x52")
+            tip = self._extend(tip, height + 1 + step, (), (ANYONE, 0))
         self._look()
         for block in () if forget else gone:
             for tx in block.transactions[1:]:
@@ -202,9 +203,9 @@ class BitcoinCore:
             raise CoreError(REJECTED, "insufficient fee, rejecting replacement")
         return gone
 
-    def _extend(self, tip: str, height: int, chosen: tuple[Pooled, ...], script: bytes) -> str:
+    def _extend(self, tip: str, height: int, chosen: tuple[Pooled, ...], paid: tuple[bytes, int]) -> str:
         self._made += 1
-        transactions = (self._coinbase(height, chosen, script), *(one.tx for one in chosen))
+        transactions = (self._coinbase(height, chosen, *paid), *(one.tx for one in chosen))
         root = merkle_root([one.txid()[::-1] for one in transactions])
         head = (0x20000000).to_bytes(4, "little") + bytes.fromhex(tip)[::-1] + root
         head += (GENESIS_TIME + 600 * height + self._made % 500).to_bytes(4, "little") + BITS.to_bytes(
@@ -220,12 +221,13 @@ class BitcoinCore:
         self._blocks[block_hash] = Mined(block_hash, tip, transactions)
         return block_hash
 
-    def _coinbase(self, height: int, chosen: tuple[Pooled, ...], script: bytes) -> Transaction:
+    def _coinbase(self, height: int, chosen: tuple[Pooled, ...], script: bytes, amount: int) -> Transaction:
         value = (SUBSIDY >> height // HALVING) + sum(one.fee for one in chosen)
         hashes = [bytes(32), *(sha256d(one.raw) for one in chosen)]
         commitment = sha256d(merkle_root(hashes) + bytes(32))
         outputs = [
-            TransactionOutput(value, Script(script)),
+            TransactionOutput(amount or value, Script(script)),
+            TransactionOutput(value - (amount or value), Script(ANYONE)),
             TransactionOutput(0, Script(b"\x6a\x24\xaa\x21\xa9\xed" + commitment)),
         ]
         number = height.to_bytes((height.bit_length() + 8) // 8, "little")

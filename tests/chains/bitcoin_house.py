@@ -1,7 +1,6 @@
 """A whole coordinator that pays in bitcoin: cosigners in memory, and a node with Core's validation."""
 
-import contextlib
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +17,7 @@ from tests.chains.bitcoin_core import COINBASE_MATURITY, BitcoinCore
 from tests.chains.core_rpc import CoreRpc
 from tests.chains.frost_dealer import FrostDealer
 from tests.unit.custody_cluster import KEY, NODES, ORIGIN, WALLET, FakeNode, identity, policy_document
-from tests.unit.custody_house import House, Running
+from tests.unit.custody_house import Clock, House, Running
 
 CHAIN = "bitcoin:regtest"
 PATHS = ["m/0/0", "m/0/1", "m/0/2"]
@@ -60,27 +59,20 @@ class BitcoinHouse(House):
             self.nodes = {name: FakeNode(name, self.dealer) for name in self.nodes}
         self.core = core
         self.rates = Rates(coins_max=4)
-        self.rpcs: list[BitcoinRpc] = []
+        self.now_ms = self.clock = Clock()
 
     def chains(self) -> Mapping[str, Chain]:
-        self.rpcs.append(BitcoinRpc(CHAIN, self.core.url, timeout_s=5.0))
-        return {CHAIN: BitcoinChain(self.rpcs[-1], self.rates)}
-
-    @contextlib.asynccontextmanager
-    async def running(self, *, publish: bool = False) -> AsyncIterator[Running]:
-        async with super().running(publish=publish) as running:
-            yield running
-        await self.rpcs[-1].close()
+        return {CHAIN: BitcoinChain(BitcoinRpc(CHAIN, self.core.url, timeout_s=5.0), self.rates)}
 
     def script(self, running: Running, path: str) -> bytes:
         """The output script of an account of the wallet."""
         key = running.parts.sequencer.state.keys[KEY]
         return script_of(CHAIN, account_at(key, path, chain=CHAIN).address)
 
-    def fund(self, running: Running, *paths: str) -> None:
+    def fund(self, running: Running, *paths: str, amount: int = 50 * COIN) -> None:
         """One mature coinbase output for each path."""
         for path in paths:
-            self.core.core.mine(1, self.script(running, path))
+            self.core.core.mine(1, self.script(running, path), amount=amount)
         self.core.core.mine(COINBASE_MATURITY)
 
     def request(

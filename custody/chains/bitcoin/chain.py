@@ -223,7 +223,7 @@ class BitcoinChain:
             spending = spend(need, free, kept=kept)
             self._hold(request, [coin.outpoint for coin in spending.coins])
             proofs = await self._proofs(spending.coins)
-            tx = unsigned(spending.coins, spending.outputs, proofs)
+            tx = unsigned(spending.coins, spending.outputs, proofs=proofs)
             if len(tx) <= PSBT_BYTES_MAX:
                 return spending.coins, tx
             places = [place for place in proofs if place not in {coin.outpoint for coin in kept}]
@@ -284,7 +284,7 @@ def _back(old: Transaction, ceiling: int, *, rate: int, fee_min: int = 0) -> byt
             f"{ceiling} are allowed: it stays as it is"
         )
     coin = Coin(anchor.outpoint, anchor.spent, 0, coinbase=False)
-    return unsigned([coin], [Output(left, script)], {})
+    return unsigned([coin], [Output(left, script)], proofs={})
 
 
 def _size(inputs: Sequence[Input], scripts: Sequence[bytes]) -> int:

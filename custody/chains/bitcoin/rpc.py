@@ -49,19 +49,12 @@ class BitcoinRpc:
         self._url = url
         self._credentials = credentials
         self._timeout_s = timeout_s
-        self._session: aiohttp.ClientSession | None = None
         self._checked = False
 
     @property
     def name(self) -> str:
         """The chain as documents call it."""
         return self._name
-
-    async def close(self) -> None:
-        """Close the connections to the node."""
-        if self._session is not None:
-            await self._session.close()
-            self._session = None
 
     async def check(self) -> None:
         """That the node is on the configured network, has caught up, and finds any transaction."""
@@ -134,9 +127,12 @@ class BitcoinRpc:
     async def _ask(self, method: str, *parameters: Any, timeout_s: float | None = None) -> Any:
         body = {"jsonrpc": "1.0", "id": "quorumkeep", "method": method, "params": list(parameters)}
         timeout = aiohttp.ClientTimeout(total=timeout_s or self._timeout_s)
-        session = self._session = self._session or aiohttp.ClientSession()
+        auth = self._auth()
         try:
-            async with session.post(self._url, json=body, auth=self._auth(), timeout=timeout) as answer:
+            async with (
+                aiohttp.ClientSession(timeout=timeout) as session,
+                session.post(self._url, json=body, auth=auth) as answer,
+            ):
                 data = await answer.content.read(ANSWER_BYTES_MAX + 1)
                 while len(data) <= ANSWER_BYTES_MAX and (more := await answer.content.read(ANSWER_BYTES_MAX)):
                     data += more

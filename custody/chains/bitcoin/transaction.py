@@ -63,7 +63,7 @@ def script_of(chain: str, address: str) -> bytes:
     return bytes([_TAPROOT if version else 0, len(program)]) + program
 
 
-def unsigned(coins: Sequence[Coin], outputs: Sequence[Output], proofs: dict[bytes, bytes]) -> bytes:
+def unsigned(coins: Sequence[Coin], outputs: Sequence[Output], *, proofs: dict[bytes, bytes]) -> bytes:
     """The PSBT that spends ``coins``; ``proofs`` are transactions that made them, by outpoint."""
     inputs = tuple(Input(coin.outpoint, SEQUENCE_REPLACEABLE, coin.output) for coin in coins)
     tx = Transaction(2, inputs, tuple(outputs), 0)
