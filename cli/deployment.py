@@ -27,7 +27,7 @@ from cli.results import Misuse, Result
 from policy.encoding import Json, canonical
 from policy.errors import CallerError, OperationalError
 from policy.fields import NAME
-from policy.ids import ORIGIN, evm_chain_id
+from policy.ids import BITCOIN, EVM, ORIGIN, family
 from policy.roster import COORDINATOR
 from signer_nodes.api.card import parse_card
 from signer_nodes.api.issuing import make_identity_certificate
@@ -204,9 +204,11 @@ def _enrolled(kind: str, name: str, folder: Path) -> Result:
 def _chain(text: str) -> tuple[str, str]:
     name, equals, url = text.partition("=")
     try:
-        evm_chain_id(name)
+        kind = family(name)
     except CallerError as error:
-        raise Misuse(f"--chain {text[:80]!r}: {error}; write evm:ID=URL") from error
+        raise Misuse(f"--chain {text[:80]!r}: {error}; write evm:ID=URL or bitcoin:NETWORK=URL") from error
+    if kind not in (EVM, BITCOIN):
+        raise Misuse(f"--chain {text[:80]!r}: nothing is sent on {kind} yet; write evm:ID=URL")
     if not equals or not url.startswith(("http://", "https://")) or not url.isprintable():
         raise Misuse(f"--chain {text[:80]!r} has no URL: write evm:ID=http://HOST:PORT")
     return name, url

@@ -77,7 +77,9 @@ def _add_setup(commands: Commands) -> None:
     init.add_argument(
         "--origin", required=True, help="the name of the log, for ever: log.example.com/treasury"
     )
-    init.add_argument("--chain", required=True, action="append", help="evm:ID=URL of a chain; more than once")
+    init.add_argument(
+        "--chain", required=True, action="append", help="evm:ID=URL or bitcoin:NETWORK=URL, many times"
+    )
     init.add_argument(
         "--listen", default="127.0.0.1:7600", help="where the coordinator listens (%(default)s)"
     )

@@ -78,6 +78,17 @@ head = "latest"                       # where confirmations are counted from; or
 poll_ms = 500
 replace_after_ms = 180000             # a transaction that waits longer is made dearer; 0: never
 replacements_max = 3
+
+[chains."bitcoin:mainnet"]            # a Bitcoin Core node with txindex=1; see docs/chains.md
+url = "http://127.0.0.1:8332"
+credentials = "/var/lib/bitcoind/.cookie"  # optional: a file with user:password
+confirmations = 6
+poll_ms = 10000
+replace_after_ms = 3600000
+replacements_max = 3
+fee_blocks = 3                        # for how many blocks fees are estimated
+fee_rate_max = 200                    # satoshi a virtual byte; no transaction offers more
+coins_max = 16                        # spent by one transaction; no more than pools.low
 ```
 """
 
@@ -85,6 +96,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from custody.chains.config import ChainConfig
 from custody.mail import MailConfig
 from custody.pools import PoolSizes
 from custody.webhooks import Webhook
@@ -97,22 +109,6 @@ class NodeConfig:
 
     address: str
     certificate: Path
-
-
-@dataclass(frozen=True, slots=True)
-class ChainConfig:
-    """The endpoints of a chain, when a transaction on it is settled, and when it is stuck.
-
-    Of ``urls``, ``agree`` must say the same; ``confirmations`` are counted from the block called ``head``.
-    """
-
-    urls: tuple[str, ...]
-    agree: int
-    head: str
-    confirmations: int
-    poll_ms: int
-    replace_after_ms: int
-    replacements_max: int
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Final
 from urllib.parse import urlsplit
 
+from custody.chains.config import check_coins, read_chain
 from custody.config import (
-    ChainConfig,
     Config,
     ConsoleConfig,
     HttpConfig,
@@ -21,15 +21,13 @@ from custody.webhooks import Webhook
 from custody.witnesses import Witness
 from policy.errors import MalformedError
 from policy.fields import NAME
-from policy.ids import EVM_CHAIN, ORIGIN
+from policy.ids import CHAIN, ORIGIN
 from policy.log.checkpoint import TYPE_COSIGNATURE, parse_vkey
 from policy.settings import ConfigError, Settings, parse_settings, unlike
 from signer_nodes.api import surroundings as around
 
 NODES_MAX, CHAINS_MAX, WITNESSES_MAX, WEBHOOKS_MAX = 64, 64, 16, 64
 AUDITORS_MAX, OPERATORS_MAX = 64, 100
-ENDPOINTS_MAX = 8
-HEADS = ("latest", "safe", "finalized")
 DAYS_MAX, HELD_MAX = 36_500, 1000
 HTTP_LISTEN, CONSOLE_LISTEN = "127.0.0.1:7601", "127.0.0.1:7602"
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
@@ -64,6 +62,7 @@ def _parsed(path: Path) -> tuple[Settings, Config]:
     config = _read(settings, path.resolve().parent)
     settings.done()
     _check_doors(config, settings)
+    check_coins(settings.section("chains"), config.chains, presignatures=config.pools.low)
     nodes = settings.section("nodes")
     unlike(
         ((nodes.section(name), "address", node.address) for name, node in config.nodes.items()),
@@ -105,10 +104,11 @@ def _read(table: Settings, folder: Path) -> Config:
             for name, node in table.section("nodes").sections(count_max=NODES_MAX)
         },
         chains={
-            name: _chain(chain)
+            name: read_chain(name, chain, folder=folder)
             for name, chain in table.section("chains").sections(
-                EVM_CHAIN, expected="a chain such as 'evm:1'", count_max=CHAINS_MAX
+                CHAIN, expected="a chain such as 'evm:1'", count_max=CHAINS_MAX
             )
+            if CHAIN.fullmatch(name)
         },
     )
 
@@ -291,45 +291,6 @@ def _operators(table: Settings) -> dict[str, str]:
     if len(table.values) > OPERATORS_MAX:
         table.problem("", f"has more than {OPERATORS_MAX} operators: remove some")
     return {name: _mail_address(table, name) for name in sorted(table.values)}
-
-
-def _chain(table: Settings) -> ChainConfig:
-    urls = _endpoints(table)
-    return ChainConfig(
-        urls=urls,
-        agree=table.integer("agree", default=len(urls) // 2 + 1, low=1, high=max(1, len(urls))),
-        head=table.choice("head", *HEADS, default="latest"),
-        confirmations=table.integer("confirmations", default=1, low=1, high=10_000),
-        poll_ms=table.integer("poll_ms", default=500, low=10, high=600_000),
-        replace_after_ms=table.integer("replace_after_ms", default=180_000, high=86_400_000),
-        replacements_max=table.integer("replacements_max", default=3, high=20),
-    )
-
-
-def _endpoints(table: Settings) -> tuple[str, ...]:
-    """The URLs of a chain, none of which is shown: providers put keys into them."""
-    if not table.has("urls"):
-        url = table.text("url", TEXT, expected="the URL of its endpoint", shown=False)
-        if url and not _is_http(url):
-            table.problem("url", "must be an http or https URL, such as http://127.0.0.1:8545")
-        return (url,)
-    if table.has("url"):
-        table.take("url")
-        table.problem("urls", "and url exclude each other: give one url, or urls = [...] of several")
-    urls = table.take("urls")
-    found = [one for one in urls if isinstance(one, str) and _is_http(one)] if isinstance(urls, list) else []
-    hosts = {urlsplit(one).netloc.rpartition("@")[2] for one in found}
-    if not found or found != urls or len(hosts) != len(found) or len(found) > ENDPOINTS_MAX:
-        table.problem("urls", f"must be 1 to {ENDPOINTS_MAX} http or https URLs of different hosts")
-    return tuple(found)
-
-
-def _is_http(url: str) -> bool:
-    try:
-        parts = urlsplit(url)
-    except ValueError:
-        return False
-    return bool(TEXT.fullmatch(url)) and parts.scheme in {"http", "https"} and bool(parts.hostname)
 
 
 def _optional(table: Settings, key: str, folder: Path) -> Path | None:

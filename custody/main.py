@@ -26,10 +26,13 @@ from custody.adapters.smtp import SmtpPostman
 from custody.adapters.store import Store
 from custody.auditors import read_auditors
 from custody.ceremonies import Ceremonies
+from custody.chains.bitcoin.chain import BitcoinChain, Rates
+from custody.chains.bitcoin.rpc import BitcoinRpc
+from custody.chains.config import ChainConfig
 from custody.chains.evm.agreement import AgreeingEndpoints
 from custody.chains.evm.chain import EvmChain
 from custody.chains.evm.rpc import EvmRpc
-from custody.config import ChainConfig, Config, ConsoleConfig, HttpConfig
+from custody.config import Config, ConsoleConfig, HttpConfig
 from custody.config_reading import load_to_run
 from custody.duties import Duties
 from custody.indicators.kept import Indicators
@@ -168,15 +171,6 @@ def build(config: Config, credentials: Credentials, *, identity: Ed25519PrivateK
     )
 
 
-def _chain(name: str, config: ChainConfig) -> Chain:
-    """A chain by its endpoints, called by their hosts."""
-    ends = {urlsplit(url).netloc.rpartition("@")[2]: url for url in config.urls}
-    rpcs = {host: EvmRpc(name, url, head=config.head) for host, url in ends.items()}
-    if len(rpcs) == 1:
-        return EvmChain(next(iter(rpcs.values())))
-    return EvmChain(AgreeingEndpoints(name, rpcs, agree=config.agree))
-
-
 def build_shadow(config: Config, metrics: Metrics) -> Shadow | None:
     """The shadow policy, if there is one that can be read; without it the coordinator runs all the same."""
     if config.shadow_policy is None:
@@ -188,6 +182,19 @@ def build_shadow(config: Config, metrics: Metrics) -> Shadow | None:
         _LOG.error("no shadow policy: %s: %s; correct it and restart", config.shadow_policy, error)
         metrics.shadow_errors.inc()
         return None
+
+
+def _chain(name: str, config: ChainConfig) -> Chain:
+    """A chain by its endpoints, called by their hosts."""
+    if config.bitcoin is not None:
+        options = config.bitcoin
+        rates = Rates(options.fee_blocks, options.fee_rate_max, options.coins_max)
+        return BitcoinChain(BitcoinRpc(name, config.urls[0], credentials=options.credentials), rates)
+    ends = {urlsplit(url).netloc.rpartition("@")[2]: url for url in config.urls}
+    rpcs = {host: EvmRpc(name, url, head=config.head) for host, url in ends.items()}
+    if len(rpcs) == 1:
+        return EvmChain(next(iter(rpcs.values())))
+    return EvmChain(AgreeingEndpoints(name, rpcs, agree=config.agree))
 
 
 def _hooks(config: Config) -> Hooks:

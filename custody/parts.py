@@ -38,7 +38,7 @@ class Patience:
 class Parts:
     """One coordinator. ``confirmations``, ``poll_ms`` and ``patience`` are by chain.
 
-    ``hear_clocks`` is told how far the clocks of a quorum of cosigners are ahead of ``wall_ms``, this machine's;
+    ``hear_clocks`` is told how far a quorum of cosigners is ahead of ``wall_ms``, this machine's clock;
     what is done goes by ``now_ms``.
     """
 

@@ -150,12 +150,13 @@ async def cancel(parts: Parts, errand: Errand) -> None:
     state, now = parts.sequencer.state, parts.now_ms()
     known = state.requests.get(record.request)
     slot = Slot(record.chain, record.account, record.nonce)
-    waited_for = await parts.database.slot_is_waited_for(record.request)
+    chain = chain_of(parts, record.chain)
+    waited_for = chain.places_hold_money or await parts.database.slot_is_waited_for(record.request)
     anchored = known is not None and known.anchor is not None
     approved = known is not None and any(approval.slot == slot for approval in known.approvals)
     if not anchored and not (approved and waited_for):  # the next request of the wallet takes the slot
         await parts.database.release_slot(record.request)
-        chain_of(parts, record.chain).release(record.request)
+        chain.release(record.request)
         await parts.database.drop_duty(record.request, duty.effect, now_ms=parts.now_ms())
         return
     from_ms = 0 if known is not None and known.rejected_by else record.expires_ms

@@ -93,6 +93,10 @@ class Chain(Protocol):
 
     # Places: one request has one for ever, whatever transactions it needs.
 
+    @property
+    def places_hold_money(self) -> bool:
+        """Whether the place of a request that is over is worth the fee that frees it, though nobody waits."""
+
     def load(self, held: Iterable[Held], state: State) -> None:
         """Take up what was planned before a start, and what the log has."""
 

@@ -3,9 +3,10 @@
 from collections.abc import Mapping
 from typing import Protocol
 
+from custody.chains.bitcoin import transaction as bitcoin
 from custody.chains.evm import transaction as evm
 from policy.errors import OperationalError
-from policy.ids import EVM, family
+from policy.ids import BITCOIN, EVM, family
 from policy.model import Wallet
 from policy.state import Job, KeyRecord
 
@@ -20,7 +21,7 @@ class Transactions(Protocol):
         """A signed job's transaction as the chain takes it, and what the chain calls it: 32 bytes."""
 
 
-FAMILIES: Mapping[str, Transactions] = {EVM: evm}
+FAMILIES: Mapping[str, Transactions] = {EVM: evm, BITCOIN: bitcoin}
 
 
 def transactions(chain: str) -> Transactions:

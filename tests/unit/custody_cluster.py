@@ -25,7 +25,6 @@ from custody.ports import (
     PartialSignature,
 )
 from policy.approval import approval_digest
-from policy.ecdsa import SigningTask
 from policy.encoding import Json, canonical, parse_canonical, statement
 from policy.entries import ENTRY_BYTES_MAX, make_entry, parse_entry, signature_list
 from policy.errors import OperationalError, ProtocolError
@@ -38,10 +37,8 @@ from policy.roster import parse_roster, verify_statement
 from policy.state import Job, JobStatus
 from signer_nodes.api.presignature_ids import presignature_id
 from signer_nodes.key_changes import Order, plan
-from signer_nodes.mpc.ecdsa import partial_signature
-from signer_nodes.mpc.presignature import Presignature
 from signer_nodes.witness import Branch, Cosigner, Identity, InForce, check_fork, parse_branch
-from tests.unit.custody_dealer import Dealer
+from tests.unit.custody_dealer import Dealer, Dealt
 
 ORIGIN = "log.example.com/test"
 NODES = ("node-a", "node-b", "node-c")
@@ -202,8 +199,8 @@ class FakeNode:
         self.orders: list[KeyOrder] = []
         self.before_change: Callable[[], None] = lambda: None
         self._dealer = dealer
-        self._pool: dict[bytes, Presignature] = {}
-        self._sent: dict[bytes, bytes] = {}
+        self._pool: dict[bytes, Dealt] = {}
+        self._sent: dict[bytes, list[bytes]] = {}
         self._burned: set[bytes] = set()
 
     @property
@@ -231,11 +228,11 @@ class FakeNode:
             if folded.outcome.kind == "reserve" and folded.outcome.accepted:
                 job = tip.state.jobs[folded.outcome.subject]
                 if self.name in job.signers:
-                    presignature = self._pool.get(job.presignatures[0])
-                    if presignature is None:
+                    mine = [self._pool[one] for one in job.presignatures if one in self._pool]
+                    if len(mine) < len(job.presignatures):
                         declined.append(Declined(job.job_id, "no such presignature"))
                     else:
-                        openings.append(Opening(job.job_id, 0, presignature.rho))
+                        openings += [Opening(job.job_id, i, one.rho) for i, one in enumerate(mine)]
         parsed = parse_note(note, 10_000)
         if parse_checkpoint(parsed.body) != tip.checkpoint():
             raise ProtocolError("the checkpoint is not over these entries")
@@ -257,10 +254,7 @@ class FakeNode:
         self._check_up()
         if self.mute:
             raise OperationalError(f"{self.name} gives no partial signatures")
-        partials = [
-            self._partial(self.tip.state.jobs[job.job], {name: rho for _, name, rho in job.rhos})
-            for job in jobs
-        ]
+        partials = [one for job in jobs for one in self._partials(self.tip.state.jobs[job.job], job)]
         return Finished(tuple(partials), ())
 
     async def change_key(self, order: KeyOrder) -> tuple[bytes, bytes]:
@@ -394,19 +388,20 @@ class FakeNode:
         """The kinds of the entries it holds."""
         return [parse_entry(entry).kind for entry in self.log]
 
-    def _partial(self, job: Job, rhos: dict[str, bytes]) -> PartialSignature:
+    def _partials(self, job: Job, finish: FinishJob) -> list[PartialSignature]:
         newest = self.tip.state.newest_job(job.request_id)
         over = job.epoch != self.tip.state.keys[job.key].epoch
         if job.status is not JobStatus.RESERVED or newest != job or job.job_id in self._burned or over:
             raise ProtocolError(f"job {job.job_id.hex()} is not to be signed")
         if job.job_id not in self._sent:
-            presignature = self._pool.pop(job.presignatures[0])
-            (signing,) = job.signings
-            task = SigningTask(signing.message, signing.tweak, signing.public_key, job.job_id, 0)
             record = self.tip.state.keys[job.key]
-            parties = {record.index_of(name): rho for name, rho in rhos.items()}
-            self._sent[job.job_id] = partial_signature(presignature, rhos=parties, task=task).to_bytes()
-        return PartialSignature(job.job_id, 0, self._sent[job.job_id])
+            self._sent[job.job_id] = []
+            for index, name_of_one in enumerate(job.presignatures):
+                presignature = self._pool.pop(name_of_one)
+                parties = {record.index_of(name): rho for at, name, rho in finish.rhos if at == index}
+                partial = self._dealer.partial(presignature, job, index, openings=parties)
+                self._sent[job.job_id].append(partial)
+        return [PartialSignature(job.job_id, index, one) for index, one in enumerate(self._sent[job.job_id])]
 
     def _check_up(self) -> None:
         if self.down:

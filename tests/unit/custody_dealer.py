@@ -4,13 +4,33 @@ import hashlib
 import random
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Protocol
 
+from policy.ecdsa import SigningTask
 from policy.encoding import Json
+from policy.state import Job
 from signer_nodes.key_changes import Plan
 from signer_nodes.mpc.curve import Q, base_mul
+from signer_nodes.mpc.ecdsa import partial_signature
 from signer_nodes.mpc.presignature import Presignature, rho_commitment
 
 ORIGIN = "log.example.com/test"
+
+
+class Dealt(Protocol):
+    """One signer's part of a presignature: ``rho`` is its opening."""
+
+    @property
+    def session(self) -> bytes: ...
+
+    @property
+    def index(self) -> int: ...
+
+    @property
+    def R(self) -> bytes: ...
+
+    @property
+    def rho(self) -> bytes: ...
 
 
 @dataclass
@@ -19,7 +39,7 @@ class Dealer:
 
     seed: int = 1
     secret: int = field(init=False)
-    dealt: dict[tuple[tuple[str, ...], int], list[dict[str, Presignature]]] = field(default_factory=dict)
+    dealt: dict[tuple[tuple[str, ...], int], list[dict[str, Dealt]]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self._random = random.Random(f"dealer {self.seed}")
@@ -43,7 +63,7 @@ class Dealer:
             "transcript": hashlib.sha256(f"{planned.epoch} {attempt}".encode()).hexdigest(),
         }
 
-    def deal(self, signers: Mapping[str, int], batch_id: int, batch: int) -> list[dict[str, Presignature]]:
+    def deal(self, signers: Mapping[str, int], batch_id: int, batch: int) -> list[dict[str, Dealt]]:
         """The same batch to whoever of ``signers`` asks; each comes with its party number."""
         of = tuple(signers), batch_id
         if of not in self.dealt:
@@ -51,7 +71,14 @@ class Dealer:
             self.dealt[of] = [self._one(signers, session, b) for b in range(batch)]
         return self.dealt[of]
 
-    def _one(self, signers: Mapping[str, int], session: bytes, b: int) -> dict[str, Presignature]:
+    def partial(self, mine: Dealt, job: Job, index: int, *, openings: Mapping[int, bytes]) -> bytes:
+        """What whoever holds ``mine`` signs of a job."""
+        assert isinstance(mine, Presignature)
+        signing = job.signings[index]
+        task = SigningTask(signing.message, signing.tweak, signing.public_key, job.job_id, index)
+        return partial_signature(mine, rhos=openings, task=task).to_bytes()
+
+    def _one(self, signers: Mapping[str, int], session: bytes, b: int) -> dict[str, Dealt]:
         source = self._random
         parties = list(signers.values())
         r = source.randrange(1, Q)

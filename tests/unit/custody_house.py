@@ -23,7 +23,7 @@ from custody.duties import Duties
 from custody.metrics import Metrics
 from custody.parts import Parts, Patience
 from custody.pools import Pools, PoolSizes
-from custody.ports import BalanceChange, Node, Receipt, Simulated
+from custody.ports import BalanceChange, Chain, Node, Receipt, Simulated
 from custody.publish import Publisher
 from custody.quarantine import Quarantine
 from custody.records import RequestRecord
@@ -157,6 +157,7 @@ class House:
         self.chain: EvmEndpoint = FakeChain()
         self.genesis = genesis_entry(policy if policy is not None else policy_document(), roster=roster)
         self.patience = Patience(0, 0)
+        self.confirmations = 1
         self.now_ms: Callable[[], int] = Clock()
         self.wall_ms: Callable[[], int] = Clock()
         self.hear_clocks: Callable[[Sequence[int]], None] = lambda _: None
@@ -166,10 +167,14 @@ class House:
         self.ask: Asking = nobody
         self.around_database: Callable[[Database], Database] = lambda database: database
 
+    def chains(self) -> Mapping[str, Chain]:
+        """What a coordinator pays on, as its process begins."""
+        return {ANVIL_CHAIN: EvmChain(self.chain)}
+
     def build(self) -> Parts:
         """A coordinator's parts over the present database."""
         nodes: Mapping[str, Node] = self.nodes
-        metrics, key = Metrics(), self.log_key
+        metrics, key, chains = Metrics(), self.log_key, self.chains()
         quarantine = Quarantine(self.folder / "quarantine.json")
         thread = StoreThread(Store(self.database))
         database = self.around_database(thread)
@@ -191,16 +196,16 @@ class House:
             ),
             signing=signing,
             nodes=nodes,
-            chains={ANVIL_CHAIN: EvmChain(self.chain)},
+            chains=chains,
             log_key=key,
             metrics=metrics,
             now_ms=self.now_ms,
             wall_ms=self.wall_ms,
             attempts=Rising(self.now_ms),
             ceremonies=Ceremonies(self.sign),
-            confirmations={ANVIL_CHAIN: 1},
-            poll_ms={ANVIL_CHAIN: 20},
-            patience={ANVIL_CHAIN: self.patience},
+            confirmations=dict.fromkeys(chains, self.confirmations),
+            poll_ms=dict.fromkeys(chains, 20),
+            patience=dict.fromkeys(chains, self.patience),
             hooks=self.hooks,
             quarantine=quarantine,
             auditors={one.name: one for one in self.auditors},

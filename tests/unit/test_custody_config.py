@@ -183,3 +183,35 @@ def test_a_console_that_browsers_could_not_trust_is_refused(tmp_path: Path, sect
 
     with pytest.raises(OperationalError, match=wrong):
         load_config(tmp_path / "config.toml")
+
+
+def with_chain(tmp_path: Path, name: str, *lines: str) -> Path:
+    """The documented file with another chain and nothing beside."""
+    text = example()[: example().index('[chains."evm:1"]')]
+    path = tmp_path / "config.toml"
+    path.write_text(text + "\n".join((f'[chains."{name}"]', 'url = "http://127.0.0.1:1"', *lines)))
+    return path
+
+
+def test_a_chain_of_coins_waits_longer_than_one_of_accounts(tmp_path: Path) -> None:
+    chain = load_config(with_chain(tmp_path, "bitcoin:mainnet")).chains["bitcoin:mainnet"]
+
+    assert (chain.confirmations, chain.poll_ms, chain.replace_after_ms) == (6, 10_000, 3_600_000)
+    assert chain.bitcoin is not None and chain.bitcoin.coins_max == 16
+
+
+@pytest.mark.parametrize(
+    ("name", "line", "words"),
+    [
+        ("solana:devnet", "confirmations = 1", "nothing is sent on solana yet"),
+        ("bitcoin:mainnet", "coins_max = 17", "above pools.low, 16"),
+        ("bitcoin:mainnet", "fee_rate_max = 0", "fee_rate_max"),
+        ("bitcoin:litecoin", "confirmations = 1", "bitcoin:litecoin"),
+        ("evm:1", "fee_rate_max = 5", "fee_rate_max"),
+    ],
+)
+def test_a_chain_that_cannot_be_paid_on_is_no_configuration(
+    tmp_path: Path, name: str, line: str, words: str
+) -> None:
+    with pytest.raises(OperationalError, match=re.escape(words)):
+        load_config(with_chain(tmp_path, name, line))

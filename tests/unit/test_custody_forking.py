@@ -84,7 +84,7 @@ async def test_stuck_cosigners_leave_by_the_fork_entry_and_the_log_goes_on_with_
 
 async def test_a_signer_whose_partial_is_out_or_who_is_down_is_named(house: House) -> None:
     job = await split(house, length=9)
-    house.nodes["node-b"]._sent[job] = b"out already"
+    house.nodes["node-b"]._sent[job] = [b"out already"]
 
     async with house.running() as running:
         await diverged(running)

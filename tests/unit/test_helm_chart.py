@@ -13,7 +13,7 @@ import kubernetes_validate
 import pytest
 import yaml
 
-from custody.config import load_config
+from custody.config_reading import load_config
 from tests.architecture.planting import REPOSITORY
 
 CHART = REPOSITORY / "deploy" / "helm" / "quorumkeep"

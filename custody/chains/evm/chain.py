@@ -35,6 +35,11 @@ class EvmChain:
         """The chain as documents call it."""
         return self._endpoint.name
 
+    @property
+    def places_hold_money(self) -> bool:
+        """A nonce is worth something only to those behind it."""
+        return False
+
     def load(self, held: Iterable[Held], state: State) -> None:
         """Take up the nonces that are planned or anchors of the log."""
         self._slots.load(((one.slot, one.request) for one in held), state, chain=self.name)

@@ -1,0 +1,236 @@
+"""A Bitcoin Core node without a wallet, over its JSON-RPC. It needs ``txindex=1``.
+
+The node is not trusted with anything but the coordinator's convenience: signer nodes decode the bytes that
+they sign, and amounts that it lies about give signatures that are worth nothing, or none.
+"""
+
+import asyncio
+import json
+import re
+from collections.abc import Iterable
+from decimal import Decimal, InvalidOperation
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+
+from custody.chains.bitcoin.transaction import Coin, outpoint
+from policy.decode.psbt import MONEY_MAX, Output
+from policy.errors import OperationalError
+
+NETWORKS = {
+    "bitcoin:mainnet": ("main",),
+    "bitcoin:testnet": ("test", "testnet4"),
+    "bitcoin:signet": ("signet",),
+    "bitcoin:regtest": ("regtest",),
+}
+SATOSHI = 10**8
+NOT_FOUND, ALREADY_MINED, MISSING_INPUTS = -5, -27, -25
+ANSWER_BYTES_MAX = 256 * 1024 * 1024
+ID = re.compile(r"[0-9a-f]{64}")
+SCAN_TIMEOUT_S = 600.0
+
+
+class Refused(OperationalError):
+    """The node answered with an error of its own."""
+
+    def __init__(self, code: int, message: str) -> None:
+        super().__init__(message)
+        self.code = code
+
+
+class BitcoinRpc:
+    """The calls made of a node; ``credentials`` is a file with ``user:password``, such as its cookie."""
+
+    def __init__(
+        self, name: str, url: str, *, credentials: Path | None = None, timeout_s: float = 30.0
+    ) -> None:
+        self._name = name
+        self._url = url
+        self._credentials = credentials
+        self._timeout_s = timeout_s
+        self._checked = False
+
+    @property
+    def name(self) -> str:
+        """The chain as documents call it."""
+        return self._name
+
+    async def check(self) -> None:
+        """That the node is on the configured network, has caught up, and finds any transaction."""
+        info = await self._ask("getblockchaininfo")
+        if _field(info, "chain", str) not in NETWORKS[self._name]:
+            raise OperationalError(f"{self._url} is on {info['chain']!r}, not {self._name}: correct its URL")
+        if _field(info, "initialblockdownload", bool) and self._name != "bitcoin:regtest":
+            raise OperationalError(f"the node of {self._name} has not caught up with its network: wait")
+        index = await self._ask("getindexinfo", "txindex")
+        if not (isinstance(index, dict) and index.get("txindex", {}).get("synced") is True):
+            raise OperationalError(f"the node of {self._name} lacks a whole txindex: set txindex=1, or wait")
+        self._checked = True
+
+    async def best(self) -> str:
+        """The hash of the newest block."""
+        return _id(await self.ask("getbestblockhash"))
+
+    async def block(self, block_hash: str) -> dict[str, Any]:
+        """A block with its transactions."""
+        return _object(await self.ask("getblock", block_hash, 2))
+
+    async def scan(self, scripts: Iterable[bytes]) -> tuple[str, list[Coin]]:
+        """All unspent outputs under ``scripts``, as of a block. It takes minutes on a large network."""
+        wanted = [f"raw({script.hex()})" for script in scripts]
+        found = _object(await self.ask("scantxoutset", "start", wanted, timeout_s=SCAN_TIMEOUT_S))
+        if found.get("success") is not True or not isinstance(unspents := found.get("unspents"), list):
+            raise OperationalError(f"the node of {self._name} ended its scan early: it is done again")
+        return _id(found.get("bestblock")), [_unspent(_object(one)) for one in unspents]
+
+    async def raw(self, txid: str) -> bytes:
+        """A transaction's bytes."""
+        return _bytes(await self.ask("getrawtransaction", txid, False))
+
+    async def mined(self, txid: str) -> tuple[int, int] | None:
+        """The height of a transaction's block, and its confirmations; None while no block has it."""
+        try:
+            found = _object(await self.ask("getrawtransaction", txid, True))
+            if not found.get("blockhash") or found.get("confirmations", 0) < 1:
+                return None
+            header = _object(await self.ask("getblockheader", _id(found["blockhash"])))
+        except Refused as error:
+            if error.code == NOT_FOUND:
+                return None
+            raise
+        if _id(found.get("txid")) != txid or header.get("confirmations", 0) < 1:
+            return None
+        return _field(header, "height", int), _field(header, "confirmations", int)
+
+    async def is_unspent(self, text: str) -> bool:
+        """Whether neither a block nor the mempool spends an outpoint."""
+        txid, _, place = text.partition(":")
+        return await self.ask("gettxout", txid, int(place), True) is not None
+
+    async def rate(self, blocks: int) -> int:
+        """What the node thinks gets a transaction into so many blocks; satoshi a 1000 virtual bytes."""
+        found = _object(await self.ask("estimatesmartfee", blocks))
+        least = satoshi(_object(await self.ask("getmempoolinfo")).get("mempoolminfee"))
+        return max(satoshi(found["feerate"]) if "feerate" in found else 0, least)
+
+    async def send(self, raw: bytes) -> None:
+        """Hand a transaction to the network. Raises ``Refused``."""
+        await self.ask("sendrawtransaction", raw.hex())
+
+    async def ask(self, method: str, *parameters: Any, timeout_s: float | None = None) -> Any:
+        """One call of a node that was checked. Raises ``OperationalError``; ``Refused`` for its own."""
+        if not self._checked:
+            await self.check()
+        return await self._ask(method, *parameters, timeout_s=timeout_s)
+
+    async def _ask(self, method: str, *parameters: Any, timeout_s: float | None = None) -> Any:
+        body = {"jsonrpc": "1.0", "id": "quorumkeep", "method": method, "params": list(parameters)}
+        timeout = aiohttp.ClientTimeout(total=timeout_s or self._timeout_s)
+        auth = self._auth()
+        try:
+            async with (
+                aiohttp.ClientSession(timeout=timeout) as session,
+                session.post(self._url, json=body, auth=auth) as answer,
+            ):
+                data = await answer.content.read(ANSWER_BYTES_MAX + 1)
+                while len(data) <= ANSWER_BYTES_MAX and (more := await answer.content.read(ANSWER_BYTES_MAX)):
+                    data += more
+                status = answer.status
+        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+            reason = str(error) or type(error).__name__
+            raise OperationalError(
+                f"{self._name} at {self._url} does not answer {method} ({reason}): it is asked again"
+            ) from error
+        if status in (401, 403):
+            raise OperationalError(f"{self._url} refuses the user or password: correct credentials")
+        return await asyncio.to_thread(self._result, method, data)
+
+    def _auth(self) -> aiohttp.BasicAuth | None:
+        if self._credentials is None:
+            return None
+        try:
+            user, _, password = self._credentials.read_text().strip().partition(":")
+        except (OSError, UnicodeDecodeError) as error:
+            raise OperationalError(f"cannot read {self._credentials}: {error}; correct it") from error
+        return aiohttp.BasicAuth(user, password)
+
+    def _result(self, method: str, data: bytes) -> Any:
+        try:
+            answer = json.loads(data, parse_float=Decimal)
+        except ValueError as error:
+            raise OperationalError(
+                f"{self._name} at {self._url} answers {method} without JSON: ask its provider"
+            ) from error
+        if not isinstance(answer, dict):
+            raise OperationalError(f"{self._name} at {self._url} speaks no JSON-RPC: ask its provider")
+        if (error_found := answer.get("error")) is not None:
+            known = error_found if isinstance(error_found, dict) else {}
+            code, message = known.get("code"), str(known.get("message", error_found))[:300]
+            raise Refused(code if isinstance(code, int) else 0, f"{self._name} refuses {method}: {message}")
+        return answer.get("result")
+
+
+def satoshi(value: Any) -> int:
+    """An amount of bitcoin, as JSON has it, in satoshi. Raises ``OperationalError``."""
+    try:
+        amount = Decimal(value) * SATOSHI if isinstance(value, int | Decimal) else Decimal(-1)
+    except InvalidOperation:
+        amount = Decimal(-1)
+    if not 0 <= amount <= MONEY_MAX or amount != int(amount):
+        raise OperationalError(f"{str(value)[:40]!r} is no amount of bitcoin: ask the node's provider")
+    return int(amount)
+
+
+def made_in(block: dict[str, Any], scripts: frozenset[bytes]) -> tuple[list[Coin], set[bytes]]:
+    """What a block made under ``scripts``, and all outpoints that it spent."""
+    made, spent, height = [], set(), _field(block, "height", int)
+    for index, tx in enumerate(_list(block, "tx")):
+        txid = _id(_object(tx).get("txid"))
+        for one in _list(tx, "vout"):
+            script = _bytes(_object(one.get("scriptPubKey")).get("hex"))
+            if script in scripts:
+                output = Output(satoshi(one.get("value")), script)
+                made.append(Coin(outpoint(txid, _field(one, "n", int)), output, height, index == 0))
+        for one in _list(tx, "vin") if index else ():
+            spent.add(outpoint(_id(one.get("txid")), _field(one, "vout", int)))
+    return made, spent
+
+
+def _unspent(one: dict[str, Any]) -> Coin:
+    output = Output(satoshi(one.get("amount")), _bytes(one.get("scriptPubKey")))
+    place = outpoint(_id(one.get("txid")), _field(one, "vout", int))
+    return Coin(place, output, _field(one, "height", int), one.get("coinbase") is not False)
+
+
+def _field(value: Any, name: str, kind: type) -> Any:
+    found = _object(value).get(name)
+    if type(found) is not kind or (isinstance(found, int) and not 0 <= found < 2**32):
+        raise OperationalError(f"the node's answer has no good {name!r}: ask its provider")
+    return found
+
+
+def _object(value: Any) -> dict[str, Any]:
+    if not isinstance(value, dict):
+        raise OperationalError("the node's answer is no object: ask its provider")
+    return value
+
+
+def _list(value: Any, name: str) -> list[Any]:
+    found = _object(value).get(name)
+    if not isinstance(found, list):
+        raise OperationalError(f"the node's answer has no list {name!r}: ask its provider")
+    return found
+
+
+def _id(value: Any) -> str:
+    if not isinstance(value, str) or not ID.fullmatch(value):
+        raise OperationalError(f"{str(value)[:80]!r} is no hash: ask the node's provider")
+    return value
+
+
+def _bytes(value: Any) -> bytes:
+    try:
+        return bytes.fromhex(value)
+    except (TypeError, ValueError) as error:
+        raise OperationalError("the node's answer has no hex where bytes stand: ask its provider") from error

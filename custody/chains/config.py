@@ -1,0 +1,129 @@
+"""The ``[chains]`` sections of the coordinator's configuration, by the kind of chain."""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+from urllib.parse import urlsplit
+
+from policy.entries import JOB_SIGNATURES_MAX
+from policy.ids import BITCOIN, SOLANA, family
+from policy.settings import Settings
+
+ENDPOINTS_MAX: Final = 8
+HEADS: Final = ("latest", "safe", "finalized")
+URL: Final = re.compile(r"[^\x00-\x1f\x7f]{1,1000}")
+
+
+@dataclass(frozen=True, slots=True)
+class BitcoinConfig:
+    """What a chain of Bitcoin needs beside: who we are to its node, and how fees and coins are chosen."""
+
+    credentials: Path | None
+    fee_blocks: int
+    fee_rate_max: int
+    coins_max: int
+
+
+@dataclass(frozen=True, slots=True)
+class ChainConfig:
+    """The endpoints of a chain, when a transaction on it is settled, and when it is stuck.
+
+    Of ``urls``, ``agree`` must say the same; ``confirmations`` are counted from the block called ``head``.
+    Several of them, and another head than the latest block, are for EVM chains.
+    """
+
+    urls: tuple[str, ...]
+    agree: int
+    head: str
+    confirmations: int
+    poll_ms: int
+    replace_after_ms: int
+    replacements_max: int
+    bitcoin: BitcoinConfig | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Defaults:
+    """By the time between blocks, and how deep reorganisations go."""
+
+    confirmations: int
+    poll_ms: int
+    replace_after_ms: int
+
+
+_DEFAULTS = {BITCOIN: Defaults(6, 10_000, 3_600_000)}
+_EVM_DEFAULTS = Defaults(1, 500, 180_000)
+
+
+def read_chain(name: str, table: Settings, *, folder: Path) -> ChainConfig:
+    """One section; its problems are noted, also that of a family that nothing is sent on."""
+    kind = family(name)
+    if kind == SOLANA:
+        table.problem("url", f"is not used: nothing is sent on {kind} yet, so leave the section out")
+    usual = _DEFAULTS.get(kind, _EVM_DEFAULTS)
+    urls = (_endpoint(table),) if kind == BITCOIN or not table.has("urls") else _endpoints(table)
+    return ChainConfig(
+        urls=urls,
+        agree=1 if kind == BITCOIN else _agree(table, len(urls)),
+        head="latest" if kind == BITCOIN else table.choice("head", *HEADS, default="latest"),
+        confirmations=table.integer("confirmations", default=usual.confirmations, low=1, high=10_000),
+        poll_ms=table.integer("poll_ms", default=usual.poll_ms, low=10, high=600_000),
+        replace_after_ms=table.integer("replace_after_ms", default=usual.replace_after_ms, high=86_400_000),
+        replacements_max=table.integer("replacements_max", default=3, high=20),
+        bitcoin=_bitcoin(table, folder) if kind == BITCOIN else None,
+    )
+
+
+def check_coins(chains: Settings, configs: Mapping[str, ChainConfig], *, presignatures: int) -> None:
+    """Note where a transaction may want more presignatures than a stock is sure of."""
+    for name, chain in configs.items():
+        if chain.bitcoin is not None and chain.bitcoin.coins_max > presignatures:
+            chains.section(name).problem(
+                "coins_max",
+                f"is {chain.bitcoin.coins_max}, above pools.low, {presignatures}, and a transaction takes a "
+                "presignature for each coin: lower the one or raise the other",
+            )
+
+
+def _bitcoin(table: Settings, folder: Path) -> BitcoinConfig:
+    named = table.optional_file("credentials")
+    return BitcoinConfig(
+        credentials=None if named is None else folder / named,
+        fee_blocks=table.integer("fee_blocks", default=3, low=1, high=1008),
+        fee_rate_max=table.integer("fee_rate_max", default=200, low=1, high=10_000),
+        coins_max=table.integer("coins_max", default=16, low=1, high=JOB_SIGNATURES_MAX),
+    )
+
+
+def _agree(table: Settings, count: int) -> int:
+    return table.integer("agree", default=count // 2 + 1, low=1, high=max(1, count))
+
+
+def _endpoint(table: Settings) -> str:
+    """The one URL. It is not shown, nor are others: providers put keys into them."""
+    url = table.text("url", URL, expected="the URL of its endpoint", shown=False)
+    if url and not _is_http(url):
+        table.problem("url", "must be an http or https URL, such as http://127.0.0.1:8545")
+    return url
+
+
+def _endpoints(table: Settings) -> tuple[str, ...]:
+    if table.has("url"):
+        table.take("url")
+        table.problem("urls", "and url exclude each other: give one url, or urls = [...] of several")
+    urls = table.take("urls")
+    found = [one for one in urls if isinstance(one, str) and _is_http(one)] if isinstance(urls, list) else []
+    hosts = {urlsplit(one).netloc.rpartition("@")[2] for one in found}
+    if not found or found != urls or len(hosts) != len(found) or len(found) > ENDPOINTS_MAX:
+        table.problem("urls", f"must be 1 to {ENDPOINTS_MAX} http or https URLs of different hosts")
+    return tuple(found)
+
+
+def _is_http(url: str) -> bool:
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        return False
+    return bool(URL.fullmatch(url)) and parts.scheme in {"http", "https"} and bool(parts.hostname)

@@ -1,0 +1,234 @@
+"""``BitcoinCore`` behind HTTP, by the names of Core's RPC that the coordinator asks.
+
+It runs in a thread, or as a process: ``python -m tests.chains.core_rpc`` says its URL and serves a
+fresh regtest node; ``generatetodescriptor`` mines.
+"""
+
+import base64
+import json
+import sys
+import threading
+from collections.abc import Callable
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+from embit.transaction import Transaction
+
+from tests.chains.bitcoin_core import BitcoinCore, CoreError, stripped, virtual_size
+
+SATOSHI = 10**8
+
+
+def amount(satoshi: int) -> float:
+    """Bitcoin as Core writes it; a double has enough digits for all there will be."""
+    return satoshi / SATOSHI
+
+
+class CoreRpc:
+    """One node's calls. ``lies`` change answers, ``down`` has none."""
+
+    def __init__(self, core: BitcoinCore, *, credentials: str = "") -> None:
+        self.core = core
+        self.lies: dict[str, Callable[[Any], Any]] = {}
+        self.calls: list[str] = []
+        self.down = False
+        self._credentials = credentials
+        self._turn = threading.Lock()
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
+        self.url = f"http://127.0.0.1:{self._server.server_port}"
+
+    def __enter__(self) -> "CoreRpc":
+        threading.Thread(target=self._server.serve_forever, args=(0.02,), daemon=True).start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+
+    def serve(self) -> None:
+        """Serve until the process is ended."""
+        self._server.serve_forever()
+
+    def answer(self, method: str, parameters: list[Any]) -> Any:
+        """One call. Raises ``CoreError``."""
+        call = getattr(self, f"do_{method}", None)
+        if call is None:
+            raise CoreError(-32601, "Method not found")
+        with self._turn:
+            self.calls.append(method)
+            found = call(*parameters)
+        return self.lies[method](found) if method in self.lies else found
+
+    def do_getblockchaininfo(self) -> Any:
+        core = self.core
+        best = core.active[-1]
+        return {
+            "chain": "regtest",
+            "blocks": core.height,
+            "bestblockhash": best,
+            "initialblockdownload": False,
+        }
+
+    def do_getindexinfo(self, name: str = "") -> Any:
+        return {"txindex": {"synced": True, "best_block_height": self.core.height}}
+
+    def do_getbestblockhash(self) -> Any:
+        return self.core.active[-1]
+
+    def do_getblockcount(self) -> Any:
+        return self.core.height
+
+    def do_getblockhash(self, height: int) -> Any:
+        if not 0 <= height <= self.core.height:
+            raise CoreError(-8, "Block height out of range")
+        return self.core.active[height]
+
+    def do_getblockheader(self, block_hash: str) -> Any:
+        block = self.core.block(block_hash)
+        active = block_hash in self.core.active
+        height = self.core.active.index(block_hash) if active else 0
+        confirmations = self.core.height - height + 1 if active else -1
+        previous = block.previous
+        return {
+            "hash": block_hash,
+            "height": height,
+            "confirmations": confirmations,
+            "previousblockhash": previous,
+        }
+
+    def do_getblock(self, block_hash: str, verbosity: int = 1) -> Any:
+        found = self.do_getblockheader(block_hash)
+        block = self.core.block(block_hash)
+        txs = block.transactions
+        return {**found, "tx": [_told(tx) if verbosity == 2 else tx.txid().hex() for tx in txs]}
+
+    def do_getrawtransaction(self, txid: str, verbose: bool = False) -> Any:
+        tx = self.core.transaction(txid)
+        raw = tx.serialize().hex()
+        if not verbose:
+            return raw
+        found = {**_told(tx), "hex": raw}
+        if txid in self.core.mined:
+            block_hash, height = self.core.mined[txid]
+            found |= {"blockhash": block_hash, "confirmations": self.core.height - height + 1}
+        return found
+
+    def do_gettxout(self, txid: str, place: int, include_mempool: bool = True) -> Any:
+        found = self.core.unspent.get((txid, place))
+        waiting = self.core.mempool.values() if include_mempool else ()
+        spent = any((one.txid.hex(), one.vout) == (txid, place) for waits in waiting for one in waits.tx.vin)
+        if found is None or spent:
+            return None
+        confirmations = self.core.height - found.height + 1
+        return {
+            "bestblock": self.core.active[-1],
+            "confirmations": confirmations,
+            "value": amount(found.amount),
+            "scriptPubKey": {"hex": found.script.hex()},
+            "coinbase": found.coinbase,
+        }
+
+    def do_scantxoutset(self, action: str, descriptors: list[str]) -> Any:
+        scripts = {bytes.fromhex(one.removeprefix("raw(").partition(")")[0]) for one in descriptors}
+        unspents = [
+            {
+                "txid": txid,
+                "vout": place,
+                "scriptPubKey": one.script.hex(),
+                "amount": amount(one.amount),
+                "coinbase": one.coinbase,
+                "height": one.height,
+            }
+            for (txid, place), one in self.core.unspent.items()
+            if one.script in scripts
+        ]
+        best = self.core.active[-1]
+        return {"success": True, "height": self.core.height, "bestblock": best, "unspents": unspents}
+
+    def do_estimatesmartfee(self, blocks: int) -> Any:
+        if not self.core.rate:
+            return {"errors": ["Insufficient data or no feerate found"], "blocks": blocks}
+        return {"feerate": amount(self.core.rate), "blocks": blocks}
+
+    def do_getmempoolinfo(self) -> Any:
+        return {
+            "size": len(self.core.mempool),
+            "mempoolminfee": amount(1_000),
+            "minrelaytxfee": amount(1_000),
+        }
+
+    def do_getrawmempool(self) -> Any:
+        return list(self.core.mempool)
+
+    def do_sendrawtransaction(self, raw: str) -> Any:
+        return self.core.accept(bytes.fromhex(raw))
+
+    def do_testmempoolaccept(self, raws: list[str]) -> Any:
+        found = []
+        for raw in raws:
+            try:
+                judged, _ = self.core.judge(bytes.fromhex(raw))
+                found.append({"allowed": True, "vsize": judged.vsize, "fees": {"base": amount(judged.fee)}})
+            except CoreError as error:
+                found.append({"allowed": False, "reject-reason": str(error)})
+        return found
+
+    def do_generatetodescriptor(self, count: int, descriptor: str) -> Any:
+        return self.core.mine(count, bytes.fromhex(descriptor.removeprefix("raw(").partition(")")[0]))
+
+    def _handler(self) -> type[BaseHTTPRequestHandler]:
+        rpc = self
+
+        class Handler(BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+
+            def do_POST(self) -> None:
+                body = self.rfile.read(int(self.headers["content-length"]))
+                if rpc.down:
+                    self.close_connection = True
+                    return
+                wanted = "Basic " + base64.b64encode(rpc._credentials.encode()).decode()
+                if rpc._credentials and self.headers.get("authorization") != wanted:
+                    self._say(401, b"")
+                    return
+                asked = json.loads(body)
+                try:
+                    answer = {"result": rpc.answer(asked["method"], asked["params"]), "error": None}
+                except CoreError as error:
+                    answer = {"result": None, "error": {"code": error.code, "message": str(error)}}
+                answer["id"] = asked["id"]
+                self._say(500 if answer["error"] else 200, json.dumps(answer).encode())
+
+            def _say(self, status: int, data: bytes) -> None:
+                self.send_response(status)
+                self.send_header("content-length", str(len(data)))
+                self.end_headers()
+                self.wfile.write(data)
+
+            def log_message(self, *_: object) -> None:
+                """Nothing is printed."""
+
+        return Handler
+
+
+def _told(tx: Transaction) -> dict[str, Any]:
+    raw = tx.serialize()
+    return {
+        "txid": tx.txid().hex(),
+        "size": len(raw),
+        "vsize": virtual_size(raw, tx),
+        "weight": 3 * len(stripped(tx)) + len(raw),
+        "vin": [{"txid": one.txid.hex(), "vout": one.vout} for one in tx.vin],
+        "vout": [
+            {"n": place, "value": amount(one.value), "scriptPubKey": {"hex": one.script_pubkey.data.hex()}}
+            for place, one in enumerate(tx.vout)
+        ],
+    }
+
+
+if __name__ == "__main__":
+    rpc = CoreRpc(BitcoinCore())
+    sys.stdout.write(f"{rpc.url}\n")
+    sys.stdout.flush()
+    rpc.serve()
+    sys.exit(0)

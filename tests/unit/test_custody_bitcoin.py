@@ -1,0 +1,312 @@
+"""Payments in bitcoin, from request to settlement, on a chain that Bitcoin Core's own code validates."""
+
+import asyncio
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from custody.api.errors import CallRefused
+from custody.chains.bitcoin.transaction import read, script_of
+from custody.parts import Patience
+from policy.addresses import segwit_address
+from policy.encoding import parse_canonical
+from policy.state import CANCEL, Job
+from policy.suites import DKLS23_SECP256K1, FROST_TAPROOT
+from tests.chains.bitcoin_core import BitcoinCore
+from tests.chains.bitcoin_house import CHAIN, COIN, PATHS, PAYEE, BitcoinHouse, fresh_core
+from tests.chains.core_rpc import CoreRpc
+from tests.unit.custody_cluster import complete_approval
+from tests.unit.custody_house import Running, until
+
+SUITES = (DKLS23_SECP256K1, FROST_TAPROOT)
+
+
+@pytest.fixture
+def core() -> Iterator[CoreRpc]:
+    with CoreRpc(fresh_core()) as core:
+        yield core
+
+
+@pytest.fixture
+def house(tmp_path: Path, core: CoreRpc) -> BitcoinHouse:
+    return BitcoinHouse(tmp_path, core)
+
+
+def paid(core: BitcoinCore, address: str = PAYEE) -> list[int]:
+    """The amounts that blocks have left under an address."""
+    return sorted(one.amount for one in core.unspent.values() if one.script == script_of(CHAIN, address))
+
+
+def jobs_of(running: Running, request: bytes) -> list[Job]:
+    state = running.parts.sequencer.state
+    return [state.jobs[job] for job in state.requests[request].jobs] if request in state.requests else []
+
+
+async def shown(running: Running, request: bytes, words: str) -> None:
+    """Wait until a request says why it waits."""
+    async with asyncio.timeout(5):
+        while words not in (await running.service.get(request)).error:  # noqa: ASYNC110 - it tells nobody
+            await asyncio.sleep(0.02)
+
+
+@pytest.mark.parametrize("suite", SUITES)
+async def test_a_payment_of_several_coins_settles(tmp_path: Path, core: CoreRpc, suite: str) -> None:
+    house = BitcoinHouse(tmp_path, core, suite=suite)
+    async with house.with_key() as running:
+        house.fund(running, *PATHS, amount=COIN // 3)
+
+        request = await house.pay(running, "one", COIN // 2 + COIN // 3)
+        sent = await running.until(request, "broadcast")
+        core.core.mine()
+        settled = await running.until(request, "settled")
+
+        (job,) = jobs_of(running, request)
+        assert sorted(signing.path for signing in job.signings) == PATHS
+        assert paid(core.core) == [COIN // 2 + COIN // 3]
+        assert settled.tx_hash == sent.tx_hash and settled.block == core.core.height
+
+
+async def test_two_payments_at_once_spend_different_coins(house: BitcoinHouse, core: CoreRpc) -> None:
+    async with house.with_key() as running:
+        house.fund(running, "m/0/0", "m/0/1", "m/0/2")
+
+        requests = [await house.pay(running, f"r{i}", COIN // 2 + i) for i in range(3)]
+        for request in requests:
+            await running.until(request, "broadcast")
+        spent = [one.outpoint for request in requests for one in read(jobs_of(running, request)[0].tx).inputs]
+        core.core.mine()
+        for request in requests:
+            await running.until(request, "settled")
+
+        assert len(set(spent)) == len(spent) == 3
+        assert paid(core.core) == [COIN // 2, COIN // 2 + 1, COIN // 2 + 2]
+
+
+async def test_a_reviewed_payment_keeps_the_coin_its_approval_names(
+    house: BitcoinHouse, core: CoreRpc
+) -> None:
+    async with house.with_key() as running:
+        house.fund(running, "m/0/0", "m/0/1")
+        request = await house.pay(running, "large", 2 * COIN)
+        waiting = await running.until(request, "waiting")
+        other = await house.pay(running, "small", COIN)
+        await running.until(other, "broadcast")
+
+        (draft,) = await running.service.pending("otto")
+        await running.service.approve(*complete_approval(parse_canonical(draft, bytes_max=10_000), "otto"))
+        await running.until(request, "broadcast")
+        core.core.mine()
+        settled = await running.until(request, "settled")
+        await running.until(other, "settled")
+
+        assert settled.account == waiting.account
+        assert {job.anchor.account for job in jobs_of(running, request)} == {waiting.account}
+        assert paid(core.core) == [COIN, 2 * COIN]
+
+
+async def test_change_goes_to_the_wallets_first_account(house: BitcoinHouse, core: CoreRpc) -> None:
+    async with house.with_key() as running:
+        house.fund(running, "m/0/2")
+        request = await house.pay(running, "one", COIN)
+        await running.until(request, "broadcast")
+        core.core.mine()
+        await running.until(request, "settled")
+
+        (change,) = [
+            one for one in core.core.unspent.values() if one.script == house.script(running, "m/0/0")
+        ]
+        assert change.amount == 50 * COIN - COIN - read(jobs_of(running, request)[0].tx).fee
+
+
+async def test_a_stuck_payment_is_replaced_from_its_anchor_and_one_confirms(
+    house: BitcoinHouse, core: CoreRpc
+) -> None:
+    house.patience = Patience(200, 2)
+    async with house.with_key() as running:
+        house.fund(running, "m/0/0", "m/0/1")
+        request = await house.pay(running, "one", COIN)
+        await until(lambda: len(jobs_of(running, request)) == 3, 10)
+        await running.until(request, "broadcast")
+        core.core.mine()
+        settled = await running.until(request, "settled")
+
+        jobs = jobs_of(running, request)
+        fees = [read(job.tx).fee for job in jobs]
+        assert len({job.anchor for job in jobs}) == 1
+        assert fees == sorted(set(fees)) and fees[-1] <= 100_000
+        assert paid(core.core) == [COIN]
+        assert settled.job == jobs[-1].job_id
+
+
+async def test_what_is_stuck_when_it_expires_goes_back(house: BitcoinHouse, core: CoreRpc) -> None:
+    house.patience = Patience(100_000, 1)
+    async with house.with_key() as running:
+        house.fund(running, "m/0/1")
+        request = await house.pay(running, "one", COIN)
+        await running.until(request, "broadcast")
+        house.clock.ahead_ms += 700_000
+        await until(lambda: any(one.fee > 306 for one in core.core.mempool.values()), 10)
+        core.core.mine()
+        await running.until(request, "cancelled", timeout_s=10)
+
+        payment, cancel = jobs_of(running, request)
+        assert (payment.anchor, cancel.purpose) == (cancel.anchor, CANCEL)
+        assert paid(core.core) == []
+
+
+async def test_a_reorganisation_makes_it_pending_and_the_same_bytes_go_out_again(
+    house: BitcoinHouse, core: CoreRpc
+) -> None:
+    house.confirmations = 3
+    async with house.with_key() as running:
+        house.fund(running, "m/0/0")
+        request = await house.pay(running, "one", COIN)
+        sent = await running.until(request, "broadcast")
+        core.core.mine(2)
+        core.core.reorganise(2, forget=True)
+        assert paid(core.core) == []
+
+        await until(lambda: sent.tx_hash.hex() in core.core.mempool, 10)
+        core.core.mine(3)
+        settled = await running.until(request, "settled")
+
+        assert settled.tx_hash == sent.tx_hash and paid(core.core) == [COIN]
+
+
+async def test_a_coordinator_that_dies_before_it_sends_pays_once(house: BitcoinHouse, core: CoreRpc) -> None:
+    async with house.with_key() as running:
+        house.fund(running, "m/0/0", "m/0/1")
+        core.lies["sendrawtransaction"] = lambda _: None
+        request = await house.pay(running, "one", COIN)
+        await until(lambda: "sendrawtransaction" in core.calls)
+        body = await running.service.get(request)
+    core.lies.clear()
+    core.core.mempool.clear()
+
+    async with house.running() as running:
+        await until(lambda: len(core.core.mempool) == 1, 10)
+        core.core.mine()
+        settled = await running.until(request, "settled")
+        another = await house.pay(running, "two", COIN)
+        await running.until(another, "broadcast")
+
+        assert settled.account == body.account
+        assert paid(core.core) == [COIN]
+        assert jobs_of(running, another)[0].anchor.account != settled.account
+
+
+async def test_the_same_request_twice_pays_once(house: BitcoinHouse, core: CoreRpc) -> None:
+    async with house.with_key() as running:
+        house.fund(running, "m/0/0", "m/0/1")
+        asked = house.request("one", COIN)
+        first = await running.service.submit(*asked)
+        second = await running.service.submit(*asked)
+        await running.until(first.request, "broadcast")
+        core.core.mine()
+        await running.until(first.request, "settled")
+
+        assert second.request == first.request
+        assert paid(core.core) == [COIN]
+
+
+async def test_dust_waits_with_a_reason_and_pays_nothing(house: BitcoinHouse, core: CoreRpc) -> None:
+    async with house.with_key() as running:
+        house.fund(running, "m/0/0")
+        request = await house.pay(running, "one", 329)
+
+        await shown(running, request, "329 satoshi are dust")
+        assert jobs_of(running, request) == [] and not core.core.mempool
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        segwit_address("bitcoin:mainnet", 1, program=b"\x33" * 32),
+        PAYEE[:-1] + ("q" if PAYEE[-1] != "q" else "p"),
+        PAYEE.upper(),
+        "2MzQwSSnBHWHqSAqtTVQ6v47XtaisrJa1Vc",
+    ],
+)
+async def test_an_address_of_another_kind_is_refused_at_the_door(house: BitcoinHouse, address: str) -> None:
+    async with house.with_key() as running:
+        with pytest.raises(CallRefused, match="destination"):
+            await house.pay(running, "one", COIN, destination=address)
+
+
+async def test_too_little_money_and_too_low_a_ceiling_say_so(house: BitcoinHouse, core: CoreRpc) -> None:
+    async with house.with_key() as running:
+        house.fund(running, "m/0/0")
+        low = await house.pay(running, "low", COIN, fee=50)
+        await shown(running, low, "the fee ceiling 50 does not reach")
+        taken = await house.pay(running, "taken", COIN)
+        await running.until(taken, "broadcast")
+        poor = await house.pay(running, "poor", COIN)
+
+        await shown(running, poor, "0 satoshi in at most 4 coins are free and confirmed")
+        core.core.mine()
+        await running.until(poor, "broadcast")
+
+
+@pytest.mark.parametrize("suite", SUITES)
+async def test_a_node_that_lies_about_an_amount_gets_nothing_that_confirms(
+    tmp_path: Path, core: CoreRpc, suite: str
+) -> None:
+    house = BitcoinHouse(tmp_path, core, suite=suite)
+    async with house.with_key() as running:
+        house.fund(running, "m/0/0")
+        core.lies["scantxoutset"] = lambda found: {
+            **found,
+            "unspents": [{**one, "amount": 49.0} for one in found["unspents"]],
+        }
+        request = await house.pay(running, "one", COIN)
+        await shown(running, request, "script-verify-flag")
+
+        assert not core.core.mempool
+
+
+@pytest.mark.parametrize(
+    ("method", "lie", "words"),
+    [
+        ("getblockchaininfo", lambda found: {**found, "chain": "main"}, "is on 'main', not bitcoin:regtest"),
+        ("getindexinfo", lambda _: {}, "lacks a whole txindex"),
+        ("estimatesmartfee", lambda found: {**found, "feerate": -1}, "is no amount of bitcoin"),
+        ("scantxoutset", lambda found: {**found, "success": False}, "ended its scan early"),
+        ("getbestblockhash", lambda _: "best", "is no hash"),
+    ],
+)
+async def test_a_node_that_answers_nonsense_is_asked_again(
+    house: BitcoinHouse, core: CoreRpc, method: str, lie: object, words: str
+) -> None:
+    async with house.with_key() as running:
+        house.fund(running, "m/0/0")
+        core.lies[method] = lie  # type: ignore[assignment]
+        request = await house.pay(running, "one", COIN)
+        await shown(running, request, words)
+        core.lies.clear()
+
+        await running.until(request, "broadcast")
+
+
+async def test_a_node_that_is_down_only_delays(house: BitcoinHouse, core: CoreRpc) -> None:
+    async with house.with_key() as running:
+        house.fund(running, "m/0/0")
+        core.down = True
+        request = await house.pay(running, "one", COIN)
+        await shown(running, request, "does not answer")
+        core.down = False
+
+        await running.until(request, "broadcast")
+
+
+async def test_a_dear_market_is_followed_up_to_the_configured_rate(
+    house: BitcoinHouse, core: CoreRpc
+) -> None:
+    core.core.rate = 10**8
+    async with house.with_key() as running:
+        house.fund(running, "m/0/0")
+        request = await house.pay(running, "one", COIN)
+        await running.until(request, "broadcast")
+
+        (pooled,) = core.core.mempool.values()
+        assert pooled.fee <= house.rates.most * (pooled.vsize + 1)
