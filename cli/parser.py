@@ -175,6 +175,7 @@ def _add_running(commands: Commands) -> None:
     )
     run.add_argument("--config", required=True, help="the TOML file that genesis sign made")
     operations.add_quarantine(coordinator)
+    operations.add_backups(coordinator)
     node = new_group(commands, "node", what="a node of this machine, by the program quorumkeep-node")
     for action, what in (
         ("doctor", "attempt what must be impossible, and say what the numbers give"),
