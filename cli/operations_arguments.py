@@ -1,6 +1,6 @@
 """The arguments of ``indicators`` and of what is told to it. Imports nothing of ours, as ``cli.parser``."""
 
-from cli.arguments import CLIENT_HELP, Commands, needs_identity, new_command
+from cli.arguments import CLIENT_HELP, Commands, needs_identity, new_command, new_group
 
 
 def add_indicators(commands: Commands) -> None:
@@ -78,6 +78,18 @@ def add_quarantine(coordinator: Commands) -> None:
         command.add_argument("--config", required=True, help="the coordinator's, on its machine")
         if more:
             command.add_argument("--reason", required=True, help="why, for whoever reads the status")
+
+
+def add_upgrade(commands: Commands) -> None:
+    """``upgrade check``."""
+    check = new_command(
+        new_group(commands, "upgrade", what="from one program to the next"),
+        "check",
+        function="cli.upgrades:check",
+        what="who runs which program, and whose turn is next; refused while an absence stops something",
+        example="quorumkeep upgrade check --as people/anna",
+    )
+    needs_identity(check, "an administrator")
 
 
 def add_backups(coordinator: Commands) -> None:

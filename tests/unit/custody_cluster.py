@@ -33,6 +33,7 @@ from policy.intent import Intent, Request
 from policy.log.checkpoint import cosignature, cosignature_message, parse_checkpoint, parse_note
 from policy.log.merkle import frontier_at, leaf_hash, leaf_reader
 from policy.log.note import Note
+from policy.program import about
 from policy.reading import reading
 from policy.roster import parse_roster, verify_statement
 from policy.state import Job, JobStatus
@@ -355,7 +356,7 @@ class FakeNode:
     async def status(self) -> bytes:
         self._check_up()
         vitals: dict[str, Json] = (
-            {} if self.clock is None else {"clock_ms": self.clock(), "disk_free_bytes": 1}
+            {} if self.clock is None else {"clock_ms": self.clock(), "disk_free_bytes": 1, **about()}
         )
         return canonical({"bans": self.bans, "shreds": self._receipts(), **vitals})
 
