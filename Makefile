@@ -3,7 +3,7 @@ SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup test test-slow adversarial drills fuzz fuzz-http differential simulate vectors lint types proto demo
+.PHONY: help setup test test-slow adversarial drills fuzz fuzz-http differential simulate vectors compat lint types proto demo
 MAKEFLAGS += --no-print-directory
 
 BIN := .venv/bin
@@ -49,6 +49,9 @@ differential: setup ## read COUNT=100000 generated transactions by two decoders 
 
 vectors: setup ## regenerate the transcripts in tests/vectors
 	$(BIN)/python -m tests.vectors.make_transcripts
+
+compat: setup ## before a release: write what it writes into tests/compat, to be read for ever
+	@$(BIN)/python -m tests.compat.make $(ARGS)
 
 lint: setup ## ruff (rules and format) and the layers (import-linter)
 	$(BIN)/ruff check .
