@@ -37,6 +37,7 @@ from policy.program import about
 from policy.reading import reading
 from policy.roster import parse_roster, verify_statement
 from policy.state import Job, JobStatus
+from signer_nodes.api.errors import Refused
 from signer_nodes.api.presignature_ids import presignature_id
 from signer_nodes.key_changes import Order, plan
 from signer_nodes.mpc.ecdsa import partial_signature
@@ -45,6 +46,7 @@ from signer_nodes.witness import Branch, Cosigner, Identity, InForce, check_fork
 from tests.unit.custody_dealer import Dealer
 
 ORIGIN = "log.example.com/test"
+SKEW_MS = 2000
 NODES = ("node-a", "node-b", "node-c")
 COSIGNERS = (*NODES, "witness")
 KEY = "hot"
@@ -240,6 +242,8 @@ class FakeNode:
         parsed = parse_note(note, 10_000)
         if parse_checkpoint(parsed.body) != tip.checkpoint():
             raise ProtocolError("the checkpoint is not over these entries")
+        if self.clock is not None and (ahead_ms := tip.state.time_ms - self.clock() - SKEW_MS) > 0:
+            raise Refused("clock", f"the log's time is {ahead_ms} ms ahead of this clock and its skew")
         if len(self.log) + len(entries) <= self.floor:
             raise ProtocolError(f"only heads above {self.floor} are cosigned")
         self.tip = tip
