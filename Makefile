@@ -3,7 +3,7 @@ SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup test test-slow adversarial drills fuzz fuzz-http differential simulate vectors helm-lint lint types proto demo
+.PHONY: help setup test test-slow adversarial drills chaos fuzz fuzz-http differential simulate vectors helm-lint compat lint types proto demo
 MAKEFLAGS += --no-print-directory
 
 BIN := .venv/bin
@@ -53,6 +53,9 @@ vectors: setup ## regenerate the transcripts in tests/vectors
 helm-lint: setup ## the chart: helm's own lint, Kubernetes' schemas, and what its pods are denied
 	$(BIN)/helm lint --strict deploy/helm/quorumkeep -f deploy/helm/examples/one-cluster.yaml
 	$(BIN)/pytest -q tests/unit/test_helm_chart.py
+
+compat: setup ## before a release: write what it writes into tests/compat, to be read for ever
+	@$(BIN)/python -m tests.compat.make $(ARGS)
 
 lint: setup ## ruff (rules and format) and the layers (import-linter)
 	$(BIN)/ruff check .

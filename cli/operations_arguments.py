@@ -1,6 +1,6 @@
 """The arguments of ``indicators`` and of what is told to it. Imports nothing of ours, as ``cli.parser``."""
 
-from cli.arguments import CLIENT_HELP, Commands, needs_identity, new_command
+from cli.arguments import CLIENT_HELP, Commands, needs_identity, new_command, new_group
 
 
 def add_indicators(commands: Commands) -> None:
@@ -81,6 +81,40 @@ def add_quarantine(coordinator: Commands) -> None:
         command.add_argument("--config", required=True, help="the coordinator's, on its machine")
         if more:
             command.add_argument("--reason", required=True, help="why, for whoever reads the status")
+
+
+def add_upgrade(commands: Commands) -> None:
+    """``upgrade check``."""
+    check = new_command(
+        new_group(commands, "upgrade", what="from one program to the next"),
+        "check",
+        function="cli.upgrades:check",
+        what="who runs which program, and whose turn is next; refused while an absence stops something",
+        example="quorumkeep upgrade check --as people/anna",
+    )
+    needs_identity(check, "an administrator")
+
+
+def add_backups(coordinator: Commands) -> None:
+    """``coordinator backup`` and ``restore``."""
+    backup = new_command(
+        coordinator,
+        "backup",
+        function="cli.backups:backup",
+        what="back its database up, while it runs",
+        example="quorumkeep coordinator backup --config treasury/coordinator/config.toml --to backups/monday",
+    )
+    backup.add_argument("--to", required=True, metavar="FOLDER", help="a new folder")
+    restore = new_command(
+        coordinator,
+        "restore",
+        function="cli.backups:restore_database",
+        what="make its database from a backup, where there is none",
+        example="quorumkeep coordinator restore backups/monday --config treasury/coordinator/config.toml",
+    )
+    restore.add_argument("backup", metavar="FOLDER", help="what backup made")
+    for command in (backup, restore):
+        command.add_argument("--config", required=True, help="the coordinator's, on its machine")
 
 
 def add_sweep(request: Commands) -> None:

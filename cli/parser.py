@@ -51,6 +51,7 @@ def build_parser() -> ArgumentParser:
     add_doctor(commands)
     operations.add_indicators(commands)
     operations.add_drills(commands)
+    operations.add_upgrade(commands)
     add_witness(commands)
     add_bench(commands)
     add_admin(commands)
@@ -177,6 +178,7 @@ def _add_running(commands: Commands) -> None:
     )
     run.add_argument("--config", required=True, help="the TOML file that genesis sign made")
     operations.add_quarantine(coordinator)
+    operations.add_backups(coordinator)
     node = new_group(commands, "node", what="a node of this machine, by the program quorumkeep-node")
     for action, what in (
         ("doctor", "attempt what must be impossible, and say what the numbers give"),

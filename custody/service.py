@@ -24,6 +24,7 @@ from policy.accounts import Account, account_at
 from policy.encoding import Json, canonical, parse_canonical
 from policy.errors import InvalidSignatureError, MalformedError, OperationalError, ProtocolError
 from policy.intent import Request, parse_request, verify_request
+from policy.program import about
 from policy.state import State
 from policy.words.sentences import sections
 
@@ -274,6 +275,7 @@ class Service:
         return {
             "size": state.size,
             "quorum_size": parts.replication.quorum.size,
+            **about(),
             **_governance(state),
             "keys": [key_report(state, key) for _, key in sorted(state.keys.items())],
             "nodes": self._nodes(),
@@ -352,6 +354,8 @@ def _vital(known: Vital | None) -> dict[str, Json]:
         "clock_off_ms": known.clock_off_ms,
         "disk_free_bytes": known.disk_free_bytes,
     }
+    if known.program:
+        seen |= {"program": known.program, "rules_supported": known.rules_supported}
     return seen
 
 

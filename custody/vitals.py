@@ -7,6 +7,7 @@ from policy.encoding import parse_canonical
 from policy.errors import MalformedError
 from policy.fields import Fields
 
+PROGRAM_CHARACTERS_MAX = 32
 STATUS_BYTES_MAX = 1024 * 1024
 
 
@@ -15,12 +16,14 @@ class Vital:
     """One cosigner's machine as of ``seen_ms``.
 
     ``clock_off_ms`` is how far its clock is from this one at the least: half of the time that its answer took
-    may be the network's. Positive when it is ahead.
+    may be the network's. Positive when it is ahead. ``program`` is empty for one that does not say it yet.
     """
 
     seen_ms: int
     clock_off_ms: int
     disk_free_bytes: int
+    program: str = ""
+    rules_supported: int = 0
 
 
 class Vitals:
@@ -43,7 +46,11 @@ class Vitals:
             return
         fields = Fields(document, "status")
         off_ms = clock_off_ms(fields.integer("clock_ms"), asked_ms=asked_ms, answered_ms=answered_ms)
-        self._known[name] = Vital(answered_ms, off_ms, fields.integer("disk_free_bytes"))
+        free = fields.integer("disk_free_bytes")
+        about = fields.has("program") and fields.has("rules_supported")
+        program = fields.text("program", length_max=PROGRAM_CHARACTERS_MAX) if about else ""
+        rules = fields.integer("rules_supported", low=1) if about else 0
+        self._known[name] = Vital(answered_ms, off_ms, free, program, rules)
 
 
 def clock_off_ms(theirs_ms: int, *, asked_ms: int, answered_ms: int) -> int:

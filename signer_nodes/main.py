@@ -17,6 +17,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import asdict
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -41,6 +42,7 @@ from signer_nodes.api.issuing import make_boot_certificate
 from signer_nodes.cold_run import Desk, run_cold
 from signer_nodes.command_examples import show_examples
 from signer_nodes.config import ROLES, HsmConfig, NodeConfig, load_config, load_to_run
+from signer_nodes.disk import examine_disk
 from signer_nodes.hsm.device import Pkcs11Hsm
 from signer_nodes.hsm.doctor import refuse_if_open
 from signer_nodes.hsm.pins import pin_from_credential, pin_from_descriptor
@@ -81,6 +83,7 @@ from signer_nodes.recovery import (
 from signer_nodes.runtime import NodeRuntime, Parts, clock_ms
 from signer_nodes.sealed_keys import SealedKeys
 from signer_nodes.signing import Signer
+from signer_nodes.token_head import HEAD_RECORD, TokenHead
 from signer_nodes.witness import Identity
 
 OK, FAILED, MISUSE = 0, 1, 2
@@ -138,7 +141,9 @@ def node_parser() -> argparse.ArgumentParser:
     accept.add_argument("--change", type=Path, required=True, help="the file of quorumkeep admin draft")
     accept.add_argument("--fingerprint", required=True, help="the change's, as the administrators said it")
     accept.set_defaults(command=_accept)
-    doctor = commands.add_parser("doctor", help="attempt on the token what must be impossible")
+    doctor = commands.add_parser(
+        "doctor", help="attempt on the token what must be impossible, compare the disk with it"
+    )
     doctor.set_defaults(command=_doctor)
     splitting = commands.add_parser("split", help="split a private key for the nodes that offered to")
     splitting.add_argument("--offers", type=Path, required=True, help="the nodes' offers")
@@ -226,10 +231,18 @@ def _doctor(options: argparse.Namespace) -> int:
     config = load_config(options.config)
     hsm = _open_hsm(config.hsm, _pin(options))
     try:
-        findings, notices = hsm.doctor(), hsm.notices()
+        record = hsm.read_record(HEAD_RECORD)
+        head = None if record is None else TokenHead.from_bytes(record[1])
+        disk = examine_disk(
+            config.data_dir / "node.db",
+            head,
+            genesis=config.genesis_fingerprint,
+            open_disk=partial(NodeStore, upgrade=False),
+        )
+        findings, notices = (*hsm.doctor(), disk), hsm.notices()
     finally:
         hsm.close()
-    ok = bool(findings) and all(finding.ok for finding in findings)
+    ok = len(findings) > 1 and all(finding.ok for finding in findings)
     lines = [f"{'ok  ' if f.ok else 'OPEN'} {f.name}: {f.detail}" for f in findings]
     rows = [asdict(finding) for finding in findings]
     _print(options, {"ok": ok, "findings": rows, "notices": list(notices)}, "\n".join(lines))

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequen
 from dataclasses import dataclass, field
 from typing import Literal, Protocol, TypeAlias
 
-from policy.errors import FaultyParticipant
+from policy.errors import FaultyParticipant, OperationalError
 from signer_nodes.api import node_pb2 as pb
 from signer_nodes.hsm.context import SealContext
 from signer_nodes.worker_wire import Job, Outcome
@@ -39,6 +39,10 @@ class Mark:
     job: bytes
     index: int
     data: bytes = field(default=b"", repr=False)
+
+
+class StoreBusy(OperationalError):
+    """Another process holds the store: a store belongs to one node, and a node to one process."""
 
 
 class LogStore(Protocol):

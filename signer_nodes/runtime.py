@@ -17,6 +17,7 @@ from policy.entries import ENTRY_BYTES_MAX
 from policy.errors import MalformedError, OperationalError, ProtocolError
 from policy.fields import Fields
 from policy.ledger import UnknownVersion
+from policy.program import about
 from policy.reading import TAG as READING
 from policy.reading import reading
 from policy.roster import Roster
@@ -262,6 +263,7 @@ class NodeRuntime:
             "clock_ms": self._parts.clock_ms(),
             "disk_free_bytes": self._parts.store.disk_free_bytes(),
             "pools": pools,
+            **about(),
             "bans": await asyncio.to_thread(keys.ban_documents) if keys else [],
             "shreds": await asyncio.to_thread(keys.shred_documents) if keys else [],
         }

@@ -30,7 +30,7 @@ class Leased:
     """
 
     def __init__(self, url: str, *, holder: str = "coordinator") -> None:
-        self._engine = _engine(url)
+        self._engine = engine_of(url)
         self._holder = holder
         self._fence = 0
         try:
@@ -128,7 +128,7 @@ def values_of(item: Any) -> dict[str, Any]:
     return {name: getattr(item, name) for name in item.__dataclass_fields__}
 
 
-def _engine(url: str) -> Engine:
+def engine_of(url: str) -> Engine:
     """Connections that write through. A failure's text never has what was written."""
     if url.startswith("sqlite"):
         wait = {"check_same_thread": False, "timeout": 30}

@@ -28,10 +28,10 @@ def bring_up_to_date(engine: Engine, *, holder: str) -> None:
     Nor are tables changed under another coordinator, which writes them as they are.
     """
     with engine.connect() as db:
-        if _version(db) == HEAD:
+        if version_of(db) == HEAD:
             return
-    with _locked(engine) as db:
-        version = _version(db)
+    with locked(engine) as db:
+        version = version_of(db)
         if version is None:
             _make(db)
         elif version != HEAD:
@@ -47,7 +47,7 @@ def _check_unheld(db: Connection, holder: str) -> None:
         )
 
 
-def _version(db: Connection) -> str | None:
+def version_of(db: Connection) -> str | None:
     """The version of the tables; None for an empty database."""
     tables = inspect(db).get_table_names()
     if _VERSION.name in tables:
@@ -63,8 +63,8 @@ def _make(db: Connection) -> None:
     db.execute(insert(_VERSION).values(version_num=HEAD))
 
 
-def upgrade(db: Connection) -> None:
-    """Take the steps from the database's version to the newest. Raises ``OperationalError``."""
+def upgrade(db: Connection, *, to: str = "head") -> None:
+    """Take the steps from the database's version to a later one. Raises ``OperationalError``."""
     from alembic import command  # a tenth of a second that only an older database is worth
     from alembic.config import Config
     from alembic.util import CommandError
@@ -73,7 +73,7 @@ def upgrade(db: Connection) -> None:
     config.set_main_option("script_location", str(MIGRATIONS))
     config.attributes["connection"] = db
     try:
-        command.upgrade(config, "head")
+        command.upgrade(config, to)
     except CommandError as error:
         raise OperationalError(
             f"the database is of a later program ({error}): start that, or restore what was kept before it"
@@ -81,7 +81,7 @@ def upgrade(db: Connection) -> None:
 
 
 @contextlib.contextmanager
-def _locked(engine: Engine) -> Iterator[Connection]:
+def locked(engine: Engine) -> Iterator[Connection]:
     """One transaction that also takes back changed tables, and that nobody else has at the same time."""
     lite = engine.dialect.name == "sqlite"
     with engine.connect().execution_options(**({"isolation_level": "AUTOCOMMIT"} if lite else {})) as db:

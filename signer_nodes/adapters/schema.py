@@ -11,8 +11,10 @@ from pathlib import Path
 from typing import Final
 
 from policy.errors import InvariantError, OperationalError
+from signer_nodes.ports import StoreBusy
 
 VERSION: Final = 2
+_BUSY: Final = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
 _TABLES: Final = """
 CREATE TABLE entries (position INTEGER PRIMARY KEY CHECK (position >= 0), entry BLOB NOT NULL) STRICT;
 CREATE TABLE checkpoints (
@@ -48,8 +50,11 @@ CREATE TABLE page_changes (name BLOB NOT NULL, added INTEGER NOT NULL) STRICT;
 _STEPS: Final = (_TABLES, _PAGES)  # what leads from each version to the next
 
 
-def open_database(path: Path) -> sqlite3.Connection:
-    """Open or create the store at ``path``. Raises ``OperationalError`` that says what to do."""
+def open_database(path: Path, *, upgrade: bool = True) -> sqlite3.Connection:
+    """Open or create the store at ``path``. Raises ``OperationalError`` that says what to do.
+
+    Without ``upgrade`` one of an older program is refused and stays as it is.
+    """
     with reporting(path):
         _create_file(path)
         connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=1)
@@ -59,7 +64,7 @@ def open_database(path: Path) -> sqlite3.Connection:
             connection.execute("PRAGMA synchronous=FULL")
             connection.execute("PRAGMA secure_delete=ON")
             connection.execute("PRAGMA trusted_schema=OFF")
-            _migrate(connection, path)
+            _migrate(connection, path, upgrade=upgrade)
         except BaseException:
             connection.close()
             raise
@@ -74,7 +79,8 @@ def reporting(path: Path) -> Iterator[None]:
     except sqlite3.IntegrityError as error:
         raise InvariantError(f"store {path}: {error}") from error
     except (sqlite3.Error, OSError) as error:
-        raise OperationalError(f"store {path}: {error}: {_advice(error)}") from error
+        kind = StoreBusy if _primary_code(error) in _BUSY else OperationalError
+        raise kind(f"store {path}: {error}: {_advice(error)}") from error
 
 
 def _create_file(path: Path) -> None:
@@ -85,7 +91,7 @@ def _create_file(path: Path) -> None:
     os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))  # -wal and -shm take its mode
 
 
-def _migrate(connection: sqlite3.Connection, path: Path) -> None:
+def _migrate(connection: sqlite3.Connection, path: Path, *, upgrade: bool) -> None:
     version = int(connection.execute("PRAGMA user_version").fetchone()[0])
     if version > VERSION:
         raise OperationalError(
@@ -95,6 +101,11 @@ def _migrate(connection: sqlite3.Connection, path: Path) -> None:
         connection.execute("BEGIN IMMEDIATE")  # takes the lock now, not at the first write
         connection.execute("COMMIT")
         return
+    if version and not upgrade:
+        raise OperationalError(
+            f"store {path} has version {version}, this program makes it {VERSION} when it runs: look by the "
+            "program that ran last, or start this one"
+        )
     connection.execute("BEGIN IMMEDIATE")
     for step in _STEPS[version:]:
         for table in _statements(step):
@@ -113,10 +124,13 @@ def _statements(script: str) -> Iterator[str]:
             pending = ""
 
 
-def _advice(error: sqlite3.Error | OSError) -> str:
+def _primary_code(error: sqlite3.Error | OSError) -> int | None:
     code = getattr(error, "sqlite_errorcode", None)
-    primary = code & 0xFF if isinstance(code, int) else None
-    match primary:
+    return code & 0xFF if isinstance(code, int) else None
+
+
+def _advice(error: sqlite3.Error | OSError) -> str:
+    match _primary_code(error):
         case sqlite3.SQLITE_FULL:
             return "free space on the disk, then restart"
         case sqlite3.SQLITE_READONLY | sqlite3.SQLITE_PERM | sqlite3.SQLITE_CANTOPEN:

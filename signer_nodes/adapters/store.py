@@ -35,10 +35,10 @@ class NodeStore:
     ``InvariantError``: the operation contradicts what is stored. ``OperationalError``: the disk.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, upgrade: bool = True) -> None:
         self._path = path
         self._lock = threading.Lock()
-        self._connection = open_database(path)
+        self._connection = open_database(path, upgrade=upgrade)
 
     def close(self) -> None:
         """Let go of the file."""

@@ -25,6 +25,7 @@ PURE_FILES = (
     "signer_nodes/witness.py",
     "custody/requests.py",
     "custody/broadcasts.py",
+    "custody/backup/manifest.py",
     "custody/indicators/notes.py",
     "custody/indicators/scoring.py",
     "custody/indicators/window.py",
@@ -83,7 +84,7 @@ REGISTRY_WORDS = tuple(  # in two parts each, so that this file does not break i
 
 WIRING = frozenset(
     {"signer_nodes/main.py", "cli/main.py"}
-    | {f"custody/{part}main.py" for part in ("", "rebalancing/", "risk/")}
+    | {f"custody/{part}main.py" for part in ("", "backup/", "rebalancing/", "risk/")}
 )
 AUTHORING = "cli/policies/"
 YAML_LIBRARIES = frozenset({"yaml", "_yaml", "ruamel"})

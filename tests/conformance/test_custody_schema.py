@@ -11,7 +11,7 @@ from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import Engine, create_engine, inspect, text
 
-from custody.adapters.schema import HEAD, MIGRATIONS, _locked, upgrade
+from custody.adapters.schema import HEAD, MIGRATIONS, locked, upgrade
 from custody.adapters.store import Store
 from custody.adapters.tables import METADATA
 from policy.errors import OperationalError
@@ -27,7 +27,7 @@ def engine(database_url: str) -> Iterator[Engine]:
 
 
 def test_the_steps_lead_to_the_declared_tables(engine: Engine) -> None:
-    with _locked(engine) as db:
+    with locked(engine) as db:
         upgrade(db)
 
     with engine.connect() as db:
@@ -44,7 +44,7 @@ def test_a_new_database_has_the_newest_version() -> None:
 
 
 def test_a_database_that_the_steps_made_is_used_as_it_is(engine: Engine, database_url: str) -> None:
-    with _locked(engine) as db:
+    with locked(engine) as db:
         upgrade(db)
 
     store = Store(database_url)
@@ -71,7 +71,7 @@ def test_another_programs_database_is_refused_and_left_alone(engine: Engine, dat
 
 
 def test_what_is_cut_off_has_changed_nothing(engine: Engine) -> None:
-    with pytest.raises(KeyError), _locked(engine) as db:
+    with pytest.raises(KeyError), locked(engine) as db:
         upgrade(db)
         raise KeyError
 

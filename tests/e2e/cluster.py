@@ -94,6 +94,17 @@ class Process:
             )
         os.close(read)
 
+    def doctor(self) -> "subprocess.CompletedProcess[bytes]":
+        """What its doctor says of token and disk."""
+        read, write = os.pipe()
+        os.write(write, self.pin.encode())
+        os.close(write)
+        command = node_command("doctor", "--config", str(self.folder / "config.toml"), "--pin-fd", str(read))
+        try:
+            return subprocess.run(command, pass_fds=(read,), capture_output=True, timeout=60, check=False)
+        finally:
+            os.close(read)
+
     def wait_listening(self) -> None:
         assert self.popen is not None and self.popen.stdout is not None
         line = self.popen.stdout.readline()

@@ -326,9 +326,11 @@ async def test_a_disk_of_yesterday_signs_nothing(coordinator: ScriptedCoordinato
         (node.folder / name).write_bytes(data)
         (node.folder / name).chmod(0o600)
 
+    examined = node.doctor()
     node.start()
     assert node.popen is not None
     code = node.popen.wait(timeout=20)
 
-    assert code == 1
+    assert (code, examined.returncode) == (1, 1)
+    assert b"OPEN disk" in examined.stdout and b"enrol this machine as a new node" in examined.stdout
     assert "enrol this machine as a new node" in (node.folder / "stderr.log").read_text()

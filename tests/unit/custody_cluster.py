@@ -32,15 +32,18 @@ from policy.intent import Intent, Request
 from policy.log.checkpoint import cosignature, cosignature_message, parse_checkpoint, parse_note
 from policy.log.merkle import frontier_at, leaf_hash, leaf_reader
 from policy.log.note import Note
+from policy.program import about
 from policy.reading import reading
 from policy.roster import parse_roster, verify_statement
 from policy.state import Job, JobStatus
+from signer_nodes.api.errors import Refused
 from signer_nodes.api.presignature_ids import presignature_id
 from signer_nodes.key_changes import Order, plan
 from signer_nodes.witness import Branch, Cosigner, Identity, InForce, check_fork, parse_branch
 from tests.unit.custody_dealer import Dealer, Dealt
 
 ORIGIN = "log.example.com/test"
+SKEW_MS = 2000
 NODES = ("node-a", "node-b", "node-c")
 COSIGNERS = (*NODES, "witness")
 KEY = "hot"
@@ -236,6 +239,8 @@ class FakeNode:
         parsed = parse_note(note, 10_000)
         if parse_checkpoint(parsed.body) != tip.checkpoint():
             raise ProtocolError("the checkpoint is not over these entries")
+        if self.clock is not None and (ahead_ms := tip.state.time_ms - self.clock() - SKEW_MS) > 0:
+            raise Refused("clock", f"the log's time is {ahead_ms} ms ahead of this clock and its skew")
         if len(self.log) + len(entries) <= self.floor:
             raise ProtocolError(f"only heads above {self.floor} are cosigned")
         self.tip = tip
@@ -349,7 +354,7 @@ class FakeNode:
     async def status(self) -> bytes:
         self._check_up()
         vitals: dict[str, Json] = (
-            {} if self.clock is None else {"clock_ms": self.clock(), "disk_free_bytes": 1}
+            {} if self.clock is None else {"clock_ms": self.clock(), "disk_free_bytes": 1, **about()}
         )
         return canonical({"bans": self.bans, "shreds": self._receipts(), **vitals})
 

@@ -1,0 +1,1 @@
+"""Backups of the coordinator's database, and databases from them."""

@@ -1,0 +1,234 @@
+"""A backup of the coordinator's database is one snapshot, for any kind; nothing wrong is restored."""
+
+import gzip
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from sqlalchemy import create_engine, inspect, text
+
+from custody.adapters.store import Store
+from custody.adapters.tables import METADATA
+from custody.backup.main import MANIFEST, back_up, restore
+from policy.errors import OperationalError
+from tests.unit.custody_cluster import ETHER, ORIGIN, make_request
+from tests.unit.custody_house import FakeChain, House, Running, until
+
+pytest_plugins = ("tests.fixtures_postgres",)
+CONFIG = """\
+origin = "{origin}"
+listen = "127.0.0.1:7600"
+data_dir = "data"
+database = "{database}"
+genesis = "genesis.json"
+identity_key = "identity.key"
+log_key = "log.key"
+[nodes.node-a]
+address = "127.0.0.1:7700"
+certificate = "node-a.pem"
+[chains."evm:31337"]
+url = "http://127.0.0.1:8545"
+"""
+
+
+def configured(folder: Path, database: str, *, genesis: bytes, origin: str = ORIGIN) -> Path:
+    """A coordinator's folder, with an identity of its own."""
+    folder.mkdir(exist_ok=True)
+    key = Ed25519PrivateKey.generate()
+    pem = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    (folder / "identity.key").write_bytes(pem)
+    (folder / "genesis.json").write_bytes(genesis)
+    (folder / "config.toml").write_text(CONFIG.format(origin=origin, database=database))
+    return folder / "config.toml"
+
+
+def with_database(config: Path, database: str) -> Path:
+    """The same coordinator on another database."""
+    folder = config.parent.with_name(config.parent.name + "-moved")
+    shutil.copytree(config.parent, folder)
+    (folder / "config.toml").write_text(CONFIG.format(origin=ORIGIN, database=database))
+    return folder / "config.toml"
+
+
+async def pay(running: Running, house: House, *names: str) -> None:
+    for name in names:
+        _, body, signature = make_request(name, amount=ETHER // 100, now_ms=house.now_ms())
+        record = await running.service.submit(body, signature)
+        await running.until(record.request, "settled")
+
+
+@pytest.fixture
+def house(tmp_path: Path, database_url: str) -> House:
+    made = House(tmp_path)
+    made.database = database_url
+    return made
+
+
+@pytest.fixture
+def config(house: House) -> Path:
+    return configured(house.folder / "coordinator", house.database, genesis=house.genesis)
+
+
+def rows(url: str) -> dict[str, list[Any]]:
+    engine = create_engine(url)
+    with engine.connect() as db:
+        names = inspect(db).get_table_names()
+        found = {name: sorted(map(str, db.execute(text(f"SELECT * FROM {name}")).all())) for name in names}  # noqa: S608
+    engine.dispose()
+    return found
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def other_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """An empty database, of each kind in turn."""
+    if request.param == "sqlite":
+        return f"sqlite:///{tmp_path / 'other.db'}"
+    make: Callable[[], str] = request.getfixturevalue("new_postgres_url")
+    return make()
+
+
+async def test_a_backup_made_at_work_restores_into_any_kind_and_old_ones_catch_up(
+    house: House, config: Path, other_url: str
+) -> None:
+    """What was paid after the backup was made comes from the cosigners, and is not paid again."""
+    folder = house.folder / "backup"
+    async with house.with_key() as running:
+        await pay(running, house, "before")
+        made = back_up(config, folder)
+        await pay(running, house, "after")
+        size = running.parts.sequencer.state.size
+        await until(lambda: all(len(node.log) == size for node in house.nodes.values()))
+    before = rows(house.database)
+    moved = with_database(config, other_url)
+    restored = restore(moved, folder)
+    now = rows(other_url)
+    house.database = other_url
+    async with house.running() as running:
+        caught_up = running.parts.sequencer.state.size
+        await pay(running, house, "later")
+        await until(lambda: running.parts.replication.quorum.size == running.parts.sequencer.state.size)
+        counts = await running.parts.database.counts()
+
+    assert restored == made
+    assert now["feed"] != before["feed"] and not now["lease"] and not now["presignatures"]
+    assert len(now["entries"]) == made.size < caught_up == size
+    assert set(now["entries"]) <= set(before["entries"])
+    assert set(now) == {*METADATA.tables, "alembic_version"}
+    assert counts == {"settled": 3}
+    assert isinstance(house.chain, FakeChain) and len(house.chain.mined) == 3
+
+
+@pytest.fixture
+async def backup(house: House, config: Path) -> Path:
+    async with house.with_key():
+        pass
+    back_up(config, house.folder / "backup")
+    return house.folder / "backup"
+
+
+def _change_manifest(folder: Path) -> None:
+    document = json.loads((folder / MANIFEST).read_bytes())
+    document["manifest"]["size"] += 1
+    (folder / MANIFEST).write_text(json.dumps(document, separators=(",", ":"), sort_keys=True))
+
+
+def _change_row(folder: Path) -> None:
+    path = folder / "entries.jsonl.gz"
+    lines = gzip.decompress(path.read_bytes()).splitlines(keepends=True)
+    path.write_bytes(gzip.compress(b"".join(lines[:-1])))
+
+
+SPOILS: dict[str, tuple[Callable[[Path], object], str]] = {
+    "manifest changed": (_change_manifest, "did not make this backup"),
+    "manifest missing": (lambda folder: (folder / MANIFEST).unlink(), "whole backup"),
+    "manifest cut": (lambda folder: (folder / MANIFEST).write_bytes(b"{"), "cannot be read"),
+    "entry missing": (_change_row, "missing or damaged"),
+    "table missing": (lambda folder: (folder / "requests.jsonl.gz").unlink(), "missing or damaged"),
+    "table cut": (
+        lambda folder: (folder / "requests.jsonl.gz").write_bytes(
+            (folder / "requests.jsonl.gz").read_bytes()[:-9]
+        ),
+        "missing or damaged",
+    ),
+}
+
+
+@pytest.mark.parametrize(("spoil", "why"), SPOILS.values(), ids=SPOILS)
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+def test_a_damaged_backup_restores_nothing(
+    house: House, config: Path, backup: Path, spoil: Callable[[Path], object], why: str
+) -> None:
+    spoil(backup)
+    target = house.folder / "target.db"
+
+    with pytest.raises(OperationalError, match=why):
+        restore(with_database(config, f"sqlite:///{target}"), backup)
+
+    assert not target.exists() or rows(f"sqlite:///{target}") == {}
+
+
+def test_nothing_is_written_over(house: House, config: Path, backup: Path) -> None:
+    before = rows(house.database)
+
+    with pytest.raises(OperationalError, match="nothing is written over"):
+        restore(config, backup)
+    with pytest.raises(OperationalError, match="is there already"):
+        back_up(config, backup)
+
+    assert rows(house.database) == before
+
+
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+def test_another_deployments_or_coordinators_backup_is_refused(
+    house: House, config: Path, backup: Path, tmp_path: Path
+) -> None:
+    target = f"sqlite:///{tmp_path / 'target.db'}"
+    other = with_database(config, target)
+    (other.parent / "genesis.json").write_bytes(house.genesis + b" ")
+    stranger = configured(tmp_path / "stranger", target, genesis=house.genesis)
+
+    with pytest.raises(OperationalError, match="which is another deployment"):
+        restore(other, backup)
+    with pytest.raises(OperationalError, match="did not make this backup"):
+        restore(stranger, backup)
+
+
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+@pytest.mark.parametrize(("field", "later"), [("format", 2), ("schema", "9999")])
+def test_a_later_programs_backup_is_refused(
+    house: House, config: Path, backup: Path, field: str, later: object
+) -> None:
+    from custody.adapters.identity import load_identity
+    from policy.encoding import canonical, statement
+
+    body = json.loads((backup / MANIFEST).read_bytes())["manifest"] | {field: later}
+    sign = load_identity(config.parent / "identity.key").sign
+    signature = sign(statement("coordinator-backup", body)).hex()
+    (backup / MANIFEST).write_bytes(canonical({"manifest": body, "signature": signature}))
+
+    with pytest.raises(OperationalError, match="later program"):
+        restore(with_database(config, f"sqlite:///{house.folder / 'target.db'}"), backup)
+
+
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+def test_what_is_no_sound_log_is_not_backed_up(house: House, config: Path, backup: Path) -> None:
+    engine = create_engine(house.database)
+    with engine.begin() as db:
+        db.execute(text("UPDATE entries SET data = data || x'20' WHERE \"index\" = 0"))
+    engine.dispose()
+    fresh = with_database(config, f"sqlite:///{house.folder / 'fresh.db'}")
+
+    with pytest.raises(OperationalError, match="do not lead to its checkpoint"):
+        back_up(config, house.folder / "second")
+    with pytest.raises(OperationalError, match="there is no database"):
+        back_up(fresh, house.folder / "third")
+    Store(f"sqlite:///{house.folder / 'fresh.db'}").close()
+    with pytest.raises(OperationalError, match="has not begun"):
+        back_up(fresh, house.folder / "third")
+
+    assert [path.name for path in house.folder.glob("*second*")] == []

@@ -1,0 +1,80 @@
+"""An upgrade of one process at a time never stops signing; a coordinator's backup serves under load."""
+
+import shutil
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from cli.demo import policy as names
+from cli.demo.scenario import COORDINATOR_NAME, COSIGNERS, Deployment, wait_live
+from cli.main import invoke
+from policy.program import PROGRAM
+from tests.e2e.payment_stream import SMALLEST, Stream, check_everything, running_deployment
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
+EVERY_S, SETTLE_S, SIGNED_S = 0.25, 60.0, 30.0
+SIGNED = ("signed", "broadcast", "settled")
+
+
+@pytest.fixture(scope="module")
+def deployment() -> Iterator[Deployment]:
+    with running_deployment() as made:
+        yield made
+
+
+@pytest.fixture(scope="module")
+def paid() -> dict[str, int]:
+    """Every payment of this module, which all share one chain."""
+    return {}
+
+
+def signed_in_between(deployment: Deployment, stream: Stream) -> None:
+    """A payment that is asked for from here on is signed before the deadline."""
+    known, deadline = set(stream.accepted), time.monotonic() + SIGNED_S
+    while True:
+        assert time.monotonic() < deadline, f"nothing was signed in {SIGNED_S} s"
+        for request in set(stream.accepted) - known:
+            if deployment.ask(names.PAYMENTS, "request", "show", request)["state"] in SIGNED:
+                return
+        time.sleep(EVERY_S)
+
+
+def test_restarting_one_cosigner_at_a_time_never_stops_signing(
+    deployment: Deployment, paid: dict[str, int]
+) -> None:
+    with Stream(deployment, "rolling", SMALLEST, EVERY_S).flowing() as stream:
+        for name in COSIGNERS:
+            check = deployment.ask(names.ADMINISTRATORS[0], "upgrade", "check")
+            assert check["safe"] and check["runs"][name]["program"] == PROGRAM
+            deployment.supervisor.stop(name)
+            signed_in_between(deployment, stream)
+            deployment.supervisor.revive(name)
+            wait_live(deployment, COSIGNERS)
+    stream.settle(SETTLE_S)
+    paid.update(stream.accepted)
+
+    check_everything(deployment, paid)
+
+
+def test_a_backup_made_under_load_brings_the_coordinator_back(
+    deployment: Deployment, paid: dict[str, int]
+) -> None:
+    config = ("--config", str(deployment.folder / "coordinator" / "config.toml"))
+    backup = deployment.folder / "backup"
+    with Stream(deployment, "restored", SMALLEST + 10**9, EVERY_S).flowing() as stream:
+        signed_in_between(deployment, stream)
+        made = invoke("coordinator", "backup", "--to", str(backup), *config).document
+        signed_in_between(deployment, stream)
+        deployment.supervisor.kill(COORDINATOR_NAME)
+        shutil.rmtree(deployment.folder / "coordinator" / "data")
+        invoke("coordinator", "restore", str(backup), *config)
+        deployment.supervisor.revive(COORDINATOR_NAME)
+        wait_live(deployment, COSIGNERS)
+    size = deployment.status()["size"]
+    stream.ask_again()  # what no cosigner was told of yet was in the lost database alone
+    stream.settle(SETTLE_S)
+    paid.update(stream.accepted)
+
+    assert 0 < made["size"] < size
+    check_everything(deployment, paid)
