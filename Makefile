@@ -3,7 +3,7 @@ SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup test test-slow adversarial drills chaos fuzz fuzz-http differential simulate vectors helm-lint compat lint types proto demo
+.PHONY: help setup test test-slow adversarial drills fuzz fuzz-http differential simulate vectors helm-lint compat lint types proto demo
 MAKEFLAGS += --no-print-directory
 
 BIN := .venv/bin
