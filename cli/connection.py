@@ -88,3 +88,11 @@ def caller(arguments: Namespace) -> "Identity":
     from cli.identities import load_identity
 
     return load_identity(Path(arguments.identity))
+
+
+def whole_status(client: "CustodyClient") -> dict[str, Any]:
+    """What people are shown of a deployment. Raises ``Misuse`` for a backend, which is shown less."""
+    status: dict[str, Any] = dict(client.status())
+    if "nodes" not in status:
+        raise Misuse("a backend is shown its own requests alone: give the folder of a person to --as")
+    return status

@@ -8,7 +8,7 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
-from cli.connection import Connection, caller, load_connection
+from cli.connection import Connection, caller, load_connection, whole_status
 from cli.doctor.backups import read_backups
 from cli.files import write_bytes
 from cli.identities import Identity
@@ -44,7 +44,7 @@ def indicators(arguments: Namespace) -> Result:
     """Show them; with ``--html`` also write the page."""
     connection = load_connection(arguments)
     with connection.open(caller(arguments)) as client:
-        status: Mapping[str, Any] = client.status()
+        status: Mapping[str, Any] = whole_status(client)
     card = status.get("indicators")
     if not isinstance(card, dict):
         raise OperationalError(

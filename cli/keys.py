@@ -7,7 +7,7 @@ from argparse import Namespace
 from collections.abc import Mapping
 from typing import Any
 
-from cli.connection import caller, load_connection
+from cli.connection import caller, load_connection, whole_status
 from cli.programs import NODE, program
 from cli.results import Result, Table, progress, time_text
 from policy.encoding import parse_canonical
@@ -22,7 +22,7 @@ def change(arguments: Namespace) -> Result:
     connection, identity = load_connection(arguments), caller(arguments)
     with connection.open(identity) as client:
         if arguments.change != GENERATE:
-            progress(_beginning(client.status(), arguments.key, arguments.change))
+            progress(_beginning(whole_status(client), arguments.key, arguments.change))
         answer = client.change_key(arguments.key, arguments.change, timeout_s=arguments.timeout)
     return _shown(answer)
 

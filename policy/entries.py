@@ -172,7 +172,7 @@ class OrderEntry:
     """A veto of a pending change, a freeze, or an unfreeze.
 
     ``target`` is the change's document hash, 32 bytes of the freezer's choice, or the id of the freeze. A
-    freeze by an operator's passkey names them and has an assertion in place of signatures.
+    freeze by an operator's passkey names them, expires, and has an assertion in place of signatures.
     """
 
     kind: str
@@ -181,6 +181,7 @@ class OrderEntry:
     target: bytes
     signatures: Signatures
     by: str = ""
+    expires_ms: int = 0
     assertion: Assertion | None = None
 
 
@@ -431,10 +432,11 @@ def _read_order(kind: str) -> Callable[[Fields], OrderEntry]:
         origin, target = inner.origin("origin"), inner.hex("target", length=ID_BYTES)
         inner.text("reason", length_max=300)
         by_passkey = kind == "freeze" and fields.has("assertion")
-        by = inner.name("by") if by_passkey else ""
+        by, expires_ms = (inner.name("by"), inner.integer("expires_ms")) if by_passkey else ("", 0)
         inner.done()
         if by_passkey:
-            return OrderEntry(kind, body, origin, target, {}, by, parse_assertion(fields.raw("assertion")))
+            assertion = parse_assertion(fields.raw("assertion"))
+            return OrderEntry(kind, body, origin, target, {}, by, expires_ms, assertion)
         return OrderEntry(kind, body, origin, target, read_signatures(fields))
 
     return read

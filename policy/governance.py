@@ -30,6 +30,7 @@ from policy.values import replace
 
 RULES_SUPPORTED = 1
 PENDING_MAX = 16
+PASSKEY_FREEZE_MS_MAX = 15 * 60 * 1000
 
 
 def admit_genesis(state: State, entry: e.GenesisEntry) -> tuple[State, bytes]:
@@ -136,9 +137,9 @@ def _frozen(state: State, entry: e.OrderEntry) -> tuple[State, bytes]:
 
 
 def _freeze_by_passkey(state: State, entry: e.OrderEntry, assertion: Assertion) -> tuple[State, bytes]:
-    """Freeze on an operator's word, once, and not over a freeze that the quorum may be about to end.
+    """Freeze on an operator's word, once, soon, and not over a freeze that the quorum may be about to end.
 
-    What an operator signed is not theirs to take back, so it must not work a second time.
+    What an operator signed is not theirs to take back: it must not work a second time, nor be kept for later.
     """
     operator = state.roster.operators.get(entry.by)
     if operator is None:
@@ -146,6 +147,11 @@ def _freeze_by_passkey(state: State, entry: e.OrderEntry, assertion: Assertion) 
     taken = change_hash(entry.kind, entry.body)
     if taken in state.changes:
         raise Inert("this very freeze was taken in before: sign another one")
+    if not state.time_ms <= entry.expires_ms <= state.time_ms + PASSKEY_FREEZE_MS_MAX:
+        raise Inert(
+            f"it is {state.time_ms}, and the freeze is taken in at most {PASSKEY_FREEZE_MS_MAX} ms before it "
+            f"expires at {entry.expires_ms}: load the page again and sign another one"
+        )
     if state.frozen:
         raise Inert("signing is frozen already")
     if state.verifies:  # the passkey's challenge is what administrators call the fingerprint

@@ -13,7 +13,7 @@ from cli.admin.backtests import Backtests, attached_backtest, backtested
 from cli.admin.change_file import Change, make_change, reason_of
 from cli.admin.rosters import changed_roster
 from cli.admin.sentences import sentences
-from cli.connection import caller, load_connection
+from cli.connection import caller, load_connection, whole_status
 from cli.policies.reading import read_policy
 from cli.results import Misuse, Result
 from policy.coherence import check_coherent
@@ -43,7 +43,7 @@ def policy(arguments: Namespace) -> Result:
     from cli.policies.invariants import proved
 
     with asking(arguments) as (client, origin):
-        status = client.status()
+        status = whole_status(client)
         old, roster = in_force(client, status, kind="policy"), in_force(client, status, kind="roster")
     new, where = read_policy(Path(arguments.document)), Path(arguments.document)
     change = changed(origin, kind="policy", old=old, new=new.body, other=roster)
@@ -58,7 +58,7 @@ def policy(arguments: Namespace) -> Result:
 def roster(arguments: Namespace) -> Result:
     """``admin draft roster``: a new roster in place of the one in force."""
     with asking(arguments) as (client, origin):
-        status = client.status()
+        status = whole_status(client)
         old, other = in_force(client, status, kind="roster"), in_force(client, status, kind="policy")
     new = changed_roster(arguments, old)
     return drafted(arguments, changed(origin, kind="roster", old=old, new=new, other=other))
@@ -78,7 +78,7 @@ def freeze(arguments: Namespace) -> Result:
 def unfreeze(arguments: Namespace) -> Result:
     """``admin draft unfreeze``: end the freeze that is in force."""
     with asking(arguments) as (client, origin):
-        status = client.status()
+        status = whole_status(client)
     if not status["frozen"]:
         raise OperationalError("signing is not frozen: there is nothing to end; look at quorumkeep status")
     return drafted(arguments, _order("unfreeze", origin, str(status["freeze"]), arguments.reason))
@@ -87,7 +87,7 @@ def unfreeze(arguments: Namespace) -> Result:
 def version(arguments: Namespace) -> Result:
     """``admin draft version``: the next version of the rules."""
     with asking(arguments) as (client, origin):
-        rules = client.status()["rules"]
+        rules = whole_status(client)["rules"]
     body: Json = {"origin": origin, "rules": arguments.rules or int(str(rules)) + 1}
     return drafted(arguments, make_change("version", body))
 
@@ -126,7 +126,7 @@ def in_force(client: "CustodyClient", status: Mapping[str, Json], *, kind: str) 
 
 def veto_of(client: "CustodyClient", origin: str, *, arguments: Namespace) -> Change:
     """The veto of the pending change that ``--hash`` or its beginning names."""
-    return _order("veto", origin, pending_hash(client.status(), arguments.hash), arguments.reason)
+    return _order("veto", origin, pending_hash(whole_status(client), arguments.hash), arguments.reason)
 
 
 def freeze_of(origin: str, reason: str) -> Change:

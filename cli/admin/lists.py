@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from cli.admin.change_file import Change, make_change
 from cli.admin.drafts import asking, drafted, in_force
+from cli.connection import whole_status
 from cli.results import Misuse, Result
 from policy.address_book import waits
 from policy.bip32 import parse_address
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 def address(arguments: Namespace) -> Result:
     """``admin draft address``: against the policy in force, which the change is for."""
     with asking(arguments) as (client, origin):
-        status = client.status()
+        status = whole_status(client)
         policy = parse_policy(in_force(client, status, kind="policy"))
     numbers = _numbers(policy, arguments.list)
     body: dict[str, Json] = {

@@ -7,6 +7,7 @@ from typing import Any
 
 from cli.admin.drafts import asking, changed, drafted, in_force
 from cli.admin.rosters import copied, remove
+from cli.connection import whole_status
 from cli.files import read_bytes, same_fingerprint
 from cli.identities import PersonCard, parse_person_card
 from cli.results import Misuse, Result
@@ -62,7 +63,7 @@ def with_backend_key(arguments: Namespace, old: Json) -> Json:
 
 def _drafted(arguments: Namespace, make: Callable[[Namespace, Json], Json]) -> Result:
     with asking(arguments) as (client, origin):
-        status = client.status()
+        status = whole_status(client)
         old, policy = in_force(client, status, kind="roster"), in_force(client, status, kind="policy")
     new = make(arguments, old)
     return drafted(arguments, changed(origin, kind="roster", old=old, new=new, other=policy))

@@ -7,7 +7,7 @@ from typing import Any
 from cli.admin.change_file import DOCUMENTS, Change, read_change
 from cli.admin.drafts import asking, freeze_of, in_force, pending_hash, pretty, veto_of
 from cli.admin.signing import sign_as
-from cli.connection import caller
+from cli.connection import caller, whole_status
 from cli.files import read_document, write_bytes, write_document
 from cli.results import DONE, REFUSED, Misuse, Result, progress, time_text
 from policy.encoding import Json, document_hash
@@ -40,7 +40,7 @@ def veto(arguments: Namespace) -> Result:
 def fetch(arguments: Namespace) -> Result:
     """``admin fetch``: the policy or roster in force, or a pending one, to be read or edited."""
     with asking(arguments) as (client, _):
-        status: dict[str, Any] = dict(client.status())
+        status: dict[str, Any] = whole_status(client)
         if arguments.what in ("policy", "roster"):
             kind, document = arguments.what, in_force(client, status, kind=arguments.what)
         else:
@@ -56,7 +56,7 @@ def hand_out(arguments: Namespace) -> Result:
     """``admin hand-out``: once a change is in effect, write what clients, nodes and auditors are given."""
     change, folder = read_change(Path(arguments.change)), Path(arguments.dir)
     with asking(arguments) as (client, _):
-        status = client.status()
+        status = whole_status(client)
     if change.kind not in DOCUMENTS:
         raise Misuse(f"a change of kind {change.kind} needs no new files: only a policy or roster does")
     if status[change.kind] != change.document_hash:

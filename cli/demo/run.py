@@ -18,6 +18,7 @@ from cli.demo.published import wait_published
 from cli.demo.report import Report
 from cli.demo.scenes import FAILED, SCENES, Scene, Seen, Stage
 from cli.demo.supervisor import Supervisor, free_ports
+from cli.files import read_document, write_document
 from cli.programs import ITSELF, program
 from cli.results import Document, Misuse, Result, show
 from policy.errors import OperationalError, QuorumkeepError
@@ -36,7 +37,7 @@ def demo(arguments: Namespace) -> Result:
         result = report.result(nodes=len(names.NODES), min_signers=names.MIN_SIGNERS)
         if not arguments.serve:
             return result
-        site = _open_console(deployment)
+        site = _open_doors(deployment)
         code = show(result, as_json=arguments.json)
         sys.stdout.flush()
         _serve(deployment, report, site=site)
@@ -106,12 +107,15 @@ def _folder(arguments: Namespace) -> Iterator[Path]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _open_console(deployment: scenario.Deployment) -> str:
-    """Give the coordinator a console, which it starts again for; where browsers find it."""
-    (port,) = free_ports(1)
-    site, config = f"http://localhost:{port}", deployment.folder / "coordinator" / "config.toml"
-    with config.open("a") as file:
-        file.write(f'\n[console]\norigin = "{site}"\nlisten = "127.0.0.1:{port}"\n')
+def _open_doors(deployment: scenario.Deployment) -> str:
+    """Give the coordinator an HTTP door and a console; it starts again for them. Where browsers find it."""
+    http, console = (f"127.0.0.1:{port}" for port in free_ports(2))
+    site = f"http://localhost:{console.rpartition(':')[2]}"
+    with (deployment.folder / "coordinator" / "config.toml").open("a") as file:
+        file.write(f'\n[http]\nlisten = "{http}"\n')
+        file.write(f'\n[console]\norigin = "{site}"\nlisten = "{console}"\n')
+    client = deployment.folder / "client.json"
+    write_document(client, {**read_document(client, "the deployment's file"), "http": http})
     deployment.supervisor.stop(scenario.COORDINATOR_NAME)
     deployment.supervisor.revive(scenario.COORDINATOR_NAME)
     scenario.wait_live(deployment, scenario.COSIGNERS)
@@ -128,6 +132,7 @@ def _serve(deployment: scenario.Deployment, report: Report, *, site: str) -> Non
         f"    --amount '0.1 eth' --to {names.CUSTOMER} --idempotency-key mine-1 --wait 30",
         f"quorumkeep status --as {person('bob')}",
         f"quorumkeep request list --as {person('bob')}",
+        f"# backends' HTTP door is in client.json too: docs/quickstart-backend.md, as {names.PAYMENTS}",
         f"# the chain is at {deployment.chain.url}; the log is published in {deployment.folder / 'log'}",
         f"# the console is {site}. Make a passkey for bob at {site}/enrol, save its card.json, then:",
         "quorumkeep admin draft replace-passkey bob --card card.json --fingerprint ITS_FINGERPRINT \\",

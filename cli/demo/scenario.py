@@ -80,7 +80,7 @@ class Deployment:
 
     def status(self) -> dict[str, Any]:
         """The coordinator's status document."""
-        return self.ask(names.PAYMENTS, "status")
+        return self.ask(names.OPERATORS[0], "status")
 
     def node_program(self, name: str, action: str, *arguments: str, pin: bool = True) -> Program:
         """The program of a node or witness."""

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from cli.connection import caller, load_connection
+from cli.connection import caller, load_connection, whole_status
 from cli.doctor.backups import examine_backups, read_backups
 from cli.doctor.findings import BROKEN, NOTE, Finding, gravest_first
 from cli.doctor.folder import Known, examine_folder, read_folder
@@ -81,7 +81,7 @@ def _ask(seen: Seen, arguments: Namespace, *, now_ms: int) -> None:
     identity, connection = caller(arguments), load_connection(arguments)
     try:
         with connection.open(identity) as client:
-            status: Mapping[str, Any] = client.status()
+            status: Mapping[str, Any] = whole_status(client)
             roster: Json = client.document(bytes.fromhex(status["roster"]))[1]
             policy: Json = client.document(bytes.fromhex(status["policy"]))[1]
     except (QuorumkeepError, OSError) as error:

@@ -2,7 +2,7 @@
 
 from argparse import Namespace
 
-from cli.connection import caller, load_connection
+from cli.connection import caller, load_connection, whole_status
 from cli.results import Document, Result, Table, time_text
 from policy.entries import parse_entry
 from policy.errors import MalformedError
@@ -12,7 +12,7 @@ from policy.fact_entries import NoteEntry
 def notes(arguments: Namespace) -> Result:
     """The notes among the newest entries, newest first; not checked against a checkpoint."""
     with load_connection(arguments).open(caller(arguments)) as client:
-        size = client.status()["size"]
+        size = whole_status(client)["size"]
         end = size if isinstance(size, int) else 0
         start = max(0, end - arguments.entries)
         found: list[NoteEntry] = []

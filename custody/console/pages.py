@@ -167,7 +167,8 @@ async def show_entry(seat: SeatDependency, index: Index) -> Response:
     if not found:
         raise CallRefused(Code.UNKNOWN_DOCUMENT, f"the log has no entry {index} yet")
     entry, history = read_entry(index, found[0]), await seat.house.index.history()
-    why = explained(entry, seat.house.parts.sequencer.state, history=history)
+    language = LANGUAGES[seat.visit.language]
+    why = explained(entry, seat.house.parts.sequencer.state, history=history, language=language)
     return seat.visit.page("entry", {"entry": entry, "why": why})
 
 

@@ -6,6 +6,7 @@ from typing import Any
 
 from custody.approvals import draft
 from custody.console.people import OPERATOR, Person
+from custody.console.verdicts import what_decided
 from custody.parts import Parts
 from custody.planning import key_of, only_time_is_missing, weighed_plan
 from custody.records import PaidTo, RequestRecord, request_body
@@ -22,7 +23,7 @@ from policy.model import Policy
 from policy.reservations import DECODERS
 from policy.rules import Facts
 from policy.words.language import Language
-from policy.words.sentences import limit_text, rule_text
+from policy.words.sentences import limit_text
 from policy.words.units import amount_text, readable_address
 
 STOPPABLE = (State.LOGGED, State.WAITING, State.READY, State.RESERVED)
@@ -109,7 +110,7 @@ def page(
     request, known = parse_request(request_body(record)), state.requests.get(record.request)
     policy, weighed = state.policy, _weighed(parts, record, request)
     found = _receipt(parts, weighed) if weighed else {}
-    rule = policy.rule_named(record.rule)
+    why, rule_text = what_decided(policy, weighed.verdict.rule if weighed else record.rule, language=language)
     operator = person.role == OPERATOR
     return {
         "row": row(parts, record),
@@ -118,7 +119,8 @@ def page(
         "lists": _lists(policy, request.intent),
         "paid_before": (request.intent.chain, request.intent.destination) in state.paid,
         "history": [_paid(policy, one) for one in paid],
-        "rule_text": rule_text(policy, rule, language=language) if rule else "",
+        "rule_text": rule_text,
+        "why": why if record.rule else "",
         "reason": weighed.verdict.reason if weighed else "",
         "not_before_ms": weighed.verdict.not_before_ms if weighed else 0,
         "missing": weighed.verdict.missing if weighed else (),

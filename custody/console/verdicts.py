@@ -7,14 +7,25 @@ from typing import Final
 from custody.console.log_index import Entry
 from policy.model import TIER_VERDICTS, Policy
 from policy.state import State
-from policy.words.conditions import when_text
-from policy.words.sentences import limit_text, rule_text
+from policy.words.language import ENGLISH, Language
+from policy.words.sentences import forbid_text, limit_text, rule_text
 
 CHANGING: Final = frozenset({"genesis", "policy", "address"})
 BUILT_IN: Final = frozenset(
     {
-        *("no-rule-matches", "fee-ceiling", "error", "initiator-unknown", "origin-foreign", "anchor-taken"),
-        *("request-expired", "request-rejected", "request-closed", "request-cancelled", "cancel-too-early"),
+        *("no-rule-matches", "fee-ceiling", "error", "initiator-unknown", "origin-foreign", "frozen"),
+        *("request-expired", "request-rejected", "request-closed", "request-cancelled", "request-unknown"),
+        *("request-known", "idempotency-key-taken", "intent-mismatch", "undecodable", "source-foreign"),
+        *(
+            "anchor-taken",
+            "anchor-changed",
+            "cancel",
+            "cancel-too-early",
+            "cancel-impossible",
+            "cancel-without-anchor",
+        ),
+        *("key-unknown", "path-invalid", "signers-invalid", "signers-banned"),
+        *("presignatures-invalid", "presignature-used"),
     }
 )
 """What every policy has and what the log itself refuses; each has a text of its own."""
@@ -34,13 +45,15 @@ class Explained:
     changed: bool
 
 
-def explained(entry: Entry, state: State, *, history: Sequence[Entry]) -> Explained | None:
+def explained(
+    entry: Entry, state: State, *, history: Sequence[Entry], language: Language = ENGLISH
+) -> Explained | None:
     """What an entry with a verdict was judged by; None for one without."""
     verdict = entry.document.get("verdict") if isinstance(entry.document, dict) else None
     if not isinstance(verdict, dict):
         return None
     outcome, rule = str(verdict.get("outcome")), str(verdict.get("rule"))
-    text, sentence = _part(state.policy, rule)
+    text, sentence = what_decided(state.policy, rule, language=language)
     delay_ms = state.roster.policy_delay_ms  # a change of before may have taken effect later
     changed = any(
         one.kind in CHANGING and one.index and one.time_ms + delay_ms >= entry.time_ms for one in history
@@ -48,17 +61,17 @@ def explained(entry: Entry, state: State, *, history: Sequence[Entry]) -> Explai
     return Explained(outcome, rule, text, sentence, changed)
 
 
-def _part(policy: Policy, rule: str) -> tuple[str, str]:
+def what_decided(policy: Policy, rule: str, *, language: Language) -> tuple[str, str]:
     """The name of a text, and the policy's own sentence."""
     for forbid in policy.forbids:
         if forbid.name == rule:
-            return "why.forbid", f"{when_text(policy, forbid.when)}: forbidden."
+            return "why.forbid", forbid_text(policy, forbid, language=language)
     found = policy.rule_named(rule)
     if found is not None:
-        return "why.rule", rule_text(policy, found)
+        return "why.rule", rule_text(policy, found, language=language)
     for limit in policy.limits:
         if limit.name == rule:
-            return "why.limit", limit_text(policy, limit)
+            return "why.limit", limit_text(policy, limit, language=language)
     if rule in TIER_VERDICTS:
         return "why.tier", ""
     return (f"why.{rule}" if rule in BUILT_IN else "why.other"), ""

@@ -468,6 +468,7 @@ def govern(log: Log) -> None:
     unfreeze: Json = {"origin": ORIGIN, "target": frozen.hex(), "reason": "the laptop was found"}
     log.administer("unfreeze", "unfreeze", unfreeze, "admin-a", "admin-b")
     stopped: Json = {**freeze, "by": "quinn", "reason": "a payment that nobody knows"}
+    stopped = {**stopped, "expires_ms": log.time_ms + 600_000}
     assertion = passkey("quinn").assert_(change_hash("freeze", stopped)).body()
     log.write("freeze-by-passkey", "freeze", stopped, assertion=assertion)
     ended: Json = {**unfreeze, "target": log.state.freeze.hex(), "reason": "it was a test"}

@@ -14,6 +14,7 @@ from policy.model import (
     Approve,
     Asset,
     Deny,
+    Forbid,
     Limit,
     Policy,
     Requirement,
@@ -65,6 +66,11 @@ def sections(policy: Policy, language: Language = ENGLISH) -> tuple[Section, ...
         for key, said in parts
         if key != "tiers" or policy.tiers
     )
+
+
+def forbid_text(policy: Policy, forbid: Forbid, *, language: Language = ENGLISH) -> str:
+    """One forbid, without its name."""
+    return language.say("forbid", when=when_text(policy, forbid.when, language=language))
 
 
 def rule_text(policy: Policy, rule: Rule, *, language: Language = ENGLISH) -> str:
@@ -138,11 +144,9 @@ def _ways(ways: tuple[tuple[Requirement, ...], ...], language: Language) -> str:
 
 
 def _forbids(policy: Policy, language: Language) -> Iterator[Sentence]:
-    texts = (
-        (one.name, language.say("forbid", when=when_text(policy, one.when, language=language)))
-        for one in policy.forbids
+    return _numbered(
+        ((one.name, forbid_text(policy, one, language=language)) for one in policy.forbids), language
     )
-    return _numbered(texts, language)
 
 
 def _rules(policy: Policy, language: Language) -> Iterator[Sentence]:

@@ -65,6 +65,21 @@ async def test_a_node_that_reads_otherwise_is_shown_loudly(
         node.misreads = {}
 
 
+async def test_another_key_under_a_nodes_name_than_this_browser_has_seen_is_shown_loudly(
+    console: Console,
+) -> None:
+    record = await console.ask(5)
+    async with console.logged_in("otto") as page:
+        await read(page, record)
+        pinned: dict[str, str] = await page.evaluate("({ ...localStorage })")
+        await page.evaluate("localStorage.setItem(Object.keys(localStorage)[0], '11'.repeat(32))")
+        await read(page, record)
+
+        assert len(pinned) == 3
+        await expect(page.locator("#nodes-say")).to_contain_text("do NOT agree")
+        await expect(page.locator("#readings tbody")).to_contain_text("a name keeps its key for ever")
+
+
 async def test_a_node_that_does_not_answer_is_shown_loudly(console: Console) -> None:
     record, node = await console.ask(5), console.house.nodes["node-b"]
     node.down = True

@@ -4,7 +4,8 @@ import json
 from argparse import Namespace
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 from hypothesis import given
@@ -15,9 +16,11 @@ from cli.admin.differences import differences
 from cli.admin.drafts import pending_hash
 from cli.admin.rosters import changed_roster
 from cli.admin.sentences import sentences
+from cli.connection import whole_status
 from cli.identities import CARD, KEY, PersonCard
 from cli.main import invoke, main
 from cli.results import Misuse
+from custody.client import CustodyClient
 from policy.encoding import Json, canonical, document_hash
 from policy.entries import make_entry
 from policy.errors import MalformedError, OperationalError
@@ -310,3 +313,10 @@ def test_a_pending_change_is_named_by_the_beginning_of_its_hash() -> None:
     for short in ("abcdef0", "no-hex-00", ""):
         with pytest.raises(Misuse, match="at least its first 8"):
             pending_hash(status, short)
+
+
+def test_a_backend_that_asks_for_what_people_are_shown_is_told_so() -> None:
+    client = cast("CustodyClient", SimpleNamespace(status=lambda: {"frozen": False, "requests": {}}))
+
+    with pytest.raises(Misuse, match="folder of a person"):
+        whole_status(client)

@@ -1,5 +1,6 @@
 """What the log's page says of a verdict: what decided, and honestly where the policy was another one."""
 
+import ast
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -14,6 +15,7 @@ from custody.enacting import enact
 from policy.encoding import canonical
 from policy.entries import _READERS as READERS
 from policy.state import State
+from policy.words.language import CHINESE
 from tests.unit.test_console_pages import reading
 from tests.unit.test_custody_enacting import BOTH, change, house_with, pay, stricter
 
@@ -44,13 +46,33 @@ def test_every_bound_that_each_policy_has_is_explained_in_every_language() -> No
         assert {f"why.{rule}" for rule in BUILT_IN} <= set(catalogue(language))
 
 
+def test_whatever_the_log_itself_refuses_by_has_a_text() -> None:
+    policy = Path(__file__).parents[2] / "policy"
+    calls = (node for path in policy.glob("*.py") for node in ast.walk(ast.parse(path.read_text())))
+    names = {
+        str(call.args[place].value)
+        for call in calls
+        if isinstance(call, ast.Call) and isinstance(call.func, ast.Name)
+        for place in [{"Denied": 0, "denied": 0, "Verdict": 1}.get(call.func.id, 9)]
+        if len(call.args) > place and isinstance(call.args[place], ast.Constant)
+    }
+
+    assert {"frozen", "error", "request-rejected"} <= names <= BUILT_IN
+
+
+async def test_what_decided_is_said_in_the_readers_language(state: State) -> None:
+    found = [explained(judged(rule), state, history=(), language=CHINESE) for rule in ("small", "daily")]
+
+    assert [one.sentence.isascii() for one in found if one] == [False, False]
+
+
 @pytest.mark.parametrize(
     ("rule", "text", "said"),
     [
         ("small", "why.rule", "eth"),
         ("daily", "why.limit", "20 eth"),
         ("no-rule-matches", "why.no-rule-matches", ""),
-        ("signers-banned", "why.other", ""),
+        ("signers-banned", "why.signers-banned", ""),
         ("<b>gone</b>", "why.other", ""),
     ],
 )

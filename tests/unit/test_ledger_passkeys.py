@@ -6,11 +6,11 @@ import pytest
 
 from policy.approval import approval_digest
 from policy.encoding import Json
-from policy.governance import change_hash
+from policy.governance import PASSKEY_FREEZE_MS_MAX, change_hash
 from policy.ledger import fold, initial_unverified
 from policy.state import State
 from policy.statements import rejection_digest
-from tests.simulation.world import ORIGIN, Book, World, authenticator, signatures
+from tests.simulation.world import ORIGIN, START_MS, Book, World, authenticator, signatures
 
 WORLD = World()
 TARGET = (bytes(31) + b"\x07").hex()
@@ -22,7 +22,8 @@ def book() -> Book:
 
 
 def freeze_body(by: str = "alice", **changed: Json) -> dict[str, Json]:
-    return {"origin": ORIGIN, "target": TARGET, "reason": "an odd payment", "by": by, **changed}
+    body: dict[str, Json] = {"origin": ORIGIN, "target": TARGET, "reason": "an odd payment", "by": by}
+    return {**body, "expires_ms": START_MS + PASSKEY_FREEZE_MS_MAX, **changed}
 
 
 def freeze(book: Book, body: dict[str, Json], *, passkey: str = "alice", challenge: bytes = b"") -> bool:
@@ -65,6 +66,25 @@ def test_what_an_operator_signed_stops_signing_once(book: Book) -> None:
     assert not book.state.frozen
     assert "taken in before" in book.last.reason
     assert freeze(book, freeze_body(target="11" * 32))
+
+
+@pytest.mark.parametrize(("late_ms", "taken"), [(-1, False), (0, True), (PASSKEY_FREEZE_MS_MAX, True)])
+def test_a_freeze_that_was_held_back_stops_nothing_later(book: Book, late_ms: int, taken: bool) -> None:
+    book.advance(late_ms + 1)
+
+    assert freeze(book, freeze_body(expires_ms=START_MS + PASSKEY_FREEZE_MS_MAX + 1)) is taken
+    assert taken or "sign another one" in book.last.reason
+
+
+def test_a_freeze_signed_while_signing_is_frozen_is_not_kept_for_when_it_is_not(book: Book) -> None:
+    book.order("freeze", bytes(32), by=["agnes"])
+    body = freeze_body()
+    assert not freeze(book, body)
+    book.order("unfreeze", book.state.freeze, by=["ada", "adam"])
+    book.advance(PASSKEY_FREEZE_MS_MAX + 1)
+
+    assert not freeze(book, body)
+    assert not book.state.frozen
 
 
 def test_an_operator_changes_no_freeze_that_is_in_force(book: Book) -> None:

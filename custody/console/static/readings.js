@@ -12,6 +12,14 @@ async function signed(node) {
   return crypto.subtle.verify("Ed25519", key, fromHex(node.signature), utf8(TAG + node.body));
 }
 
+// A node's name keeps its key for ever, so another key than this browser has seen under it is not the node's.
+function isKnown(node, origin) {
+  const pinned = `node-key ${origin} ${node.node}`;
+  const before = localStorage.getItem(pinned);
+  if (before === null) localStorage.setItem(pinned, node.key);
+  return before === null || before === node.key;
+}
+
 const hashOf = async (hex) => toHex(await sha256(fromHex(hex)));
 
 // Whether what a node decoded is what was asked for, and costs no more.
@@ -32,6 +40,7 @@ async function check(node, given, request) {
   if (node.cold) return { node, cold: true };
   if (node.problem) return { node, problem: text("read_silent", { problem: node.problem }) };
   if (!(await signed(node).catch(() => false))) return { node, problem: text("read_unsigned"), bad: true };
+  if (!isKnown(node, given.origin)) return { node, problem: text("read_other_key"), bad: true };
   const said = JSON.parse(node.body);
   const mine = said.origin === given.origin && said.node === node.node && said.request === place.dataset.request;
   if (!mine || canonical(said) !== node.body) return { node, problem: text("read_other"), bad: true };
@@ -67,7 +76,10 @@ function words({ said }, given) {
 function row(one, given) {
   const made = document.createElement("tr");
   const cell = (content, kind = "") => Object.assign(made.appendChild(document.createElement("td")), { textContent: content, className: kind });
-  cell(one.node.node);
+  const name = cell(one.node.node);
+  const key = Object.assign(document.createElement("div"), { textContent: one.node.key.slice(0, 16), className: "hash" });
+  key.title = one.node.key;
+  name.append(key);
   if (one.cold) {
     cell(text("read_cold_node"), "note").colSpan = 3;
     return made;
