@@ -151,7 +151,7 @@ def as_text(report: AuditReport) -> str:
     for job in report.unrecorded:
         lines.append(f"unrecorded  cold job {job.hex()} is signed, and no record of a ceremony names it")
     if report.first_bad is not None:
-        index, why = report.first_bad
+        index, why = report.first_bad[0], report.first_bad[1].removeprefix("checkpoint: ")
         lines.append(f"first bad   {'the checkpoint' if index == report.size else f'entry {index}'}: {why}")
     if report.trust != "pinned":
         lines.append("trust       the keys are the folder's own: pin them (--trust) to know whose log it is")
@@ -159,11 +159,15 @@ def as_text(report: AuditReport) -> str:
 
 
 def read_trust(path: Path) -> Trust:
-    """Pinned trust in a file. Raises ``MalformedError`` or ``OSError``."""
+    """Pinned trust in a file. Raises ``MalformedError``."""
     try:
         return parse_trust(json.loads(path.read_bytes()))
     except ValueError as error:
         raise MalformedError(f"{path} is not JSON: {error}") from error
+    except OSError as error:
+        raise MalformedError(f"cannot read the trust file {path}: {error.strerror}") from error
+    except MalformedError as error:
+        raise MalformedError(f"{path} is no trust file, which genesis sign writes: {error}") from error
 
 
 def _shown(bar: Progress) -> Callable[[int, int], None]:

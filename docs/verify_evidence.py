@@ -24,7 +24,6 @@ KINDS = {  # what may be cited, and whether it has to be of the period
     "1.04.6": ({"reserve"}, False),
     "1.06.2": ({"roster"}, True),
     "1.06.3": ({"genesis", "roster"}, False),
-    "2.03.1": ({"signature"}, True),
     "2.04.1": (None, False),
 }
 

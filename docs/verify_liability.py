@@ -52,23 +52,26 @@ def top_of(node, total, index, count, path):
     return node, total
 
 
-def check(proof, published, customer):
-    """What the customer is owed, line by line; raises at the first thing that does not hold."""
-    need(proof["format"] == "quorumkeep/liability/1", "this is no proof")
+def roots_of(published):
+    """What is published of each asset, once the one root is found to be theirs."""
     need(published["format"] == "quorumkeep/liabilities/1", "this is not what is published")
-    need(proof["customer"] == customer, f"the proof is of {proof['customer']!r}, not of you")
-    roots, names = (
-        {one["asset"]: one for one in published["assets"]},
-        [one["asset"] for one in proof["leaves"]],
-    )
-    need(len(roots) == len(published["assets"]) and len(set(names)) == len(names), "an asset is there twice")
-    hashes = []
+    roots, hashes = {one["asset"]: one for one in published["assets"]}, []
+    need(len(roots) == len(published["assets"]), "an asset is there twice")
     for asset, one in sorted(roots.items()):
         count, top = one["count"].to_bytes(8, "big"), bytes.fromhex(one["hash"])
         hashes.append(tagged("liabilities-asset", asset.encode(), count, top, wide(number(one["total"]))))
     root = tagged("liabilities", published["as_of"].encode(), *hashes).hex()
     need(root == published["root"], "the root is not that of the assets")
-    yield f"as of {published['as_of']}, root {root}"
+    return roots
+
+
+def check(proof, published, customer):
+    """What the customer is owed, line by line; raises at the first thing that does not hold."""
+    need(proof["format"] == "quorumkeep/liability/1", "this is no proof")
+    need(proof["customer"] == customer, f"the proof is of {proof['customer']!r}, not of you")
+    roots, names = roots_of(published), [one["asset"] for one in proof["leaves"]]
+    need(len(set(names)) == len(names), "an asset is there twice")
+    yield f"as of {published['as_of']}, root {published['root']}"
     for one in proof["leaves"]:
         asset, amount, salt = one["asset"], number(one["amount"]), bytes.fromhex(one["salt"])
         need(asset in roots, f"nothing was published of {asset}")

@@ -18,6 +18,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from policy import signatures
+from policy.audit_checkpoint import check_log_signature, count_cosigners
 from policy.audit_files import Bad, check_structure
 from policy.audit_fold import AHEAD_FROM, NOTHING_SEEN, AuditFold, Looked, Seen, checked_ahead
 from policy.ceremony import CeremonyEntry
@@ -36,7 +37,6 @@ from policy.log.checkpoint import (
     parse_checkpoint,
     parse_note,
     verify_cosignatures,
-    verify_log_signature,
 )
 from policy.log.merkle import Frontier, leaf_hash
 from policy.log.tiles import Read, read_entries
@@ -52,6 +52,9 @@ NOTE_BYTES_MAX = CHECKPOINT_BYTES_MAX + 64 * 1024
 PINNED, FROM_DIRECTORY = "pinned", "from_directory"
 PROGRESS_ENTRIES = 256
 KEEP_ENTRIES = 2048
+_OTHER_GENESIS = (
+    "this is not the genesis entry that is pinned: another deployment's log, or another's trust file"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -230,8 +233,8 @@ def _check_pinned(run: _Run, note: Note, checkpoint: Checkpoint) -> None:
         return
     if checkpoint.origin != trust.origin:
         raise Bad(checkpoint.size, f"the checkpoint is of {checkpoint.origin}, not of {trust.origin}")
-    _check_log_signature(note, trust.origin, trust.log_key, size=checkpoint.size)
-    _count_cosigners(note, trust.cosigners, trust.w, size=checkpoint.size)
+    check_log_signature(note, trust.origin, trust.log_key, size=checkpoint.size)
+    count_cosigners(note, trust.cosigners, trust.w, size=checkpoint.size)
 
 
 def _take_older(run: _Run, notes: Sequence[bytes], checkpoint: Checkpoint) -> None:
@@ -267,7 +270,7 @@ def _fold(run: _Run, checkpoint: Checkpoint) -> None:
         if index % PROGRESS_ENTRIES == 0:
             run.progress(index, checkpoint.size)
         if index == 0 and run.trust and leaf_hash(data) != run.trust.genesis:
-            raise Bad(0, "this is not the genesis entry that is pinned")
+            raise Bad(0, _OTHER_GENESIS)
         frontier = frontier.append(leaf_hash(data))
         if not _fold_one(run, data, looked):
             inert.append(index)
@@ -420,23 +423,6 @@ def _check_signatures(run: _Run, note: Note, checkpoint: Checkpoint) -> None:
     if checkpoint.origin != state.origin:
         raise Bad(checkpoint.size, f"the checkpoint is of {checkpoint.origin}, the log of {state.origin}")
     roster = state.roster
-    _check_log_signature(note, state.origin, roster.log_key, size=checkpoint.size)
+    check_log_signature(note, state.origin, roster.log_key, size=checkpoint.size)
     keys = roster.cosigner_keys()
-    run.cosigners = _count_cosigners(note, keys, roster.w, size=checkpoint.size)
-
-
-def _check_log_signature(note: Note, origin: str, key: bytes, *, size: int) -> None:
-    try:
-        verify_log_signature(note, origin, public_key=key)
-    except ProtocolError as error:
-        raise Bad(size, f"checkpoint: {error}") from error
-
-
-def _count_cosigners(note: Note, keys: Mapping[str, bytes], w: int, *, size: int) -> int:
-    try:
-        count = len(verify_cosignatures(note, keys))
-    except ProtocolError as error:
-        raise Bad(size, f"checkpoint: {error}") from error
-    if count < w:
-        raise Bad(size, f"checkpoint: need cosignatures of {w} of {len(keys)} cosigners, got {count}")
-    return count
+    run.cosigners = count_cosigners(note, keys, roster.w, size=checkpoint.size)

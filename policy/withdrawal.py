@@ -15,11 +15,11 @@ from policy.errors import CallerError
 from policy.fact_entries import ObservationEntry, RejectEntry, ScreeningEntry
 from policy.intent import request_id
 from policy.log.tiles import Read
-from policy.proven import proven_entries
+from policy.proven import Origins, proven_entries
 from policy.replay import Step, judged
 
 FORMAT = "quorumkeep/withdrawal/1"
-GENESIS, ROSTER, POLICY, KEY = "genesis", "roster", "policy", "key"
+GENESIS, KEY = "genesis", "key"
 
 
 class Withdrawal:
@@ -29,21 +29,21 @@ class Withdrawal:
         self._request = request
         self._jobs: set[bytes] = set()
         self._found: dict[int, dict[str, Json]] = {}
-        self._origins = {ROSTER: 0, POLICY: 0}
+        self._origins = Origins()
         self._receipts: list[Json] = []
 
     def __call__(self, step: Step) -> None:
         """Hear of one entry."""
-        self._follow(step)
+        self._origins.follow(step)
         if not step.outcome.accepted or not self._is_about(step):
             return
         if isinstance(step.timed.entry, ReserveEntry):
             self._jobs.add(step.outcome.subject)
             self._keep(step.after.keys[step.timed.entry.key].index, KEY)
-        for document, index in self._origins.items():
+        for document, index in self._origins.at.items():
             self._keep(index, document)
         self._keep(step.index, step.timed.kind)
-        self._found[step.index] |= {f"{name}_at": index for name, index in self._origins.items()}
+        self._found[step.index] |= {f"{name}_at": index for name, index in self._origins.at.items()}
         verdict = judged(step)
         if verdict is not None:
             self._receipts.append(verdict.to_json())
@@ -80,17 +80,6 @@ class Withdrawal:
 
     def _keep(self, index: int, kind: str) -> None:
         self._found.setdefault(index, {"kind": kind if index else GENESIS})
-
-    def _follow(self, step: Step) -> None:
-        """Remember which entries the roster and the policy in force came from."""
-        before, after = step.before, step.after
-        for kind, old, new in (
-            (ROSTER, before.roster_hash, after.roster_hash),
-            (POLICY, before.policy_hash, after.policy_hash),
-        ):
-            if before.size and old != new:
-                changes = (one for one in before.pending if one.kind == kind and one.document_hash == new)
-                self._origins[kind] = min((one.index for one in changes), default=step.index)
 
     def _is_about(self, step: Step) -> bool:
         match step.timed.entry:

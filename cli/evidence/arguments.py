@@ -37,6 +37,7 @@ def add_evidence(commands: Commands) -> None:
         "--trust treasury/trust.json",
     )
     _add_liabilities(evidence)
+    _add_reserves(evidence)
     _has_log(ccss)
     ccss.add_argument("--level", required=True, type=int, choices=(2,), help="which level is aimed at")
     ccss.add_argument("--out", default="", help="write it here with proofs of every entry that it cites")
@@ -88,6 +89,35 @@ def _add_liabilities(evidence: Commands) -> None:
     verify.add_argument("proof", help="what you were handed")
     verify.add_argument("--published", required=True, metavar="FILE", help="as everybody was shown it")
     verify.add_argument("--customer", required=True, help="your own name there, not one that you are told")
+
+
+def _add_reserves(evidence: Commands) -> None:
+    reserves = new_group(
+        evidence, "reserves", what="that the keys of addresses are there, against what is owed"
+    )
+    ask = new_command(
+        reserves,
+        "ask",
+        function="cli.evidence.reserves:ask",
+        what="for each account, the statement that its key is to sign through the log",
+        example="quorumkeep evidence reserves ask treasury/log --challenge 'auditors 2026-10-31 7f3a' "
+        "--liabilities liabilities.json --trust treasury/trust.json --out statements",
+    )
+    ask.add_argument("--out", required=True, metavar="DIR", help="a file for each account")
+    prove = new_command(
+        reserves,
+        "prove",
+        function="cli.evidence.reserves:prove",
+        what="what was signed and what observers stated, against what is owed; refused if that is less",
+        example="quorumkeep evidence reserves prove treasury/log --challenge 'auditors 2026-10-31 7f3a' "
+        "--liabilities liabilities.json --trust treasury/trust.json --out reserves.json",
+    )
+    prove.add_argument("--out", default="", help="write it here with proofs of every entry that it rests on")
+    for command in (ask, prove):
+        _has_log(command)
+        command.add_argument("--challenge", required=True, help="the auditor's words, new each time")
+        command.add_argument("--liabilities", default="", metavar="FILE", help="what liabilities root wrote")
+        needs_trust(command)
 
 
 def _has_log(command: ArgumentParser) -> None:

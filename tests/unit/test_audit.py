@@ -1,6 +1,7 @@
 """The audit of a log passes what is sound and names the first thing that is not."""
 
 import json
+import re
 import time
 from functools import cache
 from pathlib import Path
@@ -208,6 +209,46 @@ def test_a_state_that_the_entries_do_not_fold_to_is_refused() -> None:
     liar.state = replace(liar.state, digest=bytes(32))
 
     assert "another state" in first_bad(checked(published(liar)))[1]
+
+
+OTHERS = {name: public_key(name + "x") for name in WORLD.cosigners}
+
+
+@pytest.mark.parametrize(
+    ("changed", "why"),
+    [
+        (
+            {"log_key": public_key("eve")},
+            "signed it under another key than the one known here: another deploy",
+        ),
+        (
+            {"cosigners": OTHERS},
+            "got 0; node-1, node-2, witness-1 signed it under another key .*; no line of",
+        ),
+        (
+            {"cosigners": {**pinned().cosigners, "node-1": OTHERS["node-1"]}},
+            "got 2; node-1 signed it under an",
+        ),
+        ({"w": 4}, "need cosignatures of 4 of 4 cosigners, got 3; no line of node-3$"),
+        ({"genesis": bytes(32)}, "another deployment's log, or another's trust file"),
+        ({"origin": "log.example.com/other"}, f"is of {ORIGIN}, not of log.example.com/other"),
+    ],
+)
+def test_what_does_not_fit_the_pinned_keys_is_named(changed: dict[str, Any], why: str) -> None:
+    assert re.search(why, first_bad(checked(published(small()), pinned(**changed)))[1])
+
+
+def test_a_checkpoint_of_one_deployment_over_the_files_of_another_is_named() -> None:
+    mine, theirs = small(), Book(World(nodes=3), start=False)
+    theirs.genesis(policy=WORLD.policy(name="another"))
+    theirs.key()
+    theirs.pay(100, nonce=0)
+    files = {**published(theirs), "checkpoint": published(mine)["checkpoint"]}
+    trust = pinned(genesis=leaf_hash(mine.entries[0]))
+
+    assert len(mine.entries) == len(theirs.entries)
+    assert "belongs to another log or branch" in first_bad(checked(files, trust))[1]
+    assert "another deployment's log" in first_bad(checked(published(theirs), trust))[1]
 
 
 @pytest.mark.parametrize(
