@@ -8,6 +8,7 @@ from policy.errors import MalformedError
 from policy.fields import Fields
 
 STATUS_BYTES_MAX = 1024 * 1024
+OLD_MS = 30_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,6 +22,10 @@ class Vital:
     seen_ms: int
     clock_off_ms: int
     disk_free_bytes: int
+
+    def clock_off_at(self, now_ms: int) -> int | None:
+        """How far off its clock is, unless it has not shown it for a while: it may be another one by now."""
+        return self.clock_off_ms if now_ms - self.seen_ms < OLD_MS else None
 
 
 class Vitals:
