@@ -4,7 +4,8 @@ Rules: (1) a cosigner is sent entries from where it stands, with a checkpoint th
 (2) each cosignature is verified before it counts, and counts by the roster at its checkpoint's size;
 (3) a dead cosigner delays nobody: the sequencer waits for w cosignatures of one checkpoint, the rest are
 served when they can be; (4) who is not in the roster is sent nothing, whatever the configuration says;
-(5) one that refuses a head as early, since it had a change late, is shown what a quorum cosigned before.
+(5) one that refuses a head as early, since it had a change late, is shown what a quorum cosigned before;
+(6) where nothing is new each is asked where it stands, or one that hangs would pass for one that follows.
 """
 
 import asyncio
@@ -36,6 +37,7 @@ ENTRIES_EACH_MAX = 512
 BYTES_EACH_MAX = 1024 * 1024
 BACK_OFF_FIRST_S, BACK_OFF_MAX_S = 0.05, 1.0
 IDLE_S = 0.5
+PROBE_EVERY = 6
 NOT_IN_ROSTER = "not in the roster: sent nothing; once it has left for good, take it out of the configuration"
 UNCONFIGURED = "in the roster, but it has no address here: enrol it under [nodes] and restart the coordinator"
 _LOG = logging.getLogger(__name__)
@@ -235,6 +237,7 @@ class Follower:
         self._told = 0
         self._shown: set[int] = set()
         self._floor = 0
+        self._quiet = 0
         self._back_off_s = BACK_OFF_FIRST_S
 
     @property
@@ -281,6 +284,7 @@ class Follower:
             await self._send(self.size)
         elif not await self._replication.wait_newest(self.size, IDLE_S):
             await self._tell_quorum()
+            await self._probe()
 
     async def _position(self) -> int:
         """Where the cosigner stands on our log, after bringing it back from another branch."""
@@ -351,6 +355,12 @@ class Follower:
         while start + len(entries) < size:
             entries += await self._database.entries(start + len(entries), size)
         return entries
+
+    async def _probe(self) -> None:
+        """Now and then, see whether it still answers, and still stands where it did."""
+        self._quiet = (self._quiet + 1) % PROBE_EVERY
+        if not self._quiet and (await self.node.head()).size != self.size:
+            self.size = None
 
     async def _tell_quorum(self) -> None:
         quorum = self._replication.quorum

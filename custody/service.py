@@ -294,7 +294,7 @@ class Service:
                 "boot": parts.nodes[name].boot,
                 "problem": follower.problem,
                 **({"quarantine": left[name]} if name in left else {}),
-                **_vital(parts.vitals.known.get(name)),
+                **_vital(parts.vitals.known.get(name), parts.now_ms()),
             }
             for name, follower in sorted(parts.replication.followers.items())
         ]
@@ -345,18 +345,18 @@ class Service:
             queue.put_nowait(record)
 
 
-def _vital(known: Vital | None) -> dict[str, Json]:
-    """Clock and disk of a cosigner's machine; nothing where it has not said them."""
+def _vital(known: Vital | None, now_ms: int) -> dict[str, Json]:
+    """Clock and disk of a cosigner's machine, as far as it has said them; the clock of now alone."""
     if known is None:
         return {}
     seen: dict[str, Json] = {
         "seen_ms": known.seen_ms,
-        "clock_off_ms": known.clock_off_ms,
         "disk_free_bytes": known.disk_free_bytes,
     }
     if known.program:
         seen |= {"program": known.program, "rules_supported": known.rules_supported}
-    return seen
+    off_ms = known.clock_off_at(now_ms)
+    return seen if off_ms is None else {**seen, "clock_off_ms": off_ms}
 
 
 def _governance(state: State) -> dict[str, Json]:

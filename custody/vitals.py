@@ -9,6 +9,7 @@ from policy.fields import Fields
 
 PROGRAM_CHARACTERS_MAX = 32
 STATUS_BYTES_MAX = 1024 * 1024
+OLD_MS = 30_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +25,10 @@ class Vital:
     disk_free_bytes: int
     program: str = ""
     rules_supported: int = 0
+
+    def clock_off_at(self, now_ms: int) -> int | None:
+        """How far off its clock is, unless it has not shown it for a while: it may be another one by now."""
+        return self.clock_off_ms if now_ms - self.seen_ms < OLD_MS else None
 
 
 class Vitals:

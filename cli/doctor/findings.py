@@ -27,6 +27,10 @@ CATALOGUE: Final[dict[str, tuple[Gravity, str]]] = {
     "file-broken": (BROKEN, "correct it, or put it back from your copy"),
     "key-readable": (BROKEN, "run chmod 600 on it; if others had access to the machine, replace the key"),
     "folder-open": (RISK, "run chmod 700 on it: it belongs to the coordinator's machine alone"),
+    "data-readable": (
+        RISK,
+        "run chmod 700 on that folder: who is paid stands there, and what waits",
+    ),
     "certificate-over": (BROKEN, "have a new one issued, and restart the coordinator"),
     "certificate-ends-soon": (RISK, "have a new one issued before it ends"),
     "certificate-foreign": (BROKEN, "enrol the cosigner again, by the fingerprint of its card"),

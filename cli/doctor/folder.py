@@ -2,24 +2,24 @@
 
 import shutil
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import orjson
 from cryptography.x509 import load_pem_x509_certificate
 
 from cli.deployment import DRAFT
 from cli.doctor.findings import Finding
 from cli.files import read_bytes, read_document
-from cli.genesis import CLIENT, GENESIS, TRUST
+from cli.genesis import CLIENT, GENESIS, TRUST, trust_document
 from custody.config import Config
 from custody.config_reading import load_config
 from policy.encoding import Json
 from policy.entries import GenesisEntry, parse_entry
 from policy.errors import MalformedError, OperationalError
-from policy.log.merkle import leaf_hash
 from policy.roster import COORDINATOR, Roster, parse_roster
 from signer_nodes.api.certificates import PinnedIdentity
 
@@ -66,6 +66,8 @@ def read_folder(folder: Path) -> tuple[Known, list[Finding]]:
 def examine_folder(folder: Path, known: Known, *, now_ms: int) -> Iterator[Finding]:
     """Permissions, certificates, room on the disk, and the age of the log's key."""
     yield from _permissions(folder / COORDINATOR)
+    if known.config is not None:
+        yield from _readable(known.config.data_dir)
     yield from _rooms(folder, known.config)
     if known.genesis and now_ms - known.genesis_ms > LOG_KEY_OLD_MS:
         days = (now_ms - known.genesis_ms) // DAY_MS
@@ -106,11 +108,16 @@ def _genesis(
     if not isinstance(timed.entry, GenesisEntry):
         findings.append(Finding("file-broken", path.name, f"{path} holds a {timed.kind} entry"))
         return None, 0
-    if trust is not None and trust.get("genesis") != leaf_hash(data).hex():
-        findings.append(
-            Finding("genesis-foreign", TRUST, f"{TRUST} pins another genesis entry than {path} has")
-        )
+    if trust is not None and (
+        differ := _differences(trust, trust_document(orjson.loads(data)["body"], data))
+    ):
+        said = f"{TRUST} pins another {', '.join(differ)} than {path} has"
+        findings.append(Finding("genesis-foreign", TRUST, said))
     return timed.entry, timed.time_ms
+
+
+def _differences(one: Mapping[str, Any], other: Mapping[str, Any]) -> list[str]:
+    return sorted(name for name in {*one, *other} if one.get(name) != other.get(name))
 
 
 def _config(path: Path, findings: list[Finding]) -> Config | None:
@@ -140,6 +147,17 @@ def _permissions(folder: Path) -> Iterator[Finding]:
             yield Finding("key-readable", path.name, f"others than its owner can use {path}")
     if folder.exists() and _mode(folder) & 0o022:
         yield Finding("folder-open", folder.name, f"others than its owner can write into {folder}")
+
+
+def _readable(data: Path) -> Iterator[Finding]:
+    """Whether others get at the database, through both folders."""
+    entered = all(one.exists() and _mode(one) & 0o011 for one in (data, data.parent))
+    open_files = [one for one in data.glob("*") if one.is_file() and _mode(one) & 0o066] if entered else []
+    if open_files:
+        named = ", ".join(sorted(one.name for one in open_files))
+        yield Finding(
+            "data-readable", data.name, f"others on the machine can read or change {named} in {data}"
+        )
 
 
 def _mode(path: Path) -> int:
@@ -195,7 +213,10 @@ def _pinned(config: Config, roster: Roster | None) -> Iterator[Finding]:
         path = config.nodes[name].certificate
         try:
             pinned = PinnedIdentity.of(name, path.read_bytes())
-        except (OSError, MalformedError):
+        except OSError:
             continue  # said of the certificate itself
+        except MalformedError as error:
+            yield Finding("certificate-foreign", name, f"{path} is not {name}'s: {error}")
+            continue
         if pinned.key != cosigner.key:
             yield Finding("certificate-foreign", name, f"{path} is not of {name}'s key in the roster")

@@ -26,6 +26,7 @@ from policy.fields import NAME
 from policy.model import Policy
 from policy.prove.proofs import Answer
 from policy.roster import Roster, parse_roster
+from signer_nodes.api.errors import in_words
 
 
 @dataclass(slots=True)
@@ -86,7 +87,7 @@ def _ask(seen: Seen, arguments: Namespace, *, now_ms: int) -> None:
             policy: Json = client.document(bytes.fromhex(status["policy"]))[1]
     except (QuorumkeepError, OSError) as error:
         seen.findings.append(
-            Finding("coordinator-unreachable", "coordinator", f"{connection.address}: {error}")
+            Finding("coordinator-unreachable", "coordinator", f"{connection.address}: {in_words(str(error))}")
         )
         return
     seen.status, seen.roster, seen.policy = status, parse_roster(roster), parse_policy(policy)

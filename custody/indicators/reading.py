@@ -6,6 +6,7 @@ found. Nothing here is an authority, and nothing waits for it: what cannot be re
 
 import asyncio
 import logging
+import math
 from collections.abc import Mapping
 from typing import Final
 
@@ -69,14 +70,18 @@ async def read(parts: Parts) -> Scorecard:
     state, now_ms, window = parts.sequencer.state, parts.now_ms(), parts.indicators.window
     window.forget(now_ms, state.keys)
     await _epochs(parts, state)
-    known = {name: one for name, one in parts.vitals.known.items() if name in state.roster.cosigners}
+    clocks = [
+        parts.vitals.known[name].clock_off_at(now_ms)
+        for name in state.roster.cosigners
+        if name in parts.vitals.known
+    ]
     readings: dict[str, Reading] = {
         "approval_wait_s": window.approval_wait_s(),
         "denied_share_bp": window.denied_share_bp(),
         "hot_share_bp": hot_share_bp(state, time_ms=state.time_ms),
         "presignatures": _stock(parts, state),
         **_cosigners(parts, state),
-        "clock_off_ms": max((abs(one.clock_off_ms) for one in known.values()), default=Missing.UNKNOWN),
+        "clock_off_ms": max((abs(one) for one in clocks if one is not None), default=Missing.UNKNOWN),
         "failed_logins": parts.indicators.failures(now_ms),
         "share_age_d": _oldest(now_ms, {name: _began(parts, key) for name, key in state.keys.items()}),
         "backup_age_d": _oldest(
@@ -97,7 +102,7 @@ def show(parts: Parts, scorecard: Scorecard) -> None:
     metrics, state = parts.metrics, parts.sequencer.state
     metrics.risk_score.set(scorecard.score)
     for line in scorecard.lines:
-        reading = line.reading if isinstance(line.reading, int) else float("nan")
+        reading = line.reading if isinstance(line.reading, int) else math.nan
         metrics.indicator.labels(line.indicator.name).set(reading)
         metrics.indicator_points.labels(line.indicator.name).set(line.points or 0)
     metrics.frozen.set(int(state.frozen))
@@ -106,7 +111,8 @@ def show(parts: Parts, scorecard: Scorecard) -> None:
         metrics.cosigner_up.labels(name).set(int(follower.live))
         metrics.cosigner_behind.labels(name).set(state.size - (follower.size or 0))
     for name, vital in parts.vitals.known.items():
-        metrics.cosigner_clock_off_seconds.labels(name).set(vital.clock_off_ms / 1000)
+        off_ms = vital.clock_off_at(parts.now_ms())
+        metrics.cosigner_clock_off_seconds.labels(name).set(math.nan if off_ms is None else off_ms / 1000)
         metrics.cosigner_disk_free_bytes.labels(name).set(vital.disk_free_bytes)
 
 

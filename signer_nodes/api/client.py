@@ -44,7 +44,7 @@ from signer_nodes.api.envelope import (
     parse_reply,
     unwrap,
 )
-from signer_nodes.api.errors import Refused, Unreachable
+from signer_nodes.api.errors import Refused, Unreachable, in_words
 
 __all__ = ["Credentials", "NodeClient", "PinnedIdentity", "Refused", "Service", "Target", "Unreachable"]
 
@@ -394,7 +394,7 @@ class NodeClient:
 def _reason(error: Exception) -> str:
     match error:
         case grpc.aio.AioRpcError():
-            return f"{error.code().name}: {(error.details() or '')[:200]}"
+            return in_words(error.details() or error.code().name)
         case TimeoutError():
             return f"no hello within {HELLO_TIMEOUT_S} s"
         case Unreachable():

@@ -5,6 +5,13 @@ from policy.errors import OperationalError, ProtocolError
 REASON_CHARACTERS_MAX = 500
 
 
+def in_words(details: str) -> str:
+    """Why there is no answer, of what the transport says of it: its last error without its way there."""
+    if "last error: " in details:
+        return f"nothing answers there ({details.rpartition(': ')[2][:REASON_CHARACTERS_MAX]})"
+    return "no answer in time" if details.endswith("Deadline Exceeded") else details[:REASON_CHARACTERS_MAX]
+
+
 class Refused(ProtocolError):
     """A node answered a call with a refusal; raised by a node's handler, it becomes one.
 

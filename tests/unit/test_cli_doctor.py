@@ -225,12 +225,21 @@ def backups_of_two_epochs(standing: Standing) -> None:
     standing.backup("node-b", epoch=1)
 
 
+def readable_database(standing: Standing) -> None:
+    data = standing.folder / "coordinator" / "data"
+    data.mkdir()
+    (data / "custody.db").touch(mode=0o644)
+    for one in (data, data.parent):
+        one.chmod(0o755)
+
+
 SOON = datetime.now(UTC) + timedelta(days=9)
 PROVOKED: dict[str, Callable[[Standing], Any]] = {
     "file-missing": lambda s: (s.folder / "trust.json").unlink(),
     "file-broken": lambda s: write(s, "client.json", "{"),
     "key-readable": lambda s: (s.folder / "coordinator" / "log.key").chmod(0o640),
     "folder-open": lambda s: (s.folder / "coordinator").chmod(0o777),
+    "data-readable": readable_database,
     "certificate-over": lambda s: certificate(pem(s), ends=datetime(2021, 1, 1, tzinfo=UTC)),
     "certificate-ends-soon": lambda s: certificate(pem(s), ends=SOON),
     "certificate-foreign": lambda s: pem(s).write_bytes(
@@ -285,6 +294,31 @@ def test_every_finding_is_found_when_it_is_so(code: str, standing: Standing) -> 
     PROVOKED[code](standing)
 
     assert code in standing.codes()
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("origin", "log.example.com/other"), ("log_key", "00" * 32), ("w", 1), ("cosigners", [])],
+)
+def test_a_trust_file_that_says_anything_else_than_the_genesis_entry_is_found(
+    name: str, value: Json, standing: Standing
+) -> None:
+    standing.edit("trust.json", lambda trust: trust.update({name: value}))
+
+    assert "genesis-foreign" in standing.codes()
+
+
+def test_a_certificate_of_another_name_is_foreign_though_it_is_one(standing: Standing) -> None:
+    certificate(pem(standing), ends=datetime(2100, 1, 1, tzinfo=UTC))
+
+    assert "certificate-foreign" in standing.codes()
+
+
+def test_a_database_in_a_folder_that_others_cannot_enter_is_no_finding(standing: Standing) -> None:
+    readable_database(standing)
+    (standing.folder / "coordinator").chmod(0o700)
+
+    assert "data-readable" not in standing.codes()
 
 
 def test_every_code_is_provoked_and_stands_in_the_page() -> None:

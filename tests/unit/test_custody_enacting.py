@@ -297,7 +297,7 @@ async def test_before_it_is_in_the_roster_a_configured_cosigner_is_sent_nothing(
         await until(lambda: running.parts.replication.followers["witness-2"].live)
 
         assert early == []
-        assert newcomer.log == house.nodes["node-a"].log
+        await until(lambda: newcomer.log == house.nodes["node-a"].log)
 
 
 async def test_a_lost_signer_leaves_the_policy_first_then_the_roster_and_the_others_sign(

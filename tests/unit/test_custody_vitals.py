@@ -4,9 +4,10 @@ from pathlib import Path
 
 import pytest
 
-from custody.vitals import Vitals, clock_off_ms
+from custody.vitals import OLD_MS, Vitals, clock_off_ms
 from policy.encoding import canonical
 from policy.errors import MalformedError
+from signer_nodes.api.errors import in_words
 from tests.unit.custody_cluster import NODES
 from tests.unit.custody_house import Clock, House, until
 
@@ -25,6 +26,31 @@ def test_a_status_without_a_clock_says_nothing_of_the_machine() -> None:
     vitals.take_in("node-a", canonical({"bans": []}), asked_ms=1, answered_ms=2)
 
     assert vitals.known == {}
+
+
+def test_a_clock_that_was_not_shown_for_a_while_is_not_known() -> None:
+    vitals = Vitals()
+    document = canonical({"clock_ms": 5002, "disk_free_bytes": 7})
+    vitals.take_in("node-a", document, asked_ms=1, answered_ms=2)
+    seen = vitals.known["node-a"]
+
+    assert (seen.clock_off_at(2 + OLD_MS - 1), seen.clock_off_at(2 + OLD_MS)) == (5000, None)
+    assert seen.disk_free_bytes == 7
+
+
+@pytest.mark.parametrize(
+    ("said", "in_plain"),
+    [
+        (
+            "failed to connect to all addresses; last error: UNKNOWN: ipv4:10.0.0.1:77: Connection refused",
+            "refused",
+        ),
+        ("Deadline Exceeded", "in time"),
+        ("the token is gone", "the token is gone"),
+    ],
+)
+def test_why_there_is_no_answer_is_said_in_words(said: str, in_plain: str) -> None:
+    assert in_plain in in_words(said) and "UNKNOWN" not in in_words(said)
 
 
 @pytest.mark.parametrize("clock", [-1, "1", True])
