@@ -101,7 +101,7 @@ class Duties:
         """Schedule what a transition asks for, and tell whoever watches."""
         self._metrics.transitions.labels(state=applied.record.state).inc()
         for effect in applied.effects:
-            self._schedule(Duty(applied.record.request, effect, 0, self._now_ms()))
+            self._schedule(Duty(applied.record.request, effect, 0, self._now_ms()), applied.record)
         for tell in self.on_changed:
             tell(applied.record)
 
@@ -120,14 +120,14 @@ class Duties:
             if (duty.request, duty.effect) not in self._running:
                 self._schedule(duty)
 
-    def _schedule(self, duty: Duty) -> None:
+    def _schedule(self, duty: Duty, record: RequestRecord | None = None) -> None:
         key = (duty.request, duty.effect)
         if self._stopped:
             return  # the database keeps it
         if key in self._running:
             self._again.add(key)  # it is owed anew: run once more when the present run ends
             return
-        task = asyncio.create_task(self._fulfil(duty), name=f"{duty.effect} {duty.request.hex()[:8]}")
+        task = asyncio.create_task(self._fulfil(duty, record), name=f"{duty.effect} {duty.request.hex()[:8]}")
         self._running[key] = task
         task.add_done_callback(lambda done: self._ended(key, done))
 
@@ -143,20 +143,23 @@ class Duties:
             self._again.discard(key)
             self._schedule(Duty(*key, 0, self._now_ms()))
 
-    async def _fulfil(self, duty: Duty) -> None:
+    async def _fulfil(self, duty: Duty, record: RequestRecord | None) -> None:
+        """``record`` is what the transition left a moment ago: without one, or later, it is looked up."""
         while True:
             wait_ms = duty.due_ms - self._now_ms()
             if wait_ms > 0:
                 await asyncio.sleep(wait_ms / 1000)
+            if wait_ms > 0 or self._slots.locked():
+                record = None
             async with self._slots:
-                next_duty = await self._try(duty)
+                next_duty = await self._try(duty, record)
             if next_duty is None:
                 return
-            duty = next_duty
+            duty, record = next_duty, None
 
-    async def _try(self, duty: Duty) -> Duty | None:
+    async def _try(self, duty: Duty, record: RequestRecord | None) -> Duty | None:
         """Do it once; the duty as it is to be tried again, or None when it is done."""
-        record = await self._database.get(duty.request)
+        record = record or await self._database.get(duty.request)
         if record is None or duty.effect not in _OWED[record.state]:
             return None
         try:

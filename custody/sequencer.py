@@ -3,7 +3,9 @@
 Rules: (1) entries, their checkpoint and what they change in the tables are durable before anybody is
 sent them; (2) the next checkpoint is made when the one before has w cosignatures, so that cosigners
 meet on the same heads; (3) whoever waits for an entry learns its outcome once it is durable, and asks
-``Replication.wait_quorum`` when it must be cosigned too.
+``Replication.wait_quorum`` when it must be cosigned too; (4) entries whose cosignatures nobody waits for are
+sent with the next that somebody does, or after a moment: a payment's request goes with its reservation, its
+signature with what comes next, and cosigners are asked once for each payment and not three times.
 """
 
 import asyncio
@@ -21,6 +23,7 @@ from custody.storage import Database
 from policy.state import Outcome, State
 
 QUORUM_PATIENCE_S = 1.0
+PATIENT, TOGETHER_S = frozenset({"request", "signature", "observation"}), 0.025
 
 
 class Sequencer:
@@ -47,6 +50,8 @@ class Sequencer:
         self._tip: Tip | None = None
         self._queue: deque[tuple[Candidate, asyncio.Future[Outcome]]] = deque()
         self._wake = asyncio.Event()
+        self._unsent: Published | None = None
+        self._send_at: float | None = None
         self.on_written: list[Callable[[Folded], None]] = []
         self.on_applied: list[Callable[[Applied], None]] = []
 
@@ -76,10 +81,18 @@ class Sequencer:
     async def run(self) -> None:
         """Write until cancelled. An error here is fatal: restart from the database."""
         while True:
-            await self._wake.wait()
-            self._wake.clear()
+            await self._wait_for_work()
             while self._queue:
                 await self._write()
+
+    async def _wait_for_work(self) -> None:
+        """Wait for candidates, and send what has waited for company long enough."""
+        try:
+            async with asyncio.timeout_at(self._send_at):
+                await self._wake.wait()
+        except TimeoutError:
+            await self._send()
+        self._wake.clear()
 
     async def _write(self) -> None:
         candidates = [candidate for candidate, _ in list(self._queue)[:BATCH_ENTRIES_MAX]]
@@ -90,8 +103,12 @@ class Sequencer:
             _, future = self._queue.popleft()
             if not future.done():
                 future.set_result(outcome)
-        if batch.written:
-            await self._wait_quorum(batch.tip.frontier.size)
+        patient = all(folded.outcome.kind in PATIENT for folded in batch.written)
+        if not patient or self._is_due():
+            await self._send()
+
+    def _is_due(self) -> bool:
+        return self._send_at is not None and asyncio.get_running_loop().time() >= self._send_at
 
     async def _make_durable(self, batch: Batch) -> None:
         start = self.tip.frontier.size
@@ -109,10 +126,18 @@ class Sequencer:
             for hear in self.on_written:
                 hear(folded)
         self._replication.use_roster(batch.tip.state)
-        self._replication.publish(Published(batch.tip.frontier.size, note))
+        self._unsent = Published(batch.tip.frontier.size, note)
+        self._send_at = self._send_at or asyncio.get_running_loop().time() + TOGETHER_S
         for one in applied:
             for tell in self.on_applied:
                 tell(one)
+
+    async def _send(self) -> None:
+        """Have the cosigners sent the newest checkpoint, and wait for their quorum."""
+        unsent, self._unsent, self._send_at = self._unsent, None, None
+        if unsent is not None:
+            self._replication.publish(unsent)
+            await self._wait_quorum(unsent.size)
 
     async def _wait_quorum(self, size: int) -> None:
         """Give the cosigners a moment to meet on this head; without w of them go on all the same."""

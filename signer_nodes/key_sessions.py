@@ -188,11 +188,18 @@ class KeySessions:
 
     def settle(self, quorum_size: int) -> None:
         """Forget what is over, for each key whose entry stands below ``quorum_size`` cosigned entries."""
-        for key in self.state().keys.values():
-            if key.index < quorum_size and self._settled.get(key.key) != key.epoch:
-                self.pool.drop_epochs_before(key.key, key.epoch)
-                self._sealed.end_epochs_before(key)
-                self._settled[key.key] = key.epoch
+        for key in self.unsettled(quorum_size):
+            self.pool.drop_epochs_before(key.key, key.epoch)
+            self._sealed.end_epochs_before(key)
+            self._settled[key.key] = key.epoch
+
+    def unsettled(self, quorum_size: int) -> list[KeyRecord]:
+        """The keys of which something is to be forgotten once ``quorum_size`` entries are cosigned."""
+        return [
+            key
+            for key in self.state().keys.values()
+            if key.index < quorum_size and self._settled.get(key.key) != key.epoch
+        ]
 
     def went_back(self) -> None:
         """Forget what was made of epochs that the log does not have after all: its branch was left."""

@@ -21,6 +21,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
+import uvloop
+
 from policy.audit import parse_trust
 from policy.encoding import parse_canonical, statement
 from policy.entries import ENTRY_BYTES_MAX
@@ -334,7 +336,7 @@ def _run(options: argparse.Namespace) -> int:
         refuse_if_open(hsm.doctor())
         for notice in hsm.notices():
             _LOG.warning("%s", notice)
-        asyncio.run(_serve(config, hsm, template))
+        uvloop.run(_serve(config, hsm, template))
     finally:
         if template is not None:
             template.close()

@@ -286,9 +286,9 @@ class NodeRuntime:
 
     async def _settle_keys(self) -> None:
         """Once w cosigners have it that a key's epoch is over, forget that epoch."""
-        keys, quorum = self._parts.keys, self._parts.store.quorum()
-        if keys is not None and quorum is not None:
-            await asyncio.to_thread(keys.settle, quorum[0])
+        keys, quorum = self._parts.keys, self._parts.log.cosigner.quorum_head
+        if keys is not None and quorum is not None and keys.unsettled(quorum.size):
+            await asyncio.to_thread(keys.settle, quorum.size)
 
     def _keys(self) -> KeySessions:
         if self._parts.keys is None:

@@ -1,4 +1,7 @@
-"""The store for asyncio: every call runs on one thread of its own, in the order it was asked for."""
+"""The store for asyncio: every call runs on one thread of its own, in the order it was asked for.
+
+Calls that wait while another is carried out are one transaction together (``together``).
+"""
 
 import asyncio
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
@@ -7,6 +10,7 @@ from functools import partial
 from typing import Concatenate, ParamSpec, TypeVar
 
 from custody.adapters.store import Store
+from custody.adapters.together import CallsTogether
 from custody.feeds import Backlog, Delivery, DepositAddress, Event, NonceUse
 from custody.records import (
     Applied,
@@ -34,6 +38,7 @@ class StoreThread:
     def __init__(self, store: Store) -> None:
         self._store = store
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="database")
+        self._calls = CallsTogether(self._thread, store.together)
 
     def close(self) -> None:
         """Finish the calls under way and close the store."""
@@ -41,12 +46,13 @@ class StoreThread:
         self._store.close()
 
     async def _call(self, method: Callable[Concatenate[Store, P], R], *args: P.args, **kwargs: P.kwargs) -> R:
-        bound = partial(method, self._store, *args, **kwargs)
-        return await asyncio.get_running_loop().run_in_executor(self._thread, bound)
+        answer: R = await self._calls.ask(partial(method, self._store, *args, **kwargs))
+        return answer
 
     async def take_lease(self, now_ms: int, lease_ms: int) -> int:
         """Become the one writer of the database; the fencing number."""
-        return await self._call(Store.take_lease, now_ms, lease_ms)
+        alone = partial(self._store.take_lease, now_ms, lease_ms)
+        return await asyncio.get_running_loop().run_in_executor(self._thread, alone)
 
     async def renew_lease(self, now_ms: int, lease_ms: int) -> None:
         """Say that this writer lives; with 0 that it ended."""

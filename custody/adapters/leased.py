@@ -6,6 +6,7 @@ Every transaction that writes first checks, and locks, that the lease still has 
 import contextlib
 import functools
 import json
+import threading
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -22,6 +23,13 @@ WEAKER_COMMITS = (("off",), ("local",), ("remote_write",))
 _STILL_MINE = update(LEASE).where(LEASE.c.fence == bindparam("mine")).values(fence=bindparam("mine"))
 
 
+class _Shared(threading.local):
+    """The transaction that several calls of one thread are, once one of them has begun it."""
+
+    scope: contextlib.ExitStack | None = None
+    db: Connection | None = None
+
+
 class Leased:
     """One database, for one writer: ``holder`` names it, as the same one after a restart.
 
@@ -33,6 +41,7 @@ class Leased:
         self._engine = engine_of(url)
         self._holder = holder
         self._fence = 0
+        self._shared = _Shared()
         try:
             bring_up_to_date(self._engine, holder=holder)
         except SQLAlchemyError as error:
@@ -70,8 +79,24 @@ class Leased:
             db.execute(update(LEASE).values(doors=json.dumps(dict(doors))))
 
     @contextlib.contextmanager
+    def together(self) -> Iterator[None]:
+        """What this thread does until the end is one transaction, from its first call that writes on.
+
+        Taking the lease is not for here.
+        """
+        with contextlib.ExitStack() as scope:
+            self._shared.scope = scope
+            try:
+                yield
+            finally:
+                self._shared.scope = self._shared.db = None
+
+    @contextlib.contextmanager
     def _reading(self) -> Iterator[Connection]:
         """A connection to read by."""
+        if self._shared.db is not None:
+            yield self._shared.db
+            return
         try:
             with self._engine.connect() as db:
                 yield db
@@ -80,7 +105,18 @@ class Leased:
 
     @contextlib.contextmanager
     def _transaction(self) -> Iterator[Connection]:
-        """A transaction of the one writer. The update locks the lease's row until it ends."""
+        """A transaction of the one writer, or this thread's part of a larger one."""
+        if self._shared.scope is None:
+            with self._locked() as db:
+                yield db
+            return
+        if self._shared.db is None:
+            self._shared.db = self._shared.scope.enter_context(self._locked())
+        yield self._shared.db
+
+    @contextlib.contextmanager
+    def _locked(self) -> Iterator[Connection]:
+        """The update locks the lease's row until the transaction ends."""
         with _Transaction(self._engine) as db:
             if db.execute(_STILL_MINE, {"mine": self._fence}).rowcount != 1:
                 raise InvariantError(

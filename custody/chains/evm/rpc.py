@@ -4,6 +4,7 @@ The chain is not trusted with anything but the coordinator's convenience: nodes 
 sign themselves. A fee that does not fit into the request's ceiling is an error that says by how much.
 """
 
+import asyncio
 import re
 import time
 from collections.abc import Awaitable
@@ -12,7 +13,7 @@ from urllib.parse import urlsplit
 
 import aiohttp
 from web3 import AsyncHTTPProvider, AsyncWeb3
-from web3.exceptions import TransactionNotFound, Web3Exception
+from web3.exceptions import Web3Exception
 
 from custody.chains.evm.endpoint import Fees
 from custody.chains.evm.simulation import (
@@ -38,6 +39,8 @@ PRICES_KEPT_S = 1.0
 GAS_TOKEN_MAX = 200_000
 GAS_TOKEN_FALLBACK = 100_000
 GAS_CALL_MAX = 5_000_000
+KEPT_IDLE_S = 5.0
+QUANTITY = re.compile(r"0x[0-9a-fA-F]{1,64}")
 HEX = re.compile(r"0x([0-9a-fA-F]{2})*")
 KNOWN_ALREADY = ("already known", "already imported", "known transaction", "already exists")
 NONCE_USED = ("nonce too low", "nonce is too low", "old nonce")
@@ -61,7 +64,9 @@ class EvmRpc:
         timeout = aiohttp.ClientTimeout(total=timeout_s)
         self._checked = False
         self._market: tuple[float, int, int] | None = None
-        self._web3 = AsyncWeb3(AsyncHTTPProvider(url, request_kwargs={"timeout": timeout}))
+        self._provider = AsyncHTTPProvider(url, request_kwargs={"timeout": timeout})
+        self._web3 = AsyncWeb3(self._provider)
+        self._kept: aiohttp.ClientSession | None = None
 
     @property
     def name(self) -> str:
@@ -70,7 +75,7 @@ class EvmRpc:
 
     async def close(self) -> None:
         """Close the connections to the endpoint."""
-        await self._web3.provider.disconnect()
+        await self._provider.disconnect()
 
     async def check(self) -> None:
         """Compare the endpoint's chain id with the configured one; also done before anything is built."""
@@ -112,42 +117,43 @@ class EvmRpc:
     async def broadcast(self, raw: bytes) -> None:
         """Hand a signed transaction over; the same bytes again, or mined bytes, are no error."""
         tx_hash = transaction_hash(raw)
-        try:
-            await self._web3.eth.send_raw_transaction(raw)
-        except (Web3Exception, ValueError) as error:
-            text = str(error).lower()
-            if any(words in text for words in KNOWN_ALREADY):
-                return
-            if any(words in text for words in NONCE_USED) and await self.receipt(tx_hash) is not None:
-                return
-            raise OperationalError(
-                f"{self._name} refuses 0x{tx_hash.hex()}: {error}; fund the account or look up its nonce"
-            ) from error
-        except (aiohttp.ClientError, TimeoutError, OSError) as error:
-            raise self._unreachable("broadcast", error) from None
+        answer = await self._request("broadcast", "eth_sendRawTransaction", [f"0x{raw.hex()}"])
+        error = answer.get("error")
+        if not error:
+            return
+        text = str(error.get("message", error)).lower()
+        if any(words in text for words in KNOWN_ALREADY):
+            return
+        if any(words in text for words in NONCE_USED) and await self.receipt(tx_hash) is not None:
+            return
+        raise OperationalError(
+            f"{self._name} refuses 0x{tx_hash.hex()}: {text}; fund the account or look up its nonce"
+        )
 
     async def receipt(self, tx_hash: bytes) -> Receipt | None:
         """What became of a transaction; None while it is not mined."""
-        try:
-            receipt = await self._ask("receipt", self._web3.eth.get_transaction_receipt(cast("Any", tx_hash)))
-        except TransactionNotFound:
+        receipt = await self._result("receipt", "eth_getTransactionReceipt", f"0x{tx_hash.hex()}")
+        if receipt is None or receipt.get("blockNumber") is None:
             return None
-        newest = await self._ask(f"{self._head} block", self._web3.eth.get_block(self._head))
-        block = int(receipt["blockNumber"])
-        depth = max(int(self._head == "latest"), int(newest["number"]) - block + 1)
-        return Receipt(tx_hash, block, receipt["status"] == 1, depth)
+        if self._head == "latest":
+            newest = self._quantity("block number", await self._result("block number", "eth_blockNumber"))
+        else:
+            head = await self._result(f"{self._head} block", "eth_getBlockByNumber", self._head, False)
+            newest = self._quantity(f"{self._head} block", (head or {}).get("number"))
+        block = self._quantity("receipt", receipt.get("blockNumber"))
+        success = self._quantity("receipt", receipt.get("status")) == 1
+        return Receipt(tx_hash, block, success, max(int(self._head == "latest"), newest - block + 1))
 
     async def simulate(self, tx: bytes, *, account: str, watched: Watched) -> Simulated:
         """What the endpoint says would come of an unsigned transaction; less where it cannot simulate."""
         block = await self._ask("block number", self._web3.eth.block_number)
         asked = simulation(tx, account=account, watched=watched)
-        answer = await self._request("eth_simulateV1", [asked, hex(block)])
+        answer = await self._request("simulation", "eth_simulateV1", [asked, hex(block)])
         error = answer.get("error") or {}
         try:
             if error.get("code") == METHOD_UNKNOWN:
-                error = (await self._request("eth_call", [transaction_call(tx, account), hex(block)])).get(
-                    "error"
-                )
+                called = [transaction_call(tx, account), hex(block)]
+                error = (await self._request("simulation", "eth_call", called)).get("error")
             elif not error:
                 return read_simulation(answer["result"], watched, block=block)
             reason = _refusal(error) if error else ""
@@ -156,15 +162,32 @@ class EvmRpc:
         changes = [BalanceChange(*one, await self.balance(*one), None) for one in watched]
         return Simulated(block, not reason, reason, tuple(changes))
 
-    async def _request(self, method: str, parameters: Any) -> dict[str, Any]:
-        """A call whose refusal is an answer, too."""
-        request = self._web3.provider.make_request(cast("Any", method), parameters)
-        answer: Any = await self._ask("simulation", request)
+    async def _request(self, what: str, method: str, parameters: Any) -> dict[str, Any]:
+        """A call whose refusal is an answer, too; past web3's formatters, which cost more than the call."""
+        await self._keep_connections()
+        answer: Any = await self._ask(what, self._provider.make_request(cast("Any", method), parameters))
         if not isinstance(answer, dict) or not isinstance(answer.get("error") or {}, dict):
-            raise OperationalError(
-                f"{self._name} gives no simulation: it speaks no JSON-RPC; ask its provider"
-            )
+            raise OperationalError(f"{self._name} gives no {what}: it speaks no JSON-RPC; ask its provider")
         return answer
+
+    async def _result(self, what: str, method: str, *parameters: Any) -> Any:
+        answer = await self._request(what, method, list(parameters))
+        if error := answer.get("error"):
+            raise OperationalError(f"{self._name} gives no {what}: {error}; ask its provider")
+        return answer.get("result")
+
+    def _quantity(self, what: str, found: Any) -> int:
+        if not isinstance(found, str) or not QUANTITY.fullmatch(found):
+            raise OperationalError(f"{self._name} gives no {what}: not {str(found)[:66]!r}; ask its provider")
+        return int(found, 16)
+
+    async def _keep_connections(self) -> None:
+        """By itself web3 makes a new connection for each call."""
+        if self._kept is None:
+            self._kept = aiohttp.ClientSession(
+                raise_for_status=True, connector=aiohttp.TCPConnector(keepalive_timeout=KEPT_IDLE_S)
+            )
+            await self._provider.cache_async_session(self._kept)
 
     async def _token_gas(self, intent: Intent, account: str, contract: str) -> int:
         """The estimate and a third more; a fixed bound while the transfer would fail now."""
@@ -210,16 +233,17 @@ class EvmRpc:
         """The base fee and the suggested tip, as of the last second."""
         now = time.monotonic()
         if self._market is None or now - self._market[0] > PRICES_KEPT_S:
-            block = await self._ask("base fee", self._web3.eth.get_block("latest"))
-            tip = await self._ask("priority fee", self._web3.eth.max_priority_fee)
-            self._market = (now, int(block.get("baseFeePerGas", 0)), tip)
+            block, tip = await asyncio.gather(
+                self._result("base fee", "eth_getBlockByNumber", "latest", False),
+                self._result("priority fee", "eth_maxPriorityFeePerGas"),
+            )
+            base = (block or {}).get("baseFeePerGas", "0x0")
+            self._market = (now, self._quantity("base fee", base), self._quantity("priority fee", tip))
         return self._market[1], self._market[2]
 
     async def _ask(self, what: str, answer: Awaitable[T]) -> T:
         try:
             return await answer
-        except TransactionNotFound:
-            raise
         except (Web3Exception, ValueError) as error:
             raise OperationalError(f"{self._name} gives no {what}: {error}; ask its provider") from error
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
