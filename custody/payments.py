@@ -5,6 +5,7 @@ Settling is in ``settle.py``.
 """
 
 import asyncio
+import contextlib
 import time
 from dataclasses import dataclass
 
@@ -90,7 +91,9 @@ async def plan(parts: Parts, errand: Errand) -> None:
     chain = chain_of(parts, request.intent.chain)
     waiting = await parts.database.waiting_by_account(chain.name) if waits else {}
     for known in parts.slots.unknown(chain.name):
-        parts.slots.start(chain.name, known, nonce=await chain.account_nonce(known))
+        nonce = await chain.account_nonce(known)
+        with contextlib.suppress(OperationalError):  # said where the account is to pay
+            parts.slots.start(chain.name, known, nonce=nonce)
     gaps = parts.slots.gaps(state, chain.name)
     account = choose_account(state, request.intent.wallet, waits=waits, waiting=waiting, gaps=gaps)
     if not parts.slots.knows(chain.name, account.address):
