@@ -166,7 +166,7 @@ def _refusal(house: House, name: str) -> str:
     except OperationalError as error:
         if "did not end" in str(error):
             raise OperationalError(f"{name} runs with a damaged store: nothing was refused") from error
-        return str(error)
+        return str(error).rpartition(" | ")[2]
     raise OperationalError(f"{name} ended well with a damaged store")
 
 
