@@ -4,12 +4,14 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .PHONY: help setup test test-slow adversarial drills fuzz fuzz-http differential simulate vectors helm-lint compat lint types proto demo
+.PHONY: chaos chaos-short
 MAKEFLAGS += --no-print-directory
 
 BIN := .venv/bin
 PROTOS = $(wildcard signer_nodes/api/*.proto custody/api/*.proto)
 ARGS ?=
 SECONDS ?= 60
+CHAOS_SECONDS ?= 3600
 SEED ?= 1
 RUNS ?= 1000
 COUNT ?= 100000
@@ -30,6 +32,12 @@ test-slow: setup ## the tests marked slow
 
 adversarial: setup ## the larger sweeps of attacks on the protocols
 	$(BIN)/pytest -n 2 -m slow tests/protocols
+
+chaos: setup ## break a deployment under load, for CHAOS_SECONDS=3600, in the order of SEED=1 (as root)
+	$(BIN)/python -m tests.chaos --seconds $(CHAOS_SECONDS) --seed "$(SEED)" --logs build/chaos
+
+chaos-short: setup ## the same for two minutes, as a test that checks the report (as root)
+	$(BIN)/pytest -m slow tests/chaos
 
 drills: setup ## play every drill on a deployment of its own, and hold it against its runbook
 	$(BIN)/pytest -n 2 -m slow tests/e2e/test_drills.py

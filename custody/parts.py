@@ -38,8 +38,8 @@ class Patience:
 class Parts:
     """One coordinator. ``confirmations``, ``poll_ms`` and ``patience`` are by chain.
 
-    ``hear_clocks`` is told how far a quorum of cosigners is ahead of ``wall_ms``, this machine's clock;
-    what is done goes by ``now_ms``.
+    ``hear_clocks`` is told how far a quorum's clocks are ahead of ``wall_ms``, which this machine shows; what
+    is done goes by ``now_ms``.
     """
 
     database: Database

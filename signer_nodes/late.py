@@ -32,15 +32,19 @@ def late_ms(late: Late, request: bytes) -> int | None:
 def noted(
     late: Late, entries: Sequence[bytes], *, outcomes: Sequence[Outcome], state: State, now_ms: int
 ) -> Late:
-    """``late`` after these entries, which led to ``state``, came at ``now_ms``; without what is over."""
+    """``late`` after these entries, which led to ``state``, came at ``now_ms``; without what is over.
+
+    What came later than that, by a clock that was wrong then, came by now.
+    """
     came = {
         outcome.subject
         for entry, outcome in zip(entries, outcomes, strict=True)
         if outcome.accepted and outcome.kind in _DATED and _date(entry) < now_ms - LAG_MS_MAX
     }
-    if not any(_open(state, one) for one in came):
+    ahead = {one for one, had_ms in late.items() if had_ms > now_ms}
+    if not ahead and not any(_open(state, one) for one in came):
         return late
-    after = {**late, **dict.fromkeys(came, now_ms)}
+    after = {**late, **dict.fromkeys(ahead | came, now_ms)}
     after = {one: had_ms for one, had_ms in after.items() if one == EVERYTHING or _open(state, one)}
     return after if len(after) <= LATE_MAX else {EVERYTHING: now_ms}
 

@@ -19,7 +19,7 @@ from dataclasses import asdict
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 import uvloop
 
@@ -90,6 +90,7 @@ from signer_nodes.witness import Identity
 
 OK, FAILED, MISUSE = 0, 1, 2
 PIN_CREDENTIAL: Final = "pin"
+Gone: TypeAlias = "asyncio.Task[OperationalError]"
 _LOG: Final = logging.getLogger("quorumkeep-node")
 
 
@@ -397,7 +398,7 @@ async def _serve(config: NodeConfig, hsm: Pkcs11Hsm, template: WorkerTemplate | 
     coordinator = PinnedIdentity.of(COORDINATOR, config.coordinator_certificate.read_bytes())
     server = NodeServer(credentials, runtime, origin=config.origin, coordinator=coordinator, peers=peers)
     try:
-        await _until_stopped(config, server, runtime)
+        await _until_stopped(config, server, runtime, template)
     finally:
         await server.stop()
         await links.close()
@@ -405,7 +406,9 @@ async def _serve(config: NodeConfig, hsm: Pkcs11Hsm, template: WorkerTemplate | 
         hsm.close()
 
 
-async def _until_stopped(config: NodeConfig, server: NodeServer, runtime: NodeRuntime) -> None:
+async def _until_stopped(
+    config: NodeConfig, server: NodeServer, runtime: NodeRuntime, template: WorkerTemplate | None
+) -> None:
     port = await server.start(config.listen)
     print(json.dumps({"listening": port}), flush=True)
     if config.listen_file is not None:
@@ -415,14 +418,15 @@ async def _until_stopped(config: NodeConfig, server: NodeServer, runtime: NodeRu
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     ready = asyncio.create_task(runtime.become_ready())
     stopping = asyncio.create_task(stop.wait())
+    gone = [asyncio.create_task(template.gone())] if template is not None else []
     async with answering(config.data_dir, config.name, state=lambda: READY if ready.done() else STARTING):
-        await _first_end(stopping, ready, server.invariant_broken, runtime.must_upgrade)
+        await _first_end(stopping, ready, server.invariant_broken, runtime.must_upgrade, *gone)
 
 
 async def _first_end(
     stopping: "asyncio.Task[bool]",
     ready: "asyncio.Task[None]",
-    *fatal: "asyncio.Future[InvariantError] | asyncio.Future[UnknownVersion]",
+    *fatal: "asyncio.Future[InvariantError] | asyncio.Future[UnknownVersion] | Gone",
 ) -> None:
     """Wait for the signal to stop, or for what must stop the node; raise that."""
     waiting: set[asyncio.Future[Any]] = {stopping, ready, *fatal}

@@ -33,6 +33,7 @@ COMPUTING_ENVIRONMENT: Final = {
 }
 """One thread; and the C library keeps what is freed: a worker that gives memory back only to fetch it anew
 takes about a twentieth more time, and it ends soon anyway."""
+GONE: Final = "the worker template is gone: restart the node"
 _PROGRAM: Final = "signer_nodes.adapters.worker_child"
 _ROOT: Final = Path(__file__).resolve().parents[2]
 _Message = tuple[int, bytes]
@@ -183,6 +184,23 @@ class WorkerTemplate:
             await pipe.send(frames.RUN, randomness, *job.to_parts())
         return session
 
+    @property
+    def process_id(self) -> int:
+        """The template's own process."""
+        return self._process.pid
+
+    async def gone(self) -> OperationalError:
+        """Wait until the template has ended, by whatever; what the node then stops with."""
+        ended, loop = asyncio.Event(), asyncio.get_running_loop()
+        handle = os.pidfd_open(self._process.pid)
+        loop.add_reader(handle, ended.set)
+        try:
+            await ended.wait()
+        finally:
+            loop.remove_reader(handle)
+            os.close(handle)
+        return OperationalError(GONE)
+
     def close(self) -> None:
         """End the template and whatever runs under it."""
         self._control.close()  # the template ends, and the kernel kills its workers
@@ -207,11 +225,11 @@ class WorkerTemplate:
             with self._lock:
                 answer, handles = self._asked(pipe)
         except OSError as error:
-            raise OperationalError("the worker template is gone: restart the node") from error
+            raise OperationalError(GONE) from error
         if answer == frames.BUSY:
             raise OperationalError("the machine has no process or memory for a worker now: try again later")
         if not answer or len(handles) != 1:
-            raise OperationalError("the worker template is gone: restart the node")
+            raise OperationalError(GONE)
         return handles[0]
 
 

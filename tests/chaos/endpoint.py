@@ -77,7 +77,7 @@ def _truth(method: str, answer: Answer) -> Answer:
 
 
 LIES: Final[Mapping[str, Lie]] = {
-    "nonce-ahead": _nonce(3),
+    "nonce-ahead": _nonce(500),
     "nonce-behind": _nonce(-3),
     "nothing-mined": _nothing_mined,
     "deep": _deep,

@@ -7,6 +7,7 @@ have to put right. Only processes of the run are touched, by their ids.
 import contextlib
 import os
 import signal
+import time
 from collections.abc import Callable, Iterator, Mapping
 from typing import Final
 
@@ -17,8 +18,8 @@ from tests.chaos.network import Link
 from tests.chaos.schedule import HOUR_S, LEADER, STANDBY
 
 SLOW, LOSSY = Link(delay_ms=150), Link(loss_percent=10)
-REFUSED_S = 30.0
-PAGE_BYTES = 4096
+REFUSED_S, ASKED_S, LOOK_S = 30.0, 15.0, 0.2
+PAGE_BYTES, HOLE_BYTES = 4096, 64
 Fault = Callable[[House, str], contextlib.AbstractContextManager[str]]
 """Takes the target; gives a remark for the report."""
 
@@ -94,18 +95,28 @@ def disk(house: House, target: str) -> Iterator[str]:
 
 @contextlib.contextmanager
 def corrupt(house: House, target: str) -> Iterator[str]:
-    """A node's store is damaged while it is down: it must say so, or go on from what is whole."""
-    store = house.deployment.node_folder(target) / "node.db"
+    """A node's store is damaged while it is down: it says so and does not start, until it is whole again."""
     house.supervisor.kill(target)
-    whole = store.read_bytes()
-    damaged = bytearray(whole)
-    for place in range(PAGE_BYTES, len(whole), 3 * PAGE_BYTES):
-        damaged[place : place + 64] = bytes(64)
-    store.write_bytes(damaged)
+    folder = house.deployment.node_folder(target)
+    whole = {path: path.read_bytes() for path in folder.glob("node.db*")}
+    for path, data in whole.items():
+        path.write_bytes(_damaged(data))
     said = _refusal(house, target)
-    store.write_bytes(whole)  # as from the other half of a mirror: this is the disk that the token knows
+    for (
+        path,
+        data,
+    ) in whole.items():  # as from the other half of a mirror: this is the disk that the token knows
+        path.write_bytes(data)
     yield said
     house.supervisor.revive(target)
+
+
+def _damaged(data: bytes) -> bytes:
+    """With holes of zeros in every third page but the first one."""
+    holed = bytearray(data)
+    for place in range(PAGE_BYTES, len(data) - HOLE_BYTES, 3 * PAGE_BYTES):
+        holed[place : place + HOLE_BYTES] = bytes(HOLE_BYTES)
+    return bytes(holed)
 
 
 @contextlib.contextmanager
@@ -129,13 +140,14 @@ def database(house: House, target: str) -> Iterator[str]:
 @contextlib.contextmanager
 def rpc(house: House, target: str) -> Iterator[str]:
     """The endpoint of the chain lies; a coordinator that starts believes it from its first look on."""
-    told = house.endpoint.told
+    before = house.endpoint.told
     house.endpoint.lie(target)
     os.kill(house.supervisor.process_ids()[house.leader()], signal.SIGKILL)
-    yield ""
+    deadline = time.monotonic() + ASKED_S
+    while house.endpoint.told == before and time.monotonic() < deadline:
+        time.sleep(LOOK_S)
+    yield "" if house.endpoint.told > before else "nobody asked"
     house.endpoint.lie("")
-    if house.endpoint.told == told:
-        raise OperationalError(f"nothing was asked of which {target} could be told")
 
 
 @contextlib.contextmanager
@@ -146,14 +158,15 @@ def reorg(house: House, target: str) -> Iterator[str]:
 
 
 def _refusal(house: House, name: str) -> str:
-    """What a node says that does not start; that it does is a failure of the run."""
+    """What a node says that does not start. Raises ``OperationalError`` for one that does."""
     config = str(house.deployment.node_folder(name) / "config.toml")
+    program = house.deployment.node_program(name, "run", "--config", config)
     try:
-        run_to_end(house.deployment.node_program(name, "run", "--config", config), timeout_s=REFUSED_S)
+        run_to_end(program, timeout_s=REFUSED_S)
     except OperationalError as error:
         if "did not end" in str(error):
-            raise
-        return str(error)
+            raise OperationalError(f"{name} runs with a damaged store: nothing was refused") from error
+        return str(error).rpartition(" | ")[2]
     raise OperationalError(f"{name} ended well with a damaged store")
 
 

@@ -127,7 +127,8 @@ def running_house(seed: int, logs: Path | None = None) -> Iterator[House]:
             _begin(house)
             yield house
     finally:
-        if logs is not None:
+        _unmount(folder)
+        if logs is not None and (folder / "logs").exists():
             shutil.copytree(folder / "logs", logs, dirs_exist_ok=True)
         shutil.rmtree(folder, ignore_errors=True)
 
@@ -208,6 +209,13 @@ def _fund(deployment: Networked) -> None:
     chain.pay_token(contract, hot, amount=200 * LIMIT_AMOUNT)
     chain.call("evm_setAutomine", False)
     chain.call("evm_setIntervalMining", BLOCK_S)
+
+
+def _unmount(folder: Path) -> None:
+    """Give up what is mounted below a folder, so that it can be removed."""
+    mounted = [line.split()[1] for line in Path("/proc/mounts").read_text().splitlines()]
+    for place in reversed([one for one in mounted if one.startswith(f"{folder}/")]):
+        _run("umount", "--lazy", place)
 
 
 def _run(*command: str) -> None:

@@ -1,6 +1,7 @@
 """Runs in real worker processes: what comes out, what ends them, and what never is inside them."""
 
 import asyncio
+import contextlib
 import os
 import re
 import signal
@@ -373,6 +374,17 @@ async def test_workers_do_not_outlive_the_template() -> None:
         await asyncio.wait_for(session.result(), 5)
     with pytest.raises(OperationalError, match="restart the node"):
         await template.start(keygen_job(1), randomness=bytes(32), timeout_s=5)
+
+
+async def test_a_template_that_was_killed_is_said_to_be_gone() -> None:
+    with contextlib.closing(start_template()) as template:
+        gone = asyncio.create_task(template.gone())
+        await asyncio.sleep(0)
+        early = gone.done()
+        os.kill(template.process_id, signal.SIGKILL)
+
+        assert "restart the node" in str(await asyncio.wait_for(gone, 5))
+        assert not early
 
 
 def probe(*imports: str) -> "subprocess.CompletedProcess[str]":

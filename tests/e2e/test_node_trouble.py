@@ -1,6 +1,7 @@
 """What goes wrong around a node: tokens, PINs, disks. Each is said plainly and loses nothing."""
 
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -28,6 +29,11 @@ def run(command: list[str], **options: Any) -> None:
 
 def said_by(process: Process, before: int) -> str:
     return (process.folder / "stderr.log").read_text()[before:]
+
+
+def children_of(parent: int) -> list[int]:
+    found = Path(f"/proc/{parent}/task/{parent}/children").read_text()
+    return [int(one) for one in found.split()]
 
 
 async def test_a_wrong_pin_is_tried_once_and_said_plainly(cluster: Cluster) -> None:
@@ -65,6 +71,23 @@ async def test_a_missing_token_is_said_plainly(cluster: Cluster) -> None:
 
     assert code == 1
     assert "token" in said and "Traceback" not in said
+
+
+async def test_a_node_whose_worker_template_was_killed_ends_so_that_it_is_started_again(
+    cluster: Cluster,
+) -> None:
+    node = cluster.processes["node-c"]
+    assert node.popen is not None
+    before = len((node.folder / "stderr.log").read_text())
+    children = children_of(node.popen.pid)
+
+    for child in children:
+        os.kill(child, signal.SIGKILL)
+    code = node.popen.wait(timeout=20)
+    cluster.start("node-c")
+
+    assert len(children) == code == 1
+    assert "restart the node" in said_by(node, before)
 
 
 async def test_a_full_disk_is_a_refusal_and_nothing_is_lost(

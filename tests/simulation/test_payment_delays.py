@@ -144,6 +144,23 @@ def test_a_payment_without_a_delay_may_come_as_late_as_it_likes() -> None:
     assert signed(coordinator, reserved(coordinator, clock, 1)) == 2
 
 
+@pytest.mark.parametrize(("world", "delay_ms"), [(World(), 0), (WORLD, DAY_MS)], ids=["no delay", "a delay"])
+def test_a_clock_that_was_ahead_when_a_request_came_holds_it_up_no_longer_than_its_delay(
+    world: World, delay_ms: int
+) -> None:
+    clock = Clock(START_MS)
+    coordinator, _ = started(world, clock)
+    coordinator.book.request(SMALL, expires_ms=START_MS + 9 * DAY_MS)
+    clock.now_ms += 7 * DAY_MS
+    coordinator.send()
+    clock.now_ms = coordinator.book.now_ms = START_MS + 1000
+    coordinator.book.idle()
+    coordinator.send()
+    clock.now_ms += delay_ms
+
+    assert signed(coordinator, reserved(coordinator, clock, 1)) == 2
+
+
 # On a disk, and how much of it.
 
 

@@ -114,3 +114,21 @@ async def test_a_denied_request_without_a_slot_owes_nothing(house: House) -> Non
         await running.until(denied, "denied")
 
         assert await running.parts.database.duties() == ()
+
+
+async def test_a_nonce_that_the_log_cannot_have_come_to_is_not_paid_at(house: House) -> None:
+    """Payments at it would wait for ever; once the endpoint says what is so, they go on."""
+    async with house.with_key() as running:
+        first = await running.until(await submit(running, house, "first", amount=1), "settled")
+    assert isinstance(house.chain, FakeChain)
+    house.chain.nonces[first.account] += 500
+
+    async with house.running() as running:
+        waiting = await submit(running, house, "waiting", amount=1)
+        async with asyncio.timeout(5):
+            while "somebody else" not in (await running.service.get(waiting)).error:  # noqa: ASYNC110
+                await asyncio.sleep(0.02)
+        house.chain.nonces[first.account] -= 500
+        paid = await running.until(waiting, "settled", timeout_s=20)
+
+    assert paid.nonce == 1

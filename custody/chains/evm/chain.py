@@ -4,6 +4,7 @@ What needs no approval takes its nonce as it is reserved, inside the batch that 
 people holds one from its plan on, because they sign it.
 """
 
+import contextlib
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace as changed
 
@@ -67,7 +68,9 @@ class EvmChain:
     async def plan(self, wanted: Wanted, state: Callable[[], State]) -> Planned:
         """Choose the account and build the transaction; take a nonce for what approvals sign, or a gap."""
         for known in self._slots.unknown(self.name):
-            await self.prepare(known)
+            nonce = await self._endpoint.account_nonce(known)
+            with contextlib.suppress(OperationalError):  # said where the account is to pay
+                self._slots.start(self.name, known, nonce=nonce)
         gaps = self._slots.gaps(state(), self.name)
         account = choose_account(wanted, gaps=gaps)
         await self.prepare(account.address)

@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from custody.ports import Wanted
 from policy.accounts import Account
 from policy.approval import Slot
+from policy.errors import OperationalError
 from policy.state import State
 
 
@@ -48,7 +49,17 @@ class Slots:
         return (chain, account) in self._next
 
     def start(self, chain: str, account: str, *, nonce: int) -> None:
-        """The account's next nonce on its chain, as mined."""
+        """The account's next nonce on its chain, as mined.
+
+        Raises ``OperationalError`` for one beyond what the log can have come to: payments at it would wait
+        for others that nobody makes.
+        """
+        highest = self._highest.get((chain, account), nonce)
+        if nonce > highest + 1:
+            raise OperationalError(
+                f"{chain} says that {account} has made {nonce} transactions, the log knows of {highest + 1}: "
+                "its endpoint is wrong, or somebody else pays from there"
+            )
         self._next.setdefault((chain, account), nonce)
 
     def first_free(self, state: State, *, chain: str, account: str) -> int:

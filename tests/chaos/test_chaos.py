@@ -1,0 +1,56 @@
+"""A short run of the chaos suite, as a command: it says what it did, and everything holds."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.chaos.privileges import missing
+
+KINDS = ("kill", "pause", "partition", "database", "reorg", "clock-ahead")
+SECONDS, SETUP_S = 60, 360
+
+
+def command(*arguments: str) -> "subprocess.CompletedProcess[bytes]":
+    return subprocess.run(
+        [sys.executable, "-m", "tests.chaos", *arguments, "--json"],
+        capture_output=True,
+        timeout=SECONDS + SETUP_S,
+        check=False,
+    )
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(SECONDS + SETUP_S)
+def test_everything_holds_through_a_minute_of_faults(tmp_path: Path) -> None:
+    if reason := missing():
+        pytest.skip(reason)
+    logs = ("--logs", str(tmp_path / "logs"))
+    ran = command("--seconds", str(SECONDS), "--seed", "1", "--faults", ",".join(KINDS), *logs)
+    assert ran.stdout, ran.stderr.decode()[-2000:]
+    report: dict[str, Any] = json.loads(ran.stdout)
+
+    assert ran.returncode == 0 and report["ok"], json.dumps(report, indent=2)
+    assert {one["fault"] for one in report["faults"]} <= set(KINDS)
+    assert report["requests"]["settled"] > SECONDS and report["requests"]["denied"] > 0
+    assert all(check["ok"] for check in report["checks"].values())
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("--faults", "kill,earthquake"), "earthquake"),
+        (("--seconds", "0"), "from 1 to"),
+        (("--seconds", "many"), "invalid int"),
+    ],
+)
+def test_a_run_that_cannot_be_is_refused_before_anything_starts(
+    arguments: tuple[str, ...], said: str
+) -> None:
+    ran = command(*arguments)
+
+    assert ran.returncode == 2
+    assert said in ran.stderr.decode()
