@@ -10,10 +10,10 @@ import pytest
 
 from tests.e2e.test_pages import REPOSITORY, page_script
 
-pytestmark = pytest.mark.timeout(300)
+pytestmark = pytest.mark.timeout(460)  # a busy machine is slower
 NAMES = ("setup", "quickstart-backend", "guide-integrator", "guide-operator", "guide-auditor")
 PAGES = [REPOSITORY / "docs" / f"{name}.md" for name in NAMES]
-PAGES_S = 240
+PAGES_S = 400
 
 
 def test_the_blocks_of_the_quick_start_and_of_the_guides_do_what_they_say(tmp_path: Path) -> None:
@@ -46,5 +46,5 @@ def test_the_blocks_of_the_quick_start_and_of_the_guides_do_what_they_say(tmp_pa
     assert "m/0/1" in said
     assert '{"name": "node-a", "state": "ready"}' in said
     assert "\nnothing is broken\n" in said
-    assert said.count("\nok: ") >= 3  # of the operator's audit, and the auditor's two
+    assert said.count("\nok: ") == 4  # of the set-up, the operator, and the auditor twice
     assert (tmp_path / "movements.csv").read_text().count("transfer") >= 3
