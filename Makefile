@@ -51,7 +51,7 @@ vectors: setup ## regenerate the transcripts in tests/vectors
 	$(BIN)/python -m tests.vectors.make_transcripts
 
 helm-lint: setup ## the chart: helm's own lint, Kubernetes' schemas, and what its pods are denied
-	$(BIN)/helm lint --strict deploy/helm/quorumkeep -f deploy/helm/examples/one-cluster.yaml
+	PATH="$(CURDIR)/$(BIN):$$PATH" helm lint --strict deploy/helm/quorumkeep -f deploy/helm/examples/one-cluster.yaml
 	$(BIN)/pytest -q tests/unit/test_helm_chart.py
 
 lint: setup ## ruff (rules and format) and the layers (import-linter)

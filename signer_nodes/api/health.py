@@ -82,7 +82,11 @@ def _remove(path: Path) -> None:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Exit 0 when the process serves; with ``--alive``, when it answers at all."""
-    parser = argparse.ArgumentParser(prog="quorumkeep-health", description="Whether a process serves.")
+    parser = argparse.ArgumentParser(
+        prog="quorumkeep-health",
+        description="Whether a process serves.",
+        epilog="example: quorumkeep-health treasury/coordinator/data",
+    )
     parser.add_argument("folder", type=Path, help="its data folder (data_dir)")
     parser.add_argument("--alive", action="store_true", help="that it answers is enough: it may be starting")
     options = parser.parse_args(arguments)
