@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from policy.errors import OperationalError
 from signer_nodes.api.health import READY, SOCKET, STANDBY, STARTING, NotServing, answering, ask, main
 from signer_nodes.config import parse_config
 from signer_nodes.hsm.errors import HsmError, PinRejectedError
@@ -67,7 +68,7 @@ async def test_a_folder_deeper_than_a_sockets_address_will_do(tmp_path: Path) ->
 async def test_a_file_of_somebody_else_in_its_place_stays(tmp_path: Path) -> None:
     (tmp_path / SOCKET).write_text("mine")
 
-    with pytest.raises(OSError, match="in use"):
+    with pytest.raises(OperationalError, match=r"in use.*remove what is there"):
         async with answering(tmp_path, "node-a", state=lambda: READY):
             pass
     assert (tmp_path / SOCKET).read_text() == "mine"
