@@ -59,7 +59,7 @@ vectors: setup ## regenerate the transcripts in tests/vectors
 	$(BIN)/python -m tests.vectors.make_transcripts
 
 helm-lint: setup ## the chart: helm's own lint, Kubernetes' schemas, and what its pods are denied
-	$(BIN)/helm lint --strict deploy/helm/quorumkeep -f deploy/helm/examples/one-cluster.yaml
+	PATH="$(CURDIR)/$(BIN):$$PATH" helm lint --strict deploy/helm/quorumkeep -f deploy/helm/examples/one-cluster.yaml
 	$(BIN)/pytest -q tests/unit/test_helm_chart.py
 
 compat: setup ## before a release: write what it writes into tests/compat, to be read for ever

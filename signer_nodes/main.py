@@ -82,6 +82,7 @@ from signer_nodes.recovery import (
     recover_key,
     write_new,
 )
+from signer_nodes.refused_pin import opened_or_held
 from signer_nodes.runtime import NodeRuntime, Parts, clock_ms
 from signer_nodes.sealed_keys import SealedKeys
 from signer_nodes.signing import Signer
@@ -133,6 +134,7 @@ def node_parser() -> argparse.ArgumentParser:
     joining.add_argument("--peer", action="append", default=[], metavar="NAME=HOST:PORT=CARD")
     joining.set_defaults(command=_join)
     run = commands.add_parser("run", help="run until SIGTERM; prints one JSON line when it listens")
+    run.add_argument("--hold-refused-pin", dest="hold", action="store_true", help="wait for a better PIN")
     run.set_defaults(command=_run)
     cold = commands.add_parser("cold", help="run without a network: letters by path on standard input")
     cold.add_argument("--out", type=Path, required=True, help="the folder that answers are written to")
@@ -328,12 +330,11 @@ def _recover(options: argparse.Namespace) -> int:
 def _run(options: argparse.Namespace) -> int:
     config = load_to_run(options.config)
     pin = _pin(options)
-    hardening = harden_process()
-    for complaint in hardening.complaints():
+    for complaint in harden_process().complaints():
         _LOG.warning("%s", complaint)
     template = start_template() if config.role == "node" else None
     try:
-        hsm = _open_hsm(config.hsm, pin)
+        hsm = opened_or_held(config, lambda: _open_hsm(config.hsm, pin), pin=pin, hold=options.hold)
         refuse_if_open(hsm.doctor())
         for notice in hsm.notices():
             _LOG.warning("%s", notice)

@@ -37,16 +37,29 @@ async def answering(folder: Path, name: str, *, state: Callable[[], str]) -> Asy
             await writer.drain()
         writer.close()
 
-    with _short(folder) as path:
-        _remove(path)
-        listening = socket.socket(socket.AF_UNIX)
-        listening.bind(str(path))
-    server = await asyncio.start_unix_server(answer, sock=listening)
+    server = await asyncio.start_unix_server(answer, sock=_bound(folder))
     try:
         yield
     finally:
         server.close()
         _remove(folder / SOCKET)
+
+
+def _bound(folder: Path) -> socket.socket:
+    """The socket in its place. Raises ``OperationalError`` where the folder takes none."""
+    listening = socket.socket(socket.AF_UNIX)
+    try:
+        with _short(folder) as path:
+            _remove(path)
+            listening.bind(str(path))
+    except OSError as error:
+        from policy.errors import OperationalError  # whoever only asks loads nothing of ours
+
+        listening.close()
+        raise OperationalError(
+            f"no socket can be made at {folder / SOCKET} ({error}): free the disk, or remove what is there"
+        ) from error
+    return listening
 
 
 def ask(folder: Path, *, timeout_s: float = TIMEOUT_S) -> dict[str, str]:
@@ -82,7 +95,11 @@ def _remove(path: Path) -> None:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Exit 0 when the process serves; with ``--alive``, when it answers at all."""
-    parser = argparse.ArgumentParser(prog="quorumkeep-health", description="Whether a process serves.")
+    parser = argparse.ArgumentParser(
+        prog="quorumkeep-health",
+        description="Whether a process serves.",
+        epilog="example: quorumkeep-health treasury/coordinator/data",
+    )
     parser.add_argument("folder", type=Path, help="its data folder (data_dir)")
     parser.add_argument("--alive", action="store_true", help="that it answers is enough: it may be starting")
     options = parser.parse_args(arguments)

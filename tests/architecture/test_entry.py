@@ -106,3 +106,20 @@ def test_the_stubs_are_what_the_proto_files_generate(tmp_path: Path) -> None:
         for file in room.glob("*_pb2*.py*")
     }
     assert fresh == kept, "run `make proto`"
+
+
+@pytest.mark.parametrize("answer", ["echo program >checker", "false", ": >checker"])
+def test_setup_goes_on_without_what_only_checks_and_does_not_ask_twice(tmp_path: Path, answer: str) -> None:
+    script = re.sub(r"(?m)^(set_up_\w+|mapfile.*|\[ .*)$", "", read("deploy/setup.sh"))
+    twice = "take_out checker bin/checker fetch; take_out checker bin/checker fetch"
+    (tmp_path / ".venv").mkdir()
+    (tmp_path / "bin").mkdir()
+    command = f"{script}\ncd {tmp_path}\nfetch() {{ {answer}; }}\n{twice}"
+    asked = ["bash", "-c", command, str(REPOSITORY / "deploy" / "setup.sh")]
+    ran = subprocess.run(asked, cwd=REPOSITORY, capture_output=True, text=True, check=False)
+    fetched = answer.startswith("echo")
+
+    assert ran.returncode == 0
+    assert ran.stderr.count("fetching checker") == 1
+    assert (tmp_path / "bin" / "checker").exists() == fetched
+    assert ("the tests that need it are skipped" in ran.stderr) != fetched

@@ -84,6 +84,7 @@ def test_a_container_has_no_privilege_and_one_writable_volume(witness: Container
     published = [place["HostIp"] for places in host["PortBindings"].values() for place in places]
 
     assert described["Config"]["User"] not in ("", "0", "root")
+    assert described["Config"]["Healthcheck"]["Test"][0] == "CMD"
     assert host["ReadonlyRootfs"] and host["CapDrop"] == ["ALL"] and not host["Privileged"]
     assert writable == [INSIDE]
     assert published == ["127.0.0.1"]

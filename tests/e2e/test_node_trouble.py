@@ -1,15 +1,20 @@
 """What goes wrong around a node: tokens, PINs, disks. Each is said plainly and loses nothing."""
 
+import contextlib
 import os
 import signal
 import subprocess
 import sys
+import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from signer_nodes.api.client import Refused
+from signer_nodes.api.health import NotServing, ask
+from signer_nodes.refused_pin import PIN_REFUSED
 from tests.e2e.cluster import Cluster, Process, ScriptedCoordinator
 from tests.e2e.deployment import ETH, WITNESS
 
@@ -51,6 +56,40 @@ async def test_a_wrong_pin_is_tried_once_and_said_plainly(cluster: Cluster) -> N
 
     assert code == 1
     assert "PIN" in said and "Traceback" not in said and node.pin not in said
+
+
+def test_a_refused_pin_can_be_held_until_there_is_another(cluster: Cluster, tmp_path: Path) -> None:
+    node = cluster.processes[WITNESS]
+    node.kill()
+    before = len((node.folder / "stderr.log").read_text())
+    credential = tmp_path / "pin"
+    credential.write_text("0" * 32)
+    command = [sys.executable, "-m", "signer_nodes.main", "run", "--config", str(node.folder / "config.toml")]
+
+    with (node.folder / "stderr.log").open("ab") as log:
+        held = subprocess.Popen(
+            [*command, "--hold-refused-pin"],
+            env={**os.environ, "CREDENTIALS_DIRECTORY": str(tmp_path)},
+            stderr=log,
+        )
+        told = until(lambda: ask(node.folder)["state"], PIN_REFUSED)
+        credential.write_text("1" * 32)
+        code = held.wait(timeout=20)
+    said = said_by(node, before)
+    cluster.start(WITNESS)
+
+    assert told and code == 1
+    assert said.count("waits for another one") == 1 and "0" * 32 not in said and "1" * 32 not in said
+
+
+def until(told: Callable[[], str], wanted: str) -> bool:
+    """Whether the supervisor is told so, within 20 s."""
+    for _ in range(200):
+        with contextlib.suppress(NotServing):
+            if told() == wanted:
+                return True
+        time.sleep(0.1)
+    return False
 
 
 async def test_a_missing_token_is_said_plainly(cluster: Cluster) -> None:

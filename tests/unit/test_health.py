@@ -9,7 +9,12 @@ from pathlib import Path
 
 import pytest
 
+from policy.errors import OperationalError
 from signer_nodes.api.health import READY, SOCKET, STANDBY, STARTING, NotServing, answering, ask, main
+from signer_nodes.config import parse_config
+from signer_nodes.hsm.errors import HsmError, PinRejectedError
+from signer_nodes.refused_pin import opened_or_held, until_another_pin
+from tests.unit.test_node_config import MINIMAL
 
 
 async def told(folder: Path) -> dict[str, str]:
@@ -63,7 +68,7 @@ async def test_a_folder_deeper_than_a_sockets_address_will_do(tmp_path: Path) ->
 async def test_a_file_of_somebody_else_in_its_place_stays(tmp_path: Path) -> None:
     (tmp_path / SOCKET).write_text("mine")
 
-    with pytest.raises(OSError, match="in use"):
+    with pytest.raises(OperationalError, match=r"in use.*remove what is there"):
         async with answering(tmp_path, "node-a", state=lambda: READY):
             pass
     assert (tmp_path / SOCKET).read_text() == "mine"
@@ -88,3 +93,31 @@ async def test_an_answer_that_makes_no_sense_is_no_health(tmp_path: Path, line: 
     with pytest.raises(NotServing):
         await told(tmp_path)
     server.close()
+
+
+async def test_a_held_process_is_alive_and_not_ready_and_ends_with_another_pin(tmp_path: Path) -> None:
+    pins = ["wrong"]
+
+    def pin() -> str:
+        if not pins:
+            raise HsmError("it is just being replaced")
+        return pins[0]
+
+    held = asyncio.create_task(until_another_pin(tmp_path, "node-a", pin=pin, look_s=0.01))
+    await asyncio.sleep(0.05)
+    codes = [await asyncio.to_thread(main, [str(tmp_path), *more]) for more in ([], ["--alive"])]
+    pins.clear()
+    await asyncio.sleep(0.05)
+    still = not held.done()
+    pins.append("another")
+    await asyncio.wait_for(held, 5)
+
+    assert codes == [1, 0] and still
+
+
+def test_a_refused_pin_is_raised_at_once_where_nobody_holds_it(tmp_path: Path) -> None:
+    def opening() -> str:
+        raise PinRejectedError("the token refused it")
+
+    with pytest.raises(PinRejectedError):
+        opened_or_held(parse_config(MINIMAL, tmp_path), opening, pin=lambda: "wrong", hold=False)

@@ -203,6 +203,12 @@ def test_a_node_is_one_and_is_upgraded_by_whoever_deletes_its_pod() -> None:
         assert services[node["metadata"]["name"]]["publishNotReadyAddresses"] is True
 
 
+def test_a_wrong_pin_is_not_tried_by_one_start_after_the_other() -> None:
+    (pod,) = pods(example_of("node"))
+
+    assert pod["spec"]["containers"][0]["args"][-1] == "--hold-refused-pin"
+
+
 @every_example
 def test_probes_ask_the_process_itself_and_a_start_may_take_ten_minutes(example: Path) -> None:
     for pod in pods(example):
