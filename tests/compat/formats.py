@@ -24,12 +24,15 @@ from policy.ledger import fold, initial
 from policy.log.merkle import Frontier, leaf_hash
 from policy.state import State
 from policy.stored.states import FORMAT as STATE_FORMAT
+from policy.suites import SUITES
 from signer_nodes.adapters.schema import VERSION as STORE_VERSION
 from signer_nodes.adapters.store import NodeStore
 from signer_nodes.api.letters import MAGIC, Header
 from signer_nodes.backup import VERSION as SHARE_VERSION
 from signer_nodes.backup import parse_backup
+from signer_nodes.mpc.keyshare import COLUMN_SEED_BYTES, COLUMNS, DELTA_BYTES, ZERO_SEED_BYTES, PairState
 from signer_nodes.token_head import TokenHead
+from tests.protocols.keys import deal_key
 from tests.unit.stored_logs import Pages
 
 HERE: Final = Path(__file__).parent
@@ -63,6 +66,8 @@ def formats() -> dict[str, Format]:
         "coordinator tables": lambda: (HEAD, _tables(lambda path: Store(f"sqlite:///{path}").close())),
         "coordinator backup": lambda: (str(BACKUP_FORMAT), _digest(canonical(_manifest().body()))),
         "share backup": lambda: (str(SHARE_VERSION), _digest(*_share_backups())),
+        "key share": lambda: ("1", _digest(*(_share(suite) for suite in sorted(SUITES)))),
+        "pair state": lambda: ("1", _digest(_pair())),
         "token head": lambda: ("1", _digest(_token_head())),
         "letter": lambda: (MAGIC.decode().strip(), _digest(canonical(_header().body()))),
     }
@@ -96,6 +101,16 @@ def _share_backups() -> list[bytes]:
     kept = json.loads((HERE / "backups_v1.json").read_text())
     found = [canonical(document) for key in kept["keys"] for document in key["backups"]]
     return [parse_backup(data).to_bytes() for data in found]
+
+
+def _share(suite: str) -> bytes:
+    return deal_key(2, 3, suite=suite)[1].to_bytes()
+
+
+def _pair() -> bytes:
+    seeds = tuple(bytes([column]) * COLUMN_SEED_BYTES for column in range(COLUMNS))
+    both = tuple(zip(seeds, reversed(seeds), strict=True))
+    return PairState("main", 0, 1, 2, bytes(DELTA_BYTES), seeds, both, bytes(ZERO_SEED_BYTES)).to_bytes()
 
 
 def _token_head() -> bytes:

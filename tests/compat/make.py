@@ -21,20 +21,28 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 
 import custody.config
 import signer_nodes.config
+from cli.policies.reading import read_policy
 from custody.backup.main import back_up
+from policy.document import policy_hash
 from policy.log.checkpoint import Checkpoint, cosignature, cosignature_message, encode_vkey
 from policy.log.merkle import leaf_hash
+from policy.suites import SUITES
 from signer_nodes.adapters.store import NodeStore
 from signer_nodes.api.letters import CALL, Header, write_letter
+from signer_nodes.hsm.context import SealContext
+from signer_nodes.hsm.envelope import NONCE_BYTES, seal_blob
 from signer_nodes.ports import Ban, Mark
 from signer_nodes.stored_cosigner import nothing, write
 from signer_nodes.witness import Identity, fold_entries, new_cosigner
 from tests.compat.formats import HERE, LOGS, V1, folded, formats, stored_log
+from tests.protocols.keys import deal_key
 from tests.simulation.world import Book
 from tests.unit import stored_logs
 from tests.unit.custody_cluster import ETHER, ORIGIN, identity, log_key, make_request, public
 from tests.unit.custody_house import House, until
 
+EXAMPLES = HERE.parents[1] / "docs" / "examples"
+FILE_KEY = b"f" * 32  # a token unwraps one, for one blob alone; this one is nobody's
 NOTE_TIME_S = 1_790_000_000
 WITNESS = encode_vkey("auditor.example.com/watch", 4, public_key=public("watch"))
 LETTER_MS = NOTE_TIME_S * 1000
@@ -67,19 +75,25 @@ def main() -> None:
             (V1 / f"{name}.jsonl.gz").write_bytes(gzip.compress(lines, mtime=0))
         _write("logs.json", {name: _log(name) for name in LOGS})
         (V1 / "checkpoint").write_bytes(_note())
-        (V1 / "node.sql").write_text(_node_store())
+        _write_script("node", _node_store())
         _write("letter.json", _letter())
+        _write("shares.json", [_share(suite) for suite in sorted(SUITES)])
+        _write("policies.json", [_policy(name) for name in ("payouts", "permits", "treasury")])
         for module, name in ((custody.config, "coordinator"), (signer_nodes.config, "node")):
             example = (module.__doc__ or "").split("```toml\n")[1].split("```")[0]
             example = example.replace("<64 hex digits>", "ab" * 32)
             (V1 / f"{name}.toml").write_text(example.replace("auditor.example.com/watch+...", WITNESS))
         with tempfile.TemporaryDirectory() as folder:
-            (V1 / "coordinator.sql").write_text(asyncio.run(_coordinator(Path(folder))))
+            _write_script("coordinator", asyncio.run(_coordinator(Path(folder))))
     (HERE / "formats.json").write_text(json.dumps(formats(), indent=1) + "\n")
 
 
 def _write(name: str, document: Any) -> None:
     (V1 / name).write_text(json.dumps(document, indent=1) + "\n")
+
+
+def _write_script(name: str, script: str) -> None:
+    (V1 / f"{name}.sql.gz").write_bytes(gzip.compress(script.encode(), mtime=0))
 
 
 def _log(name: str) -> dict[str, object]:
@@ -89,6 +103,24 @@ def _log(name: str) -> dict[str, object]:
         "root": root.hex(),
         "accepted": "".join("01"[one] for one in accepted),
     }
+
+
+def _share(suite: str) -> dict[str, object]:
+    """Every node's share of a key, as it stands on its disk, and the file key that its token would unwrap."""
+    shares = deal_key(2, 3, suite=suite)
+    sealed = []
+    for index, share in shares.items():
+        name = share.participants[index - 1]
+        context = SealContext(suite, share.key_id, share.group_key, name, 2, 3, share.epoch)
+        nonce = bytes([index]) * NONCE_BYTES
+        blob = seal_blob(FILE_KEY, share.to_bytes(), context=context, nonce=nonce)
+        sealed.append({"context": context.canonical_bytes().decode(), "blob": blob.hex()})
+    return {"suite": suite, "group_key": shares[1].group_key.hex(), "sealed": sealed}
+
+
+def _policy(name: str) -> dict[str, object]:
+    document = read_policy(EXAMPLES / f"{name}.yaml").body
+    return {"name": name, "document": document, "hash": policy_hash(document).hex()}
 
 
 def _note() -> bytes:

@@ -5,6 +5,7 @@
 
 import asyncio
 import base64
+import gzip
 import json
 import shutil
 import sqlite3
@@ -19,21 +20,32 @@ from custody.adapters.store import Store
 from custody.backup.main import restore
 from custody.config_reading import load_config as load_coordinator
 from custody.requests import State as RequestStates
+from policy.document import parse_policy, policy_hash
 from policy.log.checkpoint import parse_checkpoint, parse_note, verify_cosignatures, verify_log_signature
 from policy.log.merkle import leaf_hash
 from policy.stored.pages import checked
+from policy.suites import SUITES
 from signer_nodes.adapters.store import NodeStore
 from signer_nodes.api.letters import CALL, Inbox
 from signer_nodes.config import load_config as load_node
+from signer_nodes.hsm.envelope import open_blob
+from signer_nodes.mpc.keyshare import KeyShare
 from signer_nodes.stored_cosigner import read_stored
 from signer_nodes.witness import Identity
+from signer_nodes.worker_frames import parse_context
 from tests.compat.formats import HERE, LOGS, V1, folded, formats, stored_log
-from tests.compat.make import CONFIG, LETTER_MS, NOTE_TIME_S
+from tests.compat.make import CONFIG, FILE_KEY, LETTER_MS, NOTE_TIME_S
+from tests.protocols.keys import give_their_key
 from tests.unit.custody_cluster import ORIGIN, identity, public
 from tests.unit.custody_house import House
 
 SAID: dict[str, Any] = json.loads((V1 / "logs.json").read_text())
 BYTES_MAX = 200_000
+
+
+def _kept(name: str) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = json.loads((V1 / f"{name}.json").read_text())
+    return found
 
 
 @pytest.mark.parametrize("name", LOGS)
@@ -48,6 +60,29 @@ def test_a_log_folds_as_it_did(name: str) -> None:
     assert found == SAID[name]
 
 
+@pytest.mark.parametrize("kept", _kept("policies"), ids=lambda kept: kept["name"])
+def test_a_policy_is_read_under_the_name_that_approvals_give_it(kept: dict[str, Any]) -> None:
+    assert policy_hash(kept["document"]).hex() == kept["hash"]
+    assert parse_policy(kept["document"]).name
+
+
+@pytest.mark.parametrize("kept", _kept("shares"), ids=lambda kept: kept["suite"])
+def test_sealed_shares_open_and_still_give_their_key(kept: dict[str, Any]) -> None:
+    shares = []
+    for sealed in kept["sealed"]:
+        context = parse_context(sealed["context"].encode())
+        share = KeyShare.from_bytes(open_blob(FILE_KEY, bytes.fromhex(sealed["blob"]), context=context))
+        share.check()
+        shares.append(share)
+
+    assert shares[0].group_key.hex() == kept["group_key"]
+    assert give_their_key(shares[:2])
+
+
+def test_every_suite_has_kept_shares() -> None:
+    assert {kept["suite"] for kept in _kept("shares")} == set(SUITES)
+
+
 def test_a_checkpoint_verifies() -> None:
     note = parse_note((V1 / "checkpoint").read_bytes(), 10_000)
     keys = {name: public(name) for name in ("node-a", "node-b")}
@@ -59,14 +94,14 @@ def test_a_checkpoint_verifies() -> None:
 
 def database(script: str, path: Path) -> Path:
     with sqlite3.connect(path) as db:
-        db.executescript((V1 / script).read_text())
+        db.executescript(gzip.decompress((V1 / f"{script}.sql.gz").read_bytes()).decode())
     db.close()
     path.chmod(0o600)
     return path
 
 
 def test_a_nodes_store_is_read(tmp_path: Path) -> None:
-    store = NodeStore(database("node.sql", tmp_path / "node.db"))
+    store = NodeStore(database("node", tmp_path / "node.db"))
     store.check()
 
     assert store.entries(0, 99) == stored_log("keyed")[:6]
@@ -77,7 +112,7 @@ def test_a_nodes_store_is_read(tmp_path: Path) -> None:
 
 
 def test_a_stored_state_is_taken_up_or_folded_anew_and_never_misread(tmp_path: Path) -> None:
-    store = NodeStore(database("node.sql", tmp_path / "node.db"))
+    store = NodeStore(database("node", tmp_path / "node.db"))
     entries = store.entries(0, 99)
     state, _, _ = folded(entries)
     root = store.meta("state")
@@ -90,7 +125,7 @@ def test_a_stored_state_is_taken_up_or_folded_anew_and_never_misread(tmp_path: P
 
 
 def test_a_coordinators_database_is_brought_up_to_date_and_works(tmp_path: Path) -> None:
-    path = database("coordinator.sql", tmp_path / "custody.db")
+    path = database("coordinator", tmp_path / "custody.db")
     house = House(tmp_path)
     house.genesis = (V1 / "genesis.json").read_bytes()
     store = Store(f"sqlite:///{path}")
