@@ -47,6 +47,7 @@ def without(name: str) -> Change:
 BAD: list[tuple[str, Change]] = [
     ("unknown-wallet", changed(wallet="cold")),
     ("unknown-wallet", changed(chain="evm:1")),
+    ("clock-skew", lambda document: document | {"created_ms": document["created_ms"] + 120_000}),
     ("unknown-asset", changed(asset="doge")),
     ("malformed", changed(wallet="Hot Wallet")),
     ("malformed", changed(chain="ethereum")),
@@ -198,7 +199,11 @@ async def test_another_media_type_path_or_method_is_refused_with_a_code(door: Ht
     nowhere = await door.ask("GET", "/v2/requests")
     method = await door.ask("DELETE", "/v1/requests")
     listed = await door.ask("GET", "/v1/requests?limit=0&state=lost")
+    slash = await door.ask("GET", "/v1/requests/")
+    capitals = await door.ask("POST", "/v1/requests", {}, content_type="Application/JSON; charset=utf-8")
 
+    assert (slash.status_code, slash.json()["code"]) == (404, "unknown-path")
+    assert (capitals.status_code, capitals.json()["code"]) == (400, "malformed")
     assert (form.status_code, form.json()["code"]) == (415, "unsupported-media-type")
     assert (nowhere.status_code, nowhere.json()["code"]) == (404, "unknown-path")
     assert (method.status_code, method.json()["code"]) == (405, "method-not-allowed")

@@ -21,6 +21,7 @@ BODY_BYTES_MAX: Final = 64 * 1024
 HEADER_BYTES_MAX: Final = 16 * 1024
 BODY_S: Final = 10.0
 NUMBER_CHARACTERS_MAX: Final = 20
+JSON_TYPE: Final = "application/json"
 
 
 def _digits(value: Any) -> Any:
@@ -99,7 +100,7 @@ async def _authenticated(request: Request) -> Call:
         raise
     roster = house.parts.sequencer.state.roster
     permit(request.scope["route"].name, caller, roster=roster, auditors=house.parts.auditors)
-    if body and request.headers.get("content-type", "").partition(";")[0].strip() != "application/json":
+    if body and request.headers.get("content-type", "").partition(";")[0].strip().lower() != JSON_TYPE:
         raise CallRefused(Code.UNSUPPORTED_MEDIA_TYPE, "the body is JSON: send its media type")
     return Call(caller, body, house)
 
