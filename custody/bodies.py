@@ -1,0 +1,35 @@
+"""The body of a call over HTTP, as it arrives: bounded in size and in time."""
+
+import asyncio
+from typing import Final
+
+from starlette.requests import ClientDisconnect, Request
+
+from custody.api.errors import CallRefused, Code
+
+BODY_BYTES_MAX: Final = 64 * 1024
+BODY_S: Final = 10.0
+LENGTH_CHARACTERS_MAX: Final = 20
+
+
+async def read_body(request: Request) -> bytes:
+    """All of it. Raises ``CallRefused`` when it is too large, too slow, or its sender has left."""
+    said = request.headers.get("content-length", "0")
+    if not said.isdecimal() or len(said) > LENGTH_CHARACTERS_MAX or int(said) > BODY_BYTES_MAX:
+        raise _too_large()
+    body = bytearray()
+    try:
+        async with asyncio.timeout(BODY_S):
+            async for part in request.stream():
+                body += part
+                if len(body) > BODY_BYTES_MAX:
+                    raise _too_large()
+    except TimeoutError as error:
+        raise CallRefused(Code.MALFORMED, f"the body did not arrive within {BODY_S:.0f} s") from error
+    except ClientDisconnect as error:
+        raise CallRefused(Code.MALFORMED, "the caller left before the body was there") from error
+    return bytes(body)
+
+
+def _too_large() -> CallRefused:
+    return CallRefused(Code.TOO_LARGE, f"a body has at most {BODY_BYTES_MAX} bytes")
