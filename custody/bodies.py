@@ -1,9 +1,8 @@
 """The body of a call over HTTP, as it arrives: bounded in size and in time."""
 
 import asyncio
+from collections.abc import AsyncIterator
 from typing import Final
-
-from starlette.requests import ClientDisconnect, Request
 
 from custody.api.errors import CallRefused, Code
 
@@ -12,21 +11,23 @@ BODY_S: Final = 10.0
 LENGTH_CHARACTERS_MAX: Final = 20
 
 
-async def read_body(request: Request) -> bytes:
-    """All of it. Raises ``CallRefused`` when it is too large, too slow, or its sender has left."""
-    said = request.headers.get("content-length", "0")
-    if not said.isdecimal() or len(said) > LENGTH_CHARACTERS_MAX or int(said) > BODY_BYTES_MAX:
+async def read_body(stream: AsyncIterator[bytes], *, length: str, left: type[Exception]) -> bytes:
+    """All of it, of which ``length`` is said; ``left`` is raised by a stream whose sender has left.
+
+    Raises ``CallRefused`` when it is too large or too slow, or nobody waits for the answer.
+    """
+    if not length.isdecimal() or len(length) > LENGTH_CHARACTERS_MAX or int(length) > BODY_BYTES_MAX:
         raise _too_large()
     body = bytearray()
     try:
         async with asyncio.timeout(BODY_S):
-            async for part in request.stream():
+            async for part in stream:
                 body += part
                 if len(body) > BODY_BYTES_MAX:
                     raise _too_large()
     except TimeoutError as error:
         raise CallRefused(Code.MALFORMED, f"the body did not arrive within {BODY_S:.0f} s") from error
-    except ClientDisconnect as error:
+    except left as error:
         raise CallRefused(Code.MALFORMED, "the caller left before the body was there") from error
     return bytes(body)
 

@@ -9,6 +9,7 @@ from fastapi import Depends, Request
 from fastapi.responses import HTMLResponse, JSONResponse
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
+from starlette.requests import ClientDisconnect
 
 from custody.api.errors import CallRefused, Code
 from custody.bodies import read_body
@@ -124,7 +125,8 @@ ChangingDependency = Annotated[Seat, Depends(seat_that_changes)]
 
 async def read_document(request: Request) -> dict[str, Any]:
     """The JSON object of a call. Raises ``CallRefused``."""
-    body = await read_body(request)
+    length = request.headers.get("content-length", "0")
+    body = await read_body(request.stream(), length=length, left=ClientDisconnect)
     try:
         found = json.loads(body.decode())
     except (ValueError, RecursionError) as error:

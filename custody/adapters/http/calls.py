@@ -6,6 +6,7 @@ from typing import Annotated, Any, Final, NoReturn
 
 from fastapi import Depends, Request
 from pydantic import BeforeValidator
+from starlette.requests import ClientDisconnect
 
 from custody.adapters.http.signatures import Callers, FieldLines, Received
 from custody.api.errors import CallRefused, Code
@@ -82,7 +83,9 @@ async def _authenticated(request: Request) -> Call:
     headers = request.scope["headers"]
     if sum(len(name) + len(value) for name, value in headers) > HEADER_BYTES_MAX:
         raise CallRefused(Code.TOO_LARGE, f"headers have at most {HEADER_BYTES_MAX} bytes")
-    body = await read_body(request)
+    body = await read_body(
+        request.stream(), length=request.headers.get("content-length", "0"), left=ClientDisconnect
+    )
     query = request.scope["query_string"]
     if len({name for name, _ in request.query_params.multi_items()}) != len(
         request.query_params.multi_items()
