@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from custody import approvals, cold, deposits, enacting
 from custody.address_lists import lists_shown, pending_text
+from custody.api.calls import SKEW_MS
 from custody.api.errors import CallRefused, Code
 from custody.cold import ColdStep
 from custody.enacting import Signed, enact
@@ -325,6 +326,14 @@ class Service:
         """Courtesies: mistakes that a backend should hear of at once."""
         policy, now = self._parts.sequencer.state.policy, self._parts.now_ms()
         wallet, asset = policy.wallets.get(request.intent.wallet), policy.assets.get(request.intent.asset)
+        if request.created_ms > now + SKEW_MS:
+            raise CallRefused(
+                Code.CLOCK_SKEW, f"it was created at {request.created_ms}, here it is {now}: set the clock"
+            )
+        if request.intent.chain not in policy.chains:
+            raise CallRefused(
+                Code.UNKNOWN_WALLET, f"the policy has no chain {request.intent.chain}: correct the name"
+            )
         if wallet is None or wallet.chain != request.intent.chain:
             raise CallRefused(
                 Code.UNKNOWN_WALLET,

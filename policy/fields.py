@@ -151,7 +151,8 @@ class Fields:
         limit = length if length is not None else length_max
         data = _from_hex(value) if isinstance(value, str) and len(value) <= 2 * limit else None
         if data is None:
-            raise self._bad(name, f"lower-case hex of {limit} bytes")
+            most = "at most " if length is None else ""
+            raise self._bad(name, f"lower-case hex of {most}{limit} bytes")
         if length is not None and len(data) != length:
             raise self._bad(name, f"lower-case hex of exactly {length} bytes")
         return data

@@ -135,7 +135,7 @@ MEANINGS: Final[dict[Code, Meaning]] = {
         401, "The call is not signed by anybody of the roster", "Sign the call itself, as `detail` says."
     ),
     Code.CLOCK_SKEW: Meaning(
-        401, "The call was signed at another time than now", "Set the clock, sign again, send again."
+        401, "The call or the request is of another time than now", "Set the clock, sign again, send again."
     ),
     Code.REPLAYED: Meaning(
         401, "The call may have been made before", "Sign it again, with a fresh nonce, and send it."

@@ -9,8 +9,10 @@ from fastapi import Depends, Request
 from fastapi.responses import HTMLResponse, JSONResponse
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
+from starlette.requests import ClientDisconnect
 
 from custody.api.errors import CallRefused, Code
+from custody.bodies import read_body
 from custody.console.log_index import LogIndex
 from custody.console.people import OPERATOR
 from custody.console.readings import Readings
@@ -20,7 +22,6 @@ from custody.parts import Parts
 from custody.service import Service
 from policy.words.units import duration_text, readable_address
 
-BODY_BYTES_MAX: Final = 64 * 1024
 CSRF_HEADER: Final = "X-Quorumkeep-Csrf"
 REFRESH_HEADER: Final = "HX-Request"
 LANGUAGE_COOKIE: Final = "language"
@@ -124,13 +125,10 @@ ChangingDependency = Annotated[Seat, Depends(seat_that_changes)]
 
 async def read_document(request: Request) -> dict[str, Any]:
     """The JSON object of a call. Raises ``CallRefused``."""
-    body = bytearray()
-    async for part in request.stream():
-        body += part
-        if len(body) > BODY_BYTES_MAX:
-            raise CallRefused(Code.TOO_LARGE, f"a body has at most {BODY_BYTES_MAX} bytes")
+    length = request.headers.get("content-length", "0")
+    body = await read_body(request.stream(), length=length, left=ClientDisconnect)
     try:
-        found = json.loads(bytes(body).decode())
+        found = json.loads(body.decode())
     except (ValueError, RecursionError) as error:
         raise CallRefused(Code.MALFORMED, f"the body is no JSON: {error}") from error
     if not isinstance(found, dict):

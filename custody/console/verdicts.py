@@ -16,15 +16,8 @@ BUILT_IN: Final = frozenset(
         *("no-rule-matches", "fee-ceiling", "error", "initiator-unknown", "origin-foreign", "frozen"),
         *("request-expired", "request-rejected", "request-closed", "request-cancelled", "request-unknown"),
         *("request-known", "idempotency-key-taken", "intent-mismatch", "undecodable", "source-foreign"),
-        *(
-            "anchor-taken",
-            "anchor-changed",
-            "cancel",
-            "cancel-too-early",
-            "cancel-impossible",
-            "cancel-without-anchor",
-        ),
-        *("key-unknown", "path-invalid", "signers-invalid", "signers-banned"),
+        *("anchor-taken", "anchor-changed", "cancel", "cancel-too-early", "cancel-impossible"),
+        *("cancel-without-anchor", "key-unknown", "path-invalid", "signers-invalid", "signers-banned"),
         *("presignatures-invalid", "presignature-used"),
     }
 )

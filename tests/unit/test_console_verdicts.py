@@ -50,12 +50,12 @@ def test_whatever_the_log_itself_refuses_by_has_a_text() -> None:
     policy = Path(__file__).parents[2] / "policy"
     calls = (node for path in policy.glob("*.py") for node in ast.walk(ast.parse(path.read_text())))
     names = {
-        str(argument.value)
+        str(rule.value)
         for call in calls
         if isinstance(call, ast.Call) and isinstance(call.func, ast.Name)
-        for place in [{"Denied": 0, "denied": 0, "Verdict": 1}.get(call.func.id, 9)]
-        for argument in call.args[place : place + 1]
-        if isinstance(argument, ast.Constant)
+        for place in [{"Denied": 0, "denied": 0, "Verdict": 1}.get(call.func.id, len(call.args))]
+        for rule in call.args[place : place + 1]
+        if isinstance(rule, ast.Constant)
     }
 
     assert {"frozen", "error", "request-rejected"} <= names <= BUILT_IN

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import logging
 import re
 import time
 from collections.abc import AsyncIterator, Callable
@@ -12,10 +13,10 @@ import pytest
 
 from custody.adapters.api_server import CustodyServicer, ServerTls, start_server
 from custody.adapters.http.app import skeleton
-from custody.adapters.http.calls import BODY_BYTES_MAX
 from custody.adapters.http.server import HEAD_S, REFUSED_MAX, start_http_server
 from custody.adapters.identity import boot_credentials
 from custody.api.errors import MEANINGS, Code
+from custody.bodies import BODY_BYTES_MAX
 from custody.client import Caller, CallRefused, CustodyClient, Endpoint
 from custody.listening import Asked
 from policy.encoding import canonical
@@ -47,6 +48,7 @@ def without(name: str) -> Change:
 BAD: list[tuple[str, Change]] = [
     ("unknown-wallet", changed(wallet="cold")),
     ("unknown-wallet", changed(chain="evm:1")),
+    ("clock-skew", lambda document: document | {"created_ms": document["created_ms"] + 120_000}),
     ("unknown-asset", changed(asset="doge")),
     ("malformed", changed(wallet="Hot Wallet")),
     ("malformed", changed(chain="ethereum")),
@@ -198,7 +200,11 @@ async def test_another_media_type_path_or_method_is_refused_with_a_code(door: Ht
     nowhere = await door.ask("GET", "/v2/requests")
     method = await door.ask("DELETE", "/v1/requests")
     listed = await door.ask("GET", "/v1/requests?limit=0&state=lost")
+    slash = await door.ask("GET", "/v1/requests/")
+    capitals = await door.ask("POST", "/v1/requests", {}, content_type="Application/JSON; charset=utf-8")
 
+    assert (slash.status_code, slash.json()["code"]) == (404, "unknown-path")
+    assert (capitals.status_code, capitals.json()["code"]) == (400, "malformed")
     assert (form.status_code, form.json()["code"]) == (415, "unsupported-media-type")
     assert (nowhere.status_code, nowhere.json()["code"]) == (404, "unknown-path")
     assert (method.status_code, method.json()["code"]) == (405, "method-not-allowed")
@@ -239,6 +245,45 @@ async def test_the_openapi_document_is_served(door: HttpDoor) -> None:
 def test_every_code_has_a_meaning_and_a_status_of_its_kind() -> None:
     assert set(MEANINGS) == set(Code)
     assert all(400 <= meaning.status < 600 and meaning.to_do.endswith(".") for meaning in MEANINGS.values())
+
+
+async def said_to(door: HttpDoor, sent: bytes, *, leave: bool = False) -> bytes:
+    """What is answered to bytes; nothing when one leaves at once."""
+    trusted = trusting(identity_certificate(identity("coordinator")))
+    port = int(door.url.rpartition(":")[2])
+    reader, writer = await asyncio.open_connection(
+        "127.0.0.1", port, ssl=trusted, server_hostname="coordinator"
+    )
+    writer.write(sent)
+    await writer.drain()
+    answered = b"" if leave else await reader.read()
+    writer.close()
+    return answered
+
+
+BROKEN = [
+    b"\x00\x01\r\n\r\n",
+    b"GET /v1/requests HTTP/1.1\r\n\r\n",
+    b"GET / HTTP/1.1\r\nHost: a\r\nContent-Length: -5\r\n\r\n",
+    b"GET / HTTP/1.1\r\nHost: a\r\nX: \x00\r\n\r\n",
+]
+
+
+async def test_what_is_no_http_is_refused_with_a_code_and_closed(door: HttpDoor) -> None:
+    for sent in BROKEN:
+        head, _, body = (await said_to(door, sent)).partition(b"\r\n\r\n")
+
+        assert head.startswith(b"HTTP/1.1 400 ") and b"application/problem+json" in head
+        assert json.loads(body)["code"] == "malformed"
+
+
+async def test_a_caller_who_leaves_is_no_defect(door: HttpDoor, caplog: pytest.LogCaptureFixture) -> None:
+    head = b"POST /v1/requests HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\n"
+    await said_to(door, head, leave=True)
+    await said_to(door, b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n")
+    await asyncio.sleep(0.1)
+
+    assert not [record for record in caplog.records if record.levelno >= logging.ERROR]
 
 
 async def test_who_does_not_say_in_time_what_it_wants_is_closed_on(door: HttpDoor) -> None:

@@ -62,6 +62,7 @@ def skeleton() -> FastAPI:
         description=DESCRIPTION,
         docs_url=None,
         redoc_url=None,
+        redirect_slashes=False,
         generate_unique_id_function=lambda route: route.name,
     )
     for one in ROUTERS:

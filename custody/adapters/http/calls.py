@@ -1,15 +1,16 @@
 """A call as it arrives: bounded, then authenticated, and only then read."""
 
-import asyncio
 import json
 from dataclasses import dataclass
 from typing import Annotated, Any, Final, NoReturn
 
 from fastapi import Depends, Request
 from pydantic import BeforeValidator
+from starlette.requests import ClientDisconnect
 
 from custody.adapters.http.signatures import Callers, FieldLines, Received
 from custody.api.errors import CallRefused, Code
+from custody.bodies import read_body
 from custody.parts import Parts
 from custody.roles import permit
 from custody.service import Service
@@ -17,10 +18,9 @@ from policy.encoding import Json, canonical
 from policy.errors import CallerError, MalformedError
 from policy.fields import Fields
 
-BODY_BYTES_MAX: Final = 64 * 1024
 HEADER_BYTES_MAX: Final = 16 * 1024
-BODY_S: Final = 10.0
 NUMBER_CHARACTERS_MAX: Final = 20
+JSON_TYPE: Final = "application/json"
 
 
 def _digits(value: Any) -> Any:
@@ -83,7 +83,9 @@ async def _authenticated(request: Request) -> Call:
     headers = request.scope["headers"]
     if sum(len(name) + len(value) for name, value in headers) > HEADER_BYTES_MAX:
         raise CallRefused(Code.TOO_LARGE, f"headers have at most {HEADER_BYTES_MAX} bytes")
-    body = await _body(request)
+    body = await read_body(
+        request.stream(), length=request.headers.get("content-length", "0"), left=ClientDisconnect
+    )
     query = request.scope["query_string"]
     if len({name for name, _ in request.query_params.multi_items()}) != len(
         request.query_params.multi_items()
@@ -99,32 +101,12 @@ async def _authenticated(request: Request) -> Call:
         raise
     roster = house.parts.sequencer.state.roster
     permit(request.scope["route"].name, caller, roster=roster, auditors=house.parts.auditors)
-    if body and request.headers.get("content-type", "").partition(";")[0].strip() != "application/json":
+    if body and request.headers.get("content-type", "").partition(";")[0].strip().lower() != JSON_TYPE:
         raise CallRefused(Code.UNSUPPORTED_MEDIA_TYPE, "the body is JSON: send its media type")
     return Call(caller, body, house)
 
 
 CallDependency = Annotated[Call, Depends(_authenticated)]
-
-
-async def _body(request: Request) -> bytes:
-    said = request.headers.get("content-length", "0")
-    if not said.isdecimal() or len(said) > NUMBER_CHARACTERS_MAX or int(said) > BODY_BYTES_MAX:
-        raise _too_large()
-    body = bytearray()
-    try:
-        async with asyncio.timeout(BODY_S):
-            async for part in request.stream():
-                body += part
-                if len(body) > BODY_BYTES_MAX:
-                    raise _too_large()
-    except TimeoutError as error:
-        raise CallRefused(Code.MALFORMED, f"the body did not arrive within {BODY_S:.0f} s") from error
-    return bytes(body)
-
-
-def _too_large() -> CallRefused:
-    return CallRefused(Code.TOO_LARGE, f"a body has at most {BODY_BYTES_MAX} bytes")
 
 
 def read_json(data: bytes) -> Json:

@@ -69,6 +69,24 @@ class _Patient(H11Protocol):
         elif self._deadline is None and waits and not self.transport.is_closing():
             self._deadline = self.loop.call_later(HEAD_S, self._late)
 
+    def send_400_response(self, msg: str) -> None:
+        """What is no HTTP is refused as everything is, with a code; a call that it was part of is over."""
+        if self.cycle is not None and not self.cycle.response_complete:
+            self.cycle.disconnected = True
+            self.cycle.message_event.set()
+        if self.transport.is_closing() or self.conn.our_state not in (h11.IDLE, h11.SEND_RESPONSE):
+            self.transport.close()
+            return
+        refusal = problem(Code.MALFORMED, msg, headers={"Connection": "close"})
+        parts = (
+            h11.Response(status_code=refusal.status_code, headers=refusal.raw_headers),
+            h11.Data(data=bytes(refusal.body)),
+            h11.EndOfMessage(),
+        )
+        for part in parts:
+            self.transport.write(self.conn.send(part) or b"")
+        self.transport.close()
+
     def _late(self) -> None:
         self._deadline = None
         if self.conn.their_state is h11.IDLE and (self.cycle is None or self.cycle.response_complete):

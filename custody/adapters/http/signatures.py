@@ -120,9 +120,11 @@ class _Keys(HTTPSignatureKeyResolver):
     def __init__(self, key_of: Callable[[str], bytes | None]) -> None:
         self._key_of = key_of
 
-    def resolve_public_key(self, key_id: str) -> Ed25519PublicKey | None:
+    def resolve_public_key(self, key_id: str) -> Ed25519PublicKey:
         key = self._key_of(key_id)
-        return None if key is None else Ed25519PublicKey.from_public_bytes(key)
+        if key is None:
+            raise CallRefused(Code.UNAUTHENTICATED, f"nobody here is called {key_id[:64]!r}: {HOW}")
+        return Ed25519PublicKey.from_public_bytes(key)
 
 
 class _Verifier(HTTPMessageVerifier):
