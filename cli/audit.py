@@ -45,8 +45,13 @@ def verify(
         with Pool(spare) as pool:
             work = _work(pool, state, trust)
             report = look_at(read, trust=trust, older=older, work=work)
-    except (MalformedError, OperationalError, OSError) as error:
+    except (MalformedError, OperationalError) as error:
         print(f"quorumkeep: {error}", file=sys.stderr)
+        return MISUSE
+    except OSError as error:
+        print(
+            f"quorumkeep: cannot read {error.filename or place}: {error.strerror or error}", file=sys.stderr
+        )
         return MISUSE
     print(json.dumps(as_json(report)) if json_output else as_text(report))
     return OK if report.ok else FAILED

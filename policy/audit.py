@@ -18,7 +18,12 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from policy import signatures
-from policy.audit_checkpoint import check_log_signature, count_cosigners
+from policy.audit_checkpoint import (
+    NOT_OF_THIS_LOG,
+    check_log_signature,
+    count_cosigners,
+    is_signed_by_log,
+)
 from policy.audit_files import Bad, check_structure
 from policy.audit_fold import AHEAD_FROM, NOTHING_SEEN, AuditFold, Looked, Seen, checked_ahead
 from policy.ceremony import CeremonyEntry
@@ -295,6 +300,8 @@ def _keep(run: _Run, frontier: Frontier, inert: list[int]) -> None:
 def _compare_older(run: _Run, frontier: Frontier) -> None:
     for old, kept in run.older.get(frontier.size, ()):
         if old.root != frontier.root():
+            if not is_signed_by_log(kept, old.origin, run.state.roster.log_key):
+                raise Bad(frontier.size - 1, f"the older checkpoint of {old.size} entries {NOT_OF_THIS_LOG}")
             why = f"the older checkpoint of {old.size} entries is of others: the log was forked, keep both"
             raise Bad(frontier.size - 1, why + _on_both(run, kept))
         if old.state != run.state.digest:

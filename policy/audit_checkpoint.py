@@ -9,6 +9,19 @@ from policy.log.note import TYPE_ED25519, key_id
 
 ANOTHER_KEY = "under another key than the one known here"
 
+NOT_OF_THIS_LOG = (
+    "is not signed by this log: it is another deployment's, or was altered, and says nothing of it"
+)
+
+
+def is_signed_by_log(note: Note, origin: str, key: bytes) -> bool:
+    """Whether the log's key signed it: what it did not sign is no evidence against it."""
+    try:
+        verify_log_signature(note, origin, public_key=key)
+    except ProtocolError:
+        return False
+    return True
+
 
 def check_log_signature(note: Note, origin: str, key: bytes, *, size: int) -> None:
     """Raises ``Bad`` unless the log's key signed it."""

@@ -1,5 +1,6 @@
 """Who kept an older checkpoint sees when a log does not go on from it; logs are read from URLs, too."""
 
+import base64
 import json
 import threading
 from collections.abc import Iterator
@@ -12,7 +13,7 @@ import pytest
 
 from cli.audit import verify
 from policy.audit import AuditReport, audit
-from policy.log.checkpoint import parse_note
+from policy.log.checkpoint import Note, parse_note
 from tests.simulation.cluster import cosign, cosigned, note_of
 from tests.simulation.world import Book, World
 from tests.unit.test_audit import Files, first_bad, published, written
@@ -53,6 +54,18 @@ def test_a_log_with_another_entry_before_the_older_checkpoint_was_forked() -> No
     index, why = first_bad(report)
     assert index == len(book.entries) - 1
     assert "the log was forked" in why
+
+
+def test_an_older_checkpoint_that_the_log_did_not_sign_is_no_evidence_of_a_fork() -> None:
+    book, later = grown()
+    note = parse_note(note_of(book), 10**5)
+    root = note.body.split(b"\n")[2]
+    altered = Note(note.body.replace(root, base64.b64encode(bytes(32))), note.signatures).to_bytes()
+
+    index, why = first_bad(checked(published(later), altered))
+    assert index == len(book.entries) - 1
+    assert "is not signed by this log" in why
+    assert "forked" not in why
 
 
 def test_a_cosigner_of_two_logs_that_contradict_one_another_is_named() -> None:

@@ -18,6 +18,7 @@ from policy.decode.eip712 import parse_typed_data
 from policy.encoding import Json, canonical, parse_canonical, statement
 from policy.ids import evm_chain_id
 from policy.intent import Intent, Request
+from policy.reserves import CONTRACT, NAME, Asked, declared_on
 from policy.state import JobStatus
 from tests.simulation.world import TOKEN
 from tests.unit.custody_cluster import (
@@ -139,6 +140,31 @@ async def test_the_account_that_the_message_names_signs(house: House) -> None:
         await running.until(request, "delivered")
 
         assert signer(typed, await signature_of(running, request)) == second
+
+
+async def test_every_account_of_a_wallet_signs_for_a_proof_of_reserves(tmp_path: Path) -> None:
+    declared: Json = {NAME: declared_on(ANVIL_CHAIN)}
+    rule: Json = {"name": "reserves", "when": {"typed_data": [NAME]}, "then": {"outcome": "allow"}}
+    policy: dict[str, Any] = policy_document()
+    house = House(tmp_path, policy={**policy, "typed_data": declared, "rules": [*policy["rules"], rule]})
+    house.chain = Reticent()
+    async with house.with_key() as running:
+        state = running.parts.sequencer.state
+        asked_for = Asked("auditors", ORIGIN, state.size, bytes(32))
+        for owner in (account(running), account(running, "m/0/1")):
+            data = asked_for.document(ANVIL_CHAIN, owner)
+            now = house.now_ms()
+            intent = Intent(ANVIL_CHAIN, WALLET, "eth", 0, CONTRACT, typed_data=data)
+            body = Request(ORIGIN, "shop", intent, 0, owner, now, now + 600_000).body()
+            mine = identity("shop").sign(statement("request", body))
+            request = (await running.service.submit(canonical(body), mine)).request
+            await running.until(request, "delivered")
+
+            typed: Any = parse_canonical(data, bytes_max=10_000)
+            typed["domain"]["chainId"], typed["message"]["size"] = CHAIN_ID, state.size
+            made = encode_typed_data(full_message=typed)
+            found = Account.recover_message(made, signature=await signature_of(running, request))
+            assert str(found).lower() == owner
 
 
 async def test_it_stays_after_a_restart_and_in_an_empty_database(house: House) -> None:
