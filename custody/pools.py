@@ -99,9 +99,11 @@ class Pools:
                 item = self._stock[best].popleft()
                 self._show(best)
                 return best, item
+        kept_out = sorted(set(key.participants) & self._quarantine.reasons.keys())
         raise OperationalError(
             f"no presignature of key {key.key} among its live nodes: they make some as soon as "
             f"{key.min_signers} of them are up"
+            + (f"; in quarantine: {', '.join(kept_out)}" if kept_out else "")
         )
 
     def give_back(self, group: SigningSet, item: PooledPresignature) -> None:
