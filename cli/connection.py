@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from custody.client import CustodyClient
 
 VARIABLE = "QUORUMKEEP_CLIENT"
+STALE = "once the policy has changed, quorumkeep admin hand-out writes client.json anew"
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from cli.addresses import read_address
 from cli.amounts import parse_amount
-from cli.connection import Connection, caller, load_connection
+from cli.connection import STALE, Connection, caller, load_connection
 from cli.files import read_bytes, write_bytes
 from cli.identities import Identity
 from cli.results import DONE, REFUSED, Document, Misuse, Result, Table, progress
@@ -199,7 +199,7 @@ def _intent(arguments: Namespace, connection: Connection) -> Intent:
     asset = connection.asset(arguments.asset)
     if arguments.wallet not in connection.policy.wallets:
         known = ", ".join(sorted(connection.policy.wallets))
-        raise Misuse(f"the policy has no wallet {arguments.wallet[:64]!r}: it has {known}")
+        raise Misuse(f"the policy has no wallet {arguments.wallet[:64]!r}: it has {known}; {STALE}")
     typed_data: bytes | None = getattr(arguments, "typed_data", None)
     if typed_data is not None:
         return Intent(asset.chain, arguments.wallet, asset.name, 0, arguments.to, typed_data=typed_data)

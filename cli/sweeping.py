@@ -4,7 +4,7 @@ import asyncio
 from argparse import Namespace
 from collections.abc import Mapping
 
-from cli.connection import Connection, caller, load_connection
+from cli.connection import STALE, Connection, caller, load_connection
 from cli.results import DONE, REFUSED, Document, Misuse, Result
 from policy.model import Asset
 
@@ -56,7 +56,8 @@ def _assets(connection: Connection, arguments: Namespace) -> list[Asset]:
     wallets = connection.policy.wallets
     for name in (arguments.wallet, arguments.to_wallet):
         if name not in wallets:
-            raise Misuse(f"the policy has no wallet {name[:64]!r}: it has {', '.join(sorted(wallets))}")
+            known = ", ".join(sorted(wallets))
+            raise Misuse(f"the policy has no wallet {name[:64]!r}: it has {known}; {STALE}")
     source, to = wallets[arguments.wallet], wallets[arguments.to_wallet]
     if (source.tier, source.chain) != (to.tier, to.chain) or source == to:
         raise Misuse(

@@ -167,20 +167,26 @@ class CustodyClient:
         return [_view(one) for one in self._ask("List", call, self._stub.List).requests]
 
     def watch(self, request: bytes = b"", *, timeout_s: float | None = None) -> Iterator[RequestView]:
-        """A request as it is and whenever it changes, until it is final; every request for empty bytes."""
-        call = pb.WatchCall(request=request)
+        """A request as it is and whenever it changes, until it is final or the time is over.
+
+        Every request for empty bytes.
+        """
+        call, started = pb.WatchCall(request=request), time.monotonic()
         try:
             for one in self._stub.Watch(call, timeout=timeout_s, metadata=self._signed("Watch", call)):
                 yield _view(one)
         except grpc.RpcError as error:
-            raise _refused(error) from error
+            if timeout_s is None or time.monotonic() - started < timeout_s:
+                raise _refused(error) from error
 
     def wait(self, request: bytes, *, timeout_s: float = 60.0) -> RequestView:
         """The request once it is over. Raises ``CallRefused`` (unavailable) when that takes longer."""
+        shown = ""
         for view in self.watch(request, timeout_s=timeout_s):
             if view.over:
                 return view
-        raise CallRefused(Code.UNAVAILABLE, "the coordinator stopped telling: watch again")
+            shown = f"it is {view.state} still{f' ({view.error})' if view.error else ''}"
+        raise CallRefused(Code.UNAVAILABLE, f"{shown or 'nothing was told of it'}: wait again")
 
     def approve(self, body: bytes, assertion: bytes) -> RequestView:
         """Hand in an approval: canonical bodies of the document and of the passkey's assertion."""

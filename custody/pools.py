@@ -101,9 +101,11 @@ class Pools:
                 items = tuple(self._stock[best].popleft() for _ in range(count))
                 self._show(best)
                 return best, items
+        kept_out = sorted(set(key.participants) & self._quarantine.reasons.keys())
         raise OperationalError(
             f"no {count} presignatures of key {key.key} among its live nodes: they make some as soon as "
             f"{key.min_signers} of them are up"
+            + (f"; in quarantine: {', '.join(kept_out)}" if kept_out else "")
         )
 
     def give_back(self, group: SigningSet, items: Iterable[PooledPresignature]) -> None:

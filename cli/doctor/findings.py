@@ -48,7 +48,10 @@ CATALOGUE: Final[dict[str, tuple[Gravity, str]]] = {
         NOTE,
         "think of when the log key was last out of sight; it cannot be changed without a new log",
     ),
-    "signing-stopped": (BROKEN, "bring lost cosigners back, or replace them: docs/runbook-lost-cosigner.md"),
+    "signing-stopped": (
+        BROKEN,
+        "bring lost cosigners back, release nodes, or replace them: docs/runbook-lost-cosigner.md",
+    ),
     "none-to-spare": (
         RISK,
         "bring back what is down; where all are up, add cosigners or another participant",

@@ -35,6 +35,15 @@ PROGRAM = Path(sys.executable).parent / "quorumkeep"
 HOT, VAULT = "hot", "vault"
 MOVER = names.REBALANCER
 CUSTOMERS: dict[str, Json] = {"kinds": ["transfer"], "destinations": ["customers"]}
+DESK_PAYS: dict[str, Json] = {"tiers": [HOT], "kinds": ["transfer"], "initiators": [names.DESK]}
+POISONED = names.CUSTOMER[:8] + "0" * 28 + names.CUSTOMER[-6:]
+"""Begins and ends as the customer's, and is somebody else's."""
+WATCHING = """
+exchange = "../exchange"
+
+[screening]
+file = "sanctions.json"
+"""
 ASSIGNMENT = """
 every_s = 0.2
 refused_pause_s = 0
@@ -68,6 +77,8 @@ def two_tiers(token: str) -> dict[str, Json]:
         "rules": [
             _rule("to-safety", {"kinds": ["tier_move"], "exposure": ["lowers"]}, {"outcome": "allow"}),
             _rule("refill", {"kinds": ["tier_move"], "exposure": ["raises"]}, _approvals(2)),
+            _rule("desk", {**DESK_PAYS, "risk_max": 49}, {"outcome": "allow"}),
+            _rule("desk-odd", DESK_PAYS, _approvals(1)),
             _rule("pay", {"tiers": [HOT], "assets": ["eth"], **CUSTOMERS}, {"outcome": "allow"}),
         ],
         "limits": [],
@@ -136,6 +147,36 @@ class Bank:
             *("--amount", f"{ether} eth", "--idempotency-key", key, "--wait", "60"),
         )
         assert sent["state"] == "settled", sent
+
+    def ask_for(self, to: str, key: str) -> str:
+        """A small payment that the desk asks for."""
+        sent = self.deployment.ask(
+            names.DESK,
+            *("request", "send", "--wallet", HOT, "--asset", "eth", "--amount", "0.01 eth", "--to", to),
+            *("--idempotency-key", key),
+        )
+        return str(sent["request"])
+
+    def shown(self, request: str, *states: str) -> dict[str, Any]:
+        """A request, once it is in one of the states."""
+        deadline = time.monotonic() + 30
+        while (shown := self.deployment.ask("bob", "request", "show", request))["state"] not in states:
+            assert time.monotonic() < deadline, shown
+            time.sleep(0.2)
+        return shown
+
+    def watch(self) -> list[dict[str, Any]]:
+        """Each observer looks once; what the last one, who finds the others' word, handed in."""
+        trust = str(self.deployment.folder / "trust.json")
+        made: list[dict[str, Any]] = []
+        for name in names.OBSERVERS:
+            folder = self.deployment.person_folder(name)
+            (folder / "risk.toml").write_text(WATCHING)
+            day = time.strftime("%Y-%m-%d", time.gmtime())
+            screened = {"source": "a list", "as_of": day, "addresses": [names.STRANGER]}
+            (folder / "sanctions.json").write_text(json.dumps(screened))
+            made = self.deployment.ask(name, "risk", "run", "--once", "--trust", trust)["statements"]
+        return made
 
     def approve(self, request: str) -> None:
         for person in ("bob", "carol"):
@@ -217,6 +258,25 @@ def test_a_rebalancer_can_pay_nobody(bank: Bank) -> None:
     )
 
     assert (sent["state"], sent["rule"]) == ("denied", "mover-moves")
+
+
+def test_a_poisoned_address_is_scored_by_observers_and_sent_to_people(bank: Bank) -> None:
+    bank.deployment.chain.pay(bank.address(HOT), ETHER)
+    usual, poisoned = bank.ask_for(names.CUSTOMER, "usual"), bank.ask_for(POISONED, "poisoned")
+    waiting = bank.shown(usual, "waiting"), bank.shown(poisoned, "waiting")
+
+    stated = {one["request"]: one for one in bank.watch()}
+
+    assert {one["rule"] for one in waiting} == {"desk-odd"}  # nobody had stated a risk yet
+    assert bank.shown(usual, "settled")["rule"] == "desk"
+    assert bank.shown(poisoned, "waiting", "settled")["state"] == "waiting"
+    assert stated[usual]["risk"] < 50 <= stated[poisoned]["risk"]
+    explained = bank.deployment.ask(
+        "bob", "risk", "explain", poisoned, "--trust", str(bank.deployment.folder / "trust.json")
+    )
+    assert "lookalike" in json.dumps(explained)
+    bank.deployment.ask("bob", "approve", poisoned, "--yes")
+    assert bank.shown(poisoned, "settled")["rule"] == "desk-odd"
 
 
 def test_a_run_trips_the_breaker_and_a_top_up_above_its_quota_waits_for_a_person(bank: Bank) -> None:

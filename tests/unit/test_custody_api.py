@@ -137,6 +137,15 @@ async def test_an_operator_is_shown_only_what_they_may_approve(door: Door) -> No
     assert await door.ask("clerk", lambda client: client.pending("clerk")) == []
 
 
+async def test_whoever_has_waited_in_vain_hears_how_it_stands_and_to_wait_again(door: Door) -> None:
+    request, _, _ = make_request("slow", amount=5 * ETHER, now_ms=door.house.now_ms())
+    submitted = await door.ask("shop", lambda client: client.submit(request))
+    await door.running.until(submitted.request, "waiting")
+
+    with pytest.raises(CallRefused, match=r"it is waiting still.*: wait again"):
+        await door.ask("shop", lambda client: client.wait(submitted.request, timeout_s=0.5))
+
+
 async def test_a_backend_sees_nothing_of_another_backends_requests(door: Door) -> None:
     request, _, _ = make_request("one", amount=5, now_ms=door.house.now_ms())
     submitted = await door.ask("shop", lambda client: client.submit(request))

@@ -59,12 +59,16 @@ async def test_with_too_few_left_a_payment_waits_until_one_is_released(tmp_path:
         await in_quarantine(running, tmp_path, node_a="x", node_b="y")
         _, body, signature = make_request("waits", amount=1, now_ms=running.parts.now_ms())
         request = (await running.service.submit(body, signature)).request
-        await asyncio.sleep(0.5)
-        waiting = (await running.service.get(request)).state
+        async with asyncio.timeout(10):
+            while True:
+                waiting = await running.service.get(request)
+                if waiting.error:
+                    break
+                await asyncio.sleep(0.1)
         await in_quarantine(running, tmp_path, node_b="y")
         paid = await running.until(request, "settled")
 
-        assert waiting == "ready"
+        assert waiting.state == "ready" and "in quarantine: node-a, node-b" in waiting.error
         assert paid.state == "settled"
 
 
