@@ -9,7 +9,7 @@ from custody.storage import Database
 from custody.witnesses import Asking, nobody
 from policy.errors import OperationalError
 from policy.log.checkpoint import parse_checkpoint, parse_note
-from policy.log.merkle import Frontier, frontier_at
+from policy.log.merkle import Frontier, frontier_at, leaf_hash
 from policy.log.tiles import increment, tile_hash_reader
 
 CHECKPOINT = "checkpoint"
@@ -45,10 +45,8 @@ class Publisher:
             entries = await self._database.entries(self._frontier.size, size)
             for path, data in increment(self._read, self._frontier, entries=entries):
                 self._write(path, data)
-            self._frontier = frontier_at(
-                tile_hash_reader(self._read, self._frontier.size + len(entries)),
-                self._frontier.size + len(entries),
-            )
+            for entry in entries:
+                self._frontier = self._frontier.append(leaf_hash(entry))
         self._write(CHECKPOINT, quorum.note)  # witnesses hold payments up, and not the log
         note, self._missing = await self._ask(self._read, quorum.note)
         self._write(CHECKPOINT, note)

@@ -23,7 +23,7 @@ from custody.storage import Database
 from policy.state import Outcome, State
 
 QUORUM_PATIENCE_S = 1.0
-PATIENT, TOGETHER_S = frozenset({"request", "signature", "observation"}), 0.025
+PATIENT, TOGETHER_S = frozenset({"request", "signature", "observation"}), 0.05
 
 
 class Sequencer:

@@ -46,15 +46,18 @@ def write(token: Token, label: str, *, data: bytes) -> int:
     """Store ``data`` as the next version of ``label``, then destroy the older ones.
 
     Returns the new sequence number: higher than any before, not always by one. Once this returns,
-    a read answers this version or a later one.
+    a read answers this version or a later one. What this connection wrote itself is not looked up again. If
+    somebody else replaced it, it cannot be destroyed: the connection is made anew and finds what is there.
     """
 
     def work(connection: Connection) -> int:
-        found = _versions(connection, label)
+        known = connection.written.pop(label, None)  # after any failure below it is looked up
+        found = _versions(connection, label) if known is None else [known]
         newest = _highest(label, [stored for _, stored in found])
         sequence = 1 if newest is None else newest.sequence + 1
-        create_version(connection, label, sequence=sequence, data=data)
+        made = create_version(connection, label, sequence=sequence, data=data)
         _destroy_all(connection, [handle for handle, _ in found])  # A crash above leaves two: highest wins.
+        connection.written[label] = (made, Stored(sequence, data))
         return sequence
 
     return token.run("write a data object", work)
@@ -64,6 +67,7 @@ def destroy(token: Token, label: str) -> bool:
     """Destroy every version of ``label``, oldest first; whether there was any."""
 
     def work(connection: Connection) -> bool:
+        connection.written.pop(label, None)
         found = sorted(_versions(connection, label), key=lambda pair: pair[1].sequence if pair[1] else 0)
         _destroy_all(connection, [handle for handle, _ in found])
         return bool(found)
@@ -86,14 +90,15 @@ def sweep(token: Token, prefix: str) -> int:
     return sum(_sweep_one(token, label) for label in labels(token, prefix))
 
 
-def create_version(connection: Connection, label: str, *, sequence: int, data: bytes) -> None:
-    """Create one version and destroy nothing: the first half of ``write``."""
+def create_version(connection: Connection, label: str, *, sequence: int, data: bytes) -> Any:
+    """Create one version and destroy nothing: the first half of ``write``. Its handle."""
     if not NAME.fullmatch(label):
         raise CallerError(
             "an object's label is 1 to 128 of lower-case letters, digits, '.', '_', '/' and '-'"
         )
     if len(data) > DATA_BYTES_MAX:
         raise CallerError(f"a data object has at most {DATA_BYTES_MAX} bytes, got {len(data)}: use a file")
+    connection.written.pop(label, None)
     value = _MAGIC + sequence.to_bytes(8, "big") + _digest(label, sequence, data) + data
     template: Template = {
         Attribute.TOKEN: True,
@@ -104,7 +109,7 @@ def create_version(connection: Connection, label: str, *, sequence: int, data: b
         Attribute.VALUE: value,
     }
     try:
-        connection.session.create_object(connection.checked(_ours(template)))
+        return connection.session.create_object(connection.checked(_ours(template)))
     except exceptions.DeviceMemory as error:
         raise HsmError(
             f"the token has no room for {len(value)} bytes as {label!r}: destroy blobs of old epochs,"
@@ -116,6 +121,7 @@ def _sweep_one(token: Token, label: str) -> int:
     def work(connection: Connection) -> int:
         found = _versions(connection, label)
         newest = _highest(label, [stored for _, stored in found])
+        connection.written.pop(label, None)
         old = [handle for handle, stored in found if stored != newest]
         _destroy_all(connection, old)
         return len(old)

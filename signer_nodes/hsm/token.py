@@ -81,6 +81,7 @@ class Connection:
         self.just_made = True  # within this ``run``: then absence is believed at once
         self._mapper = session_mapper
         self._keys: dict[tuple[ObjectClass, str], Any] = {}
+        self.written: dict[str, tuple[Any, Any]] = {}  # what ``objects`` wrote last by it, by label
 
     def find(self, template: Template) -> list[Any]:
         """All objects on the token that match; an empty answer has been made sure of."""
@@ -116,8 +117,8 @@ class Connection:
         return f"{token.manufacturer_id} {token.model}"
 
     def destroy(self, handle: Any) -> None:
-        """Destroy an object and forget every remembered handle."""
-        self._keys.clear()
+        """Destroy an object and forget its handle."""
+        self._keys = {place: known for place, known in self._keys.items() if known != handle}
         handle.destroy()
 
     def _search(self, template: Template) -> list[Any]:

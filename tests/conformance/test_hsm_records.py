@@ -135,3 +135,18 @@ def test_names_and_lengths_are_checked(token: Token) -> None:
         records.write_record(token, "tail", data=b"")
     with pytest.raises(CallerError, match="32 bytes, got 31"):
         records.raise_boot_counter(token, bytes(31))
+
+
+def test_another_process_that_writes_the_record_is_found_at_the_next_write(token: Token) -> None:
+    records.write_record(token, "head", data=b"ours")
+
+    def replaced_by_another(connection: Connection) -> None:
+        other = Connection(connection.session, connection.generation)
+        ((ours, _),) = objects._versions(other, HEAD)
+        create_version(other, HEAD, sequence=2, data=b"theirs")
+        other.destroy(ours)
+
+    token.run("write from elsewhere", replaced_by_another)
+
+    with pytest.raises(HsmError, match="two processes"):
+        records.write_record(token, "head", data=b"ours again")

@@ -8,10 +8,11 @@ import asyncio
 import re
 import time
 from collections.abc import Awaitable
-from typing import Any, TypeVar, cast
+from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
 import aiohttp
+import orjson
 from web3 import AsyncHTTPProvider, AsyncWeb3
 from web3.exceptions import Web3Exception
 
@@ -40,6 +41,7 @@ GAS_TOKEN_MAX = 200_000
 GAS_TOKEN_FALLBACK = 100_000
 GAS_CALL_MAX = 5_000_000
 KEPT_IDLE_S = 5.0
+JSON = {"Content-Type": "application/json"}
 QUANTITY = re.compile(r"0x[0-9a-fA-F]{1,64}")
 HEX = re.compile(r"0x([0-9a-fA-F]{2})*")
 KNOWN_ALREADY = ("already known", "already imported", "known transaction", "already exists")
@@ -60,13 +62,14 @@ class EvmRpc:
         self._block: Any = block
         self._head: Any = head
         self._name = name
+        self._url = url
         self._where = urlsplit(url).netloc.rpartition("@")[2]
-        timeout = aiohttp.ClientTimeout(total=timeout_s)
+        self._timeout = aiohttp.ClientTimeout(total=timeout_s)
         self._checked = False
         self._market: tuple[float, int, int] | None = None
-        self._provider = AsyncHTTPProvider(url, request_kwargs={"timeout": timeout})
-        self._web3 = AsyncWeb3(self._provider)
-        self._kept: aiohttp.ClientSession | None = None
+        self._web3 = AsyncWeb3(AsyncHTTPProvider(url, request_kwargs={"timeout": self._timeout}))
+        self._session: aiohttp.ClientSession | None = None
+        self._last_call = 0
 
     @property
     def name(self) -> str:
@@ -75,7 +78,10 @@ class EvmRpc:
 
     async def close(self) -> None:
         """Close the connections to the endpoint."""
-        await self._provider.disconnect()
+        await self._web3.provider.disconnect()
+        if self._session is not None:
+            await self._session.close()
+            self._session = None
 
     async def check(self) -> None:
         """Compare the endpoint's chain id with the configured one; also done before anything is built."""
@@ -163,12 +169,17 @@ class EvmRpc:
         return Simulated(block, not reason, reason, tuple(changes))
 
     async def _request(self, what: str, method: str, parameters: Any) -> dict[str, Any]:
-        """A call whose refusal is an answer, too; past web3's formatters, which cost more than the call."""
-        await self._keep_connections()
-        answer: Any = await self._ask(what, self._provider.make_request(cast("Any", method), parameters))
+        """A call whose refusal is an answer, too; past web3, whose part of it costs more than the call."""
+        answer = await self._ask(what, self._post(method, parameters))
         if not isinstance(answer, dict) or not isinstance(answer.get("error") or {}, dict):
             raise OperationalError(f"{self._name} gives no {what}: it speaks no JSON-RPC; ask its provider")
         return answer
+
+    async def _post(self, method: str, parameters: Any) -> Any:
+        self._last_call += 1
+        call = {"jsonrpc": "2.0", "id": self._last_call, "method": method, "params": parameters}
+        async with self._kept_session().post(self._url, data=orjson.dumps(call), headers=JSON) as response:
+            return orjson.loads(await response.read())
 
     async def _result(self, what: str, method: str, *parameters: Any) -> Any:
         answer = await self._request(what, method, list(parameters))
@@ -181,13 +192,14 @@ class EvmRpc:
             raise OperationalError(f"{self._name} gives no {what}: not {str(found)[:66]!r}; ask its provider")
         return int(found, 16)
 
-    async def _keep_connections(self) -> None:
-        """By itself web3 makes a new connection for each call."""
-        if self._kept is None:
-            self._kept = aiohttp.ClientSession(
-                raise_for_status=True, connector=aiohttp.TCPConnector(keepalive_timeout=KEPT_IDLE_S)
+    def _kept_session(self) -> aiohttp.ClientSession:
+        """One whose connections serve many calls; web3 makes one for each."""
+        if self._session is None:
+            kept = aiohttp.TCPConnector(keepalive_timeout=KEPT_IDLE_S)
+            self._session = aiohttp.ClientSession(
+                raise_for_status=True, connector=kept, timeout=self._timeout
             )
-            await self._provider.cache_async_session(self._kept)
+        return self._session
 
     async def _token_gas(self, intent: Intent, account: str, contract: str) -> int:
         """The estimate and a third more; a fixed bound while the transfer would fail now."""
