@@ -164,7 +164,7 @@ def _chain(name: str, chain: ChainConfig) -> Chain:
     if chain.bitcoin is None:
         return EvmChain(EvmRpc(name, chain.url))
     options = chain.bitcoin
-    rates = Rates(options.fee_blocks, options.fee_rate_max, options.coins_max)
+    rates = Rates(options.fee_blocks, options.fee_rate_max, options.coins_max, options.consolidate_rate_max)
     return BitcoinChain(BitcoinRpc(name, chain.url, credentials=options.credentials), rates)
 
 

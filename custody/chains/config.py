@@ -19,6 +19,7 @@ class BitcoinConfig:
     credentials: Path | None
     fee_blocks: int
     fee_rate_max: int
+    consolidate_rate_max: int
     coins_max: int
 
 
@@ -81,6 +82,7 @@ def _bitcoin(fields: Fields, folder: Path) -> BitcoinConfig:
         credentials=None if named is None else folder / named,
         fee_blocks=_integer(fields, "fee_blocks", 3, low=1, high=1008),
         fee_rate_max=_integer(fields, "fee_rate_max", 200, low=1, high=10_000),
+        consolidate_rate_max=_integer(fields, "consolidate_rate_max", 0, high=10_000),
         coins_max=_integer(fields, "coins_max", 16, low=1, high=JOB_SIGNATURES_MAX),
     )
 

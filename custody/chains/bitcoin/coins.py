@@ -32,11 +32,12 @@ class Coins:
         self._seen: Seen | None = None
         self._turn = asyncio.Lock()
 
-    async def of(self, scripts: frozenset[bytes]) -> Seen:
-        """The coins under ``scripts`` that can be spent in the next block."""
+    async def of(self, scripts: frozenset[bytes], *, watched: frozenset[bytes] = frozenset()) -> Seen:
+        """The coins under ``scripts`` that can be spent in the next block; ``watched`` are found along."""
         async with self._turn:
-            if not scripts <= self._scripts:
-                self._seen, self._scripts = None, self._scripts | scripts
+            wanted = scripts | watched
+            if not wanted <= self._scripts:
+                self._seen, self._scripts = None, self._scripts | wanted
             best = await self._rpc.best()
             if self._seen is None or not await self._walk(self._seen, best):
                 self._seen = await self._scan()
