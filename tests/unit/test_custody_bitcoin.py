@@ -124,6 +124,35 @@ async def test_a_coordinator_that_dies_before_it_sends_pays_once(house: BitcoinH
         assert jobs_of(running, another)[0].anchor.account != settled.account
 
 
+async def test_a_coin_that_comes_back_after_it_was_settled_pays_nobody_else(
+    house: BitcoinHouse, core: CoreRpc
+) -> None:
+    async with house.with_key() as running:
+        house.fund(running, "m/0/0", "m/0/1")
+        first = await house.pay(running, "one", COIN)
+        await running.until(first, "broadcast")
+        core.core.mine()
+        settled = await running.until(first, "settled")
+        core.core.reorganise(1, forget=True)  # deeper than what was waited for
+        again = await house.pay(running, "two", COIN)
+        other = await running.until(again, "broadcast", timeout_s=20)
+
+        assert other.account != settled.account
+        core.core.accept((await running.parts.database.transactions(first))[0].raw)
+        core.core.mine()
+        assert paid(core.core) == [COIN, COIN]
+
+
+async def test_a_restart_keeps_the_coins_of_what_waits_for_people(house: BitcoinHouse, core: CoreRpc) -> None:
+    async with house.with_key() as running:
+        house.fund(running, "m/0/0", "m/0/1")
+        waiting = await running.until(await house.pay(running, "large", 2 * COIN), "waiting")
+
+    async with house.running() as running:
+        small = await running.until(await house.pay(running, "small", COIN), "broadcast", timeout_s=20)
+        assert small.account != waiting.account
+
+
 async def test_dust_waits_with_a_reason_and_pays_nothing(house: BitcoinHouse, core: CoreRpc) -> None:
     async with house.with_key() as running:
         house.fund(running, "m/0/0")

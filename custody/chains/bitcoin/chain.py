@@ -7,6 +7,8 @@ others. Only coins that a block has are spent, so that nothing of ours hangs on 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
+from immutables import Map
+
 from custody.candidates import Folded
 from custody.chains.bitcoin.coins import Coins
 from custody.chains.bitcoin.rpc import ALREADY_MINED, BitcoinRpc, Refused
@@ -25,6 +27,7 @@ from policy.approval import Slot
 from policy.decode.psbt import PSBT_BYTES_MAX, Input, Output, Transaction
 from policy.errors import OperationalError
 from policy.state import CANCEL, PAYMENT, Job, State
+from policy.stored.layered import Table
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +52,7 @@ class BitcoinChain:
         self._held: dict[bytes, tuple[bytes, ...]] = {}
         self._ours: frozenset[bytes] = frozenset()
         self._owned: object = None
+        self._anchors: Table[Slot, bytes] = Map()
 
     @property
     def name(self) -> str:
@@ -176,7 +180,8 @@ class BitcoinChain:
         return None if found is None else Receipt(tx_hash, found[0], True, found[1])
 
     def _learn(self, state: State) -> None:
-        """The scripts of all accounts, when the policy or a key is new."""
+        """The anchors of the log; the scripts of all accounts, when the policy or a key is new."""
+        self._anchors = state.anchors
         if state.owned is self._owned:
             return
         self._owned = state.owned
@@ -209,12 +214,18 @@ class BitcoinChain:
     async def _spendable(self, wanted: Wanted) -> dict[bytes, Coin]:
         """The wallet's coins that no other request spends, nor did before they were asked for.
 
-        One that settles meanwhile gives back coins that the answer may still have.
+        One that settles meanwhile gives back coins that the answer may still have. An anchor is its request's
+        for ever, also when a reorganisation brings back the coin after all was settled.
         """
         taken = self._taken(wanted.request)
         scripts = frozenset(self._script(one.address) for one in wanted.accounts)
         seen = await self._coins.of(scripts, watched=self._ours)
-        return {place: coin for place, coin in seen.coins.items() if place not in taken}
+        return {
+            place: coin
+            for place, coin in seen.coins.items()
+            if place not in taken
+            if self._anchors.get(Slot(self.name, coin.text, 0), wanted.request) == wanted.request
+        }
 
     def _taken(self, request: bytes) -> set[bytes]:
         """What other requests spend."""
