@@ -88,6 +88,7 @@ replace_after_ms = 3600000
 replacements_max = 3
 fee_blocks = 3                        # for how many blocks fees are estimated
 fee_rate_max = 200                    # satoshi a virtual byte; no transaction offers more
+consolidate_rate_max = 0              # up to this rate payments spend small coins along; 0: never
 coins_max = 16                        # spent by one transaction; no more than pools.low
 ```
 """

@@ -188,7 +188,9 @@ def _chain(name: str, config: ChainConfig) -> Chain:
     """A chain by its endpoints, called by their hosts."""
     if config.bitcoin is not None:
         options = config.bitcoin
-        rates = Rates(options.fee_blocks, options.fee_rate_max, options.coins_max)
+        rates = Rates(
+            options.fee_blocks, options.fee_rate_max, options.coins_max, options.consolidate_rate_max
+        )
         return BitcoinChain(BitcoinRpc(name, config.urls[0], credentials=options.credentials), rates)
     ends = {urlsplit(url).netloc.rpartition("@")[2]: url for url in config.urls}
     rpcs = {host: EvmRpc(name, url, head=config.head) for host, url in ends.items()}

@@ -23,6 +23,7 @@ class BitcoinConfig:
     credentials: Path | None
     fee_blocks: int
     fee_rate_max: int
+    consolidate_rate_max: int
     coins_max: int
 
 
@@ -93,6 +94,7 @@ def _bitcoin(table: Settings, folder: Path) -> BitcoinConfig:
         credentials=None if named is None else folder / named,
         fee_blocks=table.integer("fee_blocks", default=3, low=1, high=1008),
         fee_rate_max=table.integer("fee_rate_max", default=200, low=1, high=10_000),
+        consolidate_rate_max=table.integer("consolidate_rate_max", default=0, high=10_000),
         coins_max=table.integer("coins_max", default=16, low=1, high=JOB_SIGNATURES_MAX),
     )
 

@@ -47,6 +47,7 @@ def policy_document(*, daily_eth: int = 10) -> Json:
             "hot": {"tier": "hot", "key": "hot", "chain": CHAIN, "paths": ["m/0/0", "m/0/1"]},
             "sol": {"tier": "hot", "key": "sol", "chain": SOLANA, "paths": ["m"]},
             "btc": {"tier": "hot", "key": "btc", "chain": BITCOIN, "paths": ["m/0/0", "m/0/1"]},
+            "key-hash": {"tier": "hot", "key": "hot", "chain": BITCOIN, "paths": ["m/0/0", "m/0/1"]},
         },
         "lists": {"customers": [CUSTOMER, SOL_CUSTOMER, BTC_CUSTOMER]},
         "typed_data": {"permit": PERMIT},

@@ -7,6 +7,8 @@ others. Only coins that a block has are spent, so that nothing of ours hangs on 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
+from immutables import Map
+
 from custody.candidates import Folded
 from custody.chains.bitcoin.coins import Coins
 from custody.chains.bitcoin.rpc import ALREADY_MINED, BitcoinRpc, Refused
@@ -25,17 +27,19 @@ from policy.approval import Slot
 from policy.decode.psbt import PSBT_BYTES_MAX, Input, Output, Transaction
 from policy.errors import OperationalError
 from policy.state import CANCEL, PAYMENT, Job, State
+from policy.stored.layered import Table
 
 
 @dataclass(frozen=True, slots=True)
 class Rates:
     """For how many blocks a fee is estimated, what it may be at most (satoshi a virtual byte), and how many
-    coins a transaction spends at most.
+    coins a transaction spends at most. Up to the rate ``tidy`` payments spend small coins along.
     """
 
     blocks: int = 3
     most: int = 200
     coins_max: int = 16
+    tidy: int = 0
 
 
 class BitcoinChain:
@@ -48,6 +52,7 @@ class BitcoinChain:
         self._held: dict[bytes, tuple[bytes, ...]] = {}
         self._ours: frozenset[bytes] = frozenset()
         self._owned: object = None
+        self._anchors: Table[Slot, bytes] = Map()
 
     @property
     def name(self) -> str:
@@ -98,24 +103,20 @@ class BitcoinChain:
 
     async def plan(self, wanted: Wanted, state: Callable[[], State]) -> Planned:
         """Choose coins and build the PSBT. Who has planned before keeps its anchor."""
-        seen, rate = await self._coins.of(self._scripts(wanted)), await self._rate()
-        need = self._need(wanted, rate=rate)
+        need = self._need(wanted, rate=await self._rate())
+        coins = await self._spendable(wanted)
         before, known = self._held.get(wanted.request), state().requests.get(wanted.request)
         anchored = known is not None and known.anchor is not None
-        kept = self._kept(before, seen.coins, anchored=anchored)
+        kept = self._kept(before, coins, anchored=anchored)
         try:
-            coins, tx = await self._build(
-                wanted.request, need, self._free(wanted.request, seen.coins), kept=kept
-            )
+            chosen, tx = await self._build(wanted.request, need, coins, kept=kept)
         except BaseException:
             self._put_back(wanted.request, before)
             raise
         if not anchored:  # nothing names what was planned before
-            self._held[wanted.request] = tuple(coin.outpoint for coin in coins)
-        path = next(
-            one.path for one in wanted.accounts if self._script(one.address) == coins[0].output.script
-        )
-        return Planned(coins[0].text, path, tx, Slot(self.name, coins[0].text, 0))
+            self._held[wanted.request] = tuple(coin.outpoint for coin in chosen)
+        anchor, paths = chosen[0], {self._script(one.address): one.path for one in wanted.accounts}
+        return Planned(anchor.text, paths[anchor.output.script], tx, Slot(self.name, anchor.text, 0))
 
     async def cancellation(self, slot: Slot, tx: bytes, *, ceiling: int) -> bytes:
         """The anchor back to its own address."""
@@ -128,7 +129,7 @@ class BitcoinChain:
             size = _size(old.inputs[:1], [old.inputs[0].spent.script])
         else:
             size = _size(old.inputs, [one.script for one in old.outputs])
-        return old.fee + least_more(size) <= ceiling
+        return old.fee + least_more(size) <= min(ceiling, self._rates.most * size)
 
     async def dearer(self, job: Job, wanted: Wanted | None, *, ceiling: int) -> bytes | None:
         """The payment from the same anchor for a quarter more at least, or the anchor back to its address."""
@@ -136,14 +137,13 @@ class BitcoinChain:
             return None
         old = read(job.tx)
         size = _size(old.inputs, [one.script for one in old.outputs])
-        rate = max(await self._rate(), -(-old.fee * 1250 // size))
+        rate = min(max(await self._rate(), -(-old.fee * 1250 // size)), self._rates.most * 1000)
         if wanted is None:
             return _back(old, ceiling, rate=rate, fee_min=old.fee)
-        seen = await self._coins.of(self._scripts(wanted))
-        kept = self._kept(tuple(one.outpoint for one in old.inputs), seen.coins, anchored=True)
+        coins = await self._spendable(wanted)
+        kept = self._kept(tuple(one.outpoint for one in old.inputs), coins, anchored=True)
         need = self._need(wanted, rate=rate, fee_min=old.fee)
-        free = self._free(job.request_id, seen.coins)
-        _, tx = await self._build(job.request_id, need, free, kept=[*kept[:1], *_others(old, seen.coins)])
+        _, tx = await self._build(job.request_id, need, coins, kept=[*kept[:1], *_others(old, coins)])
         new = read(tx)
         dearer = new.fee * size > old.fee * _size(new.inputs, [one.script for one in new.outputs])
         return tx if dearer else None
@@ -151,7 +151,7 @@ class BitcoinChain:
     async def balance(self, account: str, contract: str | None = None) -> int:
         """What blocks have left under an address of a wallet."""
         script = script_of(self.name, account)
-        seen = await self._coins.of(self._ours | {script})
+        seen = await self._coins.of(frozenset({script}), watched=self._ours)
         return sum(coin.amount for coin in seen.coins.values() if coin.output.script == script)
 
     async def simulate(
@@ -159,7 +159,7 @@ class BitcoinChain:
     ) -> Simulated:
         """Whether all that is spent is there; balances of others nobody keeps."""
         found = read(tx)
-        seen = await self._coins.of(self._ours)
+        seen = await self._coins.of(self._ours, watched=self._ours)
         gone = [
             one.outpoint_text for one in found.inputs if not await self._rpc.is_unspent(one.outpoint_text)
         ]
@@ -180,7 +180,8 @@ class BitcoinChain:
         return None if found is None else Receipt(tx_hash, found[0], True, found[1])
 
     def _learn(self, state: State) -> None:
-        """The scripts of all accounts, when the policy or a key is new."""
+        """The anchors of the log; the scripts of all accounts, when the policy or a key is new."""
+        self._anchors = state.anchors
         if state.owned is self._owned:
             return
         self._owned = state.owned
@@ -210,16 +211,34 @@ class BitcoinChain:
             )
         return []
 
-    def _free(self, request: bytes, coins: dict[bytes, Coin]) -> list[Coin]:
-        """What no other request spends."""
-        others = {place for holder, held in self._held.items() if holder != request for place in held}
-        return [coin for place, coin in coins.items() if place not in others]
+    async def _spendable(self, wanted: Wanted) -> dict[bytes, Coin]:
+        """The wallet's coins that no other request spends, nor did before they were asked for.
+
+        One that settles meanwhile gives back coins that the answer may still have. An anchor is its request's
+        for ever, also when a reorganisation brings back the coin after all was settled.
+        """
+        taken = self._taken(wanted.request)
+        scripts = frozenset(self._script(one.address) for one in wanted.accounts)
+        seen = await self._coins.of(scripts, watched=self._ours)
+        return {
+            place: coin
+            for place, coin in seen.coins.items()
+            if place not in taken
+            if self._anchors.get(Slot(self.name, coin.text, 0), wanted.request) == wanted.request
+        }
+
+    def _taken(self, request: bytes) -> set[bytes]:
+        """What other requests spend."""
+        return {place for holder, held in self._held.items() if holder != request for place in held}
 
     async def _build(
-        self, request: bytes, need: Need, free: list[Coin], *, kept: Sequence[Coin]
+        self, request: bytes, need: Need, coins: dict[bytes, Coin], *, kept: Sequence[Coin]
     ) -> tuple[tuple[Coin, ...], bytes]:
         """Coins, held from now on, and the PSBT that spends them, with the proofs that nodes ask for."""
+        large: set[bytes] = set()
         while True:
+            out = large | self._taken(request)
+            free = [coin for place, coin in coins.items() if place not in out]
             spending = spend(need, free, kept=kept)
             self._hold(request, [coin.outpoint for coin in spending.coins])
             proofs = await self._proofs(spending.coins)
@@ -229,8 +248,7 @@ class BitcoinChain:
             places = [place for place in proofs if place not in {coin.outpoint for coin in kept}]
             if not places:
                 raise OperationalError("its coins come from transactions too large to be shown to nodes")
-            largest = max(places, key=lambda place: len(proofs[place]))
-            free = [coin for coin in free if coin.outpoint != largest]
+            large.add(max(places, key=lambda place: len(proofs[place])))
 
     async def _proofs(self, coins: Sequence[Coin]) -> dict[bytes, bytes]:
         """The transactions that made coins whose hash leaves others' amounts open."""
@@ -247,14 +265,12 @@ class BitcoinChain:
             ceiling=wanted.fee_ceiling,
             coins_max=min(self._rates.coins_max, wanted.signatures_max),
             fee_min=fee_min,
+            left_min=self._rates.coins_max if rate <= self._rates.tidy * 1000 and not fee_min else None,
         )
 
     async def _rate(self) -> int:
         """The node's estimate, within what is configured."""
         return min(await self._rpc.rate(self._rates.blocks), self._rates.most * 1000)
-
-    def _scripts(self, wanted: Wanted) -> frozenset[bytes]:
-        return frozenset(self._script(one.address) for one in wanted.accounts)
 
     def _script(self, address: str) -> bytes:
         return script_of(self.name, address)

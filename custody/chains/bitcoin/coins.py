@@ -6,9 +6,8 @@ counts; of a coinbase only what is mature.
 
 import asyncio
 from dataclasses import dataclass
-from typing import Any
 
-from custody.chains.bitcoin.rpc import BitcoinRpc, made_in
+from custody.chains.bitcoin.rpc import BitcoinRpc, Block, made_in
 from custody.chains.bitcoin.transaction import Coin
 
 WALKED_MAX = 144
@@ -33,11 +32,12 @@ class Coins:
         self._seen: Seen | None = None
         self._turn = asyncio.Lock()
 
-    async def of(self, scripts: frozenset[bytes]) -> Seen:
-        """The coins under ``scripts`` that can be spent in the next block."""
+    async def of(self, scripts: frozenset[bytes], *, watched: frozenset[bytes] = frozenset()) -> Seen:
+        """The coins under ``scripts`` that can be spent in the next block; ``watched`` are found along."""
         async with self._turn:
-            if not scripts <= self._scripts:
-                self._seen, self._scripts = None, self._scripts | scripts
+            wanted = scripts | watched
+            if not wanted <= self._scripts:
+                self._seen, self._scripts = None, self._scripts | wanted
             best = await self._rpc.best()
             if self._seen is None or not await self._walk(self._seen, best):
                 self._seen = await self._scan()
@@ -52,28 +52,28 @@ class Coins:
 
     async def _walk(self, seen: Seen, best: str) -> bool:
         """Follow the blocks from where we stood to ``best``; no when that is on another branch, or far."""
-        ahead: list[dict[str, Any]] = []
+        ahead: list[Block] = []
         block_hash = best
         while block_hash != seen.block:
             if len(ahead) == WALKED_MAX:
                 return False
             block = await self._rpc.block(block_hash)
-            if not isinstance(block.get("height"), int) or block["height"] <= seen.height:
+            if block.height <= seen.height:
                 return False
             ahead.append(block)
-            block_hash = str(block.get("previousblockhash"))
+            block_hash = block.previous
         coins, height = dict(seen.coins), seen.height
         for block in reversed(ahead):
             made, spent = made_in(block, self._scripts)
             coins |= {coin.outpoint: coin for coin in made}
             coins = {place: coin for place, coin in coins.items() if place not in spent}
-            height = block["height"]
+            height = block.height
         self._seen = Seen(best, height, coins)
         return True
 
     async def _scan(self) -> Seen:
         block_hash, found = await self._rpc.scan(sorted(self._scripts))
-        height = (await self._rpc.block(block_hash))["height"]
+        height = (await self._rpc.block(block_hash)).height
         return Seen(
             block_hash, height, {coin.outpoint: coin for coin in found if coin.output.script in self._scripts}
         )

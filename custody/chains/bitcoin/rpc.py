@@ -8,6 +8,7 @@ import asyncio
 import json
 import re
 from collections.abc import Iterable
+from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
 from pathlib import Path
 from typing import Any
@@ -37,6 +38,16 @@ class Refused(OperationalError):
     def __init__(self, code: int, message: str) -> None:
         super().__init__(message)
         self.code = code
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """A block; ``previous`` is empty for the first one."""
+
+    hash: str
+    previous: str
+    height: int
+    transactions: list[Any]
 
 
 class BitcoinRpc:
@@ -72,9 +83,13 @@ class BitcoinRpc:
         """The hash of the newest block."""
         return _id(await self.ask("getbestblockhash"))
 
-    async def block(self, block_hash: str) -> dict[str, Any]:
+    async def block(self, block_hash: str) -> Block:
         """A block with its transactions."""
-        return _object(await self.ask("getblock", block_hash, 2))
+        found = _object(await self.ask("getblock", block_hash, 2))
+        if _id(found.get("hash")) != block_hash:
+            raise OperationalError(f"the node of {self._name} gives another block: ask its provider")
+        previous = _id(found["previousblockhash"]) if "previousblockhash" in found else ""
+        return Block(block_hash, previous, _field(found, "height", int), _list(found, "tx"))
 
     async def scan(self, scripts: Iterable[bytes]) -> tuple[str, list[Coin]]:
         """All unspent outputs under ``scripts``, as of a block. It takes minutes on a large network."""
@@ -127,11 +142,11 @@ class BitcoinRpc:
     async def _ask(self, method: str, *parameters: Any, timeout_s: float | None = None) -> Any:
         body = {"jsonrpc": "1.0", "id": "quorumkeep", "method": method, "params": list(parameters)}
         timeout = aiohttp.ClientTimeout(total=timeout_s or self._timeout_s)
-        auth = self._auth()
+        headers = self._headers()
         try:
             async with (
                 aiohttp.ClientSession(timeout=timeout) as session,
-                session.post(self._url, json=body, auth=auth) as answer,
+                session.post(self._url, json=body, headers=headers) as answer,
             ):
                 data = await answer.content.read(ANSWER_BYTES_MAX + 1)
                 while len(data) <= ANSWER_BYTES_MAX and (more := await answer.content.read(ANSWER_BYTES_MAX)):
@@ -146,14 +161,14 @@ class BitcoinRpc:
             raise OperationalError(f"{self._url} refuses the user or password: correct credentials")
         return await asyncio.to_thread(self._result, method, data)
 
-    def _auth(self) -> aiohttp.BasicAuth | None:
+    def _headers(self) -> dict[str, str]:
         if self._credentials is None:
-            return None
+            return {}
         try:
             user, _, password = self._credentials.read_text().strip().partition(":")
         except (OSError, UnicodeDecodeError) as error:
             raise OperationalError(f"cannot read {self._credentials}: {error}; correct it") from error
-        return aiohttp.BasicAuth(user, password)
+        return {"Authorization": aiohttp.encode_basic_auth(user, password)}
 
     def _result(self, method: str, data: bytes) -> Any:
         try:
@@ -182,16 +197,16 @@ def satoshi(value: Any) -> int:
     return int(amount)
 
 
-def made_in(block: dict[str, Any], scripts: frozenset[bytes]) -> tuple[list[Coin], set[bytes]]:
+def made_in(block: Block, scripts: frozenset[bytes]) -> tuple[list[Coin], set[bytes]]:
     """What a block made under ``scripts``, and all outpoints that it spent."""
-    made, spent, height = [], set(), _field(block, "height", int)
-    for index, tx in enumerate(_list(block, "tx")):
+    made, spent = [], set()
+    for index, tx in enumerate(block.transactions):
         txid = _id(_object(tx).get("txid"))
         for one in _list(tx, "vout"):
             script = _bytes(_object(one.get("scriptPubKey")).get("hex"))
             if script in scripts:
                 output = Output(satoshi(one.get("value")), script)
-                made.append(Coin(outpoint(txid, _field(one, "n", int)), output, height, index == 0))
+                made.append(Coin(outpoint(txid, _field(one, "n", int)), output, block.height, index == 0))
         for one in _list(tx, "vin") if index else ():
             spent.add(outpoint(_id(one.get("txid")), _field(one, "vout", int)))
     return made, spent

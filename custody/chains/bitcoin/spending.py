@@ -12,7 +12,8 @@ from policy.errors import OperationalError
 class Need:
     """What a transaction has to do: the payment, where change goes, and what it may cost.
 
-    ``rate`` is in satoshi a 1000 virtual bytes; ``fee_min`` is what a transaction that it replaces asks for.
+    ``rate`` is in satoshi a 1000 virtual bytes; ``fee_min`` is what a transaction that it replaces offers.
+    With ``left_min`` small coins are spent along, into the change, while so many others are left free.
     """
 
     paid: Output
@@ -21,6 +22,7 @@ class Need:
     ceiling: int
     coins_max: int
     fee_min: int = 0
+    left_min: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +55,7 @@ def spend(need: Need, coins: Sequence[Coin], *, kept: Sequence[Coin] = ()) -> Sp
             break
         found = _with(need, chosen) if chosen else None
         if found is not None:
-            return _checked(need, found)
+            return _checked(need, _tidied(need, found, coins))
     most = sum(coin.amount for coin in (*kept, *rest)[: need.coins_max])
     raise OperationalError(
         f"{most} satoshi in at most {need.coins_max} coins are free and confirmed, {need.paid.amount} and "
@@ -83,6 +85,20 @@ def _with(need: Need, coins: tuple[Coin, ...]) -> Spending | None:
     if total - need.paid.amount < fee_of(need, virtual_size(scripts, (need.paid.script,))):
         return None
     return Spending(coins, (need.paid,))
+
+
+def _tidied(need: Need, found: Spending, coins: Sequence[Coin]) -> Spending:
+    """The transaction with small coins on top that bring more than they cost."""
+    if need.left_min is None or len(found.outputs) < 2:
+        return found
+    spare = sorted((coin for coin in coins if coin not in found.coins), key=lambda coin: coin.amount)
+    for coin in spare[: max(0, len(spare) - need.left_min)]:
+        larger = _with(need, (*found.coins, coin)) if len(found.coins) < need.coins_max else None
+        if larger is None or larger.fee > need.ceiling or len(larger.outputs) < 2:
+            break
+        if larger.outputs[1].amount > found.outputs[1].amount:
+            found = larger
+    return found
 
 
 def _checked(need: Need, found: Spending) -> Spending:

@@ -1,5 +1,6 @@
 """Bitcoin transactions as bytes: PSBTs to be signed, their sizes, and signatures put in. Pure."""
 
+import functools
 import hashlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -20,6 +21,7 @@ _TAPROOT = 0x51
 _KEY_HASH_WEIGHT, _TAPROOT_WEIGHT = 4 * 41 + 108, 4 * 41 + 66
 _WHOLE_WEIGHT = 4 * 10 + 2
 _SIGHASH_ALL = b"\x01"
+SCRIPTS_CACHED = 65_536
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +59,7 @@ def outpoint(txid: str, place: int) -> bytes:
     return bytes.fromhex(txid)[::-1] + place.to_bytes(4, "little")
 
 
+@functools.lru_cache(maxsize=SCRIPTS_CACHED)
 def script_of(chain: str, address: str) -> bytes:
     """The output script of a segwit address. Raises ``MalformedError``."""
     version, program = decode(PREFIXES[chain], address)

@@ -1,0 +1,112 @@
+"""The client of a Bitcoin Core node: what it makes of answers, right and wrong."""
+
+from collections.abc import Awaitable, Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from custody.chains.bitcoin.coins import Coins
+from custody.chains.bitcoin.rpc import BitcoinRpc, satoshi
+from custody.chains.bitcoin.transaction import script_of
+from policy.errors import OperationalError
+from tests.chains.bitcoin_core import COINBASE_MATURITY
+from tests.chains.bitcoin_house import CHAIN, COIN, PAYEE, fresh_core
+from tests.chains.core_rpc import CoreRpc
+
+SCRIPT = script_of(CHAIN, PAYEE)
+Call = Callable[[BitcoinRpc], Awaitable[object]]
+
+
+@pytest.fixture(scope="module")
+def shared() -> Iterator[CoreRpc]:
+    with CoreRpc(fresh_core()) as core:
+        core.core.mine(2, SCRIPT, amount=COIN)
+        core.core.mine(COINBASE_MATURITY)
+        yield core
+
+
+@pytest.fixture
+def core(shared: CoreRpc) -> Iterator[CoreRpc]:
+    yield shared
+    shared.lies, shared.down = {}, False
+
+
+@pytest.fixture
+def rpc(core: CoreRpc) -> BitcoinRpc:
+    return BitcoinRpc(CHAIN, core.url, timeout_s=5.0)
+
+
+async def scanned(rpc: BitcoinRpc) -> object:
+    return await Coins(rpc).of(frozenset({SCRIPT}))
+
+
+@pytest.mark.parametrize(
+    ("method", "lie", "call", "words"),
+    [
+        ("getblockchaininfo", {"chain": "main"}, BitcoinRpc.check, "is on 'main', not bitcoin:regtest"),
+        ("getblockchaininfo", {"chain": 7}, BitcoinRpc.check, "no good 'chain'"),
+        ("getblockchaininfo", [], BitcoinRpc.check, "is no object"),
+        ("getindexinfo", {}, BitcoinRpc.check, "lacks a whole txindex"),
+        ("getindexinfo", {"txindex": {"synced": False}}, BitcoinRpc.check, "lacks a whole txindex"),
+        ("getbestblockhash", "best", BitcoinRpc.best, "is no hash"),
+        ("estimatesmartfee", {"feerate": -1}, lambda rpc: rpc.rate(3), "is no amount of bitcoin"),
+        ("estimatesmartfee", {"feerate": 0.000000001}, lambda rpc: rpc.rate(3), "is no amount of bitcoin"),
+        ("getmempoolinfo", {}, lambda rpc: rpc.rate(3), "is no amount of bitcoin"),
+        ("scantxoutset", {"success": False}, scanned, "ended its scan early"),
+        ("scantxoutset", {"success": True, "unspents": [7], "bestblock": "00" * 32}, scanned, "is no object"),
+        ("getblock", {"hash": "00" * 32}, scanned, "gives another block"),
+    ],
+)
+async def test_nonsense_is_an_error_that_says_what_is_wrong(
+    core: CoreRpc, rpc: BitcoinRpc, method: str, lie: object, call: Call, words: str
+) -> None:
+    core.lies[method] = lambda _: lie
+
+    with pytest.raises(OperationalError, match=words):
+        await call(rpc)
+
+
+async def test_a_node_that_does_not_answer_is_an_error_that_names_it(core: CoreRpc, rpc: BitcoinRpc) -> None:
+    core.down = True
+
+    with pytest.raises(OperationalError, match="does not answer getblockchaininfo"):
+        await rpc.best()
+
+
+async def test_credentials_come_from_a_file_each_time(tmp_path: Path) -> None:
+    """Core writes a new cookie at each start."""
+    cookie = tmp_path / ".cookie"
+    with CoreRpc(fresh_core(), credentials="__cookie__:secret") as core:
+        rpc = BitcoinRpc(CHAIN, core.url, credentials=cookie)
+        with pytest.raises(OperationalError, match=r"cannot read .*cookie"):
+            await rpc.check()
+        cookie.write_text("__cookie__:old")
+        with pytest.raises(OperationalError, match="correct credentials"):
+            await rpc.check()
+        cookie.write_text("__cookie__:secret\n")
+        await rpc.check()
+
+
+async def test_coins_are_followed_through_blocks_and_reorganisations(core: CoreRpc, rpc: BitcoinRpc) -> None:
+    coins, node = Coins(rpc), core.core
+    first = await coins.of(frozenset({SCRIPT}))
+    node.mine(3, SCRIPT, amount=COIN)
+    node.mine(COINBASE_MATURITY - 2)
+    core.calls.clear()
+    walked = await coins.of(frozenset({SCRIPT}))
+    asked = set(core.calls)
+    node.reorganise(COINBASE_MATURITY)
+    back = await coins.of(frozenset({SCRIPT}))
+
+    assert asked == {"getbestblockhash", "getblock"}
+    assert [len(seen.coins) for seen in (first, walked, back)] == [2, 4, 3]
+    assert {coin.text for coin in back.coins.values()} <= {
+        f"{txid}:{place}" for (txid, place), one in node.unspent.items() if one.script == SCRIPT
+    }
+
+
+@pytest.mark.parametrize("value", ["1", None, [], 21_000_001, -1])
+def test_what_is_no_amount_is_refused(value: Any) -> None:
+    with pytest.raises(OperationalError, match="no amount"):
+        satoshi(value)
