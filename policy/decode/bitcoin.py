@@ -7,7 +7,8 @@ input's outpoint: any two transactions that spend it conflict.
 
 Taproot's hash commits to every amount spent; that of P2WPKH (BIP 143) to its own input's alone. There a
 coordinator could have the inputs of one transaction signed by two PSBTs, each with a lie about another one,
-and burn the difference as fee. So of P2WPKH inputs all but one must carry the transaction that made them.
+take from each the signature that its lie does not touch, and burn the difference as fee. So several P2WPKH
+inputs must each carry the transaction that made them; one alone signs its amount itself.
 
 What is signed names neither network nor wallet; that an account is of one wallet on one of them is the
 policy's rule.
@@ -66,7 +67,8 @@ def _transaction(tx: bytes, source: Source) -> Transaction:
         require(one.spent.script[0] == _OP_1 or len(one.spent.script) == _P2WPKH_BYTES, f"{address} is P2WSH")
     require(found.fee >= 0, f"the outputs are {-found.fee} satoshi above the inputs")
     unproven = [one for one in found.inputs if one.spent.script[0] != _OP_1 and not one.proven]
-    require(len(unproven) <= 1, f"{len(unproven)} inputs come without the transaction that made them")
+    alone = len(found.inputs) == 1
+    require(alone or not unproven, f"{len(unproven)} inputs come without the transaction that made them")
     return found
 
 

@@ -60,10 +60,9 @@ def refused(tx: bytes, count: int) -> str:
 
 
 @settings(max_examples=40, deadline=None)
-@given(st.lists(st.integers(2_000, 10**9), min_size=1, max_size=12), st.data())
-def test_every_input_signs_what_another_library_has_it_sign(amounts: list[int], draw: st.DataObject) -> None:
-    lacking = draw.draw(st.integers(0, len(amounts)))
-    tx = psbt(amounts, proven=set(range(len(amounts))) - {lacking})
+@given(st.lists(st.integers(2_000, 10**9), min_size=1, max_size=12))
+def test_every_input_signs_what_another_library_has_it_sign(amounts: list[int]) -> None:
+    tx = psbt(amounts, proven=set(range(len(amounts))))
 
     result = decode(tx, source(len(amounts)))
 
@@ -73,33 +72,29 @@ def test_every_input_signs_what_another_library_has_it_sign(amounts: list[int], 
     assert result.messages == tuple(theirs.sighash(i, sighash=SIGHASH.ALL) for i in range(len(amounts)))
 
 
-def test_one_input_needs_no_proof_and_two_need_one() -> None:
+def test_one_input_needs_no_proof_and_of_several_each_needs_one() -> None:
     assert isinstance(decode(psbt([9_000], proven=set()), source(1)), Transfer)
-    assert isinstance(decode(psbt([9_000, 8_000], proven={1}), source(2)), Transfer)
-    assert refused(psbt([9_000, 8_000], proven=set()), 2) == (
-        "2 inputs come without the transaction that made them"
-    )
+    assert isinstance(decode(psbt([9_000, 8_000], proven={0, 1}), source(2)), Transfer)
+    for lacking in (0, 1):
+        assert refused(psbt([9_000, 8_000], proven={1 - lacking}), 2) == (
+            "1 inputs come without the transaction that made them"
+        )
 
 
-def test_the_two_halves_of_a_fee_attack_are_never_both_signed() -> None:
-    """Each claims less for one input, so that the fee looks small; each would give one good signature."""
+def test_the_halves_of_a_fee_attack_are_not_signed() -> None:
+    """Each claims less for one input, so that the fee looks small, and gives the other one's signature."""
     paid = [(5_000, script(ELSE))]
-    lies = [{0: 1_000}, {1: 1_000}]
-    proven = [{1}, {0}]
-    halves = [psbt([10_000, 10_000], proven=set(), paid=paid, claimed=lie) for lie in lies]
-    honest = [
-        psbt([10_000, 10_000], proven=one, paid=paid, claimed=lie)
-        for one, lie in zip(proven, lies, strict=True)
-    ]
+    true = PSBT.parse(psbt([10_000, 10_000], proven={0, 1}, paid=paid))
+    halves = [psbt([10_000, 10_000], proven={1 - lie}, paid=paid, claimed={lie: 1_000}) for lie in (0, 1)]
 
-    assert all("come without" in refused(half, 2) for half in halves)
-    first, second = (decode(tx, source(2)) for tx in honest)
-    assert isinstance(first, Transfer) and isinstance(second, Transfer)
-    true = decode(psbt([10_000, 10_000], proven={0}, paid=paid), source(2))
-    assert isinstance(true, Transfer) and true.fee_max == 15_000
-    good = [first.messages[index] == true.messages[index] for index in range(2)]
-    assert good == [False, True]  # its lie spoils the signature that would have to be the other half
-    assert [second.messages[index] == true.messages[index] for index in range(2)] == [True, False]
+    for lie, half in enumerate(halves):
+        honest = 1 - lie
+        assert PSBT.parse(half).sighash(honest, sighash=SIGHASH.ALL) == true.sighash(
+            honest, sighash=SIGHASH.ALL
+        )
+        assert "come without" in refused(half, 2)
+    result = decode(bytes(true.serialize()), source(2))
+    assert isinstance(result, Transfer) and result.fee_max == 15_000
 
 
 def test_a_lie_about_a_proven_input_is_refused() -> None:

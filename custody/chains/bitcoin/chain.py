@@ -251,12 +251,10 @@ class BitcoinChain:
             large.add(max(places, key=lambda place: len(proofs[place])))
 
     async def _proofs(self, coins: Sequence[Coin]) -> dict[bytes, bytes]:
-        """The transactions that made coins whose hash leaves others' amounts open; the largest is spared."""
+        """The transactions that made coins whose hash leaves others' amounts open."""
         if len(coins) == 1 or not coins[0].needs_proof:
             return {}
-        found = {coin.outpoint: without_witnesses(await self._rpc.raw(coin.txid)) for coin in coins}
-        spared = max(found, key=lambda place: len(found[place]))
-        return {place: made for place, made in found.items() if place != spared}
+        return {coin.outpoint: without_witnesses(await self._rpc.raw(coin.txid)) for coin in coins}
 
     def _need(self, wanted: Wanted, *, rate: int, fee_min: int = 0) -> Need:
         intent = wanted.intent
