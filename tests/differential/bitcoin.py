@@ -86,7 +86,7 @@ def _parsed(tx: bytes, chain: str) -> _Read | Other:
     if any(_contradicts(scope, one) for scope, one in zip(psbt.inputs, psbt.tx.vin, strict=True)):
         return Other("an output is not what the transaction says that made it")
     hidden = [scope for scope in psbt.inputs if scope.non_witness_utxo is None]
-    if kinds == {"p2wpkh"} and len(hidden) > 1:
+    if kinds == {"p2wpkh"} and hidden and len(spent) > 1:
         return Other("amounts are hidden")
     amounts = [one.value for one in (*spent, *psbt.tx.vout)]
     fee = psbt.fee()
@@ -189,8 +189,8 @@ def _draft(random: Random, programs: list[bytes], change: bytes) -> Draft:
     if len(change) == KEY_HASH_BYTES:
         before = [_maker(random, one) for one in spent]
         outpoints = tuple(outpoint for outpoint, _ in before)
-        shown = random.choice((len(spent), len(spent) - 1))
-        made = tuple(raw if index < shown else b"" for index, (_, raw) in enumerate(before))
+        proven = len(spent) > 1 or chance(random, 0.5)
+        made = tuple(raw for _, raw in before) if proven else ()
     return Draft(spent, tuple(paid), outpoints, sequences=(REPLACEABLE,) * len(programs), made=made)
 
 
@@ -245,6 +245,7 @@ def _spoil(random: Random, draft: Draft) -> Draft:
             replace(draft, witness_utxo=False),
             replace(draft, made=()),
             replace(draft, made=draft.made[::-1]),
+            replace(draft, made=(*draft.made[:index], b"", *draft.made[index + 1 :])),
             replace(draft, made=(other_tx, *draft.made[1:])),
             replace(draft, made=tuple(one[:-1] for one in draft.made)),
             replace(draft, witness_utxo=False, in_inputs=((b"\0", other_tx),)),

@@ -199,7 +199,7 @@ def psbts() -> list[bytes]:
     """A payment from one input, and one from two; of both kinds of outputs."""
     mine = [test_decode_bitcoin.MINE, test_decode_bitcoin.CHANGE]
     taproot = [test_decode_bitcoin.psbt(), test_decode_bitcoin.psbt(spent=mine)]
-    return [*taproot, key_hash.psbt([9_000], proven=set()), key_hash.psbt([9_000, 8_000], proven={0})]
+    return [*taproot, key_hash.psbt([9_000], proven=set()), key_hash.psbt([9_000, 8_000], proven={0, 1})]
 
 
 def transactions() -> list[bytes]:
