@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 from cli.connection import STALE, Connection, caller, load_connection
 from cli.results import DONE, REFUSED, Document, Misuse, Result
+from policy.ids import EVM, family
 from policy.model import Asset
 
 
@@ -63,6 +64,8 @@ def _assets(connection: Connection, arguments: Namespace) -> list[Asset]:
         raise Misuse(
             f"{source.name} and {to.name} are not two wallets of one tier and chain: a sweep needs that"
         )
+    if family(source.chain) != EVM:
+        raise Misuse(f"{source.chain} is swept by a request of its own: request send --wallet {source.name}")
     if len(source.paths) != 1:
         count = len(source.paths)
         raise Misuse(f"{source.name} has {count} accounts: policy retire-key gives each a wallet of its own")

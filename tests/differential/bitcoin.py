@@ -10,7 +10,7 @@ from random import Random
 from typing import TypeVar
 
 from embit.networks import NETWORKS
-from embit.psbt import PSBT
+from embit.psbt import PSBT, InputScope
 from embit.script import Script
 from embit.transaction import Transaction, TransactionInput, TransactionOutput
 
@@ -25,6 +25,7 @@ from tests.differential.spoiling import chance, spoiled
 CHAINS = {"bitcoin:mainnet": "main", "bitcoin:testnet": "test", "bitcoin:regtest": "regtest"}
 ADDRESSES_CACHED = 256
 REPLACEABLE = 0xFFFFFFFD
+KEY_HASH_BYTES = 20
 MONEY_MAX = 21_000_000 * 10**8
 Fields = list[tuple[bytes, bytes]]
 T = TypeVar("T")
@@ -79,8 +80,14 @@ def _parsed(tx: bytes, chain: str) -> _Read | Other:
         return Other("it spends nothing, or an outpoint twice")
     if any(scope.sighash_type for scope in psbt.inputs):
         return Other("it asks for another kind of signature")
-    if not all(one.script_pubkey.script_type() == "p2tr" for one in spent):
-        return Other("it spends something else than taproot outputs")
+    kinds = {one.script_pubkey.script_type() for one in spent}
+    if kinds not in ({"p2tr"}, {"p2wpkh"}):
+        return Other("it spends something else than taproot outputs, or else than key hashes")
+    if any(_contradicts(scope, one) for scope, one in zip(psbt.inputs, psbt.tx.vin, strict=True)):
+        return Other("an output is not what the transaction says that made it")
+    hidden = [scope for scope in psbt.inputs if scope.non_witness_utxo is None]
+    if kinds == {"p2wpkh"} and hidden and len(spent) > 1:
+        return Other("amounts are hidden")
     amounts = [one.value for one in (*spent, *psbt.tx.vout)]
     fee = psbt.fee()
     if fee < 0 or not all(0 < amount <= MONEY_MAX for amount in amounts):
@@ -90,8 +97,17 @@ def _parsed(tx: bytes, chain: str) -> _Read | Other:
         outpoint=f"{outpoints[0][0].hex()}:{outpoints[0][1]}",
         paid=tuple((_address(one.script_pubkey.data, chain), one.value) for one in psbt.tx.vout),
         fee=fee,
-        messages=tuple(psbt.sighash(index, sighash=0) for index in range(len(spent))),
+        messages=tuple(psbt.sighash(i, sighash=int(kinds == {"p2wpkh"})) for i in range(len(spent))),
     )
+
+
+def _contradicts(scope: InputScope, one: TransactionInput) -> bool:
+    made = scope.non_witness_utxo
+    if made is None:
+        return scope.witness_utxo is None
+    if made.txid() != one.txid or one.vout >= len(made.vout) or scope.witness_utxo is None:
+        return True
+    return bool(made.vout[one.vout].serialize() != scope.witness_utxo.serialize())
 
 
 # --- cases ------------------------------------------------------------------------------------------
@@ -113,6 +129,7 @@ class Draft:
     in_inputs: tuple[tuple[bytes, bytes], ...] = ()
     in_outputs: tuple[tuple[bytes, bytes], ...] = ()
     witness_utxo: bool = True
+    made: tuple[bytes, ...] = ()
 
     def transaction(self, wide: Random | None) -> bytes:
         """The unsigned transaction's bytes; with a generator, some lengths are not the shortest."""
@@ -128,9 +145,10 @@ class Draft:
     def psbt(self, wide: Random | None = None) -> bytes:
         """The PSBT's bytes."""
         parts = [b"psbt\xff", _map([(b"\0", self.transaction(wide)), *self.in_global], wide)]
-        for one in self.spent:
+        for index, one in enumerate(self.spent):
             known = [(b"\1", _output(one, wide))] if self.witness_utxo else []
-            parts.append(_map([*known, *self.in_inputs], wide))
+            proof = [(b"\0", made) for made in self.made[index : index + 1] if made]
+            parts.append(_map([*proof, *known, *self.in_inputs], wide))
         parts += [_map(list(self.in_outputs), wide) for _ in self.paid]
         return b"".join(parts)
 
@@ -138,10 +156,11 @@ class Draft:
 def generate(random: Random) -> Case:
     """A payment or a cancellation, in half of the cases with something wrong."""
     chain = random.choice(tuple(CHAINS))
-    programs = [random.randbytes(32) for _ in range(random.choice((1, 1, 2, 4)))]
-    change = random.randbytes(32)
-    names = [_address(_taproot(program), chain) for program in programs]
-    own = {*names, _address(_taproot(change), chain)}
+    length = random.choice((20, 32))
+    programs = [random.randbytes(length) for _ in range(random.choice((1, 1, 2, 4)))]
+    change = random.randbytes(length)
+    names = [_address(_mine(program), chain) for program in programs]
+    own = {*names, _address(_mine(change), chain)}
     source = Source(chain, tuple(Account("m/0/0", name, b"", 1, b"") for name in names), own.__contains__)
     draft = _draft(random, programs, change)
     if random.random() < 0.5:
@@ -159,17 +178,32 @@ def _draft(random: Random, programs: list[bytes], change: bytes) -> Draft:
     amounts = [random.randint(1_000, 10 ** random.randint(4, 14)) for _ in programs]
     total, fee = sum(amounts), random.randint(0, 900)
     kind = random.choice(("exact", "change", "change", "cancel"))
-    paid = [(total - fee, _taproot(change))]
+    paid = [(total - fee, _mine(change))]
     if kind != "cancel":
         amount = total - fee if kind == "exact" else random.randint(1, total - fee - 1)
-        paid = [(amount, _segwit(random)), (total - fee - amount, _taproot(change))][: 1 + (kind == "change")]
+        paid = [(amount, _segwit(random)), (total - fee - amount, _mine(change))][: 1 + (kind == "change")]
         random.shuffle(paid)
-    return Draft(
-        spent=tuple((amount, _taproot(program)) for amount, program in zip(amounts, programs, strict=True)),
-        paid=tuple(paid),
-        outpoints=tuple(random.randbytes(32) + random.randrange(9).to_bytes(4, "little") for _ in programs),
-        sequences=(REPLACEABLE,) * len(programs),
+    spent = tuple((amount, _mine(program)) for amount, program in zip(amounts, programs, strict=True))
+    outpoints = tuple(random.randbytes(32) + random.randrange(9).to_bytes(4, "little") for _ in programs)
+    made: tuple[bytes, ...] = ()
+    if len(change) == KEY_HASH_BYTES:
+        before = [_maker(random, one) for one in spent]
+        outpoints = tuple(outpoint for outpoint, _ in before)
+        proven = len(spent) > 1 or chance(random, 0.5)
+        made = tuple(raw for _, raw in before) if proven else ()
+    return Draft(spent, tuple(paid), outpoints, sequences=(REPLACEABLE,) * len(programs), made=made)
+
+
+def _maker(random: Random, output: tuple[int, bytes]) -> tuple[bytes, bytes]:
+    """A transaction of another library that made an output, and where in it that stands."""
+    place = random.randrange(4)
+    paid = [TransactionOutput(1, Script(_script(random))) for _ in range(place)]
+    paid.append(TransactionOutput(output[0], Script(output[1])))
+    one = TransactionInput(
+        random.randbytes(32), random.randrange(4), Script(random.randbytes(random.randrange(99)))
     )
+    tx = Transaction(random.choice((1, 2)), [one], paid, random.randrange(9))
+    return tx.txid()[::-1] + place.to_bytes(4, "little"), bytes(tx.serialize())
 
 
 def _built(draft: Draft) -> bytes:
@@ -182,6 +216,8 @@ def _built(draft: Draft) -> bytes:
     made = PSBT(Transaction(draft.version, inputs, outputs, draft.lock_time))
     for scope, (amount, script) in zip(made.inputs, draft.spent, strict=True):
         scope.witness_utxo = TransactionOutput(amount, Script(script))
+    for scope, raw in zip(made.inputs, draft.made, strict=False):
+        scope.non_witness_utxo = Transaction.parse(raw) if raw else None
     return bytes(made.serialize())
 
 
@@ -207,6 +243,11 @@ def _spoil(random: Random, draft: Draft) -> Draft:
             replace(draft, in_inputs=extra),
             replace(draft, in_outputs=extra),
             replace(draft, witness_utxo=False),
+            replace(draft, made=()),
+            replace(draft, made=draft.made[::-1]),
+            replace(draft, made=(*draft.made[:index], b"", *draft.made[index + 1 :])),
+            replace(draft, made=(other_tx, *draft.made[1:])),
+            replace(draft, made=tuple(one[:-1] for one in draft.made)),
             replace(draft, witness_utxo=False, in_inputs=((b"\0", other_tx),)),
             replace(draft, spent=_put(draft.spent, index, (amount, draft.spent[index][1]))),
             replace(draft, spent=_put(draft.spent, index, (draft.spent[index][0], _script(random)))),
@@ -269,8 +310,9 @@ def _segwit(random: Random) -> bytes:
     return bytes([0x51 if version else 0, length]) + random.randbytes(length)
 
 
-def _taproot(program: bytes) -> bytes:
-    return b"\x51\x20" + program
+def _mine(program: bytes) -> bytes:
+    """The script of an account: a key hash, or a taproot output."""
+    return (b"\0" if len(program) == KEY_HASH_BYTES else b"\x51") + bytes([len(program)]) + program
 
 
 @lru_cache(maxsize=ADDRESSES_CACHED)  # embit's bech32 takes most of the time otherwise

@@ -40,9 +40,9 @@ async def test_two_inputs_are_signed_together_and_the_transaction_is_valid(
         for (txid, place), one in core.unspent.items()
         if one.script in scripts
     ]
-    proof = without_witnesses(core.transaction(coins[0].txid).serialize())
+    proofs = {coin.outpoint: without_witnesses(core.transaction(coin.txid).serialize()) for coin in coins}
     paid = Output(112_000, script_of(BITCOIN, BTC_CUSTOMER))
-    tx = unsigned(coins, [paid], proofs={coins[0].outpoint: proof})
+    tx = unsigned(coins, [paid], proofs=proofs)
     request = coordinator.request(amount=112_000, destination=BTC_CUSTOMER, wallet="key-hash", asset="btc")
     presignatures = await coordinator.presign(*PAIR)
     body: Json = {

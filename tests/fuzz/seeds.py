@@ -45,6 +45,7 @@ from tests.simulation.world import (
     unsigned,
 )
 from tests.unit import test_decode_bitcoin, test_decode_solana
+from tests.unit import test_decode_bitcoin_key_hash as key_hash
 from tests.unit.typed_data_house import PERMITS, permit, policy_of, request_of
 
 METHODS = ("approve(address spender,uint256 amount)", "f(bytes[][2] a,string b,int8[] c)", "pause()")
@@ -195,9 +196,10 @@ def solana_messages() -> list[bytes]:
 
 
 def psbts() -> list[bytes]:
-    """A payment from one input, and one from two."""
+    """A payment from one input, and one from two; of both kinds of outputs."""
     mine = [test_decode_bitcoin.MINE, test_decode_bitcoin.CHANGE]
-    return [test_decode_bitcoin.psbt(), test_decode_bitcoin.psbt(spent=mine)]
+    taproot = [test_decode_bitcoin.psbt(), test_decode_bitcoin.psbt(spent=mine)]
+    return [*taproot, key_hash.psbt([9_000], proven=set()), key_hash.psbt([9_000, 8_000], proven={0, 1})]
 
 
 def transactions() -> list[bytes]:

@@ -5,6 +5,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from embit.script import Script
+from embit.transaction import Transaction, TransactionInput, TransactionOutput
 
 from custody.api.errors import CallRefused
 from custody.chains.bitcoin.transaction import read, script_of
@@ -12,7 +14,7 @@ from policy.addresses import segwit_address
 from policy.encoding import parse_canonical
 from policy.state import Job
 from policy.suites import DKLS23_SECP256K1, FROST_TAPROOT
-from tests.chains.bitcoin_core import BitcoinCore
+from tests.chains.bitcoin_core import ANYONE, COINBASE_MATURITY, BitcoinCore
 from tests.chains.bitcoin_house import CHAIN, COIN, PATHS, PAYEE, BitcoinHouse, fresh_core
 from tests.chains.core_rpc import CoreRpc
 from tests.unit.custody_cluster import complete_approval
@@ -151,6 +153,34 @@ async def test_a_restart_keeps_the_coins_of_what_waits_for_people(house: Bitcoin
     async with house.running() as running:
         small = await running.until(await house.pay(running, "small", COIN), "broadcast", timeout_s=20)
         assert small.account != waiting.account
+
+
+def bulky_coin(core: BitcoinCore, script: bytes, amount: int) -> None:
+    """A coin of ours that a transaction of more than 8 KiB made."""
+    place, free = next(
+        (place, one) for place, one in core.unspent.items() if one.script == ANYONE and one.amount > 2 * COIN
+    )
+    others = [TransactionOutput(400, Script(b"\x51\x20" + bytes([index]) * 32)) for index in range(200)]
+    back = TransactionOutput(free.amount - amount - 200 * 400 - 20_000, Script(ANYONE))
+    spent = [TransactionInput(bytes.fromhex(place[0]), place[1])]
+    paid = [TransactionOutput(amount, Script(script)), back, *others]
+    core.accept(Transaction(2, spent, paid, 0).serialize())
+    core.mine()
+
+
+async def test_coins_that_cannot_be_shown_together_are_left_out(house: BitcoinHouse, core: CoreRpc) -> None:
+    async with house.with_key() as running:
+        core.core.mine(COINBASE_MATURITY + 4)
+        for _ in range(2):
+            bulky_coin(core.core, house.script(running, "m/0/0"), COIN * 3 // 5)
+        request = await house.pay(running, "one", COIN)
+        await shown(running, request, "made by transactions too large to be shown to nodes")
+        alone = await house.pay(running, "alone", COIN // 2)
+        await running.until(alone, "broadcast", timeout_s=20)
+        house.fund(running, "m/0/1", "m/0/2", amount=COIN * 4 // 7)
+        sent = await running.until(request, "broadcast", timeout_s=20)
+
+        assert len(read(sent.tx).inputs) == 2
 
 
 async def test_dust_waits_with_a_reason_and_pays_nothing(house: BitcoinHouse, core: CoreRpc) -> None:

@@ -239,7 +239,10 @@ class BitcoinChain:
         while True:
             out = large | self._taken(request)
             free = [coin for place, coin in coins.items() if place not in out]
-            spending = spend(need, free, kept=kept)
+            try:
+                spending = spend(need, free, kept=kept)
+            except OperationalError as error:
+                raise _because(error, large) from error
             self._hold(request, [coin.outpoint for coin in spending.coins])
             proofs = await self._proofs(spending.coins)
             tx = unsigned(spending.coins, spending.outputs, proofs=proofs)
@@ -274,6 +277,13 @@ class BitcoinChain:
 
     def _script(self, address: str) -> bytes:
         return script_of(self.name, address)
+
+
+def _because(error: OperationalError, large: set[bytes]) -> OperationalError:
+    """Why there is too little, where coins were left out."""
+    if not large:
+        return error
+    return OperationalError(f"{error}; {len(large)} were made by transactions too large to be shown to nodes")
 
 
 def _places(tx: bytes) -> list[bytes]:
