@@ -1,10 +1,11 @@
 """The feed of events, the deliveries that webhooks are owed, and the addresses given out: in tables."""
 
+import functools
 import secrets
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import Connection, Row, delete, exists, func, insert, select, update
+from sqlalchemy import Connection, Integer, Row, bindparam, delete, exists, func, insert, select, update
 from sqlalchemy.sql import Select
 
 from custody.adapters.leased import insert_or_ignore, values_of
@@ -20,6 +21,26 @@ _COPIED = ("request", "initiator", "state", "rule", "tx_hash", "block", "approva
 _NEXT_EVENT = insert(EVENTS).values(  # made once: making it costs more than carrying it out
     sequence=select(func.coalesce(func.max(EVENTS.c.sequence), 0) + 1).scalar_subquery()
 )
+_NEWEST_OF = select(EVENTS).where(
+    EVENTS.c.sequence.in_(
+        select(func.max(EVENTS.c.sequence))
+        .where(EVENTS.c.request.in_(bindparam("of", expanding=True)))
+        .group_by(EVENTS.c.request)
+    )
+)
+_FEED = select(FEED.c.name)
+_NEWEST = select(func.coalesce(func.max(EVENTS.c.sequence), 0))
+
+
+@functools.cache
+def _events_after(of_request: bool, by_initiator: bool) -> "Select[Any]":
+    """Carried out with those of ``after``, ``of``, ``by`` and ``at_most`` that it has."""
+    query = select(EVENTS).where(EVENTS.c.sequence > bindparam("after"))
+    if of_request:
+        query = query.where(EVENTS.c.request == bindparam("of"))
+    if by_initiator:
+        query = query.where(EVENTS.c.initiator == bindparam("by"))
+    return query.order_by(EVENTS.c.sequence).limit(bindparam("at_most", type_=Integer))
 
 
 class Feeds(Retained):
@@ -46,24 +67,19 @@ class Feeds(Retained):
         self, after: int, *, request: bytes = b"", initiator: str = "", limit: int = 100
     ) -> tuple[Event, ...]:
         """Events in order; of one request and one initiator, or of all for empty ones."""
-        query = select(EVENTS).where(EVENTS.c.sequence > after).order_by(EVENTS.c.sequence).limit(limit)
-        if request:
-            query = query.where(EVENTS.c.request == request)
-        if initiator:
-            query = query.where(EVENTS.c.initiator == initiator)
-        return self._events(query)
+        wanted: dict[str, object] = {"after": after, "at_most": limit}
+        wanted |= {"of": request} if request else {}
+        wanted |= {"by": initiator} if initiator else {}
+        return self._events(_events_after(bool(request), bool(initiator)), wanted)
 
     def newest_events(self, requests: Sequence[bytes]) -> dict[bytes, Event]:
         """The newest event of each request."""
-        mine = EVENTS.c.request.in_(requests)
-        newest = select(func.max(EVENTS.c.sequence)).where(mine).group_by(EVENTS.c.request)
-        found = self._events(select(EVENTS).where(EVENTS.c.sequence.in_(newest)))
-        return {event.request: event for event in found}
+        return {event.request: event for event in self._events(_NEWEST_OF, {"of": list(requests)})}
 
-    def _events(self, query: "Select[Any]") -> tuple[Event, ...]:
+    def _events(self, query: "Select[Any]", wanted: Mapping[str, object]) -> tuple[Event, ...]:
         with self._reading() as db:
             feed = _feed(db)
-            return tuple(_event(row, feed) for row in db.execute(query))
+            return tuple(_event(row, feed) for row in db.execute(query, wanted))
 
     # What webhooks are owed.
 
@@ -227,12 +243,12 @@ def _queue(db: Connection, webhook: str, chosen: Any, *, now_ms: int) -> int:
 
 
 def _feed(db: Connection) -> str:
-    name: str = db.execute(select(FEED.c.name)).scalar_one()
+    name: str = db.execute(_FEED).scalar_one()
     return name
 
 
 def _newest(db: Connection) -> int:
-    newest: int = db.execute(select(func.coalesce(func.max(EVENTS.c.sequence), 0))).scalar_one()
+    newest: int = db.execute(_NEWEST).scalar_one()
     return newest
 
 

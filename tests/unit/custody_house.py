@@ -26,7 +26,7 @@ from custody.quarantine import Quarantine
 from custody.records import RequestRecord
 from custody.replication import Replication
 from custody.rising import Rising
-from custody.sequencer import Sequencer
+from custody.sequencer import TOGETHER_S, Sequencer
 from custody.service import Service
 from custody.signing import Signing
 from custody.slots import Slots
@@ -159,6 +159,7 @@ class House:
         self.hooks = Hooks()
         self.database = f"sqlite:///{folder / 'custody.db'}"
         self.ask: Asking = nobody
+        self.together_s = TOGETHER_S
         self.around_database: Callable[[Database], Database] = lambda database: database
 
     def build(self) -> Parts:
@@ -173,7 +174,14 @@ class House:
         return Parts(
             database=database,
             feeds=thread,
-            sequencer=Sequencer(database, replication, log_key=key, now_ms=self.now_ms, metrics=metrics),
+            sequencer=Sequencer(
+                database,
+                replication,
+                log_key=key,
+                now_ms=self.now_ms,
+                metrics=metrics,
+                together_s=self.together_s,
+            ),
             replication=replication,
             duties=Duties(database, now_ms=self.now_ms, metrics=metrics),
             pools=Pools(
