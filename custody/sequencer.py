@@ -41,7 +41,9 @@ class Sequencer:
         log_key: LogKey,
         now_ms: Callable[[], int],
         metrics: Metrics,
+        together_s: float = TOGETHER_S,
     ) -> None:
+        self._together_s = together_s
         self._database = database
         self._replication = replication
         self._log_key = log_key
@@ -127,7 +129,7 @@ class Sequencer:
                 hear(folded)
         self._replication.use_roster(batch.tip.state)
         self._unsent = Published(batch.tip.frontier.size, note)
-        self._send_at = self._send_at or asyncio.get_running_loop().time() + TOGETHER_S
+        self._send_at = self._send_at or asyncio.get_running_loop().time() + self._together_s
         for one in applied:
             for tell in self.on_applied:
                 tell(one)

@@ -1,11 +1,12 @@
 """The feed of events, the deliveries that webhooks are owed, and the addresses given out: in tables."""
 
+import functools
 import hashlib
 import secrets
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import Connection, Row, bindparam, delete, exists, func, insert, select, update
+from sqlalchemy import Connection, Integer, Row, bindparam, delete, exists, func, insert, select, update
 from sqlalchemy.sql import Select
 
 from custody.adapters.leased import insert_or_ignore, values_of
@@ -23,6 +24,30 @@ _NEXT_EVENT = insert(EVENTS).values(  # made once: making it costs more than car
     sequence=select(func.coalesce(func.max(EVENTS.c.sequence), 0) + 1).scalar_subquery(),
     number=select(func.coalesce(func.max(EVENTS.c.number), 0) + 1).where(_WHOSE).scalar_subquery(),
 )
+_NEWEST_OF = select(EVENTS).where(
+    EVENTS.c.sequence.in_(
+        select(func.max(EVENTS.c.sequence))
+        .where(EVENTS.c.request.in_(bindparam("of", expanding=True)))
+        .group_by(EVENTS.c.request)
+    )
+)
+_FEED = select(FEED.c.name)
+_NEWEST = select(func.coalesce(func.max(EVENTS.c.sequence), 0))
+_NEWEST_OF_ONE = select(func.coalesce(func.max(EVENTS.c.number), 0)).where(
+    EVENTS.c.initiator == bindparam("by")
+)
+
+
+@functools.cache
+def _events_after(of_request: bool, by_initiator: bool) -> "Select[Any]":
+    """Carried out with those of ``after``, ``of``, ``by`` and ``at_most`` that it has."""
+    number = EVENTS.c.number if by_initiator else EVENTS.c.sequence
+    query = select(EVENTS).where(number > bindparam("after"))
+    if of_request:
+        query = query.where(EVENTS.c.request == bindparam("of"))
+    if by_initiator:
+        query = query.where(EVENTS.c.initiator == bindparam("by"))
+    return query.order_by(number).limit(bindparam("at_most", type_=Integer))
 
 
 class Feeds(Retained):
@@ -49,25 +74,20 @@ class Feeds(Retained):
         self, after: int, *, request: bytes = b"", initiator: str = "", limit: int = 100
     ) -> tuple[Event, ...]:
         """Events in order; of one request, and of one initiator in its own feed, or of all for empty ones."""
-        number = EVENTS.c.number if initiator else EVENTS.c.sequence
-        query = select(EVENTS).where(number > after).order_by(number).limit(limit)
-        if request:
-            query = query.where(EVENTS.c.request == request)
-        if initiator:
-            query = query.where(EVENTS.c.initiator == initiator)
-        return self._events(query, own=bool(initiator))
+        wanted: dict[str, object] = {"after": after, "at_most": limit}
+        wanted |= {"of": request} if request else {}
+        wanted |= {"by": initiator} if initiator else {}
+        return self._events(_events_after(bool(request), bool(initiator)), wanted, own=bool(initiator))
 
     def newest_events(self, requests: Sequence[bytes], *, own: bool = False) -> dict[bytes, Event]:
         """The newest event of each request, as everybody's feed has it, or the initiator's ``own``."""
-        mine = EVENTS.c.request.in_(requests)
-        newest = select(func.max(EVENTS.c.sequence)).where(mine).group_by(EVENTS.c.request)
-        found = self._events(select(EVENTS).where(EVENTS.c.sequence.in_(newest)), own=own)
+        found = self._events(_NEWEST_OF, {"of": list(requests)}, own=own)
         return {event.request: event for event in found}
 
-    def _events(self, query: "Select[Any]", *, own: bool) -> tuple[Event, ...]:
+    def _events(self, query: "Select[Any]", wanted: Mapping[str, object], *, own: bool) -> tuple[Event, ...]:
         with self._reading() as db:
             feed = _feed(db)
-            return tuple(_event(row, feed, own=own) for row in db.execute(query))
+            return tuple(_event(row, feed, own=own) for row in db.execute(query, wanted))
 
     # What webhooks are owed.
 
@@ -235,7 +255,7 @@ def _queue(db: Connection, webhook: str, chosen: Any, *, now_ms: int) -> int:
 
 
 def _feed(db: Connection) -> str:
-    name: str = db.execute(select(FEED.c.name)).scalar_one()
+    name: str = db.execute(_FEED).scalar_one()
     return name
 
 
@@ -247,10 +267,11 @@ def _feed_of(feed: str, initiator: str) -> str:
 
 
 def _newest(db: Connection, initiator: str = "") -> int:
-    query = select(func.coalesce(func.max(EVENTS.c.sequence), 0))
-    if initiator:
-        query = select(func.coalesce(func.max(EVENTS.c.number), 0)).where(EVENTS.c.initiator == initiator)
-    newest: int = db.execute(query).scalar_one()
+    newest: int = (
+        db.execute(_NEWEST_OF_ONE, {"by": initiator}).scalar_one()
+        if initiator
+        else db.execute(_NEWEST).scalar_one()
+    )
     return newest
 
 

@@ -150,7 +150,7 @@ class Store(Feeds):
             db.execute(delete(CEREMONIES).where(CEREMONIES.c.place == 0))
             db.execute(update(REQUESTS).values(state=START.state, updated_ms=now_ms, **UNPLANNED))
             for row in db.execute(select(REQUESTS.c.request)).all():
-                owe(db, row.request, START.effects, now_ms)
+                owe(db, row.request, effects=START.effects, now_ms=now_ms)
                 emit_if_new(db, row.request, now_ms=now_ms)
 
     def append(
@@ -162,7 +162,7 @@ class Store(Feeds):
                 rows = [{"index": start + i, "data": data} for i, data in enumerate(entries)]
                 db.execute(_ENTRY, rows)
                 db.execute(_CHECKPOINT, {"size": start + len(entries), "note": note})
-            return tuple(done for change in changes if (done := apply(db, change, now_ms)) is not None)
+            return tuple(done for change in changes if (done := apply(db, change, now_ms=now_ms)) is not None)
 
     def set_quorum(self, size: int, note: bytes) -> None:
         """Keep the note of the checkpoint of ``size`` with its w cosignatures."""
@@ -179,7 +179,7 @@ class Store(Feeds):
         with self._transaction() as db:
             known = find_by_key(db, new)
             if known is None:
-                return insert_request(db, new, now_ms), True
+                return insert_request(db, new, now_ms=now_ms), True
             if known.request != new.request:
                 raise IdempotencyConflict(new.idempotency_key)
             return known, False
@@ -224,7 +224,7 @@ class Store(Feeds):
     def apply(self, change: Change, now_ms: int) -> Applied | None:
         """Make one event durable; None when it changes nothing."""
         with self._transaction() as db:
-            return apply(db, change, now_ms)
+            return apply(db, change, now_ms=now_ms)
 
     # The outbox.
 

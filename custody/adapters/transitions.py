@@ -64,17 +64,17 @@ def record_of(row: Any) -> RequestRecord:
     return RequestRecord(**{**values, "state": State(values["state"])})
 
 
-def insert_request(db: Connection, new: NewRequest, now_ms: int) -> RequestRecord:
+def insert_request(db: Connection, new: NewRequest, *, now_ms: int) -> RequestRecord:
     """Make the row of a new request, and owe what is due first."""
     row = {**values_of(new), **UNPLANNED, "state": START.state, "updated_ms": now_ms}
     db.execute(_NEXT_REQUEST, row)
-    owe(db, new.request, START.effects, now_ms)
+    owe(db, new.request, effects=START.effects, now_ms=now_ms)
     record = RequestRecord(**{name: row[name] for name in FIELDS})
     emit(db, record, effects=START.effects, now_ms=now_ms)
     return record
 
 
-def owe(db: Connection, request: bytes, effects: Iterable[Effect], now_ms: int) -> None:
+def owe(db: Connection, request: bytes, *, effects: Iterable[Effect], now_ms: int) -> None:
     """The effects of the last transition replace those of the one before."""
     db.execute(_OWES_NO_MORE, {"wanted": request})
     due = [{"request": request, "effect": one, "attempts": 0, "due_ms": now_ms} for one in effects]
@@ -82,13 +82,13 @@ def owe(db: Connection, request: bytes, effects: Iterable[Effect], now_ms: int) 
         db.execute(_OWE, due)
 
 
-def apply(db: Connection, change: Change, now_ms: int) -> Applied | None:
+def apply(db: Connection, change: Change, *, now_ms: int) -> Applied | None:
     """Carry out a change; None when it changes nothing."""
     before = find(db, change.request)
     if before is None:
         if change.new is None:
             return None
-        before = insert_request(db, change.new, now_ms)
+        before = insert_request(db, change.new, now_ms=now_ms)
     _keep_what_comes_with(db, change)
     state, effects = before.state, None
     if change.event is not None:
@@ -96,7 +96,7 @@ def apply(db: Connection, change: Change, now_ms: int) -> Applied | None:
         if step is None:
             return None
         state, effects = step.state, step.effects
-        owe(db, change.request, effects, now_ms)
+        owe(db, change.request, effects=effects, now_ms=now_ms)
     changed: dict[str, Any] = {"error": "", **change.fields, "state": state, "updated_ms": now_ms}
     after = replace(before, **changed)
     values = {f"new_{name}": getattr(after, name) for name in _CHANGING}

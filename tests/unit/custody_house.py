@@ -29,7 +29,7 @@ from custody.quarantine import Quarantine
 from custody.records import RequestRecord
 from custody.replication import Replication
 from custody.rising import Rising
-from custody.sequencer import Sequencer
+from custody.sequencer import TOGETHER_S, Sequencer
 from custody.service import Service
 from custody.signing import Signing
 from custody.storage import Database
@@ -165,6 +165,7 @@ class House:
         self.auditors: tuple[Auditor, ...] = ()
         self.database = f"sqlite:///{folder / 'custody.db'}"
         self.ask: Asking = nobody
+        self.together_s = TOGETHER_S
         self.around_database: Callable[[Database], Database] = lambda database: database
 
     def chains(self) -> Mapping[str, Chain]:
@@ -183,7 +184,14 @@ class House:
         return Parts(
             database=database,
             feeds=thread,
-            sequencer=Sequencer(database, replication, log_key=key, now_ms=self.now_ms, metrics=metrics),
+            sequencer=Sequencer(
+                database,
+                replication,
+                log_key=key,
+                now_ms=self.now_ms,
+                metrics=metrics,
+                together_s=self.together_s,
+            ),
             replication=replication,
             duties=Duties(database, now_ms=self.now_ms, metrics=metrics),
             pools=Pools(

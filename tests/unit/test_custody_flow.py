@@ -67,6 +67,23 @@ async def test_a_small_request_settles_by_itself(house: House) -> None:
         assert house.nodes["node-a"].kinds()[-4:] == ["request", "reserve", "signature", "observation"]
 
 
+async def test_a_request_goes_to_the_cosigners_with_its_reservation(house: House) -> None:
+    house.together_s = 60.0
+    async with house.with_key() as running:
+        request = await submit(running, house, "one")
+        await running.until(request, "signed")
+
+        sent = [entries for _, entries, _ in house.nodes["node-a"].appends]
+        assert [parse_entry(data).kind for data in sent[-1]] == ["request", "reserve"]
+
+
+async def test_what_nobody_waits_for_reaches_the_cosigners_all_the_same(house: House) -> None:
+    async with house.with_key() as running:
+        await submit(running, house, "for people to approve", amount=5 * ETHER)
+
+        await until(lambda: house.nodes["node-a"].kinds()[-1] == "request")
+
+
 async def test_many_requests_share_checkpoints_and_all_settle(house: House) -> None:
     async with house.with_key() as running:
         requests = [await submit(running, house, f"r{i}", amount=i + 1) for i in range(40)]
