@@ -41,6 +41,7 @@ from signer_nodes.api.certificates import Credentials, PinnedIdentity, read_cert
 from signer_nodes.api.client import Target
 from signer_nodes.api.health import READY, STARTING, answering
 from signer_nodes.api.issuing import make_boot_certificate
+from signer_nodes.bench_arguments import add_bench
 from signer_nodes.cold_run import Desk, run_cold
 from signer_nodes.command_examples import show_examples
 from signer_nodes.config import ROLES, HsmConfig, NodeConfig, load_config, load_to_run
@@ -166,23 +167,12 @@ def node_parser() -> argparse.ArgumentParser:
         command.add_argument("--config", type=Path, required=True)
     for command in (provision, run, cold, accept, doctor, backup):
         command.add_argument("--pin-fd", type=int, help="descriptor to read the PIN from")
-    bench = _add_bench(commands)
+    bench = add_bench(commands)
+    bench.set_defaults(command=_bench)
     for command in (provision, joining, accept, doctor, officer, backup, recovering, bench):
         command.add_argument("--json", action="store_true", help="print one JSON object")
     show_examples(parser)
     return parser
-
-
-def _add_bench(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> argparse.ArgumentParser:
-    bench = commands.add_parser("bench", help="measure what the protocols cost on this machine")
-    bench.add_argument("--batch", type=int, default=32, help="presignatures a batch (%(default)s)")
-    bench.add_argument("--repeat", type=int, default=7, help="runs that a median is of (%(default)s)")
-    bench.add_argument(
-        "--quick", action="store_true", help="one run of the smallest batch: shape, not figures"
-    )
-    bench.add_argument("--start", type=Path, metavar="LOG", help="only what a start on this log costs")
-    bench.set_defaults(command=_bench)
-    return bench
 
 
 def _provision(options: argparse.Namespace) -> int:

@@ -48,6 +48,7 @@ NODE_DISTRIBUTIONS: Final = (
     "python-pkcs11",
     "rfc8785",
     "safe-pysha3",
+    "uvloop",
 )
 """What ``policy`` and ``signer_nodes`` import; a test compares this with their import statements."""
 COORDINATOR_DISTRIBUTIONS: Final = (

@@ -20,7 +20,6 @@ OURS = {"quorumkeep-node:local", "quorumkeep-coordinator:local"}
 NODES = {"node-a", "node-b", "node-c", "witness-1"}
 SERVICES = NODES | {"coordinator-1", "coordinator-2", "postgres", "prometheus"}
 SCHEMA = REPOSITORY / ".venv" / "compose-spec.json"
-COMPOSE = next((c for c in (["docker", "compose"], ["docker-compose"]) if shutil.which(c[0])), None)
 VARIABLES = {
     "QUORUMKEEP_PINS": "/pins",
     "QUORUMKEEP_SECRETS": "/secrets",
@@ -152,19 +151,19 @@ def test_a_key_that_compose_does_not_know_is_seen() -> None:
         jsonschema.Draft7Validator(json.loads(SCHEMA.read_text())).validate(wrong)
 
 
-@pytest.mark.skipif(COMPOSE is None, reason="neither docker compose nor docker-compose is installed")
 def test_compose_itself_reads_both_files(tmp_path: Path) -> None:
-    assert COMPOSE is not None
-    probe = subprocess.run([*COMPOSE, "version"], capture_output=True, check=False)
-    if probe.returncode != 0:
-        pytest.skip("docker is here without compose")
+    offered = (["docker", "compose"], ["docker-compose"])
+    answering = [one for one in offered if shutil.which(one[0]) and ran(*one, "version").returncode == 0]
+    if not answering:
+        pytest.skip("neither docker compose nor docker-compose is installed")
+    built = dict.fromkeys(("QUORUMKEEP_BUILD", "QUORUMKEEP_COORDINATOR_BUILD"), str(tmp_path))
     chosen = [part for name in FILES for part in ("-f", str(FOLDER / name))]
-    done = subprocess.run(
-        [*COMPOSE, *chosen, "config", "-q"],
-        env={**os.environ, **VARIABLES},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+
+    done = ran(*answering[0], *chosen, "config", "-q", **VARIABLES, **built)
 
     assert done.returncode == 0, done.stderr
+
+
+def ran(*command: str, **variables: str) -> "subprocess.CompletedProcess[str]":
+    environment = {**os.environ, **variables}
+    return subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
