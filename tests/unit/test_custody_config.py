@@ -52,13 +52,6 @@ def test_what_may_be_left_out_has_safe_values(tmp_path: Path) -> None:
     assert (loaded.metrics_port, loaded.publish_dir, loaded.pools.low) == (0, None, 16)
 
 
-@pytest.mark.parametrize("host", ["custody-1.example.com", "10.0.0.1", "[fd00::1]"])
-def test_a_coordinator_is_advertised_by_name_or_number(tmp_path: Path, host: str) -> None:
-    (tmp_path / "config.toml").write_text(example().replace("custody-1.example.com", host))
-
-    assert load_config(tmp_path / "config.toml").advertise == host
-
-
 @pytest.mark.parametrize(("said", "days"), [("events_days = 7", 7), ("", 0), (None, 0)])
 def test_nothing_is_forgotten_unless_it_is_configured(tmp_path: Path, said: str | None, days: int) -> None:
     section = "" if said is None else f"[retention]\n{said}\n"
@@ -163,3 +156,10 @@ def test_a_console_that_browsers_could_not_trust_is_refused(tmp_path: Path, sect
 
     with pytest.raises(OperationalError, match=wrong):
         load_config(tmp_path / "config.toml")
+
+
+@pytest.mark.parametrize("host", ["custody-1.example.com", "10.0.0.1", "[fd00::1]"])
+def test_a_coordinator_is_advertised_by_name_or_number(tmp_path: Path, host: str) -> None:
+    (tmp_path / "config.toml").write_text(example().replace("custody-1.example.com", host))
+
+    assert load_config(tmp_path / "config.toml").advertise == host
