@@ -156,10 +156,3 @@ def test_a_console_that_browsers_could_not_trust_is_refused(tmp_path: Path, sect
 
     with pytest.raises(OperationalError, match=wrong):
         load_config(tmp_path / "config.toml")
-
-
-@pytest.mark.parametrize("host", ["custody-1.example.com", "10.0.0.1", "[fd00::1]"])
-def test_a_coordinator_is_advertised_by_name_or_number(tmp_path: Path, host: str) -> None:
-    (tmp_path / "config.toml").write_text(example().replace("custody-1.example.com", host))
-
-    assert load_config(tmp_path / "config.toml").advertise == host
