@@ -32,7 +32,7 @@ DAYS_MAX, HELD_MAX = 36_500, 1000
 HTTP_LISTEN, CONSOLE_LISTEN = "127.0.0.1:7601", "127.0.0.1:7602"
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
 TEXT: Final = re.compile(r"[^\x00-\x1f\x7f]{1,1000}")
-HOST: Final = re.compile(r"[A-Za-z0-9._:-]{1,253}")
+HOST: Final = re.compile(r"[A-Za-z0-9._:\[\]-]{1,253}")
 WITNESS: Final = re.compile(r"[!-*,-~]{1,255}")
 MAIL_ADDRESS: Final = re.compile(r"(?=.{1,254}$)[A-Za-z0-9._%+-]{1,64}@[A-Za-z0-9-]+(\.[A-Za-z0-9-]+)*")
 REQUEST_ID: Final = re.compile(r"[0-9a-f]{64}")

@@ -104,7 +104,7 @@ def checked(config: Config, folder: Path) -> Manifest:
 
 
 def _write(config: Config, folder: Path) -> Manifest:
-    leaves = Leaves(Frontier())
+    leaves, made_ms = Leaves(Frontier()), time.time_ns() // 1_000_000
     with tables.reading(config.database) as db:
         schema, note = tables.schema_of(db), tables.newest_note(db)
         if not note:
@@ -124,7 +124,6 @@ def _write(config: Config, folder: Path) -> Manifest:
             f"the database's {frontier.size} entries do not lead to its checkpoint {checkpoint.origin} "
             f"{checkpoint.size}: it is damaged or another's; keep the backups there are"
         )
-    made_ms = time.time_ns() // 1_000_000
     return Manifest(config.origin, leaves.genesis, frontier.size, frontier.root(), schema, made_ms, files)
 
 

@@ -4,6 +4,7 @@ import gzip
 import json
 import shutil
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +13,11 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from sqlalchemy import create_engine, inspect, text
 
+from custody.adapters.identity import load_identity
 from custody.adapters.store import Store
 from custody.adapters.tables import METADATA
 from custody.backup.main import MANIFEST, back_up, restore
+from policy.encoding import canonical, statement
 from policy.errors import OperationalError
 from tests.unit.custody_cluster import ETHER, ORIGIN, make_request
 from tests.unit.custody_house import FakeChain, House, Running, until
@@ -47,12 +50,17 @@ def configured(folder: Path, database: str, *, genesis: bytes, origin: str = ORI
     return folder / "config.toml"
 
 
+def moved(config: Path) -> Path:
+    """Where the same coordinator is when it has another database."""
+    return config.parent.with_name(config.parent.name + "-moved") / config.name
+
+
 def with_database(config: Path, database: str) -> Path:
     """The same coordinator on another database."""
-    folder = config.parent.with_name(config.parent.name + "-moved")
-    shutil.copytree(config.parent, folder)
-    (folder / "config.toml").write_text(CONFIG.format(origin=ORIGIN, database=database))
-    return folder / "config.toml"
+    other = moved(config)
+    shutil.copytree(config.parent, other.parent)
+    other.write_text(CONFIG.format(origin=ORIGIN, database=database))
+    return other
 
 
 async def pay(running: Running, house: House, *names: str) -> None:
@@ -83,16 +91,16 @@ def rows(url: str) -> dict[str, list[Any]]:
     return found
 
 
-@pytest.fixture(params=["sqlite", "postgresql"])
-def other_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    """An empty database, of each kind in turn."""
-    if request.param == "sqlite":
+@pytest.fixture
+def other_url(request: pytest.FixtureRequest, database_url: str, tmp_path: Path) -> str:
+    """An empty database of the other kind."""
+    if not database_url.startswith("sqlite"):
         return f"sqlite:///{tmp_path / 'other.db'}"
     make: Callable[[], str] = request.getfixturevalue("new_postgres_url")
     return make()
 
 
-async def test_a_backup_made_at_work_restores_into_any_kind_and_old_ones_catch_up(
+async def test_a_backup_made_at_work_restores_into_the_other_kind_and_old_ones_catch_up(
     house: House, config: Path, other_url: str
 ) -> None:
     """What was paid after the backup was made comes from the cosigners, and is not paid again."""
@@ -104,8 +112,7 @@ async def test_a_backup_made_at_work_restores_into_any_kind_and_old_ones_catch_u
         size = running.parts.sequencer.state.size
         await until(lambda: all(len(node.log) == size for node in house.nodes.values()))
     before = rows(house.database)
-    moved = with_database(config, other_url)
-    restored = restore(moved, folder)
+    restored = restore(with_database(config, other_url), folder)
     now = rows(other_url)
     house.database = other_url
     async with house.running() as running:
@@ -123,12 +130,44 @@ async def test_a_backup_made_at_work_restores_into_any_kind_and_old_ones_catch_u
     assert isinstance(house.chain, FakeChain) and len(house.chain.mined) == 3
 
 
-@pytest.fixture
-async def backup(house: House, config: Path) -> Path:
+@dataclass(frozen=True)
+class Made:
+    """A coordinator's folder, its database and a backup, of one test alone."""
+
+    folder: Path
+    genesis: bytes
+
+    @property
+    def database(self) -> str:
+        return f"sqlite:///{self.folder / 'custody.db'}"
+
+    @property
+    def config(self) -> Path:
+        return self.folder / "coordinator" / "config.toml"
+
+    @property
+    def backup(self) -> Path:
+        return self.folder / "backup"
+
+
+@pytest.fixture(scope="module")
+async def first(tmp_path_factory: pytest.TempPathFactory) -> Made:
+    house = House(tmp_path_factory.mktemp("first"))
     async with house.with_key():
         pass
-    back_up(config, house.folder / "backup")
-    return house.folder / "backup"
+    back_up(
+        configured(house.folder / "coordinator", house.database, genesis=house.genesis),
+        house.folder / "backup",
+    )
+    return Made(house.folder, house.genesis)
+
+
+@pytest.fixture
+def made(first: Made, tmp_path: Path) -> Made:
+    copy = Made(tmp_path / "made", first.genesis)
+    shutil.copytree(first.folder, copy.folder)
+    copy.config.write_text(CONFIG.format(origin=ORIGIN, database=copy.database))
+    return copy
 
 
 def _change_manifest(folder: Path) -> None:
@@ -159,76 +198,65 @@ SPOILS: dict[str, tuple[Callable[[Path], object], str]] = {
 
 
 @pytest.mark.parametrize(("spoil", "why"), SPOILS.values(), ids=SPOILS)
-@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
-def test_a_damaged_backup_restores_nothing(
-    house: House, config: Path, backup: Path, spoil: Callable[[Path], object], why: str
-) -> None:
-    spoil(backup)
-    target = house.folder / "target.db"
+def test_a_damaged_backup_restores_nothing(made: Made, spoil: Callable[[Path], object], why: str) -> None:
+    spoil(made.backup)
+    target = made.folder / "target.db"
 
     with pytest.raises(OperationalError, match=why):
-        restore(with_database(config, f"sqlite:///{target}"), backup)
+        restore(with_database(made.config, f"sqlite:///{target}"), made.backup)
 
     assert not target.exists() or rows(f"sqlite:///{target}") == {}
 
 
-def test_nothing_is_written_over(house: House, config: Path, backup: Path) -> None:
-    before = rows(house.database)
+def test_nothing_is_written_over(made: Made, database_url: str) -> None:
+    """Neither the database that was backed up, nor any other, nor a backup."""
+    restore(with_database(made.config, database_url), made.backup)
+    for config, database in ((made.config, made.database), (moved(made.config), database_url)):
+        before = rows(database)
+        with pytest.raises(OperationalError, match="nothing is written over"):
+            restore(config, made.backup)
+        with pytest.raises(OperationalError, match="is there already"):
+            back_up(config, made.backup)
 
-    with pytest.raises(OperationalError, match="nothing is written over"):
-        restore(config, backup)
-    with pytest.raises(OperationalError, match="is there already"):
-        back_up(config, backup)
-
-    assert rows(house.database) == before
+        assert rows(database) == before
 
 
-@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
-def test_another_deployments_or_coordinators_backup_is_refused(
-    house: House, config: Path, backup: Path, tmp_path: Path
-) -> None:
+def test_another_deployments_or_coordinators_backup_is_refused(made: Made, tmp_path: Path) -> None:
     target = f"sqlite:///{tmp_path / 'target.db'}"
-    other = with_database(config, target)
-    (other.parent / "genesis.json").write_bytes(house.genesis + b" ")
-    stranger = configured(tmp_path / "stranger", target, genesis=house.genesis)
+    other = with_database(made.config, target)
+    (other.parent / "genesis.json").write_bytes(made.genesis + b" ")
+    stranger = configured(tmp_path / "stranger", target, genesis=made.genesis)
 
     with pytest.raises(OperationalError, match="which is another deployment"):
-        restore(other, backup)
+        restore(other, made.backup)
     with pytest.raises(OperationalError, match="did not make this backup"):
-        restore(stranger, backup)
+        restore(stranger, made.backup)
 
 
-@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 @pytest.mark.parametrize(("field", "later"), [("format", 2), ("schema", "9999")])
-def test_a_later_programs_backup_is_refused(
-    house: House, config: Path, backup: Path, field: str, later: object
-) -> None:
-    from custody.adapters.identity import load_identity
-    from policy.encoding import canonical, statement
-
-    body = json.loads((backup / MANIFEST).read_bytes())["manifest"] | {field: later}
-    sign = load_identity(config.parent / "identity.key").sign
+def test_a_later_programs_backup_is_refused(made: Made, field: str, later: object) -> None:
+    body = json.loads((made.backup / MANIFEST).read_bytes())["manifest"] | {field: later}
+    sign = load_identity(made.config.parent / "identity.key").sign
     signature = sign(statement("coordinator-backup", body)).hex()
-    (backup / MANIFEST).write_bytes(canonical({"manifest": body, "signature": signature}))
+    (made.backup / MANIFEST).write_bytes(canonical({"manifest": body, "signature": signature}))
 
     with pytest.raises(OperationalError, match="later program"):
-        restore(with_database(config, f"sqlite:///{house.folder / 'target.db'}"), backup)
+        restore(with_database(made.config, f"sqlite:///{made.folder / 'target.db'}"), made.backup)
 
 
-@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
-def test_what_is_no_sound_log_is_not_backed_up(house: House, config: Path, backup: Path) -> None:
-    engine = create_engine(house.database)
+def test_what_is_no_sound_log_is_not_backed_up(made: Made) -> None:
+    engine = create_engine(made.database)
     with engine.begin() as db:
         db.execute(text("UPDATE entries SET data = data || x'20' WHERE \"index\" = 0"))
     engine.dispose()
-    fresh = with_database(config, f"sqlite:///{house.folder / 'fresh.db'}")
+    fresh = with_database(made.config, f"sqlite:///{made.folder / 'fresh.db'}")
 
     with pytest.raises(OperationalError, match="do not lead to its checkpoint"):
-        back_up(config, house.folder / "second")
+        back_up(made.config, made.folder / "second")
     with pytest.raises(OperationalError, match="there is no database"):
-        back_up(fresh, house.folder / "third")
-    Store(f"sqlite:///{house.folder / 'fresh.db'}").close()
+        back_up(fresh, made.folder / "third")
+    Store(f"sqlite:///{made.folder / 'fresh.db'}").close()
     with pytest.raises(OperationalError, match="has not begun"):
-        back_up(fresh, house.folder / "third")
+        back_up(fresh, made.folder / "third")
 
-    assert [path.name for path in house.folder.glob("*second*")] == []
+    assert [path.name for path in made.folder.glob("*second*")] == []

@@ -261,3 +261,10 @@ def test_what_is_no_toml_is_said_with_its_line(text: str, line: int) -> None:
         parse_settings(text, "it")
 
     assert [problem.line for problem in caught.value.problems] == [line]
+
+
+@pytest.mark.parametrize("host", ["custody-1.example.com", "10.0.0.1", "[fd00::1]"])
+def test_a_coordinator_is_advertised_by_name_or_number(folder: Path, host: str) -> None:
+    text = f'advertise = "{host}"\n' + COORDINATOR.replace("127.0.0.1:0", "127.0.0.1:7600")
+
+    assert said(config_reading.load_config, folder, text) == []
