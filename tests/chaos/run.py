@@ -12,9 +12,9 @@ from cli.demo import policy as names
 from cli.demo import scenario
 from cli.results import progress
 from policy.errors import OperationalError
-from tests.chaos.checks import ends_of, failures
+from tests.chaos.checks import Accepted, Limit, ends_of, failures
 from tests.chaos.faults import FAULTS
-from tests.chaos.house import COORDINATORS, House, running_house
+from tests.chaos.house import COORDINATORS, LIMIT_AMOUNT, LIMIT_WINDOW_MS, House, running_house
 from tests.chaos.load import Backend, Doors, Kind, Watch
 from tests.chaos.record import read_record, wait_ended
 from tests.chaos.recovery import BOUND_S, back_after_s
@@ -111,7 +111,9 @@ def run(seconds: float, seed: int, kinds: Sequence[str], *, logs: Path | None = 
         states = wait_ended(doors[-1], asked, SETTLE_S)
         house.call(house.leader())
         scenario.wait_live(deployment, scenario.COSIGNERS)
-        record = read_record(house, asked, states)
+        accepted = [Accepted(one.request, one.asset, one.amount, states[one.request]) for one in asked]
+        limits = [Limit(names.TOKEN, LIMIT_WINDOW_MS, LIMIT_AMOUNT)]
+        record = read_record(deployment, accepted, limits)
     found = failures(record)
     late = [one for one in seen if one.back_s is None or one.back_s > BOUND_S]
     return {
