@@ -29,13 +29,13 @@ def test_everything_holds_through_a_minute_of_faults(tmp_path: Path) -> None:
     if reason := missing():
         pytest.skip(reason)
     logs = ("--logs", str(tmp_path / "logs"))
-    ran = command("--seconds", str(SECONDS), "--seed", "1", "--faults", ",".join(KINDS), *logs)
+    ran = command("--seconds", str(SECONDS), "--rate", "2", "--seed", "1", "--faults", ",".join(KINDS), *logs)
     assert ran.stdout, ran.stderr.decode()[-2000:]
     report: dict[str, Any] = json.loads(ran.stdout)
 
     assert ran.returncode == 0 and report["ok"], json.dumps(report, indent=2)
     assert {one["fault"] for one in report["faults"]} <= set(KINDS)
-    assert report["requests"]["settled"] > SECONDS and report["requests"]["denied"] > 0
+    assert report["requests"]["settled"] > SECONDS // 2 and report["requests"]["denied"] > 0
     assert all(check["ok"] for check in report["checks"].values())
 
 
@@ -45,6 +45,7 @@ def test_everything_holds_through_a_minute_of_faults(tmp_path: Path) -> None:
         (("--faults", "kill,earthquake"), "earthquake"),
         (("--seconds", "0"), "from 1 to"),
         (("--seconds", "many"), "invalid int"),
+        (("--rate", "0"), "from 0.1 to"),
     ],
 )
 def test_a_run_that_cannot_be_is_refused_before_anything_starts(
