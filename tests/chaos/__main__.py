@@ -8,6 +8,7 @@ import argparse
 import json
 import os
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from tests.chaos.faults import FAULTS
@@ -17,7 +18,7 @@ from tests.chaos.run import Plan, run
 SECONDS_MAX, RATE_MAX = 7 * 24 * 3600, 100
 
 
-def main() -> int:
+def main(arguments: Sequence[str] | None = None) -> int:
     """Run what is asked for."""
     parser = argparse.ArgumentParser(prog="python -m tests.chaos", description="faults under load")
     parser.add_argument("--seconds", type=int, default=120, help="how long faults go on")
@@ -26,7 +27,7 @@ def main() -> int:
     parser.add_argument("--rate", type=float, default=4.0, help="payments a second: half of what it can do")
     parser.add_argument("--logs", type=Path, help="a folder to keep the logs of all processes in")
     parser.add_argument("--json", action="store_true", help="print the report as JSON")
-    asked = parser.parse_args()
+    asked = parser.parse_args(arguments)
     kinds = asked.faults.split(",")
     if unknown := sorted(set(kinds) - set(FAULTS)):
         parser.error(f"no such faults: {', '.join(unknown)}; there are {', '.join(FAULTS)}")

@@ -8,19 +8,11 @@ from typing import Any
 
 import pytest
 
+from tests.chaos.__main__ import main
 from tests.chaos.privileges import missing
 
 KINDS = ("kill", "pause", "partition", "database", "reorg", "clock-ahead")
 SECONDS, SETUP_S = 60, 360
-
-
-def command(*arguments: str) -> "subprocess.CompletedProcess[bytes]":
-    return subprocess.run(
-        [sys.executable, "-m", "tests.chaos", *arguments, "--json"],
-        capture_output=True,
-        timeout=SECONDS + SETUP_S,
-        check=False,
-    )
 
 
 @pytest.mark.slow
@@ -28,8 +20,9 @@ def command(*arguments: str) -> "subprocess.CompletedProcess[bytes]":
 def test_everything_holds_through_a_minute_of_faults(tmp_path: Path) -> None:
     if reason := missing():
         pytest.skip(reason)
-    logs = ("--logs", str(tmp_path / "logs"))
-    ran = command("--seconds", str(SECONDS), "--rate", "2", "--seed", "1", "--faults", ",".join(KINDS), *logs)
+    command = [sys.executable, "-m", "tests.chaos", "--json", "--logs", str(tmp_path / "logs"), "--rate", "2"]
+    command += ["--seconds", str(SECONDS), "--seed", "1", "--faults", ",".join(KINDS)]
+    ran = subprocess.run(command, capture_output=True, timeout=SECONDS + SETUP_S, check=False)
     assert ran.stdout, ran.stderr.decode()[-2000:]
     report: dict[str, Any] = json.loads(ran.stdout)
 
@@ -49,9 +42,10 @@ def test_everything_holds_through_a_minute_of_faults(tmp_path: Path) -> None:
     ],
 )
 def test_a_run_that_cannot_be_is_refused_before_anything_starts(
-    arguments: tuple[str, ...], said: str
+    arguments: tuple[str, ...], said: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    ran = command(*arguments)
+    with pytest.raises(SystemExit) as refused:
+        main(arguments)
 
-    assert ran.returncode == 2
-    assert said in ran.stderr.decode()
+    assert refused.value.code == 2
+    assert said in capsys.readouterr().err
