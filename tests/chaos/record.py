@@ -18,7 +18,6 @@ from policy.entries import ReserveEntry, SignatureEntry, job_id, parse_entry
 from policy.errors import MalformedError
 from policy.log.tiles import read_entries
 from tests.chaos.checks import Accepted, Limit, Payment, Record, Reserved, Signed
-from tests.chaos.house import LIMIT_AMOUNT, LIMIT_WINDOW_MS, House
 from tests.chaos.load import Asked, Doors, payment_of
 
 PAGE, PAUSE_S, PUBLISH_S, AUDIT_S = 500, 0.5, 30.0, 1800.0
@@ -36,13 +35,18 @@ def wait_ended(doors: Doors, asked: Sequence[Asked], timeout_s: float) -> dict[s
         time.sleep(PAUSE_S)
 
 
-def read_record(house: House, asked: Sequence[Asked], states: Mapping[str, str]) -> Record:
-    """Everything that is to be checked."""
-    folder = _published(house)
-    reserved, signed = _log(house, folder)
-    accepted = [Accepted(one.request, one.asset, one.amount, states[one.request]) for one in asked]
-    limits = [Limit(names.TOKEN, LIMIT_WINDOW_MS, LIMIT_AMOUNT)]
-    return Record(accepted, _payments(house), reserved, signed, limits, _verifies(house, folder))
+def read_record(
+    deployment: scenario.Deployment, accepted: Sequence[Accepted], limits: Sequence[Limit] = ()
+) -> Record:
+    """Everything that is to be checked, given what was accepted and how that ended."""
+    reserved, signed = _log(deployment)
+    return Record(accepted, _payments(deployment), reserved, signed, limits, _verifies(deployment))
+
+
+def published_entries(deployment: scenario.Deployment) -> list[bytes]:
+    """Everything that is logged so far, once it is published."""
+    folder = _published(deployment)
+    return list(read_entries(lambda path: _read(folder / path), published_size(folder)))
 
 
 def _states(doors: Doors) -> dict[str, str]:
@@ -63,23 +67,22 @@ def _state(view: RequestView) -> str:
     return view.state if view.over else f"{view.state} ({view.substate}: {view.error})"
 
 
-def _published(house: House) -> Path:
+def _published(deployment: scenario.Deployment) -> Path:
     """The newest folder of the published log, with everything that is logged so far."""
-    folders = [house.deployment.folder / name for name in ("log", "log-2")]
-    newest = max(folders, key=published_size)
-    wait_published(newest, int(house.deployment.status()["size"]), timeout_s=PUBLISH_S)
+    newest = max(deployment.folder.glob("log*/"), key=published_size)
+    wait_published(newest, int(deployment.status()["size"]), timeout_s=PUBLISH_S)
     return newest
 
 
-def _log(house: House, folder: Path) -> tuple[list[Reserved], list[Signed]]:
-    origin = house.deployment.connection().origin
+def _log(deployment: scenario.Deployment) -> tuple[list[Reserved], list[Signed]]:
+    origin = deployment.connection().origin
     reserved: list[Reserved] = []
     signed: list[Signed] = []
-    for index, data in enumerate(read_entries(lambda path: _read(folder / path), published_size(folder))):
+    for index, data in enumerate(published_entries(deployment)):
         try:
             timed = parse_entry(data)
         except MalformedError:
-            continue
+            continue  # inert
         entry = timed.entry
         if isinstance(entry, ReserveEntry):
             slot = (entry.paths[0], int.from_bytes(rlp.decode(entry.tx[1:])[1], "big"))
@@ -91,17 +94,19 @@ def _log(house: House, folder: Path) -> tuple[list[Reserved], list[Signed]]:
     return reserved, signed
 
 
-def _payments(house: House) -> list[Payment]:
-    """Every transaction of the wallet in any block of the chain."""
-    chain, deployment = house.deployment.chain, house.deployment
-    account = scenario.account(deployment, names.PATH_PLAIN)
+def _payments(deployment: scenario.Deployment) -> list[Payment]:
+    """Every transaction of the wallet's accounts in any block of the chain."""
+    chain = deployment.chain
+    accounts = {scenario.account(deployment, path) for path in (names.PATH_PLAIN, *names.PATHS_APPROVED)}
     token = (deployment.connection().policy.assets[names.TOKEN].contract or "").lower()
-    found = []
-    for number in range(int(chain.call("eth_blockNumber"), 16) + 1):
-        for tx in chain.call("eth_getBlockByNumber", hex(number), True)["transactions"]:
-            if str(tx["from"]).lower() == account:
-                found.append(_payment(tx, token, chain.call("eth_getTransactionReceipt", tx["hash"])))
-    return found
+    newest = int(chain.call("eth_blockNumber"), 16)
+    blocks = (chain.call("eth_getBlockByNumber", hex(number), True) for number in range(newest + 1))
+    return [
+        _payment(tx, token, chain.call("eth_getTransactionReceipt", tx["hash"]))
+        for block in blocks
+        for tx in block["transactions"]
+        if str(tx["from"]).lower() in accounts
+    ]
 
 
 def _payment(tx: Mapping[str, Any], token: str, receipt: Mapping[str, Any]) -> Payment:
@@ -110,10 +115,10 @@ def _payment(tx: Mapping[str, Any], token: str, receipt: Mapping[str, Any]) -> P
     return Payment(str(tx["from"]).lower(), int(tx["nonce"], 16), asset, amount, worked)
 
 
-def _verifies(house: House, folder: Path) -> bool:
+def _verifies(deployment: scenario.Deployment) -> bool:
     """What an auditor's own process says of the published log."""
-    trust = str(house.deployment.folder / "trust.json")
-    command = program(ITSELF, "audit", "verify", str(folder), "--trust", trust, "--json")
+    trust = str(deployment.folder / "trust.json")
+    command = program(ITSELF, "audit", "verify", str(_published(deployment)), "--trust", trust, "--json")
     return subprocess.run(command, capture_output=True, timeout=AUDIT_S, check=False).returncode == 0
 
 

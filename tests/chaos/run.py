@@ -2,7 +2,7 @@
 
 import contextlib
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain as chained
 from pathlib import Path
@@ -12,15 +12,15 @@ from cli.demo import policy as names
 from cli.demo import scenario
 from cli.results import progress
 from policy.errors import OperationalError
-from tests.chaos.checks import ends_of, failures
+from tests.chaos.checks import Accepted, Limit, ends_of, failures
 from tests.chaos.faults import FAULTS
-from tests.chaos.house import COORDINATORS, House, running_house
-from tests.chaos.load import Backend, Doors, Kind, Watch
+from tests.chaos.house import COORDINATORS, LIMIT_AMOUNT, LIMIT_WINDOW_MS, House, running_house
+from tests.chaos.load import Asked, Backend, Doors, Kind, Watch
 from tests.chaos.record import read_record, wait_ended
 from tests.chaos.recovery import BOUND_S, back_after_s
 from tests.chaos.schedule import Planned, schedule
 
-BACKENDS, EVERY_S, GREEDY_EVERY_S = 4, 1.0, 1.5
+BACKENDS, GREEDY_EVERY_S = 4, 1.5
 SMALLEST, APART = 10**13, 10**9
 GREEDY_AMOUNT = 50 * 10**names.TOKEN_DECIMALS
 WARM_UP_S, BASELINE_S, PATIENCE_S, LOOK_S, CALM_S, SETTLE_S = 6.0, 6.0, 45.0, 0.2, 1.0, 120.0
@@ -54,7 +54,7 @@ class Run:
     house: House
     backends: Sequence[Backend]
     watch: Watch
-    rate: float = 0.0
+    rate: float
 
     def times(self) -> list[tuple[float, float]]:
         """When each payment that was made was asked for, and when it was made; those without a limit."""
@@ -71,7 +71,7 @@ class Run:
         time.sleep(WARM_UP_S + BASELINE_S)
         begun = time.monotonic() - BASELINE_S
         paid = sum(1 for _, paid in self.times() if paid >= begun)
-        self.rate = min(BACKENDS / EVERY_S, paid / BASELINE_S)
+        self.rate = min(self.rate, paid / BASELINE_S)
         if not paid:
             raise OperationalError("nothing is paid, and no fault was done yet: look at the logs")
 
@@ -88,35 +88,33 @@ class Run:
         return Seen(at_s, planned, remark, back_s)
 
 
-def run(seconds: float, seed: int, kinds: Sequence[str], *, logs: Path | None = None) -> dict[str, Any]:
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What to do: ``rate`` is how many payments a second are asked for beside those that a limit refuses."""
+
+    seconds: float
+    seed: int
+    kinds: Sequence[str]
+    rate: float
+    logs: Path | None = None
+
+
+def run(plan: Plan) -> dict[str, Any]:
     """Make a deployment, do faults to it, and check everything; the report."""
-    with running_house(seed, logs) as house:
-        deployment = house.deployment
-        addresses = tuple(deployment.address(name) for name in COORDINATORS)
-        doors = [
-            Doors(deployment.connection(), deployment.identity(names.PAYMENTS), addresses)
-            for _ in range(BACKENDS + 2)
-        ]
-        contract = deployment.connection().policy.assets[names.TOKEN].contract or ""
-        watch = Watch(deployment.chain, contract.lower())
-        backends = [Backend(door, kind) for door, kind in zip(doors, _kinds(), strict=False)]
-        made = Run(house, backends, watch)
-        with contextlib.ExitStack() as stack:
-            stack.enter_context(watch.looking())
-            for backend in backends:
-                stack.enter_context(backend.asking())
-            seen = _faults(made, seconds, schedule(seed, kinds))
-        asked = list(chained.from_iterable(one.accepted for one in backends))
+    with running_house(plan.seed, plan.logs) as house:
+        rate, seen, asked = _under_load(house, plan)
         progress(f"{len(asked)} requests were accepted; waiting for their ends")
-        states = wait_ended(doors[-1], asked, SETTLE_S)
+        states = wait_ended(_doors(house), asked, SETTLE_S)
         house.call(house.leader())
-        scenario.wait_live(deployment, scenario.COSIGNERS)
-        record = read_record(house, asked, states)
+        scenario.wait_live(house.deployment, scenario.COSIGNERS)
+        accepted = [Accepted(one.request, one.asset, one.amount, states[one.request]) for one in asked]
+        limits = [Limit(names.TOKEN, LIMIT_WINDOW_MS, LIMIT_AMOUNT)]
+        record = read_record(house.deployment, accepted, limits)
     found = failures(record)
     late = [one for one in seen if one.back_s is None or one.back_s > BOUND_S]
     return {
-        "seed": seed,
-        "rate": round(made.rate, 1),
+        "seed": plan.seed,
+        "rate": round(rate, 1),
         "faults": [one.to_json() for one in seen],
         "back_within_10_s": not late,
         "requests": ends_of(record),
@@ -125,14 +123,35 @@ def run(seconds: float, seed: int, kinds: Sequence[str], *, logs: Path | None = 
     }
 
 
-def _kinds() -> list[Kind]:
+def _under_load(house: House, plan: Plan) -> tuple[float, list[Seen], list[Asked]]:
+    """Faults while payments go on: the rate without one, the faults, and what was accepted meanwhile."""
+    contract = house.deployment.connection().policy.assets[names.TOKEN].contract or ""
+    watch = Watch(house.deployment.chain, contract.lower())
+    backends = [Backend(_doors(house), kind) for kind in _kinds(plan.rate)]
+    made = Run(house, backends, watch, plan.rate)
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(watch.looking())
+        for backend in backends:
+            stack.enter_context(backend.asking())
+        seen = _faults(made, plan.seconds, schedule(plan.seed, plan.kinds))
+    return made.rate, seen, list(chained.from_iterable(one.accepted for one in backends))
+
+
+def _doors(house: House) -> Doors:
+    deployment = house.deployment
+    addresses = tuple(deployment.address(name) for name in COORDINATORS)
+    return Doors(deployment.connection(), deployment.identity(names.PAYMENTS), addresses)
+
+
+def _kinds(rate: float) -> list[Kind]:
     plain = [
-        Kind(f"backend-{number}", names.ETH, SMALLEST + number * APART, EVERY_S) for number in range(BACKENDS)
+        Kind(f"backend-{number}", names.ETH, SMALLEST + number * APART, BACKENDS / rate)
+        for number in range(BACKENDS)
     ]
     return [*plain, Kind("greedy", names.TOKEN, GREEDY_AMOUNT, GREEDY_EVERY_S)]
 
 
-def _faults(made: Run, seconds: float, planned: Any) -> list[Seen]:
+def _faults(made: Run, seconds: float, planned: Iterator[Planned]) -> list[Seen]:
     made.measure()
     progress(f"{made.rate:.1f} payments a second without a fault")
     begun_s = time.monotonic()

@@ -7,24 +7,18 @@ import contextlib
 import shutil
 import threading
 import time
-from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
-from pathlib import Path
 from typing import Any
 
-import rlp
-
-from cli import audit
 from cli.demo import policy as names
 from cli.demo import scenario
-from cli.demo.published import wait_published
 from cli.demo.supervisor import Supervisor
 from custody.api.errors import CallRefused, Code
-from policy.entries import ReserveEntry, SignatureEntry, job_id, parse_entry
-from policy.errors import MalformedError, QuorumkeepError
-from policy.log.tiles import read_entries
+from policy.errors import QuorumkeepError
+from tests.chaos.checks import Accepted, failures
+from tests.chaos.record import read_record
 from tests.e2e.cluster import scratch_folder
 
 SMALLEST = 10**13
@@ -118,89 +112,8 @@ class Stream:
             time.sleep(PAUSE_S)
 
 
-@dataclass(frozen=True)
-class Reservation:
-    """An accepted reservation of the published log."""
-
-    job: bytes
-    request: bytes
-    slot: tuple[str, int]
-    presignatures: tuple[bytes, ...]
-
-
-@dataclass(frozen=True)
-class Published:
-    """The published log, read without this project's fold: its reservations and signatures."""
-
-    reservations: tuple[Reservation, ...]
-    signatures: tuple[tuple[bytes, bytes], ...]
-
-    @classmethod
-    def read(cls, deployment: scenario.Deployment) -> "Published":
-        """What is published of everything that is logged so far."""
-        origin = deployment.connection().origin
-        reservations, signatures = [], []
-        for index, data in enumerate(published_entries(deployment)):
-            try:
-                entry = parse_entry(data).entry
-            except MalformedError:
-                continue
-            if isinstance(entry, ReserveEntry):
-                nonce = int.from_bytes(rlp.decode(entry.tx[1:])[1], "big")
-                job = job_id(origin, index, data=data)
-                reservations.append(
-                    Reservation(job, entry.request, (entry.paths[0], nonce), tuple(entry.presignatures))
-                )
-            if isinstance(entry, SignatureEntry):
-                signatures.append((entry.job, entry.signature))
-        return cls(tuple(reservations), tuple(signatures))
-
-
-def published_entries(deployment: scenario.Deployment) -> list[bytes]:
-    """Everything that is logged so far, once it is published."""
-    log = deployment.folder / "log"
-    wait_published(log, size := int(deployment.status()["size"]), timeout_s=30)
-    return list(read_entries(lambda path: _read(log / path), size))
-
-
-def payments_on_chain(deployment: scenario.Deployment) -> list[dict[str, Any]]:
-    """Every transaction of the wallet's accounts in any block of the chain."""
-    chain = deployment.chain
-    accounts = {scenario.account(deployment, path) for path in (names.PATH_PLAIN, *names.PATHS_APPROVED)}
-    newest = int(chain.call("eth_blockNumber"), 16)
-    blocks = [chain.call("eth_getBlockByNumber", hex(number), True) for number in range(newest + 1)]
-    return [tx for block in blocks for tx in block["transactions"] if tx["from"].lower() in accounts]
-
-
 def check_everything(deployment: scenario.Deployment, accepted: Mapping[str, int]) -> None:
     """Each accepted request is paid exactly once, by one transaction, and the log shows nothing twice."""
-    sent = payments_on_chain(deployment)
-    amounts = Counter(int(tx["value"], 16) for tx in sent if tx["to"].lower() == names.CUSTOMER)
-    assert {amount: amounts[amount] for amount in accepted.values()} == dict.fromkeys(accepted.values(), 1)
-    assert len(sent) == len({(tx["from"], tx["nonce"]) for tx in sent}) == len(amounts)
-    receipts = [deployment.chain.call("eth_getTransactionReceipt", tx["hash"]) for tx in sent]
-    assert all(int(receipt["status"], 16) == 1 for receipt in receipts)
-    _check_log(Published.read(deployment), accepted)
-    assert (
-        audit.verify(str(deployment.folder / "log"), trust=deployment.folder / "trust.json", json_output=True)
-        == 0
-    )
-
-
-def _check_log(log: Published, accepted: Mapping[str, int]) -> None:
-    slots = {(reservation.request, reservation.slot) for reservation in log.reservations}
-    assert len(slots) == len({request for request, _ in slots}), "a request has two anchors"
-    assert len(slots) == len({slot for _, slot in slots}), "an anchor serves two requests"
-    assert {bytes.fromhex(request) for request in accepted} <= {request for request, _ in slots}
-    used = [one for reservation in log.reservations for one in reservation.presignatures]
-    assert len(used) == len(set(used)), "a presignature was reserved twice"
-    jobs = [job for job, _ in log.signatures]
-    assert len(jobs) == len(set(jobs)), "a job has two signatures"
-    nonce_points = [signature[:32] for _, signature in log.signatures]
-    assert len(nonce_points) == len(set(nonce_points)), "an R was used twice"
-
-
-def _read(path: Path) -> bytes | None:
-    with contextlib.suppress(FileNotFoundError):
-        return path.read_bytes()
-    return None
+    ended = [Accepted(request, names.ETH, amount, SETTLED) for request, amount in accepted.items()]
+    found = failures(read_record(deployment, ended))
+    assert not any(found.values()), found

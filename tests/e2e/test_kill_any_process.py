@@ -15,11 +15,11 @@ from cli.demo import policy as names
 from cli.demo.scenario import COORDINATOR_NAME, COSIGNERS, Deployment, wait_live
 from policy.entries import ShredEntry, parse_entry
 from policy.errors import QuorumkeepError
+from tests.chaos.record import published_entries
 from tests.e2e.payment_stream import (
     SMALLEST,
     Stream,
     check_everything,
-    published_entries,
     running_deployment,
 )
 
