@@ -47,6 +47,8 @@ def verify(
             report = look_at(read, trust=trust, older=older, work=work)
     except (MalformedError, OperationalError, OSError) as error:
         print(f"quorumkeep: {error}", file=sys.stderr)
+        if json_output:
+            print(json.dumps({"ok": False, "code": "Misuse", "error": str(error)}))
         return MISUSE
     print(json.dumps(as_json(report)) if json_output else as_text(report))
     return OK if report.ok else FAILED
