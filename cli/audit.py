@@ -47,6 +47,8 @@ def verify(
             report = look_at(read, trust=trust, older=older, work=work)
     except (MalformedError, OperationalError) as error:
         print(f"quorumkeep: {error}", file=sys.stderr)
+        if json_output:
+            print(json.dumps({"ok": False, "code": "Misuse", "error": str(error)}))
         return MISUSE
     except OSError as error:
         print(

@@ -8,6 +8,7 @@ from argparse import Namespace
 from pathlib import Path
 from typing import Any, Final
 
+from cli.files import read_bytes
 from cli.results import Misuse, Result, progress
 from policy.errors import MalformedError, OperationalError
 from signer_nodes.api.bbqr import CHARACTERS, Reader, split
@@ -22,7 +23,7 @@ CLEAR: Final = "\x1b[H\x1b[2J"
 
 def show(arguments: Namespace) -> Result:
     """``cold show``: the codes of a file, on this terminal until it is interrupted, or as images."""
-    data = Path(arguments.file).read_bytes()
+    data = read_bytes(Path(arguments.file), "the file")
     texts = split(data, version=arguments.version)
     codes = [_code(text, arguments.version) for text in texts]
     document = {"file": arguments.file, "bytes": len(data), "codes": len(codes), "images": []}
@@ -40,6 +41,8 @@ def show(arguments: Namespace) -> Result:
 def scan(arguments: Namespace) -> Result:
     """``cold scan``: the file of a series of codes, from the images that a camera leaves in a folder."""
     folder, reader = Path(arguments.images), Reader()
+    if not folder.is_dir():
+        raise Misuse(f"there is no folder {folder}: name the one where the camera leaves its images")
     seen: set[Path] = set()
     deadline = time.monotonic() + arguments.timeout
     while reader.whole is None:

@@ -37,7 +37,8 @@ class Entry:
     time_ms: int
     subject: str
     signers: tuple[str, ...]
-    verdict: str
+    outcome: str
+    rule: str
     document: Json
 
 
@@ -172,6 +173,8 @@ def read_entry(index: int, data: bytes) -> Entry:
         [str(one["name"]) for one in signed if isinstance(one, dict)] if isinstance(signed, list) else []
     )
     fields = body if isinstance(body, dict) else {}
+    claimed = document.get("verdict")
+    claimed = claimed if isinstance(claimed, dict) else {}
     if "assertion" in document:  # a passkey's: the body says whose
         signers += [str(fields[name]) for name in ("operator", "by") if name in fields]
     return Entry(
@@ -180,7 +183,8 @@ def read_entry(index: int, data: bytes) -> Entry:
         time_ms=time_ms if isinstance(time_ms, int) else 0,
         subject=_subject(kind, fields),
         signers=tuple(signers),
-        verdict=_verdict(document.get("verdict")),
+        outcome=str(claimed.get("outcome", "")),
+        rule=str(claimed.get("rule", "")),
         document=document,
     )
 
@@ -191,10 +195,6 @@ def _subject(kind: str, body: dict[str, Json]) -> str:
     if kind in ("policy", "roster") and kind in body:
         return document_hash(kind, body[kind]).hex()
     return next((str(body[name]) for name in ("request", "job", "target", "key") if name in body), "")
-
-
-def _verdict(claimed: Json | None) -> str:
-    return f"{claimed.get('outcome')} by {claimed.get('rule')}" if isinstance(claimed, dict) else ""
 
 
 def _read(start: int, part: Iterable[bytes]) -> list[Entry]:

@@ -25,7 +25,6 @@ from custody.requests import FINAL
 from policy.errors import MalformedError
 from policy.ids import family
 from policy.intent import parse_request
-from policy.roster import bound
 from policy.words.language import LANGUAGES
 from policy.words.sentences import sections
 
@@ -124,7 +123,7 @@ async def show_nodes(seat: SeatDependency) -> Response:
     roles = {one.name: one.role for one in state.roster.cosigners.values()}
     status = await seat.house.service.status()
     can_freeze = seat.session.person.role == OPERATOR and not state.frozen
-    values = {"status": status, "bound": bound(state.roster), "roles": roles, "can_freeze": can_freeze}
+    values = {"status": status, "roster": state.roster, "roles": roles, "can_freeze": can_freeze}
     return seat.visit.page("nodes", values)
 
 

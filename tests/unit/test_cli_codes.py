@@ -62,3 +62,13 @@ def test_an_image_that_is_not_whole_yet_is_passed_over(tmp_path: Path) -> None:
     (images / "0000a.png").write_bytes(b"\x89PNG half an image")
 
     assert scanned(tmp_path, images) == LETTER
+
+
+@pytest.mark.parametrize("command", [("show",), ("scan", "--out", "letter")])
+def test_a_file_or_folder_that_is_not_there_is_named(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], command: tuple[str, ...]
+) -> None:
+    missing = str(tmp_path / "missing")
+
+    assert main(["cold", command[0], missing, *command[1:], "--json"]) in (1, 2)
+    assert missing in json.loads(capsys.readouterr().out)["error"]

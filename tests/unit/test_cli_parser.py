@@ -146,3 +146,12 @@ def test_the_arguments_of_a_node_go_to_its_program_untouched() -> None:
 
     assert PARSER.parse_args(["node", "doctor", *given]).rest == given
     assert PARSER.parse_args(["key", "recover", "a.backup", *given]).rest == ["a.backup", *given]
+
+
+def test_a_log_that_is_not_there_is_said_in_json_too(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        main(["audit", "verify", str(tmp_path), "--json"])
+
+    assert "name the folder of a log" in json.loads(capsys.readouterr().out)["error"]
