@@ -238,8 +238,8 @@ def _check_pinned(run: _Run, note: Note, checkpoint: Checkpoint) -> None:
         return
     if checkpoint.origin != trust.origin:
         raise Bad(checkpoint.size, f"the checkpoint is of {checkpoint.origin}, not of {trust.origin}")
-    check_log_signature(note, trust.origin, trust.log_key, size=checkpoint.size)
-    count_cosigners(note, trust.cosigners, trust.w, size=checkpoint.size)
+    check_log_signature(note, trust.origin, key=trust.log_key, size=checkpoint.size)
+    count_cosigners(note, trust.cosigners, w=trust.w, size=checkpoint.size)
 
 
 def _take_older(run: _Run, notes: Sequence[bytes], checkpoint: Checkpoint) -> None:
@@ -300,7 +300,7 @@ def _keep(run: _Run, frontier: Frontier, inert: list[int]) -> None:
 def _compare_older(run: _Run, frontier: Frontier) -> None:
     for old, kept in run.older.get(frontier.size, ()):
         if old.root != frontier.root():
-            if not is_signed_by_log(kept, old.origin, run.state.roster.log_key):
+            if not is_signed_by_log(kept, old.origin, key=run.state.roster.log_key):
                 raise Bad(frontier.size - 1, f"the older checkpoint of {old.size} entries {NOT_OF_THIS_LOG}")
             why = f"the older checkpoint of {old.size} entries is of others: the log was forked, keep both"
             raise Bad(frontier.size - 1, why + _on_both(run, kept))
@@ -430,6 +430,6 @@ def _check_signatures(run: _Run, note: Note, checkpoint: Checkpoint) -> None:
     if checkpoint.origin != state.origin:
         raise Bad(checkpoint.size, f"the checkpoint is of {checkpoint.origin}, the log of {state.origin}")
     roster = state.roster
-    check_log_signature(note, state.origin, roster.log_key, size=checkpoint.size)
+    check_log_signature(note, state.origin, key=roster.log_key, size=checkpoint.size)
     keys = roster.cosigner_keys()
-    run.cosigners = count_cosigners(note, keys, roster.w, size=checkpoint.size)
+    run.cosigners = count_cosigners(note, keys, w=roster.w, size=checkpoint.size)

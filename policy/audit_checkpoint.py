@@ -14,7 +14,7 @@ NOT_OF_THIS_LOG = (
 )
 
 
-def is_signed_by_log(note: Note, origin: str, key: bytes) -> bool:
+def is_signed_by_log(note: Note, origin: str, *, key: bytes) -> bool:
     """Whether the log's key signed it: what it did not sign is no evidence against it."""
     try:
         verify_log_signature(note, origin, public_key=key)
@@ -23,7 +23,7 @@ def is_signed_by_log(note: Note, origin: str, key: bytes) -> bool:
     return True
 
 
-def check_log_signature(note: Note, origin: str, key: bytes, *, size: int) -> None:
+def check_log_signature(note: Note, origin: str, *, key: bytes, size: int) -> None:
     """Raises ``Bad`` unless the log's key signed it."""
     try:
         verify_log_signature(note, origin, public_key=key)
@@ -35,7 +35,7 @@ def check_log_signature(note: Note, origin: str, key: bytes, *, size: int) -> No
         raise Bad(size, f"checkpoint: {why}") from error
 
 
-def count_cosigners(note: Note, keys: Mapping[str, bytes], w: int, *, size: int) -> int:
+def count_cosigners(note: Note, keys: Mapping[str, bytes], *, w: int, size: int) -> int:
     """How many cosigners signed it. Raises ``Bad`` below w, or for a signature that is none."""
     try:
         good = verify_cosignatures(note, keys)

@@ -5,7 +5,7 @@ from collections import Counter
 from pathlib import Path
 
 from cli.audit import as_json, as_text
-from cli.evidence.page import page
+from cli.evidence.page import indexes, page
 from cli.evidence.period import read_period
 from cli.files import write_bytes, write_document
 from cli.policies.replaying import checked, folder_of
@@ -38,7 +38,7 @@ def ccss(arguments: Namespace) -> Result:
         write_document(Path(arguments.out), _proven(document, read, size=report.size))
         text.append(f"Whoever gets {arguments.out} checks it with docs/verify_evidence.py.")
     if arguments.html:
-        write_bytes(Path(arguments.html), _page(controls, document, report).encode())
+        write_bytes(Path(arguments.html), _page(controls, document, report, read=read).encode())
     files = {"file": arguments.out or None, "page": arguments.html or None}
     return Result(document | files | {"log": as_json(report)}, text)
 
@@ -54,11 +54,12 @@ def _proven(document: Document, read: Read, *, size: int) -> Document:
     }
 
 
-def _page(controls: list[Control], document: Document, report: AuditReport) -> str:
+def _page(controls: list[Control], document: Document, report: AuditReport, *, read: Read) -> str:
     vouched = "the log's own keys, not pinned" if report.trust != PINNED else "pinned keys"
     facts = (
         ("days", f"{document['from']} to {document['to']}, UTC"),
-        ("log", f"{report.size} entries, root {report.root.hex()}"),
+        ("log", (read(CHECKPOINT_PATH) or b"").decode().partition("\n")[0]),
+        ("head", f"{report.size} entries, root {report.root.hex()}"),
         ("cosigned by", f"{report.cosigners} cosigners, under {vouched}"),
         ("level aimed at", str(document["level"])),
     )
@@ -76,11 +77,7 @@ def _as_json(one: Control) -> dict[str, object]:
 
 
 def _table(controls: list[Control]) -> Table:
-    rows = tuple((one.number, one.what, one.status, one.why, _indexes(one.entries)) for one in controls)
+    rows = tuple(
+        (one.number, one.what, one.status, one.why, indexes(one.entries, INDEXES_SHOWN)) for one in controls
+    )
     return Table(("control", "what", "status", "why", "entries"), rows)
-
-
-def _indexes(entries: tuple[int, ...]) -> str:
-    more = len(entries) - INDEXES_SHOWN
-    shown = ", ".join(map(str, entries[:INDEXES_SHOWN]))
-    return f"{shown} and {more} more" if more > 0 else shown

@@ -21,6 +21,7 @@ td.sign{width:30%}
 @media(prefers-color-scheme:dark){body{background:#12161c;color:#dfe5ec}td,th{border-color:#2a323d}
 .muted,th{color:#97a3b3}}
 """
+INDEXES_SHOWN = 12
 TO_SIGN = ("seen by, on", '<td class="sign"></td>')
 
 
@@ -54,5 +55,11 @@ def _section(status: str, controls: Sequence[Control]) -> str:
 
 
 def _why(one: Control) -> str:
-    said = f' <span class="muted">entries {", ".join(map(str, one.entries))}</span>' if one.entries else ""
+    said = f' <span class="muted">entries {indexes(one.entries, INDEXES_SHOWN)}</span>' if one.entries else ""
     return escape(one.why) + said
+
+
+def indexes(entries: tuple[int, ...], most: int) -> str:
+    """The first of them, and how many more there are."""
+    shown = ", ".join(map(str, entries[:most]))
+    return f"{shown} and {len(entries) - most} more" if len(entries) > most else shown

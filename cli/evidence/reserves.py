@@ -15,7 +15,8 @@ from policy.encoding import Json
 from policy.errors import MalformedError, OperationalError
 from policy.ids import EVM, family
 from policy.liabilities import Published, read_published
-from policy.log.tiles import Read
+from policy.log.merkle import prove_consistency
+from policy.log.tiles import Read, tile_hash_reader
 from policy.proven import proven_entries
 from policy.reserves import (
     CHALLENGE_LENGTH_MAX,
@@ -136,9 +137,22 @@ def _file(
         "format": FORMAT,
         **document,
         "policy_at": found.policy_at,
+        "heads": _heads(read, wallets, size=size),
         "checkpoint": (read(CHECKPOINT_PATH) or b"").decode(),
         "entries": list(proven_entries(read, found.cited(wallets), size=size)),
     }
+
+
+def _heads(read: Read, wallets: list[WalletShown], *, size: int) -> list[Json]:
+    """The heads that statements name, each with the proof that the log went on from it."""
+    named = {
+        (one.asked.size, one.asked.root) for shown in wallets for _, one in shown.accounts if one is not None
+    }
+    nodes, found = tile_hash_reader(read, size), list[Json]()
+    for old, root in sorted(named):
+        proof: list[Json] = [digest.hex() for digest in prove_consistency(nodes, old, new_size=size)]
+        found.append({"size": old, "root": root.hex(), "proof": proof})
+    return found
 
 
 def _wallet(shown: WalletShown) -> Json:

@@ -5,12 +5,14 @@ import logging
 from argparse import Namespace
 from pathlib import Path
 
-from cli.audit import read_trust
+from cli.audit import LOOPBACK, read_trust
 from cli.results import Misuse, Result
 from cli.witness.keeper import Keeper, make
 from cli.witness.server import WitnessServer
 from policy.errors import CallerError, MalformedError
 from policy.log.checkpoint import TYPE_ED25519, parse_vkey
+
+_LOG = logging.getLogger(__name__)
 
 
 def init(arguments: Namespace) -> Result:
@@ -30,6 +32,8 @@ def run(arguments: Namespace) -> Result:
     """``witness run``: cosigns until it is stopped."""
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     host, port = _address(arguments.listen)
+    if host not in LOOPBACK:
+        _LOG.warning("others reach this at %s without TLS: put it behind a proxy that has it", host)
     keeper = Keeper(Path(arguments.folder), _log_keys(arguments))
     with WitnessServer((host, port), keeper) as server:
         url = f"http://{host}:{server.server_port}"

@@ -15,7 +15,7 @@ from cli.main import main
 from policy.audit import audit
 from policy.ccss import CONTROLS, LOG, NOT_SHOWN, PEOPLE, SHOWN, Control, Evidence
 from policy.log.merkle import leaf_hash
-from tests.simulation.world import DAY_MS, KEY, Book, World
+from tests.simulation.world import DAY_MS, KEY, ORIGIN, Book, World
 from tests.unit.test_audit import pinned, published, trust_file, written
 from tests.unit.test_cli_movements import day
 from tests.unit.test_withdrawal import changed, leaves
@@ -269,6 +269,7 @@ def test_the_page_needs_nothing_besides_itself_and_leaves_room_for_people(
     people = sum(status == PEOPLE for _, _, status in CONTROLS)
     assert text.count('<td class="sign">') == people
     assert f"For people to look at: {people} of {len(CONTROLS)}" in text
+    assert f"<code>{ORIGIN}</code>" in text
 
 
 def test_people_read_the_same_as_a_table(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

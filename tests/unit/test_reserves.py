@@ -198,6 +198,37 @@ def test_every_change_to_what_is_concluded_is_found(
     assert not missed
 
 
+def test_a_later_policy_and_roster_are_what_it_is_read_by(
+    tmp_path: Path, check: Callable[[Document, Document], list[str]]
+) -> None:
+    book, owed = house(), owing(100)
+    second: Any = json.loads(json.dumps(book.state.policy_document))
+    book.change("policy", {**second, "name": "second"})
+    book.change("roster", book.world.roster(policy_delay_ms=2 * DAY_MS))
+    book.advance(DAY_MS)
+    book.state_price()
+    book.state_all(1000, 1000, 8000)
+    for wallet in PATHS:
+        sign(book, wallet, asked(book, owed))
+
+    assert proven(tmp_path, book, owed, "--out", str(tmp_path / "reserves.json")) == 0
+    document, trust = (json.loads((tmp_path / name).read_text()) for name in ("reserves.json", "trust.json"))
+    entries = {part["index"]: part["entry"] for part in document["entries"]}
+    assert entries[document["policy_at"]]["kind"] == "policy"
+    assert {entries[one["roster_at"]]["kind"] for one in document["held"]} == {"roster"}
+    assert check(document, trust)[-1].endswith("what is owed is not told")
+
+
+def test_the_file_tells_of_no_payment(files: tuple[Path, Path]) -> None:
+    document = json.loads(files[0].read_text())
+    kinds = {part["entry"]["kind"] for part in document["entries"]}
+    asked_for = [part["entry"]["body"] for part in document["entries"] if part["entry"]["kind"] == "request"]
+
+    assert kinds == {"genesis", "key", "request", "reserve", "signature", "holdings"}
+    assert len(asked_for) == 3
+    assert all("typed_data" in body for body in asked_for)
+
+
 def shown(
     folder: Path,
     capsys: pytest.CaptureFixture[str],
