@@ -29,6 +29,7 @@ h1{font-size:1.5rem;margin:0}.score{font-size:3.2rem;font-weight:600;line-height
 .muted,th,code{color:#5a6675}table{border-collapse:collapse;width:100%;font-size:14px;margin-top:1.4rem}
 td,th{padding:.4rem .8rem .4rem 0;border-bottom:1px solid #e6e9ee;text-align:left;vertical-align:top}
 td p{margin:.3rem 0 0}.n{text-align:right;font-variant-numeric:tabular-nums}.chip{font-weight:600}
+.chip,th{white-space:nowrap}
 .critical .chip,.unknown .chip{color:#a8262b}.warn .chip{color:#855300}.good .chip{color:#1c6b3c}
 @media(prefers-color-scheme:dark){body{background:#12161c;color:#dfe5ec}td,th{border-color:#2a323d}
 .muted,th,code{color:#97a3b3}.critical .chip,.unknown .chip{color:#f19a9a}.warn .chip{color:#e8b864}
@@ -84,7 +85,8 @@ def page(card: Mapping[str, Any], *, origin: str, made: str, language: str = "en
         f"<title>{escape(origin)}: {escape(said('indicators.heading'))}</title>"
         f"<style>{STYLE}</style><h1>{escape(said('indicators.heading'))}</h1>"
         f'<p class="muted">{escape(origin)} · {escape(made)}</p><p class="score">{int(card["score"])}</p>'
-        f'<p class="muted">{escape(said("indicators.score"))}. {escape(said("indicators.lead"))}</p>'
+        f'<p class="muted">{escape(said("indicators.score"))}</p>'
+        f'<p class="muted">{escape(said("indicators.lead"))}</p>'
         f"<table><thead><tr>{heads}</tr></thead><tbody>{rows}</tbody></table>"
         f'<p class="muted">{escape(said("indicators.since_note"))} {escape(said("indicators.authority"))}</p>'
         "</html>\n"

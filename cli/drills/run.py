@@ -71,9 +71,14 @@ def drill(arguments: Namespace) -> Result:
     finally:
         shutil.rmtree(folder, ignore_errors=True)
     note = DrillNote(arguments.name, steps.ok and not error, int(time.monotonic() - started))
+    return _result(one, steps, note=note, error=error, noted=tell(arguments, note))
+
+
+def tell(arguments: Namespace, note: DrillNote) -> bool:
+    """Have the real deployment's log say how it went, if somebody was named who can; whether it does."""
     if arguments.identity:
         send_note(load_connection(arguments), caller(arguments), note=note)
-    return _result(one, steps, note=note, error=error, noted=bool(arguments.identity))
+    return bool(arguments.identity)
 
 
 def listing(arguments: Namespace) -> Result:

@@ -31,8 +31,10 @@ from eth_utils.crypto import keccak
 from cli.demo.chain import DemoChain
 from cli.demo.policy import CUSTOMER, STRANGER
 from cli.drills.own import look_at_own
+from cli.drills.run import tell
 from cli.drills.steps import Steps
 from cli.parser import build_parser
+from custody.indicators.notes import DrillNote
 from policy.log.tiles import read_entries
 from tests.e2e.processes import none_left, running_with
 
@@ -232,13 +234,19 @@ def test_the_log_is_told_of_backups_by_what_their_files_say(demo: Demo, tmp_path
     files = [str(path) for path in sorted(tmp_path.glob("*.backup"))]
     told = demo.ask("rebalancer", "key", "backed-up", *files, "--json")
     refused = demo.ask("anna", "key", "backed-up", *files)
-    deadline = time.monotonic() + 15
-    while "missing" in (line := backup_age(demo)) and time.monotonic() < deadline:
-        time.sleep(0.2)
+    line = once_read(demo, "backup_age_d")
 
     assert told.returncode == 0, told.stderr
     assert refused.returncode == 2 and "notes are theirs" in refused.stderr
     assert line["reading"] == 0
+
+
+def test_how_a_drill_went_is_in_the_log_and_the_age_of_the_last_good_one_is_read(demo: Demo) -> None:
+    who = ("--as", str(demo.folder / "people" / "rebalancer"), "--client", str(demo.folder / "client.json"))
+    arguments = build_parser().parse_args(["drill", "lost-node", *who])
+
+    assert tell(arguments, DrillNote("lost-node", True, 46))
+    assert once_read(demo, "drill_age_d")["reading"] == 0
 
 
 def test_a_drill_finds_that_another_coordinator_could_go_on_from_copies(demo: Demo) -> None:
@@ -249,9 +257,15 @@ def test_a_drill_finds_that_another_coordinator_could_go_on_from_copies(demo: De
     assert steps.ok and len(steps.rows) == 2
 
 
-def backup_age(demo: Demo) -> dict[str, Any]:
-    lines = json.loads(demo.ask("anna", "indicators", "--json").stdout)["lines"]
-    return next(one for one in lines if one["name"] == "backup_age_d")
+def once_read(demo: Demo, name: str) -> dict[str, Any]:
+    """An indicator, once there is something to read."""
+    deadline = time.monotonic() + 15
+    while True:
+        lines = json.loads(demo.ask("anna", "indicators", "--json").stdout)["lines"]
+        line: dict[str, Any] = next(one for one in lines if one["name"] == name)
+        if "missing" not in line or time.monotonic() > deadline:
+            return line
+        time.sleep(0.2)
 
 
 def test_a_replayed_request_is_the_same_payment(demo: Demo) -> None:
