@@ -33,9 +33,7 @@ _NEWEST_OF = select(EVENTS).where(
 )
 _FEED = select(FEED.c.name)
 _NEWEST = select(func.coalesce(func.max(EVENTS.c.sequence), 0))
-_NEWEST_OF_ONE = select(func.coalesce(func.max(EVENTS.c.number), 0)).where(
-    EVENTS.c.initiator == bindparam("by")
-)
+_NEWEST_OF_ONE = select(func.coalesce(func.max(EVENTS.c.number), 0)).where(_WHOSE)
 
 
 @functools.cache
@@ -267,11 +265,8 @@ def _feed_of(feed: str, initiator: str) -> str:
 
 
 def _newest(db: Connection, initiator: str = "") -> int:
-    newest: int = (
-        db.execute(_NEWEST_OF_ONE, {"by": initiator}).scalar_one()
-        if initiator
-        else db.execute(_NEWEST).scalar_one()
-    )
+    found = db.execute(_NEWEST_OF_ONE, {"whose": initiator}) if initiator else db.execute(_NEWEST)
+    newest: int = found.scalar_one()
     return newest
 
 
