@@ -140,9 +140,7 @@ def node_parser() -> argparse.ArgumentParser:
     accept.add_argument("--change", type=Path, required=True, help="the file of quorumkeep admin draft")
     accept.add_argument("--fingerprint", required=True, help="the change's, as the administrators said it")
     accept.set_defaults(command=_accept)
-    doctor = commands.add_parser(
-        "doctor", help="attempt on the token what must be impossible, compare the disk with it"
-    )
+    doctor = commands.add_parser("doctor", help="attempt what must be impossible; compare disk and token")
     doctor.set_defaults(command=_doctor)
     splitting = commands.add_parser("split", help="split a private key for the nodes that offered to")
     splitting.add_argument("--offers", type=Path, required=True, help="the nodes' offers")
