@@ -151,9 +151,8 @@ def node_parser() -> argparse.ArgumentParser:
     splitting.add_argument("--chain-code", default="", help="the wallet's BIP 32 chain code (64 hex digits)")
     splitting.set_defaults(command=_split)
     officer, backup, recovering = add_recovery(commands)
-    officer.set_defaults(command=_create_officer)
-    backup.set_defaults(command=_backup)
-    recovering.set_defaults(command=_recover)
+    for command, action in ((officer, _create_officer), (backup, _backup), (recovering, _recover)):
+        command.set_defaults(command=action)
     for command in (run, cold, doctor):
         command.add_argument("--config", type=Path, required=True)
     for command in (provision, run, cold, accept, doctor, backup):
