@@ -147,15 +147,12 @@ def node_parser() -> argparse.ArgumentParser:
     accept.add_argument("--change", type=Path, required=True, help="the file of quorumkeep admin draft")
     accept.add_argument("--fingerprint", required=True, help="the change's, as the administrators said it")
     accept.set_defaults(command=_accept)
-    doctor = commands.add_parser(
-        "doctor", help="attempt on the token what must be impossible, compare the disk with it"
-    )
+    doctor = commands.add_parser("doctor", help="attempt what must be impossible; compare disk and token")
     doctor.set_defaults(command=_doctor)
     _add_split(commands)
     officer, backup, recovering = add_recovery(commands)
-    officer.set_defaults(command=_create_officer)
-    backup.set_defaults(command=_backup)
-    recovering.set_defaults(command=_recover)
+    for command, action in ((officer, _create_officer), (backup, _backup), (recovering, _recover)):
+        command.set_defaults(command=action)
     for command in (run, cold, doctor):
         command.add_argument("--config", type=Path, required=True)
     for command in (provision, run, cold, accept, doctor, backup):
