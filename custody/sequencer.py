@@ -3,9 +3,9 @@
 Rules: (1) entries, their checkpoint and what they change in the tables are durable before anybody is
 sent them; (2) the next checkpoint is made when the one before has w cosignatures, so that cosigners
 meet on the same heads; (3) whoever waits for an entry learns its outcome once it is durable, and asks
-``Replication.wait_quorum`` when it must be cosigned too; (4) entries whose cosignatures nobody waits for are
-sent with the next that somebody does, or after a moment: a payment's request goes with its reservation, its
-signature with what comes next, and cosigners are asked once for each payment and not three times.
+``Replication.wait_quorum`` when it must be cosigned too; (4) requests and observations, whose cosignatures
+nobody waits for and which can be made again, are sent with what comes next, or after a moment. A signature is
+sent at once: should this database be lost, only the cosigners know what can be on the chain by then.
 """
 
 import asyncio
@@ -23,7 +23,7 @@ from custody.storage import Database
 from policy.state import Outcome, State
 
 QUORUM_PATIENCE_S = 1.0
-PATIENT, TOGETHER_S = frozenset({"request", "signature", "observation"}), 0.05
+PATIENT, TOGETHER_S = frozenset({"request", "observation"}), 0.05
 
 
 class Sequencer:

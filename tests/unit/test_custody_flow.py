@@ -67,14 +67,16 @@ async def test_a_small_request_settles_by_itself(house: House) -> None:
         assert house.nodes["node-a"].kinds()[-4:] == ["request", "reserve", "signature", "observation"]
 
 
-async def test_a_request_goes_to_the_cosigners_with_its_reservation(house: House) -> None:
+async def test_a_request_waits_for_its_reservation_and_a_signature_for_nothing(house: House) -> None:
     house.together_s = 60.0
     async with house.with_key() as running:
         request = await submit(running, house, "one")
-        await running.until(request, "signed")
+        await running.until(request, "settled")
 
-        sent = [entries for _, entries, _ in house.nodes["node-a"].appends]
-        assert [parse_entry(data).kind for data in sent[-1]] == ["request", "reserve"]
+        node = house.nodes["node-a"]
+        await until(lambda: node.kinds()[-1] == "signature")
+        sent = [[parse_entry(data).kind for data in entries] for _, entries, _ in node.appends]
+        assert sent[-2:] == [["request", "reserve"], ["signature"]]
 
 
 async def test_what_nobody_waits_for_reaches_the_cosigners_all_the_same(house: House) -> None:
