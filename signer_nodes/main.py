@@ -142,14 +142,7 @@ def node_parser() -> argparse.ArgumentParser:
     accept.set_defaults(command=_accept)
     doctor = commands.add_parser("doctor", help="attempt on the token what must be impossible")
     doctor.set_defaults(command=_doctor)
-    splitting = commands.add_parser("split", help="split a private key for the nodes that offered to")
-    splitting.add_argument("--offers", type=Path, required=True, help="the nodes' offers")
-    splitting.add_argument("--trust", type=Path, required=True, help="the trust.json of the deployment")
-    splitting.add_argument("--committee", required=True, help="who is to hold it: 2:node-a,node-b,node-c")
-    splitting.add_argument("--secret-fd", type=int, required=True, help="descriptor with 64 hex digits")
-    splitting.add_argument("--seed", action="store_true", help="they are an Ed25519 seed, not a scalar")
-    splitting.add_argument("--chain-code", default="", help="the wallet's BIP 32 chain code (64 hex digits)")
-    splitting.set_defaults(command=_split)
+    _add_split(commands)
     officer, backup, recovering = add_recovery(commands)
     officer.set_defaults(command=_create_officer)
     backup.set_defaults(command=_backup)
@@ -164,6 +157,17 @@ def node_parser() -> argparse.ArgumentParser:
         command.add_argument("--json", action="store_true", help="print one JSON object")
     show_examples(parser)
     return parser
+
+
+def _add_split(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    splitting = commands.add_parser("split", help="split a private key for the nodes that offered to")
+    splitting.add_argument("--offers", type=Path, required=True, help="the nodes' offers")
+    splitting.add_argument("--trust", type=Path, required=True, help="the trust.json of the deployment")
+    splitting.add_argument("--committee", required=True, help="who is to hold it: 2:node-a,node-b,node-c")
+    splitting.add_argument("--secret-fd", type=int, required=True, help="descriptor with 64 hex digits")
+    splitting.add_argument("--seed", action="store_true", help="they are an Ed25519 seed, not a scalar")
+    splitting.add_argument("--chain-code", default="", help="the wallet's BIP 32 chain code (64 hex digits)")
+    splitting.set_defaults(command=_split)
 
 
 def _provision(options: argparse.Namespace) -> int:
