@@ -7,6 +7,7 @@ All of it is bounded for each initiator and asset, but for the addresses paid. T
 from collections import deque
 from dataclasses import dataclass, field
 
+from custody.risk.gathering import Gathering
 from custody.risk.lookalikes import Lookalike, Lookalikes
 from custody.risk.numbers import log2
 
@@ -147,6 +148,7 @@ class Habits:
     quarterly: Pace = field(default_factory=lambda: Pace(QUARTER_MS, QUARTERS_KEPT))
     failures: deque[int] = field(default_factory=lambda: deque(maxlen=FAILURES_KEPT))
     paid: dict[tuple[str, str], int] = field(default_factory=dict)
+    gathering: Gathering = field(default_factory=Gathering)
 
     def of(self, asset: str) -> OfAsset:
         """With an asset."""
@@ -203,7 +205,9 @@ class House:
         if ask.amount:
             habits.of(ask.asset).logs.append(log2(ask.amount))
             habits.of(ask.asset).daily.signed(time_ms, ask.amount)
-        if (ask.chain, ask.destination) not in habits.paid:
+        place = (ask.chain, ask.destination)
+        habits.gathering.signed(place, habits.paid.get(place), time_ms=time_ms)
+        if place not in habits.paid:
             self.news.append(Payment(ask.initiator, ask.chain, ask.destination, time_ms))
             self.remember(self.news[-1])
 

@@ -54,6 +54,8 @@ def _habits(habits: Habits) -> dict[str, Any]:
         "hours": habits.hours.counts,
         "quarterly": _pace(habits.quarterly),
         "failures": list(habits.failures),
+        "again": [[*place, *one] for place, one in habits.gathering.again.items()],
+        "ahead": [[day, *place, most, other] for day, place, most, other in habits.gathering.ahead],
     }
 
 
@@ -66,6 +68,10 @@ def _read_habits(house: House, name: str, found: Mapping[str, Any]) -> None:
     habits.hours.counts = list(found["hours"])
     _read_pace(habits.quarterly, found["quarterly"])
     habits.failures.extend(found["failures"])
+    habits.gathering.again = {(chain, to): (first_ms, count) for chain, to, first_ms, count in found["again"]}
+    habits.gathering.ahead.extend(
+        (day, (chain, to), most, other) for day, chain, to, most, other in found["ahead"]
+    )
 
 
 def _pace(pace: Pace) -> dict[str, Any]:

@@ -9,11 +9,12 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Final, TypeAlias
 
+from custody.risk.gathering import DAYS_KEPT, NEW_MS
 from custody.risk.habits import DAY_MS, HOUR_MS, QUARTER_MS, Ask, House, Pace
 from custody.risk.numbers import ONE, between, deviation, log2, median
 from policy.fact_entries import RISK_MAX
 
-MODEL: Final = "open-1"
+MODEL: Final = "open-2"
 THRESHOLD: Final = 50
 """From here on a request is worth a second look; what happens then, the policy says."""
 
@@ -28,6 +29,7 @@ HOUR, HOURS_KNOWN_MIN = 25, 50
 RARE_PERMILLE: Final = (0, 10)
 VELOCITY, PERIODS_KNOWN_MIN = 30, 5
 HASTE: Final = (ONE // 4, 5 * ONE // 4)
+GATHERING, GATHERED_MIN = 60, 4
 FAILED, FAILED_EACH = 30, 10
 FAILED_WITHIN_MS = 4 * HOUR_MS
 
@@ -147,6 +149,23 @@ def _most(pace: Pace, time_ms: int, period: str) -> str:
     return f": more than the most of any {period} among the last {known} with payments"
 
 
+def _gathering(ask: Ask, house: House) -> Weighed:
+    """No points up to 1.2 times as many payments as to any other new address, all from 2.4 times on."""
+    habits, place = house.of(ask.initiator), (ask.chain, ask.destination)
+    first_ms = habits.paid.get(place)
+    if first_ms is None or ask.time_ms - first_ms >= NEW_MS or ask.named:
+        return NOTHING
+    count = habits.gathering.count(place) + 1
+    known, most = habits.gathering.most(place, ask.time_ms)
+    if known < PERIODS_KNOWN_MIN:
+        return NOTHING
+    points = between(log2(count) - log2(max(most, GATHERED_MIN)), HASTE, points=GATHERING)
+    return points, (
+        f"payment {count} to an address that was first paid {(ask.time_ms - first_ms) // DAY_MS} days ago; "
+        f"of the other new ones of {ask.initiator} within {DAYS_KEPT} days none had more than {most}"
+    )
+
+
 def _failed(ask: Ask, house: House) -> Weighed:
     since_ms = ask.time_ms - FAILED_WITHIN_MS
     count = sum(time_ms > since_ms for time_ms in house.of(ask.initiator).failures)
@@ -165,6 +184,7 @@ FEATURES: Final[Mapping[str, Callable[[Ask, House], Weighed]]] = {
     "amount": _amount,
     "hour": _hour,
     "velocity": _velocity,
+    "gathering": _gathering,
     "failed": _failed,
 }
 """The features of the model, by the names that statements have."""

@@ -33,6 +33,7 @@ PURE_FILES = (
     "custody/rebalancing/observing.py",
     "custody/rebalancing/proposing.py",
     "custody/rebalancing/records.py",
+    "custody/risk/gathering.py",
     "custody/risk/habits.py",
     "custody/risk/lookalikes.py",
     "custody/risk/memory.py",

@@ -351,6 +351,36 @@ def test_a_request_survives_kill_9_of_any_process_and_is_paid_once(demo: Demo, v
     assert process not in running_with(KILLED[victim].format(folder=demo.folder))
 
 
+@pytest.mark.slow
+def test_a_witness_that_hangs_is_missed_though_nothing_is_signed_and_payments_go_on(demo: Demo) -> None:
+    order = ("--wallet", "hot", "--asset", "eth", "--amount", "0.01 eth", "--to", CUSTOMER, "--wait", "30")
+    process = min(running_with(KILLED["witness"].format(folder=demo.folder)))
+    os.kill(process, signal.SIGSTOP)
+    try:
+        away = findings_once(demo, "cosigner-down", there=True)
+        paid = demo.ask("payments", "request", "send", *order, "--idempotency-key", "without-a-witness")
+        card = json.loads(demo.ask("anna", "indicators", "--json").stdout)
+    finally:
+        os.kill(process, signal.SIGCONT)
+    back = findings_once(demo, "cosigner-down", there=False)
+
+    assert away["cosigner-down"]["about"] == "witness" and "none-to-spare" in away
+    assert paid.returncode == 0, paid.stderr
+    assert next(one["reading"] for one in card["lines"] if one["name"] == "cosigners_down") == 1
+    assert not {"cosigner-down", "none-to-spare"} & back.keys()
+
+
+def findings_once(demo: Demo, code: str, *, there: bool) -> dict[str, Any]:
+    """What the doctor finds, once a finding is among it, or none of it any more."""
+    deadline = time.monotonic() + 60
+    while True:
+        asked = json.loads(demo.ask("anna", "doctor", "--json").stdout)
+        found = {one["code"]: one for one in asked["findings"]}
+        if (code in found) is there or time.monotonic() > deadline:
+            return found
+        time.sleep(1.0)
+
+
 def hold_still(demo: Demo, chain: int) -> None:
     """Stop the chain's process once it has written down all it has: killed then, it loses nothing it told."""
     state = demo.folder / "chain.json"

@@ -273,7 +273,7 @@ def test_a_screening_is_made_again_by_the_list_that_it_names(
     file = tmp_path / "list.json"
     book = paying(10)
     request = book.request(600, to=OTHER)
-    basis = Basis("open-1", hashlib.sha256(file.read_bytes()).digest(), read(book)[1][request].score.points)
+    basis = Basis("open-2", hashlib.sha256(file.read_bytes()).digest(), read(book)[1][request].score.points)
     book.screen(request, result=result, risk=basis.risk, basis=basis.to_json())
 
     found = ask(book, tmp_path, "verify", "--list", str(file))

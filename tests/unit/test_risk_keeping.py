@@ -116,7 +116,7 @@ def test_little_news_is_not_kept_but_read_again(store: RiskStore) -> None:
 
 @pytest.mark.parametrize(
     ("old", "new"),
-    [(b"open-1", b"open-0"), (b'"frontier"', b'"x"'), (b"{", b"["), (b'"peaks":[[', b'"peaks":[[[')],
+    [(b"open-2", b"open-0"), (b'"frontier"', b'"x"'), (b"{", b"["), (b'"peaks":[[', b'"peaks":[[[')],
 )
 def test_what_is_of_no_use_is_thrown_away_and_the_log_read_anew(
     tmp_path: Path, old: bytes, new: bytes

@@ -144,7 +144,7 @@ def test_an_own_account_is_known_from_the_key_on() -> None:
 
 
 def state(book: Book, request: bytes, shares: tuple[tuple[str, int], ...], **changed: Any) -> None:
-    basis = Basis("open-1", LIST, shares)
+    basis = Basis("open-2", LIST, shares)
     book.screen(request, risk=basis.risk, basis={**basis.to_json(), **changed})
 
 
@@ -188,7 +188,7 @@ def test_a_statement_that_does_not_count_is_not_read() -> None:
 
 def screening(**changed: Any) -> bytes:
     shares: list[Json] = [{"feature": "amount", "points": 30}, {"feature": "hour", "points": 20}]
-    basis: dict[str, Json] = {"model": "open-1", "list": LIST.hex(), "shares": shares}
+    basis: dict[str, Json] = {"model": "open-2", "list": LIST.hex(), "shares": shares}
     body: dict[str, Json] = {
         "origin": ORIGIN,
         "request": LIST.hex(),

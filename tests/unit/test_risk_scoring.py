@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from custody.risk.gathering import AGAIN_MAX, Gathering
 from custody.risk.habits import DAY_MS, HOUR_MS, Ask, Habits, Hours, House
 from custody.risk.lookalikes import Lookalike, Lookalikes
 from custody.risk.numbers import ONE, between, deviation, log2, median
@@ -231,3 +232,67 @@ def test_an_hour_is_compared_across_midnight() -> None:
 
     assert hours.around(MONDAY_MS + DAY_MS) == 1
     assert hours.around(MONDAY_MS + 2 * HOUR_MS) == 0
+
+
+def with_new_customers(days: int = 60) -> House:
+    """Each day pays an address that is new, and again the one of the day before."""
+    found = house(days)
+    for day in range(days):
+        for step, number in enumerate((day, max(0, day - 1))):
+            one = ask(to=f"0x{number:040x}", time_ms=START_MS + day * DAY_MS + (5 + step) * 600_000)
+            found.signed(one, one.time_ms)
+    return found
+
+
+def leaked(of: House, payments: int, *, named: bool = False) -> int:
+    """The points of the last of so many daily payments to a new address, the others of which were signed."""
+    for day in range(payments):
+        one = ask(to=FRESH, time_ms=LATER_MS + day * DAY_MS, named=named)
+        found = shares(one, of).get("gathering", 0)
+        of.signed(one, one.time_ms)
+    return found
+
+
+def test_a_new_address_that_is_paid_as_no_other_new_one_was_has_points_for_it() -> None:
+    points = [leaked(with_new_customers(), count) for count in (1, 4, 5, 7, 9, 12)]
+
+    assert points[:2] == [0, 0] and points == sorted(points)
+    assert points[3] < 50 <= points[4] and points[-1] == 60
+
+
+def test_an_address_that_the_policy_names_gathers_nothing() -> None:
+    assert leaked(with_new_customers(), 20, named=True) == 0
+
+
+def test_an_address_is_new_for_thirty_days() -> None:
+    of = with_new_customers()
+    old = ask(to=FRESH, time_ms=LATER_MS)
+    for step in range(20):
+        of.signed(replace(old, time_ms=LATER_MS + step), LATER_MS + step)
+
+    assert "gathering" in shares(replace(old, time_ms=LATER_MS + 29 * DAY_MS), of)
+    assert "gathering" not in shares(replace(old, time_ms=LATER_MS + 30 * DAY_MS), of)
+
+
+def test_a_leak_raises_nobodys_bar_but_that_of_others() -> None:
+    gathering = Gathering()
+    for day in range(10):
+        for step in range(3):
+            gathering.signed(("evm:1", "leak"), 0 if day + step else None, time_ms=day * DAY_MS + step)
+        gathering.signed(("evm:1", f"c{day}"), None, time_ms=day * DAY_MS + 9)
+
+    assert gathering.most(("evm:1", "leak"), 10 * DAY_MS) == (10, 1)
+    assert gathering.most(("evm:1", "c3"), 10 * DAY_MS) == (10, 30)
+    assert gathering.most(("evm:1", "c3"), 90 * DAY_MS) == (0, 0)
+
+
+def test_what_is_known_of_new_addresses_is_bounded_and_forgotten() -> None:
+    gathering = Gathering()
+    for number in range(AGAIN_MAX + 50):
+        for first_ms in (None, 0):
+            gathering.signed(("evm:1", str(number)), first_ms, time_ms=number)
+    gathering.signed(("evm:1", "next"), None, time_ms=DAY_MS)
+    kept = len(gathering.again)
+    gathering.signed(("evm:1", "later"), None, time_ms=31 * DAY_MS)
+
+    assert (kept, len(gathering.again)) == (AGAIN_MAX, 0)
