@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from cli.connection import caller, load_connection
+from cli.connection import caller, load_connection, whole_status
 from cli.doctor.standing import down, in_quarantine
 from cli.results import DONE, REFUSED, Result, Table
 from policy.document import parse_policy
@@ -36,7 +36,7 @@ def check(arguments: Namespace) -> Result:
     """``upgrade check``: 1 when the next step would stop something, or cannot be."""
     connection = load_connection(arguments)
     with connection.open(caller(arguments)) as client:
-        status: Status = client.status()
+        status: Status = whole_status(client)
         roster = parse_roster(client.document(bytes.fromhex(status["roster"]))[1])
         policy = parse_policy(client.document(bytes.fromhex(status["policy"]))[1])
     turn, rules = next_turn(status, roster, policy=policy), next_rules(status, roster)
