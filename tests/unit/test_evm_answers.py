@@ -7,7 +7,7 @@ import pytest
 from aiohttp import web
 
 from custody.chains.evm.endpoint import Fees
-from custody.chains.evm.rpc import EvmRpc
+from custody.chains.evm.rpc import ANSWER_BYTES_MAX, EvmRpc
 from custody.chains.evm.transaction import payment
 from policy.errors import OperationalError
 from policy.intent import Intent
@@ -62,3 +62,11 @@ async def test_nonsense_is_never_more_than_an_error_that_is_tried_again(result: 
             finally:
                 await rpc.close()
             assert found is None, name
+
+
+async def test_an_answer_without_end_is_an_error() -> None:
+    async with lying("0" * ANSWER_BYTES_MAX) as url:
+        rpc = EvmRpc(CHAIN, url)
+        with pytest.raises(OperationalError, match=f"more than {ANSWER_BYTES_MAX} bytes"):
+            await rpc.balance(ACCOUNT)
+        await rpc.close()

@@ -33,6 +33,7 @@ from policy.errors import MalformedError, OperationalError
 from policy.ids import evm_chain_id
 from policy.intent import Intent, transfer_calldata
 
+ANSWER_BYTES_MAX = 16 * 1024 * 1024
 GAS_NATIVE = 21_000
 PRICES_KEPT_S = 1.0
 GAS_TOKEN_MAX = 200_000
@@ -177,7 +178,15 @@ class EvmRpc:
         self._last_call += 1
         call = {"jsonrpc": "2.0", "id": self._last_call, "method": method, "params": parameters}
         async with self._kept_session().post(self._url, data=orjson.dumps(call), headers=JSON) as response:
-            return orjson.loads(await response.read())
+            return orjson.loads(await self._read(response))
+
+    async def _read(self, response: aiohttp.ClientResponse) -> bytes:
+        data = bytearray()
+        async for part in response.content.iter_any():
+            data += part
+            if len(data) > ANSWER_BYTES_MAX:
+                raise ValueError(f"more than {ANSWER_BYTES_MAX} bytes")
+        return bytes(data)
 
     async def _result(self, what: str, method: str, *parameters: Any) -> Any:
         answer = await self._request(what, method, list(parameters))
