@@ -167,7 +167,8 @@ async def cancel(parts: Parts, errand: Errand) -> None:
     chain = chain_of(parts, record.chain)
     waited_for = chain.places_hold_money or await parts.database.slot_is_waited_for(record.request)
     anchored = known is not None and known.anchor is not None
-    approved = known is not None and any(approval.slot == slot for approval in known.approvals)
+    approvals = known.approvals if known is not None and not chain.places_hold_money else ()
+    approved = any(approval.slot == slot for approval in approvals)
     if not anchored and not (approved and waited_for):  # the next request of the wallet takes the slot
         await _release(parts, record.request, chain)
         await parts.database.drop_duty(record.request, duty.effect, now_ms=parts.now_ms())

@@ -187,6 +187,27 @@ async def test_what_expires_while_it_is_planned_keeps_no_coin(house: BitcoinHous
         ]
 
 
+async def test_what_was_approved_and_never_reserved_gives_its_coin_back_without_a_fee(
+    house: BitcoinHouse, core: CoreRpc
+) -> None:
+    async with house.with_key() as running:
+        house.fund(running, "m/0/0")
+        request = await house.pay(running, "large", 2 * COIN, life_ms=3_000)
+        await running.until(request, "waiting")
+        for node in house.nodes.values():
+            node.down = True
+        (draft,) = await running.service.pending("otto")
+        await running.service.approve(*complete_approval(parse_canonical(draft, bytes_max=10_000), "otto"))
+        await running.until(request, "expired", timeout_s=20)
+        for node in house.nodes.values():
+            node.down = False
+        other = await house.pay(running, "other", COIN)
+        await running.until(other, "broadcast", timeout_s=20)
+
+        assert jobs_of(running, request) == []
+        assert len(core.core.mempool) == 1
+
+
 @pytest.mark.parametrize("outputs", [200, 1_600])  # of more than 8 KiB, and of more than 64
 async def test_coins_that_cannot_be_shown_together_are_left_out(
     house: BitcoinHouse, core: CoreRpc, outputs: int
