@@ -9,8 +9,10 @@ once; what the log does not take in (a key that is not made yet) is offered agai
 
 import asyncio
 import logging
+import time
 
 from custody.candidates import Candidate
+from custody.log_clock import STEP_MS
 from custody.parts import Parts
 from custody.ports import Node
 from custody.vitals import STATUS_BYTES_MAX
@@ -40,11 +42,15 @@ class NodeStatements:
     async def hear(self, parts: Parts) -> dict[str, bytes]:
         """Ask for their status documents, and set the clock by a quorum of them."""
         nodes = [node for node in parts.nodes.values() if node.boot]
+        before_ms = parts.wall_ms() - _steady_ms()
         found = await asyncio.gather(*(self._ask(parts, node) for node in nodes))
         statuses = dict(filter(None, found))
         roster, known = parts.sequencer.state.roster, parts.vitals.known
         off_ms = [known[name].clock_off_ms for name in statuses if name in known and name in roster.cosigners]
-        if len(off_ms) >= roster.w:
+        stepped_ms = (
+            parts.wall_ms() - _steady_ms() - before_ms
+        )  # their answers are beside the clock of before
+        if len(off_ms) >= roster.w and abs(stepped_ms) <= STEP_MS:
             parts.hear_clocks(off_ms)
         return statuses
 
@@ -72,6 +78,10 @@ class NodeStatements:
         if refused and self._refused.get(name) != refused:
             _LOG.warning("a statement of %s is not logged: %s", name, refused)
         self._refused[name] = refused
+
+
+def _steady_ms() -> int:
+    return time.monotonic_ns() // 1_000_000
 
 
 def unlogged(state: State, name: str, *, status: bytes) -> list[Candidate]:

@@ -100,7 +100,21 @@ async def plan(parts: Parts, errand: Errand) -> None:
     if planned.slot is not None:
         fields["nonce"] = planned.slot.nonce
     event = Event.PLANNED_WAITING if waits else Event.PLANNED
-    await parts.duties.apply(Change(record.request, event, fields, slot=planned.slot))
+    if await parts.duties.apply(Change(record.request, event, fields, slot=planned.slot)) is None:
+        await _let_go(parts, record.request, chain)
+
+
+async def _let_go(parts: Parts, request: bytes, chain: Chain) -> None:
+    """Give back the place of a request that ended while it was planned: it never heard of that place."""
+    record, known = await parts.database.get(request), parts.sequencer.state.requests.get(request)
+    named = known is not None and (known.anchor is not None or known.approvals)
+    if record is not None and record.state in (State.EXPIRED, State.DENIED) and not named:
+        await _release(parts, request, chain)
+
+
+async def _release(parts: Parts, request: bytes, chain: Chain) -> None:
+    await parts.database.release_slot(request)
+    chain.release(request)
 
 
 async def _plan_typed_data(parts: Parts, record: RequestRecord, intent: Intent) -> None:
@@ -153,10 +167,10 @@ async def cancel(parts: Parts, errand: Errand) -> None:
     chain = chain_of(parts, record.chain)
     waited_for = chain.places_hold_money or await parts.database.slot_is_waited_for(record.request)
     anchored = known is not None and known.anchor is not None
-    approved = known is not None and any(approval.slot == slot for approval in known.approvals)
+    approvals = known.approvals if known is not None and not chain.places_hold_money else ()
+    approved = any(approval.slot == slot for approval in approvals)
     if not anchored and not (approved and waited_for):  # the next request of the wallet takes the slot
-        await parts.database.release_slot(record.request)
-        chain.release(record.request)
+        await _release(parts, record.request, chain)
         await parts.database.drop_duty(record.request, duty.effect, now_ms=parts.now_ms())
         return
     from_ms = 0 if known is not None and known.rejected_by else record.expires_ms

@@ -79,7 +79,6 @@ COORDINATOR_DISTRIBUTIONS: Final = (
     "starlette",
     "uvicorn",
     "uvloop",
-    "web3",
 )
 USER: Final = 10001
 VERSION: Final = f"python{sys.version_info.major}.{sys.version_info.minor}"

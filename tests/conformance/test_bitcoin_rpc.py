@@ -1,13 +1,18 @@
 """The client of a Bitcoin Core node: what it makes of answers, right and wrong."""
 
-from collections.abc import Awaitable, Callable, Iterator
+import gc
+import sys
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
 import pytest
+from aiohttp import web
 
 from custody.chains.bitcoin.coins import Coins
-from custody.chains.bitcoin.rpc import BitcoinRpc, satoshi
+from custody.chains.bitcoin.rpc import BitcoinRpc, Block, made_in, satoshi
 from custody.chains.bitcoin.transaction import script_of
 from policy.errors import OperationalError
 from tests.chains.bitcoin_core import COINBASE_MATURITY
@@ -16,6 +21,23 @@ from tests.chains.core_rpc import CoreRpc
 
 SCRIPT = script_of(CHAIN, PAYEE)
 Call = Callable[[BitcoinRpc], Awaitable[object]]
+
+
+Answer = Callable[[web.Request], Awaitable[web.Response]]
+
+
+@asynccontextmanager
+async def served(answer: Answer) -> AsyncIterator[str]:
+    application = web.Application()
+    application.router.add_post("/", answer)
+    runner = web.AppRunner(application)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    host, port = runner.addresses[0][:2]
+    try:
+        yield f"http://{host}:{port}"
+    finally:
+        await runner.cleanup()
 
 
 @pytest.fixture(scope="module")
@@ -37,6 +59,11 @@ def rpc(core: CoreRpc) -> BitcoinRpc:
     return BitcoinRpc(CHAIN, core.url, timeout_s=5.0)
 
 
+async def mined(rpc: BitcoinRpc) -> object:
+    block = await rpc.block(await rpc.best())
+    return await rpc.mined(block.transactions[0]["txid"])
+
+
 async def scanned(rpc: BitcoinRpc) -> object:
     return await Coins(rpc).of(frozenset({SCRIPT}))
 
@@ -56,6 +83,10 @@ async def scanned(rpc: BitcoinRpc) -> object:
         ("scantxoutset", {"success": False}, scanned, "ended its scan early"),
         ("scantxoutset", {"success": True, "unspents": [7], "bestblock": "00" * 32}, scanned, "is no object"),
         ("getblock", {"hash": "00" * 32}, scanned, "gives another block"),
+        ("getindexinfo", {"txindex": []}, BitcoinRpc.check, "lacks a whole txindex"),
+        ("getindexinfo", [], BitcoinRpc.check, "is no object"),
+        ("getrawtransaction", {"blockhash": "00" * 32, "confirmations": "1"}, mined, "no good 'confirm"),
+        ("getblockheader", {"confirmations": None}, mined, "no good 'confirmations'"),
     ],
 )
 async def test_nonsense_is_an_error_that_says_what_is_wrong(
@@ -65,6 +96,33 @@ async def test_nonsense_is_an_error_that_says_what_is_wrong(
 
     with pytest.raises(OperationalError, match=words):
         await call(rpc)
+
+
+@pytest.fixture
+def usual_depth() -> Iterator[None]:
+    """A library of the tests lets recursion go deeper than the stack."""
+    before = sys.getrecursionlimit()
+    sys.setrecursionlimit(1_000)
+    yield
+    sys.setrecursionlimit(before)
+
+
+@pytest.mark.parametrize("answer", ["[" * 100_000, '{"result": 1e99999999999999999999}'])
+async def test_what_no_reader_of_json_can_take_is_an_error_too(answer: str, usual_depth: None) -> None:
+    async def always(_: web.Request) -> web.Response:
+        return web.Response(text=answer)
+
+    async with served(always) as url:
+        with pytest.raises(OperationalError, match="without JSON"):
+            await BitcoinRpc(CHAIN, url).check()
+
+
+@pytest.mark.parametrize("tx", [7, {"txid": "00" * 32, "vout": [7], "vin": []}])
+async def test_a_block_with_nonsense_in_it_is_an_error(core: CoreRpc, rpc: BitcoinRpc, tx: object) -> None:
+    core.lies["getblock"] = lambda found: {**found, "tx": [tx]}
+
+    with pytest.raises(OperationalError, match="is no object"):
+        made_in(await rpc.block(await rpc.best()), frozenset({SCRIPT}))
 
 
 async def test_a_node_that_does_not_answer_is_an_error_that_names_it(core: CoreRpc, rpc: BitcoinRpc) -> None:
@@ -106,7 +164,29 @@ async def test_coins_are_followed_through_blocks_and_reorganisations(core: CoreR
     }
 
 
-@pytest.mark.parametrize("value", ["1", None, [], 21_000_001, -1])
+class Watched(BitcoinRpc):
+    """Counts the blocks that are in memory as each one comes."""
+
+    most = 0
+
+    async def block(self, block_hash: str) -> Block:
+        found = await super().block(block_hash)
+        alive = sum(isinstance(one, Block) for one in gc.get_objects())
+        self.most = max(self.most, alive)
+        return found
+
+
+async def test_a_day_of_blocks_is_never_in_memory_at_once(core: CoreRpc) -> None:
+    rpc = Watched(CHAIN, core.url, timeout_s=5.0)
+    coins = Coins(rpc)
+    await coins.of(frozenset({SCRIPT}))
+    core.core.mine(6)
+    await coins.of(frozenset({SCRIPT}))
+
+    assert rpc.most <= 2
+
+
+@pytest.mark.parametrize("value", ["1", None, [], 21_000_001, -1, Decimal("1e999999")])
 def test_what_is_no_amount_is_refused(value: Any) -> None:
     with pytest.raises(OperationalError, match="no amount"):
         satoshi(value)

@@ -1,6 +1,7 @@
 """Payments in bitcoin, from request to settlement, on a chain that Bitcoin Core's own code validates."""
 
 import asyncio
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -155,24 +156,66 @@ async def test_a_restart_keeps_the_coins_of_what_waits_for_people(house: Bitcoin
         assert small.account != waiting.account
 
 
-def bulky_coin(core: BitcoinCore, script: bytes, amount: int) -> None:
-    """A coin of ours that a transaction of more than 8 KiB made."""
+def bulky_coin(core: BitcoinCore, script: bytes, amount: int, *, outputs: int) -> None:
+    """A coin of ours that a transaction of that many outputs made."""
     place, free = next(
         (place, one) for place, one in core.unspent.items() if one.script == ANYONE and one.amount > 2 * COIN
     )
-    others = [TransactionOutput(400, Script(b"\x51\x20" + bytes([index]) * 32)) for index in range(200)]
-    back = TransactionOutput(free.amount - amount - 200 * 400 - 20_000, Script(ANYONE))
+    others = [
+        TransactionOutput(400, Script(b"\x51\x20" + bytes([index % 256]) * 32)) for index in range(outputs)
+    ]
+    back = TransactionOutput(free.amount - amount - outputs * 500 - 20_000, Script(ANYONE))
     spent = [TransactionInput(bytes.fromhex(place[0]), place[1])]
     paid = [TransactionOutput(amount, Script(script)), back, *others]
     core.accept(Transaction(2, spent, paid, 0).serialize())
     core.mine()
 
 
-async def test_coins_that_cannot_be_shown_together_are_left_out(house: BitcoinHouse, core: CoreRpc) -> None:
+async def test_what_expires_while_it_is_planned_keeps_no_coin(house: BitcoinHouse, core: CoreRpc) -> None:
+    expired = threading.Event()
+    async with house.with_key() as running:
+        house.fund(running, "m/0/0")
+        core.lies["estimatesmartfee"] = lambda found: (expired.wait(10), found)[1]
+        late = await house.pay(running, "late", COIN, life_ms=1_500)
+        await running.until(late, "expired", timeout_s=20)
+        expired.set()
+        other = await house.pay(running, "other", COIN)
+        await running.until(other, "broadcast", timeout_s=20)
+
+        assert [slot.account for slot, _ in await running.parts.database.slots()] == [
+            jobs_of(running, other)[0].anchor.account
+        ]
+
+
+async def test_what_was_approved_and_never_reserved_gives_its_coin_back_without_a_fee(
+    house: BitcoinHouse, core: CoreRpc
+) -> None:
+    async with house.with_key() as running:
+        house.fund(running, "m/0/0")
+        request = await house.pay(running, "large", 2 * COIN, life_ms=3_000)
+        await running.until(request, "waiting")
+        for node in house.nodes.values():
+            node.down = True
+        (draft,) = await running.service.pending("otto")
+        await running.service.approve(*complete_approval(parse_canonical(draft, bytes_max=10_000), "otto"))
+        await running.until(request, "expired", timeout_s=20)
+        for node in house.nodes.values():
+            node.down = False
+        other = await house.pay(running, "other", COIN)
+        await running.until(other, "broadcast", timeout_s=20)
+
+        assert jobs_of(running, request) == []
+        assert len(core.core.mempool) == 1
+
+
+@pytest.mark.parametrize("outputs", [200, 1_600])  # of more than 8 KiB, and of more than 64
+async def test_coins_that_cannot_be_shown_together_are_left_out(
+    house: BitcoinHouse, core: CoreRpc, outputs: int
+) -> None:
     async with house.with_key() as running:
         core.core.mine(COINBASE_MATURITY + 4)
         for _ in range(2):
-            bulky_coin(core.core, house.script(running, "m/0/0"), COIN * 3 // 5)
+            bulky_coin(core.core, house.script(running, "m/0/0"), COIN * 3 // 5, outputs=outputs)
         request = await house.pay(running, "one", COIN)
         await shown(running, request, "made by transactions too large to be shown to nodes")
         alone = await house.pay(running, "alone", COIN // 2)

@@ -1,13 +1,16 @@
 """The coordinator's clock follows the wall clock by small steps, and the cosigners by large ones."""
 
+import asyncio
 import random
 from pathlib import Path
 
 import pytest
 
 from custody.log_clock import STEP_MS, LogClock
+from custody.node_statements import NodeStatements
 from policy.entries import parse_entry
-from tests.unit.custody_house import Clock, House
+from tests.unit.custody_cluster import FakeNode
+from tests.unit.custody_house import Clock, House, until
 from tests.unit.test_custody_enacting import pay
 
 HOUR_MS, START_MS = 3_600_000, 1_700_000_000_000
@@ -81,6 +84,35 @@ def test_cosigners_who_say_that_the_wall_clock_is_wrong_are_followed(machine: Ma
     assert set_right == machine.wall_ms
 
 
+class SettingNode(FakeNode):
+    """A slow one, during whose answer somebody sets the coordinator's clock."""
+
+    wall = Clock()
+
+    async def status(self) -> bytes:
+        answer = await super().status()
+        await asyncio.sleep(0.05)
+        self.wall.ahead_ms = HOUR_MS
+        return answer
+
+
+async def test_a_clock_that_is_set_while_the_cosigners_are_asked_is_not_followed(tmp_path: Path) -> None:
+    house, right = House(tmp_path), Clock()
+    slow = next(iter(house.nodes))
+    house.nodes[slow] = SettingNode(slow, house.dealer)
+    clock = LogClock(SettingNode.wall, right)
+    house.now_ms, house.wall_ms, house.hear_clocks = clock, SettingNode.wall, clock.hear
+    for node in house.nodes.values():
+        node.clock = right
+    async with house.running() as running:
+        SettingNode.wall.ahead_ms = 0
+        await NodeStatements().hear(running.parts)
+        followed_ms = clock() - right()
+
+    assert SettingNode.wall.ahead_ms == HOUR_MS
+    assert abs(followed_ms) < HOUR_MS // 2
+
+
 async def test_no_entry_is_dated_by_a_clock_that_the_cosigners_do_not_go_along_with(tmp_path: Path) -> None:
     house = House(tmp_path)
     async with house.with_key():
@@ -91,6 +123,7 @@ async def test_no_entry_is_dated_by_a_clock_that_the_cosigners_do_not_go_along_w
     for node in house.nodes.values():
         node.clock = right
     async with house.running() as running:
+        await until(lambda: abs(clock() - right()) < HOUR_MS // 2)  # by the same clock we date the request
         await running.until(await pay(running, "one"), "settled")
         (newest,) = await running.parts.database.entries(running.parts.sequencer.state.size - 1, 10**6)
 

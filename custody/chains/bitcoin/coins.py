@@ -7,7 +7,7 @@ counts; of a coinbase only what is mature.
 import asyncio
 from dataclasses import dataclass
 
-from custody.chains.bitcoin.rpc import BitcoinRpc, Block, made_in
+from custody.chains.bitcoin.rpc import BitcoinRpc, made_in
 from custody.chains.bitcoin.transaction import Coin
 
 WALKED_MAX = 144
@@ -52,22 +52,20 @@ class Coins:
 
     async def _walk(self, seen: Seen, best: str) -> bool:
         """Follow the blocks from where we stood to ``best``; no when that is on another branch, or far."""
-        ahead: list[Block] = []
-        block_hash = best
+        ahead: list[tuple[list[Coin], set[bytes]]] = []  # blocks themselves would fill the memory
+        block_hash, height = best, seen.height
         while block_hash != seen.block:
             if len(ahead) == WALKED_MAX:
                 return False
             block = await self._rpc.block(block_hash)
             if block.height <= seen.height:
                 return False
-            ahead.append(block)
-            block_hash = block.previous
-        coins, height = dict(seen.coins), seen.height
-        for block in reversed(ahead):
-            made, spent = made_in(block, self._scripts)
+            ahead.append(await asyncio.to_thread(made_in, block, self._scripts))
+            block_hash, height = block.previous, max(height, block.height)
+        coins = dict(seen.coins)
+        for made, spent in reversed(ahead):
             coins |= {coin.outpoint: coin for coin in made}
             coins = {place: coin for place, coin in coins.items() if place not in spent}
-            height = block.height
         self._seen = Seen(best, height, coins)
         return True
 

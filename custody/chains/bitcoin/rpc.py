@@ -9,7 +9,7 @@ import json
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
-from decimal import Decimal, InvalidOperation
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -47,7 +47,7 @@ class Block:
     hash: str
     previous: str
     height: int
-    transactions: list[Any]
+    transactions: list[dict[str, Any]]
 
 
 class BitcoinRpc:
@@ -74,8 +74,8 @@ class BitcoinRpc:
             raise OperationalError(f"{self._url} is on {info['chain']!r}, not {self._name}: correct its URL")
         if _field(info, "initialblockdownload", bool) and self._name != "bitcoin:regtest":
             raise OperationalError(f"the node of {self._name} has not caught up with its network: wait")
-        index = await self._ask("getindexinfo", "txindex")
-        if not (isinstance(index, dict) and index.get("txindex", {}).get("synced") is True):
+        index = _object(await self._ask("getindexinfo", "txindex")).get("txindex")
+        if not (isinstance(index, dict) and index.get("synced") is True):
             raise OperationalError(f"the node of {self._name} lacks a whole txindex: set txindex=1, or wait")
         self._checked = True
 
@@ -95,9 +95,9 @@ class BitcoinRpc:
         """All unspent outputs under ``scripts``, as of a block. It takes minutes on a large network."""
         wanted = [f"raw({script.hex()})" for script in scripts]
         found = _object(await self.ask("scantxoutset", "start", wanted, timeout_s=SCAN_TIMEOUT_S))
-        if found.get("success") is not True or not isinstance(unspents := found.get("unspents"), list):
+        if found.get("success") is not True or "unspents" not in found:
             raise OperationalError(f"the node of {self._name} ended its scan early: it is done again")
-        return _id(found.get("bestblock")), [_unspent(_object(one)) for one in unspents]
+        return _id(found.get("bestblock")), [_unspent(one) for one in _list(found, "unspents")]
 
     async def raw(self, txid: str) -> bytes:
         """A transaction's bytes."""
@@ -107,16 +107,16 @@ class BitcoinRpc:
         """The height of a transaction's block, and its confirmations; None while no block has it."""
         try:
             found = _object(await self.ask("getrawtransaction", txid, True))
-            if not found.get("blockhash") or found.get("confirmations", 0) < 1:
+            if not found.get("blockhash") or _depth(found) < 1:
                 return None
             header = _object(await self.ask("getblockheader", _id(found["blockhash"])))
         except Refused as error:
             if error.code == NOT_FOUND:
                 return None
             raise
-        if _id(found.get("txid")) != txid or header.get("confirmations", 0) < 1:
+        if _id(found.get("txid")) != txid or _depth(header) < 1:
             return None
-        return _field(header, "height", int), _field(header, "confirmations", int)
+        return _field(header, "height", int), _depth(header)
 
     async def is_unspent(self, text: str) -> bool:
         """Whether neither a block nor the mempool spends an outpoint."""
@@ -173,7 +173,7 @@ class BitcoinRpc:
     def _result(self, method: str, data: bytes) -> Any:
         try:
             answer = json.loads(data, parse_float=Decimal)
-        except ValueError as error:
+        except (ValueError, ArithmeticError, RecursionError) as error:
             raise OperationalError(
                 f"{self._name} at {self._url} answers {method} without JSON: ask its provider"
             ) from error
@@ -190,7 +190,7 @@ def satoshi(value: Any) -> int:
     """An amount of bitcoin, as JSON has it, in satoshi. Raises ``OperationalError``."""
     try:
         amount = Decimal(value) * SATOSHI if isinstance(value, int | Decimal) else Decimal(-1)
-    except InvalidOperation:
+    except ArithmeticError:
         amount = Decimal(-1)
     if not 0 <= amount <= MONEY_MAX or amount != int(amount):
         raise OperationalError(f"{str(value)[:40]!r} is no amount of bitcoin: ask the node's provider")
@@ -201,7 +201,7 @@ def made_in(block: Block, scripts: frozenset[bytes]) -> tuple[list[Coin], set[by
     """What a block made under ``scripts``, and all outpoints that it spent."""
     made, spent = [], set()
     for index, tx in enumerate(block.transactions):
-        txid = _id(_object(tx).get("txid"))
+        txid = _id(tx.get("txid"))
         for one in _list(tx, "vout"):
             script = _bytes(_object(one.get("scriptPubKey")).get("hex"))
             if script in scripts:
@@ -231,11 +231,19 @@ def _object(value: Any) -> dict[str, Any]:
     return value
 
 
-def _list(value: Any, name: str) -> list[Any]:
+def _depth(value: dict[str, Any]) -> int:
+    """How many confirmations; none, or a negative number, for what no block of the active chain has."""
+    found = value.get("confirmations", 0)
+    if type(found) is not int or abs(found) >= 2**32:
+        raise OperationalError("the node's answer has no good 'confirmations': ask its provider")
+    return found
+
+
+def _list(value: Any, name: str) -> list[dict[str, Any]]:
     found = _object(value).get(name)
     if not isinstance(found, list):
         raise OperationalError(f"the node's answer has no list {name!r}: ask its provider")
-    return found
+    return [_object(one) for one in found]
 
 
 def _id(value: Any) -> str:

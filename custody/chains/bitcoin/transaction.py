@@ -157,7 +157,9 @@ def compact(count: int) -> bytes:
     """A length in its shortest form."""
     if count < 253:
         return bytes([count])
-    return b"\xfd" + count.to_bytes(2, "little")
+    if count < 1 << 16:
+        return b"\xfd" + count.to_bytes(2, "little")
+    return b"\xfe" + count.to_bytes(4, "little")
 
 
 def _witness(script: bytes, signature: bytes, *, public_key: bytes) -> bytes:

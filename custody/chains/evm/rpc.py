@@ -1,4 +1,4 @@
-"""An EVM chain over JSON-RPC, through web3.
+"""An EVM chain over JSON-RPC. Whatever an endpoint answers, it is understood or an ``OperationalError``.
 
 The chain is not trusted with anything but the coordinator's convenience: nodes decode the bytes they
 sign themselves. A fee that does not fit into the request's ceiling is an error that says by how much.
@@ -13,8 +13,6 @@ from urllib.parse import urlsplit
 
 import aiohttp
 import orjson
-from web3 import AsyncHTTPProvider, AsyncWeb3
-from web3.exceptions import Web3Exception
 
 from custody.chains.evm.endpoint import Fees
 from custody.chains.evm.simulation import (
@@ -35,6 +33,7 @@ from policy.errors import MalformedError, OperationalError
 from policy.ids import evm_chain_id
 from policy.intent import Intent, transfer_calldata
 
+ANSWER_BYTES_MAX = 16 * 1024 * 1024
 GAS_NATIVE = 21_000
 PRICES_KEPT_S = 1.0
 GAS_TOKEN_MAX = 200_000
@@ -67,7 +66,6 @@ class EvmRpc:
         self._timeout = aiohttp.ClientTimeout(total=timeout_s)
         self._checked = False
         self._market: tuple[float, int, int] | None = None
-        self._web3 = AsyncWeb3(AsyncHTTPProvider(url, request_kwargs={"timeout": self._timeout}))
         self._session: aiohttp.ClientSession | None = None
         self._last_call = 0
 
@@ -78,14 +76,13 @@ class EvmRpc:
 
     async def close(self) -> None:
         """Close the connections to the endpoint."""
-        await self._web3.provider.disconnect()
         if self._session is not None:
             await self._session.close()
             self._session = None
 
     async def check(self) -> None:
         """Compare the endpoint's chain id with the configured one; also done before anything is built."""
-        found = await self._ask("chain id", self._web3.eth.chain_id)
+        found = await self._number("chain id", "eth_chainId")
         if found != evm_chain_id(self._name):
             raise OperationalError(f"{self._where} is chain {found}, not {self._name}: correct its URL")
         self._checked = True
@@ -95,17 +92,19 @@ class EvmRpc:
         if not self._checked:
             await self.check()
         address = _checksum(account)
-        return await self._ask("nonce", self._web3.eth.get_transaction_count(address, self._block))
+        return await self._number("nonce", "eth_getTransactionCount", address, self._block)
 
     async def balance(self, account: str, contract: str | None = None) -> int:
         """The account's balance of the native asset or of a token."""
         address = _checksum(account)
         if contract is None:
-            return await self._ask("balance", self._web3.eth.get_balance(address, self._block))
+            return await self._number("balance", "eth_getBalance", address, self._block)
         data = BALANCE_OF + bytes(12) + bytes.fromhex(account[2:])
-        call: Any = {"to": _checksum(contract), "data": "0x" + data.hex()}
-        answer = await self._ask("token balance", self._web3.eth.call(call, self._block))
-        return int.from_bytes(bytes(answer)[:32], "big")
+        call = {"to": _checksum(contract), "data": "0x" + data.hex()}
+        answer = await self._result("token balance", "eth_call", call, self._block)
+        if not isinstance(answer, str) or not HEX.fullmatch(answer):
+            raise self._nonsense("token balance", answer)
+        return int.from_bytes(bytes.fromhex(answer[2:])[:32], "big")
 
     async def fees(self, intent: Intent, *, account: str, contract: str | None, ceiling: int) -> Fees:
         """Fees for a transfer: twice the base fee and the suggested tip, cut to the ceiling."""
@@ -138,21 +137,21 @@ class EvmRpc:
 
     async def receipt(self, tx_hash: bytes) -> Receipt | None:
         """What became of a transaction; None while it is not mined."""
-        receipt = await self._result("receipt", "eth_getTransactionReceipt", f"0x{tx_hash.hex()}")
-        if receipt is None or receipt.get("blockNumber") is None:
+        receipt = await self._object("receipt", "eth_getTransactionReceipt", f"0x{tx_hash.hex()}")
+        if receipt.get("blockNumber") is None:
             return None
         if self._head == "latest":
-            newest = self._quantity("block number", await self._result("block number", "eth_blockNumber"))
+            newest = await self._number("block number", "eth_blockNumber")
         else:
-            head = await self._result(f"{self._head} block", "eth_getBlockByNumber", self._head, False)
-            newest = self._quantity(f"{self._head} block", (head or {}).get("number"))
+            head = await self._object(f"{self._head} block", "eth_getBlockByNumber", self._head, False)
+            newest = self._quantity(f"{self._head} block", head.get("number"))
         block = self._quantity("receipt", receipt.get("blockNumber"))
         success = self._quantity("receipt", receipt.get("status")) == 1
         return Receipt(tx_hash, block, success, max(int(self._head == "latest"), newest - block + 1))
 
     async def simulate(self, tx: bytes, *, account: str, watched: Watched) -> Simulated:
         """What the endpoint says would come of an unsigned transaction; less where it cannot simulate."""
-        block = await self._ask("block number", self._web3.eth.block_number)
+        block = await self._number("block number", "eth_blockNumber")
         asked = simulation(tx, account=account, watched=watched)
         answer = await self._request("simulation", "eth_simulateV1", [asked, hex(block)])
         error = answer.get("error") or {}
@@ -161,7 +160,7 @@ class EvmRpc:
                 called = [transaction_call(tx, account), hex(block)]
                 error = (await self._request("simulation", "eth_call", called)).get("error")
             elif not error:
-                return read_simulation(answer["result"], watched, block=block)
+                return read_simulation(answer.get("result"), watched, block=block)
             reason = _refusal(error) if error else ""
         except MalformedError as wrong:
             raise OperationalError(f"{self._name} gives no simulation: {wrong}; ask its provider") from wrong
@@ -169,7 +168,7 @@ class EvmRpc:
         return Simulated(block, not reason, reason, tuple(changes))
 
     async def _request(self, what: str, method: str, parameters: Any) -> dict[str, Any]:
-        """A call whose refusal is an answer, too; past web3, whose part of it costs more than the call."""
+        """A call whose refusal is an answer, too."""
         answer = await self._ask(what, self._post(method, parameters))
         if not isinstance(answer, dict) or not isinstance(answer.get("error") or {}, dict):
             raise OperationalError(f"{self._name} gives no {what}: it speaks no JSON-RPC; ask its provider")
@@ -179,7 +178,15 @@ class EvmRpc:
         self._last_call += 1
         call = {"jsonrpc": "2.0", "id": self._last_call, "method": method, "params": parameters}
         async with self._kept_session().post(self._url, data=orjson.dumps(call), headers=JSON) as response:
-            return orjson.loads(await response.read())
+            return orjson.loads(await self._read(response))
+
+    async def _read(self, response: aiohttp.ClientResponse) -> bytes:
+        data = bytearray()
+        async for part in response.content.iter_any():
+            data += part
+            if len(data) > ANSWER_BYTES_MAX:
+                raise ValueError(f"more than {ANSWER_BYTES_MAX} bytes")
+        return bytes(data)
 
     async def _result(self, what: str, method: str, *parameters: Any) -> Any:
         answer = await self._request(what, method, list(parameters))
@@ -187,13 +194,26 @@ class EvmRpc:
             raise OperationalError(f"{self._name} gives no {what}: {error}; ask its provider")
         return answer.get("result")
 
+    async def _object(self, what: str, method: str, *parameters: Any) -> dict[str, Any]:
+        """An object of the chain; an empty one for what it does not have."""
+        found = await self._result(what, method, *parameters)
+        if not isinstance(found, dict | None):
+            raise self._nonsense(what, found)
+        return found or {}
+
+    async def _number(self, what: str, method: str, *parameters: Any) -> int:
+        return self._quantity(what, await self._result(what, method, *parameters))
+
     def _quantity(self, what: str, found: Any) -> int:
         if not isinstance(found, str) or not QUANTITY.fullmatch(found):
-            raise OperationalError(f"{self._name} gives no {what}: not {str(found)[:66]!r}; ask its provider")
+            raise self._nonsense(what, found)
         return int(found, 16)
 
+    def _nonsense(self, what: str, found: Any) -> OperationalError:
+        return OperationalError(f"{self._name} gives no {what}: not {str(found)[:66]!r}; ask its provider")
+
     def _kept_session(self) -> aiohttp.ClientSession:
-        """One whose connections serve many calls; web3 makes one for each."""
+        """One whose connections serve many calls."""
         if self._session is None:
             kept = aiohttp.TCPConnector(keepalive_timeout=KEPT_IDLE_S)
             self._session = aiohttp.ClientSession(
@@ -213,7 +233,7 @@ class EvmRpc:
         call = {
             "from": _checksum(account),
             "to": _checksum(intent.destination),
-            "value": intent.amount,
+            "value": hex(intent.amount),
             "data": "0x" + (intent.calldata or b"").hex(),
         }
         estimate = await self._estimate(call)
@@ -223,12 +243,8 @@ class EvmRpc:
 
     async def _estimate(self, call: Any) -> int | None:
         """The gas a transaction takes; None while it would fail."""
-        try:
-            return await self._web3.eth.estimate_gas(call)
-        except (Web3Exception, ValueError):
-            return None
-        except (aiohttp.ClientError, TimeoutError, OSError) as error:
-            raise self._unreachable("gas estimate", error) from None
+        answer = await self._request("gas estimate", "eth_estimateGas", [call])
+        return None if answer.get("error") else self._quantity("gas estimate", answer.get("result"))
 
     async def _within(self, ceiling: int, gas: int) -> Fees:
         base, tip = await self._prices()
@@ -246,17 +262,16 @@ class EvmRpc:
         now = time.monotonic()
         if self._market is None or now - self._market[0] > PRICES_KEPT_S:
             block, tip = await asyncio.gather(
-                self._result("base fee", "eth_getBlockByNumber", "latest", False),
-                self._result("priority fee", "eth_maxPriorityFeePerGas"),
+                self._object("base fee", "eth_getBlockByNumber", "latest", False),
+                self._number("priority fee", "eth_maxPriorityFeePerGas"),
             )
-            base = (block or {}).get("baseFeePerGas", "0x0")
-            self._market = (now, self._quantity("base fee", base), self._quantity("priority fee", tip))
+            self._market = (now, self._quantity("base fee", block.get("baseFeePerGas", "0x0")), tip)
         return self._market[1], self._market[2]
 
     async def _ask(self, what: str, answer: Awaitable[T]) -> T:
         try:
             return await answer
-        except (Web3Exception, ValueError) as error:
+        except ValueError as error:
             raise OperationalError(f"{self._name} gives no {what}: {error}; ask its provider") from error
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             raise self._unreachable(what, error) from None
