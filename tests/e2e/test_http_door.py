@@ -44,6 +44,7 @@ def deployment() -> Iterator[Deployment]:
         made.supervisor.stop(COORDINATOR_NAME)
         config = made.folder / "coordinator" / "config.toml"
         (config.parent / "webhook.pem").write_bytes(pem(WEBHOOK_KEY))
+        (config.parent / "webhook.pem").chmod(0o600)
         with receiving() as url, config.open("a") as file:
             file.write('\n[http]\nlisten = "127.0.0.1:0"\nlisten_file = "http-port"\n')
             site = made.identity(names.OPERATORS[0]).authenticator().origin

@@ -234,6 +234,7 @@ UNUSED = {
     "Database.reports": "for people who look; nothing is decided by it",
     "Database.show_doors": "where one of several coordinators serves, in tests/e2e/test_standby.py",
     "Database.keep_ceremonies": "in cold ceremonies alone, with crashes in tests/unit/test_custody_cold.py",
+    "Database.set_aside_ceremonies": "of what cannot be read, in tests/unit/test_custody_cold.py",
     "Node.close": "at the end of the process",
     "Node.import_offer": "for the operator who imports a key; asked again by hand",
     "Node.read": "for people who look; nothing is decided by it",

@@ -13,6 +13,7 @@ from policy.encoding import INTEGER_MAX, Json, canonical
 from policy.entries import make_entry
 from policy.errors import OperationalError
 from policy.log.merkle import frontier_at, leaf_hash, leaf_reader
+from policy.state import KeyRecord
 from signer_nodes.api import node_pb2 as pb
 from signer_nodes.api.errors import Refused
 from signer_nodes.key_sessions import KeySessions
@@ -99,6 +100,9 @@ class Hasty(KeySessions):
 
     def settle(self, quorum_size: int) -> None:
         super().settle(INTEGER_MAX)
+
+    def unsettled(self, quorum_size: int) -> list[KeyRecord]:
+        return super().unsettled(INTEGER_MAX)
 
 
 async def test_a_node_that_destroys_without_a_quorum_has_nothing_left_on_the_other_branch(

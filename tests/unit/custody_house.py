@@ -268,6 +268,11 @@ class Running:
         self.service = service
         self.task: asyncio.Task[None]
 
+    async def cosigned(self) -> None:
+        """Until a quorum has cosigned all that is in the log; requests go to it with what comes next."""
+        log, replication = self.parts.sequencer, self.parts.replication
+        await until(lambda: replication.quorum.size == log.state.size)
+
     async def until(self, request: bytes, *states: str, timeout_s: float = 5.0) -> RequestRecord:
         """The request once it is in one of the states."""
         async with asyncio.timeout(timeout_s):

@@ -172,6 +172,7 @@ async def test_a_second_look_folds_only_what_is_new_and_comes_to_the_same(watch:
     for number in range(3):
         request = await submit(watch.running, watch.house, f"more {number}")
         await watch.running.until(request, "settled")
+    await watch.running.cosigned()
     whole = await watch.run(*NINE, "--whole", "--trust", watch.trust, "--out", f"{watch.file}.whole")
     forget_entries(watch, 0, 1, 2)
 
@@ -201,6 +202,7 @@ async def test_a_log_that_does_not_go_on_from_what_was_folded_is_not_stated_abou
     await watch.holdings("hot-wallet.eth=9")
     request = await submit(watch.running, watch.house, "more")
     await watch.running.until(request, "settled")
+    await watch.running.cosigned()
     size = watch.running.parts.sequencer.state.size
     forget_entries(watch, size - 1)
 

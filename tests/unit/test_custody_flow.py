@@ -344,6 +344,7 @@ async def test_an_empty_database_is_filled_again_from_the_cosigners(house: House
         waiting = await submit(running, house, "large", amount=5 * ETHER)
         await running.until(waiting, "waiting")
         body, assertion = complete_approval(await draft_for(running, "otto"), "otto")
+        await running.cosigned()
     _forget(house)
 
     async with house.running() as running:
