@@ -40,14 +40,18 @@ class WitnessServer(ThreadingHTTPServer):
         if not self._free.acquire(blocking=False):
             _LOG.warning("too many connections: one was closed unheard")
             return self.shutdown_request(request)
-        super().process_request(request, client_address)
+        try:
+            super().process_request(request, client_address)
+        except BaseException:  # no thread could be started: nobody else gives the place back
+            self._free.release()
+            raise
 
     def process_request_thread(self, request: Any, client_address: Any) -> None:
         """Serve one connection; one that says a little now and then is ended all the same."""
         timer = threading.Timer(self._connection_s, _end, (request,))
         timer.daemon = True
-        timer.start()
         try:
+            timer.start()
             super().process_request_thread(request, client_address)
         finally:
             timer.cancel()

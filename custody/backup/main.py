@@ -57,6 +57,7 @@ def back_up(path: Path, folder: Path) -> Manifest:
         (partial / MANIFEST).write_bytes(manifest.signed(identity.sign))
         _sync(partial)
         partial.rename(folder)
+        _fsync(folder.absolute().parent)
     except OSError as error:
         raise OperationalError(
             f"cannot write {folder}: {error}; free space, or name another place"
@@ -134,8 +135,12 @@ def _file(folder: Path, name: str) -> Path:
 def _sync(folder: Path) -> None:
     for path in (*folder.iterdir(), folder):
         path.chmod(0o700 if path.is_dir() else 0o600)
-        opened = os.open(path, os.O_RDONLY)
-        try:
-            os.fsync(opened)
-        finally:
-            os.close(opened)
+        _fsync(path)
+
+
+def _fsync(path: Path) -> None:
+    opened = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(opened)
+    finally:
+        os.close(opened)
