@@ -2,8 +2,8 @@
 
 import gc
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import asynccontextmanager
+import traceback
+from collections.abc import Awaitable, Callable, Iterator
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -18,26 +18,10 @@ from policy.errors import OperationalError
 from tests.chains.bitcoin_core import COINBASE_MATURITY
 from tests.chains.bitcoin_house import CHAIN, COIN, PAYEE, fresh_core
 from tests.chains.core_rpc import CoreRpc
+from tests.chains.served import served
 
 SCRIPT = script_of(CHAIN, PAYEE)
 Call = Callable[[BitcoinRpc], Awaitable[object]]
-
-
-Answer = Callable[[web.Request], Awaitable[web.Response]]
-
-
-@asynccontextmanager
-async def served(answer: Answer) -> AsyncIterator[str]:
-    application = web.Application()
-    application.router.add_post("/", answer)
-    runner = web.AppRunner(application)
-    await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", 0).start()
-    host, port = runner.addresses[0][:2]
-    try:
-        yield f"http://{host}:{port}"
-    finally:
-        await runner.cleanup()
 
 
 @pytest.fixture(scope="module")
@@ -130,6 +114,23 @@ async def test_a_node_that_does_not_answer_is_an_error_that_names_it(core: CoreR
 
     with pytest.raises(OperationalError, match="does not answer getblockchaininfo"):
         await rpc.best()
+
+
+async def test_no_error_shows_the_password_of_a_url_and_no_redirect_is_followed() -> None:
+    followed: list[str] = []
+
+    async def answer(request: web.Request) -> web.Response:
+        followed.append(request.path)
+        raise web.HTTPTemporaryRedirect("/elsewhere")
+
+    async with served(answer) as url:
+        for address in (url.removeprefix("http://"), "127.0.0.1:9"):
+            asked = BitcoinRpc(CHAIN, f"http://user:hunter-2@{address}/wallet", timeout_s=5.0)
+            with pytest.raises(OperationalError) as refused:
+                await asked.check()
+            assert "hunter-2" not in "".join(traceback.format_exception(refused.value))
+
+    assert "/elsewhere" not in followed
 
 
 async def test_credentials_come_from_a_file_each_time(tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ from custody.chains.evm.rpc import ANSWER_BYTES_MAX, EvmRpc
 from custody.chains.evm.transaction import payment
 from policy.errors import OperationalError
 from policy.intent import Intent
+from tests.chains.served import served
 
 CHAIN = "evm:1"
 CHAIN_ID = "0x1"
@@ -38,16 +39,8 @@ async def lying(result: object) -> AsyncIterator[str]:
         told = CHAIN_ID if asked["method"] == "eth_chainId" and result != "chain" else result
         return web.json_response({"jsonrpc": "2.0", "id": asked["id"], "result": told})
 
-    application = web.Application()
-    application.router.add_post("/", answer)
-    runner = web.AppRunner(application)
-    await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", 0).start()
-    host, port = runner.addresses[0][:2]
-    try:
-        yield f"http://{host}:{port}"
-    finally:
-        await runner.cleanup()
+    async with served(answer) as url:
+        yield url
 
 
 @pytest.mark.parametrize("result", ["abc", 1.5, [], [7], True, {"blockNumber": []}, {"number": {}}, "chain"])
@@ -70,3 +63,26 @@ async def test_an_answer_without_end_is_an_error() -> None:
         with pytest.raises(OperationalError, match=f"more than {ANSWER_BYTES_MAX} bytes"):
             await rpc.balance(ACCOUNT)
         await rpc.close()
+
+
+async def test_a_long_refusal_is_shown_in_part_and_a_redirect_is_not_followed() -> None:
+    followed = []
+
+    async def answer(request: web.Request) -> web.Response:
+        if request.path == "/elsewhere":
+            followed.append(await request.text())
+        if (await request.json())["method"] == "eth_blockNumber":
+            raise web.HTTPTemporaryRedirect("/elsewhere")
+        return web.json_response({"error": {"code": 1, "message": "no" * 100_000}})
+
+    async with served(answer) as url:
+        rpc = EvmRpc(CHAIN, url)
+        for call in (rpc.check(), rpc.broadcast(b"\x02raw")):
+            with pytest.raises(OperationalError, match="nono") as refused:
+                await call
+            assert len(str(refused.value)) < 1000
+        with pytest.raises(OperationalError):
+            await rpc.simulate(TX, account=ACCOUNT, watched=())
+        await rpc.close()
+
+    assert followed == []

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import aiohttp
 
@@ -58,6 +59,7 @@ class BitcoinRpc:
     ) -> None:
         self._name = name
         self._url = url
+        self._where = urlsplit(url).netloc.rpartition("@")[2]
         self._credentials = credentials
         self._timeout_s = timeout_s
         self._checked = False
@@ -71,7 +73,9 @@ class BitcoinRpc:
         """That the node is on the configured network, has caught up, and finds any transaction."""
         info = await self._ask("getblockchaininfo")
         if _field(info, "chain", str) not in NETWORKS[self._name]:
-            raise OperationalError(f"{self._url} is on {info['chain']!r}, not {self._name}: correct its URL")
+            raise OperationalError(
+                f"{self._where} is on {info['chain'][:64]!r}, not {self._name}: correct its URL"
+            )
         if _field(info, "initialblockdownload", bool) and self._name != "bitcoin:regtest":
             raise OperationalError(f"the node of {self._name} has not caught up with its network: wait")
         index = _object(await self._ask("getindexinfo", "txindex")).get("txindex")
@@ -146,7 +150,7 @@ class BitcoinRpc:
         try:
             async with (
                 aiohttp.ClientSession(timeout=timeout) as session,
-                session.post(self._url, json=body, headers=headers) as answer,
+                session.post(self._url, json=body, headers=headers, allow_redirects=False) as answer,
             ):
                 data = await answer.content.read(ANSWER_BYTES_MAX + 1)
                 while len(data) <= ANSWER_BYTES_MAX and (more := await answer.content.read(ANSWER_BYTES_MAX)):
@@ -155,10 +159,10 @@ class BitcoinRpc:
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             reason = str(error) or type(error).__name__
             raise OperationalError(
-                f"{self._name} at {self._url} does not answer {method} ({reason}): it is asked again"
-            ) from error
+                f"{self._name} at {self._where} does not answer {method} ({reason}): it is asked again"
+            ) from None  # the URL in it may have a password
         if status in (401, 403):
-            raise OperationalError(f"{self._url} refuses the user or password: correct credentials")
+            raise OperationalError(f"{self._where} refuses the user or password: correct credentials")
         return await asyncio.to_thread(self._result, method, data)
 
     def _headers(self) -> dict[str, str]:
@@ -175,10 +179,10 @@ class BitcoinRpc:
             answer = json.loads(data, parse_float=Decimal)
         except (ValueError, ArithmeticError, RecursionError) as error:
             raise OperationalError(
-                f"{self._name} at {self._url} answers {method} without JSON: ask its provider"
+                f"{self._name} at {self._where} answers {method} without JSON: ask its provider"
             ) from error
         if not isinstance(answer, dict):
-            raise OperationalError(f"{self._name} at {self._url} speaks no JSON-RPC: ask its provider")
+            raise OperationalError(f"{self._name} at {self._where} speaks no JSON-RPC: ask its provider")
         if (error_found := answer.get("error")) is not None:
             known = error_found if isinstance(error_found, dict) else {}
             code, message = known.get("code"), str(known.get("message", error_found))[:300]

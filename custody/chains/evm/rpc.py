@@ -132,7 +132,8 @@ class EvmRpc:
         if any(words in text for words in NONCE_USED) and await self.receipt(tx_hash) is not None:
             return
         raise OperationalError(
-            f"{self._name} refuses 0x{tx_hash.hex()}: {text}; fund the account or look up its nonce"
+            f"{self._name} refuses 0x{tx_hash.hex()}: {text[:REASON_CHARACTERS_MAX]}; fund the account or "
+            "look up its nonce"
         )
 
     async def receipt(self, tx_hash: bytes) -> Receipt | None:
@@ -177,7 +178,10 @@ class EvmRpc:
     async def _post(self, method: str, parameters: Any) -> Any:
         self._last_call += 1
         call = {"jsonrpc": "2.0", "id": self._last_call, "method": method, "params": parameters}
-        async with self._kept_session().post(self._url, data=orjson.dumps(call), headers=JSON) as response:
+        asking = self._kept_session().post(
+            self._url, data=orjson.dumps(call), headers=JSON, allow_redirects=False
+        )
+        async with asking as response:
             return orjson.loads(await self._read(response))
 
     async def _read(self, response: aiohttp.ClientResponse) -> bytes:
@@ -191,7 +195,9 @@ class EvmRpc:
     async def _result(self, what: str, method: str, *parameters: Any) -> Any:
         answer = await self._request(what, method, list(parameters))
         if error := answer.get("error"):
-            raise OperationalError(f"{self._name} gives no {what}: {error}; ask its provider")
+            raise OperationalError(
+                f"{self._name} gives no {what}: {str(error)[:REASON_CHARACTERS_MAX]}; ask its provider"
+            )
         return answer.get("result")
 
     async def _object(self, what: str, method: str, *parameters: Any) -> dict[str, Any]:
