@@ -100,7 +100,8 @@ def _bitcoin(table: Settings, folder: Path) -> BitcoinConfig:
 
 
 def _agree(table: Settings, count: int) -> int:
-    return table.integer("agree", default=count // 2 + 1, low=1, high=max(1, count))
+    most = count // 2 + 1  # fewer could say one thing, and as many others another
+    return table.integer("agree", default=most, low=most, high=max(1, count))
 
 
 def _endpoint(table: Settings) -> str:

@@ -129,7 +129,7 @@ def test_the_second_door_and_webhooks_are_off_unless_they_are_configured(tmp_pat
         (RPC, f'{RPC}\nurls = ["http://127.0.0.1:8546"]', "give one url, or urls"),
         (RPC, 'url = "127.0.0.1:8545"', "chains.evm:1.url must be an http or https URL"),
         (RPC, f"urls = {HOSTS}\nagree = 4", "agree"),
-        (RPC, f"urls = {HOSTS}\nagree = 0", "agree"),
+        (RPC, f"urls = {HOSTS}\nagree = 1", "agree is '1': set it to a number from 2 to 3"),
         (RPC, 'urls = ["https://rpc.example.com/a", "https://rpc.example.com/b"]', "different hosts"),
         (RPC, "urls = []", "urls"),
         (

@@ -1,4 +1,4 @@
-"""Several endpoints of one chain, of which so many must say the same before it counts.
+"""Several endpoints of one chain, of which so many must say the same before it counts: more than half.
 
 One endpoint that lies, lags or is dead changes nothing while enough others agree. What counts:
 
@@ -37,8 +37,8 @@ class AgreeingEndpoints:
     def __init__(
         self, name: str, endpoints: Mapping[str, EvmEndpoint], *, agree: int, grace_s: float = GRACE_S
     ) -> None:
-        if not 1 <= agree <= len(endpoints):
-            raise ValueError(f"{agree} of {len(endpoints)} endpoints cannot agree")
+        if not len(endpoints) < 2 * agree <= 2 * len(endpoints):
+            raise ValueError(f"{agree} of {len(endpoints)} endpoints: more than half, and no more than all")
         self._name = name
         self._endpoints = dict(endpoints)
         self._agree = agree
