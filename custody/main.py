@@ -32,6 +32,8 @@ from custody.chains.config import ChainConfig
 from custody.chains.evm.agreement import AgreeingEndpoints
 from custody.chains.evm.chain import EvmChain
 from custody.chains.evm.rpc import EvmRpc
+from custody.chains.solana.chain import Options, SolanaChain
+from custody.chains.solana.rpc import SolanaRpc
 from custody.config import Config, ConsoleConfig, HttpConfig
 from custody.config_reading import load_to_run
 from custody.duties import Duties
@@ -192,6 +194,9 @@ def _chain(name: str, config: ChainConfig) -> Chain:
             options.fee_blocks, options.fee_rate_max, options.coins_max, options.consolidate_rate_max
         )
         return BitcoinChain(BitcoinRpc(name, config.urls[0], credentials=options.credentials), rates)
+    if config.solana is not None:
+        rpc = SolanaRpc(name, config.urls[0], commitment=config.solana.commitment)
+        return SolanaChain(rpc, Options(config.solana.nonce_accounts, config.solana.priority_fee_max))
     ends = {urlsplit(url).netloc.rpartition("@")[2]: url for url in config.urls}
     rpcs = {host: EvmRpc(name, url, head=config.head) for host, url in ends.items()}
     if len(rpcs) == 1:

@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import Final
 from urllib.parse import urlsplit
 
+from custody.chains.solana.rpc import ACCOUNTS_MAX, COMMITMENTS, CONFIRMED, FINALIZED
+from policy.addresses import is_address
 from policy.entries import JOB_SIGNATURES_MAX
 from policy.ids import BITCOIN, SOLANA, family
 from policy.settings import Settings
@@ -28,6 +30,15 @@ class BitcoinConfig:
 
 
 @dataclass(frozen=True, slots=True)
+class SolanaConfig:
+    """What a cluster needs beside: how sure a slot has to be, the nonce accounts, and the price of haste."""
+
+    commitment: str
+    nonce_accounts: tuple[str, ...]
+    priority_fee_max: int
+
+
+@dataclass(frozen=True, slots=True)
 class ChainConfig:
     """The endpoints of a chain, when a transaction on it is settled, and when it is stuck.
 
@@ -43,6 +54,7 @@ class ChainConfig:
     replace_after_ms: int
     replacements_max: int
     bitcoin: BitcoinConfig | None = None
+    solana: SolanaConfig | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,26 +66,26 @@ class Defaults:
     replace_after_ms: int
 
 
-_DEFAULTS = {BITCOIN: Defaults(6, 10_000, 3_600_000)}
+_DEFAULTS = {BITCOIN: Defaults(6, 10_000, 3_600_000), SOLANA: Defaults(3, 1_000, 60_000)}
 _EVM_DEFAULTS = Defaults(1, 500, 180_000)
 
 
 def read_chain(name: str, table: Settings, *, folder: Path) -> ChainConfig:
-    """One section; its problems are noted, also that of a family that nothing is sent on."""
+    """One section; its problems are noted."""
     kind = family(name)
-    if kind == SOLANA:
-        table.problem("url", f"is not used: nothing is sent on {kind} yet, so leave the section out")
-    usual = _DEFAULTS.get(kind, _EVM_DEFAULTS)
-    urls = (_endpoint(table),) if kind == BITCOIN or not table.has("urls") else _endpoints(table)
+    usual, alone = _DEFAULTS.get(kind, _EVM_DEFAULTS), kind in (BITCOIN, SOLANA)
+    urls = (_endpoint(table),) if alone or not table.has("urls") else _endpoints(table)
+    solana = _solana(name, table) if kind == SOLANA else None
     return ChainConfig(
         urls=urls,
-        agree=1 if kind == BITCOIN else _agree(table, len(urls)),
-        head="latest" if kind == BITCOIN else table.choice("head", *HEADS, default="latest"),
-        confirmations=table.integer("confirmations", default=usual.confirmations, low=1, high=10_000),
+        agree=1 if alone else _agree(table, len(urls)),
+        head="latest" if alone else table.choice("head", *HEADS, default="latest"),
+        confirmations=_confirmations(table, usual, solana),
         poll_ms=table.integer("poll_ms", default=usual.poll_ms, low=10, high=600_000),
         replace_after_ms=table.integer("replace_after_ms", default=usual.replace_after_ms, high=86_400_000),
         replacements_max=table.integer("replacements_max", default=3, high=20),
         bitcoin=_bitcoin(table, folder) if kind == BITCOIN else None,
+        solana=solana,
     )
 
 
@@ -97,6 +109,33 @@ def _bitcoin(table: Settings, folder: Path) -> BitcoinConfig:
         consolidate_rate_max=table.integer("consolidate_rate_max", default=0, high=10_000),
         coins_max=table.integer("coins_max", default=16, low=1, high=JOB_SIGNATURES_MAX),
     )
+
+
+def _solana(name: str, table: Settings) -> SolanaConfig:
+    accounts = table.take("nonce_accounts")
+    found = (
+        [one for one in accounts if isinstance(one, str) and is_address(name, one)]
+        if isinstance(accounts, list)
+        else []
+    )
+    if not found or found != accounts or len(set(found)) != len(found) or len(found) > ACCOUNTS_MAX:
+        table.problem(
+            "nonce_accounts",
+            f"must be 1 to {ACCOUNTS_MAX} different addresses of nonce accounts: "
+            "copy what quorumkeep solana-nonce prints",
+        )
+    return SolanaConfig(
+        commitment=table.choice("commitment", CONFIRMED, FINALIZED, default=FINALIZED),
+        nonce_accounts=tuple(found),
+        priority_fee_max=table.integer("priority_fee_max", default=0, high=10**9),
+    )
+
+
+def _confirmations(table: Settings, usual: Defaults, solana: SolanaConfig | None) -> int:
+    """On Solana no number of blocks, but how sure one is, counted as receipts of that family have it."""
+    if solana is None:
+        return table.integer("confirmations", default=usual.confirmations, low=1, high=10_000)
+    return COMMITMENTS.index(solana.commitment) + 1 if solana.commitment else usual.confirmations
 
 
 def _agree(table: Settings, count: int) -> int:

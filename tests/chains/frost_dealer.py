@@ -1,4 +1,4 @@
-"""A dealer of a taproot key: its nodes sign by FROST, each with a real share."""
+"""A dealer of a key of FROST: its nodes sign each with a real share."""
 
 import random
 from collections.abc import Mapping
@@ -29,12 +29,20 @@ class Pair:
         return self.pair.opening
 
 
+@dataclass
 class FrostDealer(Dealer):
-    """Knows a taproot key of two of three."""
+    """Knows a key of two of three, on taproot's curve unless another suite is named."""
+
+    suite: str = FROST_TAPROOT
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self._shares = deal(FROST_TAPROOT, [self.secret, 987_654_321], n=3)
+        self._shares = deal(self.suite, [self.secret % 2**250, 987_654_321], n=3)
+
+    @property
+    def group_key(self) -> bytes:
+        """The public key."""
+        return self._shares[1].group_key
 
     def key_body(self, planned: Plan, attempt: int) -> Json:
         body = super().key_body(planned, attempt)

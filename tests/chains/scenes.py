@@ -13,13 +13,21 @@ from policy.errors import OperationalError
 from policy.state import Job
 from tests.chains.bitcoin_core import CoreError
 from tests.chains.bitcoin_house import COIN, PAYEE, BitcoinHouse
+from tests.chains.cluster_rpc import ClusterRpc
 from tests.chains.core_rpc import CoreRpc
+from tests.chains.solana_cluster import ClusterError
+from tests.chains.solana_house import PAYEE_KEY, SOL, SolanaHouse
 from tests.unit.custody_cluster import ETHER, make_request
 from tests.unit.custody_house import Clock, FakeChain, House, Running
 
 
 class Scene(Protocol):
-    """A chain in a test's hands. Amounts are in whole coins."""
+    """A chain in a test's hands. Amounts are in whole coins.
+
+    ``replaces``: whether a payment that is stuck is made dearer.
+    """
+
+    replaces: bool
 
     @property
     def house(self) -> House:
@@ -102,6 +110,8 @@ class Blocks(FakeChain):
 class EvmScene:
     """Accounts and nonces, in memory."""
 
+    replaces = True
+
     def __init__(self, folder: Path) -> None:
         self.house = House(folder)
         self.house.chain = self.chain = Blocks()
@@ -147,6 +157,8 @@ class EvmScene:
 class BitcoinScene:
     """Coins, and blocks that Bitcoin Core's code validates."""
 
+    replaces = True
+
     def __init__(self, folder: Path, core: CoreRpc) -> None:
         self.house = house = BitcoinHouse(folder, core)
         self.core = core.core
@@ -179,6 +191,52 @@ class BitcoinScene:
         try:
             self.core.accept(raw)
         except CoreError:
+            return
+
+    def offer(self, job: Job) -> int:
+        return job.fee_max
+
+
+class SolanaScene:
+    """Nonce accounts, and slots whose transactions LiteSVM runs."""
+
+    replaces = False
+
+    def __init__(self, folder: Path, rpc: ClusterRpc) -> None:
+        self.house = house = SolanaHouse(folder, rpc)
+        house.commitment = "processed"  # a slot that is taken back never was for good
+        self.cluster = rpc.cluster
+        self.clock = house.clock
+        self._house, self._turn = house, rpc.turn
+
+    def fund(self, running: Running) -> None:
+        self._house.fund(100 * SOL)
+
+    def request(self, name: str, amount: int) -> tuple[bytes, bytes]:
+        return self._house.request(name, amount * SOL)
+
+    def mine(self, count: int = 1) -> None:
+        self._house.mine(count)
+
+    def reorganise(self, depth: int, *, forget: bool) -> None:
+        with self._turn:
+            self.cluster.reorganise(depth, forget=forget)
+
+    def forget(self) -> None:
+        with self._turn:
+            self.cluster.waiting.clear()
+
+    def waiting(self) -> int:
+        return len(self.cluster.waiting)
+
+    def paid(self) -> list[int]:
+        return [lamports // SOL for lamports in self.cluster.transfers(PAYEE_KEY)]
+
+    def resend(self, raw: bytes) -> None:
+        try:
+            with self._turn:
+                self.cluster.accept(raw)
+        except ClusterError:
             return
 
     def offer(self, job: Job) -> int:

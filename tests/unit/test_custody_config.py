@@ -12,6 +12,7 @@ from custody.pools import PoolSizes
 from policy.errors import OperationalError
 
 RPC = 'url = "http://127.0.0.1:8545"'
+NONCE_ACCOUNT = "4uhcVJyU9pJkvQyS88uRDiswHXSCkY3zQawwpjk2NsNY"
 HOSTS = ["https://a.example.com", "https://b.example.com", "https://c.example.com"]
 
 
@@ -193,6 +194,15 @@ def with_chain(tmp_path: Path, name: str, *lines: str) -> Path:
     return path
 
 
+@pytest.mark.parametrize(("commitment", "confirmations"), [("finalized", 3), ("confirmed", 2)])
+def test_solana_counts_how_sure_a_slot_is(tmp_path: Path, commitment: str, confirmations: int) -> None:
+    lines = (f'nonce_accounts = ["{NONCE_ACCOUNT}"]', f'commitment = "{commitment}"')
+    chain = load_config(with_chain(tmp_path, "solana:devnet", *lines)).chains["solana:devnet"]
+
+    assert (chain.confirmations, chain.poll_ms, chain.replace_after_ms) == (confirmations, 1_000, 60_000)
+    assert chain.solana is not None and chain.solana.nonce_accounts == (NONCE_ACCOUNT,)
+
+
 def test_a_chain_of_coins_waits_longer_than_one_of_accounts(tmp_path: Path) -> None:
     chain = load_config(with_chain(tmp_path, "bitcoin:mainnet")).chains["bitcoin:mainnet"]
 
@@ -203,7 +213,16 @@ def test_a_chain_of_coins_waits_longer_than_one_of_accounts(tmp_path: Path) -> N
 @pytest.mark.parametrize(
     ("name", "line", "words"),
     [
-        ("solana:devnet", "confirmations = 1", "nothing is sent on solana yet"),
+        ("solana:devnet", "confirmations = 1", "confirmations"),
+        ("solana:devnet", "poll_ms = 100", "nonce_accounts must be 1 to 100 different addresses"),
+        ("solana:devnet", 'nonce_accounts = ["0x00"]', "nonce_accounts must be"),
+        (
+            "solana:devnet",
+            f"nonce_accounts = ['{NONCE_ACCOUNT}', '{NONCE_ACCOUNT}']",
+            "nonce_accounts must be",
+        ),
+        ("solana:devnet", 'commitment = "processed"', "commitment"),
+        ("solana:devnet", "coins_max = 4", "coins_max"),
         ("bitcoin:mainnet", "coins_max = 17", "above pools.low, 16"),
         ("bitcoin:mainnet", "fee_rate_max = 0", "fee_rate_max"),
         ("bitcoin:litecoin", "confirmations = 1", "bitcoin:litecoin"),

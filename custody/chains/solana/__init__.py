@@ -1,0 +1,1 @@
+"""Solana: payments under durable nonces, over the RPC of one node."""

@@ -1,0 +1,238 @@
+"""Solana as ``custody.ports.Chain``: places are the wallet's durable nonces, each an account and its value.
+
+A plan takes its nonce at once, and the request keeps it until it is over. There is one payment message a
+request: nodes cannot know that the value is a durable nonce's, and of a recent blockhash the cluster
+would take each different message once. So what is stuck is sent again, or cancelled, and never made dearer.
+"""
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+
+from custody.candidates import Folded
+from custody.chains.solana.nonces import Nonces, read_nonce
+from custody.chains.solana.rpc import Account, Refused, SolanaRpc
+from custody.chains.solana.transaction import (
+    CANCEL_UNITS,
+    PAYMENT_UNITS,
+    Nonce,
+    Priority,
+    cancellation,
+    fee_of,
+    payer_of,
+    payment,
+    pays,
+    priority_of,
+    with_signature,
+)
+from custody.ports import BalanceChange, Held, Planned, Receipt, Simulated, Wanted
+from policy.addresses import solana_address
+from policy.approval import Slot
+from policy.errors import OperationalError
+from policy.state import CANCEL, PAYMENT, Job, JobStatus, State
+
+MICRO = 1_000_000
+LAMPORTS_MAX = 2**64 - 1
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """The nonce accounts of all wallets, and what priority may cost a transaction at most, in lamports."""
+
+    nonce_accounts: tuple[str, ...]
+    priority_fee_max: int = 0
+
+
+class SolanaChain:
+    """Implements ``custody.ports.Chain`` over a node of a cluster."""
+
+    def __init__(self, rpc: SolanaRpc, options: Options) -> None:
+        self.check = rpc.check
+        self._rpc = rpc
+        self._options = options
+        self._nonces = Nonces(rpc.name)
+
+    @property
+    def name(self) -> str:
+        """The chain as documents call it."""
+        return self._rpc.name
+
+    @property
+    def places_hold_money(self) -> bool:
+        """A nonce account that a dead request keeps is one less to pay with."""
+        return True
+
+    def load(self, held: Iterable[Held], state: State) -> None:
+        """Take up the nonces that are planned, or anchors of open requests."""
+        self._nonces.load(held, state)
+
+    def written(self, folded: Folded) -> None:
+        """An entry is durable: a reservation keeps its nonce, a settled request gives it back."""
+        outcome = folded.outcome
+        if not outcome.accepted:
+            return
+        if outcome.kind == "reserve":
+            job = folded.state.jobs[outcome.subject]
+            if job.anchor.chain == self.name:
+                self._nonces.hold(job.request_id, job.anchor)
+        elif outcome.kind == "observation":
+            self.release(outcome.subject)
+
+    def release(self, request: bytes) -> None:
+        """Give back the nonce of a request."""
+        self._nonces.release(request)
+
+    async def prepare(self, account: str) -> None:
+        """Nothing is needed: nonces are chosen by the plan."""
+
+    def placed(self, before: State, tx: bytes, *, account: str, nonce: int | None) -> bytes:
+        """The bytes as they were planned: their nonce is held."""
+        return tx
+
+    async def plan(self, wanted: Wanted, state: Callable[[], State]) -> Planned:
+        """Take a nonce and build the message; what is reserved already is planned as it was."""
+        account, fixed = wanted.accounts[0], _fixed(wanted.request, state())
+        if fixed is not None:
+            return Planned(fixed.anchor.account, account.path, fixed.tx, fixed.anchor)
+        priority = await self._priority(account.address, PAYMENT_UNITS, wanted.fee_ceiling)
+        await self._check_payable(wanted, fee=fee_of(priority))
+        nonces = await self._nonces_of(account.public_key)
+        held = self._nonces.holds(wanted.request)
+        nonce = self._nonces.take(wanted.request, nonces, state=state(), waits=wanted.waits)
+        slot = nonce.slot(self.name)
+        try:
+            tx = payment(nonce, wanted.intent, priority=priority)
+            await self._try(tx)
+        except BaseException:
+            if not held:
+                self.release(wanted.request)
+            raise
+        return Planned(slot.account, account.path, tx, slot)
+
+    async def cancellation(self, slot: Slot, tx: bytes, *, ceiling: int) -> bytes:
+        """The nonce used up, and nothing moved."""
+        nonce = Nonce.of_slot(slot, authority=payer_of(tx))
+        return cancellation(
+            nonce, await self._priority(solana_address(nonce.authority), CANCEL_UNITS, ceiling)
+        )
+
+    def can_be_dearer(self, tx: bytes, *, purpose: str, ceiling: int) -> bool:
+        """Whether the ceiling leaves room for a cancellation, or a dearer one; a payment stays as it is."""
+        return purpose == CANCEL and self._least_above(tx) <= ceiling
+
+    async def dearer(self, job: Job, wanted: Wanted | None, *, ceiling: int) -> bytes | None:
+        """The cancellation, dearer than one before; never another payment."""
+        if wanted is not None or not self.can_be_dearer(job.tx, purpose=CANCEL, ceiling=ceiling):
+            return None
+        tx = await self.cancellation(job.anchor, job.tx, ceiling=ceiling)
+        if fee_of(priority_of(tx)) >= self._least_above(job.tx):
+            return tx
+        nonce = Nonce.of_slot(job.anchor, authority=payer_of(job.tx))
+        lamports = self._least_above(job.tx) - fee_of(None)
+        return cancellation(nonce, Priority(CANCEL_UNITS, lamports * MICRO // CANCEL_UNITS))
+
+    async def balance(self, account: str, contract: str | None = None) -> int:
+        """What the cluster keeps for an account."""
+        (found,) = await self._rpc.accounts([account])
+        return 0 if found is None else found.lamports
+
+    async def simulate(
+        self, tx: bytes, *, account: str, watched: Sequence[tuple[str, str | None]]
+    ) -> Simulated:
+        """What the cluster says would come of a message; the paying account stands for its nonce account."""
+        payer = solana_address(payer_of(tx))
+        holders = [payer if holder == account else holder for holder, _ in watched]
+        before = await self._rpc.accounts(holders)
+        found = await self._rpc.simulate(with_signature(tx), holders)
+        fee = fee_of(priority_of(tx))
+        changes = (
+            BalanceChange(holder, None, _lamports(old), _lamports(new) + (fee if holder == payer else 0))
+            for holder, old, new in zip(holders, before, found.accounts, strict=True)
+        )
+        return Simulated(found.slot, not found.reason, found.reason, () if found.reason else tuple(changes))
+
+    async def broadcast(self, raw: bytes) -> None:
+        """Hand a signed transaction over; one that a slot has is no error."""
+        try:
+            await self._rpc.send(raw)
+        except Refused as error:
+            if await self.receipt(raw[1:65]) is None:
+                raise OperationalError(f"{error}; look up its nonce account and its fee") from error
+
+    async def receipt(self, tx_hash: bytes) -> Receipt | None:
+        """The slot of a transaction; confirmations are 1 when processed, 2 when confirmed, 3 when final."""
+        status = await self._rpc.status(tx_hash)
+        return None if status is None else Receipt(tx_hash, status.slot, status.success, status.sure + 1)
+
+    async def _nonces_of(self, authority: bytes) -> list[Nonce]:
+        """The configured nonce accounts of a wallet's key, as the cluster has them."""
+        named = self._options.nonce_accounts
+        found = zip(named, await self._rpc.accounts(named), strict=True)
+        nonces = (read_nonce(address, account) for address, account in found)
+        return [one for one in nonces if one is not None and one.authority == authority]
+
+    async def _priority(self, payer: str, units: int, ceiling: int) -> Priority | None:
+        """What others paid lately, within what is configured and the ceiling. Raises ``OperationalError``."""
+        left = ceiling - fee_of(None)
+        if left < 0:
+            raise OperationalError(
+                f"the fee ceiling {ceiling} does not reach for the {fee_of(None)} lamports of a signature: "
+                "ask anew with a higher one"
+            )
+        most = min(left, self._options.priority_fee_max)
+        if not most:
+            return None
+        prices = sorted(await self._rpc.prices([payer])) or [0]
+        price = min(prices[len(prices) * 3 // 4], most * MICRO // units)
+        return Priority(units, price) if price else None
+
+    def _least_above(self, tx: bytes) -> int:
+        """What a cancellation in place of ``tx`` costs at least."""
+        if pays(tx):
+            return fee_of(None)
+        offered = fee_of(priority_of(tx)) - fee_of(None)
+        least = max(offered + 1, offered * 5 // 4)
+        return fee_of(None) + (least if least <= self._options.priority_fee_max else LAMPORTS_MAX)
+
+    async def _check_payable(self, wanted: Wanted, *, fee: int) -> None:
+        """Refuse what the cluster would: accounts left or made with less than its rent."""
+        intent, payer = wanted.intent, wanted.accounts[0].address
+        source, target = await self._rpc.accounts([payer, intent.destination])
+        least, has = await self._rpc.rent(0), _lamports(source)
+        left = has - intent.amount - fee
+        if left < 0:
+            raise OperationalError(f"{payer} has {has} lamports, {intent.amount + fee} are needed: fund it")
+        if 0 < left < least:
+            raise OperationalError(
+                f"{payer} would be left with {left} lamports, less than its rent of {least}: "
+                "pay less, or fund it"
+            )
+        _check_target(target, intent.amount, intent.destination, least=least)
+
+    async def _try(self, tx: bytes) -> None:
+        """Raise what a simulation says, before anything is signed."""
+        found = await self._rpc.simulate(with_signature(tx), [])
+        if found.reason:
+            raise OperationalError(f"the cluster would not do it: {found.reason}; it is tried again")
+
+
+def _fixed(request: bytes, state: State) -> Job | None:
+    """The payment that a request has in the log and that may still be signed: it has no other."""
+    known = state.requests.get(request)
+    jobs = [state.jobs[job] for job in known.jobs] if known is not None else []
+    alive = [job for job in jobs if job.purpose == PAYMENT and job.status is not JobStatus.BURNED]
+    return alive[-1] if alive else None
+
+
+def _check_target(target: Account | None, amount: int, address: str, *, least: int) -> None:
+    if target is not None and target.executable:
+        raise OperationalError(
+            f"{address} is a program, which takes no payment: ask anew for another address"
+        )
+    if _lamports(target) + amount < least:
+        raise OperationalError(
+            f"{amount} lamports are less than the {least} that a new account {address} has to have: pay more"
+        )
+
+
+def _lamports(account: Account | None) -> int:
+    return 0 if account is None else account.lamports

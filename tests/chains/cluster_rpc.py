@@ -1,0 +1,152 @@
+"""``SolanaCluster`` behind HTTP, by the names of the RPC that the coordinator asks.
+
+It runs in a thread, or as a process: ``python -m tests.chains.cluster_rpc`` says its URL and makes a slot
+every 400 ms.
+"""
+
+import base64
+import json
+import sys
+import threading
+import time
+from collections.abc import Callable
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+from solders.account import Account
+from solders.pubkey import Pubkey
+from solders.signature import Signature
+from solders.transaction_metadata import FailedTransactionMetadata
+
+from tests.chains.solana_cluster import ClusterError, SolanaCluster
+
+SLOT_S = 0.4
+
+
+class ClusterRpc:
+    """One node's calls. ``lies`` change answers, ``down`` has none."""
+
+    def __init__(self, cluster: SolanaCluster) -> None:
+        self.cluster = cluster
+        self.lies: dict[str, Callable[[Any], Any]] = {}
+        self.calls: list[str] = []
+        self.down = False
+        self.turn = threading.RLock()
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
+        self.url = f"http://127.0.0.1:{self._server.server_port}"
+
+    def __enter__(self) -> "ClusterRpc":
+        threading.Thread(target=self._server.serve_forever, args=(0.02,), daemon=True).start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+
+    def answer(self, method: str, parameters: list[Any]) -> Any:
+        """One call. Raises ``ClusterError``."""
+        call = getattr(self, f"do_{method}", None)
+        if call is None:
+            raise ClusterError(-32601, "Method not found")
+        with self.turn:
+            self.calls.append(method)
+            found = call(*parameters)
+        return self.lies[method](found) if method in self.lies else found
+
+    def do_getGenesisHash(self) -> Any:
+        return self.cluster.genesis
+
+    def do_getLatestBlockhash(self, options: Any = None) -> Any:
+        return self._at({"blockhash": str(self.cluster.slots[-1].blockhash), "lastValidBlockHeight": 0})
+
+    def do_getMinimumBalanceForRentExemption(self, size: int) -> Any:
+        return self.cluster.svm.minimum_balance_for_rent_exemption(size)
+
+    def do_getMultipleAccounts(self, addresses: list[str], options: dict[str, Any]) -> Any:
+        sure = options["commitment"]
+        return self._at([_told(self.cluster.account(address, sure)) for address in addresses])
+
+    def do_getRecentPrioritizationFees(self, addresses: list[str]) -> Any:
+        prices = self.cluster.prices
+        return [{"slot": self.cluster.height, "prioritizationFee": price} for price in prices]
+
+    def do_getSignatureStatuses(self, signatures: list[str], options: Any = None) -> Any:
+        found = [self.cluster.status(Signature.from_string(one)) for one in signatures]
+        return self._at([None if one is None else _status(*one) for one in found])
+
+    def do_simulateTransaction(self, raw: str, options: dict[str, Any]) -> Any:
+        addresses = options.get("accounts", {}).get("addresses", [])
+        found = self.cluster.simulate(base64.b64decode(raw))
+        if isinstance(found, FailedTransactionMetadata):
+            return self._at({"err": str(found.err()), "accounts": None, "unitsConsumed": 0})
+        after = dict(found.post_accounts())
+        keys = [Pubkey.from_string(address) for address in addresses]
+        accounts = [_told(after.get(key, self.cluster.svm.get_account(key))) for key in keys]
+        return self._at(
+            {"err": None, "accounts": accounts, "unitsConsumed": found.meta().compute_units_consumed()}
+        )
+
+    def do_sendTransaction(self, raw: str, options: Any = None) -> Any:
+        return str(self.cluster.accept(base64.b64decode(raw)))
+
+    def _at(self, value: Any) -> Any:
+        return {"context": {"slot": self.cluster.height}, "value": value}
+
+    def _handler(self) -> type[BaseHTTPRequestHandler]:
+        rpc = self
+
+        class Handler(BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+
+            def do_POST(self) -> None:
+                asked = json.loads(self.rfile.read(int(self.headers["content-length"])))
+                if rpc.down:
+                    self.close_connection = True
+                    return
+                answer: dict[str, Any] = {"jsonrpc": "2.0", "id": asked["id"]}
+                try:
+                    answer["result"] = rpc.answer(asked["method"], asked["params"])
+                except ClusterError as error:
+                    answer["error"] = {"code": error.code, "message": str(error)}
+                data = json.dumps(answer).encode()
+                self.send_response(200)
+                self.send_header("content-length", str(len(data)))
+                self.end_headers()
+                self.wfile.write(data)
+
+            def log_message(self, *_: object) -> None:
+                """Nothing is printed."""
+
+        return Handler
+
+
+def _told(account: Account | None) -> Any:
+    if account is None:
+        return None
+    return {
+        "lamports": account.lamports,
+        "owner": str(account.owner),
+        "data": [base64.b64encode(account.data).decode(), "base64"],
+        "executable": account.executable,
+        "rentEpoch": account.rent_epoch,
+        "space": len(account.data),
+    }
+
+
+def _status(slot: int, sure: str, error: str) -> Any:
+    return {
+        "slot": slot,
+        "confirmations": None if sure == "finalized" else 0,
+        "confirmationStatus": sure,
+        "err": error or None,
+    }
+
+
+if __name__ == "__main__":
+    with ClusterRpc(SolanaCluster()) as rpc:
+        sys.stdout.write(f"{rpc.url}\n")
+        sys.stdout.flush()
+        while True:
+            time.sleep(SLOT_S)
+            with rpc.turn:
+                rpc.cluster.mine()
