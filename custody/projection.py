@@ -3,7 +3,7 @@
 from typing import assert_never
 
 from custody.candidates import Folded
-from custody.chains.families import FAMILIES, transactions
+from custody.chains.families import transactions
 from custody.records import Change, Payment, RequestRecord, SignedTransaction, new_request
 from custody.requests import Event
 from custody.requests import State as RequestStates
@@ -13,7 +13,6 @@ from policy.ceremony import CeremonyEntry
 from policy.errors import MalformedError
 from policy.evaluate import Outcome as Answer
 from policy.evaluate import Verdict
-from policy.ids import family
 from policy.intent import Request, request_id
 from policy.state import CANCEL, Job, JobStatus, State
 
@@ -110,11 +109,9 @@ def _reserve(job: Job, verdict: Verdict | None) -> Change:
 
 
 def _signature(state: State, job: Job) -> tuple[Change, ...]:
-    """What a signed job changes: of some families nothing is sent from here, and typed data never is."""
+    """What a signed job changes; typed data is never sent from here."""
     if not job.anchor.on_chain:
         return (Change(job.request_id, Event.TYPED_DATA_SIGNED, {"job": job.job_id}),)
-    if family(job.anchor.chain) not in FAMILIES:
-        return ()
     event = Event.CANCEL_SIGNED if job.purpose == CANCEL else Event.SIGNATURE_LOGGED
     transaction = signed_transaction(job)
     fields = {"job": job.job_id, "tx_hash": transaction.tx_hash}
