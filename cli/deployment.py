@@ -208,7 +208,7 @@ def _chain(text: str) -> tuple[str, str]:
     except CallerError as error:
         raise Misuse(f"--chain {text[:80]!r}: {error}; write evm:ID=URL or bitcoin:NETWORK=URL") from error
     if kind not in (EVM, BITCOIN):
-        raise Misuse(f"--chain {text[:80]!r}: nothing is sent on {kind} yet; write evm:ID=URL")
+        raise Misuse(f"--chain {text[:80]!r}: {kind} needs nonce accounts; add its section by hand, later")
     if not equals or not url.startswith(("http://", "https://")) or not url.isprintable():
         raise Misuse(f"--chain {text[:80]!r} has no URL: write evm:ID=http://HOST:PORT")
     return name, url

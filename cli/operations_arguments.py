@@ -149,3 +149,22 @@ def add_backed_up(key: Commands) -> None:
     )
     backed_up.add_argument("backups", nargs="+", metavar="FILE", help="files of key backup")
     needs_identity(backed_up, "a backend")
+
+
+def add_solana_nonce(commands: Commands) -> None:
+    """``solana-nonce``."""
+    nonce = new_command(
+        commands,
+        "solana-nonce",
+        function="cli.solana_nonces:make",
+        what="make nonce accounts, by which a wallet pays on Solana, at somebody else's cost",
+        example="quorumkeep solana-nonce 4Ss5JMkXAD9Z7cktFEdrqeMuT6jGMF1pVozTyPHZ6zT4 --chain solana:mainnet "
+        "--rpc https://rpc.example.com --payer payer.json --count 8",
+    )
+    nonce.add_argument("authority", metavar="ADDRESS", help="the wallet's: quorumkeep address WALLET")
+    nonce.add_argument("--chain", required=True, help="the cluster as the policy calls it")
+    nonce.add_argument("--rpc", required=True, metavar="URL", help="a node of the cluster")
+    nonce.add_argument(
+        "--payer", required=True, metavar="FILE", help="who pays the rent: a key file of solana-keygen"
+    )
+    nonce.add_argument("--count", type=int, default=4, help="how many there are to be (%(default)s)")

@@ -51,6 +51,7 @@ def build_parser() -> ArgumentParser:
     add_doctor(commands)
     operations.add_indicators(commands)
     operations.add_drills(commands)
+    operations.add_solana_nonce(commands)
     operations.add_upgrade(commands)
     add_witness(commands)
     add_bench(commands)
