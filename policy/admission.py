@@ -16,6 +16,7 @@ from policy.errors import ProtocolError
 from policy.evaluate import Outcome as Answer
 from policy.evaluate import Verdict, evaluate
 from policy.facts import request_facts
+from policy.ids import TX_HASH_BYTES, family
 from policy.intent import Request, verify_request
 from policy.roster import COORDINATOR, verified_signers
 from policy.rules import Facts
@@ -183,6 +184,10 @@ def admit_observation(state: State, entry: f.ObservationEntry) -> tuple[State, b
     job = state.jobs.get(entry.job)
     if job is None or job.request_id != entry.request or job.status is not JobStatus.SIGNED:
         raise Inert("the observed job is not a signed job of that request")
+    if len(entry.tx_hash) != (need := TX_HASH_BYTES[family(job.anchor.chain)]):
+        raise Inert(
+            f"a transaction on {job.anchor.chain} has a name of {need} bytes, got {len(entry.tx_hash)}"
+        )
     request = state.requests[entry.request]
     if request.closed:
         raise Inert("the request is closed already")

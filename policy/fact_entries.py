@@ -9,7 +9,7 @@ from policy.encoding import Json
 from policy.entry_fields import Signatures, raw_body, read_id, read_signatures
 from policy.errors import MalformedError
 from policy.fields import Fields
-from policy.ids import ID_BYTES
+from policy.ids import ID_BYTES, TX_HASH_BYTES
 
 PENDING_MAX = 256
 REASON_CHARACTERS_MAX = 300
@@ -134,13 +134,20 @@ def read_observation(fields: Fields) -> ObservationEntry:
         origin=inner.origin("origin"),
         request=inner.hex("request", length=ID_BYTES),
         job=inner.hex("job", length=ID_BYTES),
-        tx_hash=inner.hex("tx_hash", length=ID_BYTES),
+        tx_hash=checked_tx_hash(inner.hex("tx_hash", length_max=max(TX_HASH_BYTES.values()))),
         block=inner.integer("block"),
         success=inner.boolean("success"),
         signatures=read_signatures(fields),
     )
     inner.done()
     return entry
+
+
+def checked_tx_hash(name: bytes) -> bytes:
+    """The name of a transaction on some chain. Raises ``MalformedError`` when no chain has one so long."""
+    if len(name) not in TX_HASH_BYTES.values():
+        raise MalformedError(f"a transaction's name has 32 bytes, on Solana 64, got {len(name)}")
+    return name
 
 
 def read_price(fields: Fields) -> PriceEntry:

@@ -15,6 +15,8 @@ AMOUNT_MAX = 2**256 - 1
 EVM_CHAIN_ID_MAX = 2**53 - 1
 CHAINS_CACHED = 256
 EVM, SOLANA, BITCOIN = "evm", "solana", "bitcoin"
+TX_HASH_BYTES = {EVM: 32, SOLANA: 64, BITCOIN: 32}
+"""How long the name of a transaction on chain is: a hash, and on Solana its first signature."""
 GENERATE, IMPORT, REFRESH, RESHARE = KEY_CHANGES = ("generate", "import", "refresh", "reshare")
 """How a key comes about, and how its next epoch does."""
 EVM_CHAIN = re.compile(r"evm:[1-9][0-9]{0,15}")

@@ -17,9 +17,9 @@ from policy.addresses import is_address
 from policy.encoding import INTEGER_MAX, Json, encodes_plain, parse_ascii
 from policy.entry_fields import SIGNATURES_MAX
 from policy.errors import MalformedError
-from policy.fact_entries import ObservationEntry
+from policy.fact_entries import ObservationEntry, checked_tx_hash
 from policy.fields import AMOUNT_DIGITS_MAX, NAME
-from policy.ids import AMOUNT_MAX, ID_BYTES, ORIGIN
+from policy.ids import AMOUNT_MAX, ID_BYTES, ORIGIN, TX_HASH_BYTES
 from policy.intent import IDEMPOTENCY_KEY_MAX, Intent, Request, checked_request
 
 WORDS_CACHED = 4096
@@ -31,6 +31,7 @@ def _exactly(count: int) -> Meta:
 
 
 _Id: TypeAlias = Annotated[str, _exactly(ID_BYTES)]
+_TxHash: TypeAlias = Annotated[str, Meta(max_length=2 * max(TX_HASH_BYTES.values()))]
 _Signature: TypeAlias = Annotated[str, _exactly(64)]
 _Amount: TypeAlias = Annotated[str, Meta(max_length=AMOUNT_DIGITS_MAX)]
 _Integer: TypeAlias = Annotated[int, Meta(ge=0, le=INTEGER_MAX)]
@@ -216,7 +217,7 @@ class _ObservationBody(Struct, forbid_unknown_fields=True):
     origin: str
     request: _Id
     job: _Id
-    tx_hash: _Id
+    tx_hash: _TxHash
     block: _Integer
     success: bool
 
@@ -234,7 +235,7 @@ class _Observation(Shape, forbid_unknown_fields=True):
             origin=_origin(found.origin),
             request=_bytes(found.request),
             job=_bytes(found.job),
-            tx_hash=_bytes(found.tx_hash),
+            tx_hash=checked_tx_hash(_bytes(found.tx_hash)),
             block=found.block,
             success=found.success,
             signatures=signatures,

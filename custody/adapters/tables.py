@@ -76,7 +76,7 @@ REQUESTS = Table(
     Column("nonce", Nonce),
     Column("tx", LargeBinary, nullable=False, default=b""),
     Column("job", LargeBinary(32), nullable=False, default=b""),
-    Column("tx_hash", LargeBinary(32), nullable=False, default=b""),
+    Column("tx_hash", LargeBinary(64), nullable=False, default=b""),
     Column("block", BigInteger, nullable=False, default=0),
     Column("approvals", Integer, nullable=False, default=0),
     Column("error", String(1000), nullable=False, default=""),
@@ -120,7 +120,7 @@ TRANSACTIONS = Table(  # every signed transaction of a request; at most one of t
     Column("job", LargeBinary(32), primary_key=True),
     Column("request", LargeBinary(32), nullable=False, index=True),
     Column("purpose", String(8), nullable=False),
-    Column("tx_hash", LargeBinary(32), nullable=False),
+    Column("tx_hash", LargeBinary(64), nullable=False),
     Column("raw", LargeBinary, nullable=False),
 )
 
@@ -182,7 +182,7 @@ EVENTS = Table(  # every change of a request, in order; dropped when old, never 
     Column("state", String(16), nullable=False),
     Column("substate", String(16), nullable=False),
     Column("rule", String(63), nullable=False),
-    Column("tx_hash", LargeBinary(32), nullable=False),
+    Column("tx_hash", LargeBinary(64), nullable=False),
     Column("block", BigInteger, nullable=False),
     Column("approvals", Integer, nullable=False),
     Column("error", String(1000), nullable=False),

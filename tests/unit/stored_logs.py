@@ -187,7 +187,9 @@ def tiered() -> TierBook:
 def schnorr() -> SchnorrBook:
     """Jobs of several signatures, on chains of other families."""
     book = SchnorrBook(World())
-    book.finish(book.solana(book.ask("sol", 1_000)))
+    settled = book.solana(book.ask("sol", 1_000))
+    book.finish(settled)
+    book.settle(settled, tx_hash=book.state.jobs[settled].signatures[0].hex())
     job = book.bitcoin(book.ask("btc", 10_000))
     book.finish(job, 0)
     book.finish(job, 1)

@@ -69,6 +69,24 @@ def test_a_solana_payment_is_signed_and_another_library_takes_it(book: SchnorrBo
     assert message.account_keys[0] == Pubkey(SHARES["sol"][1].group_key)
 
 
+@pytest.mark.parametrize(("length", "taken"), [(32, False), (64, True)])
+def test_a_transaction_is_named_as_its_chain_names_it(book: SchnorrBook, length: int, taken: bool) -> None:
+    job = book.solana(book.ask("sol", 7_000))
+    book.finish(job)
+    name = book.state.jobs[job].signatures[0][:length].hex()
+
+    assert book.settle(job, tx_hash=name).accepted is taken
+    assert book.state.requests[book.state.jobs[job].request_id].closed is taken
+
+
+@pytest.mark.parametrize("length", [0, 31, 33, 63, 65])
+def test_a_name_of_a_length_that_no_chain_has_is_malformed(book: SchnorrBook, length: int) -> None:
+    job = book.solana(book.ask("sol", 7_000))
+    book.finish(job)
+
+    assert book.settle(job, tx_hash="ab" * length).kind == "malformed"
+
+
 def test_a_durable_nonce_serves_one_request(book: SchnorrBook) -> None:
     first = book.ask("sol", 7_000)
     book.solana(first)

@@ -57,6 +57,8 @@ def payments() -> dict[str, dict[str, Any]]:
     book = LOGS["schnorr"]()
     others = [value for value in map(read, book.entries) if value["kind"] == "request"]
     found |= {f"request on {value['body']['chain']}": value for value in others}
+    settled = [value for value in map(read, book.entries) if value["kind"] == "observation"]
+    found |= {f"settled with a name of {len(value['body']['tx_hash'])}": value for value in settled}
     return {name: value for name, value in found.items() if name != "price"}
 
 
