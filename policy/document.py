@@ -18,7 +18,7 @@ from policy.document_checks import check_references, distinct, known
 from policy.encoding import Json, document_hash
 from policy.errors import MalformedError
 from policy.fields import NAME, Fields
-from policy.ids import CHAIN, EVM, family
+from policy.ids import CHAIN, EVM, SOLANA, family
 from policy.listing import LABEL_MAX
 from policy.model import (
     AMOUNT,
@@ -70,6 +70,8 @@ DAY_MS = 24 * 3600 * 1000
 WINDOW_MS_MAX, DELAY_MS_MAX, PRICE_AGE_MS_MAX = 366 * DAY_MS, 30 * DAY_MS, 7 * DAY_MS
 CONTRACTS_MAX, METHODS_MAX, ARGUMENTS_MAX, TYPED_DATA_MAX = 64, 64, 16, 64
 SPANS_MAX, COUNT_MAX, RISK_MAX, BOOK_QUORUM_MAX = 16, 10**9, 100, 1024
+TOKENS = {EVM: "erc20", SOLANA: "spl"}
+"""What kind of asset a token is on each family of chains that has some."""
 _PATH = re.compile(r"m(?:/[0-9]+)*")
 _DOTTED = re.compile(NAME.pattern + r"\." + NAME.pattern)
 _TIME = re.compile(r"(?:[01][0-9]|2[0-3]):[0-5][0-9]|24:00")
@@ -195,12 +197,12 @@ def _read_chain(chain: str, fields: Fields) -> Chain:
 
 def _read_asset(name: str, fields: Fields) -> Asset:
     chain = fields.chain("chain")
-    kinds = ("native", "erc20") if family(chain) == EVM else ("native",)
-    kind = fields.choice("kind", *kinds)
+    token = TOKENS.get(family(chain))
+    kind = fields.choice("kind", "native", *([token] if token else []))
     return Asset(
         name=name,
         chain=chain,
-        contract=fields.address("contract", chain=chain) if kind == "erc20" else None,
+        contract=fields.address("contract", chain=chain) if kind == token else None,
         decimals=fields.integer("decimals", high=77),
     )
 

@@ -19,6 +19,8 @@ from policy.secp256k1 import PointAtInfinity
 L: Final = 2**252 + 27742317777372353535851937790883648493
 SCALAR_BYTES: Final = 32
 POINT_BYTES: Final = 32
+_P: Final = 2**255 - 19
+_D: Final = -121665 * pow(121666, -1, _P) % _P
 _NEUTRAL: Final = b"\x01" + bytes(31)
 
 
@@ -51,6 +53,18 @@ def point_of(data: bytes) -> bytes:
     if not bindings.crypto_core_ed25519_is_valid_point(bytes(data)):
         raise MalformedError("32 bytes are not a point of the prime-order group of Ed25519")
     return bytes(data)
+
+
+def is_on_curve(data: bytes) -> bool:
+    """Whether 32 bytes are read as a point of the curve by curve25519-dalek, and so by Solana's programs.
+
+    That takes in what ``point_of`` refuses: points of small order, encodings that are not reduced. A ``y`` is
+    of a point when (y² - 1) / (dy² + 1) is a square; dy² is never -1.
+    """
+    if len(data) != POINT_BYTES:
+        raise CallerError(f"a point has {POINT_BYTES} bytes, got {len(data)}")
+    square = pow(int.from_bytes(data, "little") % 2**255, 2, _P)
+    return pow((square - 1) * (_D * square + 1), (_P - 1) // 2, _P) != _P - 1
 
 
 def base_mul(x: int) -> bytes:

@@ -52,13 +52,15 @@ class Intent(Struct, frozen=True, gc=False):
 
         A call's is its own, and in place of typed data's there is the EIP-712 digest that is signed. For a
         transfer, ``native`` says whether the policy in force calls the asset native (empty calldata) or an
-        ERC-20 token (``transfer``); the approval binds the policy too.
+        ERC-20 token (``transfer``); the approval binds the policy too. Only EVM chains have calldata.
         """
         if self.typed_data is not None:
             return parse_typed_data(self.typed_data).digest
         if self.calldata is not None:
             return keccak256(self.calldata)
-        return keccak256(b"" if native else transfer_calldata(self.destination, self.amount))
+        if native or family(self.chain) != EVM:
+            return keccak256(b"")
+        return keccak256(transfer_calldata(self.destination, self.amount))
 
     def to_json(self) -> dict[str, Json]:
         """The intent's fields as they stand in documents."""

@@ -227,6 +227,7 @@ def _draft(state: State, entry: e.ReserveEntry, *, time_ms: int) -> Draft:
     _check_presignatures(state, entry)
     tx = _decoded(entry, source, request.request)
     _check_anchor(state, request, tx.anchor)
+    _check_message(state, request, entry)
     if isinstance(tx, Cancel):
         _check_cancelled_slot(request, tx.anchor)
     elif isinstance(tx, Call):
@@ -333,6 +334,25 @@ def _check_anchor(state: State, request: RequestState, anchor: Slot) -> None:
         raise Denied("anchor-taken", f"{what} {anchor.account} belongs to request {owner.hex()}")
 
 
+def _check_message(state: State, request: RequestState, entry: e.ReserveEntry) -> None:
+    """A Solana request is paid by one message: another one would be paid, too, if its anchor were no nonce.
+
+    Nodes cannot tell a durable nonce from a recent blockhash, with which the chain takes each message once.
+    A cancellation pays nobody.
+    """
+    if family(request.request.intent.chain) != SOLANA or entry.purpose == CANCEL:
+        return
+    jobs = (state.jobs[job] for job in request.jobs)
+    if any(
+        job.tx != entry.tx for job in jobs if job.status is not JobStatus.BURNED and job.purpose == PAYMENT
+    ):
+        raise Denied(
+            "message-fixed",
+            "another message of this request was reserved and is not burned: reserve that one again, cancel "
+            "it once it has expired, or have its signers burn it",
+        )
+
+
 def _check_cancelled_slot(request: RequestState, anchor: Slot) -> None:
     """A cancellation uses up the request's anchor, or else a slot that an operator approved for it.
 
@@ -350,6 +370,10 @@ def _check_intent(state: State, request: Request, tx: Transfer) -> None:
     intent = request.intent
     asset = state.policy.asset_at(tx.anchor.chain, tx.contract)
     moved = (asset.name if asset else "an unknown asset", tx.amount, tx.recipient)
+    if asset and tx.decimals not in (None, asset.decimals):
+        raise Denied(
+            "intent-mismatch", f"the bytes say {tx.decimals} decimals, and {asset.name} has {asset.decimals}"
+        )
     if moved != (intent.asset, intent.amount, intent.destination):
         raise Denied(
             "intent-mismatch",

@@ -100,13 +100,13 @@ class _Form:
 
     def asset(self) -> Schema:
         fields = {
-            "kind": {"enum": ["native", "erc20"]},
+            "kind": {"enum": ["native", *d.TOKENS.values()]},
             "chain": _pattern(_anchored(CHAIN.pattern), "a chain of this policy"),
-            "contract": _pattern(ADDRESS, "the token's contract, in quotes"),
+            "contract": _pattern(ADDRESS, "the token's contract, on Solana its mint, in quotes"),
             "decimals": _integer(0, 77),
         }
-        token = {"if": _has(kind="erc20"), "then": {"required": ["contract"]}}
-        return _object(fields, optional=("contract",)) | token | {"else": {"properties": {"contract": False}}}
+        native = {"if": _has(kind="native"), "then": {"properties": {"contract": False}}}
+        return _object(fields, optional=("contract",)) | native | {"else": {"required": ["contract"]}}
 
     def key(self) -> Schema:
         fields = {

@@ -18,7 +18,7 @@ BUILT_IN: Final = frozenset(
         *("request-known", "idempotency-key-taken", "intent-mismatch", "undecodable", "source-foreign"),
         *("anchor-taken", "anchor-changed", "cancel", "cancel-too-early", "cancel-impossible"),
         *("cancel-without-anchor", "key-unknown", "path-invalid", "signers-invalid", "signers-banned"),
-        *("presignatures-invalid", "presignature-used"),
+        *("presignatures-invalid", "presignature-used", "message-fixed"),
     }
 )
 """What every policy has and what the log itself refuses; each has a text of its own."""

@@ -27,7 +27,8 @@ class Transfer(Struct, frozen=True, gc=False):
 
     ``contract`` is the token's, None for the native asset; ``recipient`` is who gets ``amount``;
     ``fee_max`` is the most the network can charge; ``messages`` are what the accounts sign, in their
-    order, computed from these bytes and never received.
+    order, computed from these bytes and never received. ``decimals`` are the token's, where the chain takes
+    only the right ones.
     """
 
     anchor: Slot
@@ -36,6 +37,7 @@ class Transfer(Struct, frozen=True, gc=False):
     amount: int
     fee_max: int
     messages: tuple[bytes, ...]
+    decimals: int | None = None
 
 
 class Call(Struct, frozen=True, gc=False):

@@ -1,47 +1,55 @@
-"""Unsigned Solana messages: the one kind of transfer this system signs, and the cancellation.
+"""Unsigned Solana messages: the transfers this system signs, of SOL and of tokens, and the cancellation.
 
-What is accepted, and nothing else: a legacy message (no version byte) with one signature, that of the
-source, who pays the fee and has the authority over the nonce account. Its instructions are the System
-program's AdvanceNonceAccount, then Transfer from the source; a cancellation has the first alone. Exactly
-the accounts these need are listed, each once, each as writable as it has to be, sorted. The message's
-recent blockhash is the durable nonce's value. What is signed is the whole message.
+What is accepted, and nothing else: a legacy message with one signature, that of the source, who pays the fee
+and has the authority over the nonce account. Its instructions are, in this order,
 
-So one anchor and transfer have one message. It must be so: nodes cannot know whether the value is a durable
-nonce. If it were a recent blockhash, the chain would take each different message with it once, but never
-the same one twice.
+1. the System program's AdvanceNonceAccount; the message's recent blockhash is the durable nonce's value;
+2. perhaps the Compute Budget program's SetComputeUnitLimit and SetComputeUnitPrice, both: the priority fee;
+3. the System program's Transfer; or the Associated Token Account program's CreateIdempotent for who gets it
+   and the Token program's TransferChecked; or nothing, which cancels.
 
-A message does not name its cluster; that an account is of one wallet on one of them is the policy's rule.
+Exactly the accounts these need are listed, each once, each as writable as it has to be, sorted. What is
+signed is the whole message.
+
+A message does not say whether its value is a durable nonce or a recent blockhash. If it were the latter, the
+chain would take each different message with it once, but never the same one twice. So the fold holds a
+request to one message (``policy.reservations``). Nor does it name its cluster; that an account is of one
+wallet on one of them is the policy's rule.
 """
 
 from dataclasses import dataclass
 
-from policy.addresses import SOLANA_KEY_BYTES, solana_address
+from policy import base58
+from policy.addresses import solana_address
 from policy.approval import Slot
 from policy.decode.decoded import Cancel, Refusal, Source, Transfer, Undecodable, require
-from policy.decode.reader import Reader
+from policy.decode.solana_message import Instruction, Message, check_accounts, parse_message
+from policy.ed25519 import is_on_curve
+from policy.token_accounts import TOKEN_ACCOUNTS_PROGRAM, TOKEN_PROGRAM, token_account
 
-MESSAGE_BYTES_MAX = 1232
 LAMPORTS_PER_SIGNATURE = 5000
+TOKEN_ACCOUNT_RENT = 2_039_280
+COMPUTE_UNITS_MAX = 1_400_000
 SYSTEM_PROGRAM = bytes(32)
-RECENT_BLOCKHASHES = bytes.fromhex("06a7d517192c568ee08a845f73d29788cf035c3145b21ab344d8062ea9400000")
+COMPUTE_BUDGET = base58.decode("ComputeBudget111111111111111111111111111111")
+RECENT_BLOCKHASHES = base58.decode("SysvarRecentB1ockHashes11111111111111111111")
 _ADVANCE_NONCE = (4).to_bytes(4, "little")
 _TRANSFER = (2).to_bytes(4, "little")
-_VERSIONED = 128
-_HEADER = (1, 0, 2)  # signatures, and among the accounts read only: those that sign, those that do not
+_UNIT_LIMIT, _UNIT_PRICE = b"\x02", b"\x03"
+_CREATE_IDEMPOTENT, _TRANSFER_CHECKED = b"\x01", b"\x0c"
+_MICRO = 1_000_000
 
 
 @dataclass(frozen=True, slots=True)
-class _Instruction:
-    program: bytes
-    accounts: tuple[bytes, ...]
-    data: bytes
+class _Start:
+    """What every message begins with; ``rest`` is what comes after it, ``read`` what it only reads."""
 
-
-@dataclass(frozen=True, slots=True)
-class _Message:
-    keys: tuple[bytes, ...]
-    blockhash: bytes
-    instructions: tuple[_Instruction, ...]
+    payer: bytes
+    message: Message
+    nonce_account: bytes
+    fee: int
+    read: tuple[bytes, ...]
+    rest: tuple[Instruction, ...]
 
 
 def decode(tx: bytes, source: Source) -> Transfer | Undecodable:
@@ -50,46 +58,44 @@ def decode(tx: bytes, source: Source) -> Transfer | Undecodable:
     Total: any bytes give an answer.
     """
     try:
-        message, payer = _message(tx), _payer(source)
-        require(len(message.instructions) == 2, f"need 2 instructions, got {len(message.instructions)}")
-        advance, transfer = message.instructions
-        nonce_account = _nonce_account(advance, payer)
-        recipient, amount = _transfer(transfer, payer)
-        _check_keys(message, (payer, nonce_account, recipient))
+        start = _start(tx, source)
+        found = _tokens(start, tx, source) if len(start.rest) == 2 else _lamports(start, tx, source)
     except Refusal as refusal:
         return Undecodable(str(refusal))
-    return Transfer(
-        anchor=_anchor(source, nonce_account, message),
-        contract=None,
-        recipient=solana_address(recipient),
-        amount=amount,
-        fee_max=LAMPORTS_PER_SIGNATURE,
-        messages=(tx,),
-    )
+    return found
 
 
 def decode_cancel(tx: bytes, source: Source) -> Cancel | Undecodable:
     """Say which durable nonce the unsigned message ``tx`` uses up without moving anything."""
     try:
-        message, payer = _message(tx), _payer(source)
-        require(len(message.instructions) == 1, f"need 1 instruction, got {len(message.instructions)}")
-        nonce_account = _nonce_account(message.instructions[0], payer)
-        _check_keys(message, (payer, nonce_account))
+        start = _start(tx, source)
+        require(not start.rest, f"a cancellation does nothing else, got {len(start.rest)} instructions more")
+        check_accounts(start.message, start.payer, written=(start.nonce_account,), read=start.read)
     except Refusal as refusal:
         return Undecodable(str(refusal))
-    return Cancel(_anchor(source, nonce_account, message), LAMPORTS_PER_SIGNATURE, (tx,))
+    return Cancel(_anchor(start, source), start.fee, (tx,))
 
 
-def _payer(source: Source) -> bytes:
+def _start(tx: bytes, source: Source) -> _Start:
     require(len(source.accounts) == 1, f"one account signs, the reservation names {len(source.accounts)}")
-    return source.accounts[0].public_key
+    message, payer = parse_message(tx), source.accounts[0].public_key
+    require(len(message.instructions) > 0, "it has no instructions")
+    advance, *rest = message.instructions
+    nonce_account = _nonce_account(advance, payer)
+    fee, read = LAMPORTS_PER_SIGNATURE, [SYSTEM_PROGRAM, RECENT_BLOCKHASHES]
+    if rest and rest[0].program == COMPUTE_BUDGET:
+        fee += _priority_fee(rest[:2])
+        read.append(COMPUTE_BUDGET)
+        rest = rest[2:]
+    return _Start(payer, message, nonce_account, fee, tuple(read), tuple(rest))
 
 
-def _anchor(source: Source, nonce_account: bytes, message: _Message) -> Slot:
-    return Slot(source.chain, solana_address(nonce_account), int.from_bytes(message.blockhash, "big"))
+def _anchor(start: _Start, source: Source) -> Slot:
+    value = int.from_bytes(start.message.blockhash, "big")
+    return Slot(source.chain, solana_address(start.nonce_account), value)
 
 
-def _nonce_account(instruction: _Instruction, payer: bytes) -> bytes:
+def _nonce_account(instruction: Instruction, payer: bytes) -> bytes:
     require(
         instruction.program == SYSTEM_PROGRAM and instruction.data == _ADVANCE_NONCE,
         "the first instruction is not the System program's AdvanceNonceAccount",
@@ -101,53 +107,99 @@ def _nonce_account(instruction: _Instruction, payer: bytes) -> bytes:
     return accounts[0]
 
 
-def _transfer(instruction: _Instruction, payer: bytes) -> tuple[bytes, int]:
-    data = instruction.data
+def _priority_fee(pair: list[Instruction]) -> int:
+    """The lamports that the limit of compute units costs at the price of each, rounded up."""
+    require(
+        [(one.program, one.data[:1]) for one in pair]
+        == [(COMPUTE_BUDGET, _UNIT_LIMIT), (COMPUTE_BUDGET, _UNIT_PRICE)],
+        "the priority fee is not SetComputeUnitLimit and then SetComputeUnitPrice",
+    )
+    limit, price = pair
+    require(not limit.accounts and not price.accounts, "the priority fee takes no accounts")
+    require(len(limit.data) == 5, f"SetComputeUnitLimit has 5 bytes of data, got {len(limit.data)}")
+    require(len(price.data) == 9, f"SetComputeUnitPrice has 9 bytes of data, got {len(price.data)}")
+    units, each = (int.from_bytes(one.data[1:], "little") for one in pair)
+    require(0 < units <= COMPUTE_UNITS_MAX, f"{units} compute units, from 1 to {COMPUTE_UNITS_MAX} are taken")
+    return -(-units * each // _MICRO)
+
+
+def _lamports(start: _Start, tx: bytes, source: Source) -> Transfer:
+    require(len(start.rest) == 1, f"need 1 or 2 instructions that pay, got {len(start.rest)}")
+    (instruction,) = start.rest
+    data, accounts = instruction.data, instruction.accounts
     require(
         instruction.program == SYSTEM_PROGRAM and data[:4] == _TRANSFER,
-        "the second instruction is not the System program's Transfer",
+        "the instruction that pays is not the System program's Transfer",
     )
     require(len(data) == 12, f"Transfer has 12 bytes of data, got {len(data)}")
-    require(len(instruction.accounts) == 2, f"Transfer takes 2 accounts, got {len(instruction.accounts)}")
-    require(instruction.accounts[0] == payer, "the transfer is not from the account that signs")
-    amount = int.from_bytes(data[4:], "little")
-    require(amount > 0, "the amount is zero: there is nothing to transfer")
-    return instruction.accounts[1], amount
-
-
-def _check_keys(message: _Message, writable: tuple[bytes, ...]) -> None:
-    """The payer signs and stands first; then what else is written, sorted; then what is read, sorted."""
-    payer, *others = writable
-    require(len(set(writable)) == len(writable), "payer, nonce account and recipient are not all different")
-    require(
-        message.keys == (payer, *sorted(others), SYSTEM_PROGRAM, RECENT_BLOCKHASHES),
-        "the accounts are not just the needed ones: payer, then written, then read, each kind sorted",
+    require(len(accounts) == 2, f"Transfer takes 2 accounts, got {len(accounts)}")
+    require(accounts[0] == start.payer, "the transfer is not from the account that signs")
+    check_accounts(start.message, start.payer, written=(start.nonce_account, accounts[1]), read=start.read)
+    return Transfer(
+        anchor=_anchor(start, source),
+        contract=None,
+        recipient=solana_address(accounts[1]),
+        amount=_amount(data[4:]),
+        fee_max=start.fee,
+        messages=(tx,),
     )
 
 
-def _message(tx: bytes) -> _Message:
-    require(len(tx) <= MESSAGE_BYTES_MAX, f"{len(tx)} bytes, at most {MESSAGE_BYTES_MAX} are decoded")
-    reader = Reader(tx)
-    signatures = reader.integer(1, "header")
-    require(signatures < _VERSIONED, "it is a versioned message, only legacy ones are decoded")
-    header = (signatures, reader.integer(1, "header"), reader.integer(1, "header"))
-    require(header == _HEADER, f"the header is {header}, not {_HEADER}: one account signs and two are read")
-    count = reader.compact_u16("accounts")
-    keys = tuple(reader.take(SOLANA_KEY_BYTES, f"account {index}") for index in range(count))
-    require(len(keys) > 0 and len(set(keys)) == count, "the list of accounts is empty, or one is there twice")
-    blockhash = reader.take(32, "recent blockhash")
-    instructions = tuple(_instruction(reader, keys) for _ in range(reader.compact_u16("instructions")))
-    reader.done()
-    return _Message(keys, blockhash, instructions)
+def _tokens(start: _Start, tx: bytes, source: Source) -> Transfer:
+    """A transfer of tokens to ``owner``, whose account for them is made if there is none.
+
+    CreateIdempotent fails when that account has another owner by now. TransferChecked fails when the mint has
+    other ``decimals``, which the fold compares with the policy's.
+    """
+    create, move = start.rest
+    owner, mint = _created_for(create, start.payer)
+    source_account, account = token_account(start.payer, mint), token_account(owner, mint)
+    require(
+        create.accounts == (start.payer, account, owner, mint, SYSTEM_PROGRAM, TOKEN_PROGRAM),
+        "CreateIdempotent is not for the owner's token account of that mint, under the first Token program",
+    )
+    require(
+        move.program == TOKEN_PROGRAM and move.data[:1] == _TRANSFER_CHECKED and len(move.data) == 10,
+        "the last instruction is not the Token program's TransferChecked with 10 bytes of data",
+    )
+    require(
+        move.accounts == (source_account, mint, account, start.payer),
+        "TransferChecked is not from the payer's token account to the owner's, of one mint, by the payer",
+    )
+    check_accounts(
+        start.message,
+        start.payer,
+        written=(start.nonce_account, source_account, account),
+        read=(*start.read, owner, mint, TOKEN_PROGRAM, TOKEN_ACCOUNTS_PROGRAM),
+    )
+    return Transfer(
+        anchor=_anchor(start, source),
+        contract=solana_address(mint),
+        recipient=solana_address(owner),
+        amount=_amount(move.data[1:9]),
+        fee_max=start.fee + TOKEN_ACCOUNT_RENT,
+        messages=(tx,),
+        decimals=move.data[9],
+    )
 
 
-def _instruction(reader: Reader, keys: tuple[bytes, ...]) -> _Instruction:
-    program = _key(reader.integer(1, "program"), keys)
-    accounts = reader.take(reader.compact_u16("accounts of an instruction"), "accounts of an instruction")
-    data = reader.take(reader.compact_u16("data of an instruction"), "data of an instruction")
-    return _Instruction(program, tuple(_key(index, keys) for index in accounts), data)
+def _created_for(create: Instruction, payer: bytes) -> tuple[bytes, bytes]:
+    """The owner and the mint of the token account that is paid to."""
+    require(
+        create.program == TOKEN_ACCOUNTS_PROGRAM and create.data == _CREATE_IDEMPOTENT,
+        "before a token's transfer there is not the Associated Token Account program's CreateIdempotent",
+    )
+    require(len(create.accounts) == 6, f"CreateIdempotent takes 6 accounts, got {len(create.accounts)}")
+    owner, mint = create.accounts[2:4]
+    require(owner != payer, "the tokens would go back to the account that signs")
+    require(
+        is_on_curve(owner),
+        "who gets the tokens is no key, but perhaps a token account: name the wallet that owns it",
+    )
+    return owner, mint
 
 
-def _key(index: int, keys: tuple[bytes, ...]) -> bytes:
-    require(index < len(keys), f"account {index} of {len(keys)} does not exist")
-    return keys[index]
+def _amount(data: bytes) -> int:
+    amount = int.from_bytes(data, "little")
+    require(amount > 0, "the amount is zero: there is nothing to transfer")
+    return amount

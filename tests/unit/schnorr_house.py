@@ -6,17 +6,8 @@ from typing import Any
 from embit.psbt import PSBT
 from embit.script import Script
 from embit.transaction import Transaction, TransactionInput, TransactionOutput
-from solders.hash import Hash
-from solders.message import Message
-from solders.pubkey import Pubkey
-from solders.system_program import (
-    AdvanceNonceAccountParams,
-    TransferParams,
-    advance_nonce_account,
-    transfer,
-)
 
-from policy import bech32
+from policy import base58, bech32
 from policy.accounts import Account, account_at
 from policy.addresses import PREFIXES, solana_address
 from policy.intent import Intent, request_id
@@ -27,8 +18,10 @@ from policy.values import replace
 from signer_nodes.mpc.keyshare import KeyShare
 from tests.protocols.frost_house import deal, nonces_of, openings_of, partials_of, sign
 from tests.simulation.world import PAIR, Book, World, limit, seed
+from tests.unit.solana_house import advance, message, pay, pay_tokens, priority
 
 SOL, BTC = "solana:localnet", "bitcoin:regtest"
+MINT, TOKEN_DECIMALS = seed("mint"), 6
 NONCE_ACCOUNT, NONCE = seed("nonce account"), seed("durable nonce")
 SOL_CUSTOMER = solana_address(seed("customer"))
 BTC_CUSTOMER = bech32.encode("bcrt", 0, program=seed("customer")[:20])
@@ -37,7 +30,8 @@ SHARES: Mapping[str, Mapping[int, KeyShare]] = {
     "sol": deal(FROST_ED25519, [123456789, 987654321], n=3),
     "btc": deal(FROST_TAPROOT, [1234567891, 987654321], n=3),
 }
-LIMITS = {"sol": 1_000_000, "btc": 100_000}
+LIMITS = {"sol": 10_000_000, "btc": 100_000}
+FEE_CEILINGS = {"sol": 5_000_000, "btc": 10_000}
 SATOSHI = 50_000
 
 
@@ -48,16 +42,23 @@ def policy(world: World, **changed: Any) -> dict[str, Any]:
         ("sol", SOL, FROST_ED25519, ["m"]),
         ("btc", BTC, FROST_TAPROOT, ["m/0/0", "m/0/1"]),
     ):
-        document["chains"][chain] = {"native": name, "fee_ceiling": "10000"}
+        document["chains"][chain] = {"native": name, "fee_ceiling": str(FEE_CEILINGS[name])}
         document["assets"][name] = {"chain": chain, "kind": "native", "decimals": 8}
         document["keys"][name] = {"suite": suite, "min_signers": 2, "participants": list(world.nodes)}
         document["wallets"][name] = {"tier": "hot", "key": name, "chain": chain, "paths": paths}
         document["limits"].append(limit(f"{name}-daily", name, LIMITS[name]))
+    document["limits"].append(limit("tok-daily", "tok", 10**9))
+    document["assets"]["tok"] = {
+        "chain": SOL,
+        "kind": "spl",
+        "contract": solana_address(MINT),
+        "decimals": TOKEN_DECIMALS,
+    }
     document["lists"]["customers"] += [SOL_CUSTOMER, BTC_CUSTOMER]
     document["rules"].append(
         {
             "name": "elsewhere",
-            "when": {"assets": ["sol", "btc"], "destinations": ["customers"]},
+            "when": {"assets": ["sol", "btc", "tok"], "destinations": ["customers"]},
             "then": {"outcome": "allow"},
         }
     )
@@ -82,16 +83,24 @@ class SchnorrBook(Book):
                 public_shares=[point.hex() for point in share.public_shares],
             )
 
+    def branch(self) -> "SchnorrBook":
+        """Another branch that begins like this one."""
+        other = SchnorrBook.__new__(SchnorrBook)
+        vars(other).update(vars(self.fork()))
+        return other
+
     def account(self, wallet: str, path: str) -> Account:
         """An account of one of the two wallets."""
         chain = self.state.policy.wallets[wallet].chain
         return account_at(self.state.keys[wallet], path, chain=chain)
 
-    def ask(self, wallet: str, amount: int, *, to: str = "", **changed: Any) -> bytes:
+    def ask(
+        self, wallet: str, amount: int, *, to: str = "", asset: str = "", fee_ceiling: int = 10_000
+    ) -> bytes:
         """Log a request to pay a customer out of a wallet; its id."""
         chain, customer = {"sol": (SOL, SOL_CUSTOMER), "btc": (BTC, BTC_CUSTOMER)}[wallet]
-        intent = Intent(chain, wallet, wallet, amount, to or customer)
-        request = replace(self.asked(fee_ceiling=10_000, **changed), intent=intent)
+        intent = Intent(chain, wallet, asset or wallet, amount, to or customer)
+        request = replace(self.asked(fee_ceiling=fee_ceiling), intent=intent)
         self.log_request(request)
         return request_id(request.body())
 
@@ -116,20 +125,24 @@ class SchnorrBook(Book):
         made = signature or frost_signature(self.state.jobs[job], index, self.state.keys)
         return self.write("signature", {"job": job.hex(), "index": index, "signature": made.hex()}).accepted
 
-    def solana(self, request: bytes, *, nonce: bytes = NONCE, purpose: str = PAYMENT) -> bytes:
-        """Reserve the Solana message of a request."""
+    def solana(
+        self,
+        request: bytes,
+        *,
+        nonce: bytes = NONCE,
+        purpose: str = PAYMENT,
+        price: int | None = None,
+        decimals: int = TOKEN_DECIMALS,
+    ) -> bytes:
+        """Reserve a Solana message of a request; ``price`` is of each of 1000 compute units."""
         intent = self.state.requests[request].request.intent
-        payer = Pubkey(self.account("sol", "m").public_key)
-        made = [
-            advance_nonce_account(
-                AdvanceNonceAccountParams(nonce_pubkey=Pubkey(NONCE_ACCOUNT), authorized_pubkey=payer)
-            )
-        ]
-        if purpose == PAYMENT:
-            to = Pubkey.from_string(intent.destination)
-            made.append(transfer(TransferParams(from_pubkey=payer, to_pubkey=to, lamports=intent.amount)))
-        tx = bytes(Message.new_with_blockhash(made, payer, Hash(nonce)))
-        return self.reserved(request, tx, paths=("m",), purpose=purpose)
+        payer, to = self.account("sol", "m").public_key, base58.decode(intent.destination)
+        made = [advance(NONCE_ACCOUNT, payer), *([] if price is None else priority(1_000, price))]
+        if purpose == PAYMENT and intent.asset == "tok":
+            made += pay_tokens(payer, to, MINT, amount=intent.amount, decimals=decimals)
+        elif purpose == PAYMENT:
+            made.append(pay(payer, to, intent.amount))
+        return self.reserved(request, message(payer, nonce, *made), paths=("m",), purpose=purpose)
 
     def bitcoin(
         self,

@@ -24,12 +24,12 @@ from policy.approval import Slot
 from policy.decode.decoded import Cancel, Source, Transfer, Undecodable
 from policy.decode.solana import (
     LAMPORTS_PER_SIGNATURE,
-    MESSAGE_BYTES_MAX,
     RECENT_BLOCKHASHES,
     SYSTEM_PROGRAM,
     decode,
     decode_cancel,
 )
+from policy.decode.solana_message import MESSAGE_BYTES_MAX
 from policy.values import replace
 
 CHAIN = "solana:localnet"

@@ -14,6 +14,7 @@ from policy.model import Allow, Approve, Deny, Policy, Requirement
 from policy.suites import CHAIN_SUITES
 
 CUSTOMER, TOKEN = "0x" + "ab" * 20, "0x" + "cd" * 20
+MINT = "EPjFWdd5AufqSSqeM2qN1xzybapC8G4wEGGkZwyTDt1v"
 DOCUMENT: dict[str, Any] = {
     "version": 1,
     "name": "demo",
@@ -310,16 +311,35 @@ def test_an_account_whose_signatures_name_no_network_is_on_one_network(
     assert "is already at wallets.w0.paths[0]" in refusal(document)
 
 
-def test_tokens_are_an_evm_matter() -> None:
-    document = with_wallets(("solana:localnet", "ed", ["m"]))
-    document["assets"]["usdt"] = {
-        "chain": "solana:localnet",
-        "kind": "erc20",
-        "contract": TOKEN,
-        "decimals": 6,
-    }
+@pytest.mark.parametrize(
+    ("chain", "kind", "contract", "message"),
+    [
+        ("solana:localnet", "erc20", TOKEN, "field 'kind' must be one of native, spl"),
+        ("solana:localnet", "spl", TOKEN, "field 'contract' must be base58 of 32 bytes"),
+        ("solana:localnet", "spl", MINT + "1", "field 'contract' must be base58 of 32 bytes"),
+        ("evm:31337", "spl", MINT, "field 'kind' must be one of native, erc20"),
+        ("bitcoin:regtest", "spl", MINT, "field 'kind' must be one of native"),
+    ],
+)
+def test_a_token_is_of_its_familys_kind(chain: str, kind: str, contract: str, message: str) -> None:
+    document = with_wallets(("solana:localnet", "ed", ["m"]), ("bitcoin:regtest", "tap", ["m/0/0"]))
+    document["assets"]["usdt"] = {"chain": chain, "kind": kind, "contract": contract, "decimals": 6}
 
-    assert refusal(document) == "assets.usdt: field 'kind' must be one of native"
+    assert refusal(document) == f"assets.usdt: {message}"
+
+
+def test_a_token_on_solana_is_named_by_its_mint_once() -> None:
+    document = with_wallets(("solana:localnet", "ed", ["m"]))
+    token = {"chain": "solana:localnet", "kind": "spl", "contract": MINT, "decimals": 6}
+    document["assets"]["usdt"] = token
+
+    policy = parse_policy(document)
+    assert policy.asset_at("solana:localnet", MINT) is policy.assets["usdt"]
+    assert not policy.assets["usdt"].native
+
+    document["assets"]["again"] = token
+
+    assert "is already at" in refusal(document)
 
 
 def test_a_list_may_mix_chains() -> None:
