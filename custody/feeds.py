@@ -31,6 +31,7 @@ class Event:
     state: State
     substate: Substate
     rule: str
+    chain: str
     tx_hash: bytes
     block: int
     approvals: int

@@ -20,6 +20,7 @@ from custody.metrics import Metrics
 from custody.records import RequestRecord
 from policy.encoding import Json, canonical
 from policy.errors import OperationalError
+from policy.ids import transaction_name
 
 PARALLEL_MAX = 16
 BACK_OFF_FIRST_MS, BACK_OFF_MAX_MS = 500, 300_000
@@ -140,7 +141,7 @@ def event_document(event: Event) -> dict[str, Json]:
         "time_ms": event.time_ms,
     }
     document |= {"rule": event.rule} if event.rule else {}
-    document |= {"tx_hash": f"0x{event.tx_hash.hex()}"} if event.tx_hash else {}
+    document |= {"tx_hash": transaction_name(event.chain, event.tx_hash)} if event.tx_hash else {}
     document |= {"block": event.block} if event.block else {}
     document |= {"error": event.error} if event.error else {}
     return document

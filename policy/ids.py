@@ -8,6 +8,7 @@ stands before the colon is its family. A log's origin follows C2SP tlog-checkpoi
 import functools
 import re
 
+from policy.base58 import encode
 from policy.errors import CallerError
 
 ID_BYTES = 32
@@ -36,6 +37,17 @@ def family(chain: str) -> str:
     if (name := chain.partition(":")[0]) == EVM:
         evm_chain_id(chain)
     return name
+
+
+def transaction_name(chain: str, tx_hash: bytes) -> str:
+    """A transaction as explorers and wallets of its chain write it; ``tx_hash`` is in the order people read.
+
+    EVM: ``0x`` and hex. Bitcoin: hex. Solana: base58 of its first signature.
+    """
+    kind = family(chain)
+    if kind == SOLANA:
+        return encode(tx_hash)
+    return f"0x{tx_hash.hex()}" if kind == EVM else tx_hash.hex()
 
 
 def evm_chain(chain_id: int) -> str:

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from policy.fact_entries import HoldingsEntry, ObservationEntry
+from policy.ids import transaction_name
 from policy.model import Asset
 from policy.replay import Step
 from policy.state import CANCEL, Job
@@ -38,6 +39,11 @@ class Movement:
     block: int
     fee_max: int
     fee_asset: Asset
+
+    @property
+    def transaction(self) -> str:
+        """As explorers of its chain write it."""
+        return transaction_name(self.asset.chain, self.tx_hash)
 
     def moves(self, asset: Asset) -> bool:
         """Whether the wallet has more or less of an asset by it, be it for the fee."""

@@ -127,7 +127,7 @@ def _entry(into: Element, one: Movement) -> None:
     _in(_in(into, "BookgDt"), "DtTm", iso_time(one.time_ms))
     _in(_in(_in(into, "BkTxCd"), "Prtry"), "Cd", one.kind)
     fee = "" if one.credit else f" fee at most {number(one.fee_max, one.fee_asset)} {one.fee_asset.name};"
-    said = f"{'from' if one.credit else 'to'} {one.counterparty};{fee} transaction {one.tx_hash.hex()}"
+    said = f"{'from' if one.credit else 'to'} {one.counterparty};{fee} transaction {one.transaction}"
     _in(into, "AddtlNtryInf", f"{said} in block {one.block}; request {one.request.hex()}")
 
 

@@ -64,7 +64,7 @@ def _row(one: Movement) -> tuple[str, ...]:
     return (
         *(iso_time(one.time_ms), str(one.index), one.kind, one.asset.name),
         *((amount, "") if one.credit else ("", amount)),
-        *(one.counterparty, one.request.hex(), one.job.hex(), one.tx_hash.hex(), str(one.block)),
+        *(one.counterparty, one.request.hex(), one.job.hex(), one.transaction, str(one.block)),
         *(("", "") if one.credit else (fee, one.fee_asset.name)),
     )
 

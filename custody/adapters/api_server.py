@@ -29,6 +29,7 @@ from custody.service import Service, Shown
 from custody.webhooks import event_document
 from policy.encoding import INTEGER_MAX, canonical
 from policy.errors import OperationalError
+from policy.ids import transaction_name
 from policy.state import State
 
 MESSAGE_BYTES_MAX = 2 * 1024 * 1024  # a cold node's letter with its round of presigning for eight others
@@ -68,7 +69,7 @@ def view(record: RequestRecord, log: State, *, event: Event | None = None) -> pb
         account=record.account,
         nonce=str(record.nonce or 0),
         job=record.job,
-        tx_hash="0x" + record.tx_hash.hex() if record.tx_hash else "",
+        tx_hash=transaction_name(record.chain, record.tx_hash) if record.tx_hash else "",
         block=record.block,
         error=record.error,
         updated_ms=record.updated_ms,

@@ -18,7 +18,7 @@ from custody.requests import Effect, State, Substate, substate
 
 FEED_NAME_BYTES = 4
 QUEUED_AT_ONCE_MAX = 1000
-_COPIED = ("request", "initiator", "state", "rule", "tx_hash", "block", "approvals", "error")
+_COPIED = ("request", "initiator", "state", "rule", "chain", "tx_hash", "block", "approvals", "error")
 _WHOSE = EVENTS.c.initiator == bindparam("whose")
 _NEXT_EVENT = insert(EVENTS).values(  # made once: making it costs more than carrying it out
     sequence=select(func.coalesce(func.max(EVENTS.c.sequence), 0) + 1).scalar_subquery(),

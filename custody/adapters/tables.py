@@ -182,6 +182,7 @@ EVENTS = Table(  # every change of a request, in order; dropped when old, never 
     Column("state", String(16), nullable=False),
     Column("substate", String(16), nullable=False),
     Column("rule", String(63), nullable=False),
+    Column("chain", String(39), nullable=False),
     Column("tx_hash", LargeBinary(64), nullable=False),
     Column("block", BigInteger, nullable=False),
     Column("approvals", Integer, nullable=False),

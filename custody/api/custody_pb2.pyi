@@ -172,7 +172,7 @@ class RequestView(_message.Message):
     job: _builtins.bytes
     """latest job"""
     tx_hash: _builtins.str
-    """0x..., once signed"""
+    """as explorers of its chain write it, once signed"""
     block: _builtins.int
     error: _builtins.str
     """why it waits or failed, and what to do"""

@@ -20,6 +20,7 @@ from custody.console.sessions import Session, Sessions, same_text
 from custody.console.texts import LANGUAGES, preferred, script_texts, text
 from custody.parts import Parts
 from custody.service import Service
+from policy.ids import transaction_name
 from policy.words.units import duration_text, readable_address
 
 CSRF_HEADER: Final = "X-Quorumkeep-Csrf"
@@ -166,6 +167,7 @@ def environment(folder: str) -> Environment:
         "grouped": _grouped,
         "json": _pretty,
     }
+    pages.globals["transaction_name"] = transaction_name
     return pages
 
 

@@ -5,11 +5,12 @@ from embit import bech32 as embit_bech32
 from hypothesis import given
 from hypothesis import strategies as st
 from solders.pubkey import Pubkey
+from solders.signature import Signature
 
 from policy import base58, bech32
 from policy.addresses import PREFIXES, is_address, is_address_somewhere, is_slot_account, segwit_address
 from policy.errors import CallerError, MalformedError
-from policy.ids import SOLANA, family
+from policy.ids import SOLANA, family, transaction_name
 
 SOLANA_CHAIN = "solana:localnet"
 PROGRAMS = st.one_of(
@@ -158,3 +159,17 @@ def test_a_cluster_is_a_hash_or_a_name(chain: str) -> None:
 def test_other_words_are_no_chain(chain: str) -> None:
     with pytest.raises(CallerError):
         family(chain)
+
+
+@pytest.mark.parametrize(
+    ("chain", "tx_hash", "name"),
+    [
+        ("evm:1", b"\x0a" * 32, "0x" + "0a" * 32),
+        ("bitcoin:mainnet", b"\x0a" * 32, "0a" * 32),
+        (SOLANA_CHAIN, b"\x0a" * 64, str(Signature(b"\x0a" * 64))),
+    ],
+)
+def test_a_transaction_is_named_as_explorers_of_its_chain_name_it(
+    chain: str, tx_hash: bytes, name: str
+) -> None:
+    assert transaction_name(chain, tx_hash) == name

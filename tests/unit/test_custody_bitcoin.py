@@ -9,8 +9,10 @@ import pytest
 from embit.script import Script
 from embit.transaction import Transaction, TransactionInput, TransactionOutput
 
+from custody.adapters.http.views import resource
 from custody.api.errors import CallRefused
 from custody.chains.bitcoin.transaction import read, script_of
+from custody.webhooks import event_document
 from policy.addresses import segwit_address
 from policy.encoding import parse_canonical
 from policy.state import Job
@@ -62,11 +64,14 @@ async def test_a_payment_of_several_coins_settles(tmp_path: Path, core: CoreRpc,
         sent = await running.until(request, "broadcast")
         core.core.mine()
         settled = await running.until(request, "settled")
+        (told,) = await running.service.shown(settled, own=False)
+        seen = [event_document(told.event), resource(told, running.parts.sequencer.state)]
 
         (job,) = jobs_of(running, request)
         assert sorted(signing.path for signing in job.signings) == PATHS
         assert paid(core.core) == [COIN // 2 + COIN // 3]
         assert settled.tx_hash == sent.tx_hash and settled.block == core.core.height
+        assert {one["tx_hash"] for one in seen} == set(core.core.mined) & {settled.tx_hash.hex()}
 
 
 async def test_a_reviewed_payment_keeps_the_coin_its_approval_names(

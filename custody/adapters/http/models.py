@@ -21,6 +21,10 @@ EventId = Annotated[
     str,
     Field(pattern="^[0-9a-f]{8}-(0|[1-9][0-9]{0,17})$", description="The feed's name and a number in it."),
 ]
+Transaction = Annotated[
+    str,
+    Field(description="As explorers write it: EVM `0x` and hex, Bitcoin hex, Solana base58."),
+]
 Milliseconds = Annotated[int, Field(ge=0, le=INTEGER_MAX, description="Milliseconds since 1970.")]
 
 
@@ -83,7 +87,7 @@ class RequestResource(_Model):
     account: Annotated[str | None, Field(description="What it is paid from.")]
     nonce: Annotated[str | None, Field(description="Of the account, a decimal string.")]
     job: Annotated[str | None, Field(description="The latest try to sign it.")]
-    tx_hash: str | None
+    tx_hash: Transaction | None
     block: int | None
     signature: Annotated[str | None, Field(description="Of typed data once delivered: r, s, v.")]
     updated_ms: Milliseconds
@@ -101,7 +105,7 @@ class Event(_Model):
     approvals: Annotated[int, Field(ge=0)]
     time_ms: Milliseconds
     rule: str | None = None
-    tx_hash: str | None = None
+    tx_hash: Transaction | None = None
     block: int | None = None
     error: str | None = None
 

@@ -10,6 +10,7 @@ from custody.requests import is_over
 from custody.service import Shown
 from custody.webhooks import Webhook
 from policy.approval import DIGEST_SLOT_MIN
+from policy.ids import transaction_name
 from policy.state import State
 
 
@@ -30,7 +31,7 @@ def resource(shown: Shown, log: State) -> dict[str, Any]:
         "account": record.account or None,
         "nonce": str(record.nonce) if on_chain else None,
         "job": record.job.hex() or None,
-        "tx_hash": f"0x{record.tx_hash.hex()}" if record.tx_hash else None,
+        "tx_hash": transaction_name(record.chain, record.tx_hash) if record.tx_hash else None,
         "block": record.block or None,
         "signature": f"0x{signature.hex()}" if signature else None,
         "updated_ms": record.updated_ms,

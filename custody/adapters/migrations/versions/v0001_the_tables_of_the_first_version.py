@@ -81,6 +81,7 @@ def upgrade() -> None:
         sa.Column("state", sa.String(length=16), nullable=False),
         sa.Column("substate", sa.String(length=16), nullable=False),
         sa.Column("rule", sa.String(length=63), nullable=False),
+        sa.Column("chain", sa.String(length=39), nullable=False),
         sa.Column("tx_hash", sa.LargeBinary(length=64), nullable=False),
         sa.Column("block", sa.BigInteger(), nullable=False),
         sa.Column("approvals", sa.Integer(), nullable=False),
