@@ -421,6 +421,16 @@ def _add_statements(commands: Commands, request: Commands) -> None:
     )
     submit.add_argument("statement", help="their file")
     needs_identity(submit, "anyone in the roster")
+    run = new_command(
+        observe,
+        "run",
+        function="cli.observing.running:run_observer",
+        what="watch chains: state deposits and what settled, on this observer's own word; until SIGTERM",
+        example="quorumkeep observe run --as feeds/a --trust trust.json    (and feeds/a/observe.toml)",
+    )
+    run.add_argument("--once", action="store_true", help="look once and end: for cron")
+    needs_identity(run, "an observer, with its observe.toml")
+    needs_trust(run)
 
 
 def _add_holdings(observe: Commands) -> ArgumentParser:

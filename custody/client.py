@@ -219,6 +219,12 @@ class CustodyClient:
         call = pb.AddressesCall(wallet=wallet, after=after, limit=limit)
         return [_address(one) for one in self._ask("Addresses", call, self._stub.Addresses).addresses]
 
+    def deposits(self, wallet: str, *, after: bytes = b"", limit: int = 100) -> list[dict[str, Json]]:
+        """What observers stated was paid at the addresses that this backend was given, in order."""
+        call = pb.DepositsCall(wallet=wallet, after=after, limit=limit)
+        found = self._ask("Deposits", call, self._stub.Deposits).documents
+        return [_object(one) for one in found]
+
     def events(self, *, after: str = "", request: bytes = b"", open_ms: int = 0) -> Iterator[dict[str, Json]]:
         """Events after one of this id, as they come, until ``open_ms`` are over (0: an hour)."""
         call = pb.EventsCall(after=after, request=request, open_ms=open_ms)

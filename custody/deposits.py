@@ -9,7 +9,7 @@ import asyncio
 import contextlib
 
 from custody.api.errors import CallRefused, Code
-from custody.feeds import LABEL_MAX, DepositAddress, LabelTaken
+from custody.feeds import LABEL_MAX, Deposit, DepositAddress, LabelTaken
 from custody.parts import Parts
 from custody.planning import key_of
 from policy.accounts import account_at
@@ -58,6 +58,17 @@ async def listed(
         raise CallRefused(Code.UNKNOWN_WALLET, f"the policy has no wallet {wallet[:64]!r}")
     initiator = caller if caller in parts.sequencer.state.roster.initiators else ""
     return await parts.feeds.addresses(wallet, initiator, after=after, limit=min(limit, ADDRESSES_MAX))
+
+
+async def received(
+    parts: Parts, caller: str, *, wallet: str, after: bytes, limit: int
+) -> tuple[Deposit, ...]:
+    """What observers stated was paid at what the caller was given; people see all. Raises ``CallRefused``.
+
+    Also of a wallet that the policy has no more.
+    """
+    initiator = caller if caller in parts.sequencer.state.roster.initiators else ""
+    return await parts.feeds.deposits(wallet, initiator, after=after, limit=min(limit, ADDRESSES_MAX))
 
 
 async def relabel(parts: Parts, caller: str, *, wallet: str, address: str, label: str) -> DepositAddress:

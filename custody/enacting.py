@@ -18,7 +18,7 @@ from policy import fact_entries as f
 from policy.approval import Assertion
 from policy.ceremony import CeremonyEntry
 from policy.encoding import Json, document_hash, parse_canonical
-from policy.errors import CallerError, MalformedError
+from policy.errors import CallerError, InvalidSignatureError, MalformedError
 from policy.fields import Fields
 from policy.governance import RULES_SUPPORTED, change_hash
 from policy.listing import listing_id
@@ -26,7 +26,9 @@ from policy.roster import parse_roster
 from policy.state import State
 
 KINDS = ("policy", "roster", "address", "veto", "freeze", "unfreeze", "version", "fork")
-STATEMENTS = ("reject", "price", "holdings", "screening", "note", "ceremony")
+GATHERED = ("deposit", "observation")
+"""What each observer hands in alone: it is logged when f + 1 of them have signed the same."""
+STATEMENTS = ("reject", "price", "holdings", "screening", "note", "ceremony", *GATHERED)
 """What others than administrators sign: the fold says whose word each of them takes."""
 COSIGNED_S = 2.0
 SWEEP_S = 0.5
@@ -42,6 +44,8 @@ _Enacted = (
     | f.HoldingsEntry
     | f.NoteEntry
     | f.ScreeningEntry
+    | f.DepositEntry
+    | f.ObservationEntry
     | CeremonyEntry
 )
 
@@ -59,24 +63,41 @@ async def enact(parts: Parts, signed: Signed) -> dict[str, Json]:
     """Put what somebody signed into the log; what came of it. Raises ``CallRefused``.
 
     ``effective_ms`` is when a change takes effect, 0 where nothing waits; ``cosigned`` says whether w
-    cosigners have it already.
+    cosigners have it already; ``left`` what is to be done before it counts.
     """
     entry, candidate = _read(signed)
     done = _done(parts.sequencer.state, entry)
+    if done is None and isinstance(entry, f.DepositEntry | f.ObservationEntry):
+        candidate, missing = _gathered(parts, candidate, entry)
+        if missing:
+            return _answer(signed.kind, b"", left={"observers": missing})
     subject = await _log(parts, entry, candidate) if done is None else done
     left: dict[str, Json] = {}
     if isinstance(entry, e.ForkEntry):
         left.update(await hand_over(parts, candidate))
     cosigned = await parts.replication.reached(parts.sequencer.state.size, COSIGNED_S)
     pending = parts.sequencer.state.pending
-    return {
-        "kind": signed.kind,
-        "subject": subject.hex(),
-        "effective_ms": max((c.effective_ms for c in pending if c.document_hash == subject), default=0),
-        "was_done": done is not None,
-        "cosigned": cosigned,
-        "left": left,
-    }
+    effective_ms = max((c.effective_ms for c in pending if c.document_hash == subject), default=0)
+    answer = _answer(signed.kind, subject, left=left)
+    return answer | {"effective_ms": effective_ms, "was_done": done is not None, "cosigned": cosigned}
+
+
+def _answer(kind: str, subject: bytes, *, left: dict[str, Json]) -> dict[str, Json]:
+    nothing: dict[str, Json] = {"effective_ms": 0, "was_done": False, "cosigned": False}
+    return {"kind": kind, "subject": subject.hex(), **nothing, "left": left}
+
+
+def _gathered(
+    parts: Parts, candidate: Candidate, entry: f.DepositEntry | f.ObservationEntry
+) -> tuple[Candidate, int]:
+    """The statement with all observers' signatures that are known, and how many are missing."""
+    roster = parts.sequencer.state.roster
+    try:
+        found = parts.gathering.add(candidate.kind, entry.body, signatures=entry.signatures, roster=roster)
+    except InvalidSignatureError as error:
+        raise CallRefused(Code.BAD_SIGNATURE, f"{error}: sign it with the key in the roster") from error
+    proof: dict[str, Json] = {"signatures": e.signature_list(found)}
+    return Candidate(candidate.kind, candidate.body, proof), max(0, roster.f + 1 - len(found))
 
 
 def document(state: State, wanted: bytes) -> tuple[str, Json]:
@@ -108,6 +129,8 @@ async def _log(parts: Parts, entry: _Enacted, candidate: Candidate) -> bytes:
     outcome = await parts.sequencer.log(candidate)
     if not outcome.accepted:
         raise CallRefused(Code.CHANGE_REFUSED, f"{outcome.reason}: nothing was logged")
+    if isinstance(entry, f.DepositEntry | f.ObservationEntry):
+        parts.gathering.drop(candidate.kind, entry.body)
     return outcome.subject
 
 
@@ -173,6 +196,12 @@ def _done(state: State, entry: _Enacted) -> bytes | None:
             return entry.request if request and request.rejected_by else None
         case CeremonyEntry():
             return entry.ceremony if entry.taken_as in state.changes else None
+        case f.DepositEntry():
+            known = state.deposits.get(entry.deposit)
+            return entry.deposit if known is not None and known.turns > entry.turn else None
+        case f.ObservationEntry():
+            request = state.requests.get(entry.request)
+            return entry.request if request and request.observed else None
         case e.ForkEntry() | f.PriceEntry() | f.HoldingsEntry() | f.ScreeningEntry() | f.NoteEntry():
             return None
         case _:

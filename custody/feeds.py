@@ -10,7 +10,9 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Protocol
 
+from custody.records import DepositRecord
 from custody.requests import State, Substate
+from policy.encoding import Json
 
 EVENT_ID = re.compile(r"([0-9a-f]{8})-(0|[1-9][0-9]{0,17})")
 LABEL_MAX = 128
@@ -18,7 +20,7 @@ LABEL_MAX = 128
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """One change of one request. ``sequence`` rises in the feed, whose name is ``feed``.
+    """One change of one request, or of a ``deposit``, a canonical document. ``sequence`` rises in ``feed``.
 
     An initiator has a feed of its own, with numbers of its own, which say nothing of how much others ask for;
     whoever sees all has another one.
@@ -37,6 +39,7 @@ class Event:
     approvals: int
     error: str
     time_ms: int
+    deposit: bytes = b""
 
     @property
     def id(self) -> str:
@@ -75,6 +78,15 @@ class DepositAddress:
     created_ms: int
 
 
+@dataclass(frozen=True, slots=True)
+class Deposit:
+    """What came to a wallet, and for whom it is by the address; two empty texts for nobody."""
+
+    record: DepositRecord
+    initiator: str
+    label: str
+
+
 class NonceUse(Enum):
     """What came of using a nonce."""
 
@@ -90,6 +102,24 @@ class LabelTaken(Exception):
 def event_id(feed: str, sequence: int) -> str:
     """The id of an event; of number 0, the beginning of a feed."""
     return f"{feed}-{sequence}"
+
+
+def deposit_document(one: Deposit) -> dict[str, Json]:
+    """A deposit as it is told, everywhere."""
+    record = one.record
+    return {
+        "id": record.deposit.hex(),
+        "chain": record.chain,
+        "tx": record.tx.hex(),
+        "index": record.place,
+        "wallet": record.wallet,
+        "address": record.address,
+        "label": one.label,
+        "asset": record.asset,
+        "amount": str(record.amount),
+        "block": record.block,
+        "gone": record.gone,
+    }
 
 
 class FeedStorage(Protocol):
@@ -136,6 +166,9 @@ class FeedStorage(Protocol):
         self, wallet: str, initiator: str, *, after: str, limit: int
     ) -> tuple[DepositAddress, ...]:
         """What an initiator (or, for none, all) was given of a wallet, oldest first; after an address."""
+
+    async def deposits(self, wallet: str, initiator: str, *, after: bytes, limit: int) -> tuple[Deposit, ...]:
+        """What was paid to a wallet, or to what an initiator was given of it, as first stated; after one."""
 
     async def label_address(self, wanted: DepositAddress) -> DepositAddress | None:
         """Change a given address's label; None when it is not the initiator's. Raises ``LabelTaken``."""

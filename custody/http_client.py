@@ -216,6 +216,10 @@ class HttpClient:
         path = _query(f"/v1/wallets/{quote(wallet, safe='')}/addresses", after=after, limit=limit)
         return [_given(one) for one in self._ask(_Ask("GET", path))["addresses"]]
 
+    def deposits(self, wallet: str, *, after: str = "", limit: int = 100) -> list[dict[str, Any]]:
+        """What observers stated was paid at the addresses of the caller, in order; after one of this id."""
+        return list(self._ask(_Ask("GET", _deposits(wallet, after, limit=limit)))["deposits"])
+
     def resend(self, webhook: str, first: str, *, last: str = "") -> int:
         """Have a webhook told events once more, by their ids; how many they are."""
         return int(self._ask(_resend(webhook, first, last=last))["count"])
@@ -296,6 +300,10 @@ class AsyncHttpClient:
         path = _query(f"/v1/wallets/{quote(wallet, safe='')}/addresses", after=after, limit=limit)
         return [_given(one) for one in (await self._ask(_Ask("GET", path)))["addresses"]]
 
+    async def deposits(self, wallet: str, *, after: str = "", limit: int = 100) -> list[dict[str, Any]]:
+        """What observers stated was paid at the addresses of the caller, in order; after one of this id."""
+        return list((await self._ask(_Ask("GET", _deposits(wallet, after, limit=limit))))["deposits"])
+
     async def resend(self, webhook: str, first: str, *, last: str = "") -> int:
         """Have a webhook told events once more, by their ids; how many they are."""
         return int((await self._ask(_resend(webhook, first, last=last)))["count"])
@@ -337,6 +345,10 @@ def _resend(webhook: str, first: str, *, last: str) -> _Ask:
     return _Ask(
         "POST", f"/v1/webhooks/{quote(webhook, safe='')}/resend", {"first": first, "last": last or first}
     )
+
+
+def _deposits(wallet: str, after: str, *, limit: int) -> str:
+    return _query(f"/v1/wallets/{quote(wallet, safe='')}/deposits", after=after, limit=limit)
 
 
 def _query(path: str, **values: str | int) -> str:

@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass, replace
 
 from custody.api.errors import CallRefused, Code
+from custody.candidates import Folded
 from custody.feeds import EVENT_ID, Event, event_id
 from custody.parts import Parts
 from custody.records import RequestRecord
@@ -39,6 +40,7 @@ class FeedReader:
         self._sequencer = parts.sequencer
         self._bells: dict[asyncio.Event, Asked] = {}
         parts.duties.on_changed.append(self._ring)
+        parts.sequencer.on_written.append(self._written)
 
     async def position(self, after: str, initiator: str = "", *, newest_only: bool = False) -> str:
         """The id to continue after, as a number of the caller's feed. Raises ``CallRefused``."""
@@ -116,6 +118,12 @@ class FeedReader:
             yield bell
         finally:
             del self._bells[bell]
+
+    def _written(self, folded: Folded) -> None:
+        if folded.outcome.kind == "deposit" and folded.outcome.accepted:
+            for bell, asked in self._bells.items():
+                if not asked.request:
+                    bell.set()
 
     def _ring(self, record: RequestRecord) -> None:
         for bell, asked in self._bells.items():

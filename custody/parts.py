@@ -7,6 +7,7 @@ from custody.auditors import Auditor
 from custody.ceremonies import Ceremonies
 from custody.duties import Duties
 from custody.feeds import FeedStorage
+from custody.gathering import Gathering
 from custody.indicators.kept import Indicators
 from custody.log_key import LogKey
 from custody.metrics import Metrics
@@ -61,6 +62,7 @@ class Parts:
     poll_ms: Mapping[str, int]
     patience: Mapping[str, Patience] = field(default_factory=dict)
     shadow: Shadow | None = None
+    gathering: Gathering = field(default_factory=Gathering)
     hooks: Hooks = field(default_factory=Hooks)
     vitals: Vitals = field(default_factory=Vitals)
     indicators: Indicators = field(default_factory=Indicators)

@@ -4,7 +4,7 @@ from typing import assert_never
 
 from custody.candidates import Folded
 from custody.chains.families import transactions
-from custody.records import Change, Payment, RequestRecord, SignedTransaction, new_request
+from custody.records import Change, DepositRecord, Payment, RequestRecord, SignedTransaction, new_request
 from custody.requests import Event
 from custody.requests import State as RequestStates
 from policy import entries as e
@@ -40,6 +40,8 @@ def changes(folded: Folded) -> tuple[Change, ...]:
             return _signature(folded.state, job) if job.status is JobStatus.SIGNED else ()
         case f.ObservationEntry():
             return (_observation(entry, folded.state),)
+        case f.DepositEntry():
+            return (_deposit(entry, folded),)
         case f.RejectEntry():
             fields = {"error": f"rejected by {entry.by}: {entry.reason}"}
             return (Change(entry.request, Event.REJECTED, fields),)
@@ -135,6 +137,23 @@ def payment_of(request: Request, *, signed_ms: int) -> Payment:
     return Payment(
         intent.chain, intent.destination, intent.asset, request.initiator, intent.amount, signed_ms
     )
+
+
+def _deposit(entry: f.DepositEntry, folded: Folded) -> Change:
+    record = DepositRecord(
+        deposit=entry.deposit,
+        chain=entry.chain,
+        tx=entry.tx,
+        place=entry.index,
+        wallet=entry.wallet,
+        address=entry.address,
+        asset=entry.asset,
+        amount=entry.amount,
+        block=entry.block,
+        gone=entry.gone,
+        time_ms=folded.state.time_ms,
+    )
+    return Change(entry.deposit, None, deposit=record)
 
 
 def _observation(entry: f.ObservationEntry, state: State) -> Change:

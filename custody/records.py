@@ -85,11 +85,28 @@ class PaidTo:
 
 
 @dataclass(frozen=True, slots=True)
+class DepositRecord:
+    """A payment from outside to a wallet, as observers stated it last; ``gone`` if the chain lost it."""
+
+    deposit: bytes
+    chain: str
+    tx: bytes
+    place: int
+    wallet: str
+    address: str
+    asset: str
+    amount: int
+    block: int
+    gone: bool
+    time_ms: int
+
+
+@dataclass(frozen=True, slots=True)
 class Change:
     """One event of a request and the columns it sets; without an event only the columns change.
 
     ``new`` makes the row when it is missing (the database is being rebuilt from the log). ``payment`` comes
-    with the ``transaction`` of a payment.
+    with the ``transaction`` of a payment. A ``deposit`` is of no request, and comes alone.
     """
 
     request: bytes
@@ -99,6 +116,7 @@ class Change:
     transaction: SignedTransaction | None = None
     payment: Payment | None = None
     slot: Slot | None = None
+    deposit: DepositRecord | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -97,6 +97,12 @@ TABLE: Final[tuple[Access, ...]] = (
         http=("list_addresses",),
     ),
     Access(
+        "deposits: list",
+        _own(*BACKENDS) | _all(*PEOPLE),
+        grpc=("Deposits",),
+        http=("list_deposits",),
+    ),
+    Access(
         "wallets, and the address of a path",
         _all(*Role),
         grpc=("Address",),

@@ -10,7 +10,7 @@ from custody.api.calls import SKEW_MS
 from custody.api.errors import CallRefused, Code
 from custody.cold import ColdStep
 from custody.enacting import Signed, enact
-from custody.feeds import Backlog, DepositAddress, Event
+from custody.feeds import Backlog, Deposit, DepositAddress, Event
 from custody.forking import draft_fork
 from custody.keys import Import, change_key, import_offers, key_report
 from custody.listening import FeedReader
@@ -158,6 +158,12 @@ class Service:
     ) -> tuple[DepositAddress, ...]:
         """The addresses that the caller was given, oldest first; people see all."""
         return await deposits.listed(self._parts, caller, wallet=wallet, after=after, limit=limit)
+
+    async def deposits(
+        self, caller: str, wallet: str, *, after: bytes = b"", limit: int = 100
+    ) -> tuple[Deposit, ...]:
+        """What was paid at the addresses that the caller was given, in order; people see all."""
+        return await deposits.received(self._parts, caller, wallet=wallet, after=after, limit=limit)
 
     async def label_address(self, caller: str, wallet: str, *, address: str, label: str) -> DepositAddress:
         """Give an address of the caller another label."""

@@ -6,6 +6,7 @@ of its own request alone. Only configured URLs are called, and no redirect is fo
 
 import asyncio
 import contextlib
+import json
 import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -131,6 +132,8 @@ def back_off_ms(attempts: int) -> int:
 
 def event_document(event: Event) -> dict[str, Json]:
     """An event as it is told, everywhere; what there is not yet is left out."""
+    if event.deposit:
+        return _deposit_document(event)
     document: dict[str, Json] = {
         "id": event.id,
         "sequence": event.sequence,
@@ -145,3 +148,15 @@ def event_document(event: Event) -> dict[str, Json]:
     document |= {"block": event.block} if event.block else {}
     document |= {"error": event.error} if event.error else {}
     return document
+
+
+def _deposit_document(event: Event) -> dict[str, Json]:
+    deposit: Json = json.loads(event.deposit)
+    gone = isinstance(deposit, dict) and deposit["gone"]
+    return {
+        "id": event.id,
+        "sequence": event.sequence,
+        "event": "deposit.gone" if gone else "deposit.confirmed",
+        "deposit": deposit,
+        "time_ms": event.time_ms,
+    }

@@ -175,11 +175,13 @@ def admit_approval(state: State, entry: e.ApprovalEntry) -> tuple[State, bytes]:
 def admit_observation(state: State, entry: f.ObservationEntry) -> tuple[State, bytes]:
     """Close a request whose transaction settled. It gives back no limit and reopens nothing.
 
-    The coordinator alone may say it, since it only makes later verdicts stricter.
+    The coordinator or one observer may close it, since that only makes later verdicts stricter. f + 1
+    observers may say it once more, so that it is on record by those who do not send transactions.
     """
     check_origin(state, entry.origin)
     keys = {**state.roster.observers, COORDINATOR: state.roster.log_key}
-    if not signers_of(state, "observation", entry=entry, keys=keys):
+    signers = signers_of(state, "observation", entry=entry, keys=keys)
+    if not signers:
         raise Inert("nobody signed the observation")
     job = state.jobs.get(entry.job)
     if job is None or job.request_id != entry.request or job.status is not JobStatus.SIGNED:
@@ -188,10 +190,10 @@ def admit_observation(state: State, entry: f.ObservationEntry) -> tuple[State, b
         raise Inert(
             f"a transaction on {job.anchor.chain} has a name of {need} bytes, got {len(entry.tx_hash)}"
         )
-    request = state.requests[entry.request]
-    if request.closed:
+    request, observed = state.requests[entry.request], len(signers - {COORDINATOR}) > state.roster.f
+    if request.closed and (request.observed or not observed):
         raise Inert("the request is closed already")
-    closed = replace(request, closed=True)
+    closed = replace(request, closed=True, observed=entry.job if observed else b"")
     state = replace(state, requests=state.requests.set(entry.request, closed))
     return without_approved(state, entry.request), entry.request
 

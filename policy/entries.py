@@ -17,12 +17,14 @@ from policy.ceremony import CeremonyEntry, read_ceremony
 from policy.encoding import Json, canonical, parse_canonical, tagged_hash
 from policy.entry_fields import Signatures, raw_body, read_id, read_signatures
 from policy.fact_entries import (
+    DepositEntry,
     HoldingsEntry,
     NoteEntry,
     ObservationEntry,
     PriceEntry,
     RejectEntry,
     ScreeningEntry,
+    read_deposit,
     read_holdings,
     read_note,
     read_observation,
@@ -215,6 +217,7 @@ Entry: TypeAlias = (
     | SignatureEntry
     | BurnEntry
     | ObservationEntry
+    | DepositEntry
     | PriceEntry
     | HoldingsEntry
     | ScreeningEntry
@@ -476,6 +479,7 @@ _READERS: dict[str, Callable[[Fields], Entry]] = {
     "signature": _read_signature,
     "burn": _read_burn,
     "observation": read_observation,
+    "deposit": read_deposit,
     "price": read_price,
     "holdings": read_holdings,
     "screening": read_screening,

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from msgspec import Struct
 
 from policy.approval import Assertion, parse_assertion
-from policy.encoding import Json
+from policy.encoding import Json, tagged_hash
 from policy.entry_fields import Signatures, raw_body, read_id, read_signatures
 from policy.errors import MalformedError
 from policy.fields import Fields
@@ -28,6 +28,52 @@ class ObservationEntry(Struct, frozen=True, gc=False):
     block: int
     success: bool
     signatures: Signatures
+
+
+CONFIRMED, GONE = DEPOSIT_FACTS = ("confirmed", "gone")
+TX_BYTES_MAX = 64
+
+
+class DepositEntry(Struct, frozen=True, gc=False):
+    """A payment from outside to an account of ours, deep in its chain; or that the chain has it no more.
+
+    ``turn`` counts what was stated of the deposit before, so that no old statement is taken in again.
+    ``index`` is its place in the transaction (docs/chains.md).
+    """
+
+    body: Json
+    origin: str
+    chain: str
+    tx: bytes
+    index: int
+    wallet: str
+    address: str
+    asset: str
+    amount: int
+    block: int
+    turn: int
+    signatures: Signatures
+
+    @property
+    def gone(self) -> bool:
+        """Whether it says that the chain has it no more."""
+        return bool(self.turn % 2)
+
+    @property
+    def deposit(self) -> bytes:
+        """The deposit's id, whatever is said of it."""
+        return deposit_id(self.chain, self.tx, index=self.index)
+
+    @property
+    def paid(self) -> bytes:
+        """A hash of what came to whom."""
+        paid = (self.wallet, self.address, self.asset, str(self.amount))
+        return tagged_hash("deposit paid", *(one.encode() for one in paid))
+
+
+def deposit_id(chain: str, tx: bytes, *, index: int) -> bytes:
+    """What a payment to us is called: by its chain, its transaction, and its place in that."""
+    return tagged_hash("deposit", chain.encode(), tx, str(index).encode())
 
 
 class PriceEntry(Struct, frozen=True, gc=False):
@@ -148,6 +194,31 @@ def checked_tx_hash(name: bytes) -> bytes:
     if len(name) not in TX_HASH_BYTES.values():
         raise MalformedError(f"a transaction's name has 32 bytes, on Solana 64, got {len(name)}")
     return name
+
+def read_deposit(fields: Fields) -> DepositEntry:
+    """Read what came to an account of ours."""
+    body, inner = raw_body(fields)
+    fact, chain = inner.choice("fact", *DEPOSIT_FACTS), inner.chain("chain")
+    entry = DepositEntry(
+        body=body,
+        origin=inner.origin("origin"),
+        chain=chain,
+        tx=inner.hex("tx", length_max=TX_BYTES_MAX),
+        index=inner.integer("index", high=2**32 - 1),
+        wallet=inner.name("wallet"),
+        address=inner.address("address", chain=chain),
+        asset=inner.name("asset"),
+        amount=inner.amount("amount", low=1),
+        block=inner.integer("block"),
+        turn=inner.integer("turn"),
+        signatures=read_signatures(fields),
+    )
+    inner.done()
+    if fact != DEPOSIT_FACTS[entry.gone] or len(entry.tx) < ID_BYTES:
+        raise MalformedError(
+            f"turn {entry.turn} of a deposit does not say that it is {fact}, or of no transaction"
+        )
+    return entry
 
 
 def read_price(fields: Fields) -> PriceEntry:

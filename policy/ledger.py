@@ -152,6 +152,8 @@ def _apply(state: State, timed: e.TimedEntry, data: bytes) -> tuple[State, Outco
             state, subject = r.admit_signature(state, entry)
         case f.ObservationEntry():
             state, subject = a.admit_observation(state, entry)
+        case f.DepositEntry():
+            state, subject = t.admit_deposit(state, entry)
         case e.ApprovalEntry():
             state, subject = a.admit_approval(state, entry)
         case e.GenesisEntry():

@@ -103,7 +103,8 @@ class Movements:
             case HoldingsEntry() as entry if entry.wallet == self._wallet:
                 self._state(step, entry)
             case ObservationEntry() as entry if self._from_ms - DAY_MS <= step.timed.time_ms < self._to_ms:
-                self._settled.extend(self._moved(step, entry))
+                if not step.before.requests[entry.request].closed:  # observers may say it once more
+                    self._settled.extend(self._moved(step, entry))
             case _:
                 pass
 

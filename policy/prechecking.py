@@ -15,7 +15,7 @@ from policy.approval import approval_digest, verify_assertion
 from policy.encoding import Json
 from policy.entries import ApprovalEntry, Entry, RequestEntry, ReserveEntry, SignatureEntry, job_id
 from policy.errors import CallerError, ProtocolError
-from policy.fact_entries import HoldingsEntry, ObservationEntry, PriceEntry, ScreeningEntry
+from policy.fact_entries import DepositEntry, HoldingsEntry, ObservationEntry, PriceEntry, ScreeningEntry
 from policy.intent import verify_request
 from policy.keccak import keccak256
 from policy.roster import COORDINATOR, Roster, verified_signers
@@ -23,7 +23,12 @@ from policy.shapes import read_entry
 from policy.state import PAYMENT, Signing
 from policy.suites import DKLS23_SECP256K1
 
-OBSERVED: Final = {PriceEntry: "price", HoldingsEntry: "holdings", ScreeningEntry: "screening"}
+OBSERVED: Final = {
+    PriceEntry: "price",
+    HoldingsEntry: "holdings",
+    ScreeningEntry: "screening",
+    DepositEntry: "deposit",
+}
 
 
 class Proof(NamedTuple):
@@ -85,7 +90,7 @@ def _proof(roster: Roster, entry: Entry, messages: Mapping[bytes, bytes]) -> Pro
             challenge = approval_digest(entry.body)
             verify_assertion(entry.assertion, credential=operator.credential, challenge=challenge)
             return Proof()
-        case PriceEntry() | HoldingsEntry() | ScreeningEntry():
+        case PriceEntry() | HoldingsEntry() | ScreeningEntry() | DepositEntry():
             keys: Mapping[str, bytes] = roster.observers
             verified_signers(OBSERVED[type(entry)], entry.body, signatures=entry.signatures, keys=keys)
             return Proof()

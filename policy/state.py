@@ -83,6 +83,13 @@ class PricePoint(NamedTuple):
     price: int
 
 
+class Deposit(NamedTuple):
+    """How often observers have stated a deposit, or that it is gone, and a hash of what came to whom."""
+
+    turns: int
+    paid: bytes
+
+
 class Holding(NamedTuple):
     """What a wallet holds of an asset, as observers stated it who saw what came of ``size`` entries."""
 
@@ -142,7 +149,8 @@ class Job(Struct, frozen=True, gc=False):
 class RequestState(Struct, frozen=True, gc=False):
     """An admitted request. ``anchor`` is fixed by its first job; ``scopes`` are where it counts.
 
-    ``rejected_by`` is who stopped it before it was signed: it can then be cancelled, and never be paid.
+    ``observed`` is the job that f + 1 observers have seen settled. ``rejected_by`` is who stopped it before
+    it was signed: it can then be cancelled, and never be paid.
     """
 
     request_id: bytes
@@ -150,6 +158,7 @@ class RequestState(Struct, frozen=True, gc=False):
     rule: str
     logged_ms: int
     closed: bool = False
+    observed: bytes = b""
     rejected_by: str = ""
     screening: Screening | None = None
     anchor: Slot | None = None
@@ -185,8 +194,9 @@ class State(Struct, frozen=True):
     policy's wallets, each with its wallet; ``paid`` the destinations of signed payments, by their first
     request; ``prices`` what observers stated, by asset, oldest first, and ``lows`` the same for the lowest;
     ``holdings`` what they stated of wallets and assets under this policy, which began at entry
-    ``holdings_since``; ``statements`` how many of prices, holdings and screenings there were. ``freeze`` is
-    the id of the latest freeze, which an unfreeze must name.
+    ``holdings_since``; ``deposits`` what came from outside, by its id; ``statements`` how many of prices,
+    holdings and screenings there were. ``freeze`` is the id of the latest freeze, which an unfreeze must
+    name.
 
     No entry looks through all of a kind. What is looked for among all of them has an index of its own:
     ``approved`` the open requests with approvals, ``reserved`` the jobs neither signed nor burned, with their
@@ -222,6 +232,7 @@ class State(Struct, frozen=True):
     lows: Map[str, tuple[PricePoint, ...]] = field(default_factory=Map)
     holdings: Map[tuple[str, str], Holding] = field(default_factory=Map)
     holdings_since: int = 0
+    deposits: Table[bytes, Deposit] = field(default_factory=Map)
     statements: int = 0
     requests: Table[bytes, RequestState] = field(default_factory=Map)
     idempotency: Table[tuple[str, str], bytes] = field(default_factory=Map)

@@ -11,7 +11,7 @@ from policy.ceremony import CONDUCTOR, FAILED, MADE, WITNESS, CeremonyEntry, cer
 from policy.encoding import Json, document_hash
 from policy.holdings import stated
 from policy.roster import Roster
-from policy.state import Holding, JobStatus, PricePoint, Screening, State
+from policy.state import Deposit, Holding, JobStatus, PricePoint, Screening, State
 from policy.values import replace
 from policy.worth import add_low, add_price
 
@@ -60,6 +60,34 @@ def admit_holdings(state: State, entry: f.HoldingsEntry) -> tuple[State, bytes]:
     holding = Holding(entry.amount, entry.observed_ms, entry.size)
     state = stated(state, (entry.wallet, entry.asset), holding=holding, pending=entry.pending)
     return replace(state, statements=state.statements + 1), f"{entry.wallet}/{entry.asset}".encode()
+
+
+def admit_deposit(state: State, entry: f.DepositEntry) -> tuple[State, bytes]:
+    """Take in that somebody paid an account of ours, or that a chain has that no more. No verdict follows.
+
+    The statements of one deposit take turns, so that each is taken in once.
+    """
+    check_origin(state, entry.origin)
+    known = state.deposits.get(entry.deposit, Deposit(0, entry.paid))
+    if entry.turn != known.turns:
+        raise Inert(
+            f"{known.turns} statements of this deposit are in the log, and this is of turn {entry.turn}"
+        )
+    if entry.gone and entry.paid != known.paid:
+        raise Inert("what is gone is not what the deposit was")
+    if not entry.gone:
+        _check_paid(state, entry)
+    _check_observers(state, "deposit", entry)
+    deposits = state.deposits.set(entry.deposit, Deposit(entry.turn + 1, entry.paid))
+    return replace(state, deposits=deposits), entry.deposit
+
+
+def _check_paid(state: State, entry: f.DepositEntry) -> None:
+    asset = state.policy.assets.get(entry.asset)
+    if asset is None or asset.chain != entry.chain:
+        raise Inert(f"the policy has no asset {entry.asset} on {entry.chain}")
+    if state.owned.get((entry.chain, entry.address)) != entry.wallet:
+        raise Inert(f"{entry.address} on {entry.chain} is no account of wallet {entry.wallet}")
 
 
 def admit_screening(state: State, entry: f.ScreeningEntry) -> tuple[State, bytes]:

@@ -16,7 +16,7 @@ from custody.api.errors import CODE_METADATA, CallRefused, Code
 from custody.cold import ColdStep
 from custody.deposits import in_policy
 from custody.enacting import Signed
-from custody.feeds import DepositAddress, Event
+from custody.feeds import DepositAddress, Event, deposit_document
 from custody.holdings import holdings, movements
 from custody.keys import Import
 from custody.listening import EVENTS_MAX, OPEN_MAX_MS, Asked
@@ -182,6 +182,12 @@ class CustodyServicer(custody_pb2_grpc.CustodyServicer):
         caller = self._caller("Addresses", call, context)
         found = await self._service.addresses(caller, call.wallet, after=call.after, limit=call.limit or 100)
         return pb.AddressesReply(addresses=[_address(one, self._parts.sequencer.state) for one in found])
+
+    @_refusals
+    async def Deposits(self, call: pb.DepositsCall, context: _Context) -> pb.DepositsReply:
+        caller = self._caller("Deposits", call, context)
+        found = await self._service.deposits(caller, call.wallet, after=call.after, limit=call.limit or 100)
+        return pb.DepositsReply(documents=[canonical(deposit_document(one)) for one in found])
 
     @_refusals
     async def Webhooks(self, call: pb.WebhooksCall, context: _Context) -> pb.WebhooksReply:

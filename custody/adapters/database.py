@@ -11,7 +11,7 @@ from typing import Concatenate, ParamSpec, TypeVar
 
 from custody.adapters.store import Store
 from custody.adapters.together import CallsTogether
-from custody.feeds import Backlog, Delivery, DepositAddress, Event, NonceUse
+from custody.feeds import Backlog, Delivery, Deposit, DepositAddress, Event, NonceUse
 from custody.records import (
     Applied,
     Change,
@@ -259,6 +259,10 @@ class StoreThread:
     ) -> tuple[DepositAddress, ...]:
         """What an initiator (or, for none, all) was given of a wallet, oldest first; after an address."""
         return await self._call(Store.addresses, wallet, initiator, after=after, limit=limit)
+
+    async def deposits(self, wallet: str, initiator: str, *, after: bytes, limit: int) -> tuple[Deposit, ...]:
+        """What was paid to a wallet, or to what an initiator was given of it, as first stated; after one."""
+        return await self._call(Store.deposits, wallet, initiator, after=after, limit=limit)
 
     async def label_address(self, wanted: DepositAddress) -> DepositAddress | None:
         """Change a given address's label; None when it is not the initiator's. Raises ``LabelTaken``."""

@@ -9,12 +9,14 @@ from typing import Any
 from sqlalchemy import Connection, Integer, Row, bindparam, delete, exists, func, insert, select, update
 from sqlalchemy.sql import Select
 
+from custody.adapters.deposits import deposits
 from custody.adapters.leased import insert_or_ignore, values_of
 from custody.adapters.retained import Retained
 from custody.adapters.tables import ADDRESSES, DELIVERIES, EVENTS, FEED, OUTBOX, REQUESTS, WEBHOOKS
-from custody.feeds import Backlog, Delivery, DepositAddress, Event, LabelTaken
+from custody.feeds import Backlog, Delivery, Deposit, DepositAddress, Event, LabelTaken, deposit_document
 from custody.records import RequestRecord
 from custody.requests import Effect, State, Substate, substate
+from policy.encoding import canonical
 
 FEED_NAME_BYTES = 4
 QUEUED_AT_ONCE_MAX = 1000
@@ -186,6 +188,11 @@ class Feeds(Retained):
         with self._reading() as db:
             return tuple(_address(row) for row in db.execute(query))
 
+    def deposits(self, wallet: str, initiator: str, *, after: bytes, limit: int) -> tuple[Deposit, ...]:
+        """What was paid to a wallet, or to what an initiator was given of it, as first stated; after one."""
+        with self._reading() as db:
+            return deposits(db, wallet, initiator=initiator, after=after, limit=limit)
+
     def label_address(self, wanted: DepositAddress) -> DepositAddress | None:
         """Change a given address's label; None when it is not the initiator's. Raises ``LabelTaken``."""
         mine = (
@@ -221,6 +228,15 @@ def emit_if_new(db: Connection, request: bytes, *, now_ms: int) -> None:
     before = db.execute(last).first()
     if before is None or any(getattr(before, name) != value for name, value in values.items()):
         _insert_event(db, values, now_ms)
+
+
+def emit_deposit(db: Connection, one: Deposit, *, now_ms: int) -> None:
+    """Put into the feed what was stated of a deposit; it stands there as a request that is over."""
+    document = canonical(deposit_document(one))
+    told = {**dict.fromkeys(("rule", "error"), ""), "tx_hash": b"", "block": 0, "approvals": 0}
+    told |= {"request": one.record.deposit, "initiator": one.initiator, "deposit": document}
+    told |= {"state": State.SETTLED, "substate": Substate.IDLE}
+    _insert_event(db, told, now_ms)
 
 
 def _told(row: RequestRecord | Row[Any], effects: Collection[Effect]) -> dict[str, Any]:

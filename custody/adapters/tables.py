@@ -2,6 +2,7 @@
 
 from sqlalchemy import (
     BigInteger,
+    Boolean,
     Column,
     Dialect,
     Index,
@@ -188,6 +189,7 @@ EVENTS = Table(  # every change of a request, in order; dropped when old, never 
     Column("approvals", Integer, nullable=False),
     Column("error", String(1000), nullable=False),
     Column("time_ms", BigInteger, nullable=False),
+    Column("deposit", LargeBinary, nullable=False, default=b""),  # of a deposit, ``request`` is its id
     Index("events_by_request", "request", "sequence"),
     Index("events_by_initiator", "initiator", "number", unique=True),
 )
@@ -224,6 +226,24 @@ DELIVERIES = Table(  # events that a webhook is still to be told of
     Column("due_ms", BigInteger, nullable=False),
     Column("error", String(300), nullable=False, default=""),
     Index("deliveries_by_request", "webhook", "request", "sequence"),
+)
+
+DEPOSITS = Table(  # what observers stated of payments to us, as the log has it
+    "deposits",
+    METADATA,
+    Column("deposit", LargeBinary(32), primary_key=True),
+    Column("number", BigInteger, nullable=False, unique=True),  # in the order in which they were first stated
+    Column("chain", String(39), nullable=False),
+    Column("tx", LargeBinary(64), nullable=False),
+    Column("place", BigInteger, nullable=False),
+    Column("wallet", String(63), nullable=False),
+    Column("address", String(90), nullable=False),
+    Column("asset", String(63), nullable=False),
+    Column("amount", Nonce, nullable=False),
+    Column("block", BigInteger, nullable=False),
+    Column("gone", Boolean, nullable=False),
+    Column("time_ms", BigInteger, nullable=False),
+    Index("deposits_by_wallet", "wallet", "number"),
 )
 
 ADDRESSES = Table(  # given out to be paid at; an address is given out once, whatever its wallet is called

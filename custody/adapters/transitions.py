@@ -10,8 +10,9 @@ from typing import Any, Final
 
 from sqlalchemy import Connection, bindparam, delete, func, insert, select, update
 
+from custody.adapters.deposits import keep_deposit
 from custody.adapters.destinations import count_payment
-from custody.adapters.feeds import emit, emit_if_new
+from custody.adapters.feeds import emit, emit_deposit, emit_if_new
 from custody.adapters.leased import insert_or_ignore, values_of
 from custody.adapters.tables import OUTBOX, REQUESTS, SLOTS, TRANSACTIONS
 from custody.records import Applied, Change, NewRequest, RequestRecord
@@ -84,6 +85,9 @@ def owe(db: Connection, request: bytes, *, effects: Iterable[Effect], now_ms: in
 
 def apply(db: Connection, change: Change, *, now_ms: int) -> Applied | None:
     """Carry out a change; None when it changes nothing."""
+    if change.deposit is not None:
+        emit_deposit(db, keep_deposit(db, change.deposit), now_ms=now_ms)
+        return None
     before = find(db, change.request)
     if before is None:
         if change.new is None:

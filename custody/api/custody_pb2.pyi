@@ -401,6 +401,57 @@ class AddressesReply(_message.Message):
 Global___AddressesReply: _TypeAlias = AddressesReply  # noqa: Y015
 
 @_typing.final
+class DepositsCall(_message.Message):
+    """What observers stated was paid to a wallet: of a backend, to addresses that it was given."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    WALLET_FIELD_NUMBER: _builtins.int
+    AFTER_FIELD_NUMBER: _builtins.int
+    LIMIT_FIELD_NUMBER: _builtins.int
+    wallet: _builtins.str
+    after: _builtins.bytes
+    """a deposit's id; empty: from the first one on"""
+    limit: _builtins.int
+    """at most 500; 0 is 100"""
+    def __init__(
+        self,
+        *,
+        wallet: _builtins.str = ...,
+        after: _builtins.bytes = ...,
+        limit: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["after", b"after", "limit", b"limit", "wallet", b"wallet"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DepositsCall: _TypeAlias = DepositsCall  # noqa: Y015
+
+@_typing.final
+class DepositsReply(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DOCUMENTS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def documents(self) -> _containers.RepeatedScalarFieldContainer[_builtins.bytes]:
+        """canonical JSON, as events have it"""
+
+    def __init__(
+        self,
+        *,
+        documents: _abc.Iterable[_builtins.bytes] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["documents", b"documents"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DepositsReply: _TypeAlias = DepositsReply  # noqa: Y015
+
+@_typing.final
 class WebhooksCall(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 

@@ -74,6 +74,11 @@ class CustodyStub:
                 request_serializer=custody_dot_api_dot_custody__pb2.AddressesCall.SerializeToString,
                 response_deserializer=custody_dot_api_dot_custody__pb2.AddressesReply.FromString,
                 _registered_method=True)
+        self.Deposits = channel.unary_unary(
+                '/quorumkeep.custody.v1.Custody/Deposits',
+                request_serializer=custody_dot_api_dot_custody__pb2.DepositsCall.SerializeToString,
+                response_deserializer=custody_dot_api_dot_custody__pb2.DepositsReply.FromString,
+                _registered_method=True)
         self.Webhooks = channel.unary_unary(
                 '/quorumkeep.custody.v1.Custody/Webhooks',
                 request_serializer=custody_dot_api_dot_custody__pb2.WebhooksCall.SerializeToString,
@@ -217,6 +222,12 @@ class CustodyServicer:
         raise NotImplementedError('Method not implemented!')
 
     def Addresses(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Deposits(self, request, context):
         """Missing associated documentation comment in .proto file."""
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -378,6 +389,11 @@ def add_CustodyServicer_to_server(servicer, server):
                     servicer.Addresses,
                     request_deserializer=custody_dot_api_dot_custody__pb2.AddressesCall.FromString,
                     response_serializer=custody_dot_api_dot_custody__pb2.AddressesReply.SerializeToString,
+            ),
+            'Deposits': grpc.unary_unary_rpc_method_handler(
+                    servicer.Deposits,
+                    request_deserializer=custody_dot_api_dot_custody__pb2.DepositsCall.FromString,
+                    response_serializer=custody_dot_api_dot_custody__pb2.DepositsReply.SerializeToString,
             ),
             'Webhooks': grpc.unary_unary_rpc_method_handler(
                     servicer.Webhooks,
@@ -691,6 +707,33 @@ class Custody:
             '/quorumkeep.custody.v1.Custody/Addresses',
             custody_dot_api_dot_custody__pb2.AddressesCall.SerializeToString,
             custody_dot_api_dot_custody__pb2.AddressesReply.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Deposits(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/quorumkeep.custody.v1.Custody/Deposits',
+            custody_dot_api_dot_custody__pb2.DepositsCall.SerializeToString,
+            custody_dot_api_dot_custody__pb2.DepositsReply.FromString,
             options,
             channel_credentials,
             insecure,

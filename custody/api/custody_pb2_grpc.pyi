@@ -49,6 +49,7 @@ class CustodyStub:
     GiveAddress: _grpc.UnaryUnaryMultiCallable[_custody_pb2.GiveAddressCall, _custody_pb2.DepositAddress]
     LabelAddress: _grpc.UnaryUnaryMultiCallable[_custody_pb2.LabelAddressCall, _custody_pb2.DepositAddress]
     Addresses: _grpc.UnaryUnaryMultiCallable[_custody_pb2.AddressesCall, _custody_pb2.AddressesReply]
+    Deposits: _grpc.UnaryUnaryMultiCallable[_custody_pb2.DepositsCall, _custody_pb2.DepositsReply]
     Webhooks: _grpc.UnaryUnaryMultiCallable[_custody_pb2.WebhooksCall, _custody_pb2.WebhooksReply]
     Resend: _grpc.UnaryUnaryMultiCallable[_custody_pb2.ResendCall, _custody_pb2.ResendReply]
     Pending: _grpc.UnaryUnaryMultiCallable[_custody_pb2.PendingCall, _custody_pb2.PendingReply]
@@ -80,6 +81,7 @@ class CustodyAsyncStub(CustodyStub):
     GiveAddress: _aio.UnaryUnaryMultiCallable[_custody_pb2.GiveAddressCall, _custody_pb2.DepositAddress]  # type: ignore[assignment]
     LabelAddress: _aio.UnaryUnaryMultiCallable[_custody_pb2.LabelAddressCall, _custody_pb2.DepositAddress]  # type: ignore[assignment]
     Addresses: _aio.UnaryUnaryMultiCallable[_custody_pb2.AddressesCall, _custody_pb2.AddressesReply]  # type: ignore[assignment]
+    Deposits: _aio.UnaryUnaryMultiCallable[_custody_pb2.DepositsCall, _custody_pb2.DepositsReply]  # type: ignore[assignment]
     Webhooks: _aio.UnaryUnaryMultiCallable[_custody_pb2.WebhooksCall, _custody_pb2.WebhooksReply]  # type: ignore[assignment]
     Resend: _aio.UnaryUnaryMultiCallable[_custody_pb2.ResendCall, _custody_pb2.ResendReply]  # type: ignore[assignment]
     Pending: _aio.UnaryUnaryMultiCallable[_custody_pb2.PendingCall, _custody_pb2.PendingReply]  # type: ignore[assignment]
@@ -156,6 +158,13 @@ class CustodyServicer(metaclass=_abc_1.ABCMeta):
         request: _custody_pb2.AddressesCall,
         context: _ServicerContext,
     ) -> _typing.Union[_custody_pb2.AddressesReply, _abc.Awaitable[_custody_pb2.AddressesReply]]: ...
+
+    @_abc_1.abstractmethod
+    def Deposits(
+        self,
+        request: _custody_pb2.DepositsCall,
+        context: _ServicerContext,
+    ) -> _typing.Union[_custody_pb2.DepositsReply, _abc.Awaitable[_custody_pb2.DepositsReply]]: ...
 
     @_abc_1.abstractmethod
     def Webhooks(

@@ -19,7 +19,7 @@ GOVERNING: Final = ("genesis", "policy", "roster", "address", "veto", "freeze", 
 KINDS: Final = (
     *GOVERNING,
     *("request", "approval", "reserve", "signature", "burn", "observation"),
-    *("price", "holdings", "screening", "reject", "note", "ceremony", "ban", "shred", "key"),
+    *("deposit", "price", "holdings", "screening", "reject", "note", "ceremony", "ban", "shred", "key"),
 )
 SMALL_LEVEL: Final = 8
 READ_BYTES: Final = 256 * 1024

@@ -401,6 +401,20 @@ def state_facts(log: Log, approved: bytes) -> None:
         "pending": [approved.hex()],
     }
     log.write("holdings", "holdings", holdings, signatures=signed("holdings", holdings, *OBSERVERS))
+    deposit: Json = {
+        "origin": ORIGIN,
+        "fact": "confirmed",
+        "chain": CHAIN,
+        "tx": seed("deposit").hex(),
+        "index": 0,
+        "wallet": "hot",
+        "address": log.account("m/0/1"),
+        "asset": "eth",
+        "amount": str(3 * 10**18),
+        "block": 9,
+        "turn": 0,
+    }
+    log.write("deposit", "deposit", deposit, signatures=signed("deposit", deposit, *OBSERVERS))
     request = log.request("request-rejected", 3 * 10**18, CUSTOMER)
     screening: Json = {
         "origin": ORIGIN,

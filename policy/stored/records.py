@@ -11,7 +11,7 @@ from typing import Any, Final, TypeVar
 from policy.approval import Slot
 from policy.encoding import Json, canonical
 from policy.intent import parse_request
-from policy.state import ApprovalRecord, Job, JobStatus, RequestState, Screening, Signing
+from policy.state import ApprovalRecord, Deposit, Job, JobStatus, RequestState, Screening, Signing
 from policy.stored.layered import Codec, Layered, Stored, apart
 from policy.stored.pages import Read
 from policy.windows import Counted, Window
@@ -72,6 +72,9 @@ ID_TO_ID: Final[Codec[bytes, bytes]] = Codec(plain, plain, *_BYTES)
 PAIR_TO_ID: Final[Codec[Pair, bytes]] = Codec(_pair_key, _read_pair, *_BYTES)
 SLOT_TO_ID: Final[Codec[Slot, bytes]] = Codec(_slot_key, _read_slot_key, *_BYTES)
 IDS: Final[Codec[bytes, bool]] = Codec(plain, plain, *_MARK)
+DEPOSITS: Final[Codec[bytes, Deposit]] = Codec(
+    plain, plain, *_values(_timed, lambda data: Deposit(*_read_timed(data)))
+)
 TIMED: Final[Codec[int, tuple[int, bytes]]] = Codec(_number_key, _read_number, *_values(_timed, _read_timed))
 
 
@@ -95,6 +98,8 @@ def encode_request(state: RequestState) -> bytes:
         "approvals": [_approval(one) for one in state.approvals],
         "scopes": [list(scope) for scope in state.scopes],
     }
+    if state.observed:
+        fields["observed"] = state.observed.hex()
     if state.screening is not None:
         fields["screening"] = [state.screening.result, state.screening.risk, state.screening.observed_ms]
     if state.anchor is not None:
@@ -111,6 +116,7 @@ def decode_request(identifier: bytes, data: bytes) -> RequestState:
         rule=found["rule"],
         logged_ms=found["logged_ms"],
         closed=found["closed"],
+        observed=bytes.fromhex(found.get("observed", "")),
         rejected_by=found["rejected_by"],
         screening=Screening(*found["screening"]) if "screening" in found else None,
         anchor=_read_slot(found["anchor"]) if "anchor" in found else None,

@@ -17,6 +17,7 @@ from policy.errors import InvariantError
 from policy.roster import Roster
 from policy.state import (
     ApprovalRecord,
+    Deposit,
     Holding,
     Job,
     KeyRecord,
@@ -52,6 +53,7 @@ _CODECS: Final[Mapping[str, Codec[Any, Any]]] = {
     "approved": r.IDS,
     "reserved": r.ID_TO_ID,
     "signed": r.TIMED,
+    "deposits": r.DEPOSITS,
 }
 CODECS: Final = {name: apart(name, codec) for name, codec in _CODECS.items()}
 TABLES: Final = (*CODECS, WINDOWS, COUNTED, QUEUE)
@@ -77,7 +79,12 @@ NO_TABLES: Final = dict.fromkeys(TABLES, EMPTY)
 def shape() -> str:
     """Names what a stored state has: one of another shape is from another program, and says nothing here."""
     kinds = (State, RequestState, Job, Signing, ApprovalRecord, Screening, KeyRecord, PendingChange)
-    others = (PricePoint._fields, Holding._fields, *(kind.__struct_fields__ for kind in (Window, Counted)))
+    others = (
+        PricePoint._fields,
+        Holding._fields,
+        Deposit._fields,
+        *(kind.__struct_fields__ for kind in (Window, Counted)),
+    )
     named = [*(kind.__struct_fields__ for kind in kinds), *others, TABLES]
     return tagged_hash("state-shape", canonical([list(names) for names in named])).hex()
 

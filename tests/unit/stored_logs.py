@@ -8,11 +8,13 @@ from policy.entries import parse_entry
 from policy.state import CANCEL, State
 from policy.stored.pages import checked
 from policy.stored.states import NO_TABLES, Tables, store_tables
+from tests.simulation.deposits import deposit
 from tests.simulation.world import (
     ADMINISTRATORS,
     CUSTOMER,
     DAY_MS,
     KEY,
+    OBSERVERS,
     ORIGIN,
     OTHER,
     SANCTIONED,
@@ -51,6 +53,9 @@ def everyday() -> Book:
     book.price(2500_00)
     first = book.pay(100, nonce=0)
     book.settle(first)
+    book.settle(first, by=OBSERVERS)
+    for turn in (0, 1, 2, 2):
+        deposit(book, turn)
     again = book.request(200, to=OTHER)
     book.screen(again)
     book.burn(book.reserve(again, nonce=1))

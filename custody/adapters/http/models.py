@@ -1,6 +1,6 @@
 """What bodies look like, for the OpenAPI document; what is received is read by the house's own readers."""
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -110,10 +110,42 @@ class Event(_Model):
     error: str | None = None
 
 
+class Deposit(_Model):
+    """A payment from outside to a wallet, on the word of f + 1 observers."""
+
+    id: Id
+    chain: str
+    tx: Annotated[str, Field(pattern="^([0-9a-f]{2}){32,64}$", description="The transaction's name in hex.")]
+    index: Annotated[int, Field(ge=0, description="Its place in the transaction.")]
+    wallet: Name
+    address: str
+    label: Annotated[str, Field(description="Of the address; empty for one that nobody was given.")]
+    asset: Name
+    amount: Amount
+    block: Annotated[int, Field(ge=0)]
+    gone: Annotated[bool, Field(description="A reorganisation took it: the chain has it no more.")]
+
+
+class DepositList(_Model):
+    """Deposits, in the order in which they were first stated."""
+
+    deposits: list[Deposit]
+
+
+class DepositEvent(_Model):
+    """What observers stated of a deposit to an address that the caller was given."""
+
+    id: EventId
+    sequence: Annotated[int, Field(ge=1, description="Rises in the caller's feed.")]
+    event: Literal["deposit.confirmed", "deposit.gone"]
+    deposit: Deposit
+    time_ms: Milliseconds
+
+
 class EventPage(_Model):
     """Events in order, and what to continue after."""
 
-    events: list[Event]
+    events: list[Event | DepositEvent]
     next: EventId
 
 

@@ -6,11 +6,20 @@ from fastapi import APIRouter, Path, Query
 from fastapi.responses import JSONResponse
 
 from custody.adapters.http.calls import CallDependency, Digits
-from custody.adapters.http.models import AddressList, DepositAddress, Label, NewAddress, WalletList, takes
+from custody.adapters.http.models import (
+    AddressList,
+    DepositAddress,
+    DepositList,
+    Label,
+    NewAddress,
+    WalletList,
+    takes,
+)
+from custody.adapters.http.requests import ID
 from custody.adapters.http.views import address as shown
 from custody.api.errors import CallRefused, Code
 from custody.deposits import ADDRESSES_MAX
-from custody.feeds import LABEL_MAX
+from custody.feeds import LABEL_MAX, deposit_document
 from policy.bip32 import PATH_CHARACTERS_MAX
 from policy.errors import MalformedError
 
@@ -58,6 +67,21 @@ async def list_addresses(
     found = await call.service.addresses(call.caller, wallet, after=after or "", limit=limit)
     state = call.house.parts.sequencer.state
     return JSONResponse({"addresses": [shown(one, state) for one in found]})
+
+
+@router.get("/v1/wallets/{wallet}/deposits", response_model=DepositList)
+async def list_deposits(
+    call: CallDependency,
+    wallet: WalletName,
+    *,
+    after: Annotated[
+        str | None, Query(pattern=ID, description="Continue after the deposit of this id.")
+    ] = None,
+    limit: Annotated[int, Query(ge=1, le=ADDRESSES_MAX), Digits] = 100,
+) -> JSONResponse:
+    """What was paid at the addresses that the caller was given, in the order in which it was first stated."""
+    found = await call.service.deposits(call.caller, wallet, after=bytes.fromhex(after or ""), limit=limit)
+    return JSONResponse({"deposits": [deposit_document(one) for one in found]})
 
 
 @router.put(

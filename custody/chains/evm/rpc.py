@@ -141,14 +141,23 @@ class EvmRpc:
         receipt = await self._object("receipt", "eth_getTransactionReceipt", f"0x{tx_hash.hex()}")
         if receipt.get("blockNumber") is None:
             return None
-        if self._head == "latest":
-            newest = await self._number("block number", "eth_blockNumber")
-        else:
-            head = await self._object(f"{self._head} block", "eth_getBlockByNumber", self._head, False)
-            newest = self._quantity(f"{self._head} block", head.get("number"))
+        newest = await self.head()
         block = self._quantity("receipt", receipt.get("blockNumber"))
         success = self._quantity("receipt", receipt.get("status")) == 1
         return Receipt(tx_hash, block, success, max(int(self._head == "latest"), newest - block + 1))
+
+    async def head(self) -> int:
+        """The height of the newest block that counts."""
+        if self._head == "latest":
+            return await self._number("block number", "eth_blockNumber")
+        head = await self._object(f"{self._head} block", "eth_getBlockByNumber", self._head, False)
+        return self._quantity(f"{self._head} block", head.get("number"))
+
+    async def ask(self, what: str, method: str, *parameters: Any) -> Any:
+        """One call of an endpoint that was checked, for who understands the answer."""
+        if not self._checked:
+            await self.check()
+        return await self._result(what, method, *parameters)
 
     async def simulate(self, tx: bytes, *, account: str, watched: Watched) -> Simulated:
         """What the endpoint says would come of an unsigned transaction; less where it cannot simulate."""

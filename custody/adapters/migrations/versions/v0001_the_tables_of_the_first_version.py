@@ -55,6 +55,24 @@ def upgrade() -> None:
     )
     op.create_index("deliveries_by_request", "deliveries", ["webhook", "request", "sequence"], unique=False)
     op.create_table(
+        "deposits",
+        sa.Column("deposit", sa.LargeBinary(length=32), nullable=False),
+        sa.Column("number", sa.BigInteger(), nullable=False),
+        sa.Column("chain", sa.String(length=39), nullable=False),
+        sa.Column("tx", sa.LargeBinary(length=64), nullable=False),
+        sa.Column("place", sa.BigInteger(), nullable=False),
+        sa.Column("wallet", sa.String(length=63), nullable=False),
+        sa.Column("address", sa.String(length=90), nullable=False),
+        sa.Column("asset", sa.String(length=63), nullable=False),
+        sa.Column("amount", sa.LargeBinary(length=32), nullable=False),
+        sa.Column("block", sa.BigInteger(), nullable=False),
+        sa.Column("gone", sa.Boolean(), nullable=False),
+        sa.Column("time_ms", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint("deposit"),
+        sa.UniqueConstraint("number"),
+    )
+    op.create_index("deposits_by_wallet", "deposits", ["wallet", "number"], unique=False)
+    op.create_table(
         "destinations",
         sa.Column("chain", sa.String(length=39), nullable=False),
         sa.Column("destination", sa.String(length=90), nullable=False),
@@ -87,6 +105,7 @@ def upgrade() -> None:
         sa.Column("approvals", sa.Integer(), nullable=False),
         sa.Column("error", sa.String(length=1000), nullable=False),
         sa.Column("time_ms", sa.BigInteger(), nullable=False),
+        sa.Column("deposit", sa.LargeBinary(), nullable=False),
         sa.PrimaryKeyConstraint("sequence"),
     )
     op.create_index("events_by_initiator", "events", ["initiator", "number"], unique=True)

@@ -1,0 +1,45 @@
+"""What observers stated of payments to us, in a table, and what the feed tells of it."""
+
+from typing import Any
+
+from sqlalchemy import Connection, Row, func, insert, select, update
+
+from custody.adapters.leased import values_of
+from custody.adapters.tables import ADDRESSES, DEPOSITS
+from custody.feeds import Deposit
+from custody.records import DepositRecord
+
+DEPOSITS_MAX = 500
+_OF_ADDRESS = (ADDRESSES.c.chain == DEPOSITS.c.chain) & (ADDRESSES.c.address == DEPOSITS.c.address)
+_WITH_OWNER = select(DEPOSITS, ADDRESSES.c.initiator, ADDRESSES.c.label).select_from(
+    DEPOSITS.outerjoin(ADDRESSES, _OF_ADDRESS)
+)
+
+
+def keep_deposit(db: Connection, record: DepositRecord) -> Deposit:
+    """Keep the newest statement of a deposit; it with whom it is for."""
+    mine = DEPOSITS.c.deposit == record.deposit
+    if db.execute(select(DEPOSITS.c.number).where(mine)).first() is None:
+        number = select(func.coalesce(func.max(DEPOSITS.c.number), 0) + 1).scalar_subquery()
+        db.execute(insert(DEPOSITS).values(**values_of(record), number=number))
+    else:
+        changed = {"block": record.block, "gone": record.gone, "time_ms": record.time_ms}
+        db.execute(update(DEPOSITS).where(mine).values(changed))
+    return _deposit(db.execute(_WITH_OWNER.where(mine)).one())
+
+
+def deposits(db: Connection, wallet: str, *, initiator: str, after: bytes, limit: int) -> tuple[Deposit, ...]:
+    """What was paid to a wallet, or to what an initiator was given of it, in order; after one."""
+    query = _WITH_OWNER.where(DEPOSITS.c.wallet == wallet)
+    if initiator:
+        query = query.where(ADDRESSES.c.initiator == initiator)
+    if after:
+        number = select(DEPOSITS.c.number).where(DEPOSITS.c.deposit == after)
+        query = query.where(DEPOSITS.c.number > number.scalar_subquery())
+    rows = db.execute(query.order_by(DEPOSITS.c.number).limit(min(limit, DEPOSITS_MAX)))
+    return tuple(map(_deposit, rows))
+
+
+def _deposit(row: Row[Any]) -> Deposit:
+    record = DepositRecord(**{name: getattr(row, name) for name in DepositRecord.__dataclass_fields__})
+    return Deposit(record, row.initiator or "", row.label or "")

@@ -1,0 +1,156 @@
+"""What an observer remembers of one chain: the blocks it looked through last, and what they paid.
+
+A block counts when it has its confirmations. Each is compared with the next one's word about it, so a
+reorganisation shows, however deep: the blocks that the chain has no more are taken back, and what they paid
+is kept as lost until the chain has it again, or until it is stated that it has not.
+"""
+
+import logging
+from collections.abc import Collection, Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any, Final
+
+from custody.chains.watching import Block, Incoming, Wanted, Watching
+from policy.approval import Slot
+from policy.errors import OperationalError
+from policy.fact_entries import deposit_id
+
+WINDOW: Final = 256
+BLOCKS_AT_ONCE: Final = 128
+WAITING_MAX: Final = 4096
+_LOG = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Paid:
+    """A payment, and the block that has it or had it."""
+
+    height: int
+    incoming: Incoming
+
+
+@dataclass(slots=True)
+class Memory:
+    """Blocks in order, from some height to the one before ``next``; what they lost, by the deposit's id."""
+
+    next: int | None = None
+    blocks: list[Block] = field(default_factory=list)
+    lost: dict[bytes, Paid] = field(default_factory=dict)
+
+
+class Watched:
+    """One chain as it is looked through."""
+
+    def __init__(
+        self, chain: Watching, memory: Memory, *, confirmations: int, start: int | None = None
+    ) -> None:
+        self.chain, self.memory, self.confirmations = chain, memory, confirmations
+        self._start = start
+
+    async def look(self, wanted: Wanted) -> None:
+        """Take in blocks that have become deep enough, some at once. Raises ``OperationalError``."""
+        deep, memory = await self.chain.head() - self.confirmations + 1, self.memory
+        if memory.next is None:
+            memory.next = max(0, deep) if self._start is None else self._start
+        await self._leave_orphans()
+        for _ in range(BLOCKS_AT_ONCE):
+            if memory.next > deep:
+                return
+            if len(memory.blocks) >= WAITING_MAX:
+                raise OperationalError(
+                    f"{len(memory.blocks)} blocks of {self.chain.name} wait for statements to be logged: "
+                    "look at the other observers and at the coordinator"
+                )
+            self._take(await self.chain.block(memory.next, wanted))
+
+    def payments(self) -> dict[bytes, Paid]:
+        """What the remembered blocks pay, by the deposit's id."""
+        found = {}
+        for block in self.memory.blocks:
+            for one in block.payments:
+                found[self.id_of(one)] = Paid(block.height, one)
+        return found
+
+    def forget(self, waiting: Collection[bytes]) -> None:
+        """Drop the oldest blocks beyond the window, as far as none of their payments waits."""
+        blocks = self.memory.blocks
+        count = 0
+        while len(blocks) - count > WINDOW and not any(
+            self.id_of(one) in waiting for one in blocks[count].payments
+        ):
+            count += 1
+        del blocks[:count]
+
+    def id_of(self, one: Incoming) -> bytes:
+        """What the log calls a payment."""
+        return deposit_id(self.chain.name, one.tx, index=one.index)
+
+    async def _leave_orphans(self) -> None:
+        blocks = self.memory.blocks
+        while blocks:
+            found = await self.chain.block_hash(blocks[-1].height)
+            if found in ("", blocks[-1].hash):  # an endpoint that is behind says nothing
+                return
+            self._orphan()
+
+    def _take(self, block: Block) -> None:
+        memory = self.memory
+        if block.hash and memory.blocks and block.previous != memory.blocks[-1].hash:
+            self._orphan()
+            return
+        if block.hash:
+            memory.blocks.append(block)
+        memory.next = block.height + 1
+
+    def _orphan(self) -> None:
+        """The chain has the newest block no more."""
+        block = self.memory.blocks.pop()
+        self.memory.next = block.height
+        self.memory.lost |= {self.id_of(one): Paid(block.height, one) for one in block.payments}
+        _LOG.warning("%s has left block %d, %s", self.chain.name, block.height, block.hash)
+        if not self.memory.blocks:
+            _LOG.error("the reorganisation of %s is deeper than what is remembered", self.chain.name)
+
+
+def memory_document(memory: Memory) -> dict[str, Any]:
+    """A memory as JSON."""
+    return {
+        "next": memory.next,
+        "blocks": [{**asdict(one), "payments": list(map(_payment, one.payments))} for one in memory.blocks],
+        "lost": [{"height": one.height, **_payment(one.incoming)} for one in memory.lost.values()],
+    }
+
+
+def read_memory(found: Mapping[str, Any], chain: str) -> Memory:
+    """Read ``memory_document``. Raises ``KeyError``, ``TypeError`` or ``ValueError`` for anything else."""
+    memory = Memory(found["next"])
+    for block in found["blocks"]:
+        payments = tuple(_read_payment(one, chain) for one in block["payments"])
+        memory.blocks.append(Block(block["height"], block["hash"], block["previous"], payments))
+    for one in found["lost"]:
+        incoming = _read_payment(one, chain)
+        memory.lost[deposit_id(chain, incoming.tx, index=incoming.index)] = Paid(one["height"], incoming)
+    return memory
+
+
+def _payment(one: Incoming) -> dict[str, Any]:
+    places = [[slot.account, str(slot.nonce)] for slot in one.places]
+    return {
+        "tx": one.tx.hex(),
+        "index": one.index,
+        "address": one.address,
+        "contract": one.contract,
+        "amount": str(one.amount),
+        "places": places,
+    }
+
+
+def _read_payment(one: Mapping[str, Any], chain: str) -> Incoming:
+    return Incoming(
+        tx=bytes.fromhex(one["tx"]),
+        index=one["index"],
+        address=one["address"],
+        contract=one["contract"],
+        amount=int(one["amount"]),
+        places=tuple(Slot(chain, account, int(nonce)) for account, nonce in one["places"]),
+    )

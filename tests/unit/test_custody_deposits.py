@@ -1,0 +1,209 @@
+"""Deposits at the coordinator: gathered from observers, logged once, told to whom the address was given."""
+
+import json
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from custody.api.errors import CallRefused, Code
+from custody.enacting import Signed
+from custody.gathering import EACH_MAX, Gathering
+from policy.encoding import Json, canonical, statement
+from policy.entries import signature_list
+from policy.roster import parse_roster
+from tests.unit.custody_cluster import ANVIL_CHAIN, ETHER, ORIGIN, WALLET, identity, public, roster_document
+from tests.unit.custody_cluster import make_request as made
+from tests.unit.custody_house import House, Running
+from tests.unit.http_house import HttpDoor, http_opened
+from tests.unit.test_http_addresses import give
+
+PLACE = f"/v1/wallets/{WALLET}/deposits"
+OBSERVERS = ("eve", "ivan", "mallory")
+ROSTER = roster_document(observers=[{"name": one, "key": public(one).hex()} for one in OBSERVERS])
+
+
+@pytest.fixture
+async def door(tmp_path: Path) -> AsyncIterator[HttpDoor]:
+    async with http_opened(House(tmp_path, roster=ROSTER)) as found:
+        yield found
+
+
+def deposit(address: str, **changed: Json) -> dict[str, Json]:
+    return {
+        "origin": ORIGIN,
+        "fact": "confirmed",
+        "chain": ANVIL_CHAIN,
+        "tx": "ab" * 32,
+        "index": 0,
+        "wallet": WALLET,
+        "address": address,
+        "asset": "eth",
+        "amount": str(ETHER),
+        "block": 7,
+        "turn": 0,
+        **changed,
+    }
+
+
+async def state(running: Running, kind: str, body: dict[str, Json], by: str, **changed: Any) -> Any:
+    """One observer hands in its word."""
+    signature = identity(changed.get("key", by)).sign(statement(kind, body))
+    proof: Json = {"signatures": signature_list({by: signature})}
+    return json.loads(await running.service.enact(by, Signed(kind, canonical(body), canonical(proof))))
+
+
+async def test_a_deposit_is_logged_when_f_plus_one_observers_have_said_the_same(door: HttpDoor) -> None:
+    body = deposit((await give(door, "ann"))["address"])
+    size = door.running.parts.sequencer.state.size
+
+    first = await state(door.running, "deposit", body, "eve")
+    again = await state(door.running, "deposit", body, "eve")
+    assert first["left"] == again["left"] == {"observers": 1}
+    assert door.running.parts.sequencer.state.size == size
+
+    second = await state(door.running, "deposit", body, "ivan")
+    late = await state(door.running, "deposit", body, "mallory")
+    assert not second["left"] and not second["was_done"]
+    assert late["was_done"] and late["subject"] == second["subject"]
+    assert door.running.parts.sequencer.state.size == size + 1
+
+
+async def test_whom_the_address_was_given_is_told_and_nobody_else(door: HttpDoor) -> None:
+    body = deposit((await give(door, "ann"))["address"])
+    for name in OBSERVERS[:2]:
+        await state(door.running, "deposit", body, name)
+
+    told = (await door.ask("GET", "/v1/events")).json()["events"]
+    shown = (await door.ask("GET", PLACE)).json()["deposits"]
+    assert [(one["event"], one["deposit"]) for one in told] == [("deposit.confirmed", shown[0])]
+    assert (shown[0]["label"], shown[0]["amount"], shown[0]["gone"]) == ("ann", str(ETHER), False)
+    assert (await door.ask("GET", "/v1/events", name="desk")).json()["events"] == []
+    assert (await door.ask("GET", PLACE, name="desk")).json()["deposits"] == []
+    assert (await door.ask("GET", PLACE, name="otto")).json()["deposits"] == shown
+
+
+async def test_a_deposit_that_is_gone_is_told_and_shown_as_gone(door: HttpDoor) -> None:
+    body = deposit((await give(door, "ann"))["address"])
+    for turn, fact in enumerate(("confirmed", "gone")):
+        for name in OBSERVERS[:2]:
+            await state(door.running, "deposit", {**body, "turn": turn, "fact": fact}, name)
+
+    told = (await door.ask("GET", "/v1/events")).json()["events"]
+    assert [one["event"] for one in told] == ["deposit.confirmed", "deposit.gone"]
+    (shown,) = (await door.ask("GET", PLACE)).json()["deposits"]
+    assert shown["gone"]
+
+
+async def test_a_deposit_at_an_address_that_nobody_was_given_is_shown_to_people(door: HttpDoor) -> None:
+    address = door.running.service.address(WALLET, "")[0].address
+    for name in OBSERVERS[:2]:
+        await state(door.running, "deposit", deposit(address), name)
+
+    (shown,) = (await door.ask("GET", PLACE, name="olga")).json()["deposits"]
+    assert (shown["address"], shown["label"]) == (address, "")
+    assert (await door.ask("GET", PLACE)).json()["deposits"] == []
+
+
+async def test_deposits_are_listed_page_by_page(door: HttpDoor) -> None:
+    address = (await give(door, "ann"))["address"]
+    for index in range(3):
+        for name in OBSERVERS[:2]:
+            await state(door.running, "deposit", deposit(address, index=index), name)
+
+    first = (await door.ask("GET", f"{PLACE}?limit=2")).json()["deposits"]
+    rest = (await door.ask("GET", f"{PLACE}?after={first[-1]['id']}")).json()["deposits"]
+    assert [one["index"] for one in (*first, *rest)] == [0, 1, 2]
+
+
+@pytest.mark.parametrize(
+    ("by", "changed", "code"),
+    [
+        ("eve", {"key": "mallory"}, Code.BAD_SIGNATURE),
+        ("shop", {}, Code.BAD_SIGNATURE),
+        ("coordinator", {"key": "log"}, Code.BAD_SIGNATURE),
+    ],
+)
+async def test_only_signatures_of_the_rosters_observers_are_gathered(
+    door: HttpDoor, by: str, changed: dict[str, str], code: Code
+) -> None:
+    body = deposit((await give(door, "ann"))["address"])
+
+    with pytest.raises(CallRefused) as refused:
+        await state(door.running, "deposit", body, by, **changed)
+    assert refused.value.code is code
+
+
+async def test_what_the_log_would_not_take_in_is_not_logged(door: HttpDoor) -> None:
+    size = door.running.parts.sequencer.state.size
+    body = deposit("0x" + "11" * 20)
+    await state(door.running, "deposit", body, "eve")
+
+    with pytest.raises(CallRefused, match="no account"):
+        await state(door.running, "deposit", body, "ivan")
+    assert door.running.parts.sequencer.state.size == size
+
+
+async def test_observers_confirm_what_the_coordinator_settled(door: HttpDoor) -> None:
+    running = door.running
+    _, document, signature = made("one", amount=ETHER // 100, now_ms=door.house.now_ms())
+    record = await running.service.submit(document, signature)
+    settled = await running.until(record.request, "settled")
+    body: dict[str, Json] = {
+        "origin": ORIGIN,
+        "fact": "settled",
+        "request": record.request.hex(),
+        "job": settled.job.hex(),
+        "tx_hash": settled.tx_hash.hex(),
+        "block": settled.block,
+        "success": True,
+    }
+
+    assert (await state(running, "observation", body, "eve"))["left"]
+    assert not (await state(running, "observation", body, "ivan"))["left"]
+    assert (await state(running, "observation", body, "mallory"))["was_done"]
+    assert running.parts.sequencer.state.requests[record.request].observed == settled.job
+    assert (await running.service.get(record.request)).state == "settled"
+
+
+async def test_deposits_are_the_same_in_a_database_made_anew_from_the_log(tmp_path: Path) -> None:
+    house = House(tmp_path, roster=ROSTER)
+    async with house.with_key() as running:
+        body = deposit(running.service.address(WALLET, "")[0].address)
+        for name in OBSERVERS[:2]:
+            await state(running, "deposit", body, name)
+        await running.cosigned()
+        before = await running.service.deposits("olga", WALLET)
+    house.database = f"sqlite:///{tmp_path / 'anew.db'}"
+
+    async with house.running() as running:
+        assert await running.service.deposits("olga", WALLET) == before
+
+
+def test_one_who_says_much_crowds_out_nobody() -> None:
+    roster, gathering = parse_roster(ROSTER), Gathering()
+    body = deposit("0x" + "11" * 20)
+
+    def said(by: str, about: dict[str, Json]) -> dict[str, bytes]:
+        signature = identity(by).sign(statement("deposit", about))
+        return gathering.add("deposit", about, signatures={by: signature}, roster=roster)
+
+    said("eve", body)
+    for index in range(EACH_MAX // 64):
+        said("mallory", {**body, "index": index + 1})
+    assert set(said("ivan", body)) == {"eve", "ivan"}
+
+
+def test_a_signature_by_a_key_that_the_roster_has_no_more_counts_no_more() -> None:
+    gathering, body = Gathering(), deposit("0x" + "11" * 20)
+    signature = identity("eve").sign(statement("deposit", body))
+    gathering.add("deposit", body, signatures={"eve": signature}, roster=parse_roster(ROSTER))
+    other: list[Json] = [
+        {"name": "eve", "key": public("another").hex()},
+        {"name": "ivan", "key": public("ivan").hex()},
+    ]
+
+    changed = parse_roster(roster_document(observers=other))
+    ivan = {"ivan": identity("ivan").sign(statement("deposit", body))}
+    assert set(gathering.add("deposit", body, signatures=ivan, roster=changed)) == {"ivan"}

@@ -1,0 +1,178 @@
+"""Deposits and confirmations in the log: on the word of f + 1 observers, each once, and nothing follows."""
+
+from typing import Any
+
+import pytest
+
+from policy.encoding import canonical
+from policy.entries import parse_entry
+from policy.errors import MalformedError
+from policy.fact_entries import DepositEntry, deposit_id
+from policy.ledger import fold
+from policy.movements import Movements
+from policy.replay import Step
+from policy.roster import COORDINATOR
+from policy.state import Deposit, RequestState
+from tests.simulation.deposits import deposit
+from tests.simulation.world import CHAIN, CUSTOMER, OBSERVERS, Book, World, seed
+
+DEPOSIT = deposit_id(CHAIN, seed("from outside"), index=0)
+
+
+@pytest.fixture
+def book() -> Book:
+    return Book(World())
+
+
+def test_a_deposit_is_taken_in_on_the_word_of_f_plus_one_observers(book: Book) -> None:
+    outcome = deposit(book)
+
+    assert outcome.accepted and outcome.subject == DEPOSIT
+    assert book.state.deposits[DEPOSIT].turns == 1
+
+
+@pytest.mark.parametrize(
+    "by", [(), ("oskar",), (COORDINATOR, "oskar"), ("oskar", "ada"), ("desk", "backend")]
+)
+def test_fewer_observers_or_others_cause_nothing(book: Book, by: tuple[str, ...]) -> None:
+    outcome = deposit(book, by=by)
+
+    assert not outcome.accepted
+    assert not book.state.deposits
+
+
+def test_a_deposit_is_taken_in_once_however_often_it_is_stated(book: Book) -> None:
+    deposit(book)
+
+    assert not deposit(book).accepted
+    assert not deposit(book, block=8).accepted
+    assert len(book.state.deposits) == 1
+
+
+def test_the_same_transaction_may_pay_twice(book: Book) -> None:
+    deposit(book)
+
+    assert deposit(book, index=1).accepted
+    assert len(book.state.deposits) == 2
+
+
+def test_what_a_chain_lost_is_gone_and_may_come_again(book: Book) -> None:
+    assert [deposit(book, turn).accepted for turn in (0, 1, 2, 3)] == [True] * 4
+    assert book.state.deposits[DEPOSIT].turns == 4
+
+
+def test_no_old_statement_is_taken_in_again(book: Book) -> None:
+    for turn in (0, 1, 2):
+        deposit(book, turn)
+
+    assert [deposit(book, turn).accepted for turn in (0, 1, 2, 4, 5)] == [False] * 5
+
+
+@pytest.mark.parametrize("changed", [{"amount": "501"}, {"asset": "usdc"}, {"wallet": "cold"}])
+def test_what_is_gone_is_what_was_stated(book: Book, changed: dict[str, Any]) -> None:
+    deposit(book)
+
+    assert "not what the deposit was" in deposit(book, 1, **changed).reason
+
+
+def test_what_was_never_stated_is_not_gone(book: Book) -> None:
+    assert not deposit(book, 1).accepted
+
+
+@pytest.mark.parametrize(
+    ("changed", "why"),
+    [
+        ({"address": CUSTOMER}, "no account of wallet"),
+        ({"wallet": "other"}, "no account of wallet"),
+        ({"asset": "doge"}, "no asset"),
+        ({"chain": "evm:2"}, "no asset"),
+        ({"origin": "log.example.com/other"}, "signed for"),
+    ],
+)
+def test_a_deposit_is_of_an_asset_to_an_account_of_ours(
+    book: Book, changed: dict[str, Any], why: str
+) -> None:
+    assert why in deposit(book, **changed).reason
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"fact": "gone"},
+        {"fact": "settled"},
+        {"amount": "0"},
+        {"amount": 500},
+        {"tx": "ab" * 31},
+        {"tx": "ab" * 65},
+        {"index": -1},
+        {"turn": -2},
+        {"more": 1},
+    ],
+)
+def test_a_deposit_that_cannot_be_read_is_no_entry(book: Book, changed: dict[str, Any]) -> None:
+    assert deposit(book, **changed).kind == "malformed"
+    with pytest.raises(MalformedError):
+        parse_entry(book.entries[-1])
+
+
+def test_a_verdict_is_the_same_with_and_without_deposits(book: Book) -> None:
+    other = book.fork()
+    deposit(book)
+    deposit(book, index=1, amount="1000000")
+
+    requests = [one.log_request(one.asked(500, idempotency_key="k")).verdict for one in (book, other)]
+    assert requests[0] == requests[1]
+
+
+def test_the_coordinators_word_settles_and_f_plus_one_observers_may_say_it_once_more(book: Book) -> None:
+    job = book.pay(100, nonce=0)
+
+    assert book.settle(job).accepted and not _request(book, job).observed
+    assert not book.settle(job).accepted
+    assert not book.settle(job, by=OBSERVERS[:1]).accepted
+    assert not book.settle(job, by=(COORDINATOR, OBSERVERS[0])).accepted
+    assert book.settle(job, by=OBSERVERS).accepted
+    assert _request(book, job).observed == job
+    assert not book.settle(job, by=OBSERVERS).accepted
+
+
+def test_observers_may_say_it_first(book: Book) -> None:
+    job = book.pay(100, nonce=0)
+
+    assert book.settle(job, by=OBSERVERS).accepted
+    assert _request(book, job).closed
+    assert not book.settle(job).accepted
+
+
+def test_what_is_said_twice_is_moved_once(book: Book) -> None:
+    job = book.pay(100, nonce=0)
+    book.settle(job)
+    book.settle(job, by=OBSERVERS)
+
+    heard = Movements("hot", from_ms=0, to_ms=book.now_ms + 1)
+    for index, (entry, outcome) in enumerate(zip(book.entries, book.outcomes, strict=True)):
+        before, after = book.past[index][0], book.past[index + 1][0]
+        heard(Step(before, index, entry, parse_entry(entry), outcome, after))
+    assert [one.amount for one in heard.found] == [100]
+
+
+def test_an_entry_of_a_deposit_reads_to_what_it_says(book: Book) -> None:
+    deposit(book, 3)
+
+    entry = parse_entry(book.entries[-1]).entry
+    assert isinstance(entry, DepositEntry)
+    assert (entry.amount, entry.block, entry.gone, entry.deposit) == (500, 7, True, DEPOSIT)
+    assert canonical(entry.body) in book.entries[-1]
+
+
+def test_deposits_fold_alike_whatever_was_before(book: Book) -> None:
+    state = book.state
+    deposit(book)
+
+    again, _ = fold(state, book.entries[-1])
+    assert again.digest == book.state.digest
+    assert again.deposits[DEPOSIT] == Deposit(1, book.state.deposits[DEPOSIT].paid)
+
+
+def _request(book: Book, job: bytes) -> RequestState:
+    return book.state.requests[book.state.jobs[job].request_id]

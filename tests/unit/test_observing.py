@@ -1,0 +1,276 @@
+"""Observers of chains: what they state, when, and that one of them alone causes nothing."""
+
+import asyncio
+import json
+
+import pytest
+
+from custody.chains.families import transactions
+from custody.gathering import Gathering
+from custody.observing.blocks import WINDOW, memory_document, read_memory
+from policy.approval import Slot
+from policy.errors import OperationalError
+from policy.fact_entries import deposit_id
+from policy.state import JobStatus
+from tests.simulation.world import CHAIN, CUSTOMER, TOKEN, Book, World, seed
+from tests.unit.observing_house import CONFIRMATIONS, FakeBlocks, GatheringLog, Watcher, paying
+
+DEPOSIT = deposit_id(CHAIN, seed("from outside"), index=0)
+
+
+class Scene:
+    """Two honest observers, each at an endpoint of the same chain."""
+
+    def __init__(self) -> None:
+        self.book = Book(World())
+        self.log, self.chain = GatheringLog(self.book), FakeBlocks()
+        self.oskar = Watcher(self.log, "oskar", [self.chain])
+        self.olga = Watcher(self.log, "olga", [self.chain])
+
+    def look(self, *watchers: Watcher) -> None:
+        """Each looks once, or these do."""
+        for one in watchers or (self.oskar, self.olga):
+            asyncio.run(one.look())
+
+    def turns(self) -> int:
+        known = self.book.state.deposits.get(DEPOSIT)
+        return known.turns if known else 0
+
+
+@pytest.fixture
+def scene() -> Scene:
+    return Scene()
+
+
+def test_a_deposit_is_logged_once_two_observers_have_seen_it_deep_enough(scene: Scene) -> None:
+    scene.chain.mine(paying(), more=CONFIRMATIONS - 2)
+    scene.look()
+    assert not scene.log.said
+
+    scene.chain.mine()
+    scene.look(scene.oskar)
+    assert scene.log.said and not scene.turns()
+
+    scene.look(scene.olga)
+    assert scene.turns() == 1
+
+
+def test_what_is_logged_is_stated_no_more(scene: Scene) -> None:
+    scene.chain.mine(paying(), more=CONFIRMATIONS)
+    scene.look()
+    said = len(scene.log.said)
+
+    scene.chain.mine(more=5)
+    scene.look()
+
+    assert len(scene.log.said) == said
+
+
+def test_a_deposit_is_stated_again_until_it_is_logged(scene: Scene) -> None:
+    scene.chain.mine(paying(), more=WINDOW + CONFIRMATIONS)
+    for _ in range(4):
+        scene.look(scene.oskar)
+    scene.log.gathering = Gathering()  # the coordinator was started anew
+
+    scene.look(scene.olga)
+    assert not scene.turns()
+    scene.look()
+    assert scene.turns() == 1
+
+
+def test_a_lying_observer_alone_causes_nothing(scene: Scene) -> None:
+    lying = FakeBlocks()
+    lying.mine(paying(amount=10**30), more=CONFIRMATIONS)
+    liar = Watcher(scene.log, "oskar", [lying])
+    scene.chain.mine(more=CONFIRMATIONS)
+
+    for _ in range(3):
+        scene.look(liar, scene.olga)
+
+    assert not scene.book.state.deposits
+
+
+def test_two_observers_who_differ_in_the_amount_cause_nothing(scene: Scene) -> None:
+    other = FakeBlocks()
+    other.mine(paying(amount=501), more=CONFIRMATIONS)
+    scene.chain.mine(paying(amount=500), more=CONFIRMATIONS)
+
+    scene.look(scene.oskar, Watcher(scene.log, "olga", [other]))
+
+    assert not scene.book.state.deposits
+
+
+def test_what_others_are_paid_and_in_unknown_tokens_is_no_deposit(scene: Scene) -> None:
+    others = paying("others", address=CUSTOMER), paying("scam", contract="0x" + "99" * 20)
+    scene.chain.mine(*others, paying("token", contract=TOKEN), more=CONFIRMATIONS)
+
+    scene.look()
+
+    assert [one["asset"] for _, one in scene.log.said if isinstance(one, dict)] == ["usdc", "usdc"]
+
+
+def test_what_we_pay_ourselves_is_no_deposit(scene: Scene) -> None:
+    scene.book.pay(100, nonce=4)
+    own = paying("own", places=(Slot(CHAIN, scene.book.world.account(), 4),))
+    scene.chain.mine(own, more=CONFIRMATIONS)
+
+    scene.look()
+
+    assert not scene.book.state.deposits
+
+
+@pytest.mark.parametrize("depth", [1, 3, 10])
+def test_a_deposit_that_a_reorganisation_took_is_gone_once_other_blocks_are_as_deep(
+    scene: Scene, depth: int
+) -> None:
+    scene.chain.mine(paying(), more=CONFIRMATIONS + depth - 1)
+    scene.look()
+    assert scene.turns() == 1
+
+    scene.chain.reorganise(CONFIRMATIONS + depth)
+    scene.look()
+    if depth < CONFIRMATIONS:
+        scene.chain.mine(more=CONFIRMATIONS)
+        scene.look()
+
+    assert scene.turns() == 2
+
+
+def test_a_reorganisation_of_fewer_blocks_than_the_confirmations_is_not_noticed(scene: Scene) -> None:
+    scene.chain.mine(paying(), more=CONFIRMATIONS)
+    scene.look()
+    said = len(scene.log.said)
+
+    scene.chain.reorganise(CONFIRMATIONS - 1)
+    scene.look()
+
+    assert scene.turns() == 1 and len(scene.log.said) == said
+
+
+def test_a_deposit_that_is_mined_again_in_another_block_stays(scene: Scene) -> None:
+    scene.chain.mine(paying(), more=CONFIRMATIONS)
+    scene.look()
+
+    scene.chain.reorganise(CONFIRMATIONS + 1, (), (paying(),))
+    scene.chain.mine(more=CONFIRMATIONS)
+    scene.look()
+
+    assert scene.turns() == 1
+    assert not scene.oskar.memories[CHAIN].lost
+
+
+def test_what_is_gone_and_mined_again_is_a_deposit_again(scene: Scene) -> None:
+    scene.chain.mine(paying(), more=CONFIRMATIONS)
+    scene.look()
+    scene.chain.reorganise(CONFIRMATIONS + 1)
+    scene.chain.mine(more=CONFIRMATIONS)
+    scene.look()
+    assert scene.turns() == 2
+
+    scene.chain.mine(paying(), more=CONFIRMATIONS)
+    scene.look()
+
+    assert scene.turns() == 3
+
+
+def test_one_observer_alone_takes_no_deposit_back(scene: Scene) -> None:
+    scene.chain.mine(paying(), more=CONFIRMATIONS)
+    scene.look()
+    forged = Watcher(scene.log, "oskar", [FakeBlocks()], memories=scene.oskar.memories)
+    forged.chains[0].mine(more=3 * CONFIRMATIONS)
+
+    for _ in range(3):
+        scene.look(forged, scene.olga)
+
+    assert scene.turns() == 1
+
+
+def test_an_endpoint_that_is_behind_takes_nothing_back(scene: Scene) -> None:
+    scene.chain.mine(paying(), more=CONFIRMATIONS)
+    scene.look()
+    behind = FakeBlocks()
+
+    for name in ("oskar", "olga"):
+        memories = (scene.oskar if name == "oskar" else scene.olga).memories
+        scene.look(Watcher(scene.log, name, [behind], memories=memories))
+
+    assert scene.turns() == 1
+
+
+def test_a_start_goes_on_from_what_is_remembered(scene: Scene) -> None:
+    scene.chain.mine(paying(), more=CONFIRMATIONS)
+    scene.look()
+    kept = {
+        name: read_memory(json.loads(json.dumps(memory_document(one))), name)
+        for name, one in scene.oskar.memories.items()
+    }
+    assert kept == scene.oskar.memories
+
+    again = Watcher(scene.log, "oskar", [scene.chain], memories=kept)
+    asked = scene.chain.asked
+    scene.look(again)
+    assert scene.chain.asked == asked
+
+    scene.chain.reorganise(CONFIRMATIONS + 1)
+    scene.chain.mine(more=CONFIRMATIONS)
+    scene.look(again, scene.olga)
+    assert scene.turns() == 2
+
+
+def test_without_a_start_what_was_mined_before_is_left(scene: Scene) -> None:
+    scene.chain.mine(paying("early"), more=20)
+    fresh = Watcher(scene.log, "oskar", [scene.chain], start=None)
+
+    scene.look(fresh)
+    scene.chain.mine(paying(), more=CONFIRMATIONS)
+    scene.look(fresh)
+
+    assert [one["tx"] for _, one in scene.log.said if isinstance(one, dict)] == [seed("from outside").hex()]
+
+
+def test_one_chain_that_is_down_keeps_no_other_from_being_watched(scene: Scene) -> None:
+    down = FakeBlocks("evm:5")
+    down.down = True
+    scene.chain.mine(paying(), more=CONFIRMATIONS)
+    watchers = [Watcher(scene.log, name, [down, scene.chain]) for name in ("oskar", "olga")]
+
+    for one in watchers:
+        with pytest.raises(OperationalError, match="down"):
+            asyncio.run(one.look())
+
+    assert scene.turns() == 1
+
+
+def test_confirmations_of_our_payments_are_stated_by_all_observers(scene: Scene) -> None:
+    job = scene.book.pay(100, nonce=0)
+    assert scene.book.state.jobs[job].status is JobStatus.SIGNED
+    scene.look()
+    _, tx = transactions(CHAIN).finished(scene.book.state.jobs[job])
+
+    scene.chain.mine()
+    scene.chain.receipts[tx] = 1, True
+    scene.look()
+    assert not scene.log.said
+
+    scene.chain.mine(more=CONFIRMATIONS)
+    scene.look()
+
+    request = scene.book.state.requests[scene.book.state.jobs[job].request_id]
+    assert request.closed and request.observed == job
+    said = len(scene.log.said)
+    scene.look()
+    assert len(scene.log.said) == said
+
+
+def test_nothing_is_stated_from_a_log_that_does_not_hold(scene: Scene) -> None:
+    scene.log.by = ()
+    scene.chain.mine(paying(), more=CONFIRMATIONS)
+
+    with pytest.raises(OperationalError):
+        scene.look()
+    assert not scene.log.said
+
+
+def test_who_is_no_observer_of_the_roster_states_nothing(scene: Scene) -> None:
+    with pytest.raises(OperationalError, match="enrolled"):
+        scene.look(Watcher(scene.log, "ada", [scene.chain]))
