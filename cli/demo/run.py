@@ -1,4 +1,4 @@
-"""``quorumkeep demo``: a deployment from nothing, fourteen scenes, an audit, and nothing left running."""
+"""``quorumkeep demo``: a deployment from nothing, scenes on its chains, an audit, nothing left running."""
 
 import contextlib
 import json
@@ -9,13 +9,17 @@ import tempfile
 import time
 from argparse import Namespace
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 from cli.demo import policy as names
 from cli.demo import scenario
-from cli.demo.chain import CHAIN
+from cli.demo.chains import EVM, chosen
+from cli.demo.chains.family import Family
+from cli.demo.chains.policies import policy_of
 from cli.demo.published import wait_published
 from cli.demo.report import Report
+from cli.demo.road import scenes_of
 from cli.demo.scenes import FAILED, SCENES, Scene, Seen, Stage
 from cli.demo.supervisor import Supervisor, free_ports
 from cli.files import read_document, write_document
@@ -29,10 +33,11 @@ RERUN_NAMES = ("deployment.json", "log")
 
 def demo(arguments: Namespace) -> Result:
     """Play the demo; with ``--serve`` keep it running afterwards until Ctrl-C."""
+    families = chosen(arguments.chains)
     with _folder(arguments) as folder, Supervisor() as supervisor:
         report = Report()
         report.say(f"all files are under {folder}")
-        deployment = scenario.prepare(folder, supervisor, say=report.say)
+        deployment = scenario.prepare(folder, supervisor, say=report.say, families=families)
         _play(deployment, report)
         result = report.result(nodes=len(names.NODES), min_signers=names.MIN_SIGNERS)
         if not arguments.serve:
@@ -45,25 +50,47 @@ def demo(arguments: Namespace) -> Result:
 
 
 def _play(deployment: scenario.Deployment, report: Report) -> None:
-    scenario.set_up(deployment)
-    report.chain = f"{deployment.chain.version()}, {CHAIN}"
+    alone = deployment.families == (EVM,)
+    scenario.set_up(deployment, names.demo_policy if alone else partial(policy_of, deployment.families))
     report.say(
-        f"making a key for each tier, that exists in no one place: any {names.MIN_SIGNERS} of "
+        f"making keys that exist in no one place, for each tier others: any {names.MIN_SIGNERS} of "
         f"{len(names.NODES)} sign"
     )
     started = time.monotonic()
     made = scenario.make_keys(deployment)
     report.key = {**made, "seconds": round(time.monotonic() - started, 3)}
-    report.say(f"  its address is {made['address']}; anvil's first account pays in what the scenes pay out")
+    report.say(
+        f"  the first address is {made['address']}; each chain's own purse pays in what the scenes pay out"
+    )
     scenario.fund(deployment)
+    report.chains = [_chain(deployment, family) for family in deployment.families]
     stage = Stage(deployment)
-    for scene in SCENES:
+    for scene in _scenes(deployment.families):
         report.say(f"{scene.name}: {scene.what}")
         started = time.monotonic()
         seen = _seen(scene, stage)
         report.scene(scene, seen, seconds=time.monotonic() - started)
     report.say("verifying the log in a process of its own: structure, cosigners, signatures, every verdict")
     report.log = audit_log(deployment)
+
+
+def _scenes(families: tuple[Family, ...]) -> list[Scene]:
+    """The fourteen on EVM, and where there are other chains the road on each of them."""
+    found = list(SCENES) if EVM in families else []
+    if families != (EVM,):
+        found += [scene for family in families for scene in scenes_of(family)]
+    return found
+
+
+def _chain(deployment: scenario.Deployment, family: Family) -> Document:
+    wallets = deployment.connection().policy.wallets
+    addresses = {
+        one.wallet: scenario.account(deployment, one.paths[0], wallet=one.wallet)
+        for one in family.pockets
+        if one.wallet in wallets
+    }
+    version = deployment.network_of(family).version()
+    return {"family": family.name, "chain": family.chain, "version": version, "addresses": addresses}
 
 
 def _seen(scene: Scene, stage: Stage) -> Seen:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from cli.demo.chains.bitcoin.core_rpc import CoreRpc
 from custody.parts import Patience
 from custody.requests import is_over
 from policy.accounts import account_at
@@ -14,7 +15,6 @@ from policy.ids import family
 from policy.reservations import DECODERS
 from policy.state import CANCEL, Job
 from tests.chains.bitcoin_house import fresh_core
-from tests.chains.core_rpc import CoreRpc
 from tests.chains.scenes import BitcoinScene, EvmScene, Scene, chain_of
 from tests.unit.custody_house import Running, until
 
