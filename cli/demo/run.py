@@ -26,6 +26,7 @@ from cli.files import read_document, write_document
 from cli.programs import ITSELF, program
 from cli.results import Document, Misuse, Result, show
 from policy.errors import OperationalError, QuorumkeepError
+from policy.words.units import amount_text
 
 AUDIT_S, PUBLISH_S = 120.0, 30.0
 RERUN_NAMES = ("deployment.json", "log")
@@ -149,18 +150,27 @@ def _open_doors(deployment: scenario.Deployment) -> str:
     return site
 
 
+def _payment(family: Family, backend: Path) -> tuple[str, str]:
+    """The command of one more payment on a chain."""
+    amount = amount_text(family.amounts.small // 5, asset=family.asset, decimals=family.decimals)
+    return (
+        f"quorumkeep request send --as {backend} --wallet {family.hot.wallet} --asset {family.asset} \\",
+        f"    --amount '{amount}' --to {family.customer} --idempotency-key {family.name}-1 --wait 30",
+    )
+
+
 def _serve(deployment: scenario.Deployment, report: Report, *, site: str) -> None:
     client, person = deployment.folder / "client.json", deployment.person_folder
     first, *_ = signers = names.ADMINISTRATORS[: names.QUORUM]
     report.say("it keeps running until Ctrl-C. From another terminal, try:")
     for line in (
         f"export QUORUMKEEP_CLIENT={client}",
-        f"quorumkeep request send --as {person(names.PAYMENTS)} --wallet hot --asset eth \\",
-        f"    --amount '0.1 eth' --to {names.CUSTOMER} --idempotency-key mine-1 --wait 30",
+        *(line for family in deployment.families for line in _payment(family, person(names.PAYMENTS))),
         f"quorumkeep status --as {person('bob')}",
         f"quorumkeep request list --as {person('bob')}",
         f"# backends' HTTP door is in client.json too: docs/quickstart-backend.md, as {names.PAYMENTS}",
-        f"# the chain is at {deployment.chain.url}; the log is published in {deployment.folder / 'log'}",
+        *(f"# {chain} is at {url}" for chain, url in scenario.endpoints(deployment).items()),
+        f"# the log is published in {deployment.folder / 'log'}",
         f"# the console is {site}. Make a passkey for bob at {site}/enrol, save its card.json, then:",
         "quorumkeep admin draft replace-passkey bob --card card.json --fingerprint ITS_FINGERPRINT \\",
         f"    --as {person(first)} --out bob.json",

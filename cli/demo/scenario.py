@@ -173,6 +173,11 @@ def wait_live(deployment: Deployment, wanted: Sequence[str]) -> None:
     deployment.supervisor.wait_for(COORDINATOR_NAME, live, timeout_s=START_S)
 
 
+def endpoints(deployment: Deployment) -> dict[str, str]:
+    """Where each chain is."""
+    return {one.chain: f"http://{deployment.address(one.process)}" for one in deployment.families}
+
+
 def make_keys(deployment: Deployment) -> Document:
     """Have the nodes make every key of the policy; the first family's hot one."""
     made = {key: make_key(deployment, key) for key in deployment.connection().policy.keys}
@@ -276,13 +281,9 @@ def _init(deployment: Deployment) -> None:
     deployment.command(
         "init",
         *("--origin", ORIGIN),
-        *(part for one in deployment.families for part in ("--chain", _endpoint(deployment, one))),
+        *(part for one in endpoints(deployment).items() for part in ("--chain", "=".join(one))),
         *("--listen", deployment.address(COORDINATOR_NAME), "--confirmations", "1"),
     )
-
-
-def _endpoint(deployment: Deployment, family: Family) -> str:
-    return f"{family.chain}=http://{deployment.address(family.process)}"
 
 
 def _enroll(deployment: Deployment, fingerprints: dict[str, str]) -> None:
