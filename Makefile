@@ -4,7 +4,7 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .PHONY: help setup test test-slow adversarial drills fuzz fuzz-http differential simulate vectors helm-lint compat lint types proto demo
-.PHONY: chaos chaos-short
+.PHONY: chaos chaos-short demo-chains
 MAKEFLAGS += --no-print-directory
 
 BIN := .venv/bin
@@ -80,3 +80,6 @@ proto: setup ## regenerate the gRPC stubs from signer_nodes/api/*.proto and cust
 
 demo: setup ## run the whole system on this machine and show a payment; options by ARGS="--json"
 	@$(BIN)/quorumkeep demo $(ARGS)
+
+demo-chains: setup ## the same on every family of chains: deposits, withdrawals, sweeps and tier moves on each
+	@$(BIN)/quorumkeep demo --chains evm,bitcoin $(ARGS)

@@ -473,8 +473,13 @@ def _add_demo(commands: Commands) -> None:
         commands,
         "demo",
         function="cli.demo.run:demo",
-        what="a whole deployment on this machine: real nodes, tokens and chain, and fourteen scenes",
-        example="quorumkeep demo --dir /tmp/demo --serve",
+        what="a whole deployment on this machine: real nodes, tokens and chains, and scenes on them",
+        example="quorumkeep demo --chains evm,bitcoin --dir /tmp/demo --serve",
+    )
+    demo.add_argument(
+        "--chains",
+        default="evm",
+        help="the families of chains, with commas, such as evm,bitcoin (%(default)s)",
     )
     demo.add_argument("--dir", default="", help="keep all files here (a temporary folder otherwise)")
     demo.add_argument("--serve", action="store_true", help="keep it running and say how to try a request")

@@ -195,6 +195,7 @@ def checked_tx_hash(name: bytes) -> bytes:
         raise MalformedError(f"a transaction's name has 32 bytes, on Solana 64, got {len(name)}")
     return name
 
+
 def read_deposit(fields: Fields) -> DepositEntry:
     """Read what came to an account of ours."""
     body, inner = raw_body(fields)

@@ -1,12 +1,11 @@
 """The demo's chain: anvil's own accounts pay for what the scenes need, over plain JSON-RPC."""
 
-import http.client
-import json
 import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from cli.demo.json_rpc import call
 from cli.files import read_document
 from policy.errors import OperationalError
 from policy.intent import transfer_calldata
@@ -32,18 +31,7 @@ class DemoChain:
 
     def call(self, method: str, *params: Any) -> Any:
         """One call. Raises ``OperationalError``."""
-        body = json.dumps({"jsonrpc": "2.0", "id": 1, "method": method, "params": params})
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=RECEIPT_S)
-        try:
-            connection.request("POST", "/", body, {"Content-Type": "application/json"})
-            answer = json.loads(connection.getresponse().read())
-        except (OSError, ValueError, http.client.HTTPException) as error:
-            raise OperationalError(f"the demo's chain gives no {method}: {error}") from error
-        finally:
-            connection.close()
-        if "error" in answer:
-            raise OperationalError(f"the demo's chain refuses {method}: {answer['error']['message']}")
-        return answer["result"]
+        return call(self.port, method, *params, chain="demo's chain")
 
     def answers(self) -> bool:
         """Whether it is up."""
@@ -60,9 +48,9 @@ class DemoChain:
         """Anvil's first account, which it signs for by itself."""
         return str(self.call("eth_accounts")[0]).lower()
 
-    def pay(self, to: str, amount: int) -> None:
-        """Pay ether out of the first account."""
-        self._mined({"to": to, "value": hex(amount)})
+    def pay(self, to: str, amount: int) -> str:
+        """Pay ether out of the first account; the transaction."""
+        return str(self._mined({"to": to, "value": hex(amount)})["transactionHash"])
 
     def deploy_token(self) -> str:
         """Put the demo's token on the chain; its address."""

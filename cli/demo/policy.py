@@ -2,9 +2,10 @@
 
 from cli.demo.chain import CHAIN, ETHER
 from policy.encoding import Json
+from policy.suites import DKLS23_SECP256K1
 
 KEY, WALLET = "main", "hot"
-WARM, COLD = "warm", "cold"
+HOT, WARM, COLD = "hot", "warm", "cold"
 PATH_DEEP = "m/0/0"
 """Of the warm and the cold wallet, whose keys have their tier's name."""
 ETH, TOKEN, TOKEN_DECIMALS = "eth", "exd", 6
@@ -15,7 +16,7 @@ MIN_SIGNERS, W, F, QUORUM = 2, 3, 1, 2
 POLICY_DELAY_MS = 20_000  # a real one takes a day: nobody waits for that here
 ADMINISTRATORS = ("anna", "berta")
 OPERATORS = ("alice", "bob", "carol")
-GROUP = "treasury"
+GROUP, CUSTOMERS = "treasury", "customers"
 PAYMENTS, DESK, REBALANCER = "payments", "desk", "rebalancer"
 OBSERVERS = ("watch-a", "watch-b")
 PEOPLE = {PAYMENTS: (), DESK: ("alice",)}
@@ -32,27 +33,25 @@ HOUR_MS, COLD_DELAY_MS = 3600 * 1000, 1000
 
 
 def demo_policy(token: str) -> dict[str, Json]:
-    """The policy document; ``token`` is the address of the demo's token."""
+    """The policy document of the demo on EVM alone; ``token`` is the address of the demo's token."""
     return {
-        "version": 1,
-        "name": "demo",
+        **base_policy(),
         "chains": {CHAIN: {"native": ETH, "fee_ceiling": str(FEE_CEILING)}},
         "assets": {
             ETH: {"kind": "native", "chain": CHAIN, "decimals": 18},
             TOKEN: {"kind": "erc20", "chain": CHAIN, "contract": token, "decimals": TOKEN_DECIMALS},
         },
-        "keys": {name: _key() for name in (KEY, WARM, COLD)},
+        "keys": {name: key_of(DKLS23_SECP256K1) for name in (KEY, WARM, COLD)},
         "wallets": {
-            WALLET: {"tier": "hot", "key": KEY, "chain": CHAIN, "paths": [PATH_PLAIN, *PATHS_APPROVED]},
+            WALLET: {"tier": HOT, "key": KEY, "chain": CHAIN, "paths": [PATH_PLAIN, *PATHS_APPROVED]},
             **{
                 tier: {"tier": tier, "key": tier, "chain": CHAIN, "paths": [PATH_DEEP]}
                 for tier in (WARM, COLD)
             },
         },
-        "holdings": {"max_age_ms": HOUR_MS},
         "tiers": [
             {
-                "name": "hot",
+                "name": HOT,
                 "role": "hot",
                 "minimum": {"amounts": {ETH: str(HOT_MIN)}},
                 "maximum": {"amounts": {ETH: str(HOT_MAX)}},
@@ -60,44 +59,71 @@ def demo_policy(token: str) -> dict[str, Json]:
             {"name": WARM, "role": "warm", "maximum": {"amounts": {ETH: str(WARM_MAX)}}},
             {"name": COLD, "role": "cold"},
         ],
-        "lists": {"customers": [CUSTOMER]},
+        "lists": {CUSTOMERS: [CUSTOMER]},
+        "rules": _rules(),
+        "limits": [daily_limit("daily", asset=ETH, most=DAILY_MAX)],
+    }
+
+
+def base_policy() -> dict[str, Json]:
+    """What holds on every chain: customers alone are paid, and people approve what goes up."""
+    return {
+        "version": 1,
+        "name": "demo",
+        "chains": {},
+        "assets": {},
+        "keys": {},
+        "wallets": {},
+        "holdings": {"max_age_ms": HOUR_MS},
+        "tiers": [{"name": tier, "role": tier} for tier in (HOT, WARM)],
+        "lists": {CUSTOMERS: []},
         "forbids": [
             {
                 "name": "unknown-destination",
-                "when": {"kinds": ["transfer"], "not_destinations": ["customers"]},
+                "when": {"kinds": ["transfer"], "not_destinations": [CUSTOMERS]},
             },
             {"name": "mover-moves", "when": {"kinds": ["transfer"], "initiators": [REBALANCER]}},
         ],
-        "rules": _rules(),
-        "limits": [
-            {
-                "name": "daily",
-                "asset": ETH,
-                "window_ms": DAY_MS,
-                "amount_max": str(DAILY_MAX),
-                "per": ["wallet"],
-                "tiers": ["hot"],
-            }
-        ],
+        "rules": _moves(),
+        "limits": [],
         "cancel": {"fee_ceiling": str(FEE_CEILING)},
     }
 
 
-def _key() -> Json:
-    return {"suite": "dkls23-secp256k1", "min_signers": MIN_SIGNERS, "participants": list(NODES)}
+def key_of(suite: str) -> Json:
+    """A key of all nodes."""
+    return {"suite": suite, "min_signers": MIN_SIGNERS, "participants": list(NODES)}
+
+
+def daily_limit(name: str, *, asset: str, most: int) -> Json:
+    """What may leave one hot wallet in a day."""
+    return {
+        "name": name,
+        "asset": asset,
+        "window_ms": DAY_MS,
+        "amount_max": str(most),
+        "per": ["wallet"],
+        "tiers": [HOT],
+    }
+
+
+def _moves() -> list[Json]:
+    return [
+        {"name": "to-safety", "when": {"exposure": ["lowers"]}, "then": {"outcome": "allow"}},
+        {"name": "from-warm", "when": {"exposure": ["raises"], "tiers": [WARM]}, "then": approvals(1)},
+    ]
 
 
 def _rules() -> list[Json]:
-    hot: dict[str, Json] = {"tiers": ["hot"]}
+    hot: dict[str, Json] = {"tiers": [HOT]}
     return [
-        {"name": "to-safety", "when": {"exposure": ["lowers"]}, "then": {"outcome": "allow"}},
-        {"name": "from-warm", "when": {"exposure": ["raises"], "tiers": [WARM]}, "then": _approvals(1)},
+        *_moves(),
         {
             "name": "from-cold",
             "when": {"exposure": ["raises"]},
-            "then": {**_approvals(2), "delay_ms": COLD_DELAY_MS},
+            "then": {**approvals(2), "delay_ms": COLD_DELAY_MS},
         },
-        {"name": "desk", "when": {**hot, "initiators": [DESK]}, "then": _approvals(1)},
+        {"name": "desk", "when": {**hot, "initiators": [DESK]}, "then": approvals(1)},
         {
             "name": "small",
             "when": {**hot, "assets": [ETH], "amount_max": str(SMALL_MAX)},
@@ -106,7 +132,7 @@ def _rules() -> list[Json]:
         {
             "name": "large",
             "when": {**hot, "assets": [ETH], "amount_max": str(LARGE_MAX)},
-            "then": _approvals(2),
+            "then": approvals(2),
         },
         {
             "name": "token",
@@ -116,5 +142,6 @@ def _rules() -> list[Json]:
     ]
 
 
-def _approvals(count: int) -> dict[str, Json]:
+def approvals(count: int) -> dict[str, Json]:
+    """The outcome of a rule that asks people."""
     return {"outcome": "approve", "approvals": [{"group": GROUP, "count": count}]}

@@ -21,7 +21,7 @@ class Report:
     key: Document = field(default_factory=dict)
     log: Document = field(default_factory=dict)
     hsm: str = "SoftHSM 2, one token for each process (a stand-in: its keys are files)"
-    chain: str = ""
+    chains: list[Document] = field(default_factory=list)
 
     def say(self, text: str) -> None:
         """A line about what is being done, with the seconds since the start."""
@@ -41,9 +41,11 @@ class Report:
                 "reason": seen.reason or None,
             }
         )
-        end = f", transaction {seen.tx_hash} in block {seen.block}" if seen.tx_hash else ""
+        end = f", transaction {seen.tx_hash}" if seen.tx_hash else ""
+        end += f" in block {seen.block}" if seen.block else ""
         why = f": {seen.reason}" if seen.reason else ""
-        self.say(f"  {seen.status} by rule {seen.rule}{end}{why}")
+        rule = f" by rule {seen.rule}" if seen.rule else ""
+        self.say(f"  {seen.status}{rule}{end}{why}")
 
     @property
     def ok(self) -> bool:
@@ -58,7 +60,8 @@ class Report:
             "nodes": nodes,
             "min_signers": min_signers,
             "hsm": self.hsm,
-            "chain": self.chain,
+            "chain": ", ".join(f"{one['version']}, {one['chain']}" for one in self.chains),
+            "chains": self.chains,
             "key": self.key,
             "scenes": self.rows,
             "log": self.log,

@@ -1,4 +1,4 @@
-"""``quorumkeep demo``: a deployment from nothing, fourteen scenes, an audit, and nothing left running."""
+"""``quorumkeep demo``: a deployment from nothing, scenes on its chains, an audit, nothing left running."""
 
 import contextlib
 import json
@@ -9,19 +9,24 @@ import tempfile
 import time
 from argparse import Namespace
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 from cli.demo import policy as names
 from cli.demo import scenario
-from cli.demo.chain import CHAIN
+from cli.demo.chains import EVM, chosen
+from cli.demo.chains.family import Family
+from cli.demo.chains.policies import policy_of
 from cli.demo.published import wait_published
 from cli.demo.report import Report
+from cli.demo.road import scenes_of
 from cli.demo.scenes import FAILED, SCENES, Scene, Seen, Stage
 from cli.demo.supervisor import Supervisor, free_ports
 from cli.files import read_document, write_document
 from cli.programs import ITSELF, program
 from cli.results import Document, Misuse, Result, show
 from policy.errors import OperationalError, QuorumkeepError
+from policy.words.units import amount_text
 
 AUDIT_S, PUBLISH_S = 120.0, 30.0
 RERUN_NAMES = ("deployment.json", "log")
@@ -29,10 +34,11 @@ RERUN_NAMES = ("deployment.json", "log")
 
 def demo(arguments: Namespace) -> Result:
     """Play the demo; with ``--serve`` keep it running afterwards until Ctrl-C."""
+    families = chosen(arguments.chains)
     with _folder(arguments) as folder, Supervisor() as supervisor:
         report = Report()
         report.say(f"all files are under {folder}")
-        deployment = scenario.prepare(folder, supervisor, say=report.say)
+        deployment = scenario.prepare(folder, supervisor, say=report.say, families=families)
         _play(deployment, report)
         result = report.result(nodes=len(names.NODES), min_signers=names.MIN_SIGNERS)
         if not arguments.serve:
@@ -45,25 +51,47 @@ def demo(arguments: Namespace) -> Result:
 
 
 def _play(deployment: scenario.Deployment, report: Report) -> None:
-    scenario.set_up(deployment)
-    report.chain = f"{deployment.chain.version()}, {CHAIN}"
+    alone = deployment.families == (EVM,)
+    scenario.set_up(deployment, names.demo_policy if alone else partial(policy_of, deployment.families))
     report.say(
-        f"making a key for each tier, that exists in no one place: any {names.MIN_SIGNERS} of "
+        f"making keys that exist in no one place, for each tier others: any {names.MIN_SIGNERS} of "
         f"{len(names.NODES)} sign"
     )
     started = time.monotonic()
     made = scenario.make_keys(deployment)
     report.key = {**made, "seconds": round(time.monotonic() - started, 3)}
-    report.say(f"  its address is {made['address']}; anvil's first account pays in what the scenes pay out")
+    report.say(
+        f"  the first address is {made['address']}; each chain's own purse pays in what the scenes pay out"
+    )
     scenario.fund(deployment)
+    report.chains = [_chain(deployment, family) for family in deployment.families]
     stage = Stage(deployment)
-    for scene in SCENES:
+    for scene in _scenes(deployment.families):
         report.say(f"{scene.name}: {scene.what}")
         started = time.monotonic()
         seen = _seen(scene, stage)
         report.scene(scene, seen, seconds=time.monotonic() - started)
     report.say("verifying the log in a process of its own: structure, cosigners, signatures, every verdict")
     report.log = audit_log(deployment)
+
+
+def _scenes(families: tuple[Family, ...]) -> list[Scene]:
+    """The fourteen on EVM, and where there are other chains the road on each of them."""
+    found = list(SCENES) if EVM in families else []
+    if families != (EVM,):
+        found += [scene for family in families for scene in scenes_of(family)]
+    return found
+
+
+def _chain(deployment: scenario.Deployment, family: Family) -> Document:
+    wallets = deployment.connection().policy.wallets
+    addresses = {
+        one.wallet: scenario.account(deployment, one.paths[0], wallet=one.wallet)
+        for one in family.pockets
+        if one.wallet in wallets
+    }
+    version = deployment.network_of(family).version()
+    return {"family": family.name, "chain": family.chain, "version": version, "addresses": addresses}
 
 
 def _seen(scene: Scene, stage: Stage) -> Seen:
@@ -122,18 +150,27 @@ def _open_doors(deployment: scenario.Deployment) -> str:
     return site
 
 
+def _payment(family: Family, backend: Path) -> tuple[str, str]:
+    """The command of one more payment on a chain."""
+    amount = amount_text(family.amounts.small // 5, asset=family.asset, decimals=family.decimals)
+    return (
+        f"quorumkeep request send --as {backend} --wallet {family.hot.wallet} --asset {family.asset} \\",
+        f"    --amount '{amount}' --to {family.customer} --idempotency-key {family.name}-1 --wait 30",
+    )
+
+
 def _serve(deployment: scenario.Deployment, report: Report, *, site: str) -> None:
     client, person = deployment.folder / "client.json", deployment.person_folder
     first, *_ = signers = names.ADMINISTRATORS[: names.QUORUM]
     report.say("it keeps running until Ctrl-C. From another terminal, try:")
     for line in (
         f"export QUORUMKEEP_CLIENT={client}",
-        f"quorumkeep request send --as {person(names.PAYMENTS)} --wallet hot --asset eth \\",
-        f"    --amount '0.1 eth' --to {names.CUSTOMER} --idempotency-key mine-1 --wait 30",
+        *(line for family in deployment.families for line in _payment(family, person(names.PAYMENTS))),
         f"quorumkeep status --as {person('bob')}",
         f"quorumkeep request list --as {person('bob')}",
         f"# backends' HTTP door is in client.json too: docs/quickstart-backend.md, as {names.PAYMENTS}",
-        f"# the chain is at {deployment.chain.url}; the log is published in {deployment.folder / 'log'}",
+        *(f"# {chain} is at {url}" for chain, url in scenario.endpoints(deployment).items()),
+        f"# the log is published in {deployment.folder / 'log'}",
         f"# the console is {site}. Make a passkey for bob at {site}/enrol, save its card.json, then:",
         "quorumkeep admin draft replace-passkey bob --card card.json --fingerprint ITS_FINGERPRINT \\",
         f"    --as {person(first)} --out bob.json",

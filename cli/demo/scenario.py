@@ -10,7 +10,9 @@ from typing import Any
 
 from cli.connection import Connection, read_connection
 from cli.demo import policy as names
-from cli.demo.chain import CHAIN, DemoChain, anvil_program
+from cli.demo.chain import CHAIN, DemoChain
+from cli.demo.chains import EVM
+from cli.demo.chains.family import Family, Network
 from cli.demo.supervisor import PIN_PLACE, Program, Supervisor, free_ports, run_to_end
 from cli.files import write_document
 from cli.identities import Identity, load_identity
@@ -22,7 +24,7 @@ from policy.errors import QuorumkeepError
 from signer_nodes.api.card import Card, parse_card
 
 ORIGIN = "demo.example.com/treasury"
-COORDINATOR_NAME, ANVIL = "coordinator", "anvil"
+COORDINATOR_NAME, ANVIL = "coordinator", EVM.process
 START_S, KEYGEN_S = 90.0, 90.0
 ETH_FUNDED, WARM_FUNDED, COLD_FUNDED = 10 * 10**18, 300 * 10**18, 1000 * 10**18
 TOKEN_FUNDED = 5 * names.TOKEN_MAX
@@ -39,11 +41,16 @@ class Deployment:
     supervisor: Supervisor
     say: Say
     pins: dict[str, str] = field(default_factory=dict, repr=False)
+    families: tuple[Family, ...] = (EVM,)
 
     @property
     def chain(self) -> DemoChain:
-        """The chain it runs on."""
+        """The EVM chain it runs on."""
         return DemoChain(self.ports[ANVIL])
+
+    def network_of(self, family: Family) -> Network:
+        """The test chain of a family."""
+        return family.network(self.ports[family.process])
 
     def node_folder(self, name: str) -> Path:
         """Where a node or witness keeps its files."""
@@ -93,12 +100,14 @@ class Deployment:
         )
 
 
-def prepare(folder: Path, supervisor: Supervisor, *, say: Say) -> Deployment:
+def prepare(
+    folder: Path, supervisor: Supervisor, *, say: Say, families: tuple[Family, ...] = (EVM,)
+) -> Deployment:
     """A deployment of nothing yet, with ports of its own and fresh PINs."""
-    order = (ANVIL, *COSIGNERS, COORDINATOR_NAME)
+    order = (*(family.process for family in families), *COSIGNERS, COORDINATOR_NAME)
     ports = dict(zip(order, free_ports(len(order)), strict=True))
     pins = {name: secrets.token_hex(16) for name in COSIGNERS}
-    return Deployment(folder, ports, supervisor, say, pins)
+    return Deployment(folder, ports, supervisor, say, pins, families)
 
 
 def set_up(
@@ -119,22 +128,22 @@ def lay_out(
     *,
     policy_delay_ms: int = names.POLICY_DELAY_MS,
 ) -> None:
-    """From nothing to the files of a deployment whose nodes have joined; only its chain runs."""
+    """From nothing to the files of a deployment whose nodes have joined; only its chains run."""
     say = deployment.say
-    say(
-        "starting a chain of our own (anvil), provisioning three nodes and a witness, each with its own token"
-    )
+    chains = ", ".join(f"{family.chain} ({family.process})" for family in deployment.families)
+    say(f"starting {chains}; provisioning three nodes and a witness, each with its own token")
     with ThreadPoolExecutor(len(COSIGNERS)) as pool:
         provisioned = [pool.submit(_provision, deployment, name) for name in COSIGNERS]
-        _start_chain(deployment)
+        _start_chains(deployment)
         _make_identities(deployment)
         _init(deployment)
         fingerprints = [future.result() for future in provisioned]
     say("enrolling everybody by the fingerprints of their cards")
     _enroll(deployment, dict(zip(COSIGNERS, fingerprints, strict=True)))
-    token = deployment.chain.deploy_token()
+    token = deployment.chain.deploy_token() if EVM in deployment.families else ""
     write_document(deployment.folder / "policy.json", policy(token))
     fingerprint = _genesis(deployment, policy_delay_ms)
+    _configure_chains(deployment)
     with ThreadPoolExecutor(len(COSIGNERS)) as pool:
         list(pool.map(lambda name: _join(deployment, name, fingerprint), COSIGNERS))
 
@@ -164,12 +173,17 @@ def wait_live(deployment: Deployment, wanted: Sequence[str]) -> None:
     deployment.supervisor.wait_for(COORDINATOR_NAME, live, timeout_s=START_S)
 
 
+def endpoints(deployment: Deployment) -> dict[str, str]:
+    """Where each chain is."""
+    return {one.chain: f"http://{deployment.address(one.process)}" for one in deployment.families}
+
+
 def make_keys(deployment: Deployment) -> Document:
-    """Have the nodes make a key for each tier; the hot one."""
-    made = make_key(deployment, names.KEY)
-    for tier in (names.WARM, names.COLD):
-        make_key(deployment, tier)
-    return {"group_key": made["group_key"], "address": account(deployment, names.PATH_PLAIN)}
+    """Have the nodes make every key of the policy; the first family's hot one."""
+    made = {key: make_key(deployment, key) for key in deployment.connection().policy.keys}
+    hot = deployment.families[0].hot
+    address = account(deployment, hot.paths[0], wallet=hot.wallet)
+    return {"group_key": made[hot.key]["group_key"], "address": address}
 
 
 def account(deployment: Deployment, path: str, *, wallet: str = names.WALLET) -> str:
@@ -178,12 +192,17 @@ def account(deployment: Deployment, path: str, *, wallet: str = names.WALLET) ->
 
 
 def state_holdings(deployment: Deployment) -> None:
-    """Have the observers state what every wallet holds, each by a look of their own at the chain."""
+    """Have the observers state what each EVM wallet holds, each by a look of their own at the chain."""
     path = deployment.folder / f"holdings-{deployment.status()['size']}.json"
+    policy = deployment.connection().policy
+    assets = [name for name, asset in policy.assets.items() if asset.chain == CHAIN]
+    wallets = [name for name, wallet in policy.wallets.items() if wallet.chain == CHAIN]
+    stated = [f"{wallet}.{asset}" for wallet in wallets for asset in assets]
+    rpc = f"{CHAIN}={deployment.chain.url}"
     for name in names.OBSERVERS:
         deployment.ask(
             name,
-            *("observe", "holdings", "--rpc", f"{CHAIN}={deployment.chain.url}", "--block", "latest"),
+            *("observe", "holdings", *stated, "--rpc", rpc, "--block", "latest"),
             *("--trust", str(deployment.folder / "trust.json"), "--out", str(path)),
         )
     deployment.ask(names.OBSERVERS[0], "observe", "submit", str(path))
@@ -195,7 +214,17 @@ def make_key(deployment: Deployment, key: str) -> Document:
 
 
 def fund(deployment: Deployment) -> None:
-    """Give the hot wallet what the scenes pay out, and the others the rest."""
+    """Give the hot wallets what the scenes pay out, and the others the rest."""
+    for family in deployment.families:
+        if family is EVM:
+            _fund_evm(deployment)
+            continue
+        for path in family.hot.paths:
+            to = account(deployment, path, wallet=family.hot.wallet)
+            deployment.network_of(family).pay(to, family.amounts.funded)
+
+
+def _fund_evm(deployment: Deployment) -> None:
     chain = deployment.chain
     chain.pay(account(deployment, names.PATH_PLAIN), ETH_FUNDED)
     for path in names.PATHS_APPROVED:
@@ -207,16 +236,28 @@ def fund(deployment: Deployment) -> None:
     chain.pay_token(contract, account(deployment, names.PATH_PLAIN), amount=TOKEN_FUNDED)
 
 
-def _start_chain(deployment: Deployment) -> None:
-    command = [
-        str(anvil_program(Path(__file__).resolve())),
-        *("--host", "127.0.0.1", "--port", str(deployment.ports[ANVIL])),
-        *("--chain-id", CHAIN.removeprefix("evm:"), "--accounts", "1"),
-        *("--state", str(deployment.folder / "chain.json"), "--state-interval", "1"),
-    ]
-    log = deployment.folder / "logs" / "anvil.log"
-    deployment.supervisor.start(Program(ANVIL, command, log))
-    deployment.supervisor.wait_for(ANVIL, lambda _: deployment.chain.answers(), timeout_s=START_S)
+def _start_chains(deployment: Deployment) -> None:
+    for family in deployment.families:
+        command = family.command(deployment.folder, deployment.ports[family.process])
+        log = deployment.folder / "logs" / f"{family.process}.log"
+        deployment.supervisor.start(Program(family.process, command, log))
+    for family in deployment.families:
+        _wait_answers(deployment, family)
+
+
+def _wait_answers(deployment: Deployment, family: Family) -> None:
+    network = deployment.network_of(family)
+    deployment.supervisor.wait_for(family.process, lambda _: network.answers(), timeout_s=START_S)
+
+
+def _configure_chains(deployment: Deployment) -> None:
+    """Put into the coordinator's configuration what its families need beside their URLs."""
+    path = deployment.folder / "coordinator" / "config.toml"
+    config = path.read_text()
+    for family in deployment.families:
+        section = f'[chains."{family.chain}"]\n'
+        config = config.replace(section, section + family.settings)
+    path.write_text(config)
 
 
 def _provision(deployment: Deployment, name: str) -> str:
@@ -239,7 +280,8 @@ def _make_identities(deployment: Deployment) -> None:
 def _init(deployment: Deployment) -> None:
     deployment.command(
         "init",
-        *("--origin", ORIGIN, "--chain", f"{CHAIN}={deployment.chain.url}"),
+        *("--origin", ORIGIN),
+        *(part for one in endpoints(deployment).items() for part in ("--chain", "=".join(one))),
         *("--listen", deployment.address(COORDINATOR_NAME), "--confirmations", "1"),
     )
 

@@ -65,9 +65,12 @@ class Stage:
 
     def pay(self, amount: str, **options: str) -> Document:
         """Ask for a payment as the payments backend, and wait until it is over."""
-        sent = self.send(names.PAYMENTS, amount, **options)
+        return self.wait_over(self.send(names.PAYMENTS, amount, **options)["request"])
+
+    def wait_over(self, request: str) -> Document:
+        """A request of the payments backend once nothing changes any more."""
         timeout = str(SETTLE_S)
-        return self.deployment.ask(names.PAYMENTS, "request", "wait", sent["request"], "--timeout", timeout)
+        return self.deployment.ask(names.PAYMENTS, "request", "wait", request, "--timeout", timeout)
 
     def wait_state(self, request: str, *states: str, timeout_s: float = SETTLE_S) -> Document:
         """The request once it is in one of ``states``."""
@@ -102,7 +105,7 @@ class Scene:
 def small_withdrawal(stage: Stage) -> Seen:
     """A small payment needs no approval: two of the nodes sign it."""
     stage.first = stage.pay("0.5 eth", idempotency_key="order-1")
-    return _seen(stage.first)
+    return seen_of(stage.first)
 
 
 def large_withdrawal(stage: Stage) -> Seen:
@@ -114,7 +117,7 @@ def large_withdrawal(stage: Stage) -> Seen:
     if after_one["approvals"] != 1 or after_one["tx_hash"] is not None:
         raise OperationalError(f"one approval of two is in, and the request has {after_one}")
     stage.deployment.ask("carol", "approve", sent["request"], "--yes")
-    return _seen(stage.wait_state(sent["request"], SETTLED, "denied", "failed", "expired"))
+    return seen_of(stage.wait_state(sent["request"], SETTLED, "denied", "failed", "expired"))
 
 
 def erc20_withdrawal(stage: Stage) -> Seen:
@@ -124,17 +127,17 @@ def erc20_withdrawal(stage: Stage) -> Seen:
     has = stage.deployment.chain.token_balance(contract, names.CUSTOMER)
     if sent["state"] == SETTLED and has != 25 * 10**names.TOKEN_DECIMALS:
         raise OperationalError(f"it settled, but the customer has {has} of the token")
-    return _seen(sent)
+    return seen_of(sent)
 
 
 def unknown_destination(stage: Stage) -> Seen:
     """An address that is on no list."""
-    return _seen(stage.pay("0.1 eth", idempotency_key="order-4", to=names.STRANGER))
+    return seen_of(stage.pay("0.1 eth", idempotency_key="order-4", to=names.STRANGER))
 
 
 def over_daily_limit(stage: Stage) -> Seen:
     """Within the rule for large payments, but above what may leave the wallet in a day."""
-    return _seen(stage.pay("50 eth", idempotency_key="order-5"))
+    return seen_of(stage.pay("50 eth", idempotency_key="order-5"))
 
 
 def self_approval(stage: Stage) -> Seen:
@@ -196,7 +199,7 @@ def node_down(stage: Stage) -> Seen:
     signers = stage.signers(sent["request"])
     if stage.victim in signers:
         raise OperationalError(f"{stage.victim} was killed, and yet signed")
-    return _seen(sent, reason=f"signed by {' and '.join(signers)}")
+    return seen_of(sent, reason=f"signed by {' and '.join(signers)}")
 
 
 def node_restart(stage: Stage) -> Seen:
@@ -208,7 +211,7 @@ def node_restart(stage: Stage) -> Seen:
         sent = stage.pay("0.05 eth", idempotency_key=f"order-8-{number}")
         signers = stage.signers(sent["request"])
         if stage.victim in signers or sent["state"] != SETTLED:
-            return _seen(sent, reason=f"signed by {' and '.join(signers)}")
+            return seen_of(sent, reason=f"signed by {' and '.join(signers)}")
     return Seen(FAILED, reason=f"{stage.victim} is back, but signed none of {SIGNING_TRIES_MAX} payments")
 
 
@@ -223,13 +226,13 @@ def replayed_request(stage: Stage) -> Seen:
         raise OperationalError("the same idempotency key made another payment")
     if (chain.sent_by(account), chain.balance(names.CUSTOMER)) != before:
         raise OperationalError("the replayed request moved something")
-    return _seen(again)
+    return seen_of(again)
 
 
 def hot_to_cold(stage: Stage) -> Seen:
     """A move to a colder tier goes by itself."""
     cold = account(stage.deployment, names.PATH_DEEP, wallet=names.COLD)
-    return _seen(stage.pay("1 eth", idempotency_key="sweep-1", to=cold))
+    return seen_of(stage.pay("1 eth", idempotency_key="sweep-1", to=cold))
 
 
 def cold_to_hot(stage: Stage) -> Seen:
@@ -237,20 +240,20 @@ def cold_to_hot(stage: Stage) -> Seen:
     state_holdings(stage.deployment)
     hot = account(stage.deployment, names.PATH_PLAIN)
     sent = stage.send(names.PAYMENTS, "5 eth", idempotency_key="refill-1", wallet=names.COLD, to=hot)
-    return _approved_by(stage, sent["request"], "bob", "carol")
+    return approved_by(stage, sent["request"], "bob", "carol")
 
 
 def warm_to_hot(stage: Stage) -> Seen:
     """From the tier in between one person is enough, and there is no delay: that is what it is for."""
     hot = account(stage.deployment, names.PATH_PLAIN)
     sent = stage.send(names.PAYMENTS, "10 eth", idempotency_key="refill-3", wallet=names.WARM, to=hot)
-    return _approved_by(stage, sent["request"], "carol")
+    return approved_by(stage, sent["request"], "carol")
 
 
 def hot_maximum(stage: Stage) -> Seen:
     """More than hot may ever hold: no approval helps."""
     hot = account(stage.deployment, names.PATH_PLAIN)
-    seen = _seen(stage.pay("200 eth", idempotency_key="refill-2", wallet=names.COLD, to=hot))
+    seen = seen_of(stage.pay("200 eth", idempotency_key="refill-2", wallet=names.COLD, to=hot))
     return seen if seen.rule == TIER_MAXIMUM else Seen(FAILED, rule=seen.rule, reason=seen.reason)
 
 
@@ -274,14 +277,15 @@ SCENES = (
 )
 
 
-def _approved_by(stage: Stage, request: str, *operators: str) -> Seen:
+def approved_by(stage: Stage, request: str, *operators: str) -> Seen:
+    """What becomes of a request that waits, once these have approved it."""
     stage.wait_state(request, "waiting", timeout_s=WAITING_S)
     for operator in operators:
         stage.deployment.ask(operator, "approve", request, "--yes")
-    return _seen(stage.wait_state(request, SETTLED, "denied", "failed", "expired"))
+    return seen_of(stage.wait_state(request, SETTLED, "denied", "failed", "expired"))
 
 
-def _seen(shown: Document, reason: str = "") -> Seen:
+def seen_of(shown: Document, reason: str = "") -> Seen:
     """A request's end as a scene reports it; what was refused has no transaction."""
     return Seen(
         shown["state"], shown["tx_hash"], shown["block"], shown["rule"], reason or shown["error"] or ""

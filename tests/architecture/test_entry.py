@@ -42,7 +42,8 @@ def test_every_dependency_is_held_to_one_version() -> None:
     project = tomllib.loads(read("pyproject.toml"))["project"]
     lines = [line for line in read("constraints.txt").splitlines() if not line.startswith("#")]
     held = {canonicalize_name(line.split("==")[0]) for line in lines if "==" in line}
-    wanted = [*project["dependencies"], *project["optional-dependencies"]["dev"]]
+    extras = project["optional-dependencies"]
+    wanted = [*project["dependencies"], *extras["dev"], *extras["demo"]]
 
     assert len(held) == len(lines)
     assert {canonicalize_name(Requirement(text).name) for text in wanted} <= held

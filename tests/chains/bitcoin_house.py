@@ -4,6 +4,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from cli.demo.chains.bitcoin.core import COINBASE_MATURITY, BitcoinCore
+from cli.demo.chains.bitcoin.core_rpc import CoreRpc
 from custody.chains.bitcoin.chain import BitcoinChain, Rates
 from custody.chains.bitcoin.rpc import BitcoinRpc
 from custody.chains.bitcoin.transaction import script_of
@@ -13,8 +15,6 @@ from policy.addresses import segwit_address
 from policy.encoding import Json, canonical, statement
 from policy.intent import Intent, Request
 from policy.suites import DKLS23_SECP256K1, FROST_TAPROOT
-from tests.chains.bitcoin_core import COINBASE_MATURITY, BitcoinCore
-from tests.chains.core_rpc import CoreRpc
 from tests.chains.frost_dealer import FrostDealer
 from tests.unit.custody_cluster import KEY, NODES, ORIGIN, WALLET, FakeNode, identity, policy_document
 from tests.unit.custody_house import Clock, House, Running

@@ -11,13 +11,13 @@ from typing import Any
 import pytest
 from aiohttp import web
 
+from cli.demo.chains.bitcoin.core import COINBASE_MATURITY
+from cli.demo.chains.bitcoin.core_rpc import CoreRpc
 from custody.chains.bitcoin.coins import Coins
 from custody.chains.bitcoin.rpc import BitcoinRpc, Block, made_in, satoshi
 from custody.chains.bitcoin.transaction import script_of
 from policy.errors import OperationalError
-from tests.chains.bitcoin_core import COINBASE_MATURITY
 from tests.chains.bitcoin_house import CHAIN, COIN, PAYEE, fresh_core
-from tests.chains.core_rpc import CoreRpc
 from tests.chains.served import served
 
 SCRIPT = script_of(CHAIN, PAYEE)

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from cli.demo.chains.bitcoin.core_rpc import CoreRpc
 from custody.parts import Patience
 from custody.requests import is_over
 from policy.accounts import account_at
@@ -15,7 +16,6 @@ from policy.reservations import DECODERS
 from policy.state import CANCEL, Job
 from tests.chains.bitcoin_house import fresh_core
 from tests.chains.cluster_rpc import ClusterRpc
-from tests.chains.core_rpc import CoreRpc
 from tests.chains.scenes import BitcoinScene, EvmScene, Scene, SolanaScene, chain_of
 from tests.chains.solana_cluster import SolanaCluster
 from tests.unit.custody_house import Running, until

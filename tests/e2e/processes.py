@@ -1,7 +1,11 @@
 """Finding processes by what they were started with: to see that none is left, and to kill one on purpose."""
 
+import os
+import socket
 import time
 from pathlib import Path
+
+LISTENING = "0A"
 
 
 def running_with(text: str) -> dict[int, str]:
@@ -38,3 +42,22 @@ def secrets_shown(secrets: list[str]) -> list[str]:
             if any(secret.encode() in data for secret in secrets):
                 shown.append(str(folder / name))
     return shown
+
+
+def listening_of(process: int) -> set[tuple[str, int]]:
+    """Where a process listens by IPv4 and IPv6, as addresses and ports."""
+    names = set()
+    for one in Path(f"/proc/{process}/fd").iterdir():
+        try:
+            names.add(os.readlink(one))
+        except OSError:
+            continue  # it was closed meanwhile
+    found = set()
+    for family, table in ((socket.AF_INET, "tcp"), (socket.AF_INET6, "tcp6")):
+        for line in Path(f"/proc/{process}/net/{table}").read_text().splitlines()[1:]:
+            fields = line.split()
+            if fields[3] == LISTENING and f"socket:[{fields[9]}]" in names:
+                address, _, port = fields[1].partition(":")
+                words = [bytes.fromhex(address[at : at + 8])[::-1] for at in range(0, len(address), 8)]
+                found.add((socket.inet_ntop(family, b"".join(words)), int(port, 16)))
+    return found

@@ -9,13 +9,13 @@ import pytest
 
 from cli.demo import policy as names
 from cli.demo import scenario
+from cli.demo.chains.bitcoin.core import COINBASE_MATURITY, BitcoinCore
+from cli.demo.chains.bitcoin.core_rpc import CoreRpc
 from cli.demo.supervisor import Supervisor
 from custody.chains.bitcoin.transaction import script_of
 from policy.encoding import Json
 from policy.suites import DKLS23_SECP256K1, FROST_TAPROOT
-from tests.chains.bitcoin_core import COINBASE_MATURITY, BitcoinCore
 from tests.chains.bitcoin_house import CHAIN, COIN, FEE_CEILING, PATHS, PAYEE, fresh_core
-from tests.chains.core_rpc import CoreRpc
 from tests.e2e.cluster import scratch_folder
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]

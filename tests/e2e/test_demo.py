@@ -4,7 +4,6 @@ What it claims is checked against the chain and by libraries that are not ours: 
 recover who signed, ecdsa derives the account and verifies the signatures in the log.
 """
 
-import contextlib
 import hashlib
 import hmac
 import json
@@ -12,11 +11,9 @@ import os
 import shutil
 import signal
 import subprocess
-import sys
 import time
 import tomllib
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -28,18 +25,16 @@ from eth_account import Account
 from eth_keys.datatypes import PublicKey, Signature
 from eth_utils.crypto import keccak
 
-from cli.demo.chain import DemoChain
 from cli.demo.policy import CUSTOMER, STRANGER
 from cli.drills.own import look_at_own
 from cli.drills.run import tell
 from cli.drills.steps import Steps
 from cli.parser import build_parser
 from custody.indicators.notes import DrillNote
-from policy.log.tiles import read_entries
+from tests.e2e.demos import PROGRAM, STOPPED_S, Demo, heeding_ctrl_c, played
 from tests.e2e.processes import none_left, running_with
 
 pytestmark = pytest.mark.timeout(300)  # the fixture plays the whole demo; a busy machine is slower
-PROGRAM = Path(sys.executable).parent / "quorumkeep"
 EXPECTED = {
     "small_withdrawal": "settled",
     "large_withdrawal": "settled",
@@ -56,82 +51,19 @@ EXPECTED = {
     "hot_maximum": "denied",
     "replayed_request": "settled",
 }
-ROW_KEYS = {"name", "expected", "status", "tx_hash", "block", "rule", "seconds"}
 ETHER = 10**18
 EXAMPLES = Path(__file__).resolve().parents[2] / "docs" / "spec" / "examples"
-STOPPED_S = 15
-
-
-@dataclass(frozen=True, slots=True)
-class Demo:
-    """A demo that has played and is kept running."""
-
-    folder: Path
-    document: dict[str, Any]
-    process: "subprocess.Popen[str]"
-
-    @property
-    def chain(self) -> DemoChain:
-        deployment = json.loads((self.folder / "deployment.json").read_text())
-        return DemoChain(int(deployment["chains"]["evm:31337"].rpartition(":")[2]))
-
-    def scene(self, name: str) -> dict[str, Any]:
-        return next(row for row in self.document["scenes"] if row["name"] == name)
-
-    def raw(self, name: str) -> bytes:
-        """The raw transaction of a scene, as the chain has it."""
-        found = self.chain.call("eth_getRawTransactionByHash", self.scene(name)["tx_hash"])
-        return bytes.fromhex(found[2:])
-
-    def entries(self) -> list[dict[str, Any]]:
-        """The published log's entries."""
-        log = self.folder / "log"
-        size = int((log / "checkpoint").read_text().splitlines()[1])
-
-        def read(path: str) -> bytes | None:
-            with contextlib.suppress(FileNotFoundError):
-                return (log / path).read_bytes()
-            return None
-
-        return [json.loads(entry) for entry in read_entries(read, size)]
-
-    def ask(self, who: str, *arguments: str) -> "subprocess.CompletedProcess[str]":
-        """Run a command as somebody of the deployment."""
-        command = [str(PROGRAM), *arguments, "--as", str(self.folder / "people" / who)]
-        environment = {**os.environ, "QUORUMKEEP_CLIENT": str(self.folder / "client.json")}
-        return subprocess.run(
-            command, capture_output=True, text=True, env=environment, timeout=60, check=False
-        )
 
 
 @pytest.fixture(scope="module")
 def demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Demo]:
-    folder = tmp_path_factory.mktemp("demo") / "deployment"
-    errors = folder.with_name("stderr")
-    with errors.open("w") as stderr:
-        process = subprocess.Popen(
-            [str(PROGRAM), "demo", "--json", "--serve", "--dir", str(folder)],
-            stdout=subprocess.PIPE,
-            stderr=stderr,
-            text=True,
-        )
-    try:
-        assert process.stdout is not None
-        line = process.stdout.readline()
-        assert line, errors.read_text()[-3000:]
-        yield Demo(folder, json.loads(line), process)
-    finally:
-        process.send_signal(signal.SIGTERM)
-        process.wait(STOPPED_S)
-        assert not none_left(str(folder)), "the demo left processes behind"
+    with played(tmp_path_factory.mktemp("demo") / "deployment") as demo:
+        yield demo
 
 
 def test_every_scene_comes_out_as_it_should(demo: Demo) -> None:
-    seen = {row["name"]: row["status"] for row in demo.document["scenes"]}
-
-    assert seen == EXPECTED
+    assert demo.seen() == EXPECTED
     assert demo.document["ok"] is True
-    assert all(row.keys() >= ROW_KEYS and row["expected"] == row["status"] for row in demo.document["scenes"])
 
 
 def test_while_it_is_served_it_has_a_console(demo: Demo) -> None:
@@ -394,11 +326,6 @@ def hold_still(demo: Demo, chain: int) -> None:
     os.kill(chain, signal.SIGSTOP)
 
 
-def _heeding_ctrl_c() -> None:
-    """In a shell's background job Ctrl-C is ignored, and so by all that it starts."""
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
-
-
 def test_ctrl_c_in_the_middle_stops_everything_and_removes_what_it_made(tmp_path: Path) -> None:
     environment = {**os.environ, "TMPDIR": str(tmp_path)}
     process = subprocess.Popen(
@@ -407,7 +334,7 @@ def test_ctrl_c_in_the_middle_stops_everything_and_removes_what_it_made(tmp_path
         stderr=subprocess.PIPE,
         text=True,
         env=environment,
-        preexec_fn=_heeding_ctrl_c,  # noqa: PLW1509 - no thread of ours runs here
+        preexec_fn=heeding_ctrl_c,  # noqa: PLW1509 - no thread of ours runs here
     )
     assert process.stderr is not None
     for line in process.stderr:

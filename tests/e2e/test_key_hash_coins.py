@@ -4,6 +4,7 @@ import json
 
 import pytest
 
+from cli.demo.chains.bitcoin.core import COINBASE_MATURITY
 from custody.chains.bitcoin.transaction import (
     Coin,
     finished,
@@ -18,7 +19,6 @@ from policy.ecdsa import Partial, SigningTask, combine
 from policy.encoding import Json
 from policy.state import JobStatus
 from signer_nodes.api import node_pb2 as pb
-from tests.chains.bitcoin_core import COINBASE_MATURITY
 from tests.chains.bitcoin_house import fresh_core
 from tests.e2e.cluster import ScriptedCoordinator, now_ms
 from tests.e2e.deployment import BITCOIN, BTC_CUSTOMER

@@ -6,13 +6,13 @@ from typing import Any
 
 import pytest
 
+from cli.demo.chains.bitcoin.core_rpc import CoreRpc
 from custody.chains.bitcoin.chain import BitcoinChain
 from custody.chains.bitcoin.rpc import BitcoinRpc
 from custody.chains.bitcoin.transaction import script_of
 from custody.ports import Chain
 from policy.errors import OperationalError
 from tests.chains.bitcoin_house import CHAIN, COIN, PAYEE, BitcoinHouse, fresh_core
-from tests.chains.core_rpc import CoreRpc
 from tests.unit.custody_house import until
 
 CALLS_MAX = 60

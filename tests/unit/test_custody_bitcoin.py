@@ -9,6 +9,8 @@ import pytest
 from embit.script import Script
 from embit.transaction import Transaction, TransactionInput, TransactionOutput
 
+from cli.demo.chains.bitcoin.core import ANYONE, COINBASE_MATURITY, BitcoinCore
+from cli.demo.chains.bitcoin.core_rpc import CoreRpc
 from custody.adapters.http.views import resource
 from custody.api.errors import CallRefused
 from custody.chains.bitcoin.transaction import read, script_of
@@ -17,9 +19,7 @@ from policy.addresses import segwit_address
 from policy.encoding import parse_canonical
 from policy.state import Job
 from policy.suites import DKLS23_SECP256K1, FROST_TAPROOT
-from tests.chains.bitcoin_core import ANYONE, COINBASE_MATURITY, BitcoinCore
 from tests.chains.bitcoin_house import CHAIN, COIN, PATHS, PAYEE, BitcoinHouse, fresh_core
-from tests.chains.core_rpc import CoreRpc
 from tests.unit.custody_cluster import complete_approval
 from tests.unit.custody_house import Running, until
 

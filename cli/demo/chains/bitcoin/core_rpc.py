@@ -1,22 +1,28 @@
 """``BitcoinCore`` behind HTTP, by the names of Core's RPC that the coordinator asks.
 
-It runs in a thread, or as a process: ``python -m tests.chains.core_rpc`` says its URL and serves a
-fresh regtest node; ``generatetodescriptor`` mines.
+It runs in a thread, or as a process that serves a fresh regtest node, whose miner takes what waits
+every now and then. ``sendtoaddress`` pays from the miner's own coins; ``generatetodescriptor`` mines.
 """
 
+import argparse
 import base64
 import json
-import sys
+import tempfile
 import threading
+import time
 from collections.abc import Callable
+from decimal import Decimal
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
 
+from embit.script import address_to_scriptpubkey
 from embit.transaction import Transaction
 
-from tests.chains.bitcoin_core import BitcoinCore, CoreError, stripped, virtual_size
+from cli.demo.chains.bitcoin.core import COINBASE_MATURITY, BitcoinCore, CoreError, stripped, virtual_size
 
 SATOSHI = 10**8
+PURSE_COINS = 20
 
 
 def amount(satoshi: int) -> float:
@@ -27,14 +33,14 @@ def amount(satoshi: int) -> float:
 class CoreRpc:
     """One node's calls. ``lies`` change answers, ``down`` has none."""
 
-    def __init__(self, core: BitcoinCore, *, credentials: str = "") -> None:
+    def __init__(self, core: BitcoinCore, *, credentials: str = "", port: int = 0) -> None:
         self.core = core
         self.lies: dict[str, Callable[[Any], Any]] = {}
         self.calls: list[str] = []
         self.down = False
         self._credentials = credentials
         self._turn = threading.Lock()
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
+        self._server = ThreadingHTTPServer(("127.0.0.1", port), self._handler())
         self.url = f"http://127.0.0.1:{self._server.server_port}"
 
     def __enter__(self) -> "CoreRpc":
@@ -45,9 +51,11 @@ class CoreRpc:
         self._server.shutdown()
         self._server.server_close()
 
-    def serve(self) -> None:
-        """Serve until the process is ended."""
-        self._server.serve_forever()
+    def mine_waiting(self) -> None:
+        """A block, if there is something for it."""
+        with self._turn:
+            if self.core.mempool:
+                self.core.mine()
 
     def answer(self, method: str, parameters: list[Any]) -> Any:
         """One call. Raises ``CoreError``."""
@@ -113,9 +121,9 @@ class CoreRpc:
             found |= {"blockhash": block_hash, "confirmations": self.core.height - height + 1}
         return found
 
-    def do_gettxout(self, txid: str, place: int, include_mempool: bool = True) -> Any:
+    def do_gettxout(self, txid: str, place: int, *include_mempool: bool) -> Any:
         found = self.core.unspent.get((txid, place))
-        waiting = self.core.mempool.values() if include_mempool else ()
+        waiting = self.core.mempool.values() if include_mempool != (False,) else ()
         spent = any((one.txid.hex(), one.vout) == (txid, place) for waits in waiting for one in waits.tx.vin)
         if found is None or spent:
             return None
@@ -173,6 +181,13 @@ class CoreRpc:
                 found.append({"allowed": False, "reject-reason": str(error)})
         return found
 
+    def do_sendtoaddress(self, address: str, whole: Any) -> Any:
+        try:
+            script = address_to_scriptpubkey(address).data
+        except Exception as error:  # embit's own, of many kinds
+            raise CoreError(-5, f"Invalid address: {address}") from error
+        return self.core.pay(script, int(Decimal(str(whole)) * SATOSHI))
+
     def do_generatetodescriptor(self, count: int, descriptor: str) -> Any:
         return self.core.mine(count, bytes.fromhex(descriptor.removeprefix("raw(").partition(")")[0]))
 
@@ -226,9 +241,20 @@ def _told(tx: Transaction) -> dict[str, Any]:
     }
 
 
+def main() -> None:
+    """A node with a filled purse, until the process is ended."""
+    parser = argparse.ArgumentParser(description="a regtest node of Bitcoin for demos, on this machine alone")
+    parser.add_argument("--port", type=int, required=True)
+    parser.add_argument("--dir", type=Path, required=True, help="where it keeps its blocks while it runs")
+    parser.add_argument("--block-ms", type=int, default=300, help="how often it mines what waits")
+    arguments = parser.parse_args()
+    core = BitcoinCore(Path(tempfile.mkdtemp(dir=arguments.dir)))
+    core.mine(PURSE_COINS + COINBASE_MATURITY)
+    with CoreRpc(core, port=arguments.port) as rpc:
+        while True:
+            time.sleep(arguments.block_ms / 1000)
+            rpc.mine_waiting()
+
+
 if __name__ == "__main__":
-    rpc = CoreRpc(BitcoinCore())
-    sys.stdout.write(f"{rpc.url}\n")
-    sys.stdout.flush()
-    rpc.serve()
-    sys.exit(0)
+    main()

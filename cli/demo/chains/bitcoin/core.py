@@ -1,7 +1,8 @@
-"""A Bitcoin node for tests: Bitcoin Core's own validation (libbitcoinkernel), a mempool and miner of ours.
+"""A Bitcoin node for demos and tests: Core's validation (libbitcoinkernel), a mempool and miner of ours.
 
 Blocks are valid because the kernel takes them, and it decides which branch is active. The mempool has
 Core's rules that matter to a wallet: scripts by the kernel, no dust, replacement for a higher fee (BIP 125).
+What its blocks paid to ``ANYONE`` is the purse that ``pay`` pays from.
 """
 
 import hashlib
@@ -21,8 +22,9 @@ TARGET = 0x7FFFFF << 8 * (0x20 - 3)
 RELAY_RATE = 1_000  # satoshi a 1000 virtual bytes, for relay and for replacement
 DUST_RATE = 3_000
 GENESIS_TIME = 1_296_688_602
-REJECTED, VERIFY_FAILED, ALREADY_MINED = -26, -25, -27
+REJECTED, VERIFY_FAILED, ALREADY_MINED, INSUFFICIENT_FUNDS = -26, -25, -27, -6
 ANYONE = b"\x51"
+PURSE_FEE = 2_000
 Outpoint = tuple[str, int]
 
 
@@ -110,6 +112,22 @@ class BitcoinCore:
             found.append(self._extend(self.active[-1], height, chosen, (script, amount)))
             self._look()
         return found
+
+    def pay(self, script: bytes, amount: int) -> str:
+        """A payment out of the purse, into the mempool; its id. Raises ``CoreError``."""
+        taken, total, ours = [], 0, Script(ANYONE)
+        spent = {(one.txid.hex(), one.vout) for waits in self.mempool.values() for one in waits.tx.vin}
+        for (txid, place), one in self.unspent.items():
+            young = one.coinbase and self.height + 1 - one.height < COINBASE_MATURITY
+            if one.script != ANYONE or young or (txid, place) in spent:
+                continue
+            taken.append(TransactionInput(bytes.fromhex(txid), place))
+            total += one.amount
+            change = total - amount - PURSE_FEE
+            if change >= dust(ANYONE):
+                outputs = [TransactionOutput(amount, Script(script)), TransactionOutput(change, ours)]
+                return self.accept(Transaction(2, taken, outputs, 0).serialize())
+        raise CoreError(INSUFFICIENT_FUNDS, "Insufficient funds")
 
     def reorganise(self, depth: int, *, forget: bool = False) -> None:
         """Replace the last blocks by one more empty ones; what they had goes back to the mempool."""
