@@ -22,6 +22,7 @@ APPLICATION: Final = "quorumkeep"
 DATA_BYTES_MAX: Final = 1 << 20
 NAME: Final = re.compile(r"[a-z0-9][a-z0-9._/-]{0,127}")
 _MAGIC: Final = b"QKO1"
+_ON_TOKEN: Final[Template] = {Attribute.TOKEN: True, Attribute.MODIFIABLE: False}
 _HEADER_BYTES: Final = len(_MAGIC) + 8 + 32
 
 
@@ -100,21 +101,36 @@ def create_version(connection: Connection, label: str, *, sequence: int, data: b
         raise CallerError(f"a data object has at most {DATA_BYTES_MAX} bytes, got {len(data)}: use a file")
     connection.written.pop(label, None)
     value = _MAGIC + sequence.to_bytes(8, "big") + _digest(label, sequence, data) + data
-    template: Template = {
-        Attribute.TOKEN: True,
-        Attribute.PRIVATE: True,
-        Attribute.MODIFIABLE: False,
-        Attribute.COPYABLE: False,
-        Attribute.LABEL: label,
-        Attribute.VALUE: value,
-    }
+    template = _ours({Attribute.PRIVATE: True, Attribute.LABEL: label, Attribute.VALUE: value})
     try:
-        return connection.session.create_object(connection.checked(_ours(template)))
+        return _copied_onto_token(connection, template) or _made_on_token(connection, template)
     except exceptions.DeviceMemory as error:
         raise HsmError(
             f"the token has no room for {len(value)} bytes as {label!r}: destroy blobs of old epochs,"
             " or keep sealed blobs in files"
         ) from error
+
+
+def _copied_onto_token(connection: Connection, template: Template) -> Any | None:
+    """Make it in the session and copy it onto the token; nothing where a token does not copy.
+
+    SoftHSM writes an object's file a dozen times while it makes it there, and a copy's twice.
+    """
+    if not connection.copies:
+        return None
+    made = connection.session.create_object(connection.checked({**template, Attribute.TOKEN: False}))
+    try:
+        return made.copy(connection.checked(_ON_TOKEN))
+    except exceptions.PKCS11Error:  # should the token be gone, making it there says so
+        connection.copies = False
+        return None
+    finally:
+        made.destroy()
+
+
+def _made_on_token(connection: Connection, template: Template) -> Any:
+    whole = {**template, **_ON_TOKEN, Attribute.COPYABLE: False}
+    return connection.session.create_object(connection.checked(whole))
 
 
 def _sweep_one(token: Token, label: str) -> int:

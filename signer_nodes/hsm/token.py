@@ -81,6 +81,7 @@ class Connection:
         self.just_made = True  # within this ``run``: then absence is believed at once
         self._mapper = session_mapper
         self._keys: dict[tuple[ObjectClass, str], Any] = {}
+        self.copies = True  # until this token has refused to copy an object
         self.written: dict[str, tuple[Any, Any]] = {}  # what ``objects`` wrote last by it, by label
 
     def find(self, template: Template) -> list[Any]:

@@ -1,8 +1,9 @@
 """Rollback records against a real token, through crashes between create and destroy."""
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
+from pkcs11 import Attribute, exceptions
 
 from policy.errors import CallerError
 from signer_nodes.hsm import objects, records
@@ -21,6 +22,29 @@ HEAD = "record/head"
 
 class Crash(Exception):
     """The process dies here."""
+
+
+class Uncopied:
+    """An object of a token that copies none."""
+
+    def __init__(self, handle: Any) -> None:
+        self.destroy = handle.destroy
+
+    def copy(self, _: object) -> Any:
+        raise exceptions.FunctionNotSupported
+
+
+class CopiesNothing:
+    """A session of such a token; what was made in it counts as ``made``."""
+
+    def __init__(self, session: Any) -> None:
+        self._session = session
+        self.made: list[bool] = []
+
+    def create_object(self, template: dict[Attribute, Any]) -> Any:
+        self.made.append(template[Attribute.TOKEN])
+        handle = self._session.create_object(template)
+        return handle if template[Attribute.TOKEN] else Uncopied(handle)
 
 
 def leave_version(token: Token, sequence: int, data: bytes) -> None:
@@ -150,3 +174,24 @@ def test_another_process_that_writes_the_record_is_found_at_the_next_write(token
 
     with pytest.raises(HsmError, match="two processes"):
         records.write_record(token, "head", data=b"ours again")
+
+
+def test_what_a_token_is_given_stays_as_it_is_and_out_of_the_session(token: Token) -> None:
+    def look(connection: Connection) -> list[Any]:
+        handle = create_version(connection, HEAD, sequence=1, data=b"data")
+        in_session = connection.session.get_objects({Attribute.TOKEN: False, Attribute.LABEL: HEAD})
+        return [handle[Attribute.PRIVATE], handle[Attribute.MODIFIABLE], list(in_session)]
+
+    assert token.run("look", look) == [True, False, []]
+
+
+def test_a_token_that_copies_nothing_is_asked_to_once_and_written_to_all_the_same(token: Token) -> None:
+    def write_twice(connection: Connection) -> list[bool]:
+        uncopying = CopiesNothing(connection.session)
+        other = Connection(uncopying, connection.generation)
+        create_version(other, HEAD, sequence=1, data=b"first")
+        create_version(other, HEAD, sequence=2, data=b"second")
+        return uncopying.made
+
+    assert token.run("write twice", write_twice) == [False, True, True]
+    assert records.read_record(token, "head") == (2, b"second")
