@@ -16,8 +16,8 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from custody.adapters.schema import bring_up_to_date
 from custody.adapters.tables import LEASE
-from custody.storage import LeaseTaken
-from policy.errors import InvariantError, OperationalError
+from custody.storage import LeaseLost, LeaseTaken
+from policy.errors import OperationalError
 
 WEAKER_COMMITS = (("off",), ("local",), ("remote_write",))
 _STILL_MINE = update(LEASE).where(LEASE.c.fence == bindparam("mine")).values(fence=bindparam("mine"))
@@ -33,7 +33,7 @@ class _Shared(threading.local):
 class Leased:
     """One database, for one writer: ``holder`` names it, as the same one after a restart.
 
-    Raises ``OperationalError`` when it cannot be reached or written, ``InvariantError`` once another
+    Raises ``OperationalError`` when it cannot be reached or written, ``LeaseLost`` once another
     writer has taken the lease.
     """
 
@@ -119,7 +119,7 @@ class Leased:
         """The update locks the lease's row until the transaction ends."""
         with _Transaction(self._engine) as db:
             if db.execute(_STILL_MINE, {"mine": self._fence}).rowcount != 1:
-                raise InvariantError(
+                raise LeaseLost(
                     f"the lease on the database is not number {self._fence} any more: another coordinator "
                     "writes it; this one stops"
                 )

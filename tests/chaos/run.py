@@ -84,6 +84,8 @@ class Run:
         back_s = None
         while back_s is None and time.monotonic() < ended_s + PATIENCE_S:
             time.sleep(LOOK_S)
+            for backend in self.backends:
+                backend.check()
             back_s = back_after_s(self.times(), ended_s, rate=self.rate)
         return Seen(at_s, planned, remark, back_s)
 
