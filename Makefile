@@ -24,8 +24,9 @@ help: ## print this list
 setup: ## install what is missing: Debian packages, .venv, node_modules (quick when nothing is)
 	@deploy/setup.sh
 
-test: lint types ## everything a change must pass: lint, types, layers, and all tests that are not slow
+test: lint types ## everything a change must pass: lint, types, layers, all tests that are not slow, a minute of chaos
 	$(BIN)/pytest -n 3 -m "not slow"  # one more than the cores: real processes wait more than they work
+	$(BIN)/python -m tests.chaos --brief --or-skip --rate 3
 
 test-slow: setup ## the tests marked slow
 	$(BIN)/pytest -n 2 -m slow

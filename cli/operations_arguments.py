@@ -117,6 +117,18 @@ def add_backups(coordinator: Commands) -> None:
         command.add_argument("--config", required=True, help="the coordinator's, on its machine")
 
 
+def add_check(coordinator: Commands) -> None:
+    """``coordinator check``."""
+    check = new_command(
+        coordinator,
+        "check",
+        function="cli.checking:check_coordinator",
+        what="whether it can start: its configuration, files, ports and database, without starting",
+        example="quorumkeep coordinator check --config treasury/coordinator/config.toml",
+    )
+    check.add_argument("--config", required=True, help="the coordinator's, on its machine")
+
+
 def add_sweep(request: Commands) -> None:
     """``request sweep``."""
     sweep = new_command(

@@ -180,6 +180,7 @@ def _add_running(commands: Commands) -> None:
     run.add_argument("--config", required=True, help="the TOML file that genesis sign made")
     operations.add_quarantine(coordinator)
     operations.add_backups(coordinator)
+    operations.add_check(coordinator)
     node = new_group(commands, "node", what="a node of this machine, by the program quorumkeep-node")
     for action, what in (
         ("doctor", "attempt what must be impossible, and say what the numbers give"),
@@ -187,6 +188,7 @@ def _add_running(commands: Commands) -> None:
         ("join", "join a deployment by the genesis fingerprint"),
         ("accept", "sign that it accepts a change of the roster, or new rules"),
         ("run", "run it until SIGTERM"),
+        ("check", "whether it can start: its configuration, files and port, without starting"),
     ):
         passed_on(node, action, what=what, example=f"quorumkeep node {action} --help")
 

@@ -1,7 +1,7 @@
 """Reading the coordinator's configuration: every problem at once, each with its line and its fix."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Final
 from urllib.parse import urlsplit
@@ -49,6 +49,17 @@ def load_to_run(path: Path) -> Config:
     settings, config = _parsed(path)
     _look_around(config, settings)
     return _sound(path, settings, config)
+
+
+def read_to_check(path: Path, *, runs: Callable[[Path], bool]) -> tuple[Config, Settings, bool]:
+    """What there is to be said of a file, as problems of its settings, instead of an end at them.
+
+    Ports are those of the coordinator that ``runs`` on its data folder, if one does.
+    """
+    settings, config = _parsed(path)
+    running = runs(config.data_dir)
+    _look_around(config, settings, ports=not running)
+    return config, settings, running
 
 
 def _sound(path: Path, settings: Settings, config: Config) -> Config:
@@ -298,7 +309,7 @@ def _optional(table: Settings, key: str, folder: Path) -> Path | None:
     return folder / name if name else None
 
 
-def _look_around(config: Config, settings: Settings) -> None:
+def _look_around(config: Config, settings: Settings, *, ports: bool = True) -> None:
     """Files, keys and ports, as far as their names could be read."""
     around.look_for_file(settings, "genesis", path=config.genesis)
     around.look_for_key(settings, "identity_key", path=config.identity_key)
@@ -317,6 +328,11 @@ def _look_around(config: Config, settings: Settings) -> None:
         around.look_for_key(settings.section("webhooks"), "key", path=config.webhooks.key)
     for table, key, path in _others(config, settings):
         around.look_for_file(table, key, path=path)
+    if ports:
+        _look_for_ports(config, settings)
+
+
+def _look_for_ports(config: Config, settings: Settings) -> None:
     for table, key, listen in _doors(config, settings):
         around.look_for_port(table, key, listen=listen)
     if config.metrics_port:

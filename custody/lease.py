@@ -81,7 +81,7 @@ async def _renew(database: Database, now_ms: Callable[[], int]) -> None:
 
 
 async def keep_lease(database: Database, now_ms: Callable[[], int]) -> None:
-    """Renew the lease until cancelled, and give it up then. Raises ``InvariantError`` once it is lost."""
+    """Renew the lease until cancelled, and give it up then. Raises ``LeaseLost`` once it is lost."""
     try:
         await _renew(database, now_ms)
     finally:

@@ -20,7 +20,7 @@ from custody.records import (
 )
 from custody.requests import Effect
 from policy.approval import Slot
-from policy.errors import OperationalError
+from policy.errors import InvariantError, OperationalError
 
 ENTRIES_BYTES_MAX = 1024 * 1024
 
@@ -34,6 +34,10 @@ class LeaseTaken(OperationalError):
             "this one waits to take over"
         )
         self.until_ms, self.doors = until_ms, doors
+
+
+class LeaseLost(InvariantError):
+    """This coordinator writes the database no more, and stops; to callers it is one that cannot answer."""
 
 
 class Database(Protocol):

@@ -11,6 +11,7 @@ EXAMPLES: Final = {
     "cold": "--config node-c/config.toml --out letters --pin-fd 3 3<pin",
     "accept": "roster --dir node-a --change roster.json --fingerprint 9f2c... --pin-fd 3 3<pin",
     "doctor": "--config node-a/config.toml --pin-fd 3 3<pin",
+    "check": "--config node-a/config.toml",
     "split": "--offers offers.json --trust trust.json --committee 2:node-a,node-b,node-c "
     "--secret-fd 3 3<secret.hex",
     "officer create": "--dir officers/olga --name olga",

@@ -25,7 +25,7 @@ certificate = "node-b.pem"
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, Literal, TypeAlias
@@ -33,7 +33,7 @@ from typing import Final, Literal, TypeAlias
 from policy.fields import NAME
 from policy.ids import ORIGIN
 from policy.roster import COORDINATOR
-from policy.settings import ConfigError, Settings, parse_settings, unlike
+from policy.settings import ConfigError, Problem, Settings, parse_settings, unlike
 from signer_nodes.api import surroundings as around
 
 COLD: Final = "cold"
@@ -101,6 +101,14 @@ def load_to_run(path: Path) -> NodeConfig:
     return _sound(config, settings, str(path))
 
 
+def read_to_check(path: Path, *, runs: Callable[[Path], bool]) -> tuple[tuple[Problem, ...], bool]:
+    """All that keeps a node from starting, and whether one ``runs`` on its folder and has the port."""
+    settings, config = _parsed(around.read_text(path), path.resolve().parent, str(path))
+    running = runs(config.data_dir)
+    _look_around(config, settings, port=not running)
+    return tuple(sorted(set(settings.problems))), running
+
+
 def parse_config(text: str, folder: Path) -> NodeConfig:
     """Read configuration ``text`` whose relative paths start at ``folder``; touches no file."""
     settings, config = _parsed(text, folder, "configuration")
@@ -162,7 +170,7 @@ def _fingerprint(table: Settings, key: str) -> bytes:
     return bytes.fromhex(text)
 
 
-def _look_around(config: NodeConfig, settings: Settings) -> None:
+def _look_around(config: NodeConfig, settings: Settings, *, port: bool = True) -> None:
     """Files, folders and the port, as far as their keys could be read."""
     around.look_for_folder(settings, "data_dir", path=config.data_dir)
     around.look_for_file(settings, "genesis", path=config.genesis)
@@ -180,4 +188,5 @@ def _look_around(config: NodeConfig, settings: Settings) -> None:
             key = around.look_for_identity(table, "certificate", path=peer.certificate, name=name)
             known.append((table, "certificate", key))
     unlike(known, what="key")
-    around.look_for_port(settings, "listen", listen=config.listen)
+    if port:
+        around.look_for_port(settings, "listen", listen=config.listen)

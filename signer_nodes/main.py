@@ -45,6 +45,7 @@ from signer_nodes.bench_arguments import add_bench
 from signer_nodes.cold_run import Desk, run_cold
 from signer_nodes.command_examples import show_examples
 from signer_nodes.config import ROLES, HsmConfig, NodeConfig, load_config, load_to_run
+from signer_nodes.config_check import add_check
 from signer_nodes.disk import examine_disk
 from signer_nodes.hsm.device import Pkcs11Hsm
 from signer_nodes.hsm.doctor import refuse_if_open
@@ -149,6 +150,7 @@ def node_parser() -> argparse.ArgumentParser:
     accept.set_defaults(command=_accept)
     doctor = commands.add_parser("doctor", help="attempt what must be impossible; compare disk and token")
     doctor.set_defaults(command=_doctor)
+    add_check(commands)
     _add_split(commands)
     officer, backup, recovering = add_recovery(commands)
     for command, action in ((officer, _create_officer), (backup, _backup), (recovering, _recover)):

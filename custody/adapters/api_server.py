@@ -26,6 +26,7 @@ from custody.records import RequestRecord
 from custody.reports import take_report
 from custody.roles import permit
 from custody.service import Service, Shown
+from custody.storage import LeaseLost
 from custody.webhooks import event_document
 from policy.encoding import INTEGER_MAX, canonical
 from policy.errors import OperationalError
@@ -117,7 +118,7 @@ def _stream_refusals(
 def _refusal(method: str, error: Exception) -> CallRefused:
     if isinstance(error, CallRefused):
         return error
-    if isinstance(error, OperationalError):
+    if isinstance(error, OperationalError | LeaseLost):
         return CallRefused(Code.UNAVAILABLE, str(error))
     _LOG.error("%s failed", method, exc_info=error)
     return CallRefused(Code.INTERNAL, "the coordinator's log has more")

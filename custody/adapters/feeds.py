@@ -68,7 +68,7 @@ class Feeds(Retained):
     def feed(self, initiator: str = "") -> tuple[str, int]:
         """Name and newest number of an initiator's feed; for an empty one, of everybody's."""
         with self._reading() as db:
-            return _feed_of(_feed(db), initiator), _newest(db, initiator)
+            return _feed_of(self._feed_name(db), initiator), _newest(db, initiator)
 
     def events(
         self, after: int, *, request: bytes = b"", initiator: str = "", limit: int = 100
@@ -84,9 +84,14 @@ class Feeds(Retained):
         found = self._events(_NEWEST_OF, {"of": list(requests)}, own=own)
         return {event.request: event for event in found}
 
+    def _feed_name(self, db: Connection) -> str:
+        """A promoted standby may lack events that were told, so its feed has another name."""
+        name: str = db.execute(_FEED).scalar_one()
+        return _feed_of(name, f"timeline {self._timeline}") if self._timeline > 1 else name
+
     def _events(self, query: "Select[Any]", wanted: Mapping[str, object], *, own: bool) -> tuple[Event, ...]:
         with self._reading() as db:
-            feed = _feed(db)
+            feed = self._feed_name(db)
             return tuple(_event(row, feed, own=own) for row in db.execute(query, wanted))
 
     # What webhooks are owed.
@@ -132,7 +137,7 @@ class Feeds(Retained):
             .limit(limit)
         )
         with self._reading() as db:
-            feed = _feed(db)
+            feed = self._feed_name(db)
             return tuple(
                 Delivery(webhook, row.sequence, _event(row, feed, own=True), row.attempts)
                 for row in db.execute(query)
@@ -266,11 +271,6 @@ def _queue(db: Connection, webhook: str, chosen: Any, *, now_ms: int) -> int:
         values |= {"attempts": 0, "due_ms": now_ms, "error": ""}
         db.execute(insert_or_ignore(db, DELIVERIES), values)
     return len(rows)
-
-
-def _feed(db: Connection) -> str:
-    name: str = db.execute(_FEED).scalar_one()
-    return name
 
 
 def _feed_of(feed: str, initiator: str) -> str:

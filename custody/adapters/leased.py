@@ -16,11 +16,15 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from custody.adapters.schema import bring_up_to_date
 from custody.adapters.tables import LEASE
-from custody.storage import LeaseTaken
-from policy.errors import InvariantError, OperationalError
+from custody.storage import LeaseLost, LeaseTaken
+from policy.errors import OperationalError
 
 WEAKER_COMMITS = (("off",), ("local",), ("remote_write",))
 _STILL_MINE = update(LEASE).where(LEASE.c.fence == bindparam("mine")).values(fence=bindparam("mine"))
+
+
+# The number of a server's history, which each promotion raises, is in the name of every file of its log.
+_TIMELINE = "SELECT substr(pg_walfile_name(pg_current_wal_lsn()), 1, 8)"
 
 
 class _Shared(threading.local):
@@ -33,7 +37,7 @@ class _Shared(threading.local):
 class Leased:
     """One database, for one writer: ``holder`` names it, as the same one after a restart.
 
-    Raises ``OperationalError`` when it cannot be reached or written, ``InvariantError`` once another
+    Raises ``OperationalError`` when it cannot be reached or written, ``LeaseLost`` once another
     writer has taken the lease.
     """
 
@@ -41,7 +45,10 @@ class Leased:
         self._engine = engine_of(url)
         self._holder = holder
         self._fence = 0
+        self._timeline = 0
         self._shared = _Shared()
+        if self._engine.dialect.name == "postgresql":
+            event.listen(self._engine, "connect", self._check_timeline)
         try:
             bring_up_to_date(self._engine, holder=holder)
         except SQLAlchemyError as error:
@@ -54,6 +61,7 @@ class Leased:
     def take_lease(self, now_ms: int, lease_ms: int) -> int:
         """Become the one writer; the fencing number. Raises ``LeaseTaken`` while another one is."""
         with _Transaction(self._engine) as db:
+            timeline = _timeline_of(db)
             row = db.execute(select(LEASE).with_for_update()).first()
             if row is None:
                 db.execute(
@@ -65,7 +73,7 @@ class Leased:
             taken = {"fence": fence, "holder": self._holder, "until_ms": now_ms + lease_ms, "doors": "{}"}
             if db.execute(update(LEASE).where(LEASE.c.fence == fence - 1).values(taken)).rowcount != 1:
                 raise OperationalError("another coordinator took the lease at the same time: try again")
-        self._fence = fence
+        self._fence, self._timeline = fence, timeline
         return fence
 
     def renew_lease(self, now_ms: int, lease_ms: int) -> None:
@@ -77,6 +85,18 @@ class Leased:
         """Tell those who wait for the lease where this writer serves."""
         with self._transaction() as db:
             db.execute(update(LEASE).values(doors=json.dumps(dict(doors))))
+
+    def _check_timeline(self, connection: Any, _: object) -> None:
+        """Refuse a server that was promoted since: what is in memory may be later than what it has."""
+        with connection.cursor() as cursor:
+            cursor.execute(_TIMELINE)
+            timeline = int(cursor.fetchone()[0], 16)
+        connection.commit()
+        if self._timeline not in (0, timeline):
+            raise LeaseLost(
+                f"the database failed over to another server (timeline {self._timeline}, now {timeline}): "
+                "this coordinator stops; the next start goes on with what that one and the cosigners have"
+            )
 
     @contextlib.contextmanager
     def together(self) -> Iterator[None]:
@@ -119,7 +139,7 @@ class Leased:
         """The update locks the lease's row until the transaction ends."""
         with _Transaction(self._engine) as db:
             if db.execute(_STILL_MINE, {"mine": self._fence}).rowcount != 1:
-                raise InvariantError(
+                raise LeaseLost(
                     f"the lease on the database is not number {self._fence} any more: another coordinator "
                     "writes it; this one stops"
                 )
@@ -147,6 +167,11 @@ class _Transaction:
             raise OperationalError(f"cannot write the database: {error}; check its disk") from error
         if isinstance(value, SQLAlchemyError):
             raise OperationalError(f"cannot write the database: {value}; check its disk") from value
+
+
+def _timeline_of(db: Connection) -> int:
+    """Which history of its server a database has; 0 where there is one only."""
+    return int(db.exec_driver_sql(_TIMELINE).scalar_one(), 16) if db.dialect.name == "postgresql" else 0
 
 
 def insert_or_ignore(db: Connection, table: Table) -> Any:

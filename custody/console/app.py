@@ -20,6 +20,7 @@ from custody.console.readings import Readings
 from custody.console.sessions import Sessions
 from custody.parts import Parts
 from custody.service import Service
+from custody.storage import LeaseLost
 from policy.errors import OperationalError
 
 _LOG = logging.getLogger(__name__)
@@ -47,6 +48,7 @@ def build_console(service: Service, parts: Parts, *, site: str) -> Guard:
     app.add_exception_handler(LoginNeeded, _login)
     app.add_exception_handler(CallRefused, _refused)
     app.add_exception_handler(OperationalError, _operational)
+    app.add_exception_handler(LeaseLost, _operational)
     app.add_exception_handler(RequestValidationError, _not_found)
     app.add_exception_handler(HTTPException, _not_found)
     app.add_exception_handler(Exception, _defect)

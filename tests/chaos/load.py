@@ -84,6 +84,10 @@ class Backend:
         finally:
             self._ending.set()
             thread.join()
+        self.check()
+
+    def check(self) -> None:
+        """Raise what it ended with, if it has."""
         if self._failed:
             raise self._failed[0]
 

@@ -4,12 +4,15 @@ import os
 import shutil
 import subprocess
 import sys
+import time
+from pathlib import Path
 from typing import Final, NoReturn
 
 from tests.fixtures_anvil import anvil_binary
 
 ENTERED: Final = "QUORUMKEEP_CHAOS_ENTERED"
 NAMESPACES: Final = ("unshare", "--net", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc")
+IDLE_SHARE, LOOK_S = 0.5, 1.0
 PROGRAMS: Final = ("unshare", "nsenter", "ip", "mount", "gcc", "softhsm2-util")
 
 
@@ -26,6 +29,20 @@ def missing() -> str:
     if tried.returncode != 0:
         return f"chaos needs namespaces of its own ({tried.stderr.decode().strip()}): run it as root"
     return ""
+
+
+def idle() -> bool:
+    """Whether nothing else works on this machine: half of its processors' time is free for a second."""
+    begun, begun_free = _processor_time()
+    time.sleep(LOOK_S)
+    ended, ended_free = _processor_time()
+    return ended_free - begun_free >= IDLE_SHARE * (ended - begun)
+
+
+def _processor_time() -> tuple[int, int]:
+    """All of it since the machine's start, and what nobody used."""
+    user, nice, system, unused, waited, *rest = map(int, Path("/proc/stat").read_text().split()[1:9])
+    return user + nice + system + unused + waited + sum(rest), unused + waited
 
 
 def enter() -> NoReturn:

@@ -2,7 +2,7 @@
 
 import contextlib
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import chain as chained
 from pathlib import Path
@@ -18,12 +18,12 @@ from tests.chaos.house import COORDINATORS, LIMIT_AMOUNT, LIMIT_WINDOW_MS, House
 from tests.chaos.load import Asked, Backend, Doors, Kind, Watch
 from tests.chaos.record import read_record, wait_ended
 from tests.chaos.recovery import BOUND_S, back_after_s
-from tests.chaos.schedule import Planned, schedule
+from tests.chaos.schedule import Planned
 
 BACKENDS, GREEDY_EVERY_S = 4, 1.5
 SMALLEST, APART = 10**13, 10**9
 GREEDY_AMOUNT = 50 * 10**names.TOKEN_DECIMALS
-WARM_UP_S, BASELINE_S, PATIENCE_S, LOOK_S, CALM_S, SETTLE_S = 6.0, 6.0, 45.0, 0.2, 1.0, 120.0
+WARM_UP_S, BASELINE_S, PATIENCE_S, LOOK_S, CALM_S, SETTLE_S = 3.0, 5.0, 45.0, 0.2, 1.0, 120.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,19 +84,26 @@ class Run:
         back_s = None
         while back_s is None and time.monotonic() < ended_s + PATIENCE_S:
             time.sleep(LOOK_S)
+            for backend in self.backends:
+                backend.check()
             back_s = back_after_s(self.times(), ended_s, rate=self.rate)
         return Seen(at_s, planned, remark, back_s)
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What to do: ``rate`` is how many payments a second are asked for beside those that a limit refuses."""
+    """What to do: ``rate`` is how many payments a second are asked for beside those that a limit refuses.
+
+    Faults go on until there are no more, or for ``seconds``. ``judge_speed`` is for a machine that does
+    nothing else: on another one, how soon payments go on says nothing of this program.
+    """
 
     seconds: float
     seed: int
-    kinds: Sequence[str]
+    faults: Iterable[Planned]
     rate: float
     logs: Path | None = None
+    judge_speed: bool = True
 
 
 def run(plan: Plan) -> dict[str, Any]:
@@ -117,9 +124,10 @@ def run(plan: Plan) -> dict[str, Any]:
         "rate": round(rate, 1),
         "faults": [one.to_json() for one in seen],
         "back_within_10_s": not late,
+        "speed_judged": plan.judge_speed,
         "requests": ends_of(record),
         "checks": {name: {"ok": not wrong, "wrong": wrong[:20]} for name, wrong in found.items()},
-        "ok": not late and not any(found.values()),
+        "ok": not (late and plan.judge_speed) and not any(found.values()),
     }
 
 
@@ -133,7 +141,7 @@ def _under_load(house: House, plan: Plan) -> tuple[float, list[Seen], list[Asked
         stack.enter_context(watch.looking())
         for backend in backends:
             stack.enter_context(backend.asking())
-        seen = _faults(made, plan.seconds, schedule(plan.seed, plan.kinds))
+        seen = _faults(made, plan.seconds, plan.faults)
     return made.rate, seen, list(chained.from_iterable(one.accepted for one in backends))
 
 
@@ -151,13 +159,15 @@ def _kinds(rate: float) -> list[Kind]:
     return [*plain, Kind("greedy", names.TOKEN, GREEDY_AMOUNT, GREEDY_EVERY_S)]
 
 
-def _faults(made: Run, seconds: float, planned: Iterator[Planned]) -> list[Seen]:
+def _faults(made: Run, seconds: float, planned: Iterable[Planned]) -> list[Seen]:
     made.measure()
     progress(f"{made.rate:.1f} payments a second without a fault")
     begun_s = time.monotonic()
     seen: list[Seen] = []
-    while time.monotonic() < begun_s + seconds:
-        one = made.play(next(planned), begun_s)
+    for fault in planned:
+        if time.monotonic() >= begun_s + seconds:
+            break
+        one = made.play(fault, begun_s)
         back = "not back" if one.back_s is None else f"back after {one.back_s:.1f} s"
         progress(f"{one.at_s:6.1f} s {one.planned.kind} {one.planned.target} {one.remark}: {back}")
         seen.append(one)

@@ -30,7 +30,16 @@ TARGETS: Final[Mapping[str, Sequence[str]]] = {
     "reorg": ("2", "1"),
 }
 """By kind, what it may be done to."""
-HOLD_S: Final = (3.0, 8.0)
+CLASSES: Final = (
+    ("kill", "pause", "worker"),
+    ("partition", "slow", "lossy"),
+    ("clock-ahead", "clock-behind"),
+    ("disk", "corrupt", "token"),
+    ("database",),
+    ("rpc", "reorg"),
+)
+"""Kinds that break the same part: processes, network, clocks, disks and tokens, the database, the chain."""
+HOLD_S, HOLD_BRIEF_S = (3.0, 8.0), (1.5, 3.0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,3 +60,12 @@ def schedule(seed: int, kinds: Sequence[str]) -> Iterator[Planned]:
             if not waiting[kind]:  # each target comes up before one comes again
                 waiting[kind] = source.sample(list(TARGETS[kind]), len(TARGETS[kind]))
             yield Planned(kind, waiting[kind].pop(), round(source.uniform(*HOLD_S), 1))
+
+
+def brief_schedule(seed: int) -> Iterator[Planned]:
+    """One fault of each class; seeds that follow one another, such as days, go through the kinds."""
+    source = random.Random(seed)
+    for kinds in source.sample(CLASSES, len(CLASSES)):
+        kind = kinds[seed % len(kinds)]
+        target = source.choice(TARGETS[kind])
+        yield Planned(kind, target, round(source.uniform(*HOLD_BRIEF_S), 1))

@@ -1,5 +1,6 @@
 """Two coordinators on one PostgreSQL: one serves, the other hands on and takes over, nothing is lost."""
 
+import contextlib
 import json
 import shutil
 import time
@@ -14,6 +15,7 @@ from cli.programs import COORDINATOR, program
 from signer_nodes.api.health import READY, STANDBY, ask
 from tests.e2e.cluster import scratch_folder
 from tests.e2e.payment_stream import SMALLEST, Stream, check_everything
+from tests.fixtures_postgres import server_pair
 
 pytest_plugins = ("tests.fixtures_postgres",)
 
@@ -23,6 +25,12 @@ EVERY_S, SETTLE_S = 0.25, 60.0
 
 @pytest.fixture
 def deployment(new_postgres_url: Callable[[], str]) -> Iterator[Deployment]:
+    with doubled(new_postgres_url()) as made:
+        yield made
+
+
+@contextlib.contextmanager
+def doubled(url: str) -> Iterator[Deployment]:
     """A deployment with a funded key and two coordinators; clients call the one that stands by."""
     folder = scratch_folder()
     try:
@@ -30,7 +38,7 @@ def deployment(new_postgres_url: Callable[[], str]) -> Iterator[Deployment]:
             made = scenario.prepare(folder, supervisor, say=lambda _: None)
             (made.ports[SECOND],) = free_ports(1)
             scenario.lay_out(made)
-            _double(made, new_postgres_url())
+            _double(made, url)
             scenario.start_all(made)
             _start_second(made)
             call_by(made, SECOND)
@@ -90,3 +98,20 @@ def test_a_coordinator_that_is_killed_under_load_is_replaced(deployment: Deploym
     assert before > 0
     assert told == [READY, STANDBY]
     check_everything(deployment, stream.accepted)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(400)
+def test_the_database_fails_over_to_its_standby_under_load() -> None:
+    with server_pair(synchronous=True) as pair, doubled(pair.url) as deployment:
+        with Stream(deployment, "over", SMALLEST, EVERY_S).flowing() as stream:
+            time.sleep(2.0)
+            before = len(stream.accepted)
+            pair.fail_over()
+            while len(stream.accepted) < 2 * before:
+                time.sleep(EVERY_S)
+        stream.settle(SETTLE_S)
+        wait_live(deployment, COSIGNERS)
+
+        assert before > 0
+        check_everything(deployment, stream.accepted)

@@ -7,7 +7,7 @@ import pytest
 
 from tests.chaos.checks import Accepted, Limit, Payment, Record, Reserved, Signed, failures
 from tests.chaos.recovery import WINDOW_S, back_after_s
-from tests.chaos.schedule import TARGETS, Planned, schedule
+from tests.chaos.schedule import CLASSES, TARGETS, Planned, brief_schedule, schedule
 
 ETH, TOKEN, ACCOUNT, PATH = "eth", "exd", "0xaa", "m/0/0"
 AMOUNTS = (40, 41, 22, 43)
@@ -141,3 +141,11 @@ def test_a_seed_gives_one_schedule_and_every_kind_and_target_has_its_turn() -> N
     assert {(one.kind, one.target) for one in first(count, 7)} == {
         (kind, target) for kind, targets in TARGETS.items() for target in targets
     }
+
+
+def test_a_brief_schedule_has_one_fault_of_each_class_and_days_bring_every_kind() -> None:
+    days = [[one.kind for one in brief_schedule(seed)] for seed in range(7, 13)]
+
+    assert sorted(kind for kinds in CLASSES for kind in kinds) == sorted(TARGETS)
+    assert all(sum(kind in kinds for kind in day) == 1 for day in days for kinds in CLASSES)
+    assert {kind for day in days for kind in day} == set(TARGETS)

@@ -12,6 +12,7 @@ import pytest
 from cli.policies.replaying import fetched
 from custody.adapters.api_server import CustodyServicer, ServerTls, start_server
 from custody.adapters.identity import boot_credentials
+from custody.adapters.store import Store
 from custody.client import Caller, CallRefused, CustodyClient, Endpoint
 from policy.audit import audit
 from policy.encoding import Json, statement
@@ -174,6 +175,16 @@ async def test_a_forged_request_leaves_no_trace(door: Door) -> None:
     assert codes == ["bad-signature"] * 4
     assert door.running.parts.sequencer.state.size == size
     assert await door.ask("admin", lambda client: client.requests()) == []
+
+
+async def test_a_coordinator_that_was_replaced_sends_callers_to_the_next(door: Door) -> None:
+    """Not a defect: whoever was asking asks again, at the one that has the lease."""
+    other = Store(door.house.database, holder="another")
+    other.take_lease(door.house.now_ms() + 3_600_000, 6_000)
+    other.close()
+    body, signature = make_request("late", amount=ETHER // 100, now_ms=door.house.now_ms())[1:]
+
+    assert await door.refusal("shop", lambda client: client.submit_signed(body, signature)) == "unavailable"
 
 
 async def test_mistakes_have_codes_of_their_own(door: Door) -> None:

@@ -9,6 +9,7 @@ from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
 from custody.api.errors import MEANINGS, CallRefused, Code
+from custody.storage import LeaseLost
 from policy.errors import CallerError, MalformedError, OperationalError
 
 MEDIA_TYPE: Final = "application/problem+json"
@@ -41,6 +42,7 @@ def install(app: FastAPI) -> None:
     """Have every exception answered by a problem document."""
     app.add_exception_handler(CallRefused, _refused)
     app.add_exception_handler(OperationalError, _operational)
+    app.add_exception_handler(LeaseLost, _operational)
     app.add_exception_handler(RequestValidationError, _invalid)
     app.add_exception_handler(HTTPException, _no_such)
     app.add_exception_handler(Exception, _defect)

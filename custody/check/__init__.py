@@ -1,0 +1,1 @@
+"""Looking a coordinator's configuration over before it starts."""
