@@ -306,6 +306,7 @@ def _add_payments(commands: Commands) -> None:
     send.add_argument("--asset", required=True, help="what is paid, as the policy calls it")
     send.add_argument("--amount", required=True, help="base units, or with the unit: '1.5 eth'")
     send.add_argument("--to", required=True, help="who is paid")
+    send.add_argument("--source", metavar="PATH", help="the path of the wallet's account that is to pay")
     call = new_command(
         request,
         "call",

@@ -162,6 +162,17 @@ def test_a_reservation_outside_the_rules_is_denied(book: Book, changed: dict[str
     assert rule_of(book) == rule
 
 
+def test_only_the_account_that_a_request_names_pays_it(book: Book) -> None:
+    other = book.request(100, source="m/0/1")
+    book.log_reservation(book.reservation(other))
+
+    assert (book.last.accepted, rule_of(book)) == (False, "source-foreign")
+
+    book.log_reservation(book.reservation(book.request(100, source="m/0/0")))
+
+    assert book.last.accepted
+
+
 def test_a_claim_that_differs_is_inert(book: Book) -> None:
     body = book.reservation(book.request(100))
     for claim in ({"outcome": "allow", "rule": "large"}, {"outcome": "wait", "rule": "small"}):
