@@ -23,6 +23,7 @@ from cli.passkey_arguments import add_approve, add_identity, needs_authenticator
 from cli.policies.arguments import add_export, add_policies, add_replay
 from cli.rebalance.arguments import add_rebalance
 from cli.risk.arguments import add_risk
+from cli.sweeps.arguments import add_sweeps
 from cli.witness.arguments import add_witness
 
 DAY_MS = 24 * 3600 * 1000
@@ -58,6 +59,7 @@ def build_parser() -> ArgumentParser:
     add_policies(commands)
     add_rebalance(commands)
     add_risk(commands)
+    add_sweeps(commands)
     add_evidence(commands)
     _add_payments(commands)
     _add_demo(commands)

@@ -292,10 +292,8 @@ class Book:
     # What is asked and approved.
 
     def asked(self, amount: int = 100, *, to: str = CUSTOMER, **changed: Any) -> Request:
-        """A request, not yet logged. ``changed`` are fields of it, ``asset``, ``wallet`` or ``source``."""
-        source = changed.pop("source", None)
-        wallet, asset = changed.pop("wallet", "hot"), changed.pop("asset", "eth")
-        intent = Intent(CHAIN, wallet, asset, amount, to, source=source)
+        """A request, not yet logged. ``changed`` are fields of it, or ``asset`` and ``wallet``."""
+        intent = Intent(CHAIN, changed.pop("wallet", "hot"), changed.pop("asset", "eth"), amount, to)
         fields = {
             "origin": ORIGIN,
             "initiator": "desk",

@@ -446,28 +446,6 @@ async def test_an_address_is_what_the_payments_come_from(house: House) -> None:
         assert chain == settled.chain
 
 
-async def test_the_account_that_a_request_names_pays_it(house: House) -> None:
-    async with house.with_key() as running:
-        _, body, signature = make_request("one", amount=ETHER, now_ms=house.now_ms(), source="m/0/2")
-
-        settled = await running.until((await running.service.submit(body, signature)).request, "settled")
-
-        account, _, _ = running.service.address(WALLET, "m/0/2")
-        assert (settled.path, settled.account) == ("m/0/2", account.address)
-
-
-async def test_a_request_that_names_an_account_of_no_path_waits(house: House) -> None:
-    async with house.with_key() as running:
-        _, body, signature = make_request("one", amount=ETHER, now_ms=house.now_ms(), source="m/7")
-        request = (await running.service.submit(body, signature)).request
-
-        record = await running.until(request, "logged")
-        async with asyncio.timeout(5):
-            while "has no path m/7" not in record.error:
-                await asyncio.sleep(0.01)
-                record = await running.service.get(request)
-
-
 async def test_entries_carry_times_that_never_go_back(house: House) -> None:
     clock = [2_000_000_000_000]
     house.now_ms = lambda: clock[0]
