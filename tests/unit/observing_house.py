@@ -58,14 +58,14 @@ class FakeBlocks:
         """Nothing is wrong."""
 
     async def head(self) -> int:
-        if self.down:
-            raise OperationalError("the endpoint is down")
+        self._check_up()
         return len(self.blocks) - 1
 
     async def block_hash(self, height: int) -> str:
         return self.blocks[height][0] if height < len(self.blocks) else ""
 
     async def block(self, height: int, wanted: Wanted) -> Block:
+        self._check_up()
         self.asked += 1
         name, payments = self.blocks[height]
         found = tuple(one for one in payments if one.address in wanted.addresses)
@@ -82,6 +82,10 @@ class FakeBlocks:
 
     async def close(self) -> None:
         """Nothing is open."""
+
+    def _check_up(self) -> None:
+        if self.down:
+            raise OperationalError("the endpoint is down")
 
 
 class GatheringLog(BookLog):

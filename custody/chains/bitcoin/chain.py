@@ -89,7 +89,8 @@ class BitcoinChain:
         for request in sorted(closed, key=lambda one: state.jobs[one.jobs[-1]].index)[-SPENT_KEPT:]:
             jobs = [job for job in state.live_jobs(request.request_id) if job.status is JobStatus.SIGNED]
             spent = [set(_places(job.tx)) for job in jobs]  # which was mined the state does not say
-            self._keep_spent(request.request_id, set.intersection(*spent))
+            if spent:
+                self._keep_spent(request.request_id, set.intersection(*spent))
         self._learn(state)
 
     def written(self, folded: Folded) -> None:
