@@ -7,7 +7,7 @@ from custody.chains.watching import Block, Incoming, Wanted
 from custody.gathering import Gathering
 from custody.observing.blocks import Memory, Watched
 from custody.observing.settling import Settling
-from custody.observing.stating import Stated, Stater
+from custody.observing.stating import Stater
 from custody.ports import Receipt
 from custody.risk.following import Follower
 from custody.risk.stating import Observer
@@ -146,6 +146,6 @@ class Watcher:
             chains=watched,
         )
 
-    async def look(self) -> list[Stated]:
+    async def look(self) -> None:
         """One look."""
-        return await self.stater.look()
+        await self.stater.look()
