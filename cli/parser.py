@@ -23,6 +23,7 @@ from cli.passkey_arguments import add_approve, add_identity, needs_authenticator
 from cli.policies.arguments import add_export, add_policies, add_replay
 from cli.rebalance.arguments import add_rebalance
 from cli.risk.arguments import add_risk
+from cli.sweeps.arguments import add_sweeps
 from cli.witness.arguments import add_witness
 
 DAY_MS = 24 * 3600 * 1000
@@ -59,6 +60,7 @@ def build_parser() -> ArgumentParser:
     add_policies(commands)
     add_rebalance(commands)
     add_risk(commands)
+    add_sweeps(commands)
     add_evidence(commands)
     _add_payments(commands)
     _add_demo(commands)
@@ -309,6 +311,7 @@ def _add_payments(commands: Commands) -> None:
     send.add_argument("--asset", required=True, help="what is paid, as the policy calls it")
     send.add_argument("--amount", required=True, help="base units, or with the unit: '1.5 eth'")
     send.add_argument("--to", required=True, help="who is paid")
+    send.add_argument("--source", metavar="PATH", help="the path of the wallet's account that is to pay")
     call = new_command(
         request,
         "call",

@@ -149,7 +149,8 @@ def intent_text(intent: Intent, connection: Connection) -> str:
     if intent.calldata is not None:
         lowered = replace(intent, destination=intent.destination.lower())
         return f"{amount} from {intent.wallet} on {intent.chain} to {call_text(lowered, connection)}"
-    return f"{amount} from {intent.wallet} on {intent.chain} to {intent.destination}"
+    account = "" if intent.source is None else f", its account {intent.source},"
+    return f"{amount} from {intent.wallet}{account} on {intent.chain} to {intent.destination}"
 
 
 def call_text(intent: Intent, connection: Connection) -> str:
@@ -213,7 +214,15 @@ def _intent(arguments: Namespace, connection: Connection) -> Intent:
     if calls:
         calldata = _calldata(arguments.method, arguments.argument or [], connection)
         return Intent(asset.chain, arguments.wallet, arguments.asset, amount, destination, calldata)
-    return Intent(asset.chain, arguments.wallet, arguments.asset, amount, destination)
+    source = _source(arguments, connection)
+    return Intent(asset.chain, arguments.wallet, arguments.asset, amount, destination, source=source)
+
+
+def _source(arguments: Namespace, connection: Connection) -> str | None:
+    source: str | None = getattr(arguments, "source", None)
+    if source is not None and source not in connection.policy.wallets[arguments.wallet].paths:
+        raise Misuse(f"--source: wallet {arguments.wallet} has no path {source[:64]!r}; {STALE}")
+    return source
 
 
 def call(arguments: Namespace) -> Result:

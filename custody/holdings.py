@@ -37,6 +37,8 @@ from policy.state import State as LogState
 
 REBALANCERS = "rebalancer"
 """The group of backends that may ask for these documents; people may too."""
+SWEEPERS = "sweeper"
+"""The group of those that may ask what wallets hold, and for nothing else here."""
 MOVEMENTS_MAX, OPEN_MAX, PAGE = 1000, 20_000, 500
 _ASKED = (State.RECEIVED, State.LOGGED, State.WAITING, State.READY, State.RESERVED)
 _SIGNED = (State.SIGNED, State.BROADCAST, State.REPLACING)

@@ -93,10 +93,19 @@ def wanted_of(state: State, request: Request, *, identifier: bytes, ceiling: int
         request=identifier,
         intent=intent,
         contract=contract_of(state.policy, intent.asset),
-        accounts=tuple(account_at(key, path, chain=known.chain) for path in known.paths),
+        accounts=tuple(account_at(key, path, chain=known.chain) for path in _paths(known, intent)),
         fee_ceiling=ceiling,
         signatures_max=1 if is_cold(state, key) else JOB_SIGNATURES_MAX,
     )
+
+
+def _paths(wallet: Wallet, intent: Intent) -> tuple[str, ...]:
+    """The accounts that may pay. Raises ``OperationalError`` when a change took out the one asked for."""
+    if intent.source is None:
+        return wallet.paths
+    if intent.source not in wallet.paths:
+        raise OperationalError(f"wallet {wallet.name} has no path {intent.source} in the policy: {WAITS}")
+    return (intent.source,)
 
 
 def typed_data_place(state: State, intent: Intent) -> tuple[Account, Slot]:

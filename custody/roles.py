@@ -10,7 +10,7 @@ from enum import StrEnum
 from typing import Final
 
 from custody.api.errors import CallRefused, Code
-from custody.holdings import REBALANCERS
+from custody.holdings import REBALANCERS, SWEEPERS
 from policy.roster import Roster
 
 
@@ -19,6 +19,7 @@ class Role(StrEnum):
 
     BACKEND = "backend"
     REBALANCER = "rebalancer"
+    SWEEPER = "sweeper"
     OPERATOR = "operator"
     ADMINISTRATOR = "administrator"
     OBSERVER = "observer"
@@ -43,7 +44,7 @@ class Access:
     pages: tuple[str, ...] = ()
 
 
-BACKENDS: Final = (Role.BACKEND, Role.REBALANCER)
+BACKENDS: Final = (Role.BACKEND, Role.REBALANCER, Role.SWEEPER)
 PEOPLE: Final = (Role.OPERATOR, Role.ADMINISTRATOR, Role.OBSERVER, Role.AUDITOR)
 
 
@@ -137,10 +138,16 @@ TABLE: Final[tuple[Access, ...]] = (
     ),
     Access("what the shadow policy says", _all(*PEOPLE), grpc=("Shadow",), http=("get_shadow",)),
     Access(
-        "holdings, and movements of the wallets",
+        "holdings: what every account has, and what is on its way",
+        _all(Role.REBALANCER, Role.SWEEPER, *PEOPLE),
+        grpc=("Holdings",),
+        http=("get_holdings",),
+    ),
+    Access(
+        "movements of the wallets",
         _all(Role.REBALANCER, *PEOPLE),
-        grpc=("Holdings", "Movements"),
-        http=("get_holdings", "list_movements"),
+        grpc=("Movements",),
+        http=("list_movements",),
     ),
     Access("a rebalancer's report", _own(Role.REBALANCER), grpc=("Report",)),
     Access(
@@ -172,6 +179,7 @@ TABLE: Final[tuple[Access, ...]] = (
     Access("ceremonies of cold nodes", _all(Role.OPERATOR, Role.ADMINISTRATOR), grpc=("Cold",)),
 )
 
+_GROUPS: Final = ((REBALANCERS, Role.REBALANCER), (SWEEPERS, Role.SWEEPER))
 _OF_CALL: Final = {call: access for access in TABLE for call in (*access.grpc, *access.http)}
 
 
@@ -180,7 +188,7 @@ def roles_of(caller: str, roster: Roster, *, auditors: Container[str] = ()) -> f
     initiator = roster.initiators.get(caller)
     found = set()
     if initiator is not None:
-        found.add(Role.REBALANCER if REBALANCERS in initiator.groups else Role.BACKEND)
+        found.add(next((role for group, role in _GROUPS if group in initiator.groups), Role.BACKEND))
     for role, members in (
         (Role.OPERATOR, roster.operators),
         (Role.ADMINISTRATOR, roster.administrators),

@@ -10,6 +10,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from msgspec import Struct
 
 from policy.addresses import EVM_ADDRESS
+from policy.bip32 import PATH_CHARACTERS_MAX, parse_path
 from policy.decode.eip712 import domain_of, parse_typed_data
 from policy.encoding import Json, document_hash, statement
 from policy.errors import CallerError, InvalidSignatureError, MalformedError
@@ -36,7 +37,8 @@ class Intent(Struct, frozen=True, gc=False):
     For a token the destination is who receives it, never the contract. With ``calldata`` it is a call of the
     contract ``destination`` that is sent ``amount``, which may be 0, of the native asset. With ``typed_data``
     it is the signature of that canonical EIP-712 document for the contract ``destination``, which its domain
-    names: nothing is sent, and ``amount`` is 0.
+    names: nothing is sent, and ``amount`` is 0. With ``source``, a path of the wallet, the account there pays
+    and no other.
     """
 
     chain: str
@@ -46,6 +48,7 @@ class Intent(Struct, frozen=True, gc=False):
     destination: str
     calldata: bytes | None = None
     typed_data: bytes | None = None
+    source: str | None = None
 
     def calldata_hash(self, *, native: bool) -> bytes:
         """Keccak-256 of the only calldata that carries out this intent.
@@ -73,6 +76,8 @@ class Intent(Struct, frozen=True, gc=False):
         }
         if self.typed_data is not None:
             fields["typed_data"] = self.typed_data.hex()
+        if self.source is not None:
+            fields["source"] = self.source
         return fields if self.calldata is None else {**fields, "calldata": self.calldata.hex()}
 
 
@@ -101,7 +106,7 @@ class Request(Struct, frozen=True, gc=False):
 
 
 def read_intent(fields: Fields) -> Intent:
-    """Read an intent's five fields, and a sixth of a call or typed data, of a document that may have more."""
+    """Read an intent's five fields, and those it may have besides, of a document that may have more."""
     if fields.has("typed_data"):
         return _read_typed_data(fields)
     chain = fields.chain("chain")
@@ -120,7 +125,19 @@ def read_intent(fields: Fields) -> Intent:
         amount=fields.amount("amount", low=1 if calldata is None else 0),
         destination=fields.address("destination", chain=chain),
         calldata=calldata,
+        source=_read_source(fields),
     )
+
+
+def _read_source(fields: Fields) -> str | None:
+    if not fields.has("source"):
+        return None
+    where, source = fields.path("source"), fields.text("source", length_max=PATH_CHARACTERS_MAX)
+    try:
+        parse_path(source)
+    except MalformedError as error:
+        raise MalformedError(f"{where}: {error}") from error
+    return source
 
 
 def _read_typed_data(fields: Fields) -> Intent:

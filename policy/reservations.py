@@ -266,6 +266,9 @@ def _source(state: State, entry: e.ReserveEntry, request: Request) -> tuple[KeyR
     if wallet is None or (wallet.key, wallet.chain) != (entry.key, chain) or foreign:
         paths = ", ".join(entry.paths)
         raise Denied("source-foreign", f"{entry.key} {paths} is no account of {request.intent.wallet}")
+    asked = request.intent.source
+    if asked is not None and set(entry.paths) != {asked}:
+        raise Denied("source-foreign", f"{', '.join(entry.paths)} pays, the request asks for {asked} to pay")
     key = state.keys.get(entry.key)
     if key is None or key.epoch != entry.epoch:
         raise Denied("key-unknown", f"the log has no key {entry.key} in epoch {entry.epoch}")

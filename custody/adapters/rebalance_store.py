@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Self
 
-from sqlalchemy import Connection, RowMapping, and_, create_engine, event, insert, select, update
+from sqlalchemy import Connection, RowMapping, and_, create_engine, event, insert, or_, select, update
 from sqlalchemy.dialects.sqlite import insert as upsert
 from sqlalchemy.exc import SQLAlchemyError
 
@@ -23,7 +23,7 @@ from custody.adapters.rebalance_tables import (
     OBSERVED,
 )
 from custody.rebalancer.plan import Band, Bounds
-from custody.rebalancing.moves import Stage
+from custody.rebalancing.moves import IN_FLIGHT, Stage
 from custody.rebalancing.records import (
     Alarm,
     Direction,
@@ -207,6 +207,13 @@ class RebalanceStore:
         query = select(MOVES).where(MOVES.c.stage.in_([stage.value for stage in stages]))
         with self._read() as db:
             return tuple(_move(row) for row in db.execute(query.order_by(MOVES.c.created_ms)).mappings())
+
+    def moves_since(self, since_ms: int) -> tuple[Move, ...]:
+        """Moves that changed from ``since_ms`` on, and those under way; oldest first."""
+        counts = or_(MOVES.c.updated_ms >= since_ms, MOVES.c.stage.in_([stage.value for stage in IN_FLIGHT]))
+        query = select(MOVES).where(counts).order_by(MOVES.c.created_ms, MOVES.c.name)
+        with self._read() as db:
+            return tuple(_move(row) for row in db.execute(query).mappings())
 
     def moves_of_period(self, route: str, direction: Direction, *, period_ms: int) -> tuple[Move, ...]:
         """The moves of a period in one direction, oldest first."""

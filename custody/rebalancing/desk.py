@@ -58,9 +58,10 @@ class ClientDesk:
                 return None
             raise
 
-    def own_requests(self) -> tuple[Asked, ...]:
-        """Its newest requests: a backend sees no others."""
-        return tuple(_view(one) for one in _asked(lambda: self._client.requests(limit=OWN_REQUESTS)))
+    def own_requests(self, before: bytes = b"") -> tuple[Asked, ...]:
+        """Its newest requests, or those before one of them: a backend sees no others."""
+        found = _asked(lambda: self._client.requests(limit=OWN_REQUESTS, before=before))
+        return tuple(_view(one) for one in found)
 
     def call_back(self, request: bytes, reason: str) -> None:
         """Say no to a request of its own before it is signed."""

@@ -102,15 +102,15 @@ def _submit(move: Move, desk: Desk, now_ms: int) -> Move:
         happening = Happening.EXPIRED if error.code == Code.REQUEST_EXPIRED else Happening.TURNED_AWAY
         return happened(move, happening, now_ms=now_ms, error=str(error))
     taken = happened(replace(move, request=asked.request), Happening.TAKEN_IN, now_ms=now_ms)
-    return _told(taken, asked, now_ms)
+    return told(taken, asked, now_ms=now_ms)
 
 
 def _watch(move: Move, desk: Desk, now_ms: int) -> Move:
     asked = desk.get(move.request)
     if asked is not None:
-        return _told(move, asked, now_ms)
+        return told(move, asked, now_ms=now_ms)
     if move.stage is Stage.ASKED and now_ms < move.expires_ms:  # its database was lost before the log had it
-        return _told(move, desk.submit(move.body), now_ms)
+        return told(move, desk.submit(move.body), now_ms=now_ms)
     return happened(move, Happening.EXPIRED, now_ms=now_ms)
 
 
@@ -125,7 +125,7 @@ def _call_back(move: Move, desk: Desk, now_ms: int) -> Move:
     return happened(move, Happening.CALLED_BACK, now_ms=now_ms, error=CALL_BACK)
 
 
-def _told(move: Move, asked: Asked, now_ms: int) -> Move:
+def told(move: Move, asked: Asked, *, now_ms: int) -> Move:
     """The move after what the coordinator says of its request."""
     after = happened(
         move, REQUEST_STATES.get(asked.state, Happening.TAKEN_IN), now_ms=now_ms, error=asked.error
@@ -159,4 +159,4 @@ def _adopted(asked: Asked, request: Request, *, route: Route, direction: Directi
         request=asked.request,
         reasons=("found at the coordinator: the rebalancer's own records of it were lost",),
     )
-    return _told(happened(move, Happening.TAKEN_IN, now_ms=now_ms), asked, now_ms)
+    return told(happened(move, Happening.TAKEN_IN, now_ms=now_ms), asked, now_ms=now_ms)

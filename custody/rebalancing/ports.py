@@ -70,8 +70,8 @@ class Desk(Protocol):
     def get(self, request: bytes) -> Asked | None:
         """One request of its own, or None."""
 
-    def own_requests(self) -> tuple[Asked, ...]:
-        """Its newest requests."""
+    def own_requests(self, before: bytes = b"") -> tuple[Asked, ...]:
+        """Its newest requests, or those before one of them; newest first."""
 
     def call_back(self, request: bytes, reason: str) -> None:
         """Say no to a request of its own before it is signed. Raises ``TurnedAway`` when it is too late."""
@@ -130,6 +130,9 @@ class Book(Protocol):
 
     def moves_in(self, stages: Sequence[Stage]) -> tuple[Move, ...]:
         """Moves in any of ``stages``, oldest first."""
+
+    def moves_since(self, since_ms: int) -> tuple[Move, ...]:
+        """Moves that changed from ``since_ms`` on, and those under way; oldest first."""
 
     def moves_of_period(self, route: str, direction: Direction, *, period_ms: int) -> tuple[Move, ...]:
         """The moves of a period in one direction, oldest first."""

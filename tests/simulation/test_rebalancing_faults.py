@@ -131,7 +131,7 @@ def test_a_rebalancer_that_puts_nothing_down_before_it_asks_would_be_seen(tmp_pa
     desk.balances["hot"] = 14 * ETHER
     mover.look_until_killed()
     (tmp_path / "rebalancer.db").unlink()
-    mover.desk.own_requests = lambda: ()  # type: ignore[method-assign]
+    mover.desk.own_requests = lambda before=b"": ()  # type: ignore[method-assign]
     mover.start()
     desk.now_ms += 1
 

@@ -146,13 +146,19 @@ def genesis_entry(policy: Json, *, time_ms: int = 1_000, roster: Json | None = N
 
 
 def make_request(
-    name: str, *, amount: int, now_ms: int, expires_ms: int = 0, asset: str = "eth"
+    name: str,
+    *,
+    amount: int,
+    now_ms: int,
+    expires_ms: int = 0,
+    asset: str = "eth",
+    source: str | None = None,
 ) -> tuple[Request, bytes, bytes]:
     """A request of the shop: the document, its bytes, and the shop's signature."""
     request = Request(
         origin=ORIGIN,
         initiator="shop",
-        intent=Intent(ANVIL_CHAIN, WALLET, asset, amount, PAYEE),
+        intent=Intent(ANVIL_CHAIN, WALLET, asset, amount, PAYEE, source=source),
         fee_ceiling=FEE_CEILING,
         idempotency_key=name,
         created_ms=now_ms,

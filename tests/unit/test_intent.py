@@ -31,6 +31,8 @@ INTENTS = st.builds(
     asset=NAMES,
     amount=st.integers(1, AMOUNT_MAX),
     destination=ADDRESSES,
+    source=st.none()
+    | st.lists(st.integers(0, 2**31 - 1), max_size=10).map(lambda it: "/".join(["m", *map(str, it)])),
 )
 REQUESTS = st.builds(
     Request,
@@ -70,6 +72,10 @@ def test_a_request_without_one_of_its_fields_is_refused(name: str) -> None:
     ("name", "value"),
     [
         ("memo", "hello"),
+        ("source", ""),
+        ("source", "m/0/01"),
+        ("source", "0/1"),
+        ("source", None),
         ("amount", "0"),
         ("amount", 5),
         ("amount", "-5"),

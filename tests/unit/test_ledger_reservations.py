@@ -4,7 +4,9 @@ from typing import Any
 
 import pytest
 
+from policy.intent import request_id
 from policy.state import CANCEL, JobStatus
+from policy.values import replace
 from tests.simulation.world import (
     CANCEL_FEE_MAX,
     CUSTOMER,
@@ -160,6 +162,17 @@ def test_a_reservation_outside_the_rules_is_denied(book: Book, changed: dict[str
 
     assert not book.last.accepted
     assert rule_of(book) == rule
+
+
+def test_only_the_account_that_a_request_names_pays_it(book: Book) -> None:
+    for source, rule in (("m/0/1", "source-foreign"), ("m/0/0", "small")):
+        asked = book.asked(100)
+        request = replace(asked, intent=replace(asked.intent, source=source))
+        book.log_request(request)
+        book.log_reservation(book.reservation(request_id(request.body())))
+
+        assert rule_of(book) == rule
+        assert book.last.accepted == (source == "m/0/0")
 
 
 def test_a_claim_that_differs_is_inert(book: Book) -> None:

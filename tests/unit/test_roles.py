@@ -19,7 +19,7 @@ from custody.api.errors import CallRefused
 from custody.auditors import Auditor
 from custody.console import decisions, entrance, indicators, pages, rebalancing
 from custody.console.app import build_console
-from custody.roles import OPEN, TABLE, Access, Role, Scope, permit, roles_of
+from custody.roles import BACKENDS, OPEN, TABLE, Access, Role, Scope, permit, roles_of
 from policy.encoding import Json
 from policy.roster import parse_roster
 from tests.unit.custody_cluster import (
@@ -39,6 +39,7 @@ ROWS = (OPEN, *TABLE)
 CALLERS = {
     Role.BACKEND: "shop",
     Role.REBALANCER: "mover",
+    Role.SWEEPER: "sweeper",
     Role.OPERATOR: "otto",
     Role.ADMINISTRATOR: "admin",
     Role.OBSERVER: "feed",
@@ -50,9 +51,12 @@ ANNA = Auditor("anna", authenticator("anna").credential(), public("anna"))
 def roster() -> dict[str, Json]:
     """Somebody of each role."""
     document: dict[str, Any] = roster_document()
-    mover = {"name": "mover", "key": public("mover").hex(), "people": [], "groups": ["rebalancer"]}
+    movers = [
+        {"name": name, "key": public(name).hex(), "people": [], "groups": [group]}
+        for name, group in (("mover", "rebalancer"), ("sweeper", "sweeper"))
+    ]
     observer = {"name": "feed", "key": public("feed").hex()}
-    return {**document, "initiators": [*document["initiators"], mover], "observers": [observer]}
+    return {**document, "initiators": [*document["initiators"], *movers], "observers": [observer]}
 
 
 def every(*lists: tuple[str, ...]) -> list[str]:
@@ -157,10 +161,10 @@ async def test_what_is_own_is_shown_to_its_backend_alone_and_all_to_people(door:
         counted[role] = (len(requests), bool(events), sum(totals.values()))
 
     (shown,) = [row for row in TABLE if "list_requests" in row.http]
-    assert counted.pop(Role.REBALANCER) == (0, False, 0)
+    assert [counted.pop(role) for role in (Role.REBALANCER, Role.SWEEPER)] == [(0, False, 0)] * 2
     assert set(counted.values()) == {(1, True, 1)}
     assert {role: shown.may[role] for role in CALLERS} == {
-        role: Scope.OWN if role in (Role.BACKEND, Role.REBALANCER) else Scope.ALL for role in CALLERS
+        role: Scope.OWN if role in BACKENDS else Scope.ALL for role in CALLERS
     }
 
 

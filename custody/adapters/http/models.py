@@ -6,6 +6,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from custody.api.errors import Code
 from custody.requests import State, Substate
+from policy.bip32 import PATH_CHARACTERS_MAX
 from policy.encoding import INTEGER_MAX
 
 TAKEN: list[type[BaseModel]] = []
@@ -51,6 +52,14 @@ class RequestDocument(_Model):
     typed_data: Annotated[
         str | None,
         Field(pattern="^([0-9a-f]{2}){1,6144}$", description="A canonical EIP-712 document to sign, in hex."),
+    ] = None
+    source: Annotated[
+        str | None,
+        Field(
+            max_length=PATH_CHARACTERS_MAX,
+            examples=["m/0/17"],
+            description="The path of the account that is to pay.",
+        ),
     ] = None
     fee_ceiling: Amount
     idempotency_key: Annotated[
@@ -270,6 +279,7 @@ class ApprovedIntent(_Model):
     destination: Annotated[str, Field(min_length=1, max_length=90)]
     calldata: Annotated[str | None, Field(pattern="^([0-9a-f]{2}){4,4096}$")] = None
     typed_data: Annotated[str | None, Field(pattern="^([0-9a-f]{2}){1,6144}$")] = None
+    source: Annotated[str | None, Field(max_length=PATH_CHARACTERS_MAX)] = None
     calldata_hash: Id
 
 

@@ -21,7 +21,7 @@ async function prepare() {
   const draft = given.draft;
   const { calldata_hash: _, ...intent } = draft.intent;
   for (const name of Object.keys(intent)) need(intent[name] === request[name], "another_intent");
-  for (const name of ["calldata", "typed_data"]) need(intent[name] === request[name], "another_intent");
+  for (const name of ["calldata", "typed_data", "source"]) need(intent[name] === request[name], "another_intent");
   need(draft.request === box.dataset.request && draft.origin === request.origin, "another_request");
   need(draft.slot.chain === intent.chain, "another_intent");
   need(BigInt(draft.fee_ceiling) <= BigInt(request.fee_ceiling), "fee_too_high");
