@@ -83,4 +83,4 @@ demo: setup ## run the whole system on this machine and show a payment; options 
 	@$(BIN)/quorumkeep demo $(ARGS)
 
 demo-chains: setup ## the same on every family of chains: deposits, withdrawals, sweeps and tier moves on each
-	@$(BIN)/quorumkeep demo --chains evm,bitcoin $(ARGS)
+	@$(BIN)/quorumkeep demo --chains evm,bitcoin,solana $(ARGS)

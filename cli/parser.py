@@ -82,7 +82,7 @@ def _add_setup(commands: Commands) -> None:
         "--origin", required=True, help="the name of the log, for ever: log.example.com/treasury"
     )
     init.add_argument(
-        "--chain", required=True, action="append", help="evm:ID=URL or bitcoin:NETWORK=URL, many times"
+        "--chain", default=[], action="append", help="evm:ID=URL or bitcoin:NETWORK=URL, many times"
     )
     init.add_argument(
         "--listen", default="127.0.0.1:7600", help="where the coordinator listens (%(default)s)"
@@ -479,12 +479,12 @@ def _add_demo(commands: Commands) -> None:
         "demo",
         function="cli.demo.run:demo",
         what="a whole deployment on this machine: real nodes, tokens and chains, and scenes on them",
-        example="quorumkeep demo --chains evm,bitcoin --dir /tmp/demo --serve",
+        example="quorumkeep demo --chains evm,bitcoin,solana --dir /tmp/demo --serve",
     )
     demo.add_argument(
         "--chains",
         default="evm",
-        help="the families of chains, with commas, such as evm,bitcoin (%(default)s)",
+        help="the families of chains, with commas, such as evm,bitcoin,solana (%(default)s)",
     )
     demo.add_argument("--dir", default="", help="keep all files here (a temporary folder otherwise)")
     demo.add_argument("--serve", action="store_true", help="keep it running and say how to try a request")

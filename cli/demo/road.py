@@ -58,8 +58,8 @@ def deposit(family: Family, stage: Stage) -> Seen:
 
 
 def sweep(family: Family, stage: Stage) -> Seen:
-    """All that came in less the fee ceiling goes to the hot wallet."""
-    amount = family.amounts.deposited - family.fee_ceiling
+    """All that came in, less what is kept for the fee, goes to the hot wallet."""
+    amount = family.amounts.deposited - family.amounts.kept
     return _move(family, stage, family.deposits, to=family.hot, amount=amount)
 
 

@@ -91,7 +91,13 @@ def _chain(deployment: scenario.Deployment, family: Family) -> Document:
         if one.wallet in wallets
     }
     version = deployment.network_of(family).version()
-    return {"family": family.name, "chain": family.chain, "version": version, "addresses": addresses}
+    return {
+        "family": family.name,
+        "chain": family.chain,
+        "url": scenario.endpoint(deployment, family),
+        "version": version,
+        "addresses": addresses,
+    }
 
 
 def _seen(scene: Scene, stage: Stage) -> Seen:
@@ -144,9 +150,7 @@ def _open_doors(deployment: scenario.Deployment) -> str:
         file.write(f'\n[console]\norigin = "{site}"\nlisten = "{console}"\n')
     client = deployment.folder / "client.json"
     write_document(client, {**read_document(client, "the deployment's file"), "http": http})
-    deployment.supervisor.stop(scenario.COORDINATOR_NAME)
-    deployment.supervisor.revive(scenario.COORDINATOR_NAME)
-    scenario.wait_live(deployment, scenario.COSIGNERS)
+    scenario.restart_coordinator(deployment)
     return site
 
 
@@ -169,7 +173,7 @@ def _serve(deployment: scenario.Deployment, report: Report, *, site: str) -> Non
         f"quorumkeep status --as {person('bob')}",
         f"quorumkeep request list --as {person('bob')}",
         f"# backends' HTTP door is in client.json too: docs/quickstart-backend.md, as {names.PAYMENTS}",
-        *(f"# {chain} is at {url}" for chain, url in scenario.endpoints(deployment).items()),
+        *(f"# {one.chain} is at {scenario.endpoint(deployment, one)}" for one in deployment.families),
         f"# the log is published in {deployment.folder / 'log'}",
         f"# the console is {site}. Make a passkey for bob at {site}/enrol, save its card.json, then:",
         "quorumkeep admin draft replace-passkey bob --card card.json --fingerprint ITS_FINGERPRINT \\",

@@ -173,14 +173,15 @@ def wait_live(deployment: Deployment, wanted: Sequence[str]) -> None:
     deployment.supervisor.wait_for(COORDINATOR_NAME, live, timeout_s=START_S)
 
 
-def endpoints(deployment: Deployment) -> dict[str, str]:
-    """Where each chain is."""
-    return {one.chain: f"http://{deployment.address(one.process)}" for one in deployment.families}
+def endpoint(deployment: Deployment, family: Family) -> str:
+    """Where its chain is."""
+    return f"http://{deployment.address(family.process)}"
 
 
 def make_keys(deployment: Deployment) -> Document:
     """Have the nodes make every key of the policy; the first family's hot one."""
     made = {key: make_key(deployment, key) for key in deployment.connection().policy.keys}
+    _configure_later(deployment)
     hot = deployment.families[0].hot
     address = account(deployment, hot.paths[0], wallet=hot.wallet)
     return {"group_key": made[hot.key]["group_key"], "address": address}
@@ -250,6 +251,28 @@ def _wait_answers(deployment: Deployment, family: Family) -> None:
     deployment.supervisor.wait_for(family.process, lambda _: network.answers(), timeout_s=START_S)
 
 
+def _configure_later(deployment: Deployment) -> None:
+    """Add the chains whose settings follow from keys; the coordinator starts again for them."""
+    sections = []
+    for family in deployment.families:
+        if family.settings_later is not None:
+            pays = [(one.wallet, path) for one in (family.hot, family.deposits) for path in one.paths]
+            payers = [account(deployment, path, wallet=wallet) for wallet, path in pays]
+            lines = family.settings_later(deployment.folder, deployment.ports[family.process], *payers)
+            sections.append(f'\n[chains."{family.chain}"]\nurl = "{endpoint(deployment, family)}"\n{lines}')
+    if sections:
+        with (deployment.folder / "coordinator" / "config.toml").open("a") as file:
+            file.write("".join(sections))
+        restart_coordinator(deployment)
+
+
+def restart_coordinator(deployment: Deployment) -> None:
+    """Have it read its configuration again."""
+    deployment.supervisor.stop(COORDINATOR_NAME)
+    deployment.supervisor.revive(COORDINATOR_NAME)
+    wait_live(deployment, COSIGNERS)
+
+
 def _configure_chains(deployment: Deployment) -> None:
     """Put into the coordinator's configuration what its families need beside their URLs."""
     path = deployment.folder / "coordinator" / "config.toml"
@@ -281,9 +304,14 @@ def _init(deployment: Deployment) -> None:
     deployment.command(
         "init",
         *("--origin", ORIGIN),
-        *(part for one in endpoints(deployment).items() for part in ("--chain", "=".join(one))),
+        *(part for one in deployment.families for part in _init_option(deployment, one)),
         *("--listen", deployment.address(COORDINATOR_NAME), "--confirmations", "1"),
     )
+
+
+def _init_option(deployment: Deployment, family: Family) -> tuple[str, ...]:
+    known = family.settings_later is None
+    return ("--chain", f"{family.chain}={endpoint(deployment, family)}") if known else ()
 
 
 def _enroll(deployment: Deployment, fingerprints: dict[str, str]) -> None:

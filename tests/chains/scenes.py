@@ -8,14 +8,14 @@ from eth_account import Account
 
 from cli.demo.chains.bitcoin.core import CoreError
 from cli.demo.chains.bitcoin.core_rpc import CoreRpc
+from cli.demo.chains.solana.cluster import ClusterError
+from cli.demo.chains.solana.cluster_rpc import ClusterRpc
 from custody.chains.bitcoin.transaction import script_of
 from custody.chains.evm.transaction import fees_of, transaction_hash
 from custody.ports import Chain, Receipt
 from policy.errors import OperationalError
 from policy.state import Job
 from tests.chains.bitcoin_house import COIN, PAYEE, BitcoinHouse
-from tests.chains.cluster_rpc import ClusterRpc
-from tests.chains.solana_cluster import ClusterError
 from tests.chains.solana_house import PAYEE_KEY, SOL, SolanaHouse
 from tests.unit.custody_cluster import ETHER, make_request
 from tests.unit.custody_house import Clock, FakeChain, House, Running

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from cli.demo.chains.solana.cluster_rpc import ClusterRpc
 from custody.chains.solana.chain import Options, SolanaChain
 from custody.chains.solana.rpc import SolanaRpc
 from custody.ports import Chain
@@ -11,7 +12,6 @@ from policy.addresses import solana_address
 from policy.encoding import Json, canonical, statement
 from policy.intent import Intent, Request
 from policy.suites import FROST_ED25519
-from tests.chains.cluster_rpc import ClusterRpc
 from tests.chains.frost_dealer import FrostDealer
 from tests.unit.custody_cluster import KEY, NODES, ORIGIN, WALLET, FakeNode, identity, policy_document
 from tests.unit.custody_house import Clock, House, Running

@@ -7,6 +7,8 @@ from pathlib import Path
 import pytest
 
 from cli.demo.chains.bitcoin.core_rpc import CoreRpc
+from cli.demo.chains.solana.cluster import SolanaCluster
+from cli.demo.chains.solana.cluster_rpc import ClusterRpc
 from custody.parts import Patience
 from custody.requests import is_over
 from policy.accounts import account_at
@@ -15,9 +17,7 @@ from policy.ids import family
 from policy.reservations import DECODERS
 from policy.state import CANCEL, Job
 from tests.chains.bitcoin_house import fresh_core
-from tests.chains.cluster_rpc import ClusterRpc
 from tests.chains.scenes import BitcoinScene, EvmScene, Scene, SolanaScene, chain_of
-from tests.chains.solana_cluster import SolanaCluster
 from tests.unit.custody_house import Running, until
 
 

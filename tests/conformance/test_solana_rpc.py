@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 from aiohttp import web
 
+from cli.demo.chains.solana.cluster import SolanaCluster
+from cli.demo.chains.solana.cluster_rpc import ClusterRpc
 from custody.chains.solana.rpc import ANSWER_BYTES_MAX, GENESIS, SolanaRpc
 from policy.errors import OperationalError
-from tests.chains.cluster_rpc import ClusterRpc
 from tests.chains.served import served
-from tests.chains.solana_cluster import SolanaCluster
 from tests.chains.solana_house import CHAIN, PAYEE
 
 SIGNATURE = b"\x05" * 64

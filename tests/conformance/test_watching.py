@@ -7,6 +7,8 @@ from typing import Any, Protocol
 import pytest
 from embit.script import Script
 from embit.transaction import Transaction, TransactionInput, TransactionOutput
+from tests.chains.bitcoin_core import ANYONE, COINBASE_MATURITY, Outpoint, Unspent
+from tests.chains.core_rpc import CoreRpc
 from web3 import HTTPProvider, Web3
 from web3.types import RPCEndpoint
 
@@ -19,9 +21,7 @@ from custody.chains.watching import AgreeingWatching, Block, Incoming, Wanted, W
 from custody.ports import Receipt
 from policy.addresses import segwit_address
 from policy.errors import OperationalError
-from tests.chains.bitcoin_core import ANYONE, COINBASE_MATURITY, Outpoint, Unspent
 from tests.chains.bitcoin_house import CHAIN, fresh_core
-from tests.chains.core_rpc import CoreRpc
 from tests.conformance.test_evm_chain import deploy
 from tests.fixtures_anvil import FUNDED, Anvil
 from tests.unit.custody_cluster import ANVIL_CHAIN

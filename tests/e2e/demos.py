@@ -40,8 +40,8 @@ class Demo:
 
     def port(self, chain: str) -> int:
         """Where a chain of it listens."""
-        deployment = json.loads((self.folder / "deployment.json").read_text())
-        return int(deployment["chains"][chain].rpartition(":")[2])
+        (found,) = (one["url"] for one in self.document["chains"] if one["chain"] == chain)
+        return int(found.rpartition(":")[2])
 
     def scene(self, name: str) -> dict[str, Any]:
         return next(row for row in self.document["scenes"] if row["name"] == name)

@@ -58,7 +58,7 @@ def test_every_scene_of_every_chain_comes_out_as_it_should(demo: Demo) -> None:
 def test_what_came_in_was_swept_to_the_hot_wallet(demo: Demo, family: Family) -> None:
     left = network(demo, family).balance(address(demo, family, family.deposits))
 
-    assert 0 < left <= family.fee_ceiling
+    assert 0 <= left <= family.amounts.kept
 
 
 @ON_ROAD

@@ -11,13 +11,13 @@ from solders.keypair import Keypair
 
 from cli.demo import policy as names
 from cli.demo import scenario
+from cli.demo.chains.solana.cluster import SolanaCluster
+from cli.demo.chains.solana.cluster_rpc import ClusterRpc
 from cli.demo.supervisor import Supervisor
 from cli.main import invoke
 from policy.base58 import decode
 from policy.encoding import Json
 from policy.suites import FROST_ED25519
-from tests.chains.cluster_rpc import ClusterRpc
-from tests.chains.solana_cluster import SolanaCluster
 from tests.chains.solana_house import CHAIN, FEE_CEILING, PAYEE, PAYEE_KEY, SOL
 from tests.e2e.cluster import scratch_folder
 

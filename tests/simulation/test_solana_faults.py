@@ -6,12 +6,12 @@ from typing import Any
 
 import pytest
 
+from cli.demo.chains.solana.cluster import ClusterError, SolanaCluster
+from cli.demo.chains.solana.cluster_rpc import ClusterRpc
 from custody.chains.solana.chain import Options, SolanaChain
 from custody.chains.solana.rpc import SolanaRpc
 from custody.ports import Chain
 from policy.errors import OperationalError
-from tests.chains.cluster_rpc import ClusterRpc
-from tests.chains.solana_cluster import ClusterError, SolanaCluster
 from tests.chains.solana_house import CHAIN, PAYEE_KEY, SOL, SolanaHouse
 from tests.unit.custody_house import until
 

@@ -8,13 +8,17 @@ from dataclasses import replace
 from itertools import combinations
 
 import pytest
+from solders.signature import Signature
 
-from cli.demo.chains import EVM, FAMILIES, check_installed, chosen
+from cli.demo.chains import FAMILIES, check_installed, chosen
 from cli.demo.chains.bitcoin.core import COINBASE_MATURITY, BitcoinCore, CoreError
 from cli.demo.chains.bitcoin.core_rpc import CoreRpc
 from cli.demo.chains.bitcoin.node import BitcoinNode
 from cli.demo.chains.family import Family
 from cli.demo.chains.policies import policy_of
+from cli.demo.chains.solana.cluster import SolanaCluster
+from cli.demo.chains.solana.cluster_rpc import ClusterRpc
+from cli.demo.chains.solana.node import SolanaNode
 from cli.demo.road import scenes_of
 from cli.demo.scenes import SCENES
 from cli.results import Misuse
@@ -23,14 +27,14 @@ from policy.addresses import is_address
 from policy.document import parse_policy
 from policy.errors import OperationalError
 
-BITCOIN = FAMILIES["bitcoin"]
+BITCOIN, SOLANA = FAMILIES["bitcoin"], FAMILIES["solana"]
 TOKEN = "0x" + "11" * 20
 SUBSETS = [one for size in range(1, len(FAMILIES) + 1) for one in combinations(FAMILIES.values(), size)]
 COIN = 10**8
 
 
 def test_families_come_in_the_order_of_the_table_whatever_order_they_are_named_in() -> None:
-    assert chosen("bitcoin, evm") == (EVM, BITCOIN)
+    assert chosen("solana,bitcoin, evm") == tuple(FAMILIES.values())
 
 
 @pytest.mark.parametrize("text", ["", "evm,", "litecoin", "evm,evm", "EVM"])
@@ -67,7 +71,7 @@ def test_the_road_pays_an_address_of_the_chain_and_is_refused_another_networks(f
 def test_what_the_road_pays_a_customer_is_within_the_rules_and_the_day(family: Family) -> None:
     amounts = family.amounts
 
-    assert family.fee_ceiling < amounts.deposited
+    assert amounts.kept < amounts.deposited
     assert family.fee_ceiling < amounts.small < amounts.large < amounts.daily_max - amounts.small
 
 
@@ -104,7 +108,7 @@ def test_the_purse_takes_no_coin_twice_and_says_when_it_is_empty() -> None:
 
 
 @contextmanager
-def mining(rpc: CoreRpc) -> Iterator[None]:
+def mining(rpc: CoreRpc | ClusterRpc) -> Iterator[None]:
     over = threading.Event()
 
     def mine() -> None:
@@ -145,5 +149,23 @@ def test_the_purse_refuses_what_is_no_address(core: BitcoinCore) -> None:
         BitcoinNode(int(rpc.url.rpartition(":")[2])).pay("bcrt1nothing", COIN)
 
 
-def test_a_node_that_is_not_there_does_not_answer() -> None:
-    assert not BitcoinNode(1).answers()
+@pytest.mark.parametrize("family", FAMILIES.values(), ids=lambda one: one.name)
+def test_a_chain_that_is_not_there_does_not_answer(family: Family) -> None:
+    assert not family.network(1).answers()
+
+
+def test_a_payment_of_the_clusters_purse_is_final_when_it_is_said_to_be_made() -> None:
+    with ClusterRpc(SolanaCluster()) as rpc, mining(rpc):
+        node = SolanaNode(int(rpc.url.rpartition(":")[2]))
+        signature = node.pay(SOLANA.customer, SOLANA.amounts.deposited)
+
+        assert node.balance(SOLANA.customer) == SOLANA.amounts.deposited
+        assert rpc.cluster.status(Signature.from_string(signature))
+
+
+def test_no_slot_is_made_while_all_there_is_is_final() -> None:
+    rpc = ClusterRpc(SolanaCluster())
+    before = rpc.cluster.height
+    rpc.mine_waiting()
+
+    assert rpc.cluster.height == before

@@ -10,13 +10,13 @@ from pathlib import Path
 import pytest
 from solders.keypair import Keypair
 
+from cli.demo.chains.solana.cluster import SolanaCluster
+from cli.demo.chains.solana.cluster_rpc import ClusterRpc
 from cli.main import invoke
 from cli.results import Misuse
 from custody.chains.solana.chain import Options
 from policy.addresses import solana_address
 from policy.errors import OperationalError, QuorumkeepError
-from tests.chains.cluster_rpc import ClusterRpc
-from tests.chains.solana_cluster import SolanaCluster
 from tests.chains.solana_house import CHAIN, SOL, SolanaHouse
 
 PAYER = Keypair.from_seed(b"\x07" * 32)

@@ -11,6 +11,8 @@ from solders.account import Account
 from solders.pubkey import Pubkey
 from solders.system_program import ID as SYSTEM
 
+from cli.demo.chains.solana.cluster import NONCE_BYTES, ClusterError, SolanaCluster
+from cli.demo.chains.solana.cluster_rpc import ClusterRpc
 from custody.api.errors import CallRefused
 from custody.chains.solana.chain import Options
 from custody.parts import Patience
@@ -18,8 +20,6 @@ from policy.addresses import solana_address
 from policy.base58 import encode
 from policy.encoding import parse_canonical
 from policy.state import CANCEL, Job
-from tests.chains.cluster_rpc import ClusterRpc
-from tests.chains.solana_cluster import NONCE_BYTES, ClusterError, SolanaCluster
 from tests.chains.solana_house import CHAIN, PAYEE, PAYEE_KEY, SOL, SolanaHouse
 from tests.unit.custody_cluster import complete_approval
 from tests.unit.custody_house import Running, until

@@ -8,15 +8,15 @@ from solders.pubkey import Pubkey
 from solders.token import ID as TOKEN
 from solders.token.associated import get_associated_token_address
 
+from cli.demo.chains.solana.cluster import SolanaCluster
+from cli.demo.chains.solana.cluster_rpc import ClusterRpc
 from custody.chains.solana.chain import Options
 from custody.chains.solana.transaction import PAYMENT_UNITS, TOKEN_UNITS, fee_of, priority_of
 from custody.parts import Patience
 from policy.addresses import solana_address
 from policy.decode.solana import TOKEN_ACCOUNT_RENT
 from policy.state import CANCEL
-from tests.chains.cluster_rpc import ClusterRpc
 from tests.chains.scenes import chain_of
-from tests.chains.solana_cluster import SolanaCluster
 from tests.chains.solana_house import SOL, SolanaHouse
 from tests.unit.custody_house import Running, until
 from tests.unit.test_custody_solana import FEE, jobs_of, settled_after_slots, shown

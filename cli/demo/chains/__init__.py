@@ -4,13 +4,13 @@ from collections.abc import Mapping
 from importlib.util import find_spec
 from typing import Final
 
-from cli.demo.chains import bitcoin, evm
+from cli.demo.chains import bitcoin, evm, solana
 from cli.demo.chains.family import Family
 from cli.results import Misuse
 from policy.errors import OperationalError
 
 EVM: Final = evm.FAMILY
-FAMILIES: Final[Mapping[str, Family]] = {one.name: one for one in (EVM, bitcoin.FAMILY)}
+FAMILIES: Final[Mapping[str, Family]] = {one.name: one for one in (EVM, bitcoin.FAMILY, solana.FAMILY)}
 
 
 def chosen(text: str) -> tuple[Family, ...]:

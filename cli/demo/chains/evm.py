@@ -31,6 +31,7 @@ FAMILY = Family(
     deposits=Pocket("deposits", names.HOT, names.KEY, ("m/1/0",)),
     amounts=Amounts(
         deposited=ETHER // 4,
+        kept=names.FEE_CEILING,
         small=ETHER // 2,
         large=40 * ETHER,
         moved=ETHER,

@@ -36,9 +36,13 @@ class Pocket:
 
 @dataclass(frozen=True, slots=True)
 class Amounts:
-    """In base units: what arrives, is paid by a rule alone, with an approval, goes to warm; and so on."""
+    """In base units: what arrives, is paid by a rule alone, with an approval, goes to warm; and so on.
+
+    ``kept`` is what a sweep leaves of a deposit, for its fee.
+    """
 
     deposited: int
+    kept: int
     small: int
     large: int
     moved: int
@@ -51,8 +55,9 @@ class Family:
     """One family: its test chain, the wallets on it, whom they pay and how much.
 
     ``process`` is what its program is called, ``command`` how it is started in a folder, on a port.
-    ``settings`` are lines for the chain's section of the coordinator's configuration. ``needs`` are modules
-    that the extra ``demo`` brings. ``foreign`` is an address of another network.
+    ``settings`` are lines for the chain's section of the coordinator's configuration. Where these follow from
+    keys, ``settings_later`` makes them, of a folder, the chain's port and the addresses that pay.
+    ``needs`` are modules that the extra ``demo`` brings. ``foreign`` is an address of another network.
     """
 
     name: str
@@ -71,6 +76,7 @@ class Family:
     command: Callable[[Path, int], list[str]]
     network: Callable[[int], Network]
     settings: str = ""
+    settings_later: Callable[..., str] | None = None
     needs: tuple[str, ...] = ()
 
     @property

@@ -33,6 +33,7 @@ FAMILY = Family(
     deposits=DEPOSITS,
     amounts=Amounts(
         deposited=COIN // 5,
+        kept=COIN // 1000,
         small=COIN // 10,
         large=2 * COIN,
         moved=COIN // 2,

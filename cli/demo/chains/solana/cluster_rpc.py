@@ -1,12 +1,12 @@
 """``SolanaCluster`` behind HTTP, by the names of the RPC that the coordinator asks.
 
-It runs in a thread, or as a process: ``python -m tests.chains.cluster_rpc`` says its URL and makes a slot
-every 400 ms.
+It runs in a thread, or as a process that makes a slot every now and then, while there is something to be
+run or to become final. ``requestAirdrop`` pays from the cluster's purse.
 """
 
+import argparse
 import base64
 import json
-import sys
 import threading
 import time
 from collections.abc import Callable
@@ -18,21 +18,19 @@ from solders.pubkey import Pubkey
 from solders.signature import Signature
 from solders.transaction_metadata import FailedTransactionMetadata
 
-from tests.chains.solana_cluster import ClusterError, SolanaCluster
-
-SLOT_S = 0.4
+from cli.demo.chains.solana.cluster import ClusterError, SolanaCluster
 
 
 class ClusterRpc:
     """One node's calls. ``lies`` change answers, ``down`` has none."""
 
-    def __init__(self, cluster: SolanaCluster) -> None:
+    def __init__(self, cluster: SolanaCluster, *, port: int = 0) -> None:
         self.cluster = cluster
         self.lies: dict[str, Callable[[Any], Any]] = {}
         self.calls: list[str] = []
         self.down = False
         self.turn = threading.RLock()
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
+        self._server = ThreadingHTTPServer(("127.0.0.1", port), self._handler())
         self.url = f"http://127.0.0.1:{self._server.server_port}"
 
     def __enter__(self) -> "ClusterRpc":
@@ -42,6 +40,12 @@ class ClusterRpc:
     def __exit__(self, *_: object) -> None:
         self._server.shutdown()
         self._server.server_close()
+
+    def mine_waiting(self) -> None:
+        """A slot, unless all there is has run and is final."""
+        with self.turn:
+            if not self.cluster.is_settled:
+                self.cluster.mine()
 
     def answer(self, method: str, parameters: list[Any]) -> Any:
         """One call. Raises ``ClusterError``."""
@@ -88,6 +92,9 @@ class ClusterRpc:
 
     def do_sendTransaction(self, raw: str, options: Any = None) -> Any:
         return str(self.cluster.accept(base64.b64decode(raw)))
+
+    def do_requestAirdrop(self, address: str, lamports: int) -> Any:
+        return str(self.cluster.pay(bytes(Pubkey.from_string(address)), lamports))
 
     def _at(self, value: Any) -> Any:
         return {"context": {"slot": self.cluster.height}, "value": value}
@@ -142,11 +149,19 @@ def _status(slot: int, sure: str, error: str) -> Any:
     }
 
 
-if __name__ == "__main__":
-    with ClusterRpc(SolanaCluster()) as rpc:
-        sys.stdout.write(f"{rpc.url}\n")
-        sys.stdout.flush()
+def main() -> None:
+    """A cluster with a filled purse, until the process is ended."""
+    parser = argparse.ArgumentParser(description="a Solana cluster for demos, on this machine alone")
+    parser.add_argument("--port", type=int, required=True)
+    parser.add_argument(
+        "--slot-ms", type=int, default=200, help="how often it makes a slot while one is needed"
+    )
+    arguments = parser.parse_args()
+    with ClusterRpc(SolanaCluster(), port=arguments.port) as rpc:
         while True:
-            time.sleep(SLOT_S)
-            with rpc.turn:
-                rpc.cluster.mine()
+            time.sleep(arguments.slot_ms / 1000)
+            rpc.mine_waiting()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,4 +1,4 @@
-"""A Solana cluster in a test's hands: LiteSVM runs the transactions, the test makes the slots.
+"""A Solana cluster for demos and tests: LiteSVM runs the transactions, whoever has it makes the slots.
 
 LiteSVM has neither slots nor forks: a slot here is what ran since the last one, with what undoes it. A slot
 is confirmed and final once others stand on it. What fails keeps its nonce advanced, as on a cluster.
@@ -11,10 +11,12 @@ from typing import TypeVar
 
 from solders.account import Account
 from solders.hash import Hash
+from solders.keypair import Keypair
 from solders.litesvm import LiteSVM
 from solders.pubkey import Pubkey
 from solders.signature import Signature
 from solders.system_program import ID as SYSTEM
+from solders.system_program import TransferParams, transfer
 from solders.token import ID as TOKEN
 from solders.token.associated import get_associated_token_address
 from solders.transaction import Transaction
@@ -24,6 +26,7 @@ BLOCKHASHES_KEPT = 150
 FIRST_SLOT = 1_000
 DEPTHS = {"processed": 1, "confirmed": 2, "finalized": 3}
 NONCE_BYTES = 80
+PURSE_LAMPORTS = 10**18
 T = TypeVar("T")
 _NONCE_STATE = b"\x01\x00\x00\x00" * 2
 _FEE = (5_000).to_bytes(8, "little")
@@ -57,6 +60,8 @@ class SolanaCluster:
         self.prices: list[int] = []
         self.waiting: dict[Signature, bytes] = {}
         self.slots = [Slot(FIRST_SLOT, self.svm.latest_blockhash())]
+        self._purse = Keypair.from_seed(hashlib.sha256(b"the purse of a cluster").digest())
+        self._set(self._purse.pubkey(), Account(PURSE_LAMPORTS, b"", SYSTEM))
 
     @property
     def height(self) -> int:
@@ -89,6 +94,18 @@ class SolanaCluster:
     def give(self, key: bytes, lamports: int) -> None:
         """Lamports from nowhere, and for good."""
         self._set(Pubkey(key), Account(self.lamports(key) + lamports, b"", SYSTEM))
+
+    def pay(self, key: bytes, lamports: int) -> Signature:
+        """A transfer out of the cluster's purse, which waits for a slot. Raises ``ClusterError``."""
+        purse = self._purse.pubkey()
+        order = transfer(TransferParams(from_pubkey=purse, to_pubkey=Pubkey(key), lamports=lamports))
+        tx = Transaction.new_signed_with_payer([order], purse, [self._purse], self.slots[-1].blockhash)
+        return self.accept(bytes(tx))
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether nothing waits, and all that ran is final."""
+        return not self.waiting and not any(slot.ran for slot in self.slots[-DEPTHS["finalized"] + 1 :])
 
     def make_nonce(self, seed: int, authority: bytes) -> str:
         """A nonce account; its address."""
