@@ -85,7 +85,9 @@ def only_time_is_missing(verdict: Verdict) -> bool:
     return verdict.outcome is Answer.WAIT and not verdict.missing and verdict.not_before_ms > 0
 
 
-def wanted_of(state: State, request: Request, *, identifier: bytes, ceiling: int) -> Wanted:
+def wanted_of(
+    state: State, request: Request, *, identifier: bytes, ceiling: int, psbt: bytes = b""
+) -> Wanted:
     """A payment as its chain plans it. Raises ``OperationalError``."""
     intent = request.intent
     key, known = key_of(state, intent.wallet), wallet_of(state.policy, intent.wallet)
@@ -96,6 +98,7 @@ def wanted_of(state: State, request: Request, *, identifier: bytes, ceiling: int
         accounts=tuple(account_at(key, path, chain=known.chain) for path in known.paths),
         fee_ceiling=ceiling,
         signatures_max=1 if is_cold(state, key) else JOB_SIGNATURES_MAX,
+        psbt=psbt,
     )
 
 
