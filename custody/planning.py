@@ -28,6 +28,8 @@ RETRIED_RULES = frozenset(
     {"frozen", "key-unknown", "signers-invalid", "signers-banned", "presignature-used", "cancel-too-early"}
 )
 """Denials that say nothing about the payment: the same reservation may be allowed later."""
+COLD_SIGNATURES_MAX = 4
+"""A transaction's in a ceremony: as many come in one batch of ECDSA's presigning, in letters as large."""
 APPROVAL_MS = 15 * 60 * 1000
 WAITS = "the request waits for a policy that has it, and expires"
 
@@ -97,7 +99,7 @@ def wanted_of(
         contract=contract_of(state.policy, intent.asset),
         accounts=tuple(account_at(key, path, chain=known.chain) for path in known.paths),
         fee_ceiling=ceiling,
-        signatures_max=1 if is_cold(state, key) else JOB_SIGNATURES_MAX,
+        signatures_max=COLD_SIGNATURES_MAX if is_cold(state, key) else JOB_SIGNATURES_MAX,
         psbt=psbt,
     )
 
