@@ -17,8 +17,9 @@ from policy.suites import DKLS23_SECP256K1, FROST_TAPROOT
 from tests.chains.bitcoin_core import ANYONE
 from tests.chains.bitcoin_house import CHAIN, COIN, PATHS, PAYEE, BitcoinHouse, fresh_core
 from tests.chains.core_rpc import CoreRpc
-from tests.unit.custody_cluster import WALLET
-from tests.unit.custody_house import Running, until
+from tests.unit.custody_cluster import WALLET, make_request
+from tests.unit.custody_house import House, Running, until
+from tests.unit.http_house import http_opened, submission
 from tests.unit.test_custody_bitcoin import jobs_of, shown
 
 SUITES = (DKLS23_SECP256K1, FROST_TAPROOT)
@@ -178,3 +179,32 @@ async def test_a_payment_to_the_wallet_itself_without_a_psbt_says_what_to_do(
 
         await shown(running, request, "ask anew with one")
         assert not core.core.mempool
+
+
+async def test_over_http_a_wallets_coins_are_gathered_handed_in_and_looked_at(
+    house: BitcoinHouse, core: CoreRpc
+) -> None:
+    async with http_opened(house) as door:
+        house.fund(door.running, "m/0/0", "m/0/1", amount=COIN // 3)
+        found = (await door.ask("GET", f"/v1/wallets/{WALLET}/gathered")).json()
+        asked = house.request("tidy", int(found["amount"]), destination=found["destination"])
+        sent = await door.ask("POST", "/v1/requests", submission(*asked) | {"psbt": found["psbt"]})
+        await door.running.until(bytes.fromhex(sent.json()["id"]), "broadcast")
+        shown = (await door.ask("GET", f"/v1/requests/{sent.json()['id']}/psbt?version=2")).json()
+        again = house.request("again", int(found["amount"]), destination=found["destination"])
+        late = await door.ask("POST", "/v1/requests", submission(*again) | {"psbt": found["psbt"]})
+        nothing = await door.ask("GET", f"/v1/wallets/{WALLET}/gathered")
+
+        assert shown["signed"] and PSBT.from_string(shown["psbt"]).fee() == int(found["fee"])
+        assert (late.status_code, late.json()["code"]) == (422, "psbt-refused")
+        assert (nothing.status_code, nothing.json()["code"]) == (503, "unavailable")
+
+
+async def test_a_chain_without_coins_takes_no_psbt(tmp_path: Path) -> None:
+    async with House(tmp_path).with_key() as running:
+        with pytest.raises(CallRefused, match="has no PSBTs: ask without one"):
+            await running.service.gather(WALLET, to_wallet="", coins_max=0)
+        _, body, signature = make_request("one", amount=5, now_ms=running.parts.now_ms())
+        with pytest.raises(CallRefused, match="has no PSBTs: ask without one"):
+            await running.service.submit(body, signature, psbt=b"psbt\xff")
+        assert await running.service.requests(state="", initiator="", limit=1, before=b"") == ()
