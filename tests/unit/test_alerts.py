@@ -13,6 +13,7 @@ import yaml
 
 from custody.metrics import Metrics
 from custody.rebalancing.metrics import RebalancerMetrics
+from custody.sweeping.metrics import SweeperMetrics
 from tests.architecture.planting import REPOSITORY
 
 RULES = REPOSITORY / "deploy" / "prometheus" / "quorumkeep.rules.yaml"
@@ -34,9 +35,9 @@ def alerts() -> list[dict[str, Any]]:
 
 
 def shown() -> set[str]:
-    """Every series' name that a coordinator or rebalancer has."""
+    """Every series' name that a coordinator, rebalancer or sweeper has."""
     found = set()
-    for registry in (Metrics().registry, RebalancerMetrics().registry):
+    for registry in (Metrics().registry, RebalancerMetrics().registry, SweeperMetrics().registry):
         for family in registry.collect():
             endings = {"counter": ("_total",), "histogram": ("_bucket", "_sum", "_count")}
             found |= {family.name + ending for ending in endings.get(family.type, ("",))}
