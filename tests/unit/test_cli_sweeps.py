@@ -82,6 +82,8 @@ def test_every_line_of_the_pages_policy_stands_in_the_whole_one() -> None:
         (GAS.replace('["deposits"]', '["gas"]'), "top itself up"),
         (GAS.replace('["deposits"]', "[]"), "accounts"),
         (NATIVE.replace('"deposits"', '"gas"') + GAS, "tank is swept"),
+        (SWEEP + SWEEP.replace("usdc]", 'more]\nasset = "usdc"'), "one wallet of one asset"),
+        (GAS + GAS.replace("eth]", 'more]\nasset = "eth"'), "two gas tanks"),
         ("[sweeps.usdc", "sweep.toml"),
     ],
 )
