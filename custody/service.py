@@ -361,6 +361,8 @@ class Service:
                 Code.UNKNOWN_WALLET,
                 f"the policy has no wallet {request.intent.wallet} on {request.intent.chain}: correct it",
             )
+        if (source := request.intent.source) is not None and source not in wallet.paths:
+            raise CallRefused(Code.UNKNOWN_WALLET, f"wallet {wallet.name} has no path {source}: correct it")
         if asset is None or asset.chain != request.intent.chain:
             raise CallRefused(
                 Code.UNKNOWN_ASSET,
