@@ -61,6 +61,7 @@ class Sequencer:
         self._queue: deque[_Queued] = deque()
         self._wake = asyncio.Event()
         self._unsent: Published | None = None
+        self._unsent_entries: list[bytes] = []
         self._send_at: float | None = None
         self._write_at = 0.0
         self._meeting: asyncio.Task[None] | None = None
@@ -161,6 +162,7 @@ class Sequencer:
                 hear(folded)
         self._replication.use_roster(batch.tip.state)
         self._unsent = Published(batch.tip.frontier.size, note)
+        self._unsent_entries += [folded.entry for folded in batch.written]
         patient = all(folded.outcome.kind in PATIENT for folded in batch.written)
         send_at = self._now_s() + (self._together_s if patient else 0.0)
         self._send_at = send_at if self._send_at is None else min(self._send_at, send_at)
@@ -171,8 +173,9 @@ class Sequencer:
     def _send(self) -> None:
         """Have the cosigners sent the newest checkpoint, and let them meet on it."""
         unsent, self._unsent, self._send_at = self._unsent, None, None
+        entries, self._unsent_entries = self._unsent_entries, []
         if unsent is not None:
-            self._replication.publish(unsent)
+            self._replication.publish(unsent, entries)
             self._meeting = asyncio.create_task(self._meet(unsent.size), name="meeting")
             self._meeting.add_done_callback(lambda _: self._wake.set())
 
