@@ -10,6 +10,7 @@ from typing import Any
 from xml.etree import ElementTree
 
 import pytest
+from solders.signature import Signature
 from xmlschema import XMLSchema
 
 from cli.evidence.camt import NAMESPACE
@@ -246,14 +247,14 @@ def test_a_payment_of_tokens_on_solana_is_named_by_its_whole_signature(tmp_path:
     first = day(book)
     job = book.solana(book.ask("sol", 9_000_000, asset="tok", fee_ceiling=3_000_000), price=1)
     book.finish(job)
-    name = book.state.jobs[job].signatures[0].hex()
-    book.settle(job, tx_hash=name)
+    signature = Signature(book.state.jobs[job].signatures[0])
+    book.settle(job, tx_hash=bytes(signature).hex())
     period = {"wallet": "sol", "since": first, "until": first}
     _, table = stated(tmp_path / "csv", book, **period)
     _, out = stated(tmp_path / "camt", book, format="camt053", **period)
 
-    assert name in table.read_text()
-    assert f"transaction {name} in block" in out.read_text()
+    assert [row["transaction"] for row in rows(table) if row["transaction"]] == [str(signature)]
+    assert f"transaction {signature} in block" in out.read_text()
     assert not list(SCHEMA.iter_errors(out.read_text()))
 
 
