@@ -56,11 +56,6 @@ def solana_address(public_key: bytes) -> str:
     return base58.encode(public_key)
 
 
-def transaction_name(chain: str, tx_hash: bytes) -> str:
-    """A transaction as explorers of ``chain`` name it; of EVM without ``0x``."""
-    return base58.encode(tx_hash) if family(chain) == SOLANA else tx_hash.hex()
-
-
 def segwit_address(chain: str, version: int, *, program: bytes) -> str:
     """The address of a witness program on a Bitcoin network."""
     return bech32.encode(PREFIXES[chain], version, program=program)

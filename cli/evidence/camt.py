@@ -9,7 +9,6 @@ was stated at other times.
 from xml.etree import ElementTree
 
 from cli.evidence.period import Period, iso_time
-from policy.addresses import transaction_name
 from policy.encoding import tagged_hash
 from policy.model import Asset
 from policy.movements import Movement, Movements, Stated, Totals
@@ -128,8 +127,7 @@ def _entry(into: Element, one: Movement) -> None:
     _in(_in(into, "BookgDt"), "DtTm", iso_time(one.time_ms))
     _in(_in(_in(into, "BkTxCd"), "Prtry"), "Cd", one.kind)
     fee = "" if one.credit else f" fee at most {number(one.fee_max, one.fee_asset)} {one.fee_asset.name};"
-    name = transaction_name(one.fee_asset.chain, one.tx_hash)
-    said = f"{'from' if one.credit else 'to'} {one.counterparty};{fee} transaction {name}"
+    said = f"{'from' if one.credit else 'to'} {one.counterparty};{fee} transaction {one.tx_hash.hex()}"
     _in(into, "AddtlNtryInf", f"{said} in block {one.block}; request {one.request.hex()}")
 
 

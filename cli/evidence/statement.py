@@ -11,7 +11,6 @@ from cli.evidence.period import iso_time, read_period
 from cli.files import write_bytes
 from cli.policies.replaying import audited
 from cli.results import REFUSED, Misuse, Result
-from policy.addresses import transaction_name
 from policy.movements import Movement, Movements, Totals
 
 COLUMNS = (
@@ -65,13 +64,7 @@ def _row(one: Movement) -> tuple[str, ...]:
     return (
         *(iso_time(one.time_ms), str(one.index), one.kind, one.asset.name),
         *((amount, "") if one.credit else ("", amount)),
-        *(
-            one.counterparty,
-            one.request.hex(),
-            one.job.hex(),
-            transaction_name(one.fee_asset.chain, one.tx_hash),
-            str(one.block),
-        ),
+        *(one.counterparty, one.request.hex(), one.job.hex(), one.tx_hash.hex(), str(one.block)),
         *(("", "") if one.credit else (fee, one.fee_asset.name)),
     )
 
