@@ -225,7 +225,9 @@ DELIVERIES = Table(  # events that a webhook is still to be told of
     Index("deliveries_by_request", "webhook", "request", "sequence"),
 )
 
-ADDRESSES = Table(  # given out to be paid at; an address is given out once, whatever its wallet is called
+# Given out to be paid at; an address is given out once, whatever its wallet is called. A row of no chain says
+# by its "address" that some may be missing (``custody.adapters.feeds.doubt_addresses``).
+ADDRESSES = Table(
     "addresses",
     METADATA,
     Column("chain", String(39), primary_key=True),
