@@ -170,6 +170,7 @@ def build(config: Config, credentials: Credentials, *, identity: Ed25519PrivateK
         indicators=Indicators(load_thresholds(config.indicators)),
         quarantine=quarantine,
         hear_clocks=now_ms.hear,
+        addresses_claimed=config.addresses_claimed,
     )
 
 
