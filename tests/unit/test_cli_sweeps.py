@@ -2,6 +2,7 @@
 
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -13,6 +14,7 @@ from custody.rebalancing.moves import Stage
 from custody.rebalancing.records import Direction, Move
 from custody.sweeping.main import open_records
 from custody.sweeping.tasks import Asset, Sweep, Tank
+from policy.document import parse_policy
 from policy.encoding import Json, canonical
 from policy.errors import OperationalError
 
@@ -91,6 +93,23 @@ def test_an_assignment_that_makes_no_sense_is_refused_by_name(tmp_path: Path, te
     assert assigned(tmp_path, SWEEP + NATIVE + GAS) == ""
     assert says in assigned(tmp_path, text)
     assert "docs/sweeping.md" in assigned(tmp_path, text)
+
+
+@pytest.mark.parametrize(("fee", "keep"), [("5000", 0), ("5001", 890_880), ("105000", 890_880)])
+def test_an_account_on_solana_keeps_what_the_cluster_demands_unless_it_is_emptied(
+    tmp_path: Path, fee: str, keep: int
+) -> None:
+    document: Any = read_policy(ROOT / "docs/examples/payouts.yaml").body
+    (chain,) = (name for name in document["chains"] if name.startswith("solana:"))
+    document["keys"]["box"] = document["keys"]["solana"]
+    document["wallets"]["box"] = {"tier": "box", "key": "box", "chain": chain, "paths": ["m"]}
+    known = Connection("o", "127.0.0.1:1", b"", parse_policy(document), b"")
+    text = f'[sweeps.sol]\nwallet = "box"\nto = "hot-solana"\nminimum = "1 sol"\nfee = "{fee}"\n'
+    (tmp_path / FILE).write_text(text)
+
+    (sweep,) = load_assignment(tmp_path, known).tasks.sweeps
+
+    assert (sweep.keep_base, sweep.asset.reserve_base) == (keep, 890_880)
 
 
 def test_what_was_asked_for_is_listed_with_what_came_of_it(tmp_path: Path) -> None:
