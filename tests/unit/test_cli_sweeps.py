@@ -10,8 +10,10 @@ from cli.connection import Connection
 from cli.main import invoke
 from cli.policies.reading import read_policy
 from cli.sweeps.assignment import FILE, load_assignment
+from cli.sweeps.service import plan_result
 from custody.rebalancing.moves import Stage
 from custody.rebalancing.records import Direction, Move
+from custody.sweeping.deciding import Decision, TankLevel, Wish
 from custody.sweeping.main import open_records
 from custody.sweeping.tasks import Asset, Sweep, Tank
 from policy.document import parse_policy
@@ -134,6 +136,37 @@ def test_what_was_asked_for_is_listed_with_what_came_of_it(tmp_path: Path) -> No
         ("top-up", "arrived", "eth", "1500000"),
     ]
     assert {one["account"] for one in moves} == {account}
+
+
+def test_a_plan_says_what_would_be_asked_for_and_what_people_have_to_do() -> None:
+    account = "0x" + "11" * 20
+    wishes = (
+        Wish(
+            Direction.SWEEP, USDC, account, "deposits", "m/0/1", 25_000_000, MILLI, "0x" + "22" * 20, "rich"
+        ),
+        Wish(Direction.TOP_UP, ETH, account, "gas", "m/0/0", 2 * MILLI, MILLI, account, "thirsty"),
+    )
+    tanks = (
+        TankLevel("gas", "eth", 3 * MILLI, low=True, thirsty=7),
+        TankLevel("pit", "eth", None, low=False, thirsty=0),
+    )
+    decision = Decision(wishes, tanks, paused=("usdc@0x33",), unknown=2)
+
+    result = plan_result(decision, connection())
+
+    assert result.text == (
+        f"sweep {account}: 25 usdc, because rich",
+        f"gas for {account}: 0.002 eth, because thirsty",
+        "tank gas holds 0.003 eth: FILL IT; 7 accounts lack gas",
+        "tank pit holds nobody knows what",
+        "left alone for now: usdc@0x33",
+        "2 balances are not known: no chain says",
+    )
+    assert [(one["source"], one["amount"], one["fee"]) for one in result.document["moves"]] == [
+        ("m/0/1", "25000000", str(MILLI)),
+        ("m/0/0", str(2 * MILLI), str(MILLI)),
+    ]
+    assert plan_result(Decision((), (), (), 0), connection()).text == ("Nothing is to be moved.",)
 
 
 def test_a_folder_without_records_says_what_makes_them(tmp_path: Path) -> None:
