@@ -85,6 +85,7 @@ REQUESTS = Table(
     UniqueConstraint("initiator", "idempotency_key"),
     Index("requests_by_state", "state", "created_order"),
     Index("requests_by_expiry", "expires_ms"),
+    Index("requests_by_block", "chain", "block"),
 )
 
 REPORTS = Table(  # the newest report of each rebalancer
