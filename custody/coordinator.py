@@ -5,7 +5,7 @@ import logging
 from collections.abc import Awaitable, Callable
 from functools import partial
 
-from custody import approvals, cold, enacting, payments, replacing, settle, trimming
+from custody import approvals, cold, enacting, payments, reorganisations, replacing, settle, trimming
 from custody.branches import ask_heads
 from custody.burns import Burns
 from custody.candidates import EMPTY, Tip, extend
@@ -96,6 +96,7 @@ async def run(
         group.create_task(keep_lease(parts.database, parts.now_ms), name="lease")
         group.create_task(approvals.run(parts), name="approvals")
         group.create_task(enacting.run(parts), name="enacting")
+        group.create_task(reorganisations.run(parts), name="reorganisations")
         if parts.shadow is not None:
             parts.shadow.start(parts.sequencer.state)
             parts.sequencer.on_written.append(parts.shadow.written)

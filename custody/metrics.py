@@ -66,6 +66,9 @@ class Metrics:
         self.failed_logins = self._counter(
             "failed_logins", "Calls and logins by nobody that the roster knows", ["door"]
         )
+        self.undone = self._counter(
+            "undone", "Settled requests that a reorganisation undid; they are sent again", ["chain"]
+        )
         self.risk_score = self._gauge("risk_score", "The score of the risk indicators, 0 is best")
         self.indicator = self._gauge("indicator", "A risk indicator's reading; NaN if unknown", ["name"])
         self.indicator_points = self._gauge("indicator_points", "What it is worth, to 100", ["name"])

@@ -1,5 +1,6 @@
 """What an entry of the log changes in the coordinator's table of requests. Pure."""
 
+from dataclasses import dataclass
 from typing import assert_never
 
 from custody.candidates import Folded
@@ -17,6 +18,18 @@ from policy.intent import Request, request_id
 from policy.state import CANCEL, Job, JobStatus, State
 
 V_BASE = 27
+
+
+@dataclass(frozen=True, slots=True)
+class Mined:
+    """A transaction of a request in a block, whether it did what it says."""
+
+    request: bytes
+    job: bytes
+    purpose: str
+    tx_hash: bytes
+    block: int
+    success: bool
 
 
 def changes(folded: Folded) -> tuple[Change, ...]:
@@ -156,11 +169,19 @@ def _deposit(entry: f.DepositEntry, folded: Folded) -> Change:
     return Change(entry.deposit, None, deposit=record)
 
 
-def _observation(entry: f.ObservationEntry, state: State) -> Change:
-    if state.jobs[entry.job].purpose == CANCEL:
+def mined(transaction: Mined) -> Change:
+    """What it changes that a transaction of a request is mined deep enough."""
+    if transaction.purpose == CANCEL:
         event = Event.CANCEL_MINED
     else:
-        event = Event.MINED if entry.success else Event.REVERTED
-    error = "" if entry.success else "the transaction was mined and failed: look up its hash, ask anew"
-    fields = {"tx_hash": entry.tx_hash, "block": entry.block, "job": entry.job, "error": error}
-    return Change(entry.request, event, fields)
+        event = Event.MINED if transaction.success else Event.REVERTED
+    error = "" if transaction.success else "the transaction was mined and failed: look up its hash, ask anew"
+    fields = {"tx_hash": transaction.tx_hash, "block": transaction.block, "job": transaction.job}
+    return Change(transaction.request, event, {**fields, "error": error})
+
+
+def _observation(entry: f.ObservationEntry, state: State) -> Change:
+    purpose = state.jobs[entry.job].purpose
+    return mined(
+        Mined(entry.request, entry.job, purpose, entry.tx_hash, block=entry.block, success=entry.success)
+    )

@@ -20,7 +20,7 @@ def is_stuck(parts: Parts, record: RequestRecord) -> bool:
     patience, state = parts.patience.get(record.chain), parts.sequencer.state
     jobs = [state.jobs[job] for job in state.requests[record.request].jobs]
     signed = [job for job in jobs if job.status is JobStatus.SIGNED]
-    if patience is None or not patience.after_ms or not signed:
+    if patience is None or not patience.after_ms or not signed or state.requests[record.request].closed:
         return False
     cold = is_cold(state, state.keys[signed[-1].key])
     since_ms = signed[-1].signed_ms if cold else jobs[-1].time_ms  # a ceremony takes hours

@@ -15,6 +15,9 @@ is right: it is broadcast like any other.
 
 A request of a cold key waits, when nothing else is missing, until people begin a ceremony for it.
 
+What settled may be undone by a reorganisation deeper than the confirmations: it is broadcast again as it is.
+The log has closed it, so nothing else is signed for it any more.
+
 Typed data has no transaction: with its signature in the log it is ``delivered``, and that is the end.
 """
 
@@ -69,6 +72,7 @@ class Event(StrEnum):
     CANCEL_FAILED = "cancel-failed"
     CANCEL_SIGNED = "cancel-signed"
     CANCEL_MINED = "cancel-mined"
+    UNDONE = "undone"
 
 
 class Effect(StrEnum):
@@ -129,7 +133,7 @@ STATES: dict[State, str] = {
     State.BROADCAST: "The network was given it.",
     State.REPLACING: "It does not confirm: a dearer transaction takes its place on the chain.",
     State.DELIVERED: "The signature of its typed data is there to be taken. The end.",
-    State.SETTLED: "The chain has it, with the confirmations that are asked for. The end.",
+    State.SETTLED: "The chain has it, with the confirmations asked for. The end, but for a reorganisation.",
     State.FAILED: "The chain has it, and it did not do what it says; the fee is paid. The end.",
     State.DENIED: "The policy, a person, or the coordinator says no. Nothing is paid.",
     State.EXPIRED: "Its time ran out before it was signed. Nothing is paid.",
@@ -152,7 +156,7 @@ SUBSTATES: dict[Substate, str] = {
 
 START = Step(State.RECEIVED, (Effect.LOG,))
 FINAL = frozenset({State.DELIVERED, State.SETTLED, State.FAILED, State.CANCELLED})
-"""Nothing happens any more; ``denied`` and ``expired`` may still have a slot to cancel."""
+"""Nothing happens any more but by a deep reorganisation; ``denied`` and ``expired`` may still cancel."""
 
 Table: TypeAlias = dict[tuple[State, Event], Step]
 
@@ -237,6 +241,12 @@ _MINED: Table = {
     }.items()
 }
 
+# A reorganisation deeper than the confirmations: the same bytes are sent again.
+_UNDONE: Table = {
+    (over, Event.UNDONE): Step(State.SIGNED, (Effect.BROADCAST,))
+    for over in (State.SETTLED, State.FAILED, State.CANCELLED)
+}
+
 _DELIVERED: Table = {
     (before, Event.TYPED_DATA_SIGNED): Step(State.DELIVERED)
     for before in (
@@ -250,7 +260,15 @@ _DELIVERED: Table = {
     )
 }
 
-TRANSITIONS: Table = {**_PAYMENT, **_REPLACEMENT, **_CANCELLATION, **_LOGGED, **_MINED, **_DELIVERED}
+TRANSITIONS: Table = {
+    **_PAYMENT,
+    **_REPLACEMENT,
+    **_CANCELLATION,
+    **_LOGGED,
+    **_MINED,
+    **_UNDONE,
+    **_DELIVERED,
+}
 
 
 def advance(state: State, event: Event) -> Step | None:

@@ -11,6 +11,7 @@ from custody.duties import Errand, NotYet
 from custody.parts import Parts
 from custody.payments import chain_of
 from custody.ports import Receipt
+from custody.projection import Mined, mined
 from custody.records import Change, RequestRecord, SignedTransaction
 from custody.replacing import is_stuck
 from custody.requests import Event, State
@@ -68,24 +69,39 @@ async def _mined(
 async def _send_newest(
     parts: Parts, record: RequestRecord, transactions: Sequence[SignedTransaction]
 ) -> None:
+    """The newest; of a request that was settled once, what had settled, and not a cancellation of it."""
     jobs = parts.sequencer.state.jobs
-    if transactions:
+    settled = [one for one in transactions if one.tx_hash == record.tx_hash]
+    if settled and _closed(parts, record.request):
+        await chain_of(parts, record.chain).broadcast(settled[0].raw)
+    elif transactions:
         newest = max(transactions, key=lambda one: jobs[one.job].index if one.job in jobs else -1)
         await chain_of(parts, record.chain).broadcast(newest.raw)
 
 
 async def _observe(parts: Parts, transaction: SignedTransaction, receipt: Receipt) -> None:
-    body: Json = {
-        "origin": parts.sequencer.state.origin,
-        "fact": "settled",
-        "request": transaction.request.hex(),
-        "job": transaction.job.hex(),
-        "tx_hash": transaction.tx_hash.hex(),
-        "block": receipt.block,
-        "success": receipt.success,
-    }
-    signature = parts.log_key.state("observation", body)
-    proof: dict[str, Json] = {"signatures": signature_list({COORDINATOR: signature})}
-    outcome = await parts.sequencer.log(Candidate("observation", body, proof))
-    if not outcome.accepted and not parts.sequencer.state.requests[transaction.request].closed:
-        raise OperationalError(f"the log refuses the observation: {outcome.reason}")
+    """Log what settled; what the log has closed already, a reorganisation undid, and it settles once more."""
+    if not _closed(parts, transaction.request):
+        body: Json = {
+            "origin": parts.sequencer.state.origin,
+            "fact": "settled",
+            "request": transaction.request.hex(),
+            "job": transaction.job.hex(),
+            "tx_hash": transaction.tx_hash.hex(),
+            "block": receipt.block,
+            "success": receipt.success,
+        }
+        signature = parts.log_key.state("observation", body)
+        proof: dict[str, Json] = {"signatures": signature_list({COORDINATOR: signature})}
+        outcome = await parts.sequencer.log(Candidate("observation", body, proof))
+        if outcome.accepted:
+            return
+        if not _closed(parts, transaction.request):
+            raise OperationalError(f"the log refuses the observation: {outcome.reason}")
+    what = (transaction.request, transaction.job, transaction.purpose, transaction.tx_hash)
+    await parts.duties.apply(mined(Mined(*what, block=receipt.block, success=receipt.success)))
+
+
+def _closed(parts: Parts, request: bytes) -> bool:
+    known = parts.sequencer.state.requests.get(request)
+    return known is not None and known.closed

@@ -3,7 +3,7 @@
 Every method raises ``OperationalError`` when the database cannot be reached or written.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Protocol
 
 from custody.records import (
@@ -18,7 +18,7 @@ from custody.records import (
     RequestRecord,
     SignedTransaction,
 )
-from custody.requests import Effect
+from custody.requests import Effect, State
 from policy.approval import Slot
 from policy.errors import InvariantError, OperationalError
 
@@ -103,6 +103,11 @@ class Database(Protocol):
         self, *, state: str = "", initiator: str = "", limit: int = 100, before: bytes = b""
     ) -> tuple[RequestRecord, ...]:
         """Requests, newest first, continuing after ``before``."""
+
+    async def settled(
+        self, chain: str, blocks: int, *, states: Collection[State]
+    ) -> tuple[RequestRecord, ...]:
+        """Requests in these states whose block on a chain is among the last ones, as far as any is known."""
 
     async def counts(self, initiator: str = "") -> dict[str, int]:
         """How many requests, of one initiator or of all, are in each state."""

@@ -341,14 +341,12 @@ def _check_message(state: State, request: RequestState, entry: e.ReserveEntry) -
     """A Solana request is paid by one message: another one would be paid, too, if its anchor were no nonce.
 
     Nodes cannot tell a durable nonce from a recent blockhash, with which the chain takes each message once.
-    A cancellation pays nobody.
+    A cancellation pays nobody; once there is one, no payment comes as far as this.
     """
     if family(request.request.intent.chain) != SOLANA or entry.purpose == CANCEL:
         return
     jobs = (state.jobs[job] for job in request.jobs)
-    if any(
-        job.tx != entry.tx for job in jobs if job.status is not JobStatus.BURNED and job.purpose == PAYMENT
-    ):
+    if any(job.tx != entry.tx and job.status is not JobStatus.BURNED for job in jobs):
         raise Denied(
             "message-fixed",
             "another message of this request was reserved and is not burned: reserve that one again, cancel "

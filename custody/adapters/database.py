@@ -116,6 +116,12 @@ class StoreThread:
         """Requests, newest first, continuing after ``before``."""
         return await self._call(Store.requests, state=state, initiator=initiator, limit=limit, before=before)
 
+    async def settled(
+        self, chain: str, blocks: int, *, states: Collection[State]
+    ) -> tuple[RequestRecord, ...]:
+        """Requests in these states whose block on a chain is among the last ones, as far as any is known."""
+        return await self._call(Store.settled, chain, blocks, states=states)
+
     async def counts(self, initiator: str = "") -> dict[str, int]:
         """How many requests, of one initiator or of all, are in each state."""
         return await self._call(Store.counts, initiator)

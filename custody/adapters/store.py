@@ -7,7 +7,7 @@ first checks, and locks, that the lease still has the number this store took; (5
 puts an event into the feed, in the same transaction.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import Any
 
 from sqlalchemy import Row, bindparam, delete, func, insert, select, update
@@ -203,6 +203,14 @@ class Store(Feeds):
             query = query.where(REQUESTS.c.created_order < order)
         with self._reading() as db:
             return tuple(record_of(row) for row in db.execute(query))
+
+    def settled(self, chain: str, blocks: int, *, states: Collection[State]) -> tuple[RequestRecord, ...]:
+        """Requests in these states whose block on a chain is among the last ones, as far as any is known."""
+        here = (REQUESTS.c.chain == chain) & REQUESTS.c.state.in_(states)
+        newest = select(func.coalesce(func.max(REQUESTS.c.block), 0)).where(here).scalar_subquery()
+        query = select(*COLUMNS).where(here, REQUESTS.c.block > newest - blocks, REQUESTS.c.block > 0)
+        with self._reading() as db:
+            return tuple(record_of(row) for row in db.execute(query.order_by(REQUESTS.c.block)))
 
     def counts(self, initiator: str = "") -> dict[str, int]:
         """How many requests, of one initiator or of all, are in each state."""

@@ -127,7 +127,7 @@ def _solana(name: str, table: Settings) -> SolanaConfig:
     return SolanaConfig(
         commitment=table.choice("commitment", CONFIRMED, FINALIZED, default=FINALIZED),
         nonce_accounts=tuple(found),
-        priority_fee_max=table.integer("priority_fee_max", default=0, high=10**9),
+        priority_fee_max=table.integer("priority_fee_max", default=100_000, high=10**9),
     )
 
 

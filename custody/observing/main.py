@@ -86,9 +86,10 @@ async def _run(seat: Seat, assignment: Assignment, desk: ObserverDesk, *, once: 
 
     async def look() -> None:
         try:
-            told(metrics.count(await stater.look()))
+            await stater.look()
             metrics.looked_seconds.set(time.time())
         finally:
+            told(metrics.count(stater.stated))
             keep_memories(path, memories)
             metrics.heights(memories)
 

@@ -55,22 +55,22 @@ class Stater:
     ) -> None:
         self._follower, self._settling = follower, settling
         self._observer, self._door, self._chains = observer, door, tuple(chains)
+        self.stated: list[Stated] = []
 
-    async def look(self) -> list[Stated]:
-        """One look at everything. Raises ``OperationalError`` when part of it could not be looked at."""
-        made, failed = list[Stated](), list[OperationalError]()
+    async def look(self) -> None:
+        """One look at everything, kept in ``stated``. Raises ``OperationalError`` when part of it failed."""
+        self.stated, failed = [], list[OperationalError]()
         self._read_log()
         for watched in self._chains:
             try:
                 await watched.look(_wanted(self._follower.state, watched.chain.name))
                 self._read_log()  # what we paid was in it before a block had it
                 async for kind, body in self._due(watched):
-                    made += self._state(kind, body, failed)
+                    self._state(kind, body, failed)
             except OperationalError as error:  # the other chains are looked at all the same
                 failed.append(error)
         if failed:
             raise OperationalError(f"{failed[0]} ({len(failed)} could not be done)") from failed[0]
-        return made
 
     def _read_log(self) -> None:
         self._follower.advance()
@@ -79,13 +79,12 @@ class Stater:
         if self._observer.name not in self._follower.state.roster.observers:
             raise OperationalError(f"the roster has no observer {self._observer.name}: have it enrolled")
 
-    def _state(self, kind: str, body: dict[str, Json], failed: list[OperationalError]) -> list[Stated]:
+    def _state(self, kind: str, body: dict[str, Json], failed: list[OperationalError]) -> None:
         mine = {self._observer.name: self._observer.sign(statement(kind, body))}
         try:
-            return [Stated(kind, body, self._door.state(kind, body, signatures=mine))]
+            self.stated.append(Stated(kind, body, self._door.state(kind, body, signatures=mine)))
         except OperationalError as error:
             failed.append(error)
-            return []
 
     async def _due(self, watched: Watched) -> AsyncIterator[tuple[str, dict[str, Json]]]:
         """What is to be stated of a chain now."""

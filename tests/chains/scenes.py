@@ -101,9 +101,9 @@ class Blocks(FakeChain):
         return gone
 
     async def receipt(self, tx_hash: bytes) -> Receipt | None:
-        for height, block in enumerate(self.blocks):
+        for height, block in enumerate(self.blocks, 1):
             if any(transaction_hash(raw) == tx_hash for _, _, raw in block):
-                return Receipt(tx_hash, height, True, len(self.blocks) - height)
+                return Receipt(tx_hash, height, True, len(self.blocks) - height + 1)
         return None
 
 

@@ -20,18 +20,17 @@ CHAIN = "solana:localnet"
 PAYEE_KEY = b"\x33" * 32
 PAYEE = solana_address(PAYEE_KEY)
 SOL = 10**9
-FEE_CEILING = 100_000
+FEE_CEILING = 3_000_000
 NONCE_ACCOUNTS = 4
 
 
-def solana_policy() -> dict[str, Json]:
-    """Up to one SOL without approval, up to ten with one."""
+def solana_policy(token: str | None = None) -> dict[str, Json]:
+    """Up to one SOL without approval, up to ten with one; tokens freely."""
     document = policy_document()
     document["chains"] = {CHAIN: {"native": "sol", "fee_ceiling": str(FEE_CEILING)}}
-    document["assets"] = {"sol": {"kind": "native", "chain": CHAIN, "decimals": 9}}
     document["keys"] = {KEY: {"suite": FROST_ED25519, "min_signers": 2, "participants": list(NODES)}}
     document["wallets"] = {WALLET: {"tier": "hot", "key": KEY, "chain": CHAIN, "paths": ["m"]}}
-    document["rules"] = [
+    rules: list[Json] = [
         {
             "name": "small",
             "when": {"assets": ["sol"], "amount_max": str(SOL)},
@@ -43,15 +42,26 @@ def solana_policy() -> dict[str, Json]:
             "then": {"outcome": "approve", "approvals": [{"group": "desk", "count": 1}]},
         },
     ]
-    document["limits"] = []
+    assets: dict[str, Json] = {"sol": {"kind": "native", "chain": CHAIN, "decimals": 9}}
+    if token is not None:
+        assets["tok"] = {"kind": "spl", "chain": CHAIN, "contract": token, "decimals": 6}
+        rules.append({"name": "tokens", "when": {"assets": ["tok"]}, "then": {"outcome": "allow"}})
+    document |= {"assets": assets, "rules": rules, "limits": []}
     return document
 
 
 class SolanaHouse(House):
     """``rpc`` is the world's; each process has its own client of it. Its wallet's nonce accounts are made."""
 
-    def __init__(self, folder: Path, rpc: ClusterRpc, *, nonce_accounts: int = NONCE_ACCOUNTS) -> None:
-        super().__init__(folder, policy=solana_policy())
+    def __init__(
+        self,
+        folder: Path,
+        rpc: ClusterRpc,
+        *,
+        nonce_accounts: int = NONCE_ACCOUNTS,
+        token: str | None = None,
+    ) -> None:
+        super().__init__(folder, policy=solana_policy(token))
         self.dealer = dealer = FrostDealer(suite=FROST_ED25519)
         self.nodes = {name: FakeNode(name, self.dealer) for name in self.nodes}
         self.rpc = rpc

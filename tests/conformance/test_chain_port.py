@@ -163,6 +163,28 @@ async def test_a_reorganisation_makes_it_pending_and_the_same_bytes_confirm(
         assert scene.paid() == [1] and await raws(running, request) == before
 
 
+async def test_a_reorganisation_deeper_than_the_confirmations_undoes_it_and_the_same_bytes_confirm(
+    scene: Scene,
+) -> None:
+    scene.house.confirmations = 2
+    async with scene.house.with_key() as running:
+        scene.fund(running)
+        request = await sent(scene, running)
+        before = await raws(running, request)
+        scene.mine(2)
+        await running.until(request, "settled", timeout_s=20)
+        scene.reorganise(2, forget=True)
+        gone = scene.paid()
+        await running.until(request, "signed", "broadcast", timeout_s=20)
+        await until(lambda: scene.waiting() == 1, 20)
+        scene.mine(2)
+        again = await running.until(request, "settled", timeout_s=20)
+
+        assert gone == [] and scene.paid() == [1]
+        assert await raws(running, request) == before and len(jobs_of(running, request)) == 1
+        assert again.block > 2
+
+
 async def test_what_the_network_forgot_is_sent_again(scene: Scene) -> None:
     async with scene.house.with_key() as running:
         scene.fund(running)

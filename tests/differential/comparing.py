@@ -42,6 +42,7 @@ class Payment:
     amount: int
     fee: int
     messages: tuple[bytes, ...]
+    decimals: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,6 +162,7 @@ def _differences(ours: Transfer | Cancel, theirs: Reading, source: Source) -> It
             ("contract", ours.contract, theirs.contract),
             ("recipient", ours.recipient, theirs.recipient),
             ("amount", ours.amount, theirs.amount),
+            ("decimals", ours.decimals, theirs.decimals),
         ]
     for name, mine, other in pairs:
         if mine != other:

@@ -5,35 +5,20 @@ does who does not look at a part of them, or reads one field out of another.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 import rlp
 
-from policy.decode import bitcoin, evm, solana
-from policy.decode.decoded import Cancel, Decoder, Source, Transfer, Undecodable
+from policy.decode import bitcoin, evm
+from policy.decode.decoded import Decoder, Transfer
 from policy.decode.psbt import parse_psbt, signature_hash
 from policy.intent import ERC20_TRANSFER
 from policy.keccak import keccak256
 from policy.values import replace
+from tests.differential.flawed import Flawed
+from tests.differential.planted_solana import SOLANA_FLAWS
 
 Items = list[Any]
-
-
-@dataclass(frozen=True, slots=True)
-class Flawed:
-    """A decoder; ``before`` changes bytes, ``after`` what was read, given the bytes as they came."""
-
-    honest: Decoder
-    before: Callable[[bytes], bytes] = lambda tx: tx
-    after: Callable[[bytes, Transfer], Transfer] = lambda tx, found: found
-
-    def decode(self, tx: bytes, source: Source) -> Transfer | Undecodable:
-        found = self.honest.decode(self.before(tx), source)
-        return self.after(tx, found) if isinstance(found, Transfer) else found
-
-    def decode_cancel(self, tx: bytes, source: Source) -> Cancel | Undecodable:
-        return self.honest.decode_cancel(self.before(tx), source)
 
 
 def _items(change: Callable[[Items], Items]) -> Callable[[bytes], bytes]:
@@ -74,19 +59,8 @@ def _reversed_outpoint(tx: bytes, found: Transfer) -> Transfer:
     return replace(found, anchor=replace(found.anchor, account=name))
 
 
-def _no_third_instruction(tx: bytes) -> bytes:
-    """What stands after the second instruction is not looked at."""
-    place = 4 + 32 * tx[3] + 32 if len(tx) > 3 else len(tx)
-    at = place + 1
-    for _ in range(2):
-        if at + 1 >= len(tx):
-            return tx
-        at += 2 + tx[at + 1]
-        at += 1 + (tx[at] if at < len(tx) else 0)
-    return tx[:place] + b"\2" + tx[place + 1 : at]
-
-
 FLAWS: dict[str, tuple[str, Decoder]] = {
+    **{name: ("solana", flawed) for name, flawed in SOLANA_FLAWS.items()},
     "the access list is not looked at": (
         "evm",
         Flawed(evm, _items(lambda items: [*items[:8], [], *items[9:]]), _hashed),
@@ -127,17 +101,5 @@ FLAWS: dict[str, tuple[str, Decoder]] = {
     "the last output is the payment": ("bitcoin", Flawed(bitcoin, after=_changed_bitcoin)),
     "all inputs sign the first one's message": ("bitcoin", Flawed(bitcoin, after=_first_message)),
     "the outpoint stands the wrong way round": ("bitcoin", Flawed(bitcoin, after=_reversed_outpoint)),
-    "a third instruction is not looked at": (
-        "solana",
-        Flawed(solana, _no_third_instruction, lambda tx, found: replace(found, messages=(tx,))),
-    ),
-    "lamports are cut to 32 bits": (
-        "solana",
-        Flawed(solana, after=lambda tx, found: replace(found, amount=found.amount % 2**32)),
-    ),
-    "the message is signed as it is read, without what follows": (
-        "solana",
-        Flawed(solana, lambda tx: tx[:-1] if tx[-1:] == b"\0" else tx),
-    ),
 }
 UNFLAWED = Flawed(evm, _items(lambda items: items), _hashed)

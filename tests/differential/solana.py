@@ -4,10 +4,19 @@ Cases are durable-nonce transfers and cancellations, made by hand so that every 
 wrong, beside messages of other programs, with more instructions, and of version 0 with lookup tables.
 """
 
+import math
+import struct
 from dataclasses import dataclass
+from fractions import Fraction
 from random import Random
 
 from solders.address_lookup_table_account import AddressLookupTableAccount
+from solders.compute_budget import ID as BUDGET
+from solders.compute_budget import (
+    request_heap_frame,
+    set_compute_unit_limit,
+    set_compute_unit_price,
+)
 from solders.hash import Hash
 from solders.instruction import AccountMeta, Instruction
 from solders.message import Message, MessageV0, MessageV1, from_bytes_versioned, to_bytes_versioned
@@ -33,8 +42,9 @@ from policy.decode import solana
 from policy.decode.decoded import Source
 from tests.differential.comparing import Case, Comparison, Other, Payment, Reading
 from tests.differential.spoiling import chance, spoiled
+from tests.unit.solana_house import pay_tokens, priority
 
-FEE_PER_SIGNATURE = 5000
+FEE_PER_SIGNATURE, RENT = 5000, 2_039_280
 SEVEN_BITS = 127
 
 
@@ -59,32 +69,75 @@ def _parsed(tx: bytes, source: Source, pays: bool) -> Reading:
     message = from_bytes_versioned(tx)
     keys = list(message.account_keys)
     signers = keys[: message.header.num_required_signatures]
-    instructions = [_instruction(message, index) for index in range(len(message.instructions))]
-    if [len(one.accounts) for one in instructions] != [3, 2][: 1 + pays] or len(set(keys)) < len(keys):
-        return Other("the instructions are not as many as needed, or a key is there twice")
-    nonce = decode_advance_nonce_account(instructions[0])
+    found = [_instruction(message, index) for index in range(len(message.instructions))]
+    if len(set(keys)) < len(keys) or [len(one.accounts) for one in found[:1]] != [3]:
+        return Other("a key is there twice, or the nonce is not just advanced")
+    nonce = decode_advance_nonce_account(found[0])
     expected = [advance_nonce_account(nonce)]
-    recipient, amount = nonce["authorized_pubkey"], 0
-    if pays:
-        moved = decode_transfer(instructions[1])
-        expected.append(transfer(moved))
-        recipient, amount = moved["to_pubkey"], moved["lamports"]
-        if moved["from_pubkey"] != keys[0] or amount == 0 or recipient in (keys[0], nonce["nonce_pubkey"]):
-            return Other("it is not a transfer from the payer to somebody else")
-    if nonce["authorized_pubkey"] != keys[0] or not all(map(_may, instructions, expected)):
+    fee, expected = _with_priority(found, expected)
+    moved = _moved(found[len(expected) :], keys[0]) if pays else Moved(keys[0], None, 0, None, ())
+    if isinstance(moved, Other):
+        return moved
+    expected += moved.expected
+    if len(found) != len(expected) or nonce["authorized_pubkey"] != keys[0]:
+        return Other("there are other instructions, or another authority of the nonce")
+    if not all(len(one.accounts) == len(need.accounts) for one, need in zip(found, expected, strict=True)):
+        return Other("an instruction takes more accounts or fewer")
+    if not all(map(_may, found, expected)):
         return Other("an instruction is another one, or may not do what it does")
+    if pays and len({keys[0], nonce["nonce_pubkey"], moved.recipient}) < 3:
+        return Other("it is not a transfer from the payer to somebody else")
     again = Message.new_with_blockhash(expected, keys[0], message.recent_blockhash)
     return Payment(
         signers=tuple(str(key) for key in signers),
         anchor=Slot(
             source.chain, str(nonce["nonce_pubkey"]), int.from_bytes(bytes(message.recent_blockhash))
         ),
-        contract=None,
-        recipient=str(recipient),
-        amount=amount,
-        fee=FEE_PER_SIGNATURE * len(signers),
+        contract=moved.contract,
+        recipient=str(moved.recipient),
+        amount=moved.amount,
+        fee=FEE_PER_SIGNATURE * len(signers) + fee + (RENT if moved.contract else 0),
         messages=(bytes(again),),
+        decimals=moved.decimals,
     )
+
+
+@dataclass(frozen=True, slots=True)
+class Moved:
+    """What is paid, and by which instructions anybody would pay that."""
+
+    recipient: Pubkey
+    contract: str | None
+    amount: int
+    decimals: int | None
+    expected: tuple[Instruction, ...]
+
+
+def _with_priority(found: list[Instruction], expected: list[Instruction]) -> tuple[int, list[Instruction]]:
+    """The priority fee in lamports as the network takes it, and the instructions that offer it."""
+    pair = found[1:3]
+    if [one.program_id for one in pair] != [BUDGET, BUDGET]:
+        return 0, expected
+    units, price = (int.from_bytes(bytes(one.data)[1:], "little") for one in pair)
+    fee = Fraction(min(units, 1_400_000) * price, 10**6)
+    return math.ceil(fee), [*expected, set_compute_unit_limit(units), set_compute_unit_price(price)]
+
+
+def _moved(found: list[Instruction], payer: Pubkey) -> Moved | Other:
+    if [len(one.accounts) for one in found] not in ([2], [6, 4]):
+        return Other("it pays by other instructions")
+    if len(found) == 1:
+        lamports = decode_transfer(found[0])
+        if lamports["from_pubkey"] != payer or lamports["lamports"] == 0:
+            return Other("the payer pays nothing")
+        return Moved(lamports["to_pubkey"], None, lamports["lamports"], None, (transfer(lamports),))
+    create, move = found
+    owner, mint = (create.accounts[place].pubkey for place in (2, 3))
+    _, amount, decimals = struct.unpack("<BQB", bytes(move.data))
+    expected = pay_tokens(bytes(payer), bytes(owner), bytes(mint), amount=amount, decimals=decimals)
+    if not owner.is_on_curve() or amount == 0 or owner == payer:
+        return Other("nobody else is paid")
+    return Moved(owner, str(mint), amount, decimals, tuple(expected))
 
 
 def _may(found: Instruction, expected: Instruction) -> bool:
@@ -138,15 +191,17 @@ def generate(random: Random) -> Case:
     """A transfer or a cancellation, in half of the cases with something wrong."""
     payer, nonce_account, recipient = (Pubkey(random.randbytes(32)) for _ in range(3))
     source = Source("solana:localnet", (Account("m", str(payer), bytes(payer), 0, None),), lambda _: False)
-    lamports = 1 + random.getrandbits(random.choice((1, 32, 63)))
+    paid = _paid(random, payer, recipient)
     instructions = [
         advance_nonce_account(AdvanceNonceAccountParams(nonce_pubkey=nonce_account, authorized_pubkey=payer)),
-        transfer(TransferParams(from_pubkey=payer, to_pubkey=recipient, lamports=lamports)),
-    ][: 2 - chance(random, 0.2)]
+        *(_priority(random) if chance(random, 0.4) else []),
+        *paid,
+    ]
     blockhash = Hash(random.randbytes(32))
     if random.random() < 0.5:
         message = Message.new_with_blockhash(instructions, payer, blockhash)
-        return Case(bytes(message), source, plain=len(instructions) == 2)
+        has_key = len(paid) == 1 or recipient.is_on_curve()
+        return Case(bytes(message), source, plain=bool(paid) and has_key)
     if chance(random, 0.5):
         instructions = _other_instructions(random, instructions, (payer, nonce_account, recipient))
         message = Message.new_with_blockhash(instructions, payer, blockhash)
@@ -158,6 +213,23 @@ def generate(random: Random) -> Case:
         _spoil(random, parts)
     tx = parts.encode(random if chance(random, 0.15) else None)
     return Case(spoiled(random, tx) if chance(random, 0.2) else tx, source)
+
+
+def _paid(random: Random, payer: Pubkey, recipient: Pubkey) -> list[Instruction]:
+    """Lamports, tokens or nothing."""
+    amount = 1 + random.getrandbits(random.choice((1, 32, 63)))
+    which = random.random()
+    if which < 0.4:
+        return [transfer(TransferParams(from_pubkey=payer, to_pubkey=recipient, lamports=amount))]
+    if which < 0.8:
+        decimals = random.choice((0, 6, 9, 255))
+        mint = random.randbytes(32)
+        return pay_tokens(bytes(payer), bytes(recipient), mint, amount=amount, decimals=decimals)
+    return []
+
+
+def _priority(random: Random) -> list[Instruction]:
+    return priority(random.randint(1, 1_400_000), random.getrandbits(random.choice((1, 20, 64))))
 
 
 def _parts(message: Message) -> Parts:
@@ -204,19 +276,42 @@ def _other_instructions(
             ),
             Instruction(other, instructions[-1].data, instructions[-1].accounts),
             Instruction(ID, instructions[-1].data + random.randbytes(1), instructions[-1].accounts),
+            request_heap_frame(1024 * random.randrange(300)),
+            *priority(random.getrandbits(32), random.getrandbits(64)),
+            *pay_tokens(bytes(payer), bytes(other), random.randbytes(32), amount=random.randrange(3)),
+            *pay_tokens(bytes(other), bytes(recipient), bytes(other), amount=1),
         )
     )
     place = random.randrange(len(instructions) + 1)
+    if chance(random, 0.5):
+        return _with_another_account(random, instructions)
     return random.choice(
         (
+            [*instructions[:place], *instructions[place + 1 :]],
             [*instructions[:place], extra, *instructions[place:]],
             [*instructions[:-1], extra],
             [extra, *instructions[1:]],
             instructions[::-1],
+            [*instructions[:place], *instructions[place : place + 2][::-1], *instructions[place + 2 :]],
             instructions[1:],
             [*instructions, instructions[-1]],
         )
     )
+
+
+def _with_another_account(random: Random, instructions: list[Instruction]) -> list[Instruction]:
+    """The same, with one account of one instruction exchanged, perhaps with more rights than it needs."""
+    which = max(0, len(instructions) - random.choice((1, 1, 2, 2, 3)))
+    one, known = instructions[which], [meta for each in instructions for meta in each.accounts]
+    accounts = list(one.accounts)
+    if not accounts:
+        return instructions
+    place = random.randrange(len(accounts))
+    old, more = accounts[place], chance(random, 0.3)
+    key = old.pubkey if more else random.choice(known).pubkey
+    accounts[place] = AccountMeta(key, is_signer=old.is_signer, is_writable=old.is_writable or more)
+    changed = Instruction(one.program_id, one.data, accounts)
+    return [*instructions[:which], changed, *instructions[which + 1 :]]
 
 
 def _versioned(random: Random, message: Message, instructions: list[Instruction]) -> bytes:
@@ -246,7 +341,7 @@ def _spoil(random: Random, parts: Parts) -> None:
             parts.keys.insert(place, random.randbytes(32))
         case 4:
             _swap_everywhere(parts, place, other)
-        case 5:
+        case 5 if accounts:
             accounts[random.randrange(len(accounts))] = random.randrange(len(parts.keys) + 1)
         case 6:
             accounts.append(place)

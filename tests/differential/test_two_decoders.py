@@ -5,8 +5,9 @@ import dataclasses
 import pytest
 
 from policy.decode import evm
-from policy.decode.decoded import Call, Source, Undecodable
+from policy.decode.decoded import Call, Decoder, Source, Undecodable
 from policy.values import replace
+from tests.differential import planted_solana
 from tests.differential.comparing import Comparison, Tally, case_at, compare
 from tests.differential.evm import CALLS
 from tests.differential.families import FAMILIES
@@ -60,5 +61,6 @@ def test_a_call_whose_value_is_not_looked_at_is_found() -> None:
     assert tally_of(dataclasses.replace(FAMILIES["evm"], calls=calls), 200).disagreements
 
 
-def test_the_planting_itself_is_no_flaw() -> None:
-    assert tally_of(dataclasses.replace(FAMILIES["evm"], decoder=UNFLAWED), 600).disagreements == []
+@pytest.mark.parametrize(("name", "decoder"), [("evm", UNFLAWED), ("solana", planted_solana.UNFLAWED)])
+def test_the_planting_itself_is_no_flaw(name: str, decoder: Decoder) -> None:
+    assert tally_of(dataclasses.replace(FAMILIES[name], decoder=decoder), 600).disagreements == []

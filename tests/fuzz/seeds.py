@@ -44,8 +44,9 @@ from tests.simulation.world import (
     seed,
     unsigned,
 )
-from tests.unit import test_decode_bitcoin, test_decode_solana
+from tests.unit import test_decode_bitcoin
 from tests.unit import test_decode_bitcoin_key_hash as key_hash
+from tests.unit import test_decode_solana_tokens as solana_shapes
 from tests.unit.typed_data_house import PERMITS, permit, policy_of, request_of
 
 METHODS = ("approve(address spender,uint256 amount)", "f(bytes[][2] a,string b,int8[] c)", "pause()")
@@ -189,10 +190,8 @@ def trust() -> bytes:
 
 
 def solana_messages() -> list[bytes]:
-    """A payment and a cancellation."""
-    advance = test_decode_solana.advance()
-    pay = test_decode_solana.pay()
-    return [test_decode_solana.message(advance, pay), test_decode_solana.message(advance)]
+    """Payments of lamports and of tokens, and cancellations, with a priority fee and without."""
+    return list(solana_shapes.SHAPES.values())
 
 
 def psbts() -> list[bytes]:

@@ -7,7 +7,7 @@ from custody.chains.watching import Block, Incoming, Wanted
 from custody.gathering import Gathering
 from custody.observing.blocks import Memory, Watched
 from custody.observing.settling import Settling
-from custody.observing.stating import Stated, Stater
+from custody.observing.stating import Stater
 from custody.ports import Receipt
 from custody.risk.following import Follower
 from custody.risk.stating import Observer
@@ -58,14 +58,14 @@ class FakeBlocks:
         """Nothing is wrong."""
 
     async def head(self) -> int:
-        if self.down:
-            raise OperationalError("the endpoint is down")
+        self._check_up()
         return len(self.blocks) - 1
 
     async def block_hash(self, height: int) -> str:
         return self.blocks[height][0] if height < len(self.blocks) else ""
 
     async def block(self, height: int, wanted: Wanted) -> Block:
+        self._check_up()
         self.asked += 1
         name, payments = self.blocks[height]
         found = tuple(one for one in payments if one.address in wanted.addresses)
@@ -82,6 +82,10 @@ class FakeBlocks:
 
     async def close(self) -> None:
         """Nothing is open."""
+
+    def _check_up(self) -> None:
+        if self.down:
+            raise OperationalError("the endpoint is down")
 
 
 class GatheringLog(BookLog):
@@ -142,6 +146,6 @@ class Watcher:
             chains=watched,
         )
 
-    async def look(self) -> list[Stated]:
+    async def look(self) -> None:
         """One look."""
-        return await self.stater.look()
+        await self.stater.look()

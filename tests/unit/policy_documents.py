@@ -16,8 +16,10 @@ Document: TypeAlias = dict[str, Any]
 PHASES = (Phase.explicit, Phase.reuse, Phase.generate)
 """Without shrinking: making a whole policy smaller takes minutes."""
 TOKEN, CUSTOMER = "0x" + "cd" * 20, "0x" + "ab" * 20
-ADDRESSES = (CUSTOMER, "0x" + "11" * 20, "bc1qw508d6qejxtdg4y5r3zarvary0c5xw7kv8f3t4")
-WALLETS, TIERS, LISTS = ("hot", "vault", "btc-hot"), ("hot", "cold"), ("customers", "exchanges")
+MINT = "EPjFWdd5AufqSSqeM2qN1xzybapC8G4wEGGkZwyTDt1v"
+SOL_CUSTOMER = "9WzDXwBbmkg8ZTbNMqUxvQRAyrZzDsGYdLVL9zYtAWWM"
+ADDRESSES = (CUSTOMER, "0x" + "11" * 20, "bc1qw508d6qejxtdg4y5r3zarvary0c5xw7kv8f3t4", SOL_CUSTOMER)
+WALLETS, TIERS, LISTS = ("hot", "vault", "btc-hot", "sol-hot"), ("hot", "cold"), ("customers", "exchanges")
 BOUNDS = ("amount", "total", "value", "risk")
 MILLISECONDS = (1, 1500, 60_000, 90 * 60_000, 3_600_000, 86_400_000, 7 * 86_400_000)
 NAMES: dict[str, tuple[str, ...]] = {
@@ -27,7 +29,7 @@ NAMES: dict[str, tuple[str, ...]] = {
     "chains": ("evm:1", "bitcoin:mainnet"),
     "tiers": TIERS,
     "wallets": WALLETS,
-    "assets": ("eth", "usdc", "btc"),
+    "assets": ("eth", "usdc", "btc", "spl"),
     "destinations": LISTS,
     "not_destinations": LISTS,
     "destination_tiers": TIERS,
@@ -157,19 +159,24 @@ def base_document() -> Document:
         "chains": {
             "evm:1": {"native": "eth", "fee_ceiling": "50000000000000000"},
             "bitcoin:mainnet": {"native": "btc", "fee_ceiling": "50000"},
+            "solana:mainnet": {"native": "sol", "fee_ceiling": "5000000"},
         },
         "assets": {
             "eth": {"kind": "native", "chain": "evm:1", "decimals": 18},
             "btc": {"kind": "native", "chain": "bitcoin:mainnet", "decimals": 8},
             "usdc": {"kind": "erc20", "chain": "evm:1", "contract": TOKEN, "decimals": 6},
+            "sol": {"kind": "native", "chain": "solana:mainnet", "decimals": 9},
+            "spl": {"kind": "spl", "chain": "solana:mainnet", "contract": MINT, "decimals": 6},
         },
         "keys": {
             "main": {"suite": "dkls23-secp256k1", "min_signers": 2, "participants": nodes},
+            "edwards": {"suite": "frost-ed25519-sha512", "min_signers": 2, "participants": nodes},
             "coins": {"suite": "frost-secp256k1-taproot", "min_signers": 2, "participants": nodes},
         },
         "wallets": {
             "hot": {"tier": "hot", "key": "main", "chain": "evm:1", "paths": ["m/0/0", "m/0/1"]},
             "vault": {"tier": "cold", "key": "main", "chain": "evm:1", "paths": ["m/1/0"]},
+            "sol-hot": {"tier": "hot", "key": "edwards", "chain": "solana:mainnet", "paths": ["m"]},
             "btc-hot": {"tier": "hot", "key": "coins", "chain": "bitcoin:mainnet", "paths": ["m/0/0"]},
         },
         "lists": {"customers": [CUSTOMER], "exchanges": []},

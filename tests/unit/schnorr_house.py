@@ -106,9 +106,15 @@ class SchnorrBook(Book):
 
     def reserved(self, request: bytes, tx: bytes, *, paths: tuple[str, ...], purpose: str = PAYMENT) -> bytes:
         """Log a reservation of these bytes; the id of its job, if it is admitted."""
+        return self.log_reservation(self.reservation_of(request, tx, paths=paths, purpose=purpose))
+
+    def reservation_of(
+        self, request: bytes, tx: bytes, *, paths: tuple[str, ...], purpose: str = PAYMENT
+    ) -> dict[str, Any]:
+        """The body of such a reservation."""
         wallet = self.state.requests[request].request.intent.wallet
         count = len(self.entries)
-        body = {
+        return {
             "request": request.hex(),
             "purpose": purpose,
             "tx": tx.hex(),
@@ -118,7 +124,6 @@ class SchnorrBook(Book):
             "signers": list(PAIR),
             "presignatures": [seed(f"pair {count} {index}").hex() for index in range(len(paths))],
         }
-        return self.log_reservation(body)
 
     def finish(self, job: bytes, index: int = 0, *, signature: bytes | None = None) -> bool:
         """Log one signature of a job, made by two nodes unless it is given; whether it was taken in."""

@@ -24,7 +24,7 @@ from tests.simulation.world import (
     limit,
     signatures,
 )
-from tests.unit.schnorr_house import SchnorrBook
+from tests.unit.schnorr_house import NONCE, SchnorrBook
 from tests.unit.tier_house import TierBook, level
 from tests.unit.tier_house import tiered as tiered_policy
 
@@ -195,6 +195,9 @@ def schnorr() -> SchnorrBook:
     settled = book.solana(book.ask("sol", 1_000))
     book.finish(settled)
     book.settle(settled, tx_hash=book.state.jobs[settled].signatures[0].hex())
+    request = book.ask("sol", 1_000)
+    book.solana(request, nonce=NONCE[::-1], price=1)
+    book.solana(request, nonce=NONCE[::-1], price=2)
     job = book.bitcoin(book.ask("btc", 10_000))
     book.finish(job, 0)
     book.finish(job, 1)

@@ -12,6 +12,7 @@ import pytest
 import yaml
 
 from custody.metrics import Metrics
+from custody.observing.metrics import ObserveMetrics
 from custody.rebalancing.metrics import RebalancerMetrics
 from tests.architecture.planting import REPOSITORY
 
@@ -34,9 +35,9 @@ def alerts() -> list[dict[str, Any]]:
 
 
 def shown() -> set[str]:
-    """Every series' name that a coordinator or rebalancer has."""
+    """Every series' name that a coordinator, rebalancer or observer has."""
     found = set()
-    for registry in (Metrics().registry, RebalancerMetrics().registry):
+    for registry in (Metrics().registry, RebalancerMetrics().registry, ObserveMetrics().registry):
         for family in registry.collect():
             endings = {"counter": ("_total",), "histogram": ("_bucket", "_sum", "_count")}
             found |= {family.name + ending for ending in endings.get(family.type, ("",))}

@@ -34,7 +34,8 @@ def test_what_is_final_stays_as_it_is(before: list[Event], after: list[Event]) -
     state = run(before)
 
     if state in FINAL:
-        assert run([*before, *after]) is state
+        settled = [event for event in after if event is not Event.UNDONE]  # by a deep reorganisation alone
+        assert run([*before, *settled]) is state
 
 
 @given(st.lists(st.sampled_from(Event), max_size=30), st.lists(st.sampled_from(Event), max_size=10))
@@ -57,7 +58,8 @@ def test_every_state_can_be_reached_and_every_open_one_left() -> None:
     left = {state for state, _ in TRANSITIONS}
 
     assert reached == set(State)
-    assert left == set(State) - FINAL
+    assert left == set(State) - {State.DELIVERED}
+    assert {event for state, event in TRANSITIONS if state in FINAL} == {Event.UNDONE}
 
 
 def test_every_event_and_effect_has_a_place() -> None:

@@ -1,4 +1,4 @@
-"""The Solana decoder signs nothing it does not wholly understand, and one transfer has one message."""
+"""The Solana decoder signs nothing it does not wholly understand; one transfer has one message."""
 
 import itertools
 
@@ -9,14 +9,8 @@ from solders.hash import Hash
 from solders.instruction import AccountMeta, Instruction
 from solders.message import Message, MessageV0, to_bytes_versioned
 from solders.pubkey import Pubkey
-from solders.system_program import (
-    AdvanceNonceAccountParams,
-    TransferParams,
-    advance_nonce_account,
-    transfer,
-    withdraw_nonce_account,
-)
 from solders.system_program import WithdrawNonceAccountParams as WithdrawParams
+from solders.system_program import withdraw_nonce_account
 
 from policy.accounts import Account
 from policy.addresses import solana_address
@@ -31,6 +25,7 @@ from policy.decode.solana import (
 )
 from policy.decode.solana_message import MESSAGE_BYTES_MAX
 from policy.values import replace
+from tests.unit import solana_house as house
 
 CHAIN = "solana:localnet"
 PAYER, NONCE_ACCOUNT, TO, OTHER = (bytes([mark]) * 32 for mark in (0x11, 0x55, 0x33, 0x77))
@@ -40,18 +35,15 @@ KEYS = st.binary(min_size=32, max_size=32)
 
 
 def advance(*, nonce: bytes = NONCE_ACCOUNT, authority: bytes = PAYER) -> Instruction:
-    return advance_nonce_account(
-        AdvanceNonceAccountParams(nonce_pubkey=Pubkey(nonce), authorized_pubkey=Pubkey(authority))
-    )
+    return house.advance(nonce, authority)
 
 
 def pay(*, to: bytes = TO, lamports: int = 7, sender: bytes = PAYER) -> Instruction:
-    return transfer(TransferParams(from_pubkey=Pubkey(sender), to_pubkey=Pubkey(to), lamports=lamports))
+    return house.pay(sender, to, lamports)
 
 
 def message(*instructions: Instruction, payer: bytes = PAYER, nonce: bytes = NONCE) -> bytes:
-    made = Message.new_with_blockhash(list(instructions), Pubkey(payer), Hash(nonce))
-    return bytes(made)
+    return house.message(payer, nonce, *instructions)
 
 
 PAYMENT, CANCELLATION = message(advance(), pay()), message(advance())

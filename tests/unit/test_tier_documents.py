@@ -195,7 +195,7 @@ def test_the_form_of_people_means_the_same() -> None:
     [
         ("maximum", "4", "has no unit"),
         ("maximum", ["4 eth", "5 eth"], "eth is there twice"),
-        ("maximum", "4 doge", "is in doge: expected an amount in btc or eth or usdc"),
+        ("maximum", "4 doge", "is in doge: expected an amount in btc or eth or sol or spl or usdc"),
         ("share_max", "5", "'5' is no share such as '5 %'"),
         ("share_max", 5, "5 is no share such as '5 %'"),
         ("share_max", "100.01 %", "of 100 % at most"),

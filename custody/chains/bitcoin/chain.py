@@ -4,6 +4,7 @@ A plan takes its coins at once, and the request keeps them until its anchor is s
 others. Only coins that a block has are spent, so that nothing of ours hangs on one that may go away.
 """
 
+from collections import OrderedDict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
@@ -26,8 +27,12 @@ from custody.ports import Held, Planned, Receipt, Simulated, Wanted
 from policy.approval import Slot
 from policy.decode.psbt import PSBT_BYTES_MAX, Input, Output, Transaction
 from policy.errors import OperationalError
-from policy.state import CANCEL, PAYMENT, Job, State
+from policy.fact_entries import ObservationEntry
+from policy.shapes import read_entry
+from policy.state import CANCEL, PAYMENT, Job, JobStatus, State
 from policy.stored.layered import Table
+
+SPENT_KEPT = 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +55,7 @@ class BitcoinChain:
         self._rates = rates
         self._coins = Coins(rpc)
         self._held: dict[bytes, tuple[bytes, ...]] = {}
+        self._spent: OrderedDict[bytes, tuple[bytes, ...]] = OrderedDict()
         self._ours: frozenset[bytes] = frozenset()
         self._owned: object = None
         self._anchors: Table[Slot, bytes] = Map()
@@ -72,11 +78,19 @@ class BitcoinChain:
         """Take up what open requests spend, and what is planned."""
         for one in held:
             self._hold(one.request, _places(one.tx))
+        closed = []
         for slot in state.anchors:
             request = state.requests[state.anchors[slot]]
             if slot.chain == self.name and not request.closed:
                 for job in request.jobs:
                     self._hold(request.request_id, _places(state.jobs[job].tx))
+            elif slot.chain == self.name:
+                closed.append(request)
+        for request in sorted(closed, key=lambda one: state.jobs[one.jobs[-1]].index)[-SPENT_KEPT:]:
+            jobs = [job for job in state.live_jobs(request.request_id) if job.status is JobStatus.SIGNED]
+            spent = [set(_places(job.tx)) for job in jobs]  # which was mined the state does not say
+            if spent:
+                self._keep_spent(request.request_id, set.intersection(*spent))
         self._learn(state)
 
     def written(self, folded: Folded) -> None:
@@ -89,6 +103,9 @@ class BitcoinChain:
             self._hold(job.request_id, _places(job.tx))
         elif outcome.kind == "observation" and outcome.subject in self._held:
             self.release(outcome.subject)
+            entry = read_entry(folded.entry).entry
+            if isinstance(entry, ObservationEntry):
+                self._keep_spent(outcome.subject, _places(state.jobs[entry.job].tx))
 
     def release(self, request: bytes) -> None:
         """Give back the coins of a request."""
@@ -228,8 +245,15 @@ class BitcoinChain:
         }
 
     def _taken(self, request: bytes) -> set[bytes]:
-        """What other requests spend."""
-        return {place for holder, held in self._held.items() if holder != request for place in held}
+        """What other requests spend, and what was spent last: a reorganisation may bring it back."""
+        others = (held for holder, held in self._held.items() if holder != request)
+        return {place for held in (*others, *self._spent.values()) for place in held}
+
+    def _keep_spent(self, request: bytes, places: Iterable[bytes]) -> None:
+        """What is settled is sent again should its block vanish, so nobody else may spend its coins."""
+        self._spent[request] = tuple(places)
+        if len(self._spent) > SPENT_KEPT:
+            self._spent.popitem(last=False)
 
     async def _build(
         self, request: bytes, need: Need, coins: dict[bytes, Coin], *, kept: Sequence[Coin]

@@ -9,11 +9,21 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from custody.candidates import Folded
+from custody.chains.solana.checks import (
+    Payer,
+    check_owner,
+    check_target,
+    check_token_target,
+    check_tokens,
+    decimals_of,
+    lamports_of,
+    tokens_of,
+)
 from custody.chains.solana.nonces import Nonces, read_nonce
 from custody.chains.solana.rpc import Account, Refused, SolanaRpc
 from custody.chains.solana.transaction import (
-    CANCEL_UNITS,
     PAYMENT_UNITS,
+    TOKEN_UNITS,
     Nonce,
     Priority,
     cancellation,
@@ -22,13 +32,17 @@ from custody.chains.solana.transaction import (
     payment,
     pays,
     priority_of,
+    token_payment,
     with_signature,
 )
 from custody.ports import BalanceChange, Held, Planned, Receipt, Simulated, Wanted
+from policy import base58
 from policy.addresses import solana_address
 from policy.approval import Slot
+from policy.decode.solana import TOKEN_ACCOUNT_RENT
 from policy.errors import OperationalError
 from policy.state import CANCEL, PAYMENT, Job, JobStatus, State
+from policy.token_accounts import token_account
 
 MICRO = 1_000_000
 LAMPORTS_MAX = 2**64 - 1
@@ -93,14 +107,13 @@ class SolanaChain:
         account, fixed = wanted.accounts[0], _fixed(wanted.request, state())
         if fixed is not None:
             return Planned(fixed.anchor.account, account.path, fixed.tx, fixed.anchor)
-        priority = await self._priority(account.address, PAYMENT_UNITS, wanted.fee_ceiling)
-        await self._check_payable(wanted, fee=fee_of(priority))
+        build = await self._payment(wanted)
         nonces = await self._nonces_of(account.public_key)
         held = self._nonces.holds(wanted.request)
         nonce = self._nonces.take(wanted.request, nonces, state=state(), waits=wanted.waits)
         slot = nonce.slot(self.name)
         try:
-            tx = payment(nonce, wanted.intent, priority=priority)
+            tx = build(nonce)
             await self._try(tx)
         except BaseException:
             if not held:
@@ -110,10 +123,8 @@ class SolanaChain:
 
     async def cancellation(self, slot: Slot, tx: bytes, *, ceiling: int) -> bytes:
         """The nonce used up, and nothing moved."""
-        nonce = Nonce.of_slot(slot, authority=payer_of(tx))
-        return cancellation(
-            nonce, await self._priority(solana_address(nonce.authority), CANCEL_UNITS, ceiling)
-        )
+        nonce, payer = Nonce.of_slot(slot, authority=payer_of(tx)), solana_address(payer_of(tx))
+        return cancellation(nonce, await self._priority(payer, units=PAYMENT_UNITS, ceiling=ceiling))
 
     def can_be_dearer(self, tx: bytes, *, purpose: str, ceiling: int) -> bool:
         """Whether the ceiling leaves room for a cancellation, or a dearer one; a payment stays as it is."""
@@ -128,27 +139,31 @@ class SolanaChain:
             return tx
         nonce = Nonce.of_slot(job.anchor, authority=payer_of(job.tx))
         lamports = self._least_above(job.tx) - fee_of(None)
-        return cancellation(nonce, Priority(CANCEL_UNITS, lamports * MICRO // CANCEL_UNITS))
+        return cancellation(nonce, Priority(PAYMENT_UNITS, lamports * MICRO // PAYMENT_UNITS))
 
     async def balance(self, account: str, contract: str | None = None) -> int:
         """What the cluster keeps for an account."""
-        (found,) = await self._rpc.accounts([account])
-        return 0 if found is None else found.lamports
+        (found,) = await self._rpc.accounts([_place(account, contract)])
+        return _amount(found, account, contract)
 
     async def simulate(
         self, tx: bytes, *, account: str, watched: Sequence[tuple[str, str | None]]
     ) -> Simulated:
         """What the cluster says would come of a message; the paying account stands for its nonce account."""
-        payer = solana_address(payer_of(tx))
-        holders = [payer if holder == account else holder for holder, _ in watched]
-        before = await self._rpc.accounts(holders)
-        found = await self._rpc.simulate(with_signature(tx), holders)
-        fee = fee_of(priority_of(tx))
-        changes = (
-            BalanceChange(holder, None, _lamports(old), _lamports(new) + (fee if holder == payer else 0))
-            for holder, old, new in zip(holders, before, found.accounts, strict=True)
-        )
-        return Simulated(found.slot, not found.reason, found.reason, () if found.reason else tuple(changes))
+        payer, fee = solana_address(payer_of(tx)), fee_of(priority_of(tx))
+        named = [(payer if holder == account else holder, contract) for holder, contract in watched]
+        places = [_place(holder, contract) for holder, contract in named]
+        before = await self._rpc.accounts(places)
+        found = await self._rpc.simulate(with_signature(tx), places)
+        if found.reason:
+            return Simulated(found.slot, False, found.reason, ())
+        pairs = zip(before, found.accounts, strict=True)
+        changes = []
+        for (holder, contract), (old, new) in zip(named, pairs, strict=True):
+            paid = fee if (holder, contract) == (payer, None) else 0
+            after = _amount(new, holder, contract) + paid
+            changes.append(BalanceChange(holder, contract, _amount(old, holder, contract), after))
+        return Simulated(found.slot, True, "", tuple(changes))
 
     async def broadcast(self, raw: bytes) -> None:
         """Hand a signed transaction over; one that a slot has is no error."""
@@ -170,13 +185,16 @@ class SolanaChain:
         nonces = (read_nonce(address, account) for address, account in found)
         return [one for one in nonces if one is not None and one.authority == authority]
 
-    async def _priority(self, payer: str, units: int, ceiling: int) -> Priority | None:
-        """What others paid lately, within what is configured and the ceiling. Raises ``OperationalError``."""
-        left = ceiling - fee_of(None)
+    async def _priority(self, payer: str, *, units: int, ceiling: int, made: int = 0) -> Priority | None:
+        """What others paid lately, within what is configured and the ceiling. Raises ``OperationalError``.
+
+        ``made`` is what the message may pay for making an account.
+        """
+        left = ceiling - fee_of(None) - made
         if left < 0:
             raise OperationalError(
-                f"the fee ceiling {ceiling} does not reach for the {fee_of(None)} lamports of a signature: "
-                "ask anew with a higher one"
+                f"the fee ceiling {ceiling} does not reach for the {fee_of(None) + made} lamports that it "
+                "takes at least: ask anew with a higher one"
             )
         most = min(left, self._options.priority_fee_max)
         if not most:
@@ -193,20 +211,32 @@ class SolanaChain:
         least = max(offered + 1, offered * 5 // 4)
         return fee_of(None) + (least if least <= self._options.priority_fee_max else LAMPORTS_MAX)
 
-    async def _check_payable(self, wanted: Wanted, *, fee: int) -> None:
-        """Refuse what the cluster would: accounts left or made with less than its rent."""
+    async def _payment(self, wanted: Wanted) -> Callable[[Nonce], bytes]:
+        """The message of a payment once it has its nonce. Raises what the cluster would refuse."""
+        if wanted.contract is not None:
+            return await self._token_payment(wanted, wanted.contract)
         intent, payer = wanted.intent, wanted.accounts[0].address
+        priority = await self._priority(payer, units=PAYMENT_UNITS, ceiling=wanted.fee_ceiling)
         source, target = await self._rpc.accounts([payer, intent.destination])
-        least, has = await self._rpc.rent(0), _lamports(source)
-        left = has - intent.amount - fee
-        if left < 0:
-            raise OperationalError(f"{payer} has {has} lamports, {intent.amount + fee} are needed: fund it")
-        if 0 < left < least:
-            raise OperationalError(
-                f"{payer} would be left with {left} lamports, less than its rent of {least}: "
-                "pay less, or fund it"
-            )
-        _check_target(target, intent.amount, intent.destination, least=least)
+        rent = await self._rpc.rent(0)
+        Payer(payer, lamports_of(source), rent).check(intent.amount + fee_of(priority))
+        check_target(target, intent.amount, address=intent.destination, rent=rent)
+        return lambda nonce: payment(nonce, intent, priority=priority)
+
+    async def _token_payment(self, wanted: Wanted, contract: str) -> Callable[[Nonce], bytes]:
+        intent, payer = wanted.intent, wanted.accounts[0]
+        owner, mint = base58.decode(intent.destination), base58.decode(contract)
+        check_owner(owner)
+        priority = await self._priority(
+            payer.address, units=TOKEN_UNITS, ceiling=wanted.fee_ceiling, made=TOKEN_ACCOUNT_RENT
+        )
+        kept = [_place(holder, contract) for holder in (payer.address, intent.destination)]
+        wallet, minted, source, target = await self._rpc.accounts([payer.address, contract, *kept])
+        decimals = decimals_of(contract, minted)
+        check_tokens(source, intent.amount, mint=mint, owner=payer.public_key)
+        made = check_token_target(target, mint=mint, owner=owner)
+        Payer(payer.address, lamports_of(wallet), await self._rpc.rent(0)).check(fee_of(priority) + made)
+        return lambda nonce: token_payment(nonce, intent, mint=mint, decimals=decimals, priority=priority)
 
     async def _try(self, tx: bytes) -> None:
         """Raise what a simulation says, before anything is signed."""
@@ -223,16 +253,14 @@ def _fixed(request: bytes, state: State) -> Job | None:
     return alive[-1] if alive else None
 
 
-def _check_target(target: Account | None, amount: int, address: str, *, least: int) -> None:
-    if target is not None and target.executable:
-        raise OperationalError(
-            f"{address} is a program, which takes no payment: ask anew for another address"
-        )
-    if _lamports(target) + amount < least:
-        raise OperationalError(
-            f"{amount} lamports are less than the {least} that a new account {address} has to have: pay more"
-        )
+def _place(holder: str, contract: str | None) -> str:
+    """Where the cluster keeps what a holder has: of a token in an account that is derived."""
+    if contract is None:
+        return holder
+    return solana_address(token_account(base58.decode(holder), base58.decode(contract)))
 
 
-def _lamports(account: Account | None) -> int:
-    return 0 if account is None else account.lamports
+def _amount(account: Account | None, holder: str, contract: str | None) -> int:
+    if contract is None:
+        return lamports_of(account)
+    return tokens_of(account, mint=base58.decode(contract), owner=base58.decode(holder))

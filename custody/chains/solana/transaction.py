@@ -11,22 +11,30 @@ from dataclasses import dataclass
 from policy import base58
 from policy.addresses import SOLANA_KEY_BYTES
 from policy.approval import Slot
-from policy.decode.solana import LAMPORTS_PER_SIGNATURE, RECENT_BLOCKHASHES, SYSTEM_PROGRAM
+from policy.decode.solana import (
+    COMPUTE_BUDGET,
+    LAMPORTS_PER_SIGNATURE,
+    RECENT_BLOCKHASHES,
+    SYSTEM_PROGRAM,
+)
 from policy.errors import CallerError, MalformedError
 from policy.intent import Intent
 from policy.model import Wallet
 from policy.state import Job, KeyRecord
+from policy.token_accounts import TOKEN_ACCOUNTS_PROGRAM, TOKEN_PROGRAM, token_account
 
-COMPUTE_BUDGET = base58.decode("ComputeBudget111111111111111111111111111111")
 RENT_SYSVAR = base58.decode("SysvarRent111111111111111111111111111111111")
 NONCE_BYTES = 80
 SIGNATURE_BYTES = 64
-PAYMENT_UNITS, CANCEL_UNITS = 1_000, 1_000
-"""Compute units, of which the instructions of a payment take 600 and of a cancellation 450."""
+PAYMENT_UNITS, TOKEN_UNITS = 1_000, 80_000
+"""Compute units: a payment of SOL takes 600; one of tokens some 40,000, and 1,500 for each step by which an
+address of the programs is looked for, of which there are more than 25 once in 2**25 wallets.
+"""
 _MICRO = 1_000_000
 _KEYS_FROM = 4
 _ONE_BYTE_MAX = 127
 _TRANSFER, _CREATE_WITH_SEED, _ADVANCE_NONCE, _INITIALIZE_NONCE = 2, 3, 4, 6
+_CREATE_IDEMPOTENT, _TRANSFER_CHECKED = b"\x01", b"\x0c"
 _SET_UNIT_LIMIT, _SET_UNIT_PRICE = b"\x02", b"\x03"
 
 
@@ -76,6 +84,19 @@ def payment(nonce: Nonce, intent: Intent, *, priority: Priority | None = None) -
     data = _TRANSFER.to_bytes(4, "little") + intent.amount.to_bytes(8, "little")
     transfer = Instruction(SYSTEM_PROGRAM, ((nonce.authority, True), (to, True)), data)
     return _under(nonce, priority, transfer)
+
+
+def token_payment(
+    nonce: Nonce, intent: Intent, *, mint: bytes, decimals: int, priority: Priority | None = None
+) -> bytes:
+    """The message that pays tokens to their owner's token account, which it makes where there is none."""
+    payer, owner = nonce.authority, base58.decode(intent.destination)
+    source, target = token_account(payer, mint), token_account(owner, mint)
+    read = ((owner, False), (mint, False), (SYSTEM_PROGRAM, False), (TOKEN_PROGRAM, False))
+    create = Instruction(TOKEN_ACCOUNTS_PROGRAM, ((payer, True), (target, True), *read), _CREATE_IDEMPOTENT)
+    data = _TRANSFER_CHECKED + intent.amount.to_bytes(8, "little") + bytes([decimals])
+    moved = ((source, True), (mint, False), (target, True), (payer, True))
+    return _under(nonce, priority, create, Instruction(TOKEN_PROGRAM, moved, data))
 
 
 def cancellation(nonce: Nonce, priority: Priority | None = None) -> bytes:

@@ -1,0 +1,119 @@
+"""Reorganisations deeper than the confirmations: what settled is looked at again, and undone when it is gone.
+
+What settled within the last blocks is remembered by its block, from the tables at a start. Each round asks
+about one request of some blocks, all in turn: a block that the chain has no more takes all its requests
+along, so one of them that is missing has the others asked about. What two rounds in a row do not find is
+undone: it is sent again, the same bytes, and waits for its confirmations anew. Nothing is logged: the log
+closed the request for good, its anchor is used, and nothing else is ever signed for it.
+"""
+
+import asyncio
+import logging
+from collections import OrderedDict
+from typing import Final
+
+from custody.parts import Parts
+from custody.payments import chain_of
+from custody.records import Change, RequestRecord
+from custody.requests import Event, State
+from policy.errors import OperationalError
+
+WINDOW_BLOCKS: Final = 256
+BLOCKS_AT_ONCE: Final = 8
+ROUND_POLLS, ROUND_MS_MAX = 4, 60_000
+MINED: Final = (State.SETTLED, State.FAILED, State.CANCELLED)
+_LOG = logging.getLogger(__name__)
+
+
+class Settled:
+    """What settled on one chain, by its block; those asked about longest ago come first."""
+
+    def __init__(self, parts: Parts, chain: str) -> None:
+        self._parts, self.chain = parts, chain
+        self._blocks: OrderedDict[int, OrderedDict[bytes, None]] = OrderedDict()
+        self._missing: set[bytes] = set()
+
+    async def load(self) -> None:
+        """Take up what settled before a start."""
+        for record in await self._parts.database.settled(self.chain, WINDOW_BLOCKS, states=MINED):
+            self.changed(record)
+
+    def changed(self, record: RequestRecord) -> None:
+        """A request is in this state now."""
+        if record.chain != self.chain:
+            return
+        if record.state in MINED and record.block:
+            self._forget(record.request, but=record.block)
+            self._blocks.setdefault(record.block, OrderedDict()).setdefault(record.request)
+        elif record.state is State.SIGNED:
+            self._forget(record.request)
+
+    async def look(self) -> None:
+        """One round. Raises ``OperationalError`` when the chain does not answer."""
+        for block in list(self._blocks)[:BLOCKS_AT_ONCE]:
+            self._blocks.move_to_end(block)
+            requests = self._blocks[block]
+            first = next(iter(requests))
+            requests.move_to_end(first)
+            if not await self._is_there(first, block):
+                for request in list(requests)[:-1]:
+                    await self._is_there(request, block)
+
+    async def _is_there(self, request: bytes, block: int) -> bool:
+        """Whether the chain still has it in that block; what it has in another one moves there."""
+        record = await self._parts.database.get(request)
+        if record is None or record.state not in MINED:
+            self._forget(request)
+            return True
+        receipt = await chain_of(self._parts, self.chain).receipt(record.tx_hash)
+        if receipt is not None and receipt.block == block:
+            self._missing.discard(request)
+            if receipt.confirmations > WINDOW_BLOCKS:
+                self._forget(request)
+            return True
+        if receipt is not None and receipt.confirmations >= self._parts.confirmations[self.chain]:
+            await self._parts.duties.apply(Change(request, None, {"block": receipt.block}))
+            self._missing.discard(request)
+            self.changed(await self._parts.database.get(request) or record)
+        elif request not in self._missing:  # an endpoint that is behind says so, too: ask once more
+            self._missing.add(request)
+        else:
+            await self._undo(record)
+        return False
+
+    async def _undo(self, record: RequestRecord) -> None:
+        what = (
+            f"a reorganisation of {self.chain} took block {record.block}: the same transaction is sent again"
+        )
+        _LOG.error("request %s: %s", record.request.hex(), what)
+        self._parts.metrics.undone.labels(chain=self.chain).inc()
+        self._missing.discard(record.request)
+        self._forget(record.request)
+        await self._parts.duties.apply(Change(record.request, Event.UNDONE, {"error": what, "block": 0}))
+
+    def _forget(self, request: bytes, *, but: int = 0) -> None:
+        for block in [
+            block for block, requests in self._blocks.items() if request in requests and block != but
+        ]:
+            del self._blocks[block][request]
+            if not self._blocks[block]:
+                del self._blocks[block]
+
+
+async def run(parts: Parts) -> None:
+    """Look at all chains, each in its own time, until cancelled."""
+    async with asyncio.TaskGroup() as group:
+        for chain in parts.chains:
+            group.create_task(_watch(parts, Settled(parts, chain)), name=f"settled on {chain}")
+
+
+async def _watch(parts: Parts, settled: Settled) -> None:
+    parts.duties.on_changed.append(settled.changed)
+    await settled.load()
+    round_ms = min(ROUND_POLLS * parts.poll_ms[settled.chain], ROUND_MS_MAX)
+    while True:
+        try:
+            await settled.look()
+        except OperationalError as error:
+            _LOG.info("%s is not asked about what settled: %s", settled.chain, error)
+        await asyncio.sleep(round_ms / 1000)

@@ -1,0 +1,197 @@
+"""Reorganisations deeper than the confirmations: what settled and is gone is sent again, the same bytes."""
+
+import asyncio
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from custody.parts import Patience
+from custody.ports import Receipt
+from custody.records import RequestRecord
+from custody.reorganisations import WINDOW_BLOCKS, Settled
+from custody.requests import Event as Happened
+from custody.requests import State, advance
+from tests.unit.custody_cluster import ANVIL_CHAIN, ETHER, make_request
+from tests.unit.custody_house import FakeChain, House, Running
+
+
+class Scene:
+    """A coordinator on a chain that the test takes blocks from."""
+
+    def __init__(self, folder: Path) -> None:
+        self.house = House(folder)
+        self.chain = FakeChain()
+        self.house.chain = self.chain
+
+    async def paid(self, running: Running, name: str = "one") -> RequestRecord:
+        """A request that is settled."""
+        _, body, signature = make_request(name, amount=ETHER // 100, now_ms=self.house.now_ms())
+        record = await running.service.submit(body, signature)
+        return await running.until(record.request, "settled")
+
+    def take(self, *records: RequestRecord) -> None:
+        """The chain has these transactions no more, and takes no new ones."""
+        self.chain.refuses = True
+        for record in records:
+            del self.chain.mined[record.tx_hash]
+
+    def bring(self, record: RequestRecord, *, block: int, success: bool = True, depth: int = 1) -> None:
+        """A block has the transaction."""
+        self.chain.refuses = False
+        self.chain.mined[record.tx_hash] = Receipt(record.tx_hash, block, success, depth)
+
+
+@pytest.fixture
+def scene(tmp_path: Path) -> Scene:
+    return Scene(tmp_path)
+
+
+async def test_what_settled_and_is_gone_is_sent_again_and_settles_again(scene: Scene) -> None:
+    async with scene.house.with_key() as running:
+        settled = await scene.paid(running)
+        size = running.parts.sequencer.state.size
+
+        scene.take(settled)
+        undone = await running.until(settled.request, "signed")
+        assert undone.tx_hash == settled.tx_hash
+        scene.bring(settled, block=40)
+        again = await running.until(settled.request, "settled")
+
+        assert again.block == 40
+        assert running.parts.sequencer.state.size == size
+        assert len(await running.parts.database.transactions(settled.request)) == 1
+
+
+async def test_the_feed_tells_that_it_is_open_again(scene: Scene) -> None:
+    async with scene.house.with_key() as running:
+        settled = await scene.paid(running)
+        scene.take(settled)
+        await running.until(settled.request, "signed")
+        scene.bring(settled, block=40)
+        await running.until(settled.request, "settled")
+
+        events = await running.parts.feeds.events(0, request=settled.request)
+        states = [one.state for one in events]
+        assert states[-4:] == ["settled", "signed", "broadcast", "settled"]
+        assert "reorganisation" in events[-3].error
+
+
+async def test_a_start_remembers_what_settled(scene: Scene) -> None:
+    async with scene.house.with_key() as running:
+        settled = await scene.paid(running)
+    scene.take(settled)
+
+    async with scene.house.running() as running:
+        await running.until(settled.request, "signed")
+        scene.bring(settled, block=40)
+        await running.until(settled.request, "settled")
+
+
+async def test_a_crash_between_undone_and_sent_sends_it_after_the_start(scene: Scene) -> None:
+    async with scene.house.with_key() as running:
+        settled = await scene.paid(running)
+        scene.take(settled)
+        await running.until(settled.request, "signed")
+    scene.bring(settled, block=40)
+
+    async with scene.house.running() as running:
+        await running.until(settled.request, "settled")
+
+
+async def test_what_failed_may_succeed_in_another_block(scene: Scene) -> None:
+    async with scene.house.with_key() as running:
+        scene.chain.held = True
+        _, body, signature = make_request("one", amount=ETHER // 100, now_ms=scene.house.now_ms())
+        record = await running.service.submit(body, signature)
+        sent = await running.until(record.request, "broadcast")
+        scene.bring(sent, block=9, success=False)
+        failed = await running.until(record.request, "failed")
+
+        scene.take(failed)
+        await running.until(record.request, "signed")
+        scene.bring(failed, block=40)
+
+        assert not (await running.until(record.request, "settled")).error
+
+
+async def test_one_answer_without_it_undoes_nothing(scene: Scene) -> None:
+    async with scene.house.with_key() as running:
+        settled = await scene.paid(running)
+        watched = Settled(running.parts, ANVIL_CHAIN)
+        await watched.load()
+
+        receipt = scene.chain.mined.pop(settled.tx_hash)
+        await watched.look()
+        scene.chain.mined[settled.tx_hash] = receipt
+        await watched.look()
+        scene.chain.mined.pop(settled.tx_hash)
+        await watched.look()
+        scene.chain.mined[settled.tx_hash] = receipt
+
+        assert (await running.service.get(settled.request)).state == "settled"
+
+
+async def test_what_is_in_another_block_as_deep_is_shown_there(scene: Scene) -> None:
+    async with scene.house.with_key() as running:
+        settled = await scene.paid(running)
+        scene.bring(settled, block=41)
+
+        async with asyncio.timeout(5):
+            while (await running.service.get(settled.request)).block != 41:  # noqa: ASYNC110 - nobody rings
+                await asyncio.sleep(0.02)
+        assert (await running.service.get(settled.request)).state == "settled"
+
+
+async def test_one_missing_of_a_block_has_all_of_it_asked_about(scene: Scene) -> None:
+    async with scene.house.with_key() as running:
+        records = [await scene.paid(running, name) for name in ("one", "two", "three")]
+        for record in records:
+            scene.bring(record, block=9)
+        async with asyncio.timeout(5):
+            while {(await running.service.get(one.request)).block for one in records} != {9}:  # noqa: ASYNC110
+                await asyncio.sleep(0.02)
+
+        scene.take(*records)
+        for record in records:
+            await running.until(record.request, "signed")
+
+
+async def test_what_is_deeper_than_the_window_is_looked_at_no_more(scene: Scene) -> None:
+    async with scene.house.with_key() as running:
+        settled = await scene.paid(running)
+        receipt = scene.chain.mined[settled.tx_hash]
+        scene.chain.mined[settled.tx_hash] = replace(receipt, confirmations=WINDOW_BLOCKS + 1)
+        watched = Settled(running.parts, ANVIL_CHAIN)
+        await watched.load()
+        await watched.look()
+        assert not watched._blocks
+
+
+async def test_a_chain_that_does_not_answer_undoes_nothing(scene: Scene) -> None:
+    async with scene.house.with_key() as running:
+        settled = await scene.paid(running)
+        scene.chain.down = True
+        await asyncio.sleep(0.3)
+        scene.chain.down = False
+
+        assert (await running.service.get(settled.request)).state == "settled"
+
+
+async def test_what_is_undone_is_never_replaced_by_other_bytes(scene: Scene) -> None:
+    scene.house.patience = Patience(1, 3)
+    async with scene.house.with_key() as running:
+        settled = await scene.paid(running)
+        scene.chain.held = True
+        scene.chain.nonces.clear()
+        del scene.chain.mined[settled.tx_hash]
+        await running.until(settled.request, "broadcast")
+        await asyncio.sleep(0.3)
+
+        assert (await running.service.get(settled.request)).state == "broadcast"
+        assert len(running.parts.sequencer.state.requests[settled.request].jobs) == 1
+
+
+def test_only_what_was_mined_is_undone() -> None:
+    undone = [state for state in State if advance(state, Happened.UNDONE) is not None]
+    assert undone == [State.SETTLED, State.FAILED, State.CANCELLED]
