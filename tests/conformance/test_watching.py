@@ -7,11 +7,11 @@ from typing import Any, Protocol
 import pytest
 from embit.script import Script
 from embit.transaction import Transaction, TransactionInput, TransactionOutput
-from tests.chains.bitcoin_core import ANYONE, COINBASE_MATURITY, Outpoint, Unspent
-from tests.chains.core_rpc import CoreRpc
 from web3 import HTTPProvider, Web3
 from web3.types import RPCEndpoint
 
+from cli.demo.chains.bitcoin.core import ANYONE, COINBASE_MATURITY, Outpoint, Unspent
+from cli.demo.chains.bitcoin.core_rpc import CoreRpc
 from custody.chains.bitcoin.rpc import BitcoinRpc
 from custody.chains.bitcoin.transaction import script_of
 from custody.chains.bitcoin.watching import BitcoinWatching
