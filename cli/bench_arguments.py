@@ -30,5 +30,11 @@ def add_bench(commands: Commands) -> None:
     service.add_argument(
         "--seconds", type=int, default=20, help="of each part: one at a time, and many (%(default)s)"
     )
-
+    service.add_argument(
+        "--entries",
+        type=int,
+        nargs="+",
+        default=[],
+        help="measure again with the log lengthened to so many entries, by requests that expired",
+    )
     add_audit_bench(bench)

@@ -135,19 +135,50 @@ def add_sweep(request: Commands) -> None:
         request,
         "sweep",
         function="cli.sweeping:sweep",
-        what="ask for all that a wallet of one account has, to another wallet of its tier",
+        what="ask for all that a wallet has, to another wallet of its tier",
         example="quorumkeep request sweep --wallet hot-main-0 --to-wallet hot --rpc http://127.0.0.1:8545 "
         "--idempotency-key rotate-1 --as backends/operations",
     )
     sweep.add_argument("--wallet", required=True, help="which wallet is emptied")
     sweep.add_argument("--to-wallet", required=True, help="which wallet gets it, at its first path")
     sweep.add_argument(
-        "--rpc", required=True, metavar="URL", help="a chain node of your own, to see what there is"
+        "--rpc", default="", metavar="URL", help="on EVM, a chain node of your own, to see what there is"
     )
     sweep.add_argument("--idempotency-key", required=True, help="the same key, the same requests")
     sweep.add_argument("--expires-in", type=int, default=3600, help="seconds (%(default)s)")
     sweep.add_argument("--wait", type=float, default=0.0, help="wait so many seconds for each")
     needs_identity(sweep, "a backend")
+
+
+def add_psbts(request: Commands) -> None:
+    """``request psbt`` and ``request consolidate``."""
+    psbt = new_command(
+        request,
+        "psbt",
+        function="cli.psbts:export",
+        what="the newest Bitcoin transaction of a request as a PSBT, unsigned or finished",
+        example="quorumkeep request psbt 4a5b... --out payment.psbt --as people/bob",
+    )
+    psbt.add_argument("request", help="its id")
+    psbt.add_argument("--out", default="", metavar="FILE", help="write it there, in binary")
+    psbt.add_argument("--version", type=int, choices=(0, 2), default=0, help="BIP 174 or 370 (default 0)")
+    needs_identity(psbt, "anyone in the roster, or an auditor")
+    consolidate = new_command(
+        request,
+        "consolidate",
+        function="cli.psbts:consolidate",
+        what="ask for a wallet's smallest coins as one, at its first address",
+        example="quorumkeep request consolidate --wallet hot --idempotency-key tidy-1 --as backends/desk",
+    )
+    consolidate.add_argument("--wallet", required=True, help="whose coins")
+    consolidate.add_argument(
+        "--coins-max", type=int, default=0, help="at most so many (default: as are signed at once)"
+    )
+    consolidate.add_argument("--fee-ceiling", help="the most the network may take (the policy's ceiling)")
+    consolidate.add_argument("--idempotency-key", required=True, help="the same key, the same request")
+    consolidate.add_argument("--expires-in", type=int, default=3600, help="seconds (%(default)s)")
+    consolidate.add_argument("--wait", type=float, default=0.0, help="wait so many seconds until it is over")
+    needs_identity(consolidate, "a backend")
 
 
 def add_backed_up(key: Commands) -> None:

@@ -312,6 +312,7 @@ def _add_payments(commands: Commands) -> None:
     send.add_argument("--amount", required=True, help="base units, or with the unit: '1.5 eth'")
     send.add_argument("--to", required=True, help="who is paid")
     send.add_argument("--source", metavar="PATH", help="the path of the wallet's account that is to pay")
+    send.add_argument("--psbt", default="", metavar="FILE", help="on Bitcoin, pay by its coins and outputs")
     call = new_command(
         request,
         "call",
@@ -341,6 +342,7 @@ def _add_payments(commands: Commands) -> None:
         command.add_argument("--expires-in", type=int, default=3600, help="seconds (%(default)s)")
         command.add_argument("--wait", type=float, default=0.0, help="wait so many seconds until it is over")
     operations.add_sweep(request)
+    operations.add_psbts(request)
     _add_looking_at_requests(request)
     _add_statements(commands, request)
     add_approve(commands)

@@ -60,10 +60,10 @@ def send(arguments: Namespace) -> Result:
             f"{identity.card.name} is no backend: requests are signed by one; give its folder to --as"
         )
     request = _kept_or_new(arguments, connection, identity)
-    body = canonical(request.body())
+    body, psbt = canonical(request.body()), _psbt(arguments)
     signature = identity.key.sign(request_message(request.body()))
     with connection.open(identity) as client:
-        view = client.submit_signed(body, signature)
+        view = client.submit_signed(body, signature, psbt=psbt)
         if arguments.wait and not view.over:
             view = _wait(client.watch(view.request, timeout_s=arguments.wait), view, arguments.wait)
     return _result(view, connection)
@@ -170,7 +170,7 @@ def _kept_or_new(arguments: Namespace, connection: Connection, identity: Identit
             f"an idempotency key has 1 to {IDEMPOTENCY_KEY_MAX} printable characters: choose another"
         )
     intent, fee_ceiling = _intent(arguments, connection), _fee_ceiling(arguments, connection)
-    path = identity.folder / "requests" / f"{hashlib.sha256(key.encode()).hexdigest()[:32]}.json"
+    path = kept_request(identity, key)
     if path.exists():
         kept = parse_request(
             parse_canonical(read_bytes(path, "the kept request"), bytes_max=REQUEST_BYTES_MAX)
@@ -194,6 +194,18 @@ def _kept_or_new(arguments: Namespace, connection: Connection, identity: Identit
     )
     write_bytes(path, canonical(request.body()), mode=0o600)
     return request
+
+
+def kept_request(identity: Identity, key: str) -> Path:
+    """Where a backend keeps the request that an idempotency key names."""
+    return identity.folder / "requests" / f"{hashlib.sha256(key.encode()).hexdigest()[:32]}.json"
+
+
+def _psbt(arguments: Namespace) -> bytes:
+    """What a payment is to be made of; empty where the coordinator chooses."""
+    kept: bytes = getattr(arguments, "psbt_bytes", b"")
+    named = getattr(arguments, "psbt", "")
+    return read_bytes(Path(named), "the PSBT") if named else kept
 
 
 def _intent(arguments: Namespace, connection: Connection) -> Intent:

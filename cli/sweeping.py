@@ -5,9 +5,10 @@ from argparse import Namespace
 from collections.abc import Mapping
 
 from cli.connection import STALE, Connection, caller, load_connection
+from cli.psbts import sweep_coins
 from cli.results import DONE, REFUSED, Document, Misuse, Result
-from policy.ids import EVM, family
-from policy.model import Asset
+from policy.ids import BITCOIN, EVM, family
+from policy.model import Asset, Wallet
 
 
 def sweep(arguments: Namespace) -> Result:
@@ -19,6 +20,8 @@ def sweep(arguments: Namespace) -> Result:
     from cli.main import invoke
 
     connection, identity = load_connection(arguments), caller(arguments)
+    if _has_coins(connection, arguments):
+        return sweep_coins(arguments)
     assets = _assets(connection, arguments)
     with connection.open(identity) as client:
         source, to = client.address(arguments.wallet, ""), client.address(arguments.to_wallet, "")
@@ -52,8 +55,12 @@ def sweep(arguments: Namespace) -> Result:
     )
 
 
-def _assets(connection: Connection, arguments: Namespace) -> list[Asset]:
-    """What the source can hold: tokens first, for the native asset pays their fees."""
+def _has_coins(connection: Connection, arguments: Namespace) -> bool:
+    return family(_ends(connection, arguments)[0].chain) == BITCOIN
+
+
+def _ends(connection: Connection, arguments: Namespace) -> tuple[Wallet, Wallet]:
+    """The two wallets, which are of one tier and chain."""
     wallets = connection.policy.wallets
     for name in (arguments.wallet, arguments.to_wallet):
         if name not in wallets:
@@ -64,8 +71,14 @@ def _assets(connection: Connection, arguments: Namespace) -> list[Asset]:
         raise Misuse(
             f"{source.name} and {to.name} are not two wallets of one tier and chain: a sweep needs that"
         )
-    if family(source.chain) != EVM:
-        raise Misuse(f"{source.chain} is swept by a request of its own: request send --wallet {source.name}")
+    return source, to
+
+
+def _assets(connection: Connection, arguments: Namespace) -> list[Asset]:
+    """What the source can hold: tokens first, for the native asset pays their fees."""
+    source, _ = _ends(connection, arguments)
+    if family(source.chain) != EVM or not arguments.rpc:
+        raise Misuse(f"give the --rpc of a node of {source.chain}; EVM and Bitcoin are what is swept here")
     if len(source.paths) != 1:
         count = len(source.paths)
         raise Misuse(f"{source.name} has {count} accounts: policy retire-key gives each a wallet of its own")

@@ -47,7 +47,7 @@ class Purpose:
 
 @dataclass(slots=True)
 class Ceremony:
-    """One ceremony. ``tx`` is reserved with ``presignature``.
+    """One ceremony. ``tx`` is reserved with ``presignatures``.
 
     A change of the key begins ``epoch``; ``holders`` are who has shares of the one before. ``is_due`` while
     what the answers ask for is not done, as when a chain or the cosigners could not be reached.
@@ -60,7 +60,7 @@ class Ceremony:
     epoch: int = 0
     holders: tuple[str, ...] = ()
     tx: bytes = b""
-    presignature: bytes = b""
+    presignatures: tuple[bytes, ...] = ()
     job: bytes = b""
     outcome: str = ""
     ended_ms: int = 0

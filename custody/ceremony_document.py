@@ -14,6 +14,7 @@ from google.protobuf.message import DecodeError
 
 from custody.ceremonies import Ceremonies, Ceremony, Purpose, Stage
 from policy.encoding import Json
+from policy.entries import JOB_SIGNATURES_MAX
 from policy.errors import MalformedError
 from policy.fields import Fields
 from policy.ids import KEY_CHANGES
@@ -92,7 +93,7 @@ def _ceremony(one: Ceremony) -> Json:
         "epoch": one.epoch,
         "holders": [*one.holders],
         "tx": one.tx.hex(),
-        "presignature": one.presignature.hex(),
+        "presignatures": [name.hex() for name in one.presignatures],
         "job": one.job.hex(),
         "outcome": one.outcome.encode().hex(),
         "burning": burning,
@@ -118,7 +119,7 @@ def _read_ceremony(fields: Fields, sign: Sign) -> Ceremony:
     one.is_due = fields.boolean("due")
     one.holders = fields.names("holders", count_max=COUNT_MAX)
     one.tx = fields.hex("tx", length_max=TX_BYTES_MAX)
-    one.presignature = fields.hex("presignature", length_max=32)
+    one.presignatures = tuple(fields.items("presignatures", _bytes, count_max=JOB_SIGNATURES_MAX))
     one.job = fields.hex("job", length_max=32)
     one.outcome = fields.hex("outcome", length_max=OUTCOME_BYTES_MAX).decode()
     one.burning = dict(fields.objects("burning", _read_burning, count_max=COUNT_MAX))

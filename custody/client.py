@@ -108,6 +108,18 @@ class RequestView:
 
 
 @dataclass(frozen=True, slots=True)
+class GatheredCoins:
+    """Coins of a wallet as one: how many they are, how many are left; amounts are in base units."""
+
+    psbt: bytes
+    destination: str
+    amount: int
+    fee: int
+    coins: int
+    left: int
+
+
+@dataclass(frozen=True, slots=True)
 class WalletAddress:
     """An address to be paid at; with the label that a backend gave it, if one did.
 
@@ -152,10 +164,22 @@ class CustodyClient:
         body = request.body()
         return self.submit_signed(canonical(body), self._caller.key.sign(request_message(body)))
 
-    def submit_signed(self, body: bytes, signature: bytes) -> RequestView:
+    def submit_signed(self, body: bytes, signature: bytes, *, psbt: bytes = b"") -> RequestView:
         """Submit a request that somebody signed; the same one again gives the same answer."""
-        call = pb.SubmitCall(body=body, signature=signature)
+        call = pb.SubmitCall(body=body, signature=signature, psbt=psbt)
         return _view(self._answer(lambda: self._stub.Submit(call, timeout=self._timeout_s)))
+
+    def gather(self, wallet: str, *, to_wallet: str = "", coins_max: int = 0) -> GatheredCoins:
+        """A PSBT to ask with: a wallet's smallest coins as one, at an address of a wallet."""
+        call = pb.GatherCall(wallet=wallet, to_wallet=to_wallet, coins_max=coins_max)
+        found = self._ask("Gather", call, self._stub.Gather)
+        numbers = (int(found.amount), int(found.fee), found.coins, found.left)
+        return GatheredCoins(found.psbt, found.destination, *numbers)
+
+    def psbt(self, request: bytes, *, version: int = 0) -> tuple[bytes, bool]:
+        """A request's newest transaction as a PSBT, and whether it is signed."""
+        found = self._ask("Psbt", pb.PsbtCall(request=request, version=version), self._stub.Psbt)
+        return found.psbt, found.signed
 
     def get(self, request: bytes) -> RequestView:
         """One request."""

@@ -1,7 +1,7 @@
 """Ceremonies that sign for a request: its payment, a dearer one in place of a stuck one, a cancellation.
 
-What is to be reserved is kept before it is logged, under the name of a presignature that is only ordered: a
-start looks for that name in the log, so that nothing is reserved twice.
+What is to be reserved is kept before it is logged, under the names of presignatures that are only ordered: a
+start looks for them in the log, so that nothing is reserved twice.
 """
 
 from custody.candidates import Candidate
@@ -10,7 +10,7 @@ from custody.cold_log import QUORUM_S, freshen, ship
 from custody.combining import combine
 from custody.parts import Parts
 from custody.payments import Reservation, cancellation_of, chain_of, log_reservation
-from custody.planning import key_of
+from custody.planning import key_of, signing_paths
 from custody.records import RequestRecord, request_body
 from custody.replacing import purpose_now, replacement
 from custody.requests import Effect
@@ -19,12 +19,12 @@ from custody.signing_sets import SigningSet, usable
 from policy.encoding import Json
 from policy.errors import OperationalError, ProtocolError
 from policy.intent import parse_request
-from policy.state import CANCEL, JobStatus, State
+from policy.state import CANCEL, Job, JobStatus, KeyRecord, State
 from policy.suites import DKLS23_SECP256K1
 from signer_nodes.api import node_pb2 as pb
 from signer_nodes.api.presignature_ids import names_of_batch
 
-ECDSA_BATCH = 4
+ECDSA_BATCH = 4  # no letter is larger for as many signatures
 
 
 async def purpose_of(parts: Parts, record: RequestRecord) -> Purpose | None:
@@ -55,14 +55,15 @@ def members(parts: Parts, wanted: Purpose) -> tuple[str, ...]:
 
 
 async def order(parts: Parts, ceremony: Ceremony) -> None:
-    """Choose what is to be signed and order its presignature; nothing is logged yet."""
+    """Choose what is to be signed and order its presignatures; nothing is logged yet."""
     record = await parts.database.get(ceremony.wanted.request)
     wanted = None if record is None else await purpose_of(parts, record)
     if record is None or wanted is None or wanted.purpose != ceremony.wanted.purpose:
         ceremony.end(Stage.FAILED, "the request does not wait for this any more: look at it")
         return
     ceremony.tx = await _transaction(parts, record)
-    ceremony.presignature = _order_batch(parts, ceremony)
+    count = len(signing_paths(parts.sequencer.state, record, tx=ceremony.tx))
+    ceremony.presignatures = _order_batch(parts, ceremony, count)
     ceremony.stage = Stage.RESERVING
 
 
@@ -92,7 +93,7 @@ def _reserved(state: State, ceremony: Ceremony) -> bytes:
     """The job that the log has for the ceremony, if a start before this one had logged it."""
     request = state.requests.get(ceremony.wanted.request)
     jobs = [] if request is None else [state.jobs[job] for job in request.jobs]
-    mine = [job.job_id for job in jobs if ceremony.presignature in job.presignatures]
+    mine = [job.job_id for job in jobs if ceremony.presignatures == job.presignatures]
     return mine[0] if mine else b""
 
 
@@ -101,20 +102,19 @@ async def _log_reservation(parts: Parts, record: RequestRecord, ceremony: Ceremo
     if record.nonce is None:
         await chain_of(parts, record.chain).prepare(record.account)
     signers = SigningSet(key.key, key.epoch, ceremony.desk.names)
-    wanted = Reservation(ceremony.tx, ceremony.wanted.purpose, signers, (ceremony.presignature,))
+    wanted = Reservation(ceremony.tx, ceremony.wanted.purpose, signers, ceremony.presignatures)
     outcome = await log_reservation(parts, record, wanted=wanted)
     return (outcome.subject, "") if outcome.accepted else (b"", outcome.reason)
 
 
-def _order_batch(parts: Parts, ceremony: Ceremony) -> bytes:
-    """The name of the batch's first presignature."""
+def _order_batch(parts: Parts, ceremony: Ceremony, count: int) -> tuple[bytes, ...]:
+    """The names of the batch's first ``count`` presignatures."""
     desk, key, batch_id = ceremony.desk, parts.sequencer.state.keys[ceremony.wanted.key], parts.attempts()
-    batch = ECDSA_BATCH if key.suite == DKLS23_SECP256K1 else 1
+    batch = max(ECDSA_BATCH, count) if key.suite == DKLS23_SECP256K1 else count
     desk.ask(pb.Presign(key_id=key.key, signers=desk.names, epoch=key.epoch, batch_id=batch_id, batch=batch))
-    (name,) = names_of_batch(
-        key.suite, key_id=key.key, epoch=key.epoch, batch_id=batch_id, boot_ids=desk.boots, count=1
+    return names_of_batch(
+        key.suite, key_id=key.key, epoch=key.epoch, batch_id=batch_id, boot_ids=desk.boots, count=count
     )
-    return name
 
 
 async def finish(parts: Parts, ceremony: Ceremony) -> None:
@@ -123,13 +123,15 @@ async def finish(parts: Parts, ceremony: Ceremony) -> None:
     if declined := _declined(ceremony, "append"):
         ceremony.end(Stage.FAILED, declined)
         return
-    if openings.keys() < set(ceremony.desk.names):
+    count = len(parts.sequencer.state.jobs[ceremony.job].signings)
+    wanted = {(index, name) for index in range(count) for name in ceremony.desk.names}
+    if not wanted <= openings.keys():
         if not ceremony.desk.has_mail:
             ceremony.end(Stage.FAILED, "the machines neither open nor wait for one another: begin again")
         return
     await freshen(parts)
     await ship(parts, ceremony.desk)
-    opened = [pb.Opened(index=0, signer=name, rho=rho) for name, rho in sorted(openings.items())]
+    opened = [pb.Opened(index=at, signer=name, rho=openings[at, name]) for at, name in sorted(wanted)]
     job = pb.FinishJob(job=ceremony.job, opened=opened)
     size = parts.sequencer.state.jobs[ceremony.job].index + 1
     head = await parts.replication.wait_binding(size, QUORUM_S)
@@ -138,38 +140,41 @@ async def finish(parts: Parts, ceremony: Ceremony) -> None:
 
 
 async def combine_partials(parts: Parts, ceremony: Ceremony) -> None:
-    """Add the partial signatures up and log the signature."""
+    """Add the partial signatures up and log the signatures, those that the log does not have yet."""
     if declined := _declined(ceremony, "finish"):
         ceremony.end(Stage.FAILED, declined)
         return
-    state = parts.sequencer.state
-    job = state.jobs[ceremony.job]
-    key = state.keys[job.key]
-    partials = {
-        name: partial.partial
-        for name, replies in ceremony.desk.replies("finish").items()
-        for reply in replies
-        for partial in reply.finish.partials
-        if partial.job == ceremony.job
-    }
+    job = parts.sequencer.state.jobs[ceremony.job]
     try:
-        signature = combine(
-            job,
-            0,
-            key=key,
-            nonce_point=_nonce_point(ceremony),
-            openings={key.index_of(name): rho for name, rho in _openings(ceremony).items()},
-            partials={key.index_of(name): data for name, data in partials.items()},
-        )
+        signatures = _combined(ceremony, job, parts.sequencer.state.keys[job.key])
     except ProtocolError as error:
         ceremony.end(Stage.FAILED, f"the partial signatures do not add up: {error}")
         return
-    body: Json = {"job": ceremony.job.hex(), "index": 0, "signature": signature.hex()}
-    outcome = await parts.sequencer.log(Candidate("signature", body))
-    if outcome.accepted:
-        ceremony.end(Stage.DONE, f"signed: {signature.hex()}")
-    else:
-        ceremony.end(Stage.FAILED, f"the log refuses the signature: {outcome.reason}")
+    for index, signature in enumerate(signatures):
+        if job.signatures[index]:
+            continue
+        body: Json = {"job": ceremony.job.hex(), "index": index, "signature": signature.hex()}
+        outcome = await parts.sequencer.log(Candidate("signature", body))
+        if not outcome.accepted:
+            ceremony.end(Stage.FAILED, f"the log refuses signature {index}: {outcome.reason}")
+            return
+    end_signed(parts.sequencer.state, ceremony)
+
+
+def _combined(ceremony: Ceremony, job: Job, key: KeyRecord) -> list[bytes]:
+    """Every signature of the job, verified. Raises ``ProtocolError``."""
+    openings, partials = _openings(ceremony), _partials(ceremony)
+    return [
+        combine(
+            job,
+            index,
+            key=key,
+            nonce_point=_nonce_point(ceremony, index),
+            openings={key.index_of(name): rho for (at, name), rho in openings.items() if at == index},
+            partials={key.index_of(name): data for (at, name), data in partials.items() if at == index},
+        )
+        for index in range(len(job.signings))
+    ]
 
 
 def is_signed(state: State, ceremony: Ceremony) -> bool:
@@ -179,8 +184,9 @@ def is_signed(state: State, ceremony: Ceremony) -> bool:
 
 
 def end_signed(state: State, ceremony: Ceremony) -> None:
-    """It is over: the log has the signature."""
-    ceremony.end(Stage.DONE, f"signed: {state.jobs[ceremony.job].signatures[0].hex()}")
+    """It is over: the log has the signatures."""
+    signatures = state.jobs[ceremony.job].signatures
+    ceremony.end(Stage.DONE, f"signed: {' '.join(signature.hex() for signature in signatures)}")
 
 
 def _ask_burns(parts: Parts, ceremony: Ceremony) -> None:
@@ -204,13 +210,23 @@ def keep_burns(parts: Parts, ceremony: Ceremony) -> None:
                 parts.ceremonies.burned[job, name] = reply.burn.signature
 
 
-def _openings(ceremony: Ceremony) -> dict[str, bytes]:
+def _openings(ceremony: Ceremony) -> dict[tuple[int, str], bytes]:
     return {
-        name: opening.rho
+        (opening.index, name): opening.rho
         for name, replies in ceremony.desk.replies("append").items()
         for reply in replies
         for opening in reply.append.openings
         if opening.job == ceremony.job
+    }
+
+
+def _partials(ceremony: Ceremony) -> dict[tuple[int, str], bytes]:
+    return {
+        (partial.index, name): partial.partial
+        for name, replies in ceremony.desk.replies("finish").items()
+        for reply in replies
+        for partial in reply.finish.partials
+        if partial.job == ceremony.job
     }
 
 
@@ -226,11 +242,12 @@ def _declined(ceremony: Ceremony, kind: str) -> str:
     return "; ".join(reasons)[:1000]
 
 
-def _nonce_point(ceremony: Ceremony) -> bytes:
-    """R of the presignature, which all have told alike; empty for nonce pairs."""
+def _nonce_point(ceremony: Ceremony, index: int) -> bytes:
+    """R of a presignature, which all have told alike; empty for nonce pairs."""
     points = {
-        reply.presign.nonce_points[0]
+        point
         for replies in ceremony.desk.replies("presign").values()
         for reply in replies
+        for point in reply.presign.nonce_points[index : index + 1]
     }
     return points.pop() if len(points) == 1 else b""

@@ -5,6 +5,7 @@ raises ``CallRefused`` with a stable code; ``unavailable`` means that no answer 
 may be made again: a request is accepted once, an address given once, whatever is repeated.
 """
 
+import base64
 import json
 import secrets
 import ssl
@@ -125,10 +126,14 @@ class _Desk:
             expires_ms=now_ms + 3_600_000,
         )
 
-    def submission(self, request: Request) -> _Ask:
+    def submission(self, request: Request, psbt: bytes) -> _Ask:
         body = request.body()
-        signature = self._key.sign(request_message(body)).hex()
-        return _Ask("POST", "/v1/requests", {"request": body, "signature": signature})
+        document: dict[str, Any] = {
+            "request": body,
+            "signature": self._key.sign(request_message(body)).hex(),
+        }
+        document |= {"psbt": base64.b64encode(psbt).decode()} if psbt else {}
+        return _Ask("POST", "/v1/requests", document)
 
     def options(self, ask: _Ask, **more: str) -> dict[str, Any]:
         """What httpx is to be given for a call."""
@@ -168,9 +173,9 @@ class HttpClient:
         """End the connection."""
         self._http.close()
 
-    def submit(self, request: Request) -> RequestState:
-        """Sign a request and hand it in; the same one again gives the same answer."""
-        return _state(self._ask(self._desk.submission(request)))
+    def submit(self, request: Request, *, psbt: bytes = b"") -> RequestState:
+        """Sign a request and hand it in, to be paid by a PSBT if given; again, it gives the same answer."""
+        return _state(self._ask(self._desk.submission(request, psbt)))
 
     def get(self, request: str, *, after: str = "", wait_ms: int = WAIT_MS) -> RequestState:
         """A request; with ``after`` (an event of it), as soon as it has changed or ``wait_ms`` are over."""
@@ -250,9 +255,9 @@ class AsyncHttpClient:
         """End the connection."""
         await self._http.aclose()
 
-    async def submit(self, request: Request) -> RequestState:
-        """Sign a request and hand it in; the same one again gives the same answer."""
-        return _state(await self._ask(self._desk.submission(request)))
+    async def submit(self, request: Request, *, psbt: bytes = b"") -> RequestState:
+        """Sign a request and hand it in, to be paid by a PSBT if given; again, it gives the same answer."""
+        return _state(await self._ask(self._desk.submission(request, psbt)))
 
     async def get(self, request: str, *, after: str = "", wait_ms: int = WAIT_MS) -> RequestState:
         """A request; with ``after`` (an event of it), as soon as it has changed or ``wait_ms`` are over."""

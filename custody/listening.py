@@ -2,8 +2,8 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Iterator
-from dataclasses import dataclass, replace
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator
+from dataclasses import dataclass
 
 from custody.api.errors import CallRefused, Code
 from custody.candidates import Folded
@@ -56,52 +56,75 @@ class FeedReader:
                 Code.UNKNOWN_EVENT, f"the feed is {feed}, and {after} is no event of it yet: start anew"
             )
         if int(match[2]) < trimmed and not newest_only:
-            raise CallRefused(
-                Code.UNKNOWN_EVENT, f"events up to {trimmed} are gone: read requests by their ids, then go on"
-            )
+            raise _gone(trimmed)
         return after
 
     async def events(self, asked: Asked, *, wait_ms: int = 0) -> tuple[Event, ...]:
         """What came after; if there is nothing, what comes within ``wait_ms``. Raises ``CallRefused``."""
-        roster = self._sequencer.state.roster
-        if asked.initiator and asked.initiator not in roster.initiators:  # it may have been, when it came
-            raise CallRefused(Code.UNAUTHENTICATED, f"the roster has no initiator {asked.initiator} any more")
+        self._check_known(asked)
         position = await self.position(asked.after, asked.initiator, newest_only=asked.newest)
-        after = int(position.partition("-")[2])
-        clock = asyncio.get_running_loop().time
-        until = clock() + min(wait_ms, WAIT_MAX_MS) / 1000
+        with self._listening(asked) as bell:
+            return await self._next(asked, _number(position), bell=bell, wait_ms=wait_ms)
+
+    async def stream(self, asked: Asked, *, every_ms: int) -> AsyncGenerator[tuple[Event, ...], None]:
+        """All that comes after, for ever; nothing at least ``every_ms`` while nothing comes."""
+        self._check_known(asked)
+        after = _number(await self.position(asked.after, asked.initiator))
         with self._listening(asked) as bell:
             while True:
-                bell.clear()
-                found = await self._feeds.events(
-                    after,
-                    request=asked.request,
-                    initiator=asked.initiator,
-                    limit=min(asked.limit, EVENTS_MAX),
-                )
-                left_s = until - clock()
-                if found or left_s <= 0:
-                    return found
-                with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(bell.wait(), min(left_s, LOOK_AGAIN_S))
-
-    async def stream(self, asked: Asked, *, every_ms: int) -> AsyncIterator[tuple[Event, ...]]:
-        """All that comes after, for ever; nothing at least ``every_ms`` while nothing comes."""
-        after = await self.position(asked.after, asked.initiator)
-        while True:
-            found = await self.events(replace(asked, after=after), wait_ms=every_ms)
-            after = found[-1].id if found else after
-            yield found
+                found = await self._next(asked, after, bell=bell, wait_ms=every_ms)
+                if found:
+                    await self._check_whole(asked, after, found)
+                    after = _number(found[-1].id)
+                yield found
 
     async def until(self, asked: Asked, *, open_ms: int) -> AsyncIterator[Event]:
         """All that comes after, until ``open_ms`` are over: whoever goes on listening signs anew."""
         clock = asyncio.get_running_loop().time
         ending = clock() + open_ms / 1000
-        async for found in self.stream(asked, every_ms=min(KEEP_ALIVE_MS, open_ms)):
-            for event in found:
-                yield event
-            if clock() >= ending:
-                return
+        async with contextlib.aclosing(self.stream(asked, every_ms=min(KEEP_ALIVE_MS, open_ms))) as stream:
+            async for found in stream:
+                for event in found:
+                    yield event
+                if clock() >= ending:
+                    return
+
+    async def _next(
+        self, asked: Asked, after: int, *, bell: asyncio.Event, wait_ms: int
+    ) -> tuple[Event, ...]:
+        """What came after a place: looked for when the bell has rung since the last look, or in a while."""
+        clock = asyncio.get_running_loop().time
+        until = clock() + min(wait_ms, WAIT_MAX_MS) / 1000
+        while True:
+            left_s = until - clock()
+            if left_s > 0:
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(bell.wait(), min(left_s, LOOK_AGAIN_S))
+            bell.clear()
+            self._check_known(asked)
+            found = await self._feeds.events(
+                after,
+                request=asked.request,
+                initiator=asked.initiator,
+                limit=min(asked.limit, EVENTS_MAX),
+            )
+            if found and len(found) == min(asked.limit, EVENTS_MAX):
+                bell.set()  # there may be more
+            if found or until <= clock():
+                return found
+
+    def _check_known(self, asked: Asked) -> None:
+        roster = self._sequencer.state.roster
+        if asked.initiator and asked.initiator not in roster.initiators:  # it may have been, when it came
+            raise CallRefused(Code.UNAUTHENTICATED, f"the roster has no initiator {asked.initiator} any more")
+
+    async def _check_whole(self, asked: Asked, after: int, found: tuple[Event, ...]) -> None:
+        """That nothing was trimmed under a listener that is slow: numbers of a whole feed leave none out."""
+        if not asked.request and _number(found[0].id) == after + 1:
+            return
+        trimmed = await self._feeds.trimmed(asked.initiator)
+        if after < trimmed:
+            raise _gone(trimmed)
 
     @contextlib.contextmanager
     def _listening(self, asked: Asked) -> Iterator[asyncio.Event]:
@@ -113,6 +136,7 @@ class FeedReader:
                 f"{mine} calls of {initiator or 'people'} wait, of at most {LISTENERS_EACH_MAX}",
             )
         bell = asyncio.Event()
+        bell.set()  # what is there already has not been looked at
         self._bells[bell] = asked
         try:
             yield bell
@@ -129,3 +153,14 @@ class FeedReader:
         for bell, asked in self._bells.items():
             if asked.initiator in ("", record.initiator) and asked.request in (b"", record.request):
                 bell.set()
+
+
+def _number(event: str) -> int:
+    """The place of an event in its feed."""
+    return int(event.rpartition("-")[2])
+
+
+def _gone(trimmed: int) -> CallRefused:
+    return CallRefused(
+        Code.UNKNOWN_EVENT, f"events up to {trimmed} are gone: read requests by their ids, then go on"
+    )

@@ -257,7 +257,7 @@ def _publisher(config: Config, parts: Parts, doors: contextlib.AsyncExitStack) -
         doors.push_async_callback(poster.close)
         ask = Witnesses(config.witnesses, poster).cosigned
         parts.replication.expect_witnesses()
-    publisher = Publisher(config.publish_dir, parts.database, ask=ask)
+    publisher = Publisher(config.publish_dir, ask=ask)
     publisher.load()
     return publisher
 

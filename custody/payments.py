@@ -88,7 +88,7 @@ async def plan(parts: Parts, errand: Errand) -> None:
     chain = chain_of(parts, request.intent.chain)
     waiting = await parts.database.waiting_by_account(chain.name) if waits else {}
     ceiling = fee_ceiling(state.policy, request)
-    wanted = wanted_of(state, request, identifier=record.request, ceiling=ceiling)
+    wanted = wanted_of(state, request, identifier=record.request, ceiling=ceiling, psbt=record.psbt)
     wanted = replace(wanted, waits=waits, waiting=waiting)
     planned = await chain.plan(wanted, lambda: parts.sequencer.state)
     fields: dict[str, object] = {

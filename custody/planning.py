@@ -28,6 +28,8 @@ RETRIED_RULES = frozenset(
     {"frozen", "key-unknown", "signers-invalid", "signers-banned", "presignature-used", "cancel-too-early"}
 )
 """Denials that say nothing about the payment: the same reservation may be allowed later."""
+COLD_SIGNATURES_MAX = 4
+"""A transaction's in a ceremony: as many come in one batch of ECDSA's presigning, in letters as large."""
 APPROVAL_MS = 15 * 60 * 1000
 WAITS = "the request waits for a policy that has it, and expires"
 
@@ -85,7 +87,9 @@ def only_time_is_missing(verdict: Verdict) -> bool:
     return verdict.outcome is Answer.WAIT and not verdict.missing and verdict.not_before_ms > 0
 
 
-def wanted_of(state: State, request: Request, *, identifier: bytes, ceiling: int) -> Wanted:
+def wanted_of(
+    state: State, request: Request, *, identifier: bytes, ceiling: int, psbt: bytes = b""
+) -> Wanted:
     """A payment as its chain plans it. Raises ``OperationalError``."""
     intent = request.intent
     key, known = key_of(state, intent.wallet), wallet_of(state.policy, intent.wallet)
@@ -95,7 +99,8 @@ def wanted_of(state: State, request: Request, *, identifier: bytes, ceiling: int
         contract=contract_of(state.policy, intent.asset),
         accounts=tuple(account_at(key, path, chain=known.chain) for path in _paths(known, intent)),
         fee_ceiling=ceiling,
-        signatures_max=1 if is_cold(state, key) else JOB_SIGNATURES_MAX,
+        signatures_max=COLD_SIGNATURES_MAX if is_cold(state, key) else JOB_SIGNATURES_MAX,
+        psbt=psbt,
     )
 
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from custody.candidates import Folded
 from policy.accounts import Account
@@ -45,7 +45,8 @@ class Simulated:
 class Wanted:
     """A payment to be planned: out of which accounts, by at most how many signatures, at what most.
 
-    ``waits``: it waits for people, and so do ``waiting`` others on each account.
+    ``psbt`` is what it is to be paid by, if it came with one. ``waits``: it waits for people, and so do
+    ``waiting`` others on each account.
     """
 
     request: bytes
@@ -54,6 +55,7 @@ class Wanted:
     accounts: tuple[Account, ...]
     fee_ceiling: int
     signatures_max: int
+    psbt: bytes = b""
     waits: bool = False
     waiting: Mapping[str, int] = field(default_factory=dict)
 
@@ -66,6 +68,17 @@ class Planned:
     path: str
     tx: bytes
     slot: Slot | None
+
+
+@dataclass(frozen=True, slots=True)
+class Gathered:
+    """Coins of a wallet as one: the PSBT, what arrives, the fee, how many they are and how many are left."""
+
+    psbt: bytes
+    amount: int
+    fee: int
+    coins: int
+    left: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,6 +157,20 @@ class Chain(Protocol):
 
     async def receipt(self, tx_hash: bytes) -> Receipt | None:
         """What became of a transaction; None while it is not mined."""
+
+
+@runtime_checkable
+class CoinChain(Protocol):
+    """A chain whose coins can be chosen by a PSBT."""
+
+    async def adopt(self, psbt: bytes, wanted: Wanted) -> bytes:
+        """A PSBT of another wallet as it is signed here. Raises ``MalformedError``, saying why not."""
+
+    async def gather(self, wanted: Wanted, *, coins_max: int) -> Gathered:
+        """The smallest of the wallet's coins as one, at the intent's destination."""
+
+    def exported(self, tx: bytes, *, signed: Job | None, version: int) -> bytes:
+        """Unsigned bytes as a PSBT for other wallets; finished by a job that ``signed`` them."""
 
 
 @dataclass(frozen=True, slots=True)

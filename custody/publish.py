@@ -1,11 +1,11 @@
 """The log as static files for auditors: tiles first, then the checkpoint that covers them."""
 
+import asyncio
 import os
 from pathlib import Path
 
 from custody.branches import NOTE_BYTES_MAX
 from custody.replication import Published, Replication
-from custody.storage import Database
 from custody.witnesses import Asking, nobody
 from policy.errors import OperationalError
 from policy.log.checkpoint import parse_checkpoint, parse_note
@@ -13,17 +13,16 @@ from policy.log.merkle import Frontier, frontier_at, leaf_hash
 from policy.log.tiles import increment, tile_hash_reader
 
 CHECKPOINT = "checkpoint"
-IDLE_S = 1.0
+IDLE_S, TOGETHER_S = 1.0, 0.05
 
 
 class Publisher:
     """Writes what has w cosignatures under one folder; each file whole or not at all."""
 
-    def __init__(self, folder: Path, database: Database, *, ask: Asking = nobody) -> None:
+    def __init__(self, folder: Path, *, ask: Asking = nobody) -> None:
         self._folder = folder
         self._ask = ask
         self._missing: tuple[str, ...] = ()
-        self._database = database
         self._frontier = Frontier()
 
     def load(self) -> None:
@@ -37,12 +36,14 @@ class Publisher:
         """Publish every new quorum checkpoint until cancelled; those in between may be skipped."""
         while True:
             if await replication.reached(self._frontier.size + 1, IDLE_S) or self._missing:
+                if self._ask is nobody:  # nothing waits for it
+                    await asyncio.sleep(TOGETHER_S)
                 await self._publish(replication.quorum, replication)
 
     async def _publish(self, quorum: Published, replication: Replication) -> None:
         size = quorum.size
         while self._frontier.size < size:
-            entries = await self._database.entries(self._frontier.size, size)
+            entries = await replication.entries(self._frontier.size, size)
             for path, data in increment(self._read, self._frontier, entries=entries):
                 self._write(path, data)
             for entry in entries:

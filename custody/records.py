@@ -13,7 +13,7 @@ REQUEST_BYTES_MAX = 16 * 1024
 
 @dataclass(frozen=True, slots=True)
 class NewRequest:
-    """A submitted request: its canonical body and the initiator's signature over it."""
+    """A submitted request: its canonical body, the initiator's signature over it, a PSBT if it has one."""
 
     request: bytes
     initiator: str
@@ -21,6 +21,7 @@ class NewRequest:
     body: bytes
     signature: bytes
     expires_ms: int
+    psbt: bytes = b""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +46,7 @@ class RequestRecord:
     block: int
     approvals: int
     error: str
+    psbt: bytes
 
 
 @dataclass(frozen=True, slots=True)

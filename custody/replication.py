@@ -10,7 +10,7 @@ served when they can be; (4) who is not in the roster is sent nothing, whatever 
 
 import asyncio
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from custody.branches import NOTE_BYTES_MAX, read_head
@@ -35,6 +35,7 @@ from signer_nodes.api.errors import Refused
 EARLY = "early"
 ENTRIES_EACH_MAX = 512
 BYTES_EACH_MAX = 1024 * 1024
+RECENT_MAX = 256
 BACK_OFF_FIRST_S, BACK_OFF_MAX_S = 0.05, 1.0
 IDLE_S = 0.5
 PROBE_EVERY = 6
@@ -76,6 +77,8 @@ class Replication:
         self._cosigned: dict[int, Note] = {}
         self._changes: set[int] = set()
         self._changed = asyncio.Event()
+        self._recent: tuple[bytes, ...] = ()
+        self._recent_from = 0
         self.followers = {name: Follower(node, self, database=database) for name, node in nodes.items()}
 
     @property
@@ -126,11 +129,21 @@ class Replication:
         """The cosigners of the roster that this coordinator knows no address of."""
         return sorted(set(self.roster.cosigners) - set(self.followers))
 
-    def publish(self, newest: Published) -> None:
-        """A new checkpoint is durable: send it to everybody."""
+    def publish(self, newest: Published, entries: Sequence[bytes] = ()) -> None:
+        """A new checkpoint is durable: send it to everybody. ``entries`` are those since the one before."""
+        start = newest.size - len(entries)
+        before = self._recent if start == self._recent_from + len(self._recent) else ()
+        self._recent = (*before, *entries)[-RECENT_MAX:]
+        self._recent_from = newest.size - len(self._recent)
         self._newest = newest
         self._cosigned = {size: note for size, note in self._cosigned.items() if size >= newest.size - 4096}
         self._wake()
+
+    async def entries(self, start: int, stop: int) -> tuple[bytes, ...]:
+        """Entries of the log from ``start`` up to ``stop``, as many as fit together."""
+        if self._recent_from <= start < stop <= self._recent_from + len(self._recent):
+            return self._recent[start - self._recent_from : stop - self._recent_from]
+        return await self._database.entries(start, stop)
 
     async def wait_newest(self, above: int, timeout_s: float) -> bool:
         """Wait until there is a checkpoint above ``above``; False when the time is over."""
@@ -353,7 +366,7 @@ class Follower:
     async def _entries(self, start: int, size: int) -> tuple[bytes, ...]:
         entries: tuple[bytes, ...] = ()
         while start + len(entries) < size:
-            entries += await self._database.entries(start + len(entries), size)
+            entries += await self._replication.entries(start + len(entries), size)
         return entries
 
     async def _probe(self) -> None:

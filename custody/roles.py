@@ -68,12 +68,17 @@ OPEN: Final = Access(
 """What is answered to strangers, too."""
 
 TABLE: Final[tuple[Access, ...]] = (
-    Access("hand requests in", _own(*BACKENDS), grpc=("Submit",), http=("submit_request",)),
+    Access(
+        "hand requests in; a PSBT to ask with",
+        _own(*BACKENDS),
+        grpc=("Submit", "Gather"),
+        http=("submit_request", "gather_coins"),
+    ),
     Access(
         "requests and their events",
         _own(*BACKENDS) | _all(*PEOPLE),
-        grpc=("Get", "List", "Watch", "Events"),
-        http=("get_request", "list_requests", "list_events", "stream_events"),
+        grpc=("Get", "List", "Watch", "Events", "Psbt"),
+        http=("get_request", "get_request_psbt", "list_requests", "list_events", "stream_events"),
         pages=(
             *("GET /", "GET /requests", "GET /requests/{request}", "GET /live"),
             *("GET /requests/{request}/readings", "GET /requests/{request}/effect"),

@@ -1,17 +1,22 @@
 """The single writer of the log.
 
 Rules: (1) entries, their checkpoint and what they change in the tables are durable before anybody is
-sent them; (2) the next checkpoint is made when the one before has w cosignatures, so that cosigners
+sent them; (2) the next checkpoint is sent when the one before has w cosignatures, so that cosigners
 meet on the same heads; (3) whoever waits for an entry learns its outcome once it is durable, and asks
 ``Replication.wait_quorum`` when it must be cosigned too; (4) requests and observations, whose cosignatures
-nobody waits for and which can be made again, are sent with what comes next, or after a moment. A signature is
-sent at once: should this database be lost, only the cosigners know what can be on the chain by then.
+nobody waits for and which can be made again, are sent with what comes next, or after a moment; (5) while
+cosigners meet, what can be made again is written, reservations as well, and sent together when they have. It
+overtakes signatures and nothing else; (6) a signature is not written before they have met, and then sent at
+once: should this database be lost, only the cosigners know what can be on the chain by then.
 """
 
 import asyncio
+import contextlib
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from itertools import islice, takewhile
+from typing import TypeAlias
 
 from custody.candidates import BATCH_ENTRIES_MAX, Batch, Candidate, Folded, Tip, write_batch
 from custody.log_key import LogKey
@@ -24,6 +29,9 @@ from policy.state import Outcome, State
 
 QUORUM_PATIENCE_S = 1.0
 PATIENT, TOGETHER_S = frozenset({"request", "observation"}), 0.05
+MEANWHILE, PACE_S = PATIENT | {"reserve"}, 0.005
+OVERTAKEN = MEANWHILE | {"signature"}
+_Queued: TypeAlias = tuple[Candidate, "asyncio.Future[Outcome]"]
 
 
 class Sequencer:
@@ -50,10 +58,13 @@ class Sequencer:
         self._now_ms = now_ms
         self._metrics = metrics
         self._tip: Tip | None = None
-        self._queue: deque[tuple[Candidate, asyncio.Future[Outcome]]] = deque()
+        self._queue: deque[_Queued] = deque()
         self._wake = asyncio.Event()
         self._unsent: Published | None = None
+        self._unsent_entries: list[bytes] = []
         self._send_at: float | None = None
+        self._write_at = 0.0
+        self._meeting: asyncio.Task[None] | None = None
         self.on_written: list[Callable[[Folded], None]] = []
         self.on_applied: list[Callable[[Applied], None]] = []
 
@@ -82,35 +93,57 @@ class Sequencer:
 
     async def run(self) -> None:
         """Write until cancelled. An error here is fatal: restart from the database."""
-        while True:
-            await self._wait_for_work()
-            while self._queue:
-                await self._write()
-
-    async def _wait_for_work(self) -> None:
-        """Wait for candidates, and send what has waited for company long enough."""
         try:
-            async with asyncio.timeout_at(self._send_at):
-                await self._wake.wait()
-        except TimeoutError:
-            await self._send()
-        self._wake.clear()
+            while True:
+                await self._step()
+                await self._wait()
+        finally:
+            if self._meeting is not None:
+                self._meeting.cancel()
 
-    async def _write(self) -> None:
-        candidates = [candidate for candidate, _ in list(self._queue)[:BATCH_ENTRIES_MAX]]
-        batch = write_batch(self.tip, candidates, now_ms=self._now_ms())
+    async def _step(self) -> None:
+        """Write what can be written now; unless cosigners meet, send what is due."""
+        self._wake.clear()
+        if self._meeting is not None and self._meeting.done():
+            self._meeting.result()
+            self._meeting = None
+        if queued := self._writable():
+            await self._write(queued)
+        if self._meeting is None and self._send_at is not None and self._now_s() >= self._send_at:
+            self._send()
+
+    async def _wait(self) -> None:
+        """Until there is something to write or to send, or a meeting is over."""
+        at: float | None = self._send_at
+        if self._meeting is not None:
+            at = self._write_at if self._meanwhile() else None
+        elif self._queue:
+            at = 0.0
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout_at(at):
+                await self._wake.wait()
+
+    def _writable(self) -> list[_Queued]:
+        """What is to be written now, in the order it came."""
+        if self._meeting is None:
+            return list(islice(self._queue, BATCH_ENTRIES_MAX))
+        return self._meanwhile() if self._now_s() >= self._write_at else []
+
+    def _meanwhile(self) -> list[_Queued]:
+        """What can be written while cosigners meet."""
+        ahead = takewhile(lambda one: one[0].kind in OVERTAKEN, self._queue)
+        return list(islice((one for one in ahead if one[0].kind in MEANWHILE), BATCH_ENTRIES_MAX))
+
+    async def _write(self, queued: Sequence[_Queued]) -> None:
+        batch = write_batch(self.tip, [candidate for candidate, _ in queued], now_ms=self._now_ms())
         if batch.written:
             await self._make_durable(batch)
-        for outcome in batch.outcomes:
-            _, future = self._queue.popleft()
-            if not future.done():
-                future.set_result(outcome)
-        patient = all(folded.outcome.kind in PATIENT for folded in batch.written)
-        if not patient or self._is_due():
-            await self._send()
-
-    def _is_due(self) -> bool:
-        return self._send_at is not None and asyncio.get_running_loop().time() >= self._send_at
+        self._write_at = self._now_s() + PACE_S
+        dealt_with = queued[: len(batch.outcomes)]
+        for one, outcome in zip(dealt_with, batch.outcomes, strict=True):
+            self._queue.remove(one)
+            if not one[1].done():
+                one[1].set_result(outcome)
 
     async def _make_durable(self, batch: Batch) -> None:
         start = self.tip.frontier.size
@@ -129,20 +162,28 @@ class Sequencer:
                 hear(folded)
         self._replication.use_roster(batch.tip.state)
         self._unsent = Published(batch.tip.frontier.size, note)
-        self._send_at = self._send_at or asyncio.get_running_loop().time() + self._together_s
+        self._unsent_entries += [folded.entry for folded in batch.written]
+        patient = all(folded.outcome.kind in PATIENT for folded in batch.written)
+        send_at = self._now_s() + (self._together_s if patient else 0.0)
+        self._send_at = send_at if self._send_at is None else min(self._send_at, send_at)
         for one in applied:
             for tell in self.on_applied:
                 tell(one)
 
-    async def _send(self) -> None:
-        """Have the cosigners sent the newest checkpoint, and wait for their quorum."""
+    def _send(self) -> None:
+        """Have the cosigners sent the newest checkpoint, and let them meet on it."""
         unsent, self._unsent, self._send_at = self._unsent, None, None
+        entries, self._unsent_entries = self._unsent_entries, []
         if unsent is not None:
-            self._replication.publish(unsent)
-            await self._wait_quorum(unsent.size)
+            self._replication.publish(unsent, entries)
+            self._meeting = asyncio.create_task(self._meet(unsent.size), name="meeting")
+            self._meeting.add_done_callback(lambda _: self._wake.set())
 
-    async def _wait_quorum(self, size: int) -> None:
+    async def _meet(self, size: int) -> None:
         """Give the cosigners a moment to meet on this head; without w of them go on all the same."""
         started = time.monotonic()
         if await self._replication.reached(size, QUORUM_PATIENCE_S):
             self._metrics.checkpoint_seconds.observe(time.monotonic() - started)
+
+    def _now_s(self) -> float:
+        return asyncio.get_running_loop().time()

@@ -2,9 +2,9 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from custody import approvals, cold, deposits, enacting
+from custody import approvals, cold, deposits, drafts, enacting
 from custody.address_lists import lists_shown, pending_text
 from custody.api.calls import SKEW_MS
 from custody.api.errors import CallRefused, Code
@@ -16,6 +16,7 @@ from custody.keys import Import, change_key, import_offers, key_report
 from custody.listening import FeedReader
 from custody.parts import Parts
 from custody.planning import key_of
+from custody.ports import Gathered
 from custody.records import REQUEST_BYTES_MAX, IdempotencyConflict, RequestRecord, new_request
 from custody.replication import UNCONFIGURED
 from custody.requests import FINAL
@@ -52,8 +53,11 @@ class Service:
         self._watchers: set[asyncio.Queue[RequestRecord]] = set()
         parts.duties.on_changed.append(self._changed)
 
-    async def submit(self, body: bytes, signature: bytes) -> RequestRecord:
-        """Take in a signed request, once for each idempotency key; durable when this returns."""
+    async def submit(self, body: bytes, signature: bytes, *, psbt: bytes = b"") -> RequestRecord:
+        """Take in a signed request, once for each idempotency key; durable when this returns.
+
+        With a PSBT it is paid by just that one's coins and outputs, or not at all.
+        """
         try:
             document = parse_canonical(body, bytes_max=REQUEST_BYTES_MAX)
             request = parse_request(document)
@@ -65,6 +69,10 @@ class Service:
         if known is not None:
             return known
         self._check_request(request)
+        if psbt:
+            new = replace(
+                new, psbt=await drafts.adopt(self._parts, request, identifier=new.request, psbt=psbt)
+            )
         try:
             record, is_new = await self._parts.database.submit(new, self._parts.now_ms())
         except IdempotencyConflict as error:
@@ -85,6 +93,14 @@ class Service:
         if record is None or initiator not in ("", record.initiator):
             raise CallRefused(Code.UNKNOWN_REQUEST, f"there is no request {request.hex()}: look at its id")
         return record
+
+    async def psbt(self, request: bytes, initiator: str = "", *, version: int = 0) -> tuple[bytes, bool]:
+        """A request's newest transaction as a PSBT, and whether it is signed."""
+        return drafts.psbt_of(self._parts, await self.get(request, initiator), version=version)
+
+    async def gather(self, wallet: str, *, to_wallet: str, coins_max: int) -> tuple[str, Gathered]:
+        """Coins of a wallet as one, at the first address of a wallet, as a PSBT to ask with."""
+        return await drafts.gather(self._parts, wallet, to_wallet=to_wallet, coins_max=coins_max)
 
     async def requests(
         self, *, state: str, initiator: str, limit: int, before: bytes
@@ -345,6 +361,8 @@ class Service:
                 Code.UNKNOWN_WALLET,
                 f"the policy has no wallet {request.intent.wallet} on {request.intent.chain}: correct it",
             )
+        if (source := request.intent.source) is not None and source not in wallet.paths:
+            raise CallRefused(Code.UNKNOWN_WALLET, f"wallet {wallet.name} has no path {source}: correct it")
         if asset is None or asset.chain != request.intent.chain:
             raise CallRefused(
                 Code.UNKNOWN_ASSET,

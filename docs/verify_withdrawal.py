@@ -82,6 +82,7 @@ def check_approval(entry, people, request):
     need(body["request"] == tagged("request", canonical(request)).hex(), f"{who} is of another request")
     same = (body["intent"][x] == request[x] for x in ("chain", "wallet", "asset", "amount", "destination"))
     need(all(same), f"{who} is of another payment")
+    need(body["intent"].get("source") == request.get("source"), f"{who} is of another account")
     key = ec.EllipticCurvePublicKey.from_encoded_point(ec.SECP256R1(), bytes.fromhex(passkey["public_key"]))
     verify(key, bytes.fromhex(assertion["signature"]), data + sha256(client).digest(), who, PASSKEY)
 

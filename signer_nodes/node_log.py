@@ -312,13 +312,12 @@ class NodeLog:
         return self._stored.frontier_at(size).root()
 
     def _take_in(self, extension: Extension, entries: Sequence[bytes], marks: Sequence[Mark]) -> None:
-        self._store.append(self.cosigner.size, entries, checkpoint=extension.note.to_bytes())
-        if marks:
-            self._store.add_marks(marks)
+        note = extension.note.to_bytes()
+        self._store.append(self.cosigner.size, entries, checkpoint=note, marks=marks)
         self._stored.extend([leaf_hash(data) for data in entries])
         known, self.cosigner = self.cosigner.quorum_head, extension.cosigner
         if self.cosigner.quorum_head != known:
-            self._store.set_quorum(extension.note.to_bytes(), extension.checkpoint.size)
+            self._store.set_quorum(note, extension.checkpoint.size)
         self._keep_held(self.cosigner)
         self._keep_state(self.cosigner.quorum_head)
         self.bind_token()

@@ -46,7 +46,10 @@ class StoreBusy(OperationalError):
 
 
 class LogStore(Protocol):
-    """The node's disk, as far as the log and its marks go. A returned call is durable."""
+    """The node's disk, as far as the log and its marks go. A returned call is durable.
+
+    ``set_cosigned`` alone is so with the next call that is.
+    """
 
     def size(self) -> int:
         """How many entries are stored."""
@@ -54,8 +57,10 @@ class LogStore(Protocol):
     def entries(self, start: int, stop: int) -> list[bytes]:
         """Entries of [start, stop)."""
 
-    def append(self, start: int, entries: Sequence[bytes], *, checkpoint: bytes) -> None:
-        """Store entries and the checkpoint they lead to, together."""
+    def append(
+        self, start: int, entries: Sequence[bytes], *, checkpoint: bytes, marks: Sequence[Mark] = ()
+    ) -> None:
+        """Store entries, the checkpoint they lead to, and marks, together."""
 
     def checkpoint_at(self, size: int) -> bytes | None:
         """The note of the checkpoint at exactly this size."""

@@ -8,7 +8,7 @@ settle_s = 30                   # how long an account rests after a move: balanc
 at_once = 20                    # moves of one sweep, or one tank, under way at once
 metrics_port = 0                # 0: off
 
-[sweeps.usdc]                   # the asset
+[sweeps.usdc]                   # the name; of the asset, unless "asset" says another
 wallet = "deposits"             # whose accounts are emptied
 to = "hot"                      # the collecting wallet: its first address is paid
 minimum = "20 usdc"             # base units, or with the unit: below it an account is left alone
@@ -17,7 +17,7 @@ keep = "0 usdc"                 # what stays in each account
 worth = 5                       # where prices are stated: only what is worth so many times the fee
 coins_max = 16                  # Bitcoin: how many addresses one request spends
 
-[gas.eth]                       # the asset that fees are paid in
+[gas.eth]                       # of the asset that fees are paid in, unless "asset" says another
 wallet = "gas"                  # the tank: its first account pays
 accounts = ["deposits", "hot"]  # the wallets whose accounts with tokens are topped up
 fee = "0.001 eth"               # what one of their transactions may cost
@@ -81,7 +81,7 @@ def _assignment(fields: Fields, connection: Connection) -> Assignment:
 
 
 def _sweep(name: str, fields: Fields, connection: Connection) -> Sweep:
-    asset = _asset(name, connection)
+    asset = _asset(name, fields, connection)
     sweep = Sweep(
         asset=asset,
         wallet=_wallet(fields, "wallet", asset, connection),
@@ -98,7 +98,7 @@ def _sweep(name: str, fields: Fields, connection: Connection) -> Sweep:
 
 
 def _tank(name: str, fields: Fields, connection: Connection) -> Tank:
-    asset = _asset(name, connection)
+    asset = _asset(name, fields, connection)
     if not asset.is_native or asset.by_coins:
         raise Misuse(f"gas.{name}: fees of accounts are not paid in {name}: name the chain's native asset")
     accounts = fields.names("accounts", count_max=WALLETS_MAX, count_min=1)
@@ -129,6 +129,11 @@ def _check_together(sweeps: list[Sweep], tanks: list[Tank]) -> None:
                 raise Misuse(
                     f"{where}: minimum is within {tank.full_base}, what gas.{native} gives an account"
                 )
+    if len({(sweep.wallet, sweep.asset.name) for sweep in sweeps}) < len(sweeps):
+        raise Misuse("two sweeps empty one wallet of one asset: keep one of them")
+    filled = [(one.asset.name, wallet) for one in tanks for wallet in one.accounts]
+    if len(set(filled)) < len(filled):
+        raise Misuse("two gas tanks fill one wallet: take it out of one of them")
     if len({sweep.wallet for sweep in sweeps} & {tank.wallet for tank in tanks}):
         raise Misuse("a gas tank is swept: take its wallet out of sweeps")
 
@@ -137,8 +142,8 @@ def _tables(fields: Fields, name: str, read: Callable[[str, Fields], T]) -> list
     return list(fields.table(name, read, count_max=TABLES_MAX).values()) if fields.has(name) else []
 
 
-def _asset(name: str, connection: Connection) -> Asset:
-    asset = connection.asset(name)
+def _asset(name: str, fields: Fields, connection: Connection) -> Asset:
+    asset = connection.asset(fields.name("asset") if fields.has("asset") else name)
     native = connection.asset(connection.policy.chains[asset.chain].native)
     by_coins = family(asset.chain) == BITCOIN
     return Asset(asset.name, asset.chain, asset.decimals, native.name, native.decimals, by_coins=by_coins)

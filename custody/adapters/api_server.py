@@ -133,7 +133,30 @@ class CustodyServicer(custody_pb2_grpc.CustodyServicer):
 
     @_refusals
     async def Submit(self, call: pb.SubmitCall, context: _Context) -> pb.RequestView:
-        return await self._view(await self._service.submit(call.body, call.signature), own=True)
+        return await self._view(
+            await self._service.submit(call.body, call.signature, psbt=call.psbt), own=True
+        )
+
+    @_refusals
+    async def Gather(self, call: pb.GatherCall, context: _Context) -> pb.GatherReply:
+        self._caller("Gather", call, context)
+        destination, found = await self._service.gather(
+            call.wallet, to_wallet=call.to_wallet, coins_max=call.coins_max
+        )
+        return pb.GatherReply(
+            psbt=found.psbt,
+            destination=destination,
+            amount=str(found.amount),
+            fee=str(found.fee),
+            coins=found.coins,
+            left=found.left,
+        )
+
+    @_refusals
+    async def Psbt(self, call: pb.PsbtCall, context: _Context) -> pb.PsbtReply:
+        caller = self._own_only(self._caller("Psbt", call, context))
+        psbt, signed = await self._service.psbt(call.request, caller, version=call.version)
+        return pb.PsbtReply(psbt=psbt, signed=signed)
 
     @_refusals
     async def Get(self, call: pb.GetCall, context: _Context) -> pb.RequestView:

@@ -81,6 +81,7 @@ REQUESTS = Table(
     Column("block", BigInteger, nullable=False, default=0),
     Column("approvals", Integer, nullable=False, default=0),
     Column("error", String(1000), nullable=False, default=""),
+    Column("psbt", LargeBinary, nullable=False, default=b""),
     UniqueConstraint("initiator", "idempotency_key"),
     Index("requests_by_state", "state", "created_order"),
     Index("requests_by_expiry", "expires_ms"),

@@ -27,7 +27,7 @@ UNPLANNED: Final[dict[str, Any]] = {
     "block": 0,
     "approvals": 0,
 }
-_SET_AT_RECEIPT: Final = frozenset({"request", "initiator", "body", "signature", "expires_ms"})
+_SET_AT_RECEIPT: Final = frozenset({"request", "initiator", "body", "signature", "expires_ms", "psbt"})
 _CHANGING: Final = tuple(name for name in FIELDS if name not in _SET_AT_RECEIPT)
 _BY_ID: Final = select(*COLUMNS).where(REQUESTS.c.request == bindparam("wanted"))
 _BY_KEY: Final = select(*COLUMNS).where(

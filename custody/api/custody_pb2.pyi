@@ -34,23 +34,139 @@ class SubmitCall(_message.Message):
 
     BODY_FIELD_NUMBER: _builtins.int
     SIGNATURE_FIELD_NUMBER: _builtins.int
+    PSBT_FIELD_NUMBER: _builtins.int
     body: _builtins.bytes
     """canonical request document"""
     signature: _builtins.bytes
     """the initiator's, over statement("request", body)"""
+    psbt: _builtins.bytes
+    """pay by its coins and outputs (BIP 174 or 370, binary or base64); empty: as we choose"""
     def __init__(
         self,
         *,
         body: _builtins.bytes = ...,
         signature: _builtins.bytes = ...,
+        psbt: _builtins.bytes = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["body", b"body", "signature", b"signature"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["body", b"body", "psbt", b"psbt", "signature", b"signature"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___SubmitCall: _TypeAlias = SubmitCall  # noqa: Y015
+
+@_typing.final
+class GatherCall(_message.Message):
+    """A PSBT to ask with: the smallest of a wallet's coins as one, at the first address of a wallet of its chain."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    WALLET_FIELD_NUMBER: _builtins.int
+    TO_WALLET_FIELD_NUMBER: _builtins.int
+    COINS_MAX_FIELD_NUMBER: _builtins.int
+    wallet: _builtins.str
+    to_wallet: _builtins.str
+    """empty: the wallet itself"""
+    coins_max: _builtins.int
+    """0: as many as are signed at once"""
+    def __init__(
+        self,
+        *,
+        wallet: _builtins.str = ...,
+        to_wallet: _builtins.str = ...,
+        coins_max: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["coins_max", b"coins_max", "to_wallet", b"to_wallet", "wallet", b"wallet"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GatherCall: _TypeAlias = GatherCall  # noqa: Y015
+
+@_typing.final
+class GatherReply(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PSBT_FIELD_NUMBER: _builtins.int
+    DESTINATION_FIELD_NUMBER: _builtins.int
+    AMOUNT_FIELD_NUMBER: _builtins.int
+    FEE_FIELD_NUMBER: _builtins.int
+    COINS_FIELD_NUMBER: _builtins.int
+    LEFT_FIELD_NUMBER: _builtins.int
+    psbt: _builtins.bytes
+    destination: _builtins.str
+    amount: _builtins.str
+    """what arrives, a decimal number of satoshi"""
+    fee: _builtins.str
+    coins: _builtins.int
+    left: _builtins.int
+    """coins that are confirmed and free, and not in it"""
+    def __init__(
+        self,
+        *,
+        psbt: _builtins.bytes = ...,
+        destination: _builtins.str = ...,
+        amount: _builtins.str = ...,
+        fee: _builtins.str = ...,
+        coins: _builtins.int = ...,
+        left: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["amount", b"amount", "coins", b"coins", "destination", b"destination", "fee", b"fee", "left", b"left", "psbt", b"psbt"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GatherReply: _TypeAlias = GatherReply  # noqa: Y015
+
+@_typing.final
+class PsbtCall(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REQUEST_FIELD_NUMBER: _builtins.int
+    VERSION_FIELD_NUMBER: _builtins.int
+    request: _builtins.bytes
+    version: _builtins.int
+    """0 (BIP 174) or 2 (BIP 370)"""
+    def __init__(
+        self,
+        *,
+        request: _builtins.bytes = ...,
+        version: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["request", b"request", "version", b"version"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PsbtCall: _TypeAlias = PsbtCall  # noqa: Y015
+
+@_typing.final
+class PsbtReply(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PSBT_FIELD_NUMBER: _builtins.int
+    SIGNED_FIELD_NUMBER: _builtins.int
+    psbt: _builtins.bytes
+    """of the newest transaction"""
+    signed: _builtins.bool
+    """finished, to be sent by whoever has it"""
+    def __init__(
+        self,
+        *,
+        psbt: _builtins.bytes = ...,
+        signed: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["psbt", b"psbt", "signed", b"signed"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PsbtReply: _TypeAlias = PsbtReply  # noqa: Y015
 
 @_typing.final
 class GetCall(_message.Message):

@@ -39,10 +39,20 @@ class CustodyStub:
                 request_serializer=custody_dot_api_dot_custody__pb2.SubmitCall.SerializeToString,
                 response_deserializer=custody_dot_api_dot_custody__pb2.RequestView.FromString,
                 _registered_method=True)
+        self.Gather = channel.unary_unary(
+                '/quorumkeep.custody.v1.Custody/Gather',
+                request_serializer=custody_dot_api_dot_custody__pb2.GatherCall.SerializeToString,
+                response_deserializer=custody_dot_api_dot_custody__pb2.GatherReply.FromString,
+                _registered_method=True)
         self.Get = channel.unary_unary(
                 '/quorumkeep.custody.v1.Custody/Get',
                 request_serializer=custody_dot_api_dot_custody__pb2.GetCall.SerializeToString,
                 response_deserializer=custody_dot_api_dot_custody__pb2.RequestView.FromString,
+                _registered_method=True)
+        self.Psbt = channel.unary_unary(
+                '/quorumkeep.custody.v1.Custody/Psbt',
+                request_serializer=custody_dot_api_dot_custody__pb2.PsbtCall.SerializeToString,
+                response_deserializer=custody_dot_api_dot_custody__pb2.PsbtReply.FromString,
                 _registered_method=True)
         self.List = channel.unary_unary(
                 '/quorumkeep.custody.v1.Custody/List',
@@ -185,7 +195,19 @@ class CustodyServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def Gather(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def Get(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Psbt(self, request, context):
         """Missing associated documentation comment in .proto file."""
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -355,10 +377,20 @@ def add_CustodyServicer_to_server(servicer, server):
                     request_deserializer=custody_dot_api_dot_custody__pb2.SubmitCall.FromString,
                     response_serializer=custody_dot_api_dot_custody__pb2.RequestView.SerializeToString,
             ),
+            'Gather': grpc.unary_unary_rpc_method_handler(
+                    servicer.Gather,
+                    request_deserializer=custody_dot_api_dot_custody__pb2.GatherCall.FromString,
+                    response_serializer=custody_dot_api_dot_custody__pb2.GatherReply.SerializeToString,
+            ),
             'Get': grpc.unary_unary_rpc_method_handler(
                     servicer.Get,
                     request_deserializer=custody_dot_api_dot_custody__pb2.GetCall.FromString,
                     response_serializer=custody_dot_api_dot_custody__pb2.RequestView.SerializeToString,
+            ),
+            'Psbt': grpc.unary_unary_rpc_method_handler(
+                    servicer.Psbt,
+                    request_deserializer=custody_dot_api_dot_custody__pb2.PsbtCall.FromString,
+                    response_serializer=custody_dot_api_dot_custody__pb2.PsbtReply.SerializeToString,
             ),
             'List': grpc.unary_unary_rpc_method_handler(
                     servicer.List,
@@ -529,6 +561,33 @@ class Custody:
             _registered_method=True)
 
     @staticmethod
+    def Gather(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/quorumkeep.custody.v1.Custody/Gather',
+            custody_dot_api_dot_custody__pb2.GatherCall.SerializeToString,
+            custody_dot_api_dot_custody__pb2.GatherReply.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
     def Get(request,
             target,
             options=(),
@@ -545,6 +604,33 @@ class Custody:
             '/quorumkeep.custody.v1.Custody/Get',
             custody_dot_api_dot_custody__pb2.GetCall.SerializeToString,
             custody_dot_api_dot_custody__pb2.RequestView.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Psbt(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/quorumkeep.custody.v1.Custody/Psbt',
+            custody_dot_api_dot_custody__pb2.PsbtCall.SerializeToString,
+            custody_dot_api_dot_custody__pb2.PsbtReply.FromString,
             options,
             channel_credentials,
             insecure,

@@ -42,7 +42,9 @@ class CustodyStub:
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> CustodyAsyncStub: ...
     Submit: _grpc.UnaryUnaryMultiCallable[_custody_pb2.SubmitCall, _custody_pb2.RequestView]
+    Gather: _grpc.UnaryUnaryMultiCallable[_custody_pb2.GatherCall, _custody_pb2.GatherReply]
     Get: _grpc.UnaryUnaryMultiCallable[_custody_pb2.GetCall, _custody_pb2.RequestView]
+    Psbt: _grpc.UnaryUnaryMultiCallable[_custody_pb2.PsbtCall, _custody_pb2.PsbtReply]
     List: _grpc.UnaryUnaryMultiCallable[_custody_pb2.ListCall, _custody_pb2.ListReply]
     Watch: _grpc.UnaryStreamMultiCallable[_custody_pb2.WatchCall, _custody_pb2.RequestView]
     Events: _grpc.UnaryStreamMultiCallable[_custody_pb2.EventsCall, _custody_pb2.EventView]
@@ -74,7 +76,9 @@ class CustodyStub:
 class CustodyAsyncStub(CustodyStub):
     def __init__(self, channel: _aio.Channel) -> None: ...
     Submit: _aio.UnaryUnaryMultiCallable[_custody_pb2.SubmitCall, _custody_pb2.RequestView]  # type: ignore[assignment]
+    Gather: _aio.UnaryUnaryMultiCallable[_custody_pb2.GatherCall, _custody_pb2.GatherReply]  # type: ignore[assignment]
     Get: _aio.UnaryUnaryMultiCallable[_custody_pb2.GetCall, _custody_pb2.RequestView]  # type: ignore[assignment]
+    Psbt: _aio.UnaryUnaryMultiCallable[_custody_pb2.PsbtCall, _custody_pb2.PsbtReply]  # type: ignore[assignment]
     List: _aio.UnaryUnaryMultiCallable[_custody_pb2.ListCall, _custody_pb2.ListReply]  # type: ignore[assignment]
     Watch: _aio.UnaryStreamMultiCallable[_custody_pb2.WatchCall, _custody_pb2.RequestView]  # type: ignore[assignment]
     Events: _aio.UnaryStreamMultiCallable[_custody_pb2.EventsCall, _custody_pb2.EventView]  # type: ignore[assignment]
@@ -111,11 +115,25 @@ class CustodyServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_custody_pb2.RequestView, _abc.Awaitable[_custody_pb2.RequestView]]: ...
 
     @_abc_1.abstractmethod
+    def Gather(
+        self,
+        request: _custody_pb2.GatherCall,
+        context: _ServicerContext,
+    ) -> _typing.Union[_custody_pb2.GatherReply, _abc.Awaitable[_custody_pb2.GatherReply]]: ...
+
+    @_abc_1.abstractmethod
     def Get(
         self,
         request: _custody_pb2.GetCall,
         context: _ServicerContext,
     ) -> _typing.Union[_custody_pb2.RequestView, _abc.Awaitable[_custody_pb2.RequestView]]: ...
+
+    @_abc_1.abstractmethod
+    def Psbt(
+        self,
+        request: _custody_pb2.PsbtCall,
+        context: _ServicerContext,
+    ) -> _typing.Union[_custody_pb2.PsbtReply, _abc.Awaitable[_custody_pb2.PsbtReply]]: ...
 
     @_abc_1.abstractmethod
     def List(

@@ -36,6 +36,7 @@ class Code(StrEnum):
     APPROVAL_REFUSED = "approval-refused"
     CHANGE_REFUSED = "change-refused"
     LETTER_REFUSED = "letter-refused"
+    PSBT_REFUSED = "psbt-refused"
     UNKNOWN_DOCUMENT = "unknown-document"
     UNAUTHENTICATED = "unauthenticated"
     CLOCK_SKEW = "clock-skew"
@@ -127,6 +128,11 @@ MEANINGS: Final[dict[Code, Meaning]] = {
         422,
         "The letter of a cold node is not taken in",
         "Look at the reason; carry the letters of this ceremony, each once, in their order.",
+    ),
+    Code.PSBT_REFUSED: Meaning(
+        422,
+        "There is no PSBT of it, or the PSBT cannot be used",
+        "Look at the reason; make the PSBT anew, or ask without one.",
     ),
     Code.UNKNOWN_DOCUMENT: Meaning(
         404, "Nothing in force or pending has this hash", "Use a hash of the status."

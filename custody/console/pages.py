@@ -1,6 +1,7 @@
 """What people read: queue, requests, wallets, policy, nodes, log. Nothing here changes anything."""
 
 from collections.abc import AsyncIterator
+from contextlib import aclosing
 from typing import Annotated
 
 from fastapi import APIRouter, Path, Query, Response
@@ -230,15 +231,16 @@ async def _changes(seat: Seat, asked: Asked) -> AsyncIterator[bytes]:
     yield b"retry: 2000\n\n"
     told = None
     try:
-        async for found in house.service.feed.stream(asked, every_ms=KEEP_ALIVE_MS):
-            if house.sessions.find(token, touch=False) is None:
-                yield b"event: ended\ndata: -\n\n"
-                return
-            for one in found:
-                yield b"event: changed\ndata: " + one.request.hex().encode() + b"\n\n"
-            if told != (told := _health(house)):
-                yield b"event: health\ndata: " + (b"frozen" if told[0] else b"open") + b"\n\n"
-            if not found:
-                yield b": nothing new\n\n"
+        async with aclosing(house.service.feed.stream(asked, every_ms=KEEP_ALIVE_MS)) as stream:
+            async for found in stream:
+                if house.sessions.find(token, touch=False) is None:
+                    yield b"event: ended\ndata: -\n\n"
+                    return
+                for one in found:
+                    yield b"event: changed\ndata: " + one.request.hex().encode() + b"\n\n"
+                if told != (told := _health(house)):
+                    yield b"event: health\ndata: " + (b"frozen" if told[0] else b"open") + b"\n\n"
+                if not found:
+                    yield b": nothing new\n\n"
     except CallRefused:
         return

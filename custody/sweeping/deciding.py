@@ -98,12 +98,13 @@ class Sight:
         accounts = self._of[wallet, asset]
         return accounts[0].account if accounts else ""
 
-    def is_free(self, direction: Direction, route: str, *, held_base: int | None = None) -> bool:
-        """Whether an account may be asked for a move; one that is left alone is noted."""
-        moves = self.moves(direction, route)
-        until_ms = paused_until_ms(
-            moves, failures(moves, held_base=held_base), pause_ms=self.tasks.pace.pause_ms
-        )
+    def failed(self, direction: Direction, route: str, *, held_base: int | None = None) -> int:
+        """How many of an account's newest moves came to nothing."""
+        return failures(self.moves(direction, route), held_base=held_base)
+
+    def is_free(self, direction: Direction, route: str, *, failed: int) -> bool:
+        """Whether an account may be asked for a move after so many failures; one that may not is noted."""
+        until_ms = paused_until_ms(self.moves(direction, route), failed, pause_ms=self.tasks.pace.pause_ms)
         if self.now_ms < until_ms:
             self.paused.append(route)
             return False
@@ -140,14 +141,19 @@ def _watched(tasks: Tasks) -> frozenset[str]:
 
 
 def _emptied(sight: Sight, sweep: Sweep) -> Iterator[Wish]:
-    """A sweep of each account that is worth it and can pay for it, the largest first."""
+    """A sweep of each account that is worth it and can pay for it: first those that never failed, by size.
+
+    So an account that nothing can leave, as one that a token's issuer has blocked, holds up no other.
+    """
     asset, to = sweep.asset, sight.paid_at(sweep.to, sweep.asset.name)
-    rich = ((_sweepable(sight, sweep, one), one) for one in sight.accounts(sweep.wallet, asset.name))
-    for amount, one in sorted(rich, key=lambda pair: -pair[0]):
-        gas = sight.held(one.account, asset.native)
-        if not amount or not to or gas is None or gas < sweep.fee_base:
-            continue
-        if sight.is_free(Direction.SWEEP, route_of(asset.name, one.account), held_base=amount):
+    rich = []
+    for one in sight.accounts(sweep.wallet, asset.name) if to else ():
+        amount, gas = _sweepable(sight, sweep, one), sight.held(one.account, asset.native)
+        if amount and gas is not None and gas >= sweep.fee_base:
+            route = route_of(asset.name, one.account)
+            rich.append((sight.failed(Direction.SWEEP, route, held_base=amount), amount, one))
+    for failed, amount, one in sorted(rich, key=lambda found: (found[0], -found[1])):
+        if sight.is_free(Direction.SWEEP, route_of(asset.name, one.account), failed=failed):
             yield Wish(
                 direction=Direction.SWEEP,
                 asset=asset,
@@ -198,13 +204,13 @@ def _coins(sight: Sight, sweep: Sweep) -> Iterator[Wish]:
     asset, to = sweep.asset, sight.paid_at(sweep.to, sweep.asset.name)
     route = route_of(asset.name, sweep.wallet)
     held = sorted((one.balance_base or 0 for one in sight.accounts(sweep.wallet, asset.name)), reverse=True)
-    failed = failures(sight.moves(Direction.SWEEP, route))
+    failed = sight.failed(Direction.SWEEP, route)
     spent = held[: max(1, sweep.coins_max >> failed)]
     least = sweep.fee_base // sweep.coins_max  # about what it costs to spend one more
     spent = [balance for balance in spent if balance > least]
     amount = sum(spent) - sweep.fee_base - sweep.keep_base
     wanted = to and amount >= sweep.minimum_base and _is_worth(sight, sweep, amount)
-    if wanted and sight.is_free(Direction.SWEEP, route):
+    if wanted and sight.is_free(Direction.SWEEP, route, failed=failed):
         yield Wish(
             direction=Direction.SWEEP,
             asset=asset,
@@ -224,12 +230,16 @@ def _topped_up(sight: Sight, tank: Tank) -> tuple[list[Wish], TankLevel]:
     held = paying[0].balance_base if paying else None
     left = (held or 0) - _given(sight, tank)
     thirsty, wishes = _thirsty(sight, tank), list[Wish]()
-    for account, have in thirsty.items():
-        amount, route = tank.full_base - have, route_of(tank.asset.name, account)
-        before = sight.moves(Direction.TOP_UP, route)
+    routes = {account: route_of(tank.asset.name, account) for account in thirsty}
+    failed = {account: sight.failed(Direction.TOP_UP, route) for account, route in routes.items()}
+    for account in sorted(thirsty, key=failed.__getitem__):
+        have, route = thirsty[account], routes[account]
+        amount, before = tank.full_base - have, sight.moves(Direction.TOP_UP, route)
         if topped_up(before, now_ms=sight.now_ms) >= tank.a_day:
             sight.paused.append(route)
-        elif left >= amount + tank.fee_base and sight.is_free(Direction.TOP_UP, route):
+        elif (
+            sight.is_free(Direction.TOP_UP, route, failed=failed[account]) and left >= amount + tank.fee_base
+        ):
             left -= amount + tank.fee_base
             reason = f"{account} has something to send and {have} for gas, it needs {tank.fee_base}"
             wishes.append(

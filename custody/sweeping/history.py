@@ -13,7 +13,7 @@ from custody.rebalancing.records import DAY_MS, Direction, Move
 FAILED = frozenset({Stage.REFUSED, Stage.LAPSED, Stage.WITHDRAWN})
 REMEMBERED_MS = 2 * DAY_MS
 """Nothing is left alone for longer than a day, so older moves decide nothing."""
-DOUBLINGS_MAX, TROUBLED = 16, 3
+DOUBLINGS_MAX, TROUBLED, TROUBLED_PAUSE_MS = 16, 3, 3_600_000
 
 
 def route_of(asset: str, account: str) -> str:
@@ -68,12 +68,12 @@ def failures(moves: Sequence[Move], *, held_base: int | None = None) -> int:
     return count
 
 
-def paused_until_ms(moves: Sequence[Move], count: int, *, pause_ms: int) -> int:
+def paused_until_ms(moves: Sequence[Move], count: int, *, pause_ms: int, pause_max_ms: int = DAY_MS) -> int:
     """Until when nothing is asked after ``count`` failures, the newest of them at its last change."""
     if not count:
         return 0
     newest = max(move.updated_ms for move in moves if move.stage not in IN_FLIGHT)
-    return newest + min(DAY_MS, pause_ms << min(count - 1, DOUBLINGS_MAX))
+    return newest + min(pause_max_ms, pause_ms << min(count - 1, DOUBLINGS_MAX))
 
 
 def room(moves: Sequence[Move], *, at_once: int, pause_ms: int, now_ms: int) -> int:
@@ -87,7 +87,8 @@ def room(moves: Sequence[Move], *, at_once: int, pause_ms: int, now_ms: int) -> 
     count = failures(over)
     if count < TROUBLED:
         return max(0, at_once - under_way)
-    if now_ms < paused_until_ms(over, count - TROUBLED + 1, pause_ms=pause_ms):
+    pause_max_ms = max(pause_ms, TROUBLED_PAUSE_MS)
+    if now_ms < paused_until_ms(over, count - TROUBLED + 1, pause_ms=pause_ms, pause_max_ms=pause_max_ms):
         return 0
     return max(0, 1 - under_way)
 

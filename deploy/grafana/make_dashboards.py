@@ -14,6 +14,7 @@ from prometheus_client.metrics_core import Metric
 from custody.indicators.scoring import INDICATORS
 from custody.metrics import Metrics
 from custody.rebalancing.metrics import RebalancerMetrics
+from custody.sweeping.metrics import SweeperMetrics
 
 HERE = Path(__file__).parent
 COLUMNS, WIDTH, HEIGHT = 2, 12, 8
@@ -40,6 +41,7 @@ def dashboards() -> dict[str, dict[str, Any]]:
         "rebalancer.json": dashboard(
             "Quorumkeep: rebalancer", "quorumkeep-rebalancer", RebalancerMetrics().registry
         ),
+        "sweeper.json": dashboard("Quorumkeep: sweeper", "quorumkeep-sweeper", SweeperMetrics().registry),
     }
 
 

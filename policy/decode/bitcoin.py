@@ -2,7 +2,8 @@
 
 What is accepted, and nothing else: a PSBT as ``psbt`` reads it, whose inputs all spend outputs of the
 source's accounts, in their order; one output to somebody else, and at most one, the change, to an address
-of the same wallet. A cancellation has one output, to an address of the wallet. The anchor is the first
+of the same wallet; or several inputs and one output, to an address of the wallet, which makes one coin of
+them. A cancellation has one input and one output, to an address of the wallet. The anchor is the first
 input's outpoint: any two transactions that spend it conflict.
 
 Taproot's hash commits to every amount spent; that of P2WPKH (BIP 143) to its own input's alone. There a
@@ -28,15 +29,14 @@ def decode(tx: bytes, source: Source) -> Transfer | Undecodable:
     """Say what the PSBT ``tx`` pays, or why it is not a payment we sign. Total: any bytes give an answer."""
     try:
         found = _transaction(tx, source)
-        paid = [one for one in found.outputs if not source.owns(_address(one, source.chain))]
-        require(len(paid) == 1, f"{len(paid)} outputs pay somebody else, a payment has one")
+        paid = _paid(found, source)
     except Refusal as refusal:
         return Undecodable(str(refusal))
     return Transfer(
         anchor=_anchor(found, source),
         contract=None,
-        recipient=_address(paid[0], source.chain),
-        amount=paid[0].amount,
+        recipient=_address(paid, source.chain),
+        amount=paid.amount,
         fee_max=found.fee,
         messages=_messages(found),
     )
@@ -48,6 +48,7 @@ def decode_cancel(tx: bytes, source: Source) -> Cancel | Undecodable:
         found = _transaction(tx, source)
         addresses = [_address(one, source.chain) for one in found.outputs]
         require(len(addresses) == 1, f"a cancellation has one output, got {len(addresses)}")
+        require(len(found.inputs) == 1, f"a cancellation has one input, got {len(found.inputs)}")
         require(source.owns(addresses[0]), f"{addresses[0]} is no address of the wallet")
     except Refusal as refusal:
         return Undecodable(str(refusal))
@@ -70,6 +71,15 @@ def _transaction(tx: bytes, source: Source) -> Transaction:
     alone = len(found.inputs) == 1
     require(alone or not unproven, f"{len(unproven)} inputs come without the transaction that made them")
     return found
+
+
+def _paid(tx: Transaction, source: Source) -> Output:
+    """The one output to somebody else; or the only one, to the wallet itself, that several coins become."""
+    foreign = [one for one in tx.outputs if not source.owns(_address(one, source.chain))]
+    if not foreign and len(tx.outputs) == 1 and len(tx.inputs) > 1:
+        return tx.outputs[0]
+    require(len(foreign) == 1, f"{len(foreign)} outputs pay somebody else, a payment has one")
+    return foreign[0]
 
 
 def _anchor(tx: Transaction, source: Source) -> Slot:

@@ -1,6 +1,8 @@
 """What a node must not forget, in one SQLite file: its log, its marks, what it saw of others.
 
-Every method is one transaction and returns when it is on disk; a crash leaves all of it or nothing.
+Every method is one transaction and returns when it is on disk; a crash leaves all of it or nothing. A note
+with the node's own cosignature alone is written with what comes next: should it be lost, the node cosigns its
+head anew when it starts.
 Rules the tables hold by themselves: entries have no gap, a mark is never changed or removed, one (job,
 index) is bound once, and is either sent or burned.
 """
@@ -38,12 +40,16 @@ class NodeStore:
     def __init__(self, path: Path, *, upgrade: bool = True) -> None:
         self._path = path
         self._lock = threading.Lock()
+        self._cosigned: dict[int, bytes] = {}  # notes to be written with what comes next, by size
         self._connection = open_database(path, upgrade=upgrade)
 
     def close(self) -> None:
-        """Let go of the file."""
-        with self._lock:
-            self._connection.close()
+        """Write what waited for company, and let go of the file."""
+        try:
+            self._flush()
+        finally:
+            with self._lock:
+                self._connection.close()
 
     def disk_free_bytes(self) -> int:
         """How much room is left where the file is."""
@@ -62,8 +68,10 @@ class NodeStore:
         )
         return [bytes(row[0]) for row in rows]
 
-    def append(self, start: int, entries: Sequence[bytes], *, checkpoint: bytes) -> None:
-        """Store ``entries`` from ``start`` on and the note of the checkpoint at their end.
+    def append(
+        self, start: int, entries: Sequence[bytes], *, checkpoint: bytes, marks: Sequence[Mark] = ()
+    ) -> None:
+        """Store ``entries`` from ``start`` on, the note of the checkpoint at their end, and ``marks``.
 
         Entries that are there already may come again, byte for byte, and the first note of a size
         stays. A gap, another entry in a place, or an end before the stored one is a ``CallerError``.
@@ -86,30 +94,36 @@ class NodeStore:
                 "INSERT INTO checkpoints (size, note) VALUES (?, ?) ON CONFLICT DO NOTHING",
                 (stop, checkpoint),
             )
+            _add_marks(connection, marks)
 
     def checkpoint_at(self, size: int) -> bytes | None:
         """The note of the checkpoint at ``size``: as cosigned, else as it came."""
+        if size in self._cosigned:
+            return self._cosigned[size]
         row = self._maybe("SELECT coalesce(cosigned, note) FROM checkpoints WHERE size = ?", size)
         return None if row is None else bytes(row[0])
 
     def latest_checkpoint(self) -> bytes | None:
         """The note of the highest stored checkpoint, cosigned or pending."""
+        self._flush()
         row = self._maybe("SELECT coalesce(cosigned, note) FROM checkpoints ORDER BY size DESC LIMIT 1")
         return None if row is None else bytes(row[0])
 
     def latest_cosigned(self) -> tuple[int, bytes] | None:
         """Size and note of the highest checkpoint that this node cosigned."""
+        if self._cosigned:
+            return max(self._cosigned.items())
         row = self._maybe(
             "SELECT size, cosigned FROM checkpoints WHERE cosigned IS NOT NULL ORDER BY size DESC LIMIT 1"
         )
         return None if row is None else (int(row[0]), bytes(row[1]))
 
     def set_cosigned(self, size: int, note: bytes) -> None:
-        """Keep the note at ``size`` with this node's own cosignature."""
-        with self._writing() as connection:
-            changed = connection.execute("UPDATE checkpoints SET cosigned = ? WHERE size = ?", (note, size))
-            if changed.rowcount != 1:
-                raise InvariantError(f"no checkpoint of size {size} is stored: append before cosigning")
+        """Keep the note at ``size`` with this node's own cosignature; it is written with what comes next."""
+        if self._maybe("SELECT 1 FROM checkpoints WHERE size = ?", size) is None:
+            raise InvariantError(f"no checkpoint of size {size} is stored: append before cosigning")
+        with self._lock:
+            self._cosigned[size] = note
 
     def set_quorum(self, note: bytes, size: int) -> None:
         """Keep the highest note with w cosignatures; a lower one than the stored is an error."""
@@ -154,14 +168,7 @@ class NodeStore:
     def add_marks(self, marks: Sequence[Mark]) -> None:
         """Add all ``marks`` or none. A repeated or excluded one is an ``InvariantError``."""
         with self._writing() as connection:
-            number, chain = _marks_head(connection)
-            for mark in marks:
-                chain = extend_chain(chain, mark)
-                connection.execute(
-                    "INSERT INTO marks (number, kind, job, item, data, chain) VALUES (?, ?, ?, ?, ?, ?)",
-                    (number, mark.kind, mark.job, mark.index, mark.data, chain),
-                )
-                number += 1
+            _add_marks(connection, marks)
 
     def marks_head(self) -> tuple[int, bytes]:
         """The number of marks and the head of their chain (32 zero bytes before the first)."""
@@ -347,13 +354,20 @@ class NodeStore:
                 f"store {self._path} is damaged ({problem}): keep it and enrol the node again"
             )
 
+    def _flush(self) -> None:
+        if self._cosigned:
+            with self._writing():
+                pass
+
     @contextmanager
     def _writing(self) -> Iterator[sqlite3.Connection]:
         with self._lock, reporting(self._path):
             self._connection.execute("BEGIN IMMEDIATE")
             try:
+                _keep_cosigned(self._connection, self._cosigned)
                 yield self._connection
                 self._connection.execute("COMMIT")
+                self._cosigned = {}
             except BaseException:
                 if self._connection.in_transaction:
                     self._connection.execute("ROLLBACK")
@@ -395,6 +409,22 @@ def _size(connection: sqlite3.Connection) -> int:
 def _marks_head(connection: sqlite3.Connection) -> tuple[int, bytes]:
     row = connection.execute("SELECT number + 1, chain FROM marks ORDER BY number DESC LIMIT 1").fetchone()
     return (0, CHAIN_START) if row is None else (int(row[0]), bytes(row[1]))
+
+
+def _add_marks(connection: sqlite3.Connection, marks: Sequence[Mark]) -> None:
+    number, chain = _marks_head(connection)
+    for mark in marks:
+        chain = extend_chain(chain, mark)
+        connection.execute(
+            "INSERT INTO marks (number, kind, job, item, data, chain) VALUES (?, ?, ?, ?, ?, ?)",
+            (number, mark.kind, mark.job, mark.index, mark.data, chain),
+        )
+        number += 1
+
+
+def _keep_cosigned(connection: sqlite3.Connection, notes: Mapping[int, bytes]) -> None:
+    for size, note in notes.items():
+        connection.execute("UPDATE checkpoints SET cosigned = ? WHERE size = ?", (note, size))
 
 
 def _marks(rows: Sequence[Row]) -> list[Mark]:

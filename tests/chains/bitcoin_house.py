@@ -16,7 +16,17 @@ from policy.encoding import Json, canonical, statement
 from policy.intent import Intent, Request
 from policy.suites import DKLS23_SECP256K1, FROST_TAPROOT
 from tests.chains.frost_dealer import FrostDealer
-from tests.unit.custody_cluster import KEY, NODES, ORIGIN, WALLET, FakeNode, identity, policy_document
+from tests.unit.custody_cluster import (
+    KEY,
+    NODES,
+    ORIGIN,
+    WALLET,
+    FakeNode,
+    identity,
+    policy_document,
+    public,
+    roster_document,
+)
 from tests.unit.custody_house import Clock, House, Running
 
 CHAIN = "bitcoin:regtest"
@@ -52,8 +62,14 @@ def bitcoin_policy(suite: str = DKLS23_SECP256K1) -> dict[str, Json]:
 class BitcoinHouse(House):
     """``core`` is the world's; each process has its own client of it."""
 
-    def __init__(self, folder: Path, core: CoreRpc, *, suite: str = DKLS23_SECP256K1) -> None:
-        super().__init__(folder, policy=bitcoin_policy(suite))
+    def __init__(
+        self, folder: Path, core: CoreRpc, *, suite: str = DKLS23_SECP256K1, cold: tuple[str, ...] = ()
+    ) -> None:
+        policy, roster = bitcoin_policy(suite), None
+        if cold:
+            policy["keys"] = {KEY: {"suite": suite, "min_signers": 2, "participants": [*cold]}}
+            roster = roster_document(cold=[{"name": name, "key": public(name).hex()} for name in cold])
+        super().__init__(folder, policy=policy, roster=roster)
         if suite == FROST_TAPROOT:
             self.dealer = FrostDealer()
             self.nodes = {name: FakeNode(name, self.dealer) for name in self.nodes}

@@ -14,7 +14,7 @@ from aiohttp import web
 from cli.demo.chains.bitcoin.core import COINBASE_MATURITY
 from cli.demo.chains.bitcoin.core_rpc import CoreRpc
 from custody.chains.bitcoin.coins import Coins
-from custody.chains.bitcoin.rpc import BitcoinRpc, Block, made_in, satoshi
+from custody.chains.bitcoin.rpc import ANSWER_BYTES_MAX, BitcoinRpc, Block, made_in, satoshi
 from custody.chains.bitcoin.transaction import script_of
 from policy.errors import OperationalError
 from tests.chains.bitcoin_house import CHAIN, COIN, PAYEE, fresh_core
@@ -131,6 +131,24 @@ async def test_no_error_shows_the_password_of_a_url_and_no_redirect_is_followed(
             assert "hunter-2" not in "".join(traceback.format_exception(refused.value))
 
     assert "/elsewhere" not in followed
+
+
+async def test_a_longer_answer_than_a_call_can_have_is_not_read_to_its_end() -> None:
+    sent = 0
+
+    async def endless(request: web.Request) -> web.StreamResponse:
+        nonlocal sent
+        answer = web.StreamResponse()
+        await answer.prepare(request)
+        for _ in range(64):
+            await answer.write(b"0" * 2**20)
+            sent += 1
+        return answer
+
+    async with served(endless) as url:
+        with pytest.raises(OperationalError, match=f"more than {ANSWER_BYTES_MAX} bytes"):
+            await BitcoinRpc(CHAIN, url, timeout_s=5.0).check()
+    assert sent < 64
 
 
 async def test_credentials_come_from_a_file_each_time(tmp_path: Path) -> None:

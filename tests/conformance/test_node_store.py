@@ -127,6 +127,32 @@ def test_cosigned_and_quorum_notes(store: NodeStore, path: Path) -> None:
     again.close()
 
 
+def test_a_cosigned_note_is_lost_by_a_crash_unless_something_came_next(path: Path) -> None:
+    store = NodeStore(path)
+    store.append(0, [b"a"], checkpoint=b"one")
+    store.set_cosigned(1, b"one, cosigned")
+    assert store.checkpoint_at(1) == b"one, cosigned"
+    store._connection.close()
+    store = NodeStore(path)
+    assert store.latest_cosigned() is None
+
+    store.set_cosigned(1, b"one, cosigned")
+    store.add_marks([Mark("bound", b"job", 0)])
+    store._connection.close()
+    store = NodeStore(path)
+
+    assert store.latest_cosigned() == (1, b"one, cosigned")
+    store.close()
+
+
+def test_entries_and_their_marks_come_together_or_not_at_all(store: NodeStore) -> None:
+    store.append(0, [b"a"], checkpoint=b"one", marks=[Mark("bound", b"job", 0)])
+    with pytest.raises(InvariantError):
+        store.append(1, [b"b"], checkpoint=b"two", marks=[Mark("bound", b"job", 0)])
+
+    assert (store.size(), len(store.marks())) == (1, 1)
+
+
 def test_left_branch_is_gone_from_the_log_and_kept_for_audit(store: NodeStore) -> None:
     store.append(0, [b"a"], checkpoint=b"one")
     store.append(1, [b"b", b"c"], checkpoint=b"three")

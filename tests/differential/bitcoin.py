@@ -32,22 +32,23 @@ T = TypeVar("T")
 
 
 def payment(tx: bytes, source: Source) -> Reading:
-    """What embit reads as paid to the one address that is not the wallet's."""
+    """What embit reads as paid to the one address that is not the wallet's, or to the only one there is."""
     found = _read(tx, source)
     if isinstance(found, Other):
         return found
     paid = [(address, amount) for address, amount in found.paid if not source.owns(address)]
+    paid = paid or list(found.paid if len(found.paid) == 1 < len(found.signers) else ())
     if len(paid) != 1:
         return Other(f"{len(paid)} outputs pay somebody else")
     return found.reading(source, *paid[0])
 
 
 def cancellation(tx: bytes, source: Source) -> Reading:
-    """Whether embit reads one output, to the wallet itself."""
+    """Whether embit reads one input, and one output to the wallet itself."""
     found = _read(tx, source)
     if isinstance(found, Other):
         return found
-    if len(found.paid) != 1 or not source.owns(found.paid[0][0]):
+    if len(found.signers) != 1 or len(found.paid) != 1 or not source.owns(found.paid[0][0]):
         return Other("not everything goes to one address of the wallet")
     return found.reading(source, found.paid[0][0], 0)
 

@@ -37,10 +37,10 @@ PASSES_NEXT_EPOCH = 5
 class ColdHouse(House):
     """The coordinator's house over a cluster of real cosigners."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, policy: dict[str, Any] | None = None) -> None:
         super().__init__(folder)
         self.room = ColdRoom(folder, (*COLD, SPARE))
-        self.cluster = cluster = Cluster(folder, policy=cold_policy(), cold=self.room.roster())
+        self.cluster = cluster = Cluster(folder, policy=policy or cold_policy(), cold=self.room.roster())
         self.room.join(cluster)
         self.genesis = cluster.genesis
         self.log_key = LogKey(cluster.log_key)

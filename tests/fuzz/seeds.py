@@ -1,11 +1,13 @@
 """Valid bytes of everything that is decoded, for the fuzzers to start from. Always the same bytes."""
 
+import base64
 import json
 from functools import cache
 
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 from eth_abi import abi as eth_abi
 
+from custody.chains.bitcoin.foreign import written
 from policy.encoding import Json, canonical
 from policy.log.tiles import encode_bundle
 from policy.roster import COORDINATOR
@@ -199,6 +201,12 @@ def psbts() -> list[bytes]:
     mine = [test_decode_bitcoin.MINE, test_decode_bitcoin.CHANGE]
     taproot = [test_decode_bitcoin.psbt(), test_decode_bitcoin.psbt(spent=mine)]
     return [*taproot, key_hash.psbt([9_000], proven=set()), key_hash.psbt([9_000, 8_000], proven={0, 1})]
+
+
+def foreign_psbts() -> list[bytes]:
+    """The same in both versions, and as text."""
+    found = [written(one, version=version) for one in psbts() for version in (0, 2)]
+    return [*found, base64.b64encode(found[0])]
 
 
 def transactions() -> list[bytes]:

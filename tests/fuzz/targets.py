@@ -12,6 +12,7 @@ from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 from cli.identities import parse_person_card
 from custody.adapters.risk_files import parse_offered
 from custody.branches import read_head
+from custody.chains.bitcoin.foreign import read_file
 from custody.ports import Head
 from custody.risk.sanctions import parse_list
 from policy import bip32, ledger
@@ -267,6 +268,7 @@ BYTES = [
     Target("evm", _transaction(evm, test_decode_evm.SOURCE), seeds.transactions, errors=()),
     Target("solana", _transaction(solana, test_decode_solana.SOURCE), seeds.solana_messages, errors=()),
     Target("bitcoin", _transaction(bitcoin, test_decode_bitcoin.TWO), seeds.psbts, errors=()),
+    Target("psbt", read_file, seeds.foreign_psbts),
     Target("method", _text(parse_method), lambda: [method.encode() for method in seeds.METHODS]),
     Target("typed-data-signed", _typed_data, lambda: [canonical(permit())], errors=()),
     Target("calldata", _calldata, seeds.calldata, errors=(OtherCall,)),

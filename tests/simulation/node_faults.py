@@ -246,7 +246,7 @@ class Machine:
     def down(self) -> None:
         """The process is gone, with all it had in memory."""
         if self.store is not None:
-            self.store.close()
+            self.store._connection.close()  # what waited for company is lost
         self.runtime = self.store = None
 
     async def ask(self, call: Callable[[NodeRuntime], Awaitable[T]]) -> T | None:

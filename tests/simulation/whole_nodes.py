@@ -260,7 +260,7 @@ class Node:
         """The process is gone, with all it had in memory."""
         if self.life is not None:
             await self.life.ended()
-            self.store.close()
+            self.store._connection.close()  # what waited for company is lost
         comparing = self.runtime._comparing if self.runtime is not None else []
         for task in comparing:
             task.cancel()

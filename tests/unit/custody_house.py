@@ -227,7 +227,7 @@ class House:
         task = None
         try:
             await coordinator.start(parts, self.genesis)
-            publisher = Publisher(self.folder / "log", parts.database, ask=self.ask) if publish else None
+            publisher = Publisher(self.folder / "log", ask=self.ask) if publish else None
             if self.ask is not nobody:
                 parts.replication.expect_witnesses()
             running = Running(parts, Service(parts))

@@ -14,6 +14,7 @@ import yaml
 from custody.metrics import Metrics
 from custody.observing.metrics import ObserveMetrics
 from custody.rebalancing.metrics import RebalancerMetrics
+from custody.sweeping.metrics import SweeperMetrics
 from tests.architecture.planting import REPOSITORY
 
 RULES = REPOSITORY / "deploy" / "prometheus" / "quorumkeep.rules.yaml"
@@ -35,9 +36,10 @@ def alerts() -> list[dict[str, Any]]:
 
 
 def shown() -> set[str]:
-    """Every series' name that a coordinator, rebalancer or observer has."""
+    """Every series' name that a coordinator, rebalancer, observer or sweeper has."""
     found = set()
-    for registry in (Metrics().registry, RebalancerMetrics().registry, ObserveMetrics().registry):
+    kinds = (Metrics, RebalancerMetrics, ObserveMetrics, SweeperMetrics)
+    for registry in (kind().registry for kind in kinds):
         for family in registry.collect():
             endings = {"counter": ("_total",), "histogram": ("_bucket", "_sum", "_count")}
             found |= {family.name + ending for ending in endings.get(family.type, ("",))}

@@ -28,7 +28,7 @@ from signer_nodes.api.boot_statement import BootStatement
 from signer_nodes.api.desk import Desk, letters_key
 from signer_nodes.api.envelope import parse_call, reply_envelope
 from signer_nodes.api.hello import NO_TLS, Hello
-from signer_nodes.api.letters import CALL, LIFE_MS, REPLY, Header, Inbox, write_letter
+from signer_nodes.api.letters import CALL, LIFE_MS, REPLY, Header, Inbox, Opened, write_letter
 from tests.unit.custody_cluster import (
     ETHER,
     KEY,
@@ -148,14 +148,26 @@ class Machine:
         return made.to_bytes(identity(self.name).sign(made.message()))
 
     def read(self, data: bytes) -> bytes:
+        """Take a letter in; its answer."""
+        opened, calls = self.opened(data)
+        answers = {"append": pb.AppendReply(), "presign": pb.PresignReply()}
+        kinds = [(call.call, str(call.WhichOneof("what"))) for call in calls]
+        return self.written(
+            opened, [reply_envelope(number, kind, answer=answers[kind]) for number, kind in kinds]
+        )
+
+    def opened(self, data: bytes) -> tuple[Opened, list[pb.Call]]:
+        """A letter and the calls in it."""
         now_ms = self.running.parts.now_ms()
         opened = self.inbox.open(data, {COORDINATOR: public("coordinator")}, now_ms=now_ms)
         self.letters.append(sum(len(frame) for _, frame in opened.frames))
         calls = [parse_call(frame) for frame in opened.of(CALL)]
         self.brought += [call.append for call in calls if call.WhichOneof("what") == "append"]
-        answers = {"append": pb.AppendReply(), "presign": pb.PresignReply()}
-        kinds = [(call.call, str(call.WhichOneof("what"))) for call in calls]
-        replies = [reply_envelope(number, kind, answer=answers[kind]) for number, kind in kinds]
+        return opened, calls
+
+    def written(self, opened: Opened, replies: list[pb.Reply]) -> bytes:
+        """The letter with these replies."""
+        now_ms = self.running.parts.now_ms()
         header = Header(
             ORIGIN,
             opened.header.ceremony,
@@ -352,7 +364,7 @@ async def test_a_coordinator_that_dies_while_it_reserves_reserves_once(
 
     assert current is not None and report["stage"] == "presigning"
     assert [job.hex() for job in state.requests[request].jobs] == [report["job"]]
-    assert state.jobs[bytes.fromhex(report["job"])].presignatures == (current.presignature,)
+    assert state.jobs[bytes.fromhex(report["job"])].presignatures == current.presignatures
     assert [node for node, _, _ in letters] == ["cold-a", "cold-b"]
     for seat in current.desk.seats.values():
         assert seat.out is not None

@@ -152,6 +152,15 @@ def test_what_stays_in_the_wallet_is_a_cancellation_and_no_payment() -> None:
     assert isinstance(decode_cancel(PAYMENT, SOURCE), Undecodable)
 
 
+def test_several_coins_that_become_one_are_a_payment_to_the_wallet_and_no_cancellation() -> None:
+    tx = psbt(spent=[MINE, CHANGE], paid=[(99_000, script(CHANGE))])
+    found = decoded(tx, TWO)
+
+    assert (found.recipient, found.amount, found.fee_max) == (address(CHANGE), 99_000, 1_000)
+    assert found.messages == their_hashes(tx)
+    assert isinstance(decode_cancel(tx, TWO), Undecodable)
+
+
 def test_the_first_input_is_the_anchor() -> None:
     payment = psbt(spent=[MINE, CHANGE], paid=[(90_000, script(ELSE))])
     cancellation = decode_cancel(CANCELLATION, SOURCE)

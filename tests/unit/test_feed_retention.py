@@ -8,7 +8,9 @@ from pathlib import Path
 import pytest
 
 from custody import trimming
+from custody.api.errors import CallRefused
 from custody.config import RetentionConfig
+from custody.listening import Asked
 from tests.unit.custody_cluster import make_request
 from tests.unit.custody_house import House
 from tests.unit.http_house import HttpDoor, http_opened, submission
@@ -51,6 +53,38 @@ async def test_who_was_away_for_longer_than_events_are_kept_is_told(door: HttpDo
 
     assert (refused.status_code, refused.json()["code"]) == (404, "unknown-event")
     assert again.status_code == 404
+
+
+@pytest.mark.parametrize("initiator", ["", "shop"])
+async def test_a_listener_so_slow_that_events_are_gone_under_it_is_told(
+    door: HttpDoor, initiator: str
+) -> None:
+    await paid(door, "one")
+    feed = door.running.service.feed
+    async with contextlib.aclosing(feed.stream(Asked("", b"", initiator, 1), every_ms=2000)) as stream:
+        assert len(await anext(stream)) == 1
+        await trim(door)
+        await paid(door, "two")
+
+        with pytest.raises(CallRefused) as refused:
+            await anext(stream)
+
+    assert refused.value.code == "unknown-event"
+
+
+async def test_a_listener_hears_of_all_that_comes_each_once(door: HttpDoor) -> None:
+    feed = door.running.service.feed
+    heard: list[str] = []
+    async with contextlib.aclosing(feed.stream(Asked("", b"", "shop", 2), every_ms=2000)) as stream:
+        paying = asyncio.create_task(paid(door, "one"))
+        async for found in stream:
+            heard += [event.id for event in found]
+            if found and found[-1].state == "settled":
+                break
+        await paying
+
+    everything = await feed.events(Asked("", b"", "shop", 100))
+    assert heard == [event.id for event in everything]
 
 
 async def test_the_feed_goes_on_from_what_is_kept(door: HttpDoor) -> None:

@@ -66,6 +66,8 @@ async def test_the_asynchronous_one_does_the_same(endpoint: HttpEndpoint) -> Non
         submitted = await client.submit(payment(client, "one"))
         settled = await client.wait(submitted.id)
         events, following = await client.events()
+        with pytest.raises(CallRefused, match="has no PSBTs"):
+            await client.submit(payment(client, "two"), psbt=b"psbt")
 
         assert settled.state == "settled"
         assert await client.get(submitted.id) == settled

@@ -182,6 +182,16 @@ def test_where_several_accounts_were_refused_one_at_a_time_tries_again() -> None
     assert not decided(seen, *refused, now_ms=START_MS - 6 * MINUTE_MS).wishes
 
 
+def test_accounts_that_nothing_can_leave_hold_up_no_others_however_rich_they_are() -> None:
+    blocked = [f"m/8/{number}" for number in range(4)]
+    rich = [one for path in blocked for one in deposit(path, usd=10**9, eth=FEE)]
+    refused = [move(path, Stage.LAPSED, age_ms=age) for path in blocked for age in (DAY_MS - 1, DAY_MS // 2)]
+
+    decision = decided(holdings(*rich, *deposit("m/1", usd=70, eth=FEE)), *refused)
+
+    assert asked(decision) == [(USD, address(DEPOSITS, "m/1"), 70)]
+
+
 def test_no_more_moves_are_under_way_than_asked_for() -> None:
     seen = holdings(*(one for path in PATHS for one in deposit(path, usd=70, eth=FEE)))
 

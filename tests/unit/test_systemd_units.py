@@ -10,7 +10,7 @@ import pytest
 
 UNITS = Path(__file__).resolve().parents[2] / "deploy" / "systemd"
 HARDENING = UNITS / "quorumkeep-.service.d" / "hardening.conf"
-NAMES = ("node", "witness", "coordinator", "rebalancer", "risk", "observe")
+NAMES = ("node", "witness", "coordinator", "rebalancer", "risk", "observe", "sweeper")
 EXPOSURE_MAX = 2.0  # of 10; 1.4 when this was written
 REQUIRED = {
     "NoNewPrivileges": ["yes"],
@@ -87,7 +87,7 @@ def test_a_pin_comes_sealed_to_the_machine_and_a_wrong_one_is_not_tried_again(na
     assert "Environment" not in own and "pin" not in own["ExecStart"][0]
 
 
-@pytest.mark.parametrize("name", ["coordinator", "rebalancer", "risk", "observe"])
+@pytest.mark.parametrize("name", ["coordinator", "rebalancer", "risk", "observe", "sweeper"])
 def test_what_holds_no_pin_is_started_again_whatever_ended_it(name: str) -> None:
     start = settings((UNITS / f"quorumkeep-{name}.service").read_text(), "Unit")
 

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from contextlib import aclosing
 from typing import Annotated
 
 from fastapi import APIRouter, Header, Query
@@ -81,12 +82,13 @@ async def _asked(call: Call, after: str | None, *, request: str | None, limit: i
 async def _lines(call: Call, asked: Asked, *, open_s: float) -> AsyncIterator[bytes]:
     yield b": the feed of Quorumkeep\n\n"
     clock = asyncio.get_running_loop().time
-    until = clock() + open_s
+    until, every_ms = clock() + open_s, min(KEEP_ALIVE_MS, int(open_s * 1000))
     try:
-        async for found in call.service.feed.stream(asked, every_ms=min(KEEP_ALIVE_MS, int(open_s * 1000))):
-            yield b"".join(map(_message, found)) or b": nothing new\n\n"
-            if clock() >= until:
-                return
+        async with aclosing(call.service.feed.stream(asked, every_ms=every_ms)) as stream:
+            async for found in stream:
+                yield b"".join(map(_message, found)) or b": nothing new\n\n"
+                if clock() >= until:
+                    return
     except CallRefused as refusal:
         yield (
             b"event: refused\ndata: " + canonical({"code": refusal.code, "detail": refusal.reason}) + b"\n\n"

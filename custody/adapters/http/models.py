@@ -5,10 +5,12 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from custody.api.errors import Code
+from custody.chains.bitcoin.foreign import FILE_BYTES_MAX
 from custody.requests import State, Substate
 from policy.bip32 import PATH_CHARACTERS_MAX
 from policy.encoding import INTEGER_MAX
 
+PSBT_TEXT_MAX = 4 * FILE_BYTES_MAX // 3 + 4
 TAKEN: list[type[BaseModel]] = []
 """The models of bodies that calls send, which no route tells the framework of."""
 
@@ -80,6 +82,28 @@ class Submission(_Model):
             description='Ed25519 over "quorumkeep/v1 request\\n" and the request\'s RFC 8785 encoding.',
         ),
     ]
+    psbt: Annotated[
+        str | None,
+        Field(max_length=PSBT_TEXT_MAX, description="Pay by its coins and outputs (BIP 174, 370), base64."),
+    ] = None
+
+
+class Psbt(_Model):
+    """A request's newest transaction for other wallets."""
+
+    psbt: Annotated[str, Field(description="In base64.")]
+    signed: Annotated[bool, Field(description="Finished, to be sent by whoever has it.")]
+
+
+class GatheredCoins(_Model):
+    """A PSBT to ask with: coins of a wallet as one."""
+
+    psbt: Annotated[str, Field(description="In base64.")]
+    destination: str
+    amount: Annotated[Amount, Field(description="What arrives.")]
+    fee: Amount
+    coins: Annotated[int, Field(ge=1, description="How many are spent.")]
+    left: Annotated[int, Field(ge=0, description="How many others are confirmed and free.")]
 
 
 class RequestResource(_Model):

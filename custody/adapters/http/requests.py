@@ -1,12 +1,13 @@
 """Requests over HTTP: hand one in, look at it, wait for it, list."""
 
-from typing import Annotated, Any
+import base64
+from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Path, Query
 from fastapi.responses import JSONResponse
 
 from custody.adapters.http.calls import Call, CallDependency, Digits
-from custody.adapters.http.models import RequestList, RequestResource, Submission, takes
+from custody.adapters.http.models import PSBT_TEXT_MAX, Psbt, RequestList, RequestResource, Submission, takes
 from custody.adapters.http.views import resource
 from custody.api.errors import CallRefused, Code
 from custody.listening import WAIT_MAX_MS, Asked
@@ -29,12 +30,13 @@ async def submit_request(call: CallDependency) -> JSONResponse:
     fields = call.document()
     try:
         document, signature = fields.raw("request"), fields.hex("signature", length=SIGNATURE_BYTES)
+        psbt = fields.text("psbt", length_max=PSBT_TEXT_MAX) if fields.has("psbt") else ""
         fields.done()
     except MalformedError as error:
         raise CallRefused(Code.MALFORMED, str(error)) from error
     if isinstance(document, dict) and document.get("initiator", call.caller) != call.caller:
         raise CallRefused(Code.FORBIDDEN, f"{call.caller} hands in its own requests only")
-    record = await call.service.submit(canonical(document), signature)
+    record = await call.service.submit(canonical(document), signature, psbt=psbt.encode())
     (view,) = await resources(call, record)
     return JSONResponse(view, 202, {"Location": f"/v1/requests/{view['id']}"})
 
@@ -57,6 +59,18 @@ async def get_request(
         record = await call.service.get(wanted, call.own)
     (view,) = await resources(call, record)
     return JSONResponse(view)
+
+
+@router.get("/v1/requests/{request}/psbt", response_model=Psbt)
+async def get_request_psbt(
+    call: CallDependency,
+    request: RequestId,
+    *,
+    version: Annotated[Literal["0", "2"], Query(description="BIP 174 or BIP 370.")] = "0",
+) -> JSONResponse:
+    """Its newest transaction as a PSBT, unsigned or finished. Of Bitcoin alone."""
+    psbt, signed = await call.service.psbt(bytes.fromhex(request), call.own, version=int(version))
+    return JSONResponse({"psbt": base64.b64encode(psbt).decode(), "signed": signed})
 
 
 @router.get("/v1/requests", response_model=RequestList)

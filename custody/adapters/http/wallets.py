@@ -1,5 +1,6 @@
 """Wallets over HTTP, and addresses of theirs to be paid at."""
 
+import base64
 from typing import Annotated
 
 from fastapi import APIRouter, Path, Query
@@ -10,6 +11,7 @@ from custody.adapters.http.models import (
     AddressList,
     DepositAddress,
     DepositList,
+    GatheredCoins,
     Label,
     NewAddress,
     WalletList,
@@ -21,11 +23,13 @@ from custody.api.errors import CallRefused, Code
 from custody.deposits import ADDRESSES_MAX
 from custody.feeds import LABEL_MAX, deposit_document
 from policy.bip32 import PATH_CHARACTERS_MAX
+from policy.entries import JOB_SIGNATURES_MAX
 from policy.errors import MalformedError
 
+WALLET = "[a-z0-9][a-z0-9._-]{0,62}"
 ADDRESS = "^[0-9A-Za-z]{1,90}$"
 router = APIRouter(tags=["addresses"])
-WalletName = Annotated[str, Path(pattern="^[a-z0-9][a-z0-9._-]{0,62}$", description="A wallet's name.")]
+WalletName = Annotated[str, Path(pattern=f"^{WALLET}$", description="A wallet's name.")]
 
 
 @router.get("/v1/wallets", response_model=WalletList)
@@ -37,6 +41,30 @@ async def list_wallets(call: CallDependency) -> JSONResponse:
         for _, one in sorted(wallets.items())
     ]
     return JSONResponse({"wallets": listed})
+
+
+@router.get("/v1/wallets/{wallet}/gathered", response_model=GatheredCoins)
+async def gather_coins(
+    call: CallDependency,
+    wallet: WalletName,
+    *,
+    to_wallet: Annotated[
+        str, Query(pattern=f"^{WALLET}$", description="Whose first address; itself if left out.")
+    ] = "",
+    coins_max: Annotated[int, Query(ge=0, le=JOB_SIGNATURES_MAX), Digits] = 0,
+) -> JSONResponse:
+    """A PSBT to ask with: the smallest of a wallet's coins as one, of Bitcoin. Nothing is kept for it."""
+    destination, found = await call.service.gather(wallet, to_wallet=to_wallet, coins_max=coins_max)
+    return JSONResponse(
+        {
+            "psbt": base64.b64encode(found.psbt).decode(),
+            "destination": destination,
+            "amount": str(found.amount),
+            "fee": str(found.fee),
+            "coins": found.coins,
+            "left": found.left,
+        }
+    )
 
 
 @router.post("/v1/wallets/{wallet}/addresses", response_model=DepositAddress, openapi_extra=takes(NewAddress))

@@ -6,14 +6,16 @@ others. Only coins that a block has are spent, so that nothing of ours hangs on 
 
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from immutables import Map
 
 from custody.candidates import Folded
-from custody.chains.bitcoin.coins import Coins
+from custody.chains.bitcoin.coins import Coins, Seen
+from custody.chains.bitcoin.drafting import Terms, adopted, gathered, outpoint_text
+from custody.chains.bitcoin.foreign import read_file, written
 from custody.chains.bitcoin.rpc import ALREADY_MINED, BitcoinRpc, Refused
-from custody.chains.bitcoin.spending import Need, least_more, spend
+from custody.chains.bitcoin.spending import Need, Spending, least_more, spend
 from custody.chains.bitcoin.transaction import (
     Coin,
     dust,
@@ -22,11 +24,12 @@ from custody.chains.bitcoin.transaction import (
     unsigned,
     virtual_size,
     without_witnesses,
+    witnesses,
 )
-from custody.ports import Held, Planned, Receipt, Simulated, Wanted
+from custody.ports import Gathered, Held, Planned, Receipt, Simulated, Wanted
 from policy.approval import Slot
 from policy.decode.psbt import PSBT_BYTES_MAX, Input, Output, Transaction
-from policy.errors import OperationalError
+from policy.errors import MalformedError, OperationalError
 from policy.fact_entries import ObservationEntry
 from policy.shapes import read_entry
 from policy.state import CANCEL, PAYMENT, Job, JobStatus, State
@@ -56,7 +59,7 @@ class BitcoinChain:
         self._coins = Coins(rpc)
         self._held: dict[bytes, tuple[bytes, ...]] = {}
         self._spent: OrderedDict[bytes, tuple[bytes, ...]] = OrderedDict()
-        self._ours: frozenset[bytes] = frozenset()
+        self._ours: dict[bytes, str] = {}
         self._owned: object = None
         self._anchors: Table[Slot, bytes] = Map()
 
@@ -119,9 +122,13 @@ class BitcoinChain:
         return tx
 
     async def plan(self, wanted: Wanted, state: Callable[[], State]) -> Planned:
-        """Choose coins and build the PSBT. Who has planned before keeps its anchor."""
+        """Choose coins and build the PSBT. Who has planned before keeps its anchor, or its PSBT."""
+        if wanted.psbt:
+            return await self._planned(wanted)
+        if wanted.intent.destination in {one.address for one in wanted.accounts}:
+            raise OperationalError("the PSBT that it pays the wallet itself by is lost: ask anew with one")
         need = self._need(wanted, rate=await self._rate())
-        coins = await self._spendable(wanted)
+        coins = (await self._spendable(wanted)).coins
         before, known = self._held.get(wanted.request), state().requests.get(wanted.request)
         anchored = known is not None and known.anchor is not None
         kept = self._kept(before, coins, anchored=anchored)
@@ -132,8 +139,23 @@ class BitcoinChain:
             raise
         if not anchored:  # nothing names what was planned before
             self._held[wanted.request] = tuple(coin.outpoint for coin in chosen)
-        anchor, paths = chosen[0], {self._script(one.address): one.path for one in wanted.accounts}
-        return Planned(anchor.text, paths[anchor.output.script], tx, Slot(self.name, anchor.text, 0))
+        return self._plan(wanted, chosen[0], tx)
+
+    async def adopt(self, psbt: bytes, wanted: Wanted) -> bytes:
+        """A PSBT of another wallet as it is signed here. Raises ``MalformedError``, saying why not."""
+        found = read_file(psbt)
+        seen = await self._spendable(wanted)
+        spending = adopted(found, self._terms(wanted), coins=seen.coins, height=seen.height)
+        return await self._shown(spending)
+
+    async def gather(self, wanted: Wanted, *, coins_max: int) -> Gathered:
+        """The smallest of the wallet's coins as one, at the destination; nothing is held for it yet."""
+        rate, seen = await self._rate(), await self._spendable(wanted)
+        terms = self._terms(wanted)
+        terms = replace(terms, coins_max=min(coins_max or terms.coins_max, terms.coins_max))
+        spending, left = gathered(seen.coins.values(), terms.paid.script, terms=terms, rate=rate)
+        tx, paid = await self._shown(spending), spending.outputs[0].amount
+        return Gathered(tx, paid, spending.fee, len(spending.coins), left)
 
     async def cancellation(self, slot: Slot, tx: bytes, *, ceiling: int) -> bytes:
         """The anchor back to its own address."""
@@ -144,6 +166,8 @@ class BitcoinChain:
         old = read(tx)
         if purpose == CANCEL:
             size = _size(old.inputs[:1], [old.inputs[0].spent.script])
+        elif self._stays(old):  # its amount is its request's: there is no change that could pay more
+            return False
         else:
             size = _size(old.inputs, [one.script for one in old.outputs])
         return old.fee + least_more(size) <= min(ceiling, self._rates.most * size)
@@ -157,7 +181,7 @@ class BitcoinChain:
         rate = min(max(await self._rate(), -(-old.fee * 1250 // size)), self._rates.most * 1000)
         if wanted is None:
             return _back(old, ceiling, rate=rate, fee_min=old.fee)
-        coins = await self._spendable(wanted)
+        coins = (await self._spendable(wanted)).coins
         kept = self._kept(tuple(one.outpoint for one in old.inputs), coins, anchored=True)
         need = self._need(wanted, rate=rate, fee_min=old.fee)
         _, tx = await self._build(job.request_id, need, coins, kept=[*kept[:1], *_others(old, coins)])
@@ -168,7 +192,7 @@ class BitcoinChain:
     async def balance(self, account: str, contract: str | None = None) -> int:
         """What blocks have left under an address of a wallet."""
         script = script_of(self.name, account)
-        seen = await self._coins.of(frozenset({script}), watched=self._ours)
+        seen = await self._coins.of(frozenset({script}), watched=frozenset(self._ours))
         return sum(coin.amount for coin in seen.coins.values() if coin.output.script == script)
 
     async def simulate(
@@ -176,7 +200,7 @@ class BitcoinChain:
     ) -> Simulated:
         """Whether all that is spent is there; balances of others nobody keeps."""
         found = read(tx)
-        seen = await self._coins.of(self._ours, watched=self._ours)
+        seen = await self._coins.of(frozenset(), watched=frozenset(self._ours))
         gone = [
             one.outpoint_text for one in found.inputs if not await self._rpc.is_unspent(one.outpoint_text)
         ]
@@ -202,9 +226,11 @@ class BitcoinChain:
         if state.owned is self._owned:
             return
         self._owned = state.owned
-        self._ours = frozenset(
-            script_of(self.name, address) for chain, address in state.owned if chain == self.name
-        )
+        self._ours = {
+            script_of(self.name, address): wallet
+            for (chain, address), wallet in state.owned.items()
+            if chain == self.name
+        }
 
     def _hold(self, request: bytes, places: Iterable[bytes]) -> None:
         """Keep coins for a request; the first one ever held stays the first."""
@@ -228,7 +254,49 @@ class BitcoinChain:
             )
         return []
 
-    async def _spendable(self, wanted: Wanted) -> dict[bytes, Coin]:
+    def exported(self, tx: bytes, *, signed: Job | None, version: int) -> bytes:
+        """A PSBT of ours for other wallets; finished by a job that ``signed`` it."""
+        return written(tx, version=version, witnesses=witnesses(signed) if signed is not None else ())
+
+    def _plan(self, wanted: Wanted, anchor: Coin, tx: bytes) -> Planned:
+        paths = {self._script(one.address): one.path for one in wanted.accounts}
+        return Planned(anchor.text, paths[anchor.output.script], tx, Slot(self.name, anchor.text, 0))
+
+    async def _planned(self, wanted: Wanted) -> Planned:
+        """The PSBT that a request came with, while all its coins are free. Raises ``OperationalError``."""
+        coins, places = (await self._spendable(wanted)).coins, _places(wanted.psbt)
+        taken = self._taken(wanted.request)  # others may have planned while the node was asked
+        missing = [outpoint_text(place) for place in places if place not in coins or place in taken]
+        if missing:
+            raise OperationalError(
+                f"the coin {missing[0]} of its PSBT is spent, or another request's: it is looked for"
+            )
+        self._hold(wanted.request, places)
+        return self._plan(wanted, coins[places[0]], wanted.psbt)
+
+    def _terms(self, wanted: Wanted) -> Terms:
+        return Terms(
+            paid=Output(wanted.intent.amount, self._script(wanted.intent.destination)),
+            own={self._script(one.address) for one in wanted.accounts},
+            ceiling=wanted.fee_ceiling,
+            rate_max=self._rates.most,
+            coins_max=min(self._rates.coins_max, wanted.signatures_max),
+        )
+
+    async def _shown(self, spending: Spending) -> bytes:
+        """The PSBT with the proofs that nodes ask for. Raises ``MalformedError``."""
+        proofs = await self._proofs(spending.coins)
+        tx = unsigned(spending.coins, spending.outputs, proofs=proofs)
+        if len(tx) > PSBT_BYTES_MAX:
+            raise MalformedError("its coins come from transactions too large to be shown to nodes: use fewer")
+        return tx
+
+    def _stays(self, tx: Transaction) -> bool:
+        """Whether a transaction pays nobody but the wallet that it spends from."""
+        wallet = self._ours.get(tx.inputs[0].spent.script)
+        return wallet is not None and all(self._ours.get(one.script) == wallet for one in tx.outputs)
+
+    async def _spendable(self, wanted: Wanted) -> Seen:
         """The wallet's coins that no other request spends, nor did before they were asked for.
 
         One that settles meanwhile gives back coins that the answer may still have. An anchor is its request's
@@ -236,13 +304,14 @@ class BitcoinChain:
         """
         taken = self._taken(wanted.request)
         scripts = frozenset(self._script(one.address) for one in wanted.accounts)
-        seen = await self._coins.of(scripts, watched=self._ours)
-        return {
+        seen = await self._coins.of(scripts, watched=frozenset(self._ours))
+        free = {
             place: coin
             for place, coin in seen.coins.items()
             if place not in taken
             if self._anchors.get(Slot(self.name, coin.text, 0), wanted.request) == wanted.request
         }
+        return replace(seen, coins=free)
 
     def _taken(self, request: bytes) -> set[bytes]:
         """What other requests spend, and what was spent last: a reorganisation may bring it back."""

@@ -28,7 +28,10 @@ NETWORKS = {
 }
 SATOSHI = 10**8
 NOT_FOUND, ALREADY_MINED, MISSING_INPUTS = -5, -27, -25
-ANSWER_BYTES_MAX = 256 * 1024 * 1024
+MIB = 1024 * 1024
+ANSWER_BYTES_MAX = MIB
+LARGE_BYTES_MAX = {"getblock": 128 * MIB, "scantxoutset": 256 * MIB, "getrawtransaction": 16 * MIB}
+"""A block's JSON has some tens of MiB at worst, a transaction's hex 8; a scan's has 400 bytes a coin."""
 ID = re.compile(r"[0-9a-f]{64}")
 SCAN_TIMEOUT_S = 600.0
 
@@ -146,16 +149,13 @@ class BitcoinRpc:
     async def _ask(self, method: str, *parameters: Any, timeout_s: float | None = None) -> Any:
         body = {"jsonrpc": "1.0", "id": "quorumkeep", "method": method, "params": list(parameters)}
         timeout = aiohttp.ClientTimeout(total=timeout_s or self._timeout_s)
-        headers = self._headers()
+        headers, bytes_max = self._headers(), LARGE_BYTES_MAX.get(method, ANSWER_BYTES_MAX)
         try:
             async with (
                 aiohttp.ClientSession(timeout=timeout) as session,
                 session.post(self._url, json=body, headers=headers, allow_redirects=False) as answer,
             ):
-                data = await answer.content.read(ANSWER_BYTES_MAX + 1)
-                while len(data) <= ANSWER_BYTES_MAX and (more := await answer.content.read(ANSWER_BYTES_MAX)):
-                    data += more
-                status = answer.status
+                data, status = await _bounded(answer.content, bytes_max), answer.status
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             reason = str(error) or type(error).__name__
             raise OperationalError(
@@ -163,6 +163,11 @@ class BitcoinRpc:
             ) from None  # the URL in it may have a password
         if status in (401, 403):
             raise OperationalError(f"{self._where} refuses the user or password: correct credentials")
+        if data is None:
+            raise OperationalError(
+                f"{self._name} at {self._where} answers {method} with more than {bytes_max} bytes: ask its "
+                "provider"
+            )
         return await asyncio.to_thread(self._result, method, data)
 
     def _headers(self) -> dict[str, str]:
@@ -188,6 +193,17 @@ class BitcoinRpc:
             code, message = known.get("code"), str(known.get("message", error_found))[:300]
             raise Refused(code if isinstance(code, int) else 0, f"{self._name} refuses {method}: {message}")
         return answer.get("result")
+
+
+async def _bounded(content: aiohttp.StreamReader, bytes_max: int) -> bytes | None:
+    """All of an answer; None for one that is longer."""
+    parts, size = [], 0
+    async for part in content.iter_any():
+        size += len(part)
+        if size > bytes_max:
+            return None
+        parts.append(part)
+    return b"".join(parts)
 
 
 def satoshi(value: Any) -> int:

@@ -101,14 +101,22 @@ def paths(tx: bytes, *, key: KeyRecord, wallet: Wallet, path: str) -> tuple[str,
 
 def finished(job: Job) -> tuple[bytes, bytes]:
     """The transaction of a signed job with its witnesses, and its txid in the order people read."""
-    tx = read(job.tx)
-    whole = bare(tx)
-    witnesses = b"".join(
+    whole = bare(read(job.tx))
+    raw = whole[:4] + b"\x00\x01" + whole[4:-4] + b"".join(witnesses(job)) + whole[-4:]
+    return raw, txid(whole)[::-1]
+
+
+def witnesses(job: Job) -> list[bytes]:
+    """What finishes each input of a signed job's transaction."""
+    return [
         _witness(one.spent.script, signature, public_key=signing.public_key)
-        for one, signature, signing in zip(tx.inputs, job.signatures, job.signings, strict=True)
-    )
-    raw = whole[:4] + b"\x00\x01" + whole[4:-4] + witnesses + whole[-4:]
-    return raw, _sha256d(whole)[::-1]
+        for one, signature, signing in zip(read(job.tx).inputs, job.signatures, job.signings, strict=True)
+    ]
+
+
+def txid(whole: bytes) -> bytes:
+    """The id of a transaction without witnesses, in the order that transactions have it."""
+    return hashlib.sha256(hashlib.sha256(whole).digest()).digest()
 
 
 def bare(tx: Transaction) -> bytes:
@@ -187,7 +195,3 @@ def _count(raw: bytes, at: int) -> tuple[int, int]:
     if end > len(raw):
         raise MalformedError("the transaction is cut off")
     return end, int.from_bytes(raw[at + 1 : end], "little") if size else first
-
-
-def _sha256d(data: bytes) -> bytes:
-    return hashlib.sha256(hashlib.sha256(data).digest()).digest()

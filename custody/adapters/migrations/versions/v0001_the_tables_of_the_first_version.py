@@ -184,6 +184,7 @@ def upgrade() -> None:
         sa.Column("block", sa.BigInteger(), nullable=False),
         sa.Column("approvals", sa.Integer(), nullable=False),
         sa.Column("error", sa.String(length=1000), nullable=False),
+        sa.Column("psbt", sa.LargeBinary(), nullable=False),
         sa.PrimaryKeyConstraint("request"),
         sa.UniqueConstraint("initiator", "idempotency_key"),
     )

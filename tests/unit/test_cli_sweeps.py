@@ -1,0 +1,125 @@
+"""How a sweeper's assignment is read against the policy, and what its commands say."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from cli.connection import Connection
+from cli.main import invoke
+from cli.policies.reading import read_policy
+from cli.sweeps.assignment import FILE, load_assignment
+from custody.rebalancing.moves import Stage
+from custody.rebalancing.records import Direction, Move
+from custody.sweeping.main import open_records
+from custody.sweeping.tasks import Asset, Sweep, Tank
+from policy.encoding import Json, canonical
+from policy.errors import OperationalError
+
+ROOT = Path(__file__).parents[2]
+PAGE, EXAMPLE = ROOT / "docs/sweeping.md", ROOT / "docs/examples/sweeping.yaml"
+MILLI = 10**15
+ETH, USDC = Asset("eth", "evm:1", 18, "eth", 18), Asset("usdc", "evm:1", 6, "eth", 18)
+SWEEP = '[sweeps.usdc]\nwallet = "deposits"\nto = "hot"\nminimum = "20 usdc"\nfee = "0.001 eth"\n'
+NATIVE = '[sweeps.eth]\nwallet = "deposits"\nto = "hot"\nminimum = "0.05 eth"\nfee = "0.001 eth"\n'
+GAS = '[gas.eth]\nwallet = "gas"\naccounts = ["deposits"]\nfee = "0.001 eth"\n'
+
+
+def connection() -> Connection:
+    return Connection("o", "127.0.0.1:1", b"", read_policy(EXAMPLE).policy, b"")
+
+
+def assigned(folder: Path, text: str) -> str:
+    """What is wrong with a file; nothing if it is right."""
+    (folder / FILE).write_text(text)
+    try:
+        load_assignment(folder, connection())
+    except OperationalError as error:
+        return str(error)
+    return ""
+
+
+def test_the_pages_assignment_is_read_to_what_it_says(tmp_path: Path) -> None:
+    (block,) = re.findall(r"```toml\n(.*?)```", PAGE.read_text(), flags=re.DOTALL)
+    (tmp_path / FILE).write_text(block)
+
+    assignment = load_assignment(tmp_path, connection())
+
+    assert assignment.every_s == 30
+    assert assignment.tasks.sweeps == (
+        Sweep(ETH, "deposits", "hot", minimum_base=50 * MILLI, fee_base=MILLI),
+        Sweep(USDC, "deposits", "hot", minimum_base=20_000_000, fee_base=MILLI),
+    )
+    assert assignment.tasks.tanks == (
+        Tank(ETH, "gas", ("deposits", "hot"), fee_base=MILLI, low_base=50 * MILLI),
+    )
+
+
+def test_every_line_of_the_pages_policy_stands_in_the_whole_one() -> None:
+    (block,) = re.findall(r"```yaml\n(.*?)```", PAGE.read_text(), flags=re.DOTALL)
+    whole = EXAMPLE.read_text()
+
+    assert [line for line in block.splitlines() if line not in whole.splitlines()] == []
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("", "nothing to do"),
+        ("every_s = 0\n" + SWEEP, "every_s"),
+        ("evry_s = 5\n" + SWEEP, "evry_s"),
+        (SWEEP.replace("usdc]", "doge]"), "no asset 'doge'"),
+        (SWEEP.replace('"hot"', '"deposits"'), "both deposits"),
+        (SWEEP.replace('"hot"', '"cold"'), "to is cold"),
+        (SWEEP.replace("20 usdc", "20 eth"), "is in eth"),
+        (SWEEP.replace("0.001 eth", "1 eth"), "ceiling"),
+        (SWEEP.replace("0.001 eth", "0 eth"), "ceiling"),
+        (SWEEP + "minimal = 5\n", "minimal"),
+        (SWEEP.replace('minimum = "20 usdc"\n', ""), "'minimum' is missing"),
+        (SWEEP.replace("0.001 eth", "0.002 eth") + GAS, "top-ups would not do"),
+        (NATIVE.replace("0.05 eth", "0.002 eth") + GAS, "minimum is within"),
+        (GAS.replace("gas.eth", "gas.usdc"), "not paid in usdc"),
+        (GAS.replace('["deposits"]', '["gas"]'), "top itself up"),
+        (GAS.replace('["deposits"]', "[]"), "accounts"),
+        (NATIVE.replace('"deposits"', '"gas"') + GAS, "tank is swept"),
+        (SWEEP + SWEEP.replace("usdc]", 'more]\nasset = "usdc"'), "one wallet of one asset"),
+        (GAS + GAS.replace("eth]", 'more]\nasset = "eth"'), "two gas tanks"),
+        ("[sweeps.usdc", "sweep.toml"),
+    ],
+)
+def test_an_assignment_that_makes_no_sense_is_refused_by_name(tmp_path: Path, text: str, says: str) -> None:
+    assert assigned(tmp_path, SWEEP + NATIVE + GAS) == ""
+    assert says in assigned(tmp_path, text)
+    assert "docs/sweeping.md" in assigned(tmp_path, text)
+
+
+def test_what_was_asked_for_is_listed_with_what_came_of_it(tmp_path: Path) -> None:
+    policy: Json = read_policy(EXAMPLE).body
+    client: Json = {"origin": "o", "address": "127.0.0.1:1", "certificate": "none", "policy": policy}
+    (tmp_path / "client.json").write_bytes(canonical(client))
+    with open_records(tmp_path) as book:
+        account = "0x" + "11" * 20
+        for number, (direction, asset, stage) in enumerate(
+            [(Direction.TOP_UP, "eth", Stage.ARRIVED), (Direction.SWEEP, "usdc", Stage.REFUSED)]
+        ):
+            route, at_ms = f"{asset}@{account}", 1_800_000_000_000 + number
+            book.put_move(
+                Move(f"move-{number}", route, direction, stage, 1_500_000, at_ms, at_ms, at_ms, error="why")
+            )
+
+    where = ("--client", str(tmp_path / "client.json"), "--as", str(tmp_path))
+    moves = invoke("sweep", "list", *where).document["moves"]
+
+    assert [(one["kind"], one["stage"], one["asset"], one["amount"]) for one in moves] == [
+        ("sweep", "refused", "usdc", "1500000"),
+        ("top-up", "arrived", "eth", "1500000"),
+    ]
+    assert {one["account"] for one in moves} == {account}
+
+
+def test_a_folder_without_records_says_what_makes_them(tmp_path: Path) -> None:
+    client: Json = {"origin": "o", "address": "a", "certificate": "c", "policy": read_policy(EXAMPLE).body}
+    (tmp_path / "client.json").write_bytes(canonical(client))
+
+    with pytest.raises(OperationalError, match="sweep run makes them"):
+        invoke("sweep", "list", "--client", str(tmp_path / "client.json"), "--as", str(tmp_path))
