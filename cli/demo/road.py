@@ -1,18 +1,22 @@
 """The road of money over one chain, the same on every family: in, out, swept, and to a colder tier."""
 
 import time
+from collections.abc import Callable
 from functools import partial
+from typing import TypeVar
 
 from cli.demo import policy as names
 from cli.demo.chains import EVM
 from cli.demo.chains.family import Family, Pocket
+from cli.demo.keepers import sweep_once
 from cli.demo.scenario import account
-from cli.demo.scenes import DENIED, FAILED, POLL_S, SETTLED, Scene, Seen, Stage, approved_by, seen_of
+from cli.demo.scenes import DENIED, FAILED, OVER, POLL_S, SETTLED, Scene, Seen, Stage, approved_by, seen_of
 from custody.client import CallRefused, Code
 from policy.errors import OperationalError
 from policy.intent import Intent, Request
 from policy.words.units import amount_text
 
+T = TypeVar("T")
 RECEIVED, REFUSED = "received", "refused"
 ARRIVAL_S, LIFE_MS = 30.0, 600_000
 DEPOSITOR = "customer-7"
@@ -45,22 +49,27 @@ def scenes_of(family: Family) -> tuple[Scene, ...]:
 def deposit(family: Family, stage: Stage) -> Seen:
     """A customer is given an address, and pays; the coordinator sees it once a block has it."""
     deployment, pocket, amount = stage.deployment, family.deposits, family.amounts.deposited
-    address = account(deployment, pocket.paths[0], wallet=pocket.wallet)
-    transaction = deployment.network_of(family).pay(address, amount)
-    deadline = time.monotonic() + ARRIVAL_S
-    while (held := _held(stage, family, pocket)) != amount:
-        if time.monotonic() > deadline:
-            raise OperationalError(
-                f"{amount} was paid to {address}, and after {ARRIVAL_S:.0f} s it has {held}"
-            )
-        time.sleep(POLL_S)
-    return Seen(RECEIVED, transaction, reason=f"for {DEPOSITOR}, at {address}")
+    identity = deployment.identity(names.PAYMENTS)
+    with deployment.connection().open(identity) as client:
+        address = client.give_address(pocket.wallet, DEPOSITOR).address
+        transaction = deployment.network_of(family).pay(address, amount)
+        if family.watched:
+            told = _until(lambda: client.deposits(pocket.wallet), f"observers state nothing of {transaction}")
+            came, block = int(str(told[0]["amount"])), int(str(told[0]["block"]))
+        else:
+            came, block = _until(lambda: _held(stage, family, pocket), f"{address} holds nothing"), None
+    if came != amount:
+        raise OperationalError(f"{amount} was paid to {address}, and {came} is said to have come")
+    seen = " and ".join(names.OBSERVERS) if family.watched else "the coordinator alone"
+    return Seen(RECEIVED, transaction, block, reason=f"for {DEPOSITOR}, at {address}; seen by {seen}")
 
 
 def sweep(family: Family, stage: Stage) -> Seen:
-    """All that came in, less what is kept for the fee, goes to the hot wallet."""
-    amount = family.amounts.deposited - family.amounts.kept
-    return _move(family, stage, family.deposits, to=family.hot, amount=amount)
+    """The sweeper finds what came in, and asks for all of it to be paid to the hot wallet, less the fee."""
+    moves = [one for one in sweep_once(stage.deployment) if one["asset"] == family.asset]
+    if not moves or not moves[0]["request"]:
+        raise OperationalError(f"the sweeper asked for nothing in {family.asset}: {moves}")
+    return seen_of(stage.wait_state(moves[0]["request"], *OVER))
 
 
 def withdrawal(family: Family, stage: Stage) -> Seen:
@@ -104,12 +113,19 @@ def wrong_network(family: Family, stage: Stage) -> Seen:
 
 def hot_to_warm(family: Family, stage: Stage) -> Seen:
     """A move to a colder tier goes by itself."""
-    return _move(family, stage, family.hot, to=family.warm, amount=family.amounts.moved)
+    warm = family.warm
+    destination = account(stage.deployment, warm.paths[0], wallet=warm.wallet)
+    return _paid(family, stage, family.amounts.moved, "to-warm", to=destination)
 
 
-def _move(family: Family, stage: Stage, source: Pocket, *, to: Pocket, amount: int) -> Seen:
-    destination = account(stage.deployment, to.paths[0], wallet=to.wallet)
-    return _paid(family, stage, amount, f"to-{to.wallet}", wallet=source.wallet, to=destination)
+def _until(look: Callable[[], T], otherwise: str) -> T:
+    """What a look finds once it finds something. Raises ``OperationalError``."""
+    deadline = time.monotonic() + ARRIVAL_S
+    while not (found := look()):
+        if time.monotonic() > deadline:
+            raise OperationalError(f"{otherwise} after {ARRIVAL_S:.0f} s")
+        time.sleep(POLL_S)
+    return found
 
 
 def _paid(family: Family, stage: Stage, amount: int, key: str, **options: str) -> Seen:

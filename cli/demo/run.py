@@ -12,8 +12,8 @@ from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
+from cli.demo import keepers, scenario
 from cli.demo import policy as names
-from cli.demo import scenario
 from cli.demo.chains import EVM, chosen
 from cli.demo.chains.family import Family
 from cli.demo.chains.policies import policy_of
@@ -44,6 +44,8 @@ def demo(arguments: Namespace) -> Result:
         if not arguments.serve:
             return result
         site = _open_doors(deployment)
+        if families != (EVM,):
+            keepers.start_sweeper(deployment)
         code = show(result, as_json=arguments.json)
         sys.stdout.flush()
         _serve(deployment, report, site=site)
@@ -64,6 +66,10 @@ def _play(deployment: scenario.Deployment, report: Report) -> None:
         f"  the first address is {made['address']}; each chain's own purse pays in what the scenes pay out"
     )
     scenario.fund(deployment)
+    if not alone:
+        report.say("starting two observers of the chains; a sweeper is told what to collect")
+        keepers.start_observers(deployment)
+        keepers.assign_sweeps(deployment)
     report.chains = [_chain(deployment, family) for family in deployment.families]
     stage = Stage(deployment)
     for scene in _scenes(deployment.families):

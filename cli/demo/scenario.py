@@ -295,7 +295,7 @@ def _provision(deployment: Deployment, name: str) -> str:
 
 
 def _make_identities(deployment: Deployment) -> None:
-    for kind, people in _people():
+    for kind, people in _people(deployment):
         for name in people:
             invoke("identity", "create", kind, name, "--dir", str(deployment.person_folder(name)))
 
@@ -319,7 +319,7 @@ def _enroll(deployment: Deployment, fingerprints: dict[str, str]) -> None:
         card = str(deployment.node_folder(name) / "card.json")
         address = deployment.address(name)
         deployment.command("enroll", "node", card, "--fingerprint", fingerprint, "--address", address)
-    for kind, people in _people():
+    for kind, people in _people(deployment):
         for name in people:
             card = str(deployment.person_folder(name) / "card.json")
             said = deployment.identity(name).card.fingerprint
@@ -367,10 +367,12 @@ def _join(deployment: Deployment, name: str, fingerprint: str) -> None:
     )
 
 
-def _people() -> tuple[tuple[str, tuple[str, ...]], ...]:
+def _people(deployment: Deployment) -> tuple[tuple[str, tuple[str, ...]], ...]:
+    alone = deployment.families == (EVM,)
+    backends = (names.PAYMENTS, names.DESK, names.REBALANCER, *(() if alone else (names.SWEEPER,)))
     return (
         ("administrator", names.ADMINISTRATORS),
         ("operator", names.OPERATORS),
-        ("backend", (names.PAYMENTS, names.DESK, names.REBALANCER)),
+        ("backend", backends),
         ("observer", names.OBSERVERS),
     )

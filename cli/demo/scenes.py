@@ -31,6 +31,7 @@ from policy.model import TIER_MAXIMUM
 from signer_nodes.api.client import PinnedIdentity
 
 SETTLED, DENIED, REFUSED_BY_NODES, FAILED = "settled", "denied", "refused_by_nodes", "failed"
+OVER = (SETTLED, DENIED, FAILED, "expired")
 SETTLE_S, WAITING_S, PUBLISH_S, RESTOCK_S = 60.0, 30.0, 30.0, 20.0
 POLL_S = 0.05
 SIGNING_TRIES_MAX = 6
@@ -282,7 +283,7 @@ def approved_by(stage: Stage, request: str, *operators: str) -> Seen:
     stage.wait_state(request, "waiting", timeout_s=WAITING_S)
     for operator in operators:
         stage.deployment.ask(operator, "approve", request, "--yes")
-    return seen_of(stage.wait_state(request, SETTLED, "denied", "failed", "expired"))
+    return seen_of(stage.wait_state(request, *OVER))
 
 
 def seen_of(shown: Document, reason: str = "") -> Seen:

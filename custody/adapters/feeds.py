@@ -278,7 +278,7 @@ def emit_deposit(db: Connection, one: Deposit, *, now_ms: int) -> None:
     document = canonical(deposit_document(one))
     told = {**dict.fromkeys(("rule", "error"), ""), "tx_hash": b"", "block": 0, "approvals": 0}
     told |= {"request": one.record.deposit, "initiator": one.initiator, "deposit": document}
-    told |= {"state": State.SETTLED, "substate": Substate.IDLE}
+    told |= {"state": State.SETTLED, "substate": Substate.IDLE, "chain": one.record.chain}
     _insert_event(db, told, now_ms)
 
 

@@ -13,8 +13,9 @@ def policy_of(families: Sequence[Family], token: str) -> dict[str, Json]:
     """On EVM the demo's own; on each other chain the wallets of the road, their rules and a limit."""
     document: dict[str, Any] = names.demo_policy(token) if EVM in families else names.base_policy()
     # What customers pay in goes to the hot wallet by itself: both are in one tier.
-    sweeps = {"name": "sweep", "when": {"kinds": ["sweep"], "tiers": [names.HOT]}, "then": ALLOW}
-    document["rules"].insert(0, sweeps)
+    sweeper: dict[str, Json] = {"initiators": [names.SWEEPER]}
+    document["rules"].insert(0, _rule("sweep", {**sweeper, "kinds": ["sweep"], "tiers": [names.HOT]}, ALLOW))
+    document["forbids"].append({"name": "sweeper-sweeps", "when": {**sweeper, "kinds": ["transfer", "call"]}})
     for family in families:
         if family is EVM:
             document["wallets"][family.deposits.wallet] = _wallet(family, family.deposits)
