@@ -15,13 +15,13 @@ from custody.holdings import holdings
 from custody.parts import Patience
 from policy.state import CANCEL
 from policy.suites import DKLS23_SECP256K1, FROST_TAPROOT
-from tests.chains.bitcoin_core import ANYONE
+from tests.chains.bitcoin_core import ANYONE, COINBASE_MATURITY
 from tests.chains.bitcoin_house import CHAIN, COIN, PATHS, PAYEE, BitcoinHouse, fresh_core
 from tests.chains.core_rpc import CoreRpc
 from tests.unit.custody_cluster import WALLET, make_request
 from tests.unit.custody_house import House, Running, until
 from tests.unit.http_house import http_opened, submission
-from tests.unit.test_custody_bitcoin import jobs_of, shown
+from tests.unit.test_custody_bitcoin import bulky_coin, jobs_of, shown
 
 SUITES = (DKLS23_SECP256K1, FROST_TAPROOT)
 FEE = 5_000
@@ -149,6 +149,20 @@ async def test_the_smallest_coins_become_one_and_the_request_counts_as_a_sweep(
         assert (found.coins, found.left) == (4, 1)
         assert found.amount + found.fee == 4 * COIN // 10 and len(coins(house, running, *PATHS)) == 2
         assert settled.tx == sent.tx == found.psbt
+
+
+async def test_coins_that_cannot_be_shown_with_others_are_left_for_another_time(
+    house: BitcoinHouse, core: CoreRpc
+) -> None:
+    async with house.with_key() as running:
+        core.core.mine(COINBASE_MATURITY + 4)
+        for _ in range(2):
+            bulky_coin(core.core, house.script(running, "m/0/0"), COIN // 10, outputs=200)
+        house.fund(running, "m/0/1", "m/0/2", amount=COIN // 5)
+        _, found = await running.service.gather(WALLET, to_wallet="", coins_max=0)
+
+        assert (found.coins, found.left) == (2, 2)
+        assert sorted(one.spent.amount for one in read(found.psbt).inputs) == [COIN // 5, COIN // 5]
 
 
 async def test_coins_that_become_one_are_not_made_dearer_but_given_back_when_their_time_is_over(

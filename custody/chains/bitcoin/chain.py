@@ -136,9 +136,16 @@ class BitcoinChain:
         rate, seen = await self._rate(), await self._spendable(wanted)
         terms = self._terms(wanted)
         terms = replace(terms, coins_max=min(coins_max or terms.coins_max, terms.coins_max))
-        spending, left = gathered(seen.coins.values(), terms.paid.script, terms=terms, rate=rate)
-        tx, paid = await self._shown(spending), spending.outputs[0].amount
-        return Gathered(tx, paid, spending.fee, len(spending.coins), left)
+        script = terms.paid.script
+        spending, left = gathered(seen.coins.values(), script, terms=terms, rate=rate)
+        worth, proofs = len(spending.coins) + left, await self._proofs(spending.coins)
+        while len(tx := unsigned(spending.coins, spending.outputs, proofs=proofs)) > PSBT_BYTES_MAX:
+            del proofs[large := max(proofs, key=lambda place: len(proofs[place]))]
+            rest = [coin for coin in spending.coins if coin.outpoint != large]
+            spending, _ = gathered(rest, script, terms=terms, rate=rate)
+            proofs = proofs if len(rest) > 1 else {}  # one alone is spent without
+        paid, count = spending.outputs[0].amount, len(spending.coins)
+        return Gathered(tx, paid, spending.fee, count, worth - count)
 
     async def cancellation(self, slot: Slot, tx: bytes, *, ceiling: int) -> bytes:
         """The anchor back to its own address."""
