@@ -108,7 +108,7 @@ class BitcoinChain:
         """Choose coins and build the PSBT. Who has planned before keeps its anchor, or its PSBT."""
         if wanted.psbt:
             return await self._planned(wanted)
-        if wanted.intent.destination in {one.address for one in wanted.accounts}:
+        if self._ours.get(self._script(wanted.intent.destination)) == wanted.intent.wallet:
             raise OperationalError("the PSBT that it pays the wallet itself by is lost: ask anew with one")
         need = self._need(wanted, rate=await self._rate())
         coins = (await self._spendable(wanted)).coins
@@ -267,7 +267,7 @@ class BitcoinChain:
     def _terms(self, wanted: Wanted) -> Terms:
         return Terms(
             paid=Output(wanted.intent.amount, self._script(wanted.intent.destination)),
-            own={self._script(one.address) for one in wanted.accounts},
+            own={script for script, wallet in self._ours.items() if wallet == wanted.intent.wallet},
             ceiling=wanted.fee_ceiling,
             rate_max=self._rates.most,
             coins_max=min(self._rates.coins_max, wanted.signatures_max),
