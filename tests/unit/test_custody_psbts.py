@@ -11,8 +11,11 @@ from embit.transaction import Transaction, TransactionInput, TransactionOutput
 
 from custody.api.errors import CallRefused, Code
 from custody.chains.bitcoin.transaction import read, script_of
+from custody.console.requests import decoded, units
 from custody.holdings import holdings
 from custody.parts import Patience
+from custody.records import request_body
+from policy.intent import parse_request
 from policy.state import CANCEL
 from policy.suites import DKLS23_SECP256K1, FROST_TAPROOT
 from tests.chains.bitcoin_core import ANYONE, COINBASE_MATURITY
@@ -94,6 +97,20 @@ async def test_what_is_not_signed_yet_is_exported_for_others_to_look_at(
         theirs = PSBT.parse(exported)
         assert not signed and 2 * COIN in [one.value for one in theirs.tx.vout]
         assert theirs.fee() == read((await running.service.get(request)).tx).fee
+
+
+async def test_operators_are_shown_what_a_payment_of_several_coins_does(
+    house: BitcoinHouse, core: CoreRpc
+) -> None:
+    async with house.with_key() as running:
+        house.fund(running, *PATHS, amount=COIN)
+        record = await running.until(await house.pay(running, "large", 2 * COIN), "waiting")
+        request = parse_request(request_body(record))
+        told = dict(decoded(running.parts, record, request=request))
+
+        assert len(read(record.tx).inputs) == 3
+        fee = units(running.parts.sequencer.state.policy, read(record.tx).fee, unit="btc")
+        assert (told["decoded.pays"], told["decoded.fee"]) == ("2 btc", fee)
 
 
 async def test_a_psbt_with_a_foreign_coin_or_one_that_is_taken_is_refused_at_the_door(
