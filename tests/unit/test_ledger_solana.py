@@ -12,6 +12,7 @@ from solders.transaction import Transaction
 from policy import base58
 from policy.addresses import solana_address
 from policy.approval import Slot
+from policy.holdings import OUTBOUND, flowing, place_of
 from policy.keccak import keccak256
 from policy.limits_audit import sum_afresh
 from policy.state import CANCEL, PAYMENT, JobStatus, State
@@ -322,6 +323,12 @@ def at_most(state: State, request: bytes) -> int:
     return sum(costs.values())
 
 
+def going(state: State, request: bytes, asset: str) -> int:
+    """What tiers take to go out of the wallet by a request."""
+    found = flowing(state, state.requests[request], jobs=state.live_jobs(request))
+    return found.get(place_of(OUTBOUND, "sol", asset=asset), 0)
+
+
 def act(book: SchnorrBook, request: bytes, source: random.Random) -> None:
     """Whatever a coordinator may do next with a request, with a claim that fits."""
     jobs = book.state.requests[request].jobs
@@ -361,6 +368,7 @@ def test_whatever_a_coordinator_does_a_request_has_one_message_at_a_time_and_sig
         assert len(signed) <= 1
         assert book.used("sol-daily") == at_most(book.state, request)
         assert sum_afresh(book.state, ("sol-daily", "")) == at_most(book.state, request)
+        assert going(book.state, request, "sol") == at_most(book.state, request)
 
 
 def test_a_second_message_would_be_seen_by_that_property(book: SchnorrBook) -> None:
