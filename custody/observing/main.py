@@ -18,6 +18,8 @@ from custody.chains.bitcoin.watching import BitcoinWatching
 from custody.chains.config import ChainConfig
 from custody.chains.evm.rpc import EvmRpc
 from custody.chains.evm.watching import EvmWatching
+from custody.chains.solana.rpc import SolanaRpc
+from custody.chains.solana.watching import SolanaWatching
 from custody.chains.watching import AgreeingWatching, Watching
 from custody.client import Caller, CustodyClient, Endpoint
 from custody.lease import take_lease
@@ -118,6 +120,8 @@ def watching(name: str, config: ChainConfig) -> Watching:
     """The reader of a chain, over the observer's own endpoints."""
     if config.bitcoin is not None:
         return BitcoinWatching(BitcoinRpc(name, config.urls[0], credentials=config.bitcoin.credentials))
+    if config.solana is not None:
+        return SolanaWatching(SolanaRpc(name, config.urls[0], commitment=config.solana.commitment))
     urls = {urlsplit(url).netloc.rpartition("@")[2]: url for url in config.urls}
     found = [EvmWatching(EvmRpc(name, url, head=config.head)) for url in urls.values()]
     return found[0] if len(found) == 1 else AgreeingWatching(found, agree=config.agree)

@@ -214,7 +214,7 @@ def test_a_chain_of_coins_waits_longer_than_one_of_accounts(tmp_path: Path) -> N
     ("name", "line", "words"),
     [
         ("solana:devnet", "confirmations = 1", "confirmations"),
-        ("solana:devnet", "poll_ms = 100", "nonce_accounts must be 1 to 100 different addresses"),
+        ("solana:devnet", "nonce_accounts = 7", "nonce_accounts must be at most 100 different addresses"),
         ("solana:devnet", 'nonce_accounts = ["0x00"]', "nonce_accounts must be"),
         (
             "solana:devnet",
