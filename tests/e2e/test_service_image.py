@@ -17,7 +17,8 @@ pytest_plugins = ("tests.fixtures_docker",)
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]  # ten seconds of work to assemble it
 WORKS = """
 import cli.main, cli.identities, cli.rebalance.service, cli.risk.running
-import custody.adapters.rebalance_store, custody.adapters.risk_store, custody.rebalancing.choosing, custody.rebalancing.deciding
+import custody.adapters.rebalance_store, custody.adapters.risk_store
+import custody.rebalancing.choosing, custody.rebalancing.deciding
 print("imported")
 """
 ABSENT = ("signer_nodes.main", "z3", "cli.demo", "cli.drills", "custody.console", "policy.prove")
