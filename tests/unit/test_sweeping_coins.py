@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.chains.bitcoin_core import COINBASE_MATURITY
-from tests.chains.core_rpc import CoreRpc
 
 from cli.connection import Connection
+from cli.demo.chains.bitcoin.core import COINBASE_MATURITY
+from cli.demo.chains.bitcoin.core_rpc import CoreRpc
 from cli.sweeps.assignment import FILE, load_assignment
 from custody.chains.bitcoin.chain import Rates
 from custody.rebalancing.main import Backend
