@@ -11,8 +11,8 @@ BEHIND = (
     "What came into the log since then, the coordinator fetches from the cosigners when it starts.",
     "What only the old database knew since then is gone: requests that were not in the log yet (backends ask "
     "again, by the same idempotency keys) and deposit addresses that were given out.",
-    "So before anybody is given a new address, each backend claims those that it has noted, by their paths "
-    "(docs/backup.md). Events go on under a new name of the feed.",
+    "So nobody is given a new address until each backend has claimed those that it has noted, by their "
+    "paths, and the configuration says so (docs/backup.md). Events go on under a new name of the feed.",
 )
 
 

@@ -9,6 +9,7 @@ mistake.
 
 import asyncio
 from argparse import Namespace
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import islice
@@ -29,7 +30,7 @@ from policy.encoding import Json
 from policy.errors import MalformedError, OperationalError, ProtocolError
 from policy.extension import Folded, extended
 from policy.holdings import unseen
-from policy.ids import EVM, family
+from policy.ids import BITCOIN, EVM, family
 from policy.log.checkpoint import parse_checkpoint, parse_note
 from policy.log.merkle import Frontier, leaf_hash
 from policy.log.tiles import read_entries
@@ -173,12 +174,14 @@ def _look(arguments: Namespace, state: State, wanted: Mapping[Pair, int | None])
     open_pairs = [pair for pair, amount in wanted.items() if amount is None]
     for wallet, asset in open_pairs:
         chain = state.policy.wallets[wallet].chain
-        if chain not in urls or family(chain) != EVM:
+        if chain not in urls or family(chain) not in _READINGS:
             raise Misuse(f"{wallet}.{asset}: say how much, as {wallet}.{asset}=41.5, or --rpc {chain}=URL")
     amounts = {pair: amount for pair, amount in wanted.items() if amount is not None}
     closed = {one for one in _unseen(state, wanted) if state.requests[one].closed}
     for chain, url in urls.items():
-        reading = _Reading(state, chain, block=arguments.block)
+        if family(chain) not in _READINGS:
+            raise Misuse(f"--rpc {chain}: nothing is read from such a chain, say what its wallets hold")
+        reading = _READINGS[family(chain)](state, chain, block=arguments.block)
         mine = [pair for pair in wanted if state.policy.wallets[pair[0]].chain == chain]
         found = asyncio.run(reading.read(url, mine))
         amounts |= {pair: found.amounts[pair] for pair in mine if pair in open_pairs}
@@ -223,6 +226,44 @@ class _Reading:
         contract = self._state.policy.assets[asset].contract
         accounts = (address for (_, address), owner in self._state.owned.items() if owner == wallet)
         return sum([int(await chain.balance(account, contract)) for account in accounts])
+
+
+class _Coins:
+    """A chain of coins, as an observer's own node has it some blocks deep."""
+
+    def __init__(self, state: State, chain: str, *, block: str) -> None:
+        self._state, self._chain, self._block = state, chain, block
+
+    async def read(self, url: str, pairs: list[Pair]) -> Look:
+        """What is final and the amounts, as of one block."""
+        from custody.chains.bitcoin.deep import DEPTHS, coins_at, is_spent
+        from custody.chains.bitcoin.rpc import BitcoinRpc
+        from custody.chains.bitcoin.transaction import read, script_of
+
+        rpc = BitcoinRpc(self._chain, url)
+        owned = {
+            script_of(chain, address): owner
+            for (chain, address), owner in self._state.owned.items()
+            if chain == self._chain
+        }
+        deep = await coins_at(rpc, frozenset(owned), depth=DEPTHS[self._block])
+        final = set()
+        for identifier in _unseen(self._state, pairs):
+            request = self._state.requests[identifier]
+            anchor = request.anchor
+            if anchor is None or anchor.chain != self._chain:
+                continue
+            spent = read(self._state.jobs[request.jobs[-1]].tx).inputs[0].spent
+            if spent.script in owned and await is_spent(rpc, anchor.account, at=deep):
+                final.add(identifier)
+        held = Counter[str]()
+        for coin in deep.coins.values():
+            held[owned[coin.output.script]] += coin.amount
+        amounts = {pair: held[pair[0]] for pair in pairs}
+        return Look(amounts, frozenset(final))
+
+
+_READINGS: Mapping[str, type[_Reading] | type[_Coins]] = {EVM: _Reading, BITCOIN: _Coins}
 
 
 def _body(state: State, pair: Pair, *, look: Look, named: set[bytes]) -> dict[str, Json]:

@@ -458,7 +458,7 @@ def _add_holdings(observe: Commands) -> ArgumentParser:
         "--rpc",
         action="append",
         default=[],
-        metavar="evm:ID=URL",
+        metavar="CHAIN=URL",
         help="a chain node of your own",
     )
     holdings.add_argument(

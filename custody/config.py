@@ -11,6 +11,7 @@ advertise = "custody-1.example.com"   # optional: its host for others on the sam
 publish_dir = "log"                   # optional: the log as static files
 shadow_policy = "new.json"            # optional: a policy to judge by beside the real one, without authority
 indicators = "indicators.toml"        # optional: thresholds and weights of the risk indicators
+addresses_claimed = "3f9a2c1b"        # after a restore, once backends have claimed theirs: docs/backup.md
 genesis = "genesis.json"              # the genesis entry, byte for byte
 identity_key = "identity.pem"         # Ed25519; its certificate is what others pin
 log_key = "log-key.pem"               # Ed25519; signs checkpoints
@@ -164,6 +165,7 @@ class Config:
     publish_dir: Path | None
     shadow_policy: Path | None
     indicators: Path | None
+    addresses_claimed: str
     genesis: Path
     identity_key: Path
     log_key: Path

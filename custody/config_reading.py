@@ -35,6 +35,7 @@ TEXT: Final = re.compile(r"[^\x00-\x1f\x7f]{1,1000}")
 HOST: Final = re.compile(r"[A-Za-z0-9._:\[\]-]{1,253}")
 WITNESS: Final = re.compile(r"[!-*,-~]{1,255}")
 MAIL_ADDRESS: Final = re.compile(r"(?=.{1,254}$)[A-Za-z0-9._%+-]{1,64}@[A-Za-z0-9-]+(\.[A-Za-z0-9-]+)*")
+DOUBT: Final = re.compile(r"[0-9a-f]{8}")
 REQUEST_ID: Final = re.compile(r"[0-9a-f]{64}")
 
 
@@ -96,6 +97,7 @@ def _read(table: Settings, folder: Path) -> Config:
         publish_dir=_optional(table, "publish_dir", folder),
         shadow_policy=_optional(table, "shadow_policy", folder),
         indicators=_optional(table, "indicators", folder),
+        addresses_claimed=table.text("addresses_claimed", DOUBT, expected="8 hex digits", default=""),
         genesis=folder / table.file("genesis"),
         identity_key=folder / table.file("identity_key"),
         log_key=folder / table.file("log_key"),

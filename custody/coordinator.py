@@ -5,7 +5,17 @@ import logging
 from collections.abc import Awaitable, Callable
 from functools import partial
 
-from custody import approvals, cold, enacting, payments, reorganisations, replacing, settle, trimming
+from custody import (
+    approvals,
+    cold,
+    deposits,
+    enacting,
+    payments,
+    reorganisations,
+    replacing,
+    settle,
+    trimming,
+)
 from custody.branches import ask_heads
 from custody.burns import Burns
 from custody.candidates import EMPTY, Tip, extend
@@ -66,6 +76,7 @@ async def _start(parts: Parts, genesis: bytes) -> None:
     await parts.pools.load(tip.state)
     await _load_places(parts, tip.state)
     await cold.load(parts)
+    await deposits.look_at_doubt(parts)
 
 
 async def run(

@@ -1,15 +1,16 @@
 """Addresses to be paid at: the wallet's own, at paths that the policy gives it; each is given out once.
 
 Nothing is signed for an address, and no node is asked: it follows from the key's public half, the chain code
-and the path. Which path has which label only the coordinator's database knows. After its loss an initiator
-asks for the paths that it has noted, one by one, before anybody asks for new ones.
+and the path. Which path has which label only the coordinator's database knows. After its loss initiators
+claim the paths that they have noted, one by one, and nobody is given a new one until somebody vouches for it.
 """
 
 import asyncio
 import contextlib
+import logging
 
 from custody.api.errors import CallRefused, Code
-from custody.feeds import LABEL_MAX, Deposit, DepositAddress, LabelTaken
+from custody.feeds import LABEL_MAX, AddressesInDoubt, Deposit, DepositAddress, LabelTaken
 from custody.parts import Parts
 from custody.planning import key_of
 from policy.accounts import account_at
@@ -19,6 +20,11 @@ from policy.model import Wallet
 from policy.state import KeyRecord, State
 
 ADDRESSES_MAX = 500
+IN_DOUBT = (
+    "this database was restored or was behind, and may lack addresses that were given: once each backend has "
+    "claimed those that it noted, by their paths, set addresses_claimed = '{doubt}' and start again"
+)
+_LOG = logging.getLogger(__name__)
 
 
 async def give(parts: Parts, caller: str, *, wallet: str, label: str, path: str = "") -> DepositAddress:
@@ -34,7 +40,7 @@ async def give(parts: Parts, caller: str, *, wallet: str, label: str, path: str 
     paths = (path,) if path else known.paths[1:] or known.paths
     first = DepositAddress(known.chain, "", wallet, "", caller, _label(label), parts.now_ms())
     wanted = await asyncio.to_thread(_at_paths, first, key, paths=paths)
-    given = await parts.feeds.give_address(wanted) if wanted else None
+    given = await _given(parts, wanted, claims=bool(path))
     if given is None:
         raise CallRefused(
             Code.NO_ADDRESS_LEFT,
@@ -48,6 +54,21 @@ async def give(parts: Parts, caller: str, *, wallet: str, label: str, path: str 
     if path not in ("", given.path):
         raise CallRefused(Code.LABEL_TAKEN, f"{label!r} is the label of path {given.path}")
     return given
+
+
+async def _given(parts: Parts, wanted: list[DepositAddress], *, claims: bool) -> DepositAddress | None:
+    try:
+        vouched = parts.addresses_claimed
+        return await parts.feeds.give_address(wanted, claims=claims, vouched=vouched) if wanted else None
+    except AddressesInDoubt as doubt:
+        raise CallRefused(Code.UNAVAILABLE, IN_DOUBT.format(doubt=doubt)) from doubt
+
+
+async def look_at_doubt(parts: Parts) -> None:
+    """Say in the coordinator's log that new addresses wait for people."""
+    doubt = await parts.feeds.addresses_in_doubt()
+    if doubt not in ("", parts.addresses_claimed):
+        _LOG.warning("no new addresses: %s", IN_DOUBT.format(doubt=doubt))
 
 
 async def listed(

@@ -99,6 +99,10 @@ class LabelTaken(Exception):
     """Another address of the wallet has this label."""
 
 
+class AddressesInDoubt(Exception):
+    """This database may lack addresses that somebody was given; with the name of the doubt."""
+
+
 def event_id(feed: str, sequence: int) -> str:
     """The id of an event; of number 0, the beginning of a feed."""
     return f"{feed}-{sequence}"
@@ -159,7 +163,17 @@ class FeedStorage(Protocol):
     async def backlog(self, webhook: str) -> Backlog:
         """What a webhook is still owed."""
 
-    async def give_address(self, wanted: Sequence[DepositAddress]) -> DepositAddress | None:
+    async def doubt_addresses(self, now_ms: int) -> None:
+        """From here on nobody knows whether all addresses that were given stand here."""
+        ...
+
+    async def addresses_in_doubt(self) -> str:
+        """The name of the newest doubt, or "" for none."""
+        ...
+
+    async def give_address(
+        self, wanted: Sequence[DepositAddress], *, claims: bool = False, vouched: str = ""
+    ) -> DepositAddress | None:
         """The first of these that nobody was given, or what has their label; None when all are given."""
 
     async def addresses(

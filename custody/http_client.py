@@ -65,7 +65,7 @@ class RequestState:
 
 @dataclass(frozen=True, slots=True)
 class Told:
-    """An event of the feed."""
+    """An event of the feed. Of a deposit ``request`` and states are empty: the document has all of it."""
 
     id: str
     sequence: int
@@ -412,8 +412,8 @@ def _state(document: Any) -> RequestState:
 
 
 def _told(document: Any) -> Told:
-    fields = {name: document[name] for name in ("id", "sequence", "request", "state", "substate")}
-    return Told(**fields, document=document)
+    of_request = {name: document.get(name, "") for name in ("request", "state", "substate")}
+    return Told(document["id"], document["sequence"], **of_request, document=document)
 
 
 def _given(document: Any) -> Given:

@@ -16,7 +16,7 @@ from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import IO
 
-from custody.storage import Database
+from custody.storage import Database, LeaseLost
 from policy.errors import OperationalError
 
 LEASE_MS = 6_000
@@ -85,5 +85,5 @@ async def keep_lease(database: Database, now_ms: Callable[[], int]) -> None:
     try:
         await _renew(database, now_ms)
     finally:
-        with contextlib.suppress(OperationalError):
+        with contextlib.suppress(OperationalError, LeaseLost):
             await database.renew_lease(now_ms(), 0)

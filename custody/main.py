@@ -3,6 +3,7 @@
 import argparse
 import asyncio
 import contextlib
+import gc
 import json
 import logging
 import signal
@@ -170,6 +171,7 @@ def build(config: Config, credentials: Credentials, *, identity: Ed25519PrivateK
         indicators=Indicators(load_thresholds(config.indicators)),
         quarantine=quarantine,
         hear_clocks=now_ms.hear,
+        addresses_claimed=config.addresses_claimed,
     )
 
 
@@ -220,6 +222,7 @@ async def _run(config: Config, parts: Parts, *, credentials: Credentials, standi
         await stand_by(parts.database, parts.now_ms, doors=_relays(config))
         standing.state = STARTING
     await coordinator.start(parts, _read(config.genesis))
+    gc.freeze()  # the log's state has no cycles and stays: no search for them need go through it again
     parts.metrics.serve(config.metrics_port, config.metrics_address)
     service = Service(parts)
     tls = ServerTls(credentials.certificate_pem, credentials.key_pem)

@@ -69,6 +69,7 @@ class Parts:
     quarantine: Quarantine = field(default_factory=Quarantine)
     hear_clocks: Callable[[Sequence[int]], None] = lambda _: None
     auditors: Mapping[str, Auditor] = field(default_factory=dict)
+    addresses_claimed: str = ""
 
     def key_of(self, caller: str) -> bytes | None:
         """By which key somebody signs calls: the roster's, else the auditor's of that name."""

@@ -5,7 +5,9 @@ Rules: (1) a cosigner is sent entries from where it stands, with a checkpoint th
 (3) a dead cosigner delays nobody: the sequencer waits for w cosignatures of one checkpoint, the rest are
 served when they can be; (4) who is not in the roster is sent nothing, whatever the configuration says;
 (5) one that refuses a head as early, since it had a change late, is shown what a quorum cosigned before;
-(6) where nothing is new each is asked where it stands, or one that hangs would pass for one that follows.
+(6) where nothing is new each is asked where it stands, or one that hangs would pass for one that follows;
+(7) one that catches up hears of quorums on its way: only what a quorum has can a cosigner store as its state,
+and to store all of it at the end would hold payments up for as long as that takes.
 """
 
 import asyncio
@@ -24,7 +26,6 @@ from policy.log.checkpoint import (
     Note,
     parse_checkpoint,
     parse_note,
-    quorum,
     verify_cosignatures,
 )
 from policy.log.note import NoteSignature
@@ -75,6 +76,7 @@ class Replication:
         self._quorum = Published(0, b"")
         self._witnessed: Published | None = None
         self._cosigned: dict[int, Note] = {}
+        self._counted: dict[int, frozenset[str]] = {}
         self._changes: set[int] = set()
         self._changed = asyncio.Event()
         self._recent: tuple[bytes, ...] = ()
@@ -136,7 +138,7 @@ class Replication:
         self._recent = (*before, *entries)[-RECENT_MAX:]
         self._recent_from = newest.size - len(self._recent)
         self._newest = newest
-        self._cosigned = {size: note for size, note in self._cosigned.items() if size >= newest.size - 4096}
+        self._forget(newest.size - 4096)
         self._wake()
 
     async def entries(self, start: int, stop: int) -> tuple[bytes, ...]:
@@ -186,12 +188,14 @@ class Replication:
 
     async def answered(self, name: str, sent: Published, *, answer: Appended) -> None:
         """Take in one answer to round 1: its openings, then its cosignature."""
-        line = self._verified(name, sent, answer.cosignature)
+        line, key = self._verified(name, sent, answer.cosignature)
         self._on_answer(name, answer)
         note = self._cosigned.get(sent.size) or parse_note(sent.note, NOTE_BYTES_MAX)
         self._cosigned[sent.size] = note = note.with_signatures(line)
         roster = self._roster_at(sent.size)
-        if sent.size > self._quorum.size and quorum(note, roster.cosigner_keys(), w=roster.w):
+        if roster.cosigner_keys().get(name) == key:  # each was verified as it came: once is enough
+            self._counted[sent.size] = self._counted.get(sent.size, frozenset()) | {name}
+        if sent.size > self._quorum.size and len(self._counted.get(sent.size, ())) >= roster.w:
             self._quorum = Published(sent.size, note.to_bytes())
             self._metrics.quorum_size.set(sent.size)
             self._wake()  # before the disk: should that fail, nobody would send this cosignature again
@@ -215,13 +219,21 @@ class Replication:
         """The roster in force at a size, as far back as this process knows."""
         return next((one for start, one in reversed(self._rosters) if start <= size), self._rosters[0][1])
 
-    def _verified(self, name: str, sent: Published, cosignature: bytes) -> NoteSignature:
+    def _forget(self, size: int) -> None:
+        """Cosignatures on checkpoints so far back gather no quorum any more."""
+        for old in [known for known in self._cosigned if known < size]:
+            del self._cosigned[old]
+            self._counted.pop(old, None)
+
+    def _verified(self, name: str, sent: Published, cosignature: bytes) -> tuple[NoteSignature, bytes]:
+        """The line of a cosigner's own key on what it was sent, and that key."""
         body = parse_note(sent.note, NOTE_BYTES_MAX).body
         note = parse_note(body + b"\n" + cosignature, NOTE_BYTES_MAX)
         known = self.roster.cosigners.get(name) or self._roster_at(sent.size).cosigners.get(name)
-        if known is None or name not in verify_cosignatures(note, {name: known.key}):
-            raise ProtocolError(f"{name} answered without a cosignature of its own on size {sent.size}")
-        return note.signatures[0]
+        alone = len(note.signatures) == 1  # another line would go into the note unverified
+        if known is None or not alone or name not in verify_cosignatures(note, {name: known.key}):
+            raise ProtocolError(f"{name} answered without a cosignature of its own alone on size {sent.size}")
+        return note.signatures[0], known.key
 
     async def _wait(self, holds: Callable[[], bool], timeout_s: float | None) -> bool:
         try:
@@ -294,6 +306,8 @@ class Follower:
             await self._replication.wait_newest(self._floor, IDLE_S)
             return
         if self._replication.newest.size > self.size or self._replication.lacks(self.node.name, self.size):
+            if self._replication.quorum.size >= self._told + ENTRIES_EACH_MAX:
+                await self._tell_quorum()
             await self._send(self.size)
         elif not await self._replication.wait_newest(self.size, IDLE_S):
             await self._tell_quorum()
@@ -354,12 +368,13 @@ class Follower:
         return bool(fresh)
 
     async def _increment(self, start: int) -> Published:
-        """The largest checkpoint above ``start`` whose entries fit into one message."""
+        """The largest checkpoint above ``start`` that fits into one message, of a quorum if there is one."""
         at_most = max(start, self._floor) + ENTRIES_EACH_MAX
         newest = self._replication.newest
         found = (newest.size, newest.note)
         if newest.size > at_most:
-            earlier = await self._database.checkpoint_between(start, at_most)
+            earlier = await self._database.quorum_between(max(start, self._floor), at_most)
+            earlier = earlier or await self._database.checkpoint_between(start, at_most)
             found = earlier if earlier is not None else found
         return Published(*found)
 

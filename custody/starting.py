@@ -105,13 +105,14 @@ async def settle_on(
     if way.start == 0 < own.size and way.folded:
         _LOG.warning("setting aside %d entries of a branch that is not the cosigners'", own.size)
         await parts.database.set_aside_log(parts.now_ms())
-    if way.start == own.size > 0 and way.folded:
+    if way.start == own.size and way.folded:
         _LOG.warning(
-            "the database is older than the log: it has %d entries, cosigners have %d (an old backup, or a "
-            "standby that was behind). The log is fetched; what only the lost rows knew is asked for again",
+            "the database is older than the log: it has %d entries, cosigners have %d (an old backup, a "
+            "standby that was behind, or none): what is missing of it is fetched",
             own.size,
             way.tip.state.size,
         )
+        await parts.feeds.doubt_addresses(parts.now_ms())
     if way.folded:
         _LOG.info("fetched entries %d to %d", way.start, way.tip.state.size)
         await store(parts, way.start, folded=way.folded, note=way.note)

@@ -1,14 +1,15 @@
 """What a log says that a wallet paid and was paid, between two times.
 
-Every transaction of the wallet that the log has as signed and settled is there, with what it moved. What a
-log cannot say is left to a chain's own books: what strangers pay in, what a call moves beside the
-native asset that it sends, and what the network took; of that, only the most it could be is known.
+Every transaction of the wallet that the log has as signed and settled is there, with what it moved, and every
+deposit that observers stated. What a log cannot say is left to a chain's own books: what strangers pay in
+where no observer watches, what a call moves beside the native asset that it sends, and what the network took;
+of that, only the most it could be is known.
 """
 
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from policy.fact_entries import HoldingsEntry, ObservationEntry
+from policy.fact_entries import DepositEntry, HoldingsEntry, ObservationEntry
 from policy.ids import transaction_name
 from policy.model import Asset
 from policy.replay import Step
@@ -16,6 +17,7 @@ from policy.state import CANCEL, Job
 
 DAY_MS = 24 * 3600 * 1000
 TRANSFER, CALL, CANCELLED, FAILED = "transfer", "call", "cancelled", "failed"
+DEPOSIT, DEPOSIT_GONE = "deposit", "deposit-gone"
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,7 +25,8 @@ class Movement:
     """One side of a settled transaction; ``amount`` is in base units, and 0 where it moved nothing.
 
     ``credit`` is for the wallet that is paid, which then has no fee. ``index`` is the entry that says that it
-    settled, ``fee_max`` the most that the network took, in base units of ``fee_asset``.
+    settled, ``fee_max`` the most that the network took, in base units of ``fee_asset``. A deposit is of no
+    request; its counterparty is not known, so the account that was paid stands in its place.
     """
 
     index: int
@@ -90,6 +93,7 @@ class Movements:
         self.known = False
         self.log_ms = 0
         self._settled: list[Movement] = []
+        self._deposited: dict[bytes, Asset] = {}
         self.opening: dict[str, Stated] = {}
         self.closing: dict[str, Stated] = {}
 
@@ -105,6 +109,8 @@ class Movements:
             case ObservationEntry() as entry if self._from_ms - DAY_MS <= step.timed.time_ms < self._to_ms:
                 if not step.before.requests[entry.request].closed:  # observers may say it once more
                     self._settled.extend(self._moved(step, entry))
+            case DepositEntry() as entry if entry.wallet == self._wallet:
+                self._deposit(step, entry)
             case _:
                 pass
 
@@ -145,6 +151,29 @@ class Movements:
             self.opening[entry.asset] = stated
         if step.timed.time_ms < self._to_ms:
             self.closing[entry.asset] = stated
+
+    def _deposit(self, step: Step, entry: DepositEntry) -> None:
+        """One that is gone leaves the wallet again; its asset may be in the policy no more."""
+        asset = self._deposited.get(entry.deposit) or step.after.policy.assets[entry.asset]
+        self._deposited[entry.deposit] = asset
+        if self._from_ms - DAY_MS <= step.timed.time_ms < self._to_ms:
+            self._settled.append(
+                Movement(
+                    index=step.index,
+                    time_ms=step.timed.time_ms,
+                    kind=DEPOSIT_GONE if entry.gone else DEPOSIT,
+                    asset=asset,
+                    amount=entry.amount,
+                    credit=not entry.gone,
+                    counterparty=entry.address,
+                    request=b"",
+                    job=b"",
+                    tx_hash=entry.tx,
+                    block=entry.block,
+                    fee_max=0,
+                    fee_asset=asset,
+                )
+            )
 
     def _moved(self, step: Step, entry: ObservationEntry) -> Iterator[Movement]:
         job = step.after.jobs[entry.job]

@@ -140,6 +140,8 @@ class Pair:
         lock = primary.folder / "postmaster.pid"
         os.kill(int(lock.read_text().split()[0]), signal.SIGKILL)
         lock.unlink()
+        if not (standby.folder / lock.name).exists():
+            standby.start()  # it was down, and so is behind
         pg_ctl(["-w", "promote"], pgdata=standby.folder, user=standby.user)
         self.servers = (standby, primary)
 

@@ -72,7 +72,7 @@ class Backend:
     def listen(self, events: Iterator[Mapping[str, object]]) -> None:
         """Take events in until the stream ends."""
         for event in events:
-            if event["state"] in SIGNED:
+            if event.get("state") in SIGNED:
                 with self._changed:
                     self.signed.setdefault(str(event["request"]), time.monotonic())
                     self._changed.notify_all()

@@ -1,7 +1,7 @@
 """Movements as an ISO 20022 bank statement: the elements of camt.053.001.08, in its order.
 
 A balance is booked (OPBD, CLBD) where observers stated it at the period's beginning or end. The log does not
-know what strangers pay in, so it makes none itself: what lies between both beside the movements is said. The
+know all that is paid in, so it makes none itself: what lies between both beside the movements is said. The
 other balances are proprietary: NET is what the movements add up to, STATED-BEFORE and STATED-LAST are what
 was stated at other times.
 """
@@ -18,7 +18,7 @@ NAMESPACE = "urn:iso:std:iso:20022:tech:xsd:camt.053.001.08"
 ID_CHARACTERS_MAX = 35
 CURRENCY_LETTERS, FRACTION_DIGITS_MAX, DIGITS_MAX = 3, 5, 18
 BOOKED = ("OPBD", "CLBD")
-NOTE = "From the log alone: no deposits by strangers, no network fees, no tokens that a call moves."
+NOTE = "From the log alone: deposits as observers stated them, no network fees, no tokens that a call moves."
 
 Element = ElementTree.Element
 
@@ -126,9 +126,12 @@ def _entry(into: Element, one: Movement) -> None:
     _in(_in(into, "Sts"), "Cd", "BOOK")
     _in(_in(into, "BookgDt"), "DtTm", iso_time(one.time_ms))
     _in(_in(_in(into, "BkTxCd"), "Prtry"), "Cd", one.kind)
-    fee = "" if one.credit else f" fee at most {number(one.fee_max, one.fee_asset)} {one.fee_asset.name};"
-    said = f"{'from' if one.credit else 'to'} {one.counterparty};{fee} transaction {one.transaction}"
-    _in(into, "AddtlNtryInf", f"{said} in block {one.block}; request {one.request.hex()}")
+    paid_out = bool(one.request) and not one.credit
+    fee = f" fee at most {number(one.fee_max, one.fee_asset)} {one.fee_asset.name};" if paid_out else ""
+    way = "from" if one.credit else "to"
+    said = f"{way if one.request else 'at'} {one.counterparty};{fee} transaction {one.transaction}"
+    request = f"; request {one.request.hex()}" if one.request else ""
+    _in(into, "AddtlNtryInf", f"{said} in block {one.block}{request}")
 
 
 def _amount(into: Element, amount: int, asset: Asset, *, debit: bool = False, currency: bool = True) -> None:

@@ -65,7 +65,7 @@ def _row(one: Movement) -> tuple[str, ...]:
         *(iso_time(one.time_ms), str(one.index), one.kind, one.asset.name),
         *((amount, "") if one.credit else ("", amount)),
         *(one.counterparty, one.request.hex(), one.job.hex(), one.transaction, str(one.block)),
-        *(("", "") if one.credit else (fee, one.fee_asset.name)),
+        *(("", "") if one.credit or not one.request else (fee, one.fee_asset.name)),
     )
 
 

@@ -13,7 +13,7 @@ wallet = "deposits"             # whose accounts are emptied
 to = "hot"                      # the collecting wallet: its first address is paid
 minimum = "20 usdc"             # base units, or with the unit: below it an account is left alone
 fee = "0.001 eth"               # the most one transaction may cost; it waits while the chain asks for more
-keep = "0 usdc"                 # what stays in each account
+keep = "0 usdc"                 # what stays in each account; of SOL, what the cluster demands
 worth = 5                       # where prices are stated: only what is worth so many times the fee
 coins_max = 16                  # Bitcoin: how many addresses one request spends
 
@@ -29,6 +29,7 @@ low = "0.1 eth"                 # the tank should be filled below it
 
 import tomllib
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
 
@@ -40,11 +41,13 @@ from custody.sweeping.main import Assignment
 from custody.sweeping.tasks import Asset, Pace, Sweep, Tank, Tasks
 from policy.errors import CallerError, MalformedError, OperationalError
 from policy.fields import Fields
-from policy.ids import BITCOIN, family
+from policy.ids import BITCOIN, SOLANA, family
 
 FILE = "sweep.toml"
 TEXT_MAX, TABLES_MAX, WALLETS_MAX = 200, 1000, 1000
 DAY_S, PORT_MAX = 86_400, 65_535
+SOLANA_RENT, SOLANA_FEE = 890_880, 5000
+"""Lamports that an account has to keep unless it has none, and what a transaction without priority costs."""
 T = TypeVar("T")
 
 
@@ -92,6 +95,8 @@ def _sweep(name: str, fields: Fields, connection: Connection) -> Sweep:
         worth=_whole(fields, "worth", 5, low=1, high=1_000_000),
         coins_max=_whole(fields, "coins_max", 16, low=1, high=256),
     )
+    if asset.is_native and sweep.fee_base != SOLANA_FEE:  # of exactly that fee nothing is left
+        sweep = replace(sweep, keep_base=max(sweep.keep_base, asset.reserve_base))
     if sweep.wallet == sweep.to:
         raise Misuse(f"sweeps.{name}: wallet and to are both {sweep.to}: nothing would be gained")
     return sweep
@@ -145,8 +150,16 @@ def _tables(fields: Fields, name: str, read: Callable[[str, Fields], T]) -> list
 def _asset(name: str, fields: Fields, connection: Connection) -> Asset:
     asset = connection.asset(fields.name("asset") if fields.has("asset") else name)
     native = connection.asset(connection.policy.chains[asset.chain].native)
-    by_coins = family(asset.chain) == BITCOIN
-    return Asset(asset.name, asset.chain, asset.decimals, native.name, native.decimals, by_coins=by_coins)
+    kind = family(asset.chain)
+    return Asset(
+        name=asset.name,
+        chain=asset.chain,
+        decimals=asset.decimals,
+        native=native.name,
+        native_decimals=native.decimals,
+        by_coins=kind == BITCOIN,
+        reserve_base=SOLANA_RENT if kind == SOLANA else 0,
+    )
 
 
 def _wallet(fields: Fields, field: str, asset: Asset, connection: Connection) -> str:

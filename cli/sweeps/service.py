@@ -29,7 +29,7 @@ def sweep(arguments: Namespace) -> Result:
     endpoint = Endpoint(connection.address, connection.certificate, connection.origin)
     backend = Backend(identity.folder, identity.card.name, endpoint, identity.key)
     if arguments.plan:
-        return _planned(plan(backend, assignment), connection)
+        return plan_result(plan(backend, assignment), connection)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     changed: list[Move] = []
 
@@ -84,7 +84,8 @@ def move_document(move: Move) -> Document:
     }
 
 
-def _planned(decision: Decision, connection: Connection) -> Result:
+def plan_result(decision: Decision, connection: Connection) -> Result:
+    """What a look would ask for, how the tanks are, and what is left alone."""
     document: Document = {
         "moves": [_wish_document(wish) for wish in decision.wishes],
         "tanks": [

@@ -256,9 +256,19 @@ class StoreThread:
         """What a webhook is still owed."""
         return await self._call(Store.backlog, webhook)
 
-    async def give_address(self, wanted: Sequence[DepositAddress]) -> DepositAddress | None:
+    async def doubt_addresses(self, now_ms: int) -> None:
+        """From here on nobody knows whether all addresses that were given stand here."""
+        return await self._call(Store.doubt_addresses, now_ms)
+
+    async def addresses_in_doubt(self) -> str:
+        """The name of the newest doubt, or "" for none."""
+        return await self._call(Store.addresses_in_doubt)
+
+    async def give_address(
+        self, wanted: Sequence[DepositAddress], *, claims: bool = False, vouched: str = ""
+    ) -> DepositAddress | None:
         """The first of these that nobody was given, or what has their label; None when all are given."""
-        return await self._call(Store.give_address, wanted)
+        return await self._call(Store.give_address, wanted, claims=claims, vouched=vouched)
 
     async def addresses(
         self, wallet: str, initiator: str, *, after: str, limit: int

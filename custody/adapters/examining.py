@@ -2,7 +2,6 @@
 
 import os
 from pathlib import Path
-from urllib.parse import unquote
 
 from sqlalchemy import Connection, Engine, make_url, select, text
 from sqlalchemy.exc import SQLAlchemyError
@@ -95,9 +94,7 @@ def _unsaid(url: str, said: str) -> str:
     """One line of what a driver said, without the URL and its password."""
     line = " ".join(said.split())[:300].replace(url, "the URL")
     try:
-        password = make_url(url).password
+        password = str(make_url(url).password or "")
     except (SQLAlchemyError, ValueError):
         return "the URL is none of SQLAlchemy's"
-    for one in {str(password or ""), unquote(str(password or ""))} - {""}:
-        line = line.replace(one, "***")
-    return line
+    return line.replace(password, "***") if password else line

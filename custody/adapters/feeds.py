@@ -13,7 +13,16 @@ from custody.adapters.deposits import deposits
 from custody.adapters.leased import insert_or_ignore, values_of
 from custody.adapters.retained import Retained
 from custody.adapters.tables import ADDRESSES, DELIVERIES, EVENTS, FEED, OUTBOX, REQUESTS, WEBHOOKS
-from custody.feeds import Backlog, Delivery, Deposit, DepositAddress, Event, LabelTaken, deposit_document
+from custody.feeds import (
+    AddressesInDoubt,
+    Backlog,
+    Delivery,
+    Deposit,
+    DepositAddress,
+    Event,
+    LabelTaken,
+    deposit_document,
+)
 from custody.records import RequestRecord
 from custody.requests import Effect, State, Substate, substate
 from policy.encoding import canonical
@@ -33,6 +42,8 @@ _NEWEST_OF = select(EVENTS).where(
         .group_by(EVENTS.c.request)
     )
 )
+_IS_DOUBT = (ADDRESSES.c.chain == "") & (ADDRESSES.c.wallet == "")
+_DOUBT = select(ADDRESSES.c.address).where(_IS_DOUBT)
 _FEED = select(FEED.c.name)
 _NEWEST = select(func.coalesce(func.max(EVENTS.c.sequence), 0))
 _NEWEST_OF_ONE = select(func.coalesce(func.max(EVENTS.c.number), 0)).where(_WHOSE)
@@ -165,12 +176,31 @@ class Feeds(Retained):
 
     # Addresses.
 
-    def give_address(self, wanted: Sequence[DepositAddress]) -> DepositAddress | None:
-        """The first of these that nobody was given, or what has their label; None when all are given."""
+    def doubt_addresses(self, now_ms: int) -> None:
+        """From here on nobody knows whether all addresses that were given stand here."""
+        with self._transaction() as db:
+            doubt_addresses(db, now_ms)
+
+    def addresses_in_doubt(self) -> str:
+        """The name of the newest doubt, or "" for none."""
+        with self._reading() as db:
+            return str(db.execute(_DOUBT).scalar() or "")
+
+    def give_address(
+        self, wanted: Sequence[DepositAddress], *, claims: bool = False, vouched: str = ""
+    ) -> DepositAddress | None:
+        """The first of these that nobody was given, or what has their label; None when all are given.
+
+        Raises ``AddressesInDoubt`` unless somebody ``claims`` what they were given, or has ``vouched`` that
+        this was done.
+        """
         with self._transaction() as db:
             labelled = db.execute(select(ADDRESSES).where(_same_label(wanted[0]))).first()
             if labelled is not None:
                 return _address(labelled)
+            doubt = db.execute(_DOUBT).scalar() or ""
+            if doubt and not claims and vouched != doubt:
+                raise AddressesInDoubt(doubt)
             given = {
                 row.address
                 for row in db.execute(select(ADDRESSES.c.address).where(ADDRESSES.c.chain == wanted[0].chain))
@@ -213,6 +243,14 @@ class Feeds(Retained):
                 raise LabelTaken(other.address)
             db.execute(update(ADDRESSES).where(mine).values(label=wanted.label))
             return _address(db.execute(select(ADDRESSES).where(mine)).one())
+
+
+def doubt_addresses(db: Connection, now_ms: int) -> None:
+    """Mark it by a row of no chain and no wallet, which backups have, too; a new doubt has a new name."""
+    name = secrets.token_hex(FEED_NAME_BYTES)
+    db.execute(delete(ADDRESSES).where(_IS_DOUBT))
+    row = {"chain": "", "address": name, "wallet": "", "path": "", "initiator": "", "label": ""}
+    db.execute(insert(ADDRESSES).values(**row, created_order=0, created_ms=now_ms))
 
 
 def emit(

@@ -206,9 +206,10 @@ class Store(Feeds):
 
     def settled(self, chain: str, blocks: int, *, states: Collection[State]) -> tuple[RequestRecord, ...]:
         """Requests in these states whose block on a chain is among the last ones, as far as any is known."""
-        here = (REQUESTS.c.chain == chain) & REQUESTS.c.state.in_(states)
-        newest = select(func.coalesce(func.max(REQUESTS.c.block), 0)).where(here).scalar_subquery()
-        query = select(*COLUMNS).where(here, REQUESTS.c.block > newest - blocks, REQUESTS.c.block > 0)
+        here = REQUESTS.c.chain == chain
+        newest = select(func.max(REQUESTS.c.block)).where(here).scalar_subquery()
+        young = REQUESTS.c.block > newest - blocks
+        query = select(*COLUMNS).where(here, young, REQUESTS.c.block > 0, REQUESTS.c.state.in_(states))
         with self._reading() as db:
             return tuple(record_of(row) for row in db.execute(query.order_by(REQUESTS.c.block)))
 

@@ -85,6 +85,7 @@ REQUESTS = Table(
     UniqueConstraint("initiator", "idempotency_key"),
     Index("requests_by_state", "state", "created_order"),
     Index("requests_by_expiry", "expires_ms"),
+    Index("requests_by_block", "chain", "block"),
 )
 
 REPORTS = Table(  # the newest report of each rebalancer
@@ -247,7 +248,9 @@ DEPOSITS = Table(  # what observers stated of payments to us, as the log has it
     Index("deposits_by_wallet", "wallet", "number"),
 )
 
-ADDRESSES = Table(  # given out to be paid at; an address is given out once, whatever its wallet is called
+# Given out to be paid at; an address is given out once, whatever its wallet is called. A row of no chain says
+# by its "address" that some may be missing (``custody.adapters.feeds.doubt_addresses``).
+ADDRESSES = Table(
     "addresses",
     METADATA,
     Column("chain", String(39), primary_key=True),

@@ -839,8 +839,9 @@ class StatusReply(_message.Message):
 
     DOCUMENT_FIELD_NUMBER: _builtins.int
     document: _builtins.bytes
-    """canonical JSON: origin, size, quorum_size, rules, policy, roster, frozen, freeze, pending, keys, nodes,
-    pools, requests; hashes are hex
+    """canonical JSON: origin, time_ms, rules, policy, book, frozen, requests; to people also size, quorum_size,
+    program, rules_supported (the coordinator's; each of nodes has its own), roster, freeze, pending, lists,
+    keys, nodes, pools, and indicators where there are some; hashes are hex
     """
     def __init__(
         self,

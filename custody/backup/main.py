@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Final
 
 from custody.adapters import backup_tables as tables
+from custody.adapters.feeds import doubt_addresses
 from custody.adapters.identity import load_identity
 from custody.backup.manifest import MANIFEST_BYTES_MAX, Manifest, read_manifest
 from custody.config import Config
@@ -84,6 +85,7 @@ def restore(path: Path, folder: Path) -> Manifest:
         if (leaves.frontier.size, leaves.frontier.root()) != (manifest.size, manifest.root):
             raise OperationalError("the backup's entries do not lead to its checkpoint: bring another backup")
         tables.rename_feed(db)
+        doubt_addresses(db, time.time_ns() // 1_000_000)
     return manifest
 
 

@@ -149,7 +149,7 @@ def _emptied(sight: Sight, sweep: Sweep) -> Iterator[Wish]:
     rich = []
     for one in sight.accounts(sweep.wallet, asset.name) if to else ():
         amount, gas = _sweepable(sight, sweep, one), sight.held(one.account, asset.native)
-        if amount and gas is not None and gas >= sweep.fee_base:
+        if amount and gas is not None and gas >= sweep.gas_base:
             route = route_of(asset.name, one.account)
             rich.append((sight.failed(Direction.SWEEP, route, held_base=amount), amount, one))
     for failed, amount, one in sorted(rich, key=lambda found: (found[0], -found[1])):
@@ -184,7 +184,7 @@ def _still_needed(sight: Sight, one: Account) -> int:
         for sweep in sight.tasks.sweeps
         if not sweep.asset.is_native and (sweep.wallet, sweep.asset.native) == (one.wallet, one.asset)
     ]
-    return sum(sweep.fee_base for sweep, token in tokens if token and _sweepable(sight, sweep, token))
+    return sum(sweep.gas_base for sweep, token in tokens if token and _sweepable(sight, sweep, token))
 
 
 def _is_worth(sight: Sight, sweep: Sweep, amount: int) -> bool:
@@ -228,7 +228,7 @@ def _topped_up(sight: Sight, tank: Tank) -> tuple[list[Wish], TankLevel]:
     """Gas for accounts that have something to send and too little of it, as far as the tank reaches."""
     paying = sight.accounts(tank.wallet, tank.asset.name)
     held = paying[0].balance_base if paying else None
-    left = (held or 0) - _given(sight, tank)
+    left = (held or 0) - tank.asset.reserve_base - _given(sight, tank)
     thirsty, wishes = _thirsty(sight, tank), list[Wish]()
     routes = {account: route_of(tank.asset.name, account) for account in thirsty}
     failed = {account: sight.failed(Direction.TOP_UP, route) for account, route in routes.items()}
@@ -241,7 +241,7 @@ def _topped_up(sight: Sight, tank: Tank) -> tuple[list[Wish], TankLevel]:
             sight.is_free(Direction.TOP_UP, route, failed=failed[account]) and left >= amount + tank.fee_base
         ):
             left -= amount + tank.fee_base
-            reason = f"{account} has something to send and {have} for gas, it needs {tank.fee_base}"
+            reason = f"{account} has something to send and {have} for gas, it needs {tank.least_base}"
             wishes.append(
                 Wish(
                     direction=Direction.TOP_UP,
@@ -284,7 +284,7 @@ def _thirsty(sight: Sight, tank: Tank) -> dict[str, int]:
         have = sight.held(one.account, native) if one.account else None
         if one.wallet not in tank.accounts or one.chain != tank.asset.chain or one.asset == native:
             continue
-        if have is not None and have < tank.fee_base and _has_to_send(sight, one):
+        if have is not None and have < tank.least_base and _has_to_send(sight, one):
             wanted[one.account] = have
     return wanted
 

@@ -11,7 +11,8 @@ __all__ = ["DAY_MS", "Asset", "Pace", "Sweep", "Tank", "Tasks"]
 class Asset:
     """An asset of the policy, and the one in which fees are paid on its chain; both are one if it is native.
 
-    ``by_coins``: one transaction can spend what many addresses have, as on Bitcoin.
+    ``by_coins``: one transaction can spend what many addresses have, as on Bitcoin. ``reserve_base`` of the
+    native asset has to stay in an account that is not emptied whole, as on Solana.
     """
 
     name: str
@@ -20,6 +21,7 @@ class Asset:
     native: str
     native_decimals: int
     by_coins: bool = False
+    reserve_base: int = 0
 
     @property
     def unit_base(self) -> int:
@@ -55,13 +57,18 @@ class Sweep:
     worth: int = 5
     coins_max: int = 16
 
+    @property
+    def gas_base(self) -> int:
+        """What an account has to have of the native asset to be swept."""
+        return self.fee_base + (0 if self.asset.is_native else self.asset.reserve_base)
+
 
 @dataclass(frozen=True, slots=True)
 class Tank:
-    """The wallet whose first account pays for others' gas: of ``accounts`` those that have something to send.
+    """The wallet whose first account gives gas to others: to those of ``accounts`` with something to send.
 
-    Who has less than ``fee_base``, what one of its transactions may cost, gets as much as ``transactions`` of
-    them need, at most ``a_day`` times in 24 hours. Below ``low_base`` the tank itself is low.
+    ``fee_base`` is what one of their transactions may cost. Who has less than for one gets as much as
+    ``transactions`` of them need, at most ``a_day`` times in 24 hours. Below ``low_base`` the tank is low.
     """
 
     asset: Asset
@@ -73,9 +80,14 @@ class Tank:
     low_base: int = 0
 
     @property
+    def least_base(self) -> int:
+        """Below it an account is thirsty."""
+        return self.fee_base + self.asset.reserve_base
+
+    @property
     def full_base(self) -> int:
         """What an account has after a top-up."""
-        return self.fee_base * self.transactions
+        return self.fee_base * self.transactions + self.asset.reserve_base
 
 
 @dataclass(frozen=True, slots=True)

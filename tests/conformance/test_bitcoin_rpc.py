@@ -10,10 +10,13 @@ from typing import Any
 
 import pytest
 from aiohttp import web
+from embit.script import Script
+from embit.transaction import Transaction, TransactionInput, TransactionOutput
 
-from cli.demo.chains.bitcoin.core import COINBASE_MATURITY
+from cli.demo.chains.bitcoin.core import ANYONE, COINBASE_MATURITY, BitcoinCore, Unspent
 from cli.demo.chains.bitcoin.core_rpc import CoreRpc
 from custody.chains.bitcoin.coins import Coins
+from custody.chains.bitcoin.deep import coins_at, is_spent
 from custody.chains.bitcoin.rpc import ANSWER_BYTES_MAX, BitcoinRpc, Block, made_in, satoshi
 from custody.chains.bitcoin.transaction import script_of
 from policy.errors import OperationalError
@@ -183,13 +186,52 @@ async def test_coins_are_followed_through_blocks_and_reorganisations(core: CoreR
     }
 
 
+async def test_coins_some_blocks_deep_are_those_that_there_were(rpc: BitcoinRpc, core: CoreRpc) -> None:
+    at: dict[int, dict[str, int]] = {}
+    for _ in range(5):
+        free = [place for place, one in core.core.unspent.items() if is_free(core.core, one)][:2]
+        for place in free:
+            spent = [TransactionInput(bytes.fromhex(place[0]), place[1])]
+            amount = core.core.unspent[place].amount // 3
+            paid = [TransactionOutput(amount, Script(one)) for one in (ANYONE, SCRIPT)]
+            core.core.accept(Transaction(2, spent, paid, 0).serialize())
+        core.core.mine(1, SCRIPT, amount=COIN)
+        at[core.core.height] = held(core.core)
+
+    for depth in range(1, 6):
+        found = await coins_at(rpc, frozenset({SCRIPT, ANYONE}), depth=depth)
+        told = {coin.text: coin.amount for coin in found.coins.values()}
+        assert told == at[found.height] and found.height == core.core.height - depth + 1
+    gone = next(place for place in at[core.core.height - 1] if place not in at[core.core.height])
+    assert await is_spent(rpc, gone, at=await coins_at(rpc, frozenset({SCRIPT, ANYONE}), depth=1))
+    assert not await is_spent(rpc, gone, at=await coins_at(rpc, frozenset({SCRIPT, ANYONE}), depth=2))
+
+
+def is_free(core: BitcoinCore, one: Unspent) -> bool:
+    """Whether anybody may spend it now."""
+    return (
+        one.script == ANYONE
+        and one.amount > COIN
+        and (not one.coinbase or core.height + 1 - one.height >= COINBASE_MATURITY)
+    )
+
+
+def held(core: BitcoinCore) -> dict[str, int]:
+    """The amounts of what is unspent under the two scripts."""
+    return {
+        f"{txid}:{place}": one.amount
+        for (txid, place), one in core.unspent.items()
+        if one.script in (SCRIPT, ANYONE)
+    }
+
+
 class Watched(BitcoinRpc):
     """Counts the blocks that are in memory as each one comes."""
 
     most = 0
 
-    async def block(self, block_hash: str) -> Block:
-        found = await super().block(block_hash)
+    async def block(self, block_hash: str, *, prevouts: bool = False) -> Block:
+        found = await super().block(block_hash, prevouts=prevouts)
         alive = sum(isinstance(one, Block) for one in gc.get_objects())
         self.most = max(self.most, alive)
         return found

@@ -16,10 +16,11 @@ from sqlalchemy import create_engine, inspect, text
 from custody.adapters.identity import load_identity
 from custody.adapters.store import Store
 from custody.adapters.tables import METADATA
+from custody.api.errors import CallRefused
 from custody.backup.main import MANIFEST, back_up, restore
 from policy.encoding import canonical, statement
 from policy.errors import OperationalError
-from tests.unit.custody_cluster import ETHER, ORIGIN, make_request
+from tests.unit.custody_cluster import ETHER, ORIGIN, WALLET, make_request
 from tests.unit.custody_house import FakeChain, House, Running, until
 
 pytest_plugins = ("tests.fixtures_postgres",)
@@ -118,6 +119,9 @@ async def test_a_backup_made_at_work_restores_into_the_other_kind_and_old_ones_c
     async with house.running() as running:
         caught_up = running.parts.sequencer.state.size
         await pay(running, house, "later")
+        with pytest.raises(CallRefused, match="set addresses_claimed = '") as no_new_address:
+            await running.service.give_address("shop", WALLET, label="may be another's")
+        claimed = await running.service.give_address("shop", WALLET, label="mine", path="m/0/1")
         await until(lambda: running.parts.replication.quorum.size == running.parts.sequencer.state.size)
         counts = await running.parts.database.counts()
 
@@ -127,6 +131,7 @@ async def test_a_backup_made_at_work_restores_into_the_other_kind_and_old_ones_c
     assert set(now["entries"]) <= set(before["entries"])
     assert set(now) == {*METADATA.tables, "alembic_version"}
     assert counts == {"settled": 3}
+    assert no_new_address.value.code == "unavailable" and claimed.path == "m/0/1"
     assert isinstance(house.chain, FakeChain) and len(house.chain.mined) == 3
 
 

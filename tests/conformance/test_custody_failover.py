@@ -84,7 +84,6 @@ async def test_with_a_standby_that_was_behind_the_log_comes_from_the_cosigners_a
                 await running.until(await ask(running, now_ms, name), "settled")
             await running.cosigned()
             size = running.parts.sequencer.state.size
-            pair.servers[1].start()
             await asyncio.to_thread(pair.fail_over)
             await asyncio.wait_for(asyncio.wait([running.task]), 10)
     with caplog.at_level(logging.WARNING):
@@ -94,12 +93,14 @@ async def test_with_a_standby_that_was_behind_the_log_comes_from_the_cosigners_a
                 await running.until(await ask(running, now_ms, name), "settled", timeout_s=20.0)
             after = await ask(running, now_ms, "after")
             await running.until(after, "settled")
+            doubt = await running.parts.feeds.addresses_in_doubt()
             renamed = (await running.parts.feeds.feed())[0]
 
     assert "the database is older than the log" in caplog.text
     assert behind >= size
     assert mined(house) == len(names) + 1
     assert renamed != feed
+    assert doubt
 
 
 @pytest.mark.parametrize("pair", [True], indirect=True)

@@ -10,7 +10,7 @@ from sqlalchemy import delete
 from custody import feeds
 from custody.adapters.store import Store
 from custody.adapters.tables import EVENTS
-from custody.feeds import DepositAddress, LabelTaken, NonceUse
+from custody.feeds import AddressesInDoubt, DepositAddress, LabelTaken, NonceUse
 from custody.records import Change, NewRequest
 from custody.requests import Effect, Event, State, Substate
 from policy.errors import InvariantError
@@ -205,6 +205,25 @@ def test_an_address_is_given_once_whatever_its_wallet_is_called(store: Store) ->
     assert store.give_address([GIVEN, NEXT]) == GIVEN
     assert store.give_address(renamed) == renamed[1]
     assert store.give_address([replace(one, label="carl") for one in (GIVEN, NEXT)]) is None
+
+
+def test_no_new_address_is_given_while_some_may_be_missing_here(store: Store) -> None:
+    store.give_address([GIVEN])
+    store.doubt_addresses(1)
+    first = store.addresses_in_doubt()
+    ben, carl = replace(NEXT, label="ben"), replace(NEXT, label="carl", address="0xcc", path="m/0/9")
+
+    assert store.give_address([GIVEN, NEXT]) == GIVEN  # by its label
+    with pytest.raises(AddressesInDoubt, match=first):
+        store.give_address([ben])
+    assert store.give_address([ben], claims=True) == ben
+    with pytest.raises(AddressesInDoubt):
+        store.give_address([carl], vouched="00000000")
+    assert store.give_address([carl], vouched=first) == carl
+    store.doubt_addresses(2)
+    with pytest.raises(AddressesInDoubt):
+        store.give_address([replace(carl, label="dora", address="0xdd")], vouched=first)
+    assert len(store.addresses("hot", "", after="", limit=9)) == 3
 
 
 def test_labels_are_of_one_wallet_and_initiator(store: Store) -> None:

@@ -13,17 +13,12 @@ from solders.hash import Hash
 from solders.message import Message
 from solders.pubkey import Pubkey
 from solders.signature import Signature
-from solders.system_program import (
-    AdvanceNonceAccountParams,
-    TransferParams,
-    advance_nonce_account,
-    transfer,
-)
 from solders.transaction import Transaction
 
-from policy import schnorr
+from policy import base58, schnorr
 from policy.accounts import Account, account_at
 from policy.encoding import Json
+from policy.entries import make_entry
 from policy.errors import FaultyParticipant
 from policy.schnorr import SchnorrTask
 from policy.state import Job, Outcome
@@ -31,6 +26,7 @@ from signer_nodes.api import node_pb2 as pb
 from tests.e2e.cluster import Cluster, ScriptedCoordinator, now_ms
 from tests.e2e.deployment import BTC_CUSTOMER, SOL_CUSTOMER
 from tests.unit.schnorr_house import SATOSHI, psbt
+from tests.unit.solana_house import advance, pay, priority
 
 NONCE_ACCOUNT, NONCE = b"\x0a" * 32, b"\x0b" * 32
 PAIRS = (("node-a", "node-b"), ("node-b", "node-c"))
@@ -55,8 +51,9 @@ async def reserved(
     *,
     paths: tuple[str, ...],
     signers: tuple[str, ...],
+    claim: Json | None = None,
 ) -> Outcome:
-    """Fresh nonce pairs, and a reservation that names them."""
+    """Fresh nonce pairs, and a reservation that names them; ``claim`` is a verdict that is invented."""
     wallet = coordinator.state.requests[request].request.intent.wallet
     made = await coordinator.presign(*signers, key=wallet)
     body: Json = {
@@ -69,7 +66,9 @@ async def reserved(
         "signers": list(signers),
         "presignatures": [one.hex() for one in made[: len(paths)]],
     }
-    return coordinator.add_judged("reserve", body)
+    if claim is None:
+        return coordinator.add_judged("reserve", body)
+    return coordinator.add(make_entry("reserve", coordinator.state.time_ms, body=body, verdict=claim))
 
 
 def openings_of(
@@ -121,12 +120,13 @@ async def signed(coordinator: ScriptedCoordinator, job_id: bytes) -> list[bytes]
     return signatures
 
 
-def solana_message(coordinator: ScriptedCoordinator, lamports: int, *, nonce: bytes) -> Message:
-    payer = Pubkey(account(coordinator, "sol", "m").public_key)
-    advance = AdvanceNonceAccountParams(nonce_pubkey=Pubkey(NONCE_ACCOUNT), authorized_pubkey=payer)
-    to = Pubkey.from_string(SOL_CUSTOMER)
-    pay = TransferParams(from_pubkey=payer, to_pubkey=to, lamports=lamports)
-    return Message.new_with_blockhash([advance_nonce_account(advance), transfer(pay)], payer, Hash(nonce))
+def solana_message(
+    coordinator: ScriptedCoordinator, lamports: int, *, nonce: bytes, price: int = 0
+) -> Message:
+    payer = account(coordinator, "sol", "m").public_key
+    made = [advance(NONCE_ACCOUNT, payer), *priority(1_000, price)]
+    made.append(pay(payer, base58.decode(SOL_CUSTOMER), lamports))
+    return Message.new_with_blockhash(made, Pubkey(payer), Hash(nonce))
 
 
 @pytest.mark.parametrize("signers", PAIRS)
@@ -141,6 +141,26 @@ async def test_a_solana_payment_is_signed_by_two_nodes(
     (signature,) = await signed(coordinator, job.subject)
 
     Transaction.populate(message, [Signature(signature)]).verify()
+
+
+async def test_no_node_opens_anything_for_a_second_message_of_a_solana_request(
+    coordinator: ScriptedCoordinator,
+) -> None:
+    """Though the coordinator says that it is allowed."""
+    await with_key(coordinator, "sol")
+    request = coordinator.request(amount=11, destination=SOL_CUSTOMER, wallet="sol")
+    first, second = (
+        bytes(solana_message(coordinator, 11, nonce=b"\x0e" * 32, price=price)) for price in (0, 1)
+    )
+    job = await reserved(coordinator, request.subject, first, paths=("m",), signers=PAIRS[0])
+    assert job.accepted and job.verdict is not None
+    claim: Json = {"outcome": "allow", "rule": job.verdict.rule}
+    lie = await reserved(coordinator, request.subject, second, paths=("m",), signers=PAIRS[0], claim=claim)
+
+    replies = await coordinator.commit()
+
+    assert lie.verdict is not None and lie.verdict.rule == "message-fixed"
+    assert {one.job for name in PAIRS[0] for one in replies[name].openings} == {job.subject}
 
 
 async def test_both_inputs_of_a_bitcoin_payment_are_signed_together(coordinator: ScriptedCoordinator) -> None:

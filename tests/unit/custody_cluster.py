@@ -197,6 +197,7 @@ class FakeNode:
         self.clock: Callable[[], int] | None = None
         self.bans: list[Json] = []
         self.quorum_note = b""
+        self.heard: list[int] = []
         self.stated: list[Branch] = []
         self.floor = 0
         self.tip: Tip = EMPTY
@@ -260,6 +261,7 @@ class FakeNode:
     async def quorum(self, note: bytes) -> None:
         self._check_up()
         self.quorum_note = note
+        self.heard.append(parse_checkpoint(parse_note(note, 10_000).body).size)
 
     async def finish(self, note: bytes, jobs: tuple[FinishJob, ...]) -> Finished:
         self._check_up()

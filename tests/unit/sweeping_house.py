@@ -60,6 +60,10 @@ def move(
     )
 
 
+class Ended(BaseException):
+    """The process is killed."""
+
+
 @dataclass
 class FakeDesk:
     """Implements ``custody.rebalancing.ports.Desk``: pays at once what is asked for, or as it is told."""
@@ -73,7 +77,7 @@ class FakeDesk:
     denies: bool = False
     keeps: bool = False
     down: bool = False
-    lost: int = 0
+    faults: Callable[[], str | None] = lambda: None
     spent: int = FEE // 2
     origin: str = "example.com/log"
     name: str = "sweeper"
@@ -137,9 +141,11 @@ class FakeDesk:
     def _answer(self, answer: Callable[[], T]) -> T:
         if self.down:
             raise OperationalError("nobody answers")
+        fault = self.faults()
+        if fault == "before":
+            raise Ended
         found = answer()
-        if self.lost:
-            self.lost -= 1
+        if fault == "after":
             raise OperationalError("the answer was lost")
         return found
 

@@ -10,6 +10,7 @@ from typing import Any
 from xml.etree import ElementTree
 
 import pytest
+from solders.signature import Signature
 from xmlschema import XMLSchema
 
 from cli.evidence.camt import NAMESPACE
@@ -17,6 +18,7 @@ from cli.main import main
 from policy.log.merkle import leaf_hash
 from policy.state import CANCEL
 from tests.simulation.world import CUSTOMER, DAY_MS, Book, World
+from tests.unit.schnorr_house import SchnorrBook
 from tests.unit.test_audit import published, trust_file, written
 from tests.unit.tier_house import TierBook
 
@@ -238,6 +240,23 @@ def test_amounts_are_exact_in_eighteen_decimals_and_said_to_be_beyond_the_schema
     assert '<Amt Ccy="ETH">0.000000000000000101</Amt>' in out.read_text()
     assert said["beyond_schema"] == ["eth"]
     assert said["totals"][0]["net"] == "-0.000000000000000101"
+
+
+def test_a_payment_of_tokens_on_solana_is_named_by_its_whole_signature(tmp_path: Path) -> None:
+    book = SchnorrBook(WORLD)
+    first = day(book)
+    job = book.solana(book.ask("sol", 9_000_000, asset="tok", fee_ceiling=3_000_000), price=1)
+    book.finish(job)
+    signature = Signature(book.state.jobs[job].signatures[0])
+    book.settle(job, tx_hash=bytes(signature).hex())
+    period = {"wallet": "sol", "since": first, "until": first}
+    _, table = stated(tmp_path / "csv", book, **period)
+    _, out = stated(tmp_path / "camt", book, format="camt053", **period)
+
+    (name,) = [row["transaction"] for row in rows(table) if row["transaction"]]
+    assert name in (str(signature), bytes(signature).hex())
+    assert f"transaction {name} in block" in out.read_text()
+    assert not list(SCHEMA.iter_errors(out.read_text()))
 
 
 def test_a_cancelled_payment_moves_nothing(tmp_path: Path) -> None:

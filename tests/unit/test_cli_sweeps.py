@@ -2,6 +2,7 @@
 
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -9,10 +10,13 @@ from cli.connection import Connection
 from cli.main import invoke
 from cli.policies.reading import read_policy
 from cli.sweeps.assignment import FILE, load_assignment
+from cli.sweeps.service import plan_result
 from custody.rebalancing.moves import Stage
 from custody.rebalancing.records import Direction, Move
+from custody.sweeping.deciding import Decision, TankLevel, Wish
 from custody.sweeping.main import open_records
 from custody.sweeping.tasks import Asset, Sweep, Tank
+from policy.document import parse_policy
 from policy.encoding import Json, canonical
 from policy.errors import OperationalError
 
@@ -93,6 +97,23 @@ def test_an_assignment_that_makes_no_sense_is_refused_by_name(tmp_path: Path, te
     assert "docs/sweeping.md" in assigned(tmp_path, text)
 
 
+@pytest.mark.parametrize(("fee", "keep"), [("5000", 0), ("5001", 890_880), ("105000", 890_880)])
+def test_an_account_on_solana_keeps_what_the_cluster_demands_unless_it_is_emptied(
+    tmp_path: Path, fee: str, keep: int
+) -> None:
+    document: Any = read_policy(ROOT / "docs/examples/payouts.yaml").body
+    (chain,) = (name for name in document["chains"] if name.startswith("solana:"))
+    document["keys"]["box"] = document["keys"]["solana"]
+    document["wallets"]["box"] = {"tier": "box", "key": "box", "chain": chain, "paths": ["m"]}
+    known = Connection("o", "127.0.0.1:1", b"", parse_policy(document), b"")
+    text = f'[sweeps.sol]\nwallet = "box"\nto = "hot-solana"\nminimum = "1 sol"\nfee = "{fee}"\n'
+    (tmp_path / FILE).write_text(text)
+
+    (sweep,) = load_assignment(tmp_path, known).tasks.sweeps
+
+    assert (sweep.keep_base, sweep.asset.reserve_base) == (keep, 890_880)
+
+
 def test_what_was_asked_for_is_listed_with_what_came_of_it(tmp_path: Path) -> None:
     policy: Json = read_policy(EXAMPLE).body
     client: Json = {"origin": "o", "address": "127.0.0.1:1", "certificate": "none", "policy": policy}
@@ -115,6 +136,37 @@ def test_what_was_asked_for_is_listed_with_what_came_of_it(tmp_path: Path) -> No
         ("top-up", "arrived", "eth", "1500000"),
     ]
     assert {one["account"] for one in moves} == {account}
+
+
+def test_a_plan_says_what_would_be_asked_for_and_what_people_have_to_do() -> None:
+    account = "0x" + "11" * 20
+    wishes = (
+        Wish(
+            Direction.SWEEP, USDC, account, "deposits", "m/0/1", 25_000_000, MILLI, "0x" + "22" * 20, "rich"
+        ),
+        Wish(Direction.TOP_UP, ETH, account, "gas", "m/0/0", 2 * MILLI, MILLI, account, "thirsty"),
+    )
+    tanks = (
+        TankLevel("gas", "eth", 3 * MILLI, low=True, thirsty=7),
+        TankLevel("pit", "eth", None, low=False, thirsty=0),
+    )
+    decision = Decision(wishes, tanks, paused=("usdc@0x33",), unknown=2)
+
+    result = plan_result(decision, connection())
+
+    assert result.text == (
+        f"sweep {account}: 25 usdc, because rich",
+        f"gas for {account}: 0.002 eth, because thirsty",
+        "tank gas holds 0.003 eth: FILL IT; 7 accounts lack gas",
+        "tank pit holds nobody knows what",
+        "left alone for now: usdc@0x33",
+        "2 balances are not known: no chain says",
+    )
+    assert [(one["source"], one["amount"], one["fee"]) for one in result.document["moves"]] == [
+        ("m/0/1", "25000000", str(MILLI)),
+        ("m/0/0", str(2 * MILLI), str(MILLI)),
+    ]
+    assert plan_result(Decision((), (), (), 0), connection()).text == ("Nothing is to be moved.",)
 
 
 def test_a_folder_without_records_says_what_makes_them(tmp_path: Path) -> None:

@@ -1,7 +1,9 @@
 """Cold keys that spend several coins in one ceremony, by either kind of signature."""
 
-from collections.abc import Iterator
+import asyncio
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any, cast
 
 import pytest
 
@@ -11,9 +13,11 @@ from custody.chains.bitcoin.chain import Rates
 from custody.planning import COLD_SIGNATURES_MAX
 from custody.ports import FinishJob
 from custody.requests import State
+from custody.storage import Database
 from policy.encoding import Json, statement
 from policy.entries import signature_list
 from policy.ids import GENERATE
+from policy.state import JobStatus
 from policy.suites import DKLS23_SECP256K1, FROST_TAPROOT
 from signer_nodes.api import node_pb2 as pb
 from signer_nodes.api.envelope import reply_envelope
@@ -125,6 +129,50 @@ async def test_a_cold_key_spends_several_coins_in_one_ceremony(
         (job,) = jobs_of(running, request)
         assert outcome == f"done: signed: {' '.join(one.hex() for one in job.signatures)}"
         assert len(job.signings) == 3 and paid(core.core) == [COIN // 2]
+
+
+class DiesBetween:
+    """A database that stops for ever when a second signature is to be written."""
+
+    def __init__(self, inner: Database) -> None:
+        self._inner = inner
+        self._signatures = 0
+        self.dead = asyncio.Event()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._inner, name)
+
+    async def append(self, start: int, entries: Sequence[bytes], **more: Any) -> Any:
+        self._signatures += sum(b'"kind":"signature"' in entry for entry in entries)
+        if self._signatures > 1:
+            self.dead.set()
+            await asyncio.Event().wait()
+        return await self._inner.append(start, entries, **more)
+
+
+async def test_a_coordinator_that_dies_between_two_signatures_logs_the_second_one(
+    tmp_path: Path, core: CoreRpc
+) -> None:
+    house = BitcoinHouse(tmp_path, core, suite=FROST_TAPROOT, cold=COLD)
+    house.around_database = lambda inner: cast("Database", DiesBetween(inner))
+    async with house.running() as dying:
+        await with_cold_key(house, dying, FROST_TAPROOT)
+        house.fund(dying, *PATHS, amount=COIN // 5)
+        request = await house.pay(dying, "one", COIN // 2)
+        await dying.until(request, State.AWAITING_CEREMONY)
+        last = asyncio.create_task(ceremony(house, dying, request))
+        await cast("DiesBetween", dying.parts.database).dead.wait()
+        last.cancel()
+        await asyncio.gather(last, return_exceptions=True)
+
+    house.around_database = lambda inner: inner
+    async with house.running() as successor:
+        (before,) = jobs_of(successor, request)
+        report, letters = await step(successor, request=request)
+        (after,) = jobs_of(successor, request)
+
+        assert [bool(one) for one in before.signatures] == [True, False, False]
+        assert (report["stage"], letters) == ("done", []) and after.status is JobStatus.SIGNED
 
 
 async def test_more_coins_than_a_ceremony_signs_for_are_made_fewer_first(

@@ -1,5 +1,6 @@
 """Deposits at the coordinator: gathered from observers, logged once, told to whom the address was given."""
 
+import asyncio
 import json
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -8,20 +9,30 @@ from typing import Any
 import pytest
 
 from custody.api.errors import CallRefused, Code
+from custody.client import AsyncHttpClient, HttpEndpoint
 from custody.enacting import Signed
 from custody.gathering import EACH_MAX, Gathering
+from custody.webhooks import Hooks, Webhook
 from policy.encoding import Json, canonical, statement
 from policy.entries import signature_list
 from policy.roster import parse_roster
+from tests.unit.custody_certificates import identity_certificate
 from tests.unit.custody_cluster import ANVIL_CHAIN, ETHER, ORIGIN, WALLET, identity, public, roster_document
 from tests.unit.custody_cluster import make_request as made
-from tests.unit.custody_house import House, Running
+from tests.unit.custody_house import House, Running, until
 from tests.unit.http_house import HttpDoor, http_opened
 from tests.unit.test_http_addresses import give
+from tests.unit.test_webhooks import Receiver, receiving
 
 PLACE = f"/v1/wallets/{WALLET}/deposits"
 OBSERVERS = ("eve", "ivan", "mallory")
 ROSTER = roster_document(observers=[{"name": one, "key": public(one).hex()} for one in OBSERVERS])
+
+
+@pytest.fixture
+async def receiver() -> AsyncIterator[Receiver]:
+    async with receiving() as found:
+        yield found
 
 
 @pytest.fixture
@@ -104,6 +115,33 @@ async def test_a_deposit_at_an_address_that_nobody_was_given_is_shown_to_people(
     (shown,) = (await door.ask("GET", PLACE, name="olga")).json()["deposits"]
     assert (shown["address"], shown["label"]) == (address, "")
     assert (await door.ask("GET", PLACE)).json()["deposits"] == []
+
+
+async def test_the_backends_webhook_is_told(tmp_path: Path, receiver: Receiver) -> None:
+    house = House(tmp_path, roster=ROSTER)
+    house.hooks = Hooks({"orders": Webhook("orders", "shop", receiver.url)}, identity("webhooks"))
+    async with http_opened(house) as door:
+        body = deposit((await give(door, "ann"))["address"])
+        await asyncio.sleep(0.1)
+        for turn, fact in enumerate(("confirmed", "gone")):
+            for name in OBSERVERS[:2]:
+                await state(door.running, "deposit", {**body, "turn": turn, "fact": fact}, name)
+        await until(lambda: len(receiver.told) == 2)
+
+    assert [one["event"] for one in receiver.told] == ["deposit.confirmed", "deposit.gone"]
+
+
+async def test_a_client_over_http_is_told_of_deposits_among_requests(door: HttpDoor) -> None:
+    body = deposit((await give(door, "ann"))["address"])
+    for name in OBSERVERS[:2]:
+        await state(door.running, "deposit", body, name)
+    certificate = identity_certificate(identity("coordinator"))
+    endpoint = HttpEndpoint(door.url.removeprefix("https://"), certificate, ORIGIN)
+
+    async with AsyncHttpClient(endpoint, "shop", key=identity("shop")) as client:
+        (event,), _ = await client.events()
+        (shown,) = await client.deposits(WALLET)
+    assert (event.request, event.state, event.document["deposit"]) == ("", "", shown)
 
 
 async def test_deposits_are_listed_page_by_page(door: HttpDoor) -> None:

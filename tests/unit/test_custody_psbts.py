@@ -13,6 +13,7 @@ from cli.demo.chains.bitcoin.core import ANYONE
 from cli.demo.chains.bitcoin.core_rpc import CoreRpc
 from custody.api.errors import CallRefused, Code
 from custody.chains.bitcoin.transaction import read, script_of
+from custody.holdings import holdings
 from custody.parts import Patience
 from policy.state import CANCEL
 from policy.suites import DKLS23_SECP256K1, FROST_TAPROOT
@@ -167,6 +168,56 @@ async def test_coins_that_become_one_are_not_made_dearer_but_given_back_when_the
         await until(lambda: len(read(jobs_of(running, request)[1].tx).inputs) == 1)
 
         assert early == 1 and jobs_of(running, request)[1].purpose == CANCEL
+
+
+async def test_a_psbt_that_is_stuck_is_made_dearer_from_its_anchor_and_pays_the_same(
+    house: BitcoinHouse, core: CoreRpc
+) -> None:
+    house.patience = Patience(1_000, 3)
+    async with house.with_key() as running:
+        house.fund(running, "m/0/0", "m/0/1", amount=COIN)
+        chosen, change = coins(house, running, "m/0/1"), house.script(running, "m/0/1")
+        paid = (COIN // 2, script_of(CHAIN, PAYEE))
+        request = await hand_in(house, running, paid[0], psbt(chosen, paid, (COIN // 2 - FEE, change)))
+        await running.until(request, "broadcast")
+        house.clock.ahead_ms += 10_000
+        await until(lambda: len(jobs_of(running, request)) == 2, 10)
+        await until(lambda: all(one.fee > FEE for one in core.core.mempool.values()))
+        core.core.mine()
+        settled = await running.until(request, "settled")
+
+        first, second = jobs_of(running, request)
+        mined = core.core.transaction(settled.tx_hash.hex())
+        assert first.anchor == second.anchor and settled.job == second.job_id
+        assert [(one.txid.hex(), one.vout) for one in mined.vin] == chosen
+        assert paid in [(one.value, one.script_pubkey.data) for one in mined.vout]
+
+
+async def test_a_payment_of_all_there_is_that_is_stuck_says_why_it_is_not_made_dearer_and_settles(
+    house: BitcoinHouse, core: CoreRpc
+) -> None:
+    house.patience = Patience(1_000, 3)
+    async with house.with_key() as running:
+        house.fund(running, "m/0/0", amount=COIN)
+        data = psbt(coins(house, running, "m/0/0"), (COIN - FEE, script_of(CHAIN, PAYEE)))
+        request = await hand_in(house, running, COIN - FEE, data)
+        await running.until(request, "broadcast")
+        house.clock.ahead_ms += 10_000
+        await shown(running, request, "wait for others to confirm, or fund the wallet")
+        core.core.mine()
+        await running.until(request, "settled")
+
+        assert len(jobs_of(running, request)) == 1
+
+
+async def test_what_a_wallet_holds_is_told_to_rebalancers(house: BitcoinHouse, core: CoreRpc) -> None:
+    async with house.with_key() as running:
+        house.fund(running, "m/0/0", "m/0/2", amount=COIN)
+        told = await holdings(running.parts)
+        assert isinstance(told, dict) and isinstance(told["accounts"], list)
+
+        found = [(one["path"], one["balance"]) for one in told["accounts"] if isinstance(one, dict)]
+        assert found == [("m/0/0", str(COIN)), ("m/0/1", "0"), ("m/0/2", str(COIN))]
 
 
 async def test_a_payment_to_the_wallet_itself_without_a_psbt_says_what_to_do(

@@ -194,6 +194,17 @@ async def test_a_program_is_not_paid(house: SolanaHouse) -> None:
         await shown(running, request, "is a program, which takes no payment")
 
 
+async def test_an_account_of_a_program_is_not_paid(house: SolanaHouse) -> None:
+    """SOL in somebody's token account is lost to many who send it."""
+    program = Pubkey(b"\x66" * 32)
+    house.rpc.cluster.svm.set_account(Pubkey(PAYEE_KEY), Account(RENT, b"", program))
+    async with house.with_key() as running:
+        house.fund()
+        request = await house.pay(running, "one", SOL)
+        await shown(running, request, f"is kept by program {program}")
+        assert jobs_of(running, request) == []
+
+
 @pytest.mark.parametrize(
     "address",
     ["0x" + "11" * 20, "bcrt1qqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqdku202", PAYEE[:-1], encode(b"\x33" * 33)],

@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 
+from cli.evidence.statement import as_csv
 from policy.encoding import canonical
 from policy.entries import parse_entry
 from policy.errors import MalformedError
@@ -149,11 +150,22 @@ def test_what_is_said_twice_is_moved_once(book: Book) -> None:
     book.settle(job)
     book.settle(job, by=OBSERVERS)
 
-    heard = Movements("hot", from_ms=0, to_ms=book.now_ms + 1)
-    for index, (entry, outcome) in enumerate(zip(book.entries, book.outcomes, strict=True)):
-        before, after = book.past[index][0], book.past[index + 1][0]
-        heard(Step(before, index, entry, parse_entry(entry), outcome, after))
-    assert [one.amount for one in heard.found] == [100]
+    assert [one.amount for one in _heard(book).found] == [100]
+
+
+def test_a_deposit_is_a_credit_and_one_that_is_gone_is_taken_off(book: Book) -> None:
+    deposit(book)
+    deposit(book, index=1, amount="70")
+    deposit(book, 1)
+
+    heard = _heard(book)
+    assert [(one.kind, one.amount, one.credit) for one in heard.found] == [
+        ("deposit", 500, True),
+        ("deposit", 70, True),
+        ("deposit-gone", 500, False),
+    ]
+    assert [one.net for one in heard.totals()] == [70]
+    assert "deposit-gone,eth" in as_csv(heard)
 
 
 def test_an_entry_of_a_deposit_reads_to_what_it_says(book: Book) -> None:
@@ -172,6 +184,15 @@ def test_deposits_fold_alike_whatever_was_before(book: Book) -> None:
     again, _ = fold(state, book.entries[-1])
     assert again.digest == book.state.digest
     assert again.deposits[DEPOSIT] == Deposit(1, book.state.deposits[DEPOSIT].paid)
+
+
+def _heard(book: Book) -> Movements:
+    heard = Movements("hot", from_ms=0, to_ms=book.now_ms + 1)
+    for index, (entry, outcome) in enumerate(zip(book.entries, book.outcomes, strict=True)):
+        if outcome.accepted:
+            before, after = book.past[index][0], book.past[index + 1][0]
+            heard(Step(before, index, entry, parse_entry(entry), outcome, after))
+    return heard
 
 
 def _request(book: Book, job: bytes) -> RequestState:

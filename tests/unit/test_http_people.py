@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from custody.adapters.http.models import Status
 from custody.service import Service
 from policy.approval import approval_digest
 from policy.document import policy_hash
@@ -144,6 +145,7 @@ async def test_both_doors_show_people_the_same(door: HttpDoor) -> None:
     mine: Any = await service.status()
     moving: dict[str, Any] = {"pools": [], "nodes": [], "time_ms": 0}
     assert {**status, **moving} == {**mine, **moving}
+    assert set(mine) <= set(Status.model_fields)
     assert shadow == await service.shadow(flips=False, limit=100)
     assert address["address"] == service.address(WALLET, "")[0].address
 

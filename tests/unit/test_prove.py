@@ -4,6 +4,7 @@ from typing import Any, cast
 
 import pytest
 
+from policy.addresses import solana_address
 from policy.document import parse_policy
 from policy.encoding import Json
 from policy.errors import InvariantError, MalformedError
@@ -145,6 +146,35 @@ def test_typed_data_is_proved_about_like_calls_and_shown_in_whole() -> None:
     facts = orders.transaction.under(lax)
     assert (facts.kind, facts.typed_data, facts.amount) == ("typed_data", "order", 0)
     assert facts.arguments == {"sums": (), "open": False, "note": ""}
+
+
+def test_a_token_on_solana_is_proved_about_like_any_other() -> None:
+    chain, mint = "solana:localnet", solana_address(b"\x22" * 32)
+    customer = solana_address(b"\x33" * 32)
+    policy = policy_of(
+        {
+            "name": "small",
+            "when": {"assets": ["tok"], "amount_max": "100", "destinations": ["customers"]},
+            "then": {"outcome": "allow"},
+        },
+        chains={chain: {"native": "sol", "fee_ceiling": "5000000"}},
+        assets={
+            "sol": {"chain": chain, "kind": "native", "decimals": 9},
+            "tok": {"chain": chain, "kind": "spl", "contract": mint, "decimals": 6},
+        },
+        keys={"ed": {"suite": "frost-ed25519-sha512", "min_signers": 2, "participants": ["a", "b"]}},
+        wallets={"hot": {"tier": "hot", "key": "ed", "chain": chain, "paths": ["m"]}},
+        lists={"customers": [customer]},
+        limits=[],
+    )
+    found = proved(policy, demand({"assets": ["tok"], "amount_min": "100"}, never=True))["demand"]
+
+    assert proved(policy, demand({"not_destinations": ["customers"]}, never=True))["demand"].answer is (
+        Answer.PROVED
+    )
+    assert found.answer is Answer.BROKEN and found.transaction is not None
+    facts = found.transaction.under(policy)
+    assert (facts.chain, facts.asset, facts.destination, facts.amount) == (chain, "tok", customer, 100)
 
 
 def test_a_counterexample_breaks_the_invariant_by_its_own_numbers() -> None:

@@ -173,7 +173,7 @@ def test_the_smallest_coins_that_are_worth_their_fee_become_one() -> None:
     ]
     spending, left = gathered(coins, CHANGE, terms=TERMS, rate=20_000)
 
-    assert sorted(coin.amount for coin in spending.coins) == [3_000, 5_000, 8_000] and left == 1
+    assert [coin.amount for coin in spending.coins] == [8_000, 5_000, 3_000] and left == 1
     (paid,) = spending.outputs
     assert paid.script == CHANGE and paid.amount + spending.fee == 16_000
     with pytest.raises(OperationalError, match="0 coins are confirmed, free and worth their fee"):

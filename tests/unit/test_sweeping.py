@@ -1,5 +1,6 @@
 """A sweeper's looks: deposits end in the collecting wallet, whatever ends the process, none is sent twice."""
 
+import random
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -12,7 +13,7 @@ from custody.rebalancing.records import Move
 from custody.sweeping.metrics import SweeperMetrics
 from custody.sweeping.sweeper import Sweeper
 from policy.errors import OperationalError
-from tests.unit.sweeping_house import DEPOSITS, ETH, FEE, GAS, HOT, TASKS, USD, FakeDesk, address
+from tests.unit.sweeping_house import DEPOSITS, ETH, FEE, GAS, HOT, TASKS, USD, Ended, FakeDesk, address
 
 PATHS = [f"m/0/{number}" for number in range(5)]
 DAY_MS, LOOK_MS = 86_400_000, 60_000
@@ -75,14 +76,24 @@ def test_every_request_names_the_account_that_pays_and_what_it_may_cost(
     assert len({request.idempotency_key for request, _, _ in desk.kept.values()}) == 10
 
 
-@pytest.mark.parametrize("lost", range(1, 8))
-def test_an_answer_that_is_lost_makes_no_second_request(tmp_path: Path, desk: FakeDesk, lost: int) -> None:
-    for _ in range(12):
-        desk.lost = lost
-        with sweeping(tmp_path, desk) as sweeper, suppress(OperationalError):
+@pytest.mark.parametrize("seed", range(3))
+def test_ends_at_any_moment_and_lost_answers_make_no_second_request(
+    tmp_path: Path, desk: FakeDesk, seed: int
+) -> None:
+    rng = random.Random(seed)
+    desk.faults = lambda: rng.choice([None, None, None, None, "before", "after"])
+    for _ in range(30):
+        desk.pays = rng.random() < 0.5
+        with sweeping(tmp_path, desk) as sweeper, suppress(Ended, OperationalError):
             sweeper.look()
-        desk.lost, desk.now_ms = 0, desk.now_ms + LOOK_MS
-        looks(tmp_path, desk, 1)
+        if rng.random() < 0.3:
+            desk.mine()
+        if rng.random() < 0.1:
+            (tmp_path / "sweeper.db").unlink()
+        desk.now_ms += LOOK_MS
+    desk.faults, desk.pays = (lambda: None), True
+    desk.mine()
+    looks(tmp_path, desk, 4)
 
     assert (desk.held(HOT, "m/0", USD), len(desk.kept)) == (500, 10)
 

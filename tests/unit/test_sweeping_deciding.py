@@ -242,6 +242,19 @@ def test_a_tank_that_nobody_knows_of_gives_nothing_and_is_not_called_low() -> No
     assert (decision.tanks[0].held_base, decision.tanks[0].low) == (None, False)
 
 
+def test_where_an_account_has_to_keep_something_its_gas_comes_on_top(rent: int = 700) -> None:
+    token, native = (replace(one, reserve_base=rent) for one in (SWEEPS[0].asset, TANK.asset))
+    tasks = Tasks((replace(SWEEPS[0], asset=token),), (replace(TANK, asset=native),), Pace())
+    poor, fine = deposit("m/1", usd=70, eth=FEE + rent - 1), deposit("m/2", usd=70, eth=FEE + rent)
+
+    decision = decided(holdings(*poor, *fine), tasks=tasks)
+
+    assert asked(decision) == [
+        (USD, address(DEPOSITS, "m/2"), 70),
+        (ETH, address(DEPOSITS, "m/1"), 2 * FEE + rent - (FEE + rent - 1)),
+    ]
+
+
 # Chains of coins.
 
 BTC = Asset("btc", "bitcoin:regtest", 8, "btc", 8, by_coins=True)

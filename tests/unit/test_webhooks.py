@@ -46,7 +46,7 @@ class Receiver:
                 }
                 body = await reader.readexactly(int(headers["content-length"]))
                 event = verify_webhook(headers, body, origin=ORIGIN, key=public("webhooks"), now_ms=Clock()())
-                status = self.answers.get(event["request"], self.usual)
+                status = self.answers.get(event.get("request", ""), self.usual)
                 if status == 200:
                     self.told.append(event)
                     self.raw.append((headers, body))
@@ -56,7 +56,7 @@ class Receiver:
 
     def of(self, request: str) -> list[int]:
         """The numbers of the events of a request, as they were told."""
-        return [event["sequence"] for event in self.told if event["request"] == request]
+        return [event["sequence"] for event in self.told if event.get("request") == request]
 
 
 @contextlib.asynccontextmanager

@@ -397,6 +397,8 @@ class Status(BaseModel):
     quorum_size: Annotated[int | None, Field(ge=0, description="As far as enough cosigners have signed.")] = (
         None
     )
+    program: Annotated[str | None, Field(description="The coordinator's; each node has its own.")] = None
+    rules_supported: Annotated[int | None, Field(ge=1, description="The newest rules that it has.")] = None
     roster: Id | None = None
     freeze: str | None = None
     pending: list[dict[str, Any]] | None = None
@@ -404,6 +406,7 @@ class Status(BaseModel):
     keys: list[dict[str, Any]] | None = None
     nodes: list[dict[str, Any]] | None = None
     pools: list[dict[str, Any]] | None = None
+    indicators: dict[str, Any] | None = None
 
 
 class PolicySection(_Model):

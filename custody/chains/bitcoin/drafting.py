@@ -68,7 +68,8 @@ def gathered(coins: Iterable[Coin], script: bytes, *, terms: Terms, rate: int) -
     worth = [
         coin for coin in coins if coin.amount > _fee((coin, coin), script, rate) - _fee((coin,), script, rate)
     ]
-    chosen = tuple(sorted(worth, key=lambda one: (one.amount, one.outpoint))[: terms.coins_max])
+    smallest = sorted(worth, key=lambda one: (one.amount, one.outpoint))[: terms.coins_max]
+    chosen = tuple(reversed(smallest))  # the anchor is what can best pay for its own release
     fee = _fee(chosen, script, rate)
     amount = sum(coin.amount for coin in chosen) - fee
     if script in terms.own and len(chosen) < 2:

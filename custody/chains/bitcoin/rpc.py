@@ -90,9 +90,9 @@ class BitcoinRpc:
         """The hash of the newest block."""
         return _id(await self.ask("getbestblockhash"))
 
-    async def block(self, block_hash: str) -> Block:
-        """A block with its transactions."""
-        found = _object(await self.ask("getblock", block_hash, 2))
+    async def block(self, block_hash: str, *, prevouts: bool = False) -> Block:
+        """A block with its transactions; with ``prevouts`` also with what they spend."""
+        found = _object(await self.ask("getblock", block_hash, 3 if prevouts else 2))
         if _id(found.get("hash")) != block_hash:
             raise OperationalError(f"the node of {self._name} gives another block: ask its provider")
         previous = _id(found["previousblockhash"]) if "previousblockhash" in found else ""
@@ -124,6 +124,10 @@ class BitcoinRpc:
         if _id(found.get("txid")) != txid or _depth(header) < 1:
             return None
         return _field(header, "height", int), _depth(header)
+
+    async def confirmations(self, block_hash: str) -> int:
+        """How deep a block is in the active chain, from 1 on; -1 where it is not in it."""
+        return _depth(_object(await self.ask("getblockheader", block_hash)))
 
     async def is_unspent(self, text: str) -> bool:
         """Whether neither a block nor the mempool spends an outpoint."""
@@ -230,6 +234,21 @@ def made_in(block: Block, scripts: frozenset[bytes]) -> tuple[list[Coin], set[by
         for one in _list(tx, "vin") if index else ():
             spent.add(outpoint(_id(one.get("txid")), _field(one, "vout", int)))
     return made, spent
+
+
+def spent_in(block: Block, scripts: frozenset[bytes]) -> list[Coin]:
+    """What a block, read with ``prevouts``, spent under ``scripts``."""
+    found = []
+    for tx in block.transactions[1:]:
+        for one in _list(tx, "vin"):
+            before = _object(one.get("prevout"))
+            script = _bytes(_object(before.get("scriptPubKey")).get("hex"))
+            if script in scripts:
+                place = outpoint(_id(one.get("txid")), _field(one, "vout", int))
+                output = Output(satoshi(before.get("value")), script)
+                height, generated = _field(before, "height", int), _field(before, "generated", bool)
+                found.append(Coin(place, output, height, generated))
+    return found
 
 
 def _unspent(one: dict[str, Any]) -> Coin:

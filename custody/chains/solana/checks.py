@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from custody.chains.solana.rpc import Account
 from policy.addresses import solana_address
-from policy.decode.solana import TOKEN_ACCOUNT_RENT
+from policy.decode.solana import SYSTEM_PROGRAM, TOKEN_ACCOUNT_RENT
 from policy.ed25519 import is_on_curve
 from policy.errors import OperationalError
 from policy.token_accounts import TOKEN_PROGRAM
@@ -41,6 +41,11 @@ def check_target(target: Account | None, amount: int, *, address: str, rent: int
     if target is not None and target.executable:
         raise OperationalError(
             f"{address} is a program, which takes no payment: ask anew for another address"
+        )
+    if target is not None and target.owner != SYSTEM_PROGRAM:
+        raise OperationalError(
+            f"{address} is kept by program {solana_address(target.owner)}, which may not give SOL back: "
+            "ask anew for another"
         )
     if lamports_of(target) + amount < rent:
         raise OperationalError(

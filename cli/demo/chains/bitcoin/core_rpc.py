@@ -108,7 +108,23 @@ class CoreRpc:
         found = self.do_getblockheader(block_hash)
         block = self.core.block(block_hash)
         txs = block.transactions
+        if verbosity == 3:
+            return {**found, "tx": [self._with_prevouts(tx) for tx in txs]}
         return {**found, "tx": [_told(tx) if verbosity == 2 else tx.txid().hex() for tx in txs]}
+
+    def _with_prevouts(self, tx: Transaction) -> dict[str, Any]:
+        told = _told(tx)
+        for one in told["vin"]:
+            if one["txid"] != bytes(32).hex():  # no coinbase
+                made, (_, height) = self.core.transaction(one["txid"]), self.core.mined[one["txid"]]
+                output = made.vout[one["vout"]]
+                one["prevout"] = {
+                    "generated": made.vin[0].txid == bytes(32),
+                    "height": height,
+                    "value": amount(output.value),
+                    "scriptPubKey": {"hex": output.script_pubkey.data.hex()},
+                }
+        return told
 
     def do_getrawtransaction(self, txid: str, verbose: bool = False) -> Any:
         tx = self.core.transaction(txid)

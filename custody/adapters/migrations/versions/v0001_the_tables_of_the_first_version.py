@@ -188,6 +188,7 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("request"),
         sa.UniqueConstraint("initiator", "idempotency_key"),
     )
+    op.create_index("requests_by_block", "requests", ["chain", "block"], unique=False)
     op.create_index("requests_by_expiry", "requests", ["expires_ms"], unique=False)
     op.create_index("requests_by_state", "requests", ["state", "created_order"], unique=False)
     op.create_table(
