@@ -41,7 +41,7 @@ def mint(rpc: ClusterRpc) -> bytes:
 def house(tmp_path: Path, rpc: ClusterRpc, mint: bytes) -> SolanaHouse:
     house = SolanaHouse(tmp_path, rpc, token=solana_address(mint))
     house.fund(SOL)
-    rpc.cluster.give_tokens(house.wallet_key, mint, 1_000)
+    rpc.cluster.give_tokens(house.wallet_key, mint, amount=1_000)
     return house
 
 
@@ -90,7 +90,7 @@ async def test_balances_and_simulations_are_those_of_the_token_accounts(
 async def test_a_frozen_account_is_said_before_anything_is_reserved(
     house: SolanaHouse, mint: bytes, state: int
 ) -> None:
-    house.rpc.cluster.give_tokens(OWNER, mint, 0, state=state)
+    house.rpc.cluster.give_tokens(OWNER, mint, amount=0, state=state)
     async with house.with_key() as running:
         request = await pay(house, running, 300)
         await shown(running, request, f"the token account of {TO} is frozen")
@@ -99,7 +99,7 @@ async def test_a_frozen_account_is_said_before_anything_is_reserved(
 
 async def test_an_account_that_somebody_else_has_now_is_not_paid(house: SolanaHouse, mint: bytes) -> None:
     svm = house.rpc.cluster.svm
-    house.rpc.cluster.give_tokens(OWNER, mint, 0)
+    house.rpc.cluster.give_tokens(OWNER, mint, amount=0)
     place = get_associated_token_address(Pubkey(OWNER), Pubkey(mint), TOKEN)
     account = svm.get_account(place)
     assert account is not None
@@ -136,7 +136,7 @@ async def test_decimals_that_are_not_the_policys_are_denied(tmp_path: Path, rpc:
     mint = rpc.cluster.make_mint(2, 9)
     house = SolanaHouse(tmp_path, rpc, token=solana_address(mint))
     house.fund(SOL)
-    rpc.cluster.give_tokens(house.wallet_key, mint, 1_000)
+    rpc.cluster.give_tokens(house.wallet_key, mint, amount=1_000)
     async with house.with_key() as running:
         request = await pay(house, running, 300)
         over = await running.until(request, "denied", timeout_s=20)

@@ -121,7 +121,7 @@ class SolanaCluster:
         self._set(key, Account(self.svm.minimum_balance_for_rent_exemption(len(data)), data, program))
         return bytes(key)
 
-    def give_tokens(self, owner: bytes, mint: bytes, amount: int, *, state: int = 1) -> None:
+    def give_tokens(self, owner: bytes, mint: bytes, *, amount: int, state: int = 1) -> None:
         """Tokens from nowhere, in an account that works (1), is not begun (0) or is frozen (2)."""
         data = mint + owner + amount.to_bytes(8, "little") + bytes(36) + bytes([state]) + bytes(56)
         key, rent = _token_account(owner, mint), self.svm.minimum_balance_for_rent_exemption(len(data))
