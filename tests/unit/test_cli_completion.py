@@ -22,7 +22,10 @@ printf '%s\n' "${COMPREPLY[@]}"
 """
 CASES = [
     (("reque",), {"request"}),
-    (("request", ""), {"send", "call", "sign-typed-data", "show", "list", "wait", "reject", "sweep"}),
+    (
+        ("request", ""),
+        {"send", "call", "sign-typed-data", "show", "list", "wait", "reject", "sweep", "psbt", "consolidate"},
+    ),
     (("request", "list", "--sta"), {"--state"}),
     (("approve", "--with", ""), {"fido2", "pkcs11", "software"}),
     (("admin", "draft", "remove-"), {"remove-operator"}),

@@ -160,6 +160,7 @@ async def test_who_stands_behind_a_request_cannot_approve_it(house: House) -> No
         request = await submit(running, house, "large", amount=5 * ETHER)
         await running.until(request, "waiting")
         body, assertion = complete_approval(await draft_for(running, "otto"), "olga")
+        await running.cosigned()
         size = len(house.nodes["node-a"].log)
 
         with pytest.raises(CallRefused) as refusal:
