@@ -1,4 +1,4 @@
-"""Arguments of ``bench``."""
+"""Arguments of ``bench`` and ``demo``, which run what there is on this machine."""
 
 from cli.arguments import Commands, new_command, new_group
 from cli.policies.arguments import add_audit_bench, add_policy_bench
@@ -38,3 +38,21 @@ def add_bench(commands: Commands) -> None:
         help="measure again with the log lengthened to so many entries, by requests that expired",
     )
     add_audit_bench(bench)
+
+
+def add_demo(commands: Commands) -> None:
+    """``demo``."""
+    demo = new_command(
+        commands,
+        "demo",
+        function="cli.demo.run:demo",
+        what="a whole deployment on this machine: real nodes, tokens and chains, and scenes on them",
+        example="quorumkeep demo --chains evm,bitcoin,solana --dir /tmp/demo --serve",
+    )
+    demo.add_argument(
+        "--chains",
+        default="evm",
+        help="the families of chains, with commas, such as evm,bitcoin,solana (%(default)s)",
+    )
+    demo.add_argument("--dir", default="", help="keep all files here (a temporary folder otherwise)")
+    demo.add_argument("--serve", action="store_true", help="keep it running and say how to try a request")

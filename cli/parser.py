@@ -15,7 +15,7 @@ from cli.arguments import (
     passed_on,
     show_examples,
 )
-from cli.bench_arguments import add_bench
+from cli.bench_arguments import add_bench, add_demo
 from cli.cold_arguments import add_cold
 from cli.doctor.arguments import add_doctor
 from cli.evidence.arguments import add_evidence, add_statement
@@ -63,7 +63,7 @@ def build_parser() -> ArgumentParser:
     add_sweeps(commands)
     add_evidence(commands)
     _add_payments(commands)
-    _add_demo(commands)
+    add_demo(commands)
     _add_completion(commands)
     show_examples(parser)
     return parser
@@ -473,23 +473,6 @@ def _add_holdings(observe: Commands) -> ArgumentParser:
     )
     needs_trust(holdings)
     return holdings
-
-
-def _add_demo(commands: Commands) -> None:
-    demo = new_command(
-        commands,
-        "demo",
-        function="cli.demo.run:demo",
-        what="a whole deployment on this machine: real nodes, tokens and chains, and scenes on them",
-        example="quorumkeep demo --chains evm,bitcoin,solana --dir /tmp/demo --serve",
-    )
-    demo.add_argument(
-        "--chains",
-        default="evm",
-        help="the families of chains, with commas, such as evm,bitcoin,solana (%(default)s)",
-    )
-    demo.add_argument("--dir", default="", help="keep all files here (a temporary folder otherwise)")
-    demo.add_argument("--serve", action="store_true", help="keep it running and say how to try a request")
 
 
 def _add_completion(commands: Commands) -> None:

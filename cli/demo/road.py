@@ -51,7 +51,7 @@ def deposit(family: Family, stage: Stage) -> Seen:
     deployment, pocket, amount = stage.deployment, family.deposits, family.amounts.deposited
     identity = deployment.identity(names.PAYMENTS)
     with deployment.connection().open(identity) as client:
-        address = client.give_address(pocket.wallet, DEPOSITOR).address
+        address = client.give_address(pocket.wallet, DEPOSITOR, path=pocket.paths[0]).address
         transaction = deployment.network_of(family).pay(address, amount)
         if family.watched:
             told = _until(lambda: client.deposits(pocket.wallet), f"observers state nothing of {transaction}")

@@ -13,7 +13,7 @@ from typing import Any
 
 from cli.demo.chain import DemoChain
 from policy.log.tiles import read_entries
-from tests.e2e.processes import none_left
+from tests.e2e.processes import none_left, started_by
 
 PROGRAM = Path(sys.executable).parent / "quorumkeep"
 ROW_KEYS = {"name", "expected", "status", "tx_hash", "block", "rule", "seconds"}
@@ -90,9 +90,11 @@ def played(folder: Path, *options: str, stop: signal.Signals = signal.SIGTERM) -
         assert line, errors.read_text()[-3000:]
         yield Demo(folder, json.loads(line), process)
     finally:
+        started = started_by(process.pid)
         process.send_signal(stop)
         process.wait(STOPPED_S)
         assert not none_left(str(folder)), "the demo left processes behind"
+        assert not [one for one in started if Path(f"/proc/{one}").exists()], "the demo left processes behind"
 
 
 def heeding_ctrl_c() -> None:

@@ -61,3 +61,17 @@ def listening_of(process: int) -> set[tuple[str, int]]:
                 words = [bytes.fromhex(address[at : at + 8])[::-1] for at in range(0, len(address), 8)]
                 found.add((socket.inet_ntop(family, b"".join(words)), int(port, 16)))
     return found
+
+
+def started_by(process: int) -> set[int]:
+    """The processes that one has started and that still run, whatever they are called."""
+    found = set()
+    for folder in Path("/proc").iterdir():
+        if folder.name.isdecimal():
+            try:
+                after_name = (folder / "stat").read_text().rpartition(")")[2].split()
+            except OSError:
+                continue  # it has ended meanwhile
+            if int(after_name[1]) == process:
+                found.add(int(folder.name))
+    return found

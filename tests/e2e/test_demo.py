@@ -25,10 +25,12 @@ from eth_account import Account
 from eth_keys.datatypes import PublicKey, Signature
 from eth_utils.crypto import keccak
 
+from cli.connection import read_connection
 from cli.demo.policy import CUSTOMER, STRANGER
 from cli.drills.own import look_at_own
 from cli.drills.run import tell
 from cli.drills.steps import Steps
+from cli.identities import load_identity
 from cli.parser import build_parser
 from custody.indicators.notes import DrillNote
 from tests.e2e.demos import PROGRAM, STOPPED_S, Demo, heeding_ctrl_c, played
@@ -74,6 +76,16 @@ def test_while_it_is_served_it_has_a_console(demo: Demo) -> None:
 
     assert "Make passkey and card" in page
     assert f"the console is {site}." in said
+
+
+def test_while_it_is_served_a_backend_is_given_new_addresses_though_its_coordinator_was_behind(
+    demo: Demo,
+) -> None:
+    connection = read_connection(demo.folder / "client.json")
+    with connection.open(load_identity(demo.folder / "people" / "payments")) as client:
+        given = client.give_address("hot", "a customer")
+
+    assert given.address in derived_accounts(demo)
 
 
 def test_what_is_denied_or_refused_has_no_transaction(demo: Demo) -> None:

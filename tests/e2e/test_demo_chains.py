@@ -19,7 +19,7 @@ from cli.demo.road import scenes_of
 from cli.demo.scenes import SCENES
 from tests.e2e.cluster import scratch_folder
 from tests.e2e.demos import Demo, played
-from tests.e2e.processes import listening_of, running_with
+from tests.e2e.processes import listening_of, started_by
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 BITCOIN = FAMILIES["bitcoin"]
@@ -89,7 +89,7 @@ def test_a_payment_in_bitcoin_is_by_another_librarys_word_to_the_customer_and_ba
 
 
 def test_every_process_listens_to_this_machine_alone(demo: Demo) -> None:
-    processes = {demo.process.pid, *running_with(str(demo.folder))}
+    processes = {demo.process.pid, *started_by(demo.process.pid)}
     found = {one for process in processes for one in listening_of(process)}
 
     assert {demo.port(family.chain) for family in FAMILIES.values()} <= {port for _, port in found}

@@ -19,6 +19,7 @@ from cli.demo.chains.policies import policy_of
 from cli.demo.chains.solana.cluster import SolanaCluster
 from cli.demo.chains.solana.cluster_rpc import ClusterRpc
 from cli.demo.chains.solana.node import SolanaNode
+from cli.demo.policy import SWEEPER
 from cli.demo.road import scenes_of
 from cli.demo.scenes import SCENES
 from cli.results import Misuse
@@ -59,6 +60,20 @@ def test_the_policy_of_any_families_is_one_and_pays_their_customers_alone(
     for family in families:
         assert {pocket.wallet for pocket in family.pockets} <= policy.wallets.keys()
         assert policy.exposure(policy.wallets[family.hot.wallet].tier, family.warm.tier) == "lowers"
+
+
+def test_the_sweeper_can_move_nothing_out_of_the_house_and_nobody_else_has_its_rule() -> None:
+    policy = parse_policy(policy_of(tuple(FAMILIES.values()), TOKEN))
+    (sweep,) = (rule for rule in policy.rules if rule.name == "sweep")
+    forbidden = {
+        kind
+        for rule in policy.forbids
+        if rule.when.names("initiators") == (SWEEPER,)
+        for kind in rule.when.names("kinds") or ()
+    }
+
+    assert sweep.when.names("initiators") == (SWEEPER,)
+    assert {"transfer", "call"} <= forbidden
 
 
 @pytest.mark.parametrize("family", FAMILIES.values(), ids=lambda one: one.name)
