@@ -20,6 +20,7 @@ from policy.encoding import Json, statement
 from policy.errors import OperationalError
 from policy.fact_entries import CONFIRMED, GONE
 from policy.state import State
+from policy.stored.pages import DamagedState
 
 AT_ONCE: Final = 256
 _LOG = logging.getLogger(__name__)
@@ -67,6 +68,8 @@ class Stater:
                 self._read_log()  # what we paid was in it before a block had it
                 async for kind, body in self._due(watched):
                     self._state(kind, body, failed)
+            except DamagedState:
+                raise
             except OperationalError as error:  # the other chains are looked at all the same
                 failed.append(error)
         if failed:
