@@ -1,6 +1,6 @@
 """Which of our signed transactions observers have not seen settled yet, as the log has it."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -50,7 +50,7 @@ class Settling:
             case _:
                 pass
 
-    def open(self, chain: str) -> Iterable[Sent]:
+    def open(self, chain: str) -> Sequence[Sent]:
         """What may be mined on a chain."""
         return [one for one in self.sent if one.chain == chain]
 

@@ -165,7 +165,7 @@ async def test_what_is_deeper_than_the_window_is_looked_at_no_more(scene: Scene)
         watched = Settled(running.parts, ANVIL_CHAIN)
         await watched.load()
         await watched.look()
-        assert not watched._blocks
+        assert not len(watched)
 
 
 async def test_a_chain_that_does_not_answer_undoes_nothing(scene: Scene) -> None:

@@ -8,6 +8,7 @@ import pytest
 from custody.chains.families import transactions
 from custody.gathering import Gathering
 from custody.observing.blocks import WINDOW, memory_document, read_memory
+from custody.observing.stating import AT_ONCE
 from policy.approval import Slot
 from policy.errors import OperationalError
 from policy.fact_entries import deposit_id
@@ -215,6 +216,18 @@ def test_a_start_goes_on_from_what_is_remembered(scene: Scene) -> None:
     scene.chain.mine(more=CONFIRMATIONS)
     scene.look(again, scene.olga)
     assert scene.turns() == 2
+
+
+def test_what_nobody_confirms_holds_up_nothing(scene: Scene) -> None:
+    for number in range(2 * AT_ONCE):
+        scene.chain.mine(paying(f"early {number}"))
+    late = Watcher(scene.log, "olga", [scene.chain], start=2 * AT_ONCE + 1)
+    scene.chain.mine(paying(), more=CONFIRMATIONS)
+
+    for _ in range(9):
+        scene.look(scene.oskar, late)
+
+    assert list(scene.book.state.deposits) == [DEPOSIT]
 
 
 def test_without_a_start_what_was_mined_before_is_left(scene: Scene) -> None:
