@@ -137,6 +137,19 @@ def test_a_deposit_that_a_reorganisation_took_is_gone_once_other_blocks_are_as_d
     assert scene.turns() == 2
 
 
+def test_what_was_taken_is_not_gone_before_other_blocks_are_as_deep(scene: Scene) -> None:
+    scene.chain.mine(paying(), more=CONFIRMATIONS - 1)
+    scene.look()
+    del scene.chain.blocks[1:]
+    scene.chain.mine()
+    scene.look()
+    assert scene.turns() == 1
+
+    scene.chain.mine(more=CONFIRMATIONS)
+    scene.look()
+    assert scene.turns() == 2
+
+
 def test_a_reorganisation_of_fewer_blocks_than_the_confirmations_is_not_noticed(scene: Scene) -> None:
     scene.chain.mine(paying(), more=CONFIRMATIONS)
     scene.look()
@@ -194,6 +207,7 @@ def test_an_endpoint_that_is_behind_takes_nothing_back(scene: Scene) -> None:
     for name in ("oskar", "olga"):
         memories = (scene.oskar if name == "oskar" else scene.olga).memories
         scene.look(Watcher(scene.log, name, [behind], memories=memories))
+        assert memories[CHAIN].blocks and not memories[CHAIN].lost
 
     assert scene.turns() == 1
 
