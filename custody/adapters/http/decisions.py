@@ -6,15 +6,14 @@ from fastapi import APIRouter
 from fastapi.responses import JSONResponse
 
 from custody.adapters.http.calls import Call, CallDependency
-from custody.adapters.http.models import (
+from custody.adapters.http.decision_models import (
     ApprovalGiven,
     DraftList,
     HandedIn,
     Outcome,
     RejectionGiven,
-    RequestResource,
-    takes,
 )
+from custody.adapters.http.models import RequestResource, takes
 from custody.adapters.http.requests import RequestId, resources
 from custody.api.errors import CallRefused, Code
 from custody.enacting import Signed

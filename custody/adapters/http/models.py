@@ -31,11 +31,13 @@ Transaction = Annotated[
 Milliseconds = Annotated[int, Field(ge=0, le=INTEGER_MAX, description="Milliseconds since 1970.")]
 
 
-class _Model(BaseModel):
+class Model(BaseModel):
+    """A body that has its fields and no others."""
+
     model_config = ConfigDict(extra="forbid")
 
 
-class RequestDocument(_Model):
+class RequestDocument(Model):
     """What is asked for; its RFC 8785 encoding is what the backend signs and what nodes verify."""
 
     origin: Annotated[str, Field(min_length=1, max_length=128, description="Of the log.")]
@@ -71,7 +73,7 @@ class RequestDocument(_Model):
     expires_ms: Milliseconds
 
 
-class Submission(_Model):
+class Submission(Model):
     """A request and the initiator's signature over it."""
 
     request: RequestDocument
@@ -88,14 +90,14 @@ class Submission(_Model):
     ] = None
 
 
-class Psbt(_Model):
+class Psbt(Model):
     """A request's newest transaction for other wallets."""
 
     psbt: Annotated[str, Field(description="In base64.")]
     signed: Annotated[bool, Field(description="Finished, to be sent by whoever has it.")]
 
 
-class GatheredCoins(_Model):
+class GatheredCoins(Model):
     """A PSBT to ask with: coins of a wallet as one."""
 
     psbt: Annotated[str, Field(description="In base64.")]
@@ -106,7 +108,7 @@ class GatheredCoins(_Model):
     left: Annotated[int, Field(ge=0, description="How many others are confirmed and free.")]
 
 
-class RequestResource(_Model):
+class RequestResource(Model):
     """A request as the coordinator has it."""
 
     id: Id
@@ -127,7 +129,7 @@ class RequestResource(_Model):
     request: RequestDocument
 
 
-class Event(_Model):
+class Event(Model):
     """One change of one request, as the feed and webhooks tell it."""
 
     id: EventId
@@ -143,14 +145,14 @@ class Event(_Model):
     error: str | None = None
 
 
-class DepositStatement(_Model):
+class DepositStatement(Model):
     """What observers signed: `custody.client.verify_deposit` checks it."""
 
     body: Annotated[dict[str, Any], Field(description="The body of the log's entry (entries.md).")]
     signatures: Annotated[list[dict[str, str]], Field(description="By `name`, Ed25519 in hex.")]
 
 
-class Deposit(_Model):
+class Deposit(Model):
     """A payment from outside to a wallet, on the word of f + 1 observers."""
 
     id: Id
@@ -167,13 +169,13 @@ class Deposit(_Model):
     statement: DepositStatement
 
 
-class DepositList(_Model):
+class DepositList(Model):
     """Deposits, in the order in which they were first stated."""
 
     deposits: list[Deposit]
 
 
-class DepositEvent(_Model):
+class DepositEvent(Model):
     """What observers stated of a deposit to an address that the caller was given."""
 
     id: EventId
@@ -183,14 +185,14 @@ class DepositEvent(_Model):
     time_ms: Milliseconds
 
 
-class EventPage(_Model):
+class EventPage(Model):
     """Events in order, and what to continue after."""
 
     events: list[Event | DepositEvent]
     next: EventId
 
 
-class Wallet(_Model):
+class Wallet(Model):
     """A wallet of the policy."""
 
     name: Name
@@ -199,7 +201,7 @@ class Wallet(_Model):
     paths: Annotated[int, Field(ge=1, description="How many paths, so addresses, the policy gives it.")]
 
 
-class WalletList(_Model):
+class WalletList(Model):
     """The policy's wallets."""
 
     wallets: list[Wallet]
@@ -214,7 +216,7 @@ LabelText = Annotated[
 ]
 
 
-class NewAddress(_Model):
+class NewAddress(Model):
     """What the address is for."""
 
     label: LabelText
@@ -227,13 +229,13 @@ class NewAddress(_Model):
     ] = None
 
 
-class Label(_Model):
+class Label(Model):
     """Another label."""
 
     label: LabelText
 
 
-class DepositAddress(_Model):
+class DepositAddress(Model):
     """An address to be paid at."""
 
     address: str
@@ -245,13 +247,13 @@ class DepositAddress(_Model):
     created_ms: Milliseconds
 
 
-class AddressList(_Model):
+class AddressList(Model):
     """Addresses, oldest first."""
 
     addresses: list[DepositAddress]
 
 
-class Webhook(_Model):
+class Webhook(Model):
     """Where the coordinator tells of events."""
 
     name: Name
@@ -261,26 +263,26 @@ class Webhook(_Model):
     error: Annotated[str | None, Field(description="Why the oldest of them was not taken.")]
 
 
-class WebhookList(_Model):
+class WebhookList(Model):
     """The caller's webhooks."""
 
     webhooks: list[Webhook]
 
 
-class Resend(_Model):
+class Resend(Model):
     """Which events: one, or a range."""
 
     first: EventId
     last: EventId | None = None
 
 
-class Resent(_Model):
+class Resent(Model):
     """How many events are to be told."""
 
     count: Annotated[int, Field(ge=0)]
 
 
-class RequestList(_Model):
+class RequestList(Model):
     """Requests, newest first."""
 
     requests: list[RequestResource]
@@ -289,106 +291,6 @@ class RequestList(_Model):
 BookHash = Annotated[
     str, Field(pattern="^([0-9a-f]{64})?$", description="Of the address book; empty while it has no row.")
 ]
-HexBytes = Annotated[str, Field(pattern="^([0-9a-f]{2})*$", max_length=4096)]
-Signature = Annotated[str, Field(pattern="^[0-9a-f]{128}$", description="Ed25519.")]
-
-
-class Slot(_Model):
-    """The one transaction that can confirm."""
-
-    chain: Annotated[str, Field(min_length=1, max_length=39)]
-    account: Annotated[str, Field(min_length=1, max_length=75)]
-    nonce: Amount
-
-
-class ApprovedIntent(_Model):
-    """What the transaction does, and the hash of what it calls."""
-
-    chain: Annotated[str, Field(min_length=1, max_length=39)]
-    wallet: Name
-    asset: Name
-    amount: Amount
-    destination: Annotated[str, Field(min_length=1, max_length=90)]
-    calldata: Annotated[str | None, Field(pattern="^([0-9a-f]{2}){4,4096}$")] = None
-    typed_data: Annotated[str | None, Field(pattern="^([0-9a-f]{2}){1,6144}$")] = None
-    source: Annotated[str | None, Field(max_length=PATH_CHARACTERS_MAX)] = None
-    calldata_hash: Id
-
-
-class Draft(_Model):
-    """An approval that the caller could give, but for its id and their name. Check it against the request."""
-
-    origin: Annotated[str, Field(min_length=1, max_length=128)]
-    request: Id
-    intent: ApprovedIntent
-    fee_ceiling: Amount
-    slot: Slot
-    policy: Id
-    expires_ms: Milliseconds
-
-
-class Approval(Draft):
-    """What an operator's passkey signs: its challenge is the document's tagged hash (entries.md)."""
-
-    approval_id: Annotated[Id, Field(description="32 fresh random bytes.")]
-    operator: Name
-
-
-class Assertion(_Model):
-    """What the passkey's authenticator answered, in hex."""
-
-    authenticator_data: HexBytes
-    client_data: HexBytes
-    signature: HexBytes
-
-
-class ApprovalGiven(_Model):
-    """An operator's yes."""
-
-    approval: Approval
-    assertion: Assertion
-
-
-class Rejection(_Model):
-    """A no."""
-
-    origin: Annotated[str, Field(min_length=1, max_length=128)]
-    request: Id
-    by: Annotated[Name, Field(description="The caller.")]
-    reason: Annotated[str, Field(min_length=1, max_length=300)]
-
-
-class RejectionGiven(_Model):
-    """A no, and either the caller's signature over it or their passkey's assertion."""
-
-    rejection: Rejection
-    signature: Signature | None = None
-    assertion: Assertion | None = None
-
-
-class DraftList(_Model):
-    """What waits for the caller."""
-
-    drafts: list[Draft]
-
-
-class HandedIn(_Model):
-    """An entry that somebody has signed; entries.md has the fields of each kind."""
-
-    kind: Annotated[str, Field(min_length=1, max_length=32)]
-    body: dict[str, Any]
-    proof: Annotated[dict[str, Any], Field(description="`signatures`, and what else the kind has.")]
-
-
-class Outcome(_Model):
-    """What came of it."""
-
-    kind: str
-    subject: Annotated[str, Field(description="What it is about: hex.")]
-    effective_ms: Annotated[int, Field(ge=0, description="0 where nothing waits.")]
-    was_done: bool
-    cosigned: Annotated[bool, Field(description="Whether w cosigners have it already.")]
-    left: dict[str, Any]
 
 
 class Status(BaseModel):
@@ -417,14 +319,14 @@ class Status(BaseModel):
     indicators: dict[str, Any] | None = None
 
 
-class PolicySection(_Model):
+class PolicySection(Model):
     """Part of the policy in words."""
 
     title: str
     sentences: list[str]
 
 
-class Policy(_Model):
+class Policy(Model):
     """The policy in force."""
 
     name: str
@@ -434,14 +336,14 @@ class Policy(_Model):
     sentences: list[PolicySection]
 
 
-class Document(_Model):
+class Document(Model):
     """A document of the status, by its hash."""
 
     kind: str
     text: Annotated[str, Field(description="Its canonical encoding, which is what was hashed.")]
 
 
-class WalletAddress(_Model):
+class WalletAddress(Model):
     """Where a wallet is paid to."""
 
     address: str
@@ -450,20 +352,20 @@ class WalletAddress(_Model):
     public_key: Annotated[str, Field(description="The key's group key, hex.")]
 
 
-class Checkpoint(_Model):
+class Checkpoint(Model):
     """A signed note (log.md)."""
 
     note: str
 
 
-class EntryList(_Model):
+class EntryList(Model):
     """Entries of the log."""
 
     start: Annotated[int, Field(ge=0)]
     entries: Annotated[list[str], Field(description="Each its bytes, which are JSON.")]
 
 
-class ShadowReport(_Model):
+class ShadowReport(Model):
     """What another policy would have said."""
 
     policy: str
@@ -472,7 +374,7 @@ class ShadowReport(_Model):
     verdicts: list[dict[str, Any]]
 
 
-class Holdings(_Model):
+class Holdings(Model):
     """What wallets hold, what is on its way, and prices."""
 
     time_ms: Milliseconds
@@ -482,7 +384,7 @@ class Holdings(_Model):
     prices: list[dict[str, Any]]
 
 
-class Movement(_Model):
+class Movement(Model):
     """A signed payment."""
 
     number: Annotated[int, Field(ge=0)]
@@ -494,14 +396,14 @@ class Movement(_Model):
     to: str | None = None
 
 
-class MovementList(_Model):
+class MovementList(Model):
     """Payments in the order of the log."""
 
     movements: list[Movement]
     next: Annotated[int, Field(ge=0)]
 
 
-class Problem(_Model):
+class Problem(Model):
     """Why a call is refused (RFC 9457)."""
 
     type: Annotated[str, Field(description="Where the code is explained.")]
@@ -512,7 +414,7 @@ class Problem(_Model):
     to_do: Annotated[str, Field(description="What to do about it.")]
 
 
-class ProblemMeaning(_Model):
+class ProblemMeaning(Model):
     """What a code means whatever the call."""
 
     code: Code
