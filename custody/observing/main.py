@@ -117,7 +117,7 @@ class Watch:
         kept = load(self._path, assignment.chains)
         begun = self._keeper.start() if kept is not None else self._keeper.clear()
         self._reader, self._memories = begun.reader, kept.chains if kept else fresh(assignment.chains)
-        self._settling = Settling(kept.sent if kept else ())
+        self._settling = Settling(chains, kept.sent if kept else ())
         self._follower = Follower(desk, seat.trust, hear=self._settling.hear, start=begun.progress)
         watched = [
             Watched(

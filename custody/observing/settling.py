@@ -1,13 +1,12 @@
 """Which of our signed transactions observers have not seen settled yet, as the log has it."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from custody.chains.families import FAMILIES, transactions
+from custody.chains.families import transactions
 from policy.entries import SignatureEntry
 from policy.fact_entries import ObservationEntry
-from policy.ids import family
 from policy.replay import Step
 from policy.state import JobStatus
 
@@ -23,12 +22,13 @@ class Sent:
 
 
 class Settling:
-    """Hears of every entry of a log; what it knows outlives the process, as ``sent``.
+    """Hears of every entry of a log; what it knows of some chains outlives the process, as ``sent``.
 
     An entry may be heard again.
     """
 
-    def __init__(self, sent: Iterable[Sent] = ()) -> None:
+    def __init__(self, chains: Collection[str], sent: Iterable[Sent] = ()) -> None:
+        self._chains = frozenset(chains)
         self._open: dict[bytes, list[Sent]] = {}
         for one in sent:
             self._open.setdefault(one.request, []).append(one)
@@ -57,7 +57,7 @@ class Settling:
     def _signed(self, step: Step, job_id: bytes) -> None:
         job = step.after.jobs[job_id]
         chain = job.anchor.chain
-        if job.status is not JobStatus.SIGNED or not job.anchor.on_chain or family(chain) not in FAMILIES:
+        if job.status is not JobStatus.SIGNED or not job.anchor.on_chain or chain not in self._chains:
             return
         if step.after.requests[job.request_id].observed:
             return

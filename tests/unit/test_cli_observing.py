@@ -43,6 +43,7 @@ def test_chains_are_read_as_the_coordinators_are(tmp_path: Path) -> None:
         ("every_s = 1", "has no chain"),
         ('[chains."evm:1"]', "url"),
         ('[chains."doge:1"]\nurl = "http://x"', "is not a chain"),
+        ('[chains."solana:localnet"]\nurl = "http://x"', "do not watch solana"),
         (GOOD.replace("start = 9", "start = -1"), "start"),
         (GOOD.replace("start = 9", "sart = 9"), "sart"),
         (GOOD.replace("every_s = 7", "every_s = 0"), "every_s"),

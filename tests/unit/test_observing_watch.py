@@ -12,8 +12,9 @@ from custody.chains.config import ChainConfig
 from custody.chains.families import transactions
 from custody.client import Endpoint
 from custody.observing.main import LOG, MEMORY, Assignment, Seat, Watch
+from custody.observing.settling import Settling
 from custody.observing.stating import Stated
-from custody.risk.following import BadLog
+from custody.risk.following import BadLog, Follower
 from policy.errors import OperationalError
 from tests.simulation.world import CHAIN, identity_key
 from tests.unit.observing_house import CONFIRMATIONS, FakeBlocks, GatheringLog, paying
@@ -73,6 +74,15 @@ def test_what_was_signed_before_a_start_is_observed_after_it(seated: Seated) -> 
     seated.look()
 
     assert [one.body["tx_hash"] for one in seated.told] == [tx.hex()]
+
+
+def test_what_is_sent_on_chains_that_are_not_watched_is_not_remembered(seated: Seated) -> None:
+    seated.log.book.pay(10, nonce=10**6)
+    heard = Settling(["evm:5"])
+    follower = Follower(seated.log, pinned(), hear=heard.hear)
+    follower.advance()
+
+    assert follower.holds and heard.sent == []
 
 
 def test_without_its_file_everything_is_read_anew(seated: Seated) -> None:
