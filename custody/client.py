@@ -18,6 +18,7 @@ from google.protobuf.message import Message
 from custody.api import custody_pb2 as pb
 from custody.api.calls import sign_call
 from custody.api.custody_pb2_grpc import CustodyStub
+from custody.api.deposit_signing import verify_deposit
 from custody.api.errors import CODE_METADATA, CallRefused, Code
 from custody.api.webhook_signing import verify_webhook
 from policy.encoding import Json, canonical, document_hash, parse_canonical
@@ -38,6 +39,7 @@ __all__ = [
     "HttpClient",
     "HttpEndpoint",
     "RequestView",
+    "verify_deposit",
     "verify_webhook",
 ]
 _OVER_HTTP = frozenset({"AsyncHttpClient", "HttpClient", "HttpEndpoint"})

@@ -4,6 +4,7 @@ Every method is one transaction, and durable when it returns. An event is writte
 changes its request, so that none is lost and none is told of what did not happen.
 """
 
+import json
 import re
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
@@ -123,6 +124,7 @@ def deposit_document(one: Deposit) -> dict[str, Json]:
         "amount": str(record.amount),
         "block": record.block,
         "gone": record.gone,
+        "statement": json.loads(record.statement),
     }
 
 

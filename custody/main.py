@@ -131,7 +131,7 @@ def build(config: Config, credentials: Credentials, *, identity: Ed25519PrivateK
     metrics, now_ms = Metrics(), LogClock(_wall_ms, lambda: time.monotonic_ns() // 1_000_000)
     quarantine = Quarantine(config.data_dir / QUARANTINE)
     quarantine.look()
-    database = StoreThread(_open_store(config))
+    database = StoreThread(open_store(config))
     nodes = {name: NodeLink(_client(config, name, credentials)) for name in config.nodes}
     signing = Signing(nodes, timeout_s=config.signing_timeout_ms / 1000)
     log_key = LogKey.load(config.log_key)
@@ -325,7 +325,8 @@ def _client(config: Config, name: str, credentials: Credentials) -> NodeClient:
     return NodeClient(target, credentials, service=Face.COORDINATE)
 
 
-def _open_store(config: Config) -> Store:
+def open_store(config: Config) -> Store:
+    """The database of a configuration."""
     config.data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
     holder = holder_of(config.data_dir)  # beside the host, so that a copied folder is another holder
     return Store(config.database, holder=f"{config.advertise}/{holder}" if config.advertise else holder)

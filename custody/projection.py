@@ -11,6 +11,7 @@ from custody.requests import State as RequestStates
 from policy import entries as e
 from policy import fact_entries as f
 from policy.ceremony import CeremonyEntry
+from policy.encoding import canonical
 from policy.errors import MalformedError
 from policy.evaluate import Outcome as Answer
 from policy.evaluate import Verdict
@@ -165,6 +166,7 @@ def _deposit(entry: f.DepositEntry, folded: Folded) -> Change:
         block=entry.block,
         gone=entry.gone,
         time_ms=folded.state.time_ms,
+        statement=canonical({"body": entry.body, "signatures": e.signature_list(entry.signatures)}),
     )
     return Change(entry.deposit, None, deposit=record)
 

@@ -88,7 +88,10 @@ class PaidTo:
 
 @dataclass(frozen=True, slots=True)
 class DepositRecord:
-    """A payment from outside to a wallet, as observers stated it last; ``gone`` if the chain lost it."""
+    """A payment from outside to a wallet, as observers stated it last; ``gone`` if the chain lost it.
+
+    ``statement`` is what they signed, with their signatures, as canonical JSON.
+    """
 
     deposit: bytes
     chain: str
@@ -101,6 +104,7 @@ class DepositRecord:
     block: int
     gone: bool
     time_ms: int
+    statement: bytes
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,6 +10,7 @@ closed the request for good, its anchor is used, and nothing else is ever signed
 import asyncio
 import logging
 from collections import OrderedDict
+from dataclasses import replace
 from typing import Final
 
 from custody.parts import Parts
@@ -31,7 +32,11 @@ class Settled:
     def __init__(self, parts: Parts, chain: str) -> None:
         self._parts, self.chain = parts, chain
         self._blocks: OrderedDict[int, OrderedDict[bytes, None]] = OrderedDict()
+        self._block_of: dict[bytes, int] = {}
         self._missing: set[bytes] = set()
+
+    def __len__(self) -> int:
+        return len(self._block_of)
 
     async def load(self) -> None:
         """Take up what settled before a start."""
@@ -43,20 +48,23 @@ class Settled:
         if record.chain != self.chain:
             return
         if record.state in MINED and record.block:
-            self._forget(record.request, but=record.block)
-            self._blocks.setdefault(record.block, OrderedDict()).setdefault(record.request)
+            self._forget(record.request)
+            self._block_of[record.request] = record.block
+            self._blocks.setdefault(record.block, OrderedDict())[record.request] = None
         elif record.state is State.SIGNED:
             self._forget(record.request)
 
     async def look(self) -> None:
         """One round. Raises ``OperationalError`` when the chain does not answer."""
         for block in list(self._blocks)[:BLOCKS_AT_ONCE]:
+            if block not in self._blocks:
+                continue
             self._blocks.move_to_end(block)
             requests = self._blocks[block]
             first = next(iter(requests))
             requests.move_to_end(first)
             if not await self._is_there(first, block):
-                for request in list(requests)[:-1]:
+                for request in [one for one in requests if one != first]:
                     await self._is_there(request, block)
 
     async def _is_there(self, request: bytes, block: int) -> bool:
@@ -68,13 +76,12 @@ class Settled:
         receipt = await chain_of(self._parts, self.chain).receipt(record.tx_hash)
         if receipt is not None and receipt.block == block:
             self._missing.discard(request)
-            if receipt.confirmations > WINDOW_BLOCKS:
-                self._forget(request)
+            self._bury(block + receipt.confirmations - 1)
             return True
         if receipt is not None and receipt.confirmations >= self._parts.confirmations[self.chain]:
-            await self._parts.duties.apply(Change(request, None, {"block": receipt.block}))
             self._missing.discard(request)
-            self.changed(await self._parts.database.get(request) or record)
+            await self._parts.duties.apply(Change(request, None, {"block": receipt.block}))
+            self.changed(replace(record, block=receipt.block))
         elif request not in self._missing:  # an endpoint that is behind says so, too: ask once more
             self._missing.add(request)
         else:
@@ -87,14 +94,19 @@ class Settled:
         )
         _LOG.error("request %s: %s", record.request.hex(), what)
         self._parts.metrics.undone.labels(chain=self.chain).inc()
-        self._missing.discard(record.request)
         self._forget(record.request)
         await self._parts.duties.apply(Change(record.request, Event.UNDONE, {"error": what, "block": 0}))
 
-    def _forget(self, request: bytes, *, but: int = 0) -> None:
-        for block in [
-            block for block, requests in self._blocks.items() if request in requests and block != but
-        ]:
+    def _bury(self, head: int) -> None:
+        """Forget what is deeper than the window."""
+        for block in [block for block in self._blocks if block <= head - WINDOW_BLOCKS]:
+            for request in list(self._blocks[block]):
+                self._forget(request)
+
+    def _forget(self, request: bytes) -> None:
+        self._missing.discard(request)
+        block = self._block_of.pop(request, None)
+        if block is not None:
             del self._blocks[block][request]
             if not self._blocks[block]:
                 del self._blocks[block]
@@ -109,10 +121,13 @@ async def run(parts: Parts) -> None:
 
 async def _watch(parts: Parts, settled: Settled) -> None:
     parts.duties.on_changed.append(settled.changed)
-    await settled.load()
     round_ms = min(ROUND_POLLS * parts.poll_ms[settled.chain], ROUND_MS_MAX)
+    is_loaded = False
     while True:
         try:
+            if not is_loaded:
+                await settled.load()
+            is_loaded = True
             await settled.look()
         except OperationalError as error:
             _LOG.info("%s is not asked about what settled: %s", settled.chain, error)

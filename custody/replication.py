@@ -6,8 +6,8 @@ Rules: (1) a cosigner is sent entries from where it stands, with a checkpoint th
 served when they can be; (4) who is not in the roster is sent nothing, whatever the configuration says;
 (5) one that refuses a head as early, since it had a change late, is shown what a quorum cosigned before;
 (6) where nothing is new each is asked where it stands, or one that hangs would pass for one that follows;
-(7) one that catches up hears of quorums on its way: only what a quorum has can a cosigner store as its state,
-and to store all of it at the end would hold payments up for as long as that takes.
+(7) one that catches up hears of a quorum now and then: only what a quorum has can a cosigner store as its
+state, and to store all of it at the end would hold payments up for as long as that takes.
 """
 
 import asyncio
@@ -36,7 +36,7 @@ from signer_nodes.api.errors import Refused
 EARLY = "early"
 ENTRIES_EACH_MAX = 512
 BYTES_EACH_MAX = 1024 * 1024
-RECENT_MAX = 256
+RECENT_MAX, TELL_EACH = 256, 8 * ENTRIES_EACH_MAX
 BACK_OFF_FIRST_S, BACK_OFF_MAX_S = 0.05, 1.0
 IDLE_S = 0.5
 PROBE_EVERY = 6
@@ -66,6 +66,7 @@ class Replication:
         *,
         on_answer: Callable[[str, Appended], None],
         metrics: Metrics,
+        tell_each: int = TELL_EACH,
     ) -> None:
         self._database = database
         self._on_answer = on_answer
@@ -81,6 +82,7 @@ class Replication:
         self._changed = asyncio.Event()
         self._recent: tuple[bytes, ...] = ()
         self._recent_from = 0
+        self.tell_each = tell_each
         self.followers = {name: Follower(node, self, database=database) for name, node in nodes.items()}
 
     @property
@@ -259,7 +261,7 @@ class Follower:
         self.size: int | None = None
         self.problem = "not asked yet"
         self.diverged = False
-        self._told = 0
+        self._told = self._looked = 0
         self._shown: set[int] = set()
         self._floor = 0
         self._quiet = 0
@@ -289,7 +291,7 @@ class Follower:
         head = await self.node.head()
         await self.node.leave_by_fork(entry)
         _LOG.warning("%s left its branch of %d entries by a fork entry", self.node.name, head.size)
-        self._floor, self._told = head.size, 0
+        self._floor, self._told, self._looked = head.size, 0, 0
         self.size, self.diverged = None, False
         self.problem = _left(self._floor)
 
@@ -306,8 +308,8 @@ class Follower:
             await self._replication.wait_newest(self._floor, IDLE_S)
             return
         if self._replication.newest.size > self.size or self._replication.lacks(self.node.name, self.size):
-            if self._replication.quorum.size >= self._told + ENTRIES_EACH_MAX:
-                await self._tell_quorum()
+            if self.size >= self._looked + self._replication.tell_each:
+                await self._tell_on_the_way(self.size)
             await self._send(self.size)
         elif not await self._replication.wait_newest(self.size, IDLE_S):
             await self._tell_quorum()
@@ -324,7 +326,7 @@ class Follower:
         if differs < shorter:
             others = self._replication.others()
             back = await bring_back(self.node, head, database=self._database, others=others, differs=differs)
-            self._floor, self._told = head.size, 0
+            self._floor, self._told, self._looked = head.size, 0, 0
             return back
         if head.size > newest:
             raise InvariantError(
@@ -368,13 +370,12 @@ class Follower:
         return bool(fresh)
 
     async def _increment(self, start: int) -> Published:
-        """The largest checkpoint above ``start`` that fits into one message, of a quorum if there is one."""
+        """The largest checkpoint above ``start`` whose entries fit into one message."""
         at_most = max(start, self._floor) + ENTRIES_EACH_MAX
         newest = self._replication.newest
         found = (newest.size, newest.note)
         if newest.size > at_most:
-            earlier = await self._database.quorum_between(max(start, self._floor), at_most)
-            earlier = earlier or await self._database.checkpoint_between(start, at_most)
+            earlier = await self._database.checkpoint_between(start, at_most)
             found = earlier if earlier is not None else found
         return Published(*found)
 
@@ -389,6 +390,14 @@ class Follower:
         self._quiet = (self._quiet + 1) % PROBE_EVERY
         if not self._quiet and (await self.node.head()).size != self.size:
             self.size = None
+
+    async def _tell_on_the_way(self, size: int) -> None:
+        """Tell of the last quorum up to where it stands."""
+        self._looked = size
+        quorum = await self._database.quorum_between(self._told, size)
+        if quorum is not None:
+            self._told, note = quorum
+            await self.node.quorum(note)
 
     async def _tell_quorum(self) -> None:
         quorum = self._replication.quorum

@@ -30,6 +30,7 @@ from policy.state import Outcome, State
 QUORUM_PATIENCE_S = 1.0
 PATIENT, TOGETHER_S = frozenset({"request", "observation"}), 0.05
 MEANWHILE, PACE_S = PATIENT | {"reserve"}, 0.005
+PACED_MAX = 8
 OVERTAKEN = MEANWHILE | {"signature"}
 _Queued: TypeAlias = tuple[Candidate, "asyncio.Future[Outcome]"]
 
@@ -138,7 +139,7 @@ class Sequencer:
         batch = write_batch(self.tip, [candidate for candidate, _ in queued], now_ms=self._now_ms())
         if batch.written:
             await self._make_durable(batch)
-        self._write_at = self._now_s() + PACE_S
+        self._write_at = self._now_s() + PACE_S * min(len(queued), PACED_MAX)  # many wait for more company
         dealt_with = queued[: len(batch.outcomes)]
         for one, outcome in zip(dealt_with, batch.outcomes, strict=True):
             self._queue.remove(one)

@@ -1,9 +1,10 @@
 """How requests count into the windows of the policy's limits, whatever becomes of their jobs."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 from immutables import Map
 
+from policy.conflicts import Place, apart, most_of
 from policy.facts import job_facts, scale
 from policy.limits import LimitScope, limit_scopes
 from policy.rules import Facts
@@ -26,6 +27,18 @@ def usage_without(state: State, request_id: bytes, *, time_ms: int) -> Callable[
         return window.used_by_others(request_id, time_ms, window_ms=windows_ms[limit])
 
     return used
+
+
+def usage_beside(
+    state: State, request: RequestState, *, tx: bytes, time_ms: int
+) -> Callable[[str, str], int]:
+    """How much of each limit others use, and transactions of the request that ``tx`` does not keep off."""
+    others = usage_without(state, request.request_id, time_ms=time_ms)
+    own = [job for job in state.live_jobs(request.request_id) if apart(job, tx)]
+    if not own:
+        return others
+    amounts = most_of(own, lambda job: _adds(state, request, job, None))
+    return lambda limit, scope_key: others(limit, scope_key) + amounts.get((limit, scope_key), 0)
 
 
 def recount(state: State, request_id: bytes, *, signed_ms: int) -> State:
@@ -52,13 +65,7 @@ def counted(
     What has left these windows by now is dropped from them for good.
     ``newest`` are the facts of the newest of them, if they are at hand.
     """
-    amounts: dict[tuple[str, str], int] = {}
-    for job in live:
-        known = newest if job is live[-1] else None
-        for scope in _scopes(state, request, job, known):
-            place = (scope.limit.name, scope.scope_key)
-            amount = scope.limit.maximum if scope.amount is None else scope.amount
-            amounts[place] = max(amounts.get(place, 0), amount)
+    amounts = most_of(live, lambda job: _adds(state, request, job, newest if job is live[-1] else None))
     held = bool(live) and live[-1].status is JobStatus.RESERVED
     windows, windows_ms = state.windows, state.policy.windows_ms
     for place in {*request.scopes, *amounts}:
@@ -117,6 +124,13 @@ def _may_count(state: State) -> set[bytes]:
             break
         found.add(request_id)
     return found
+
+
+def _adds(state: State, request: RequestState, job: Job, known: Facts | None) -> Iterator[tuple[Place, int]]:
+    """What one job adds where; all that a limit has if that cannot be told."""
+    for scope in _scopes(state, request, job, known):
+        amount = scope.limit.maximum if scope.amount is None else scope.amount
+        yield (scope.limit.name, scope.scope_key), amount
 
 
 def _scopes(state: State, request: RequestState, job: Job, known: Facts | None) -> tuple[LimitScope, ...]:

@@ -17,6 +17,7 @@ from typing import Final, NamedTuple
 
 from immutables import Map
 
+from policy.conflicts import Place, most_of
 from policy.model import Policy
 from policy.rules import TierHeld
 from policy.state import CANCEL, Holding, Job, RequestState, State
@@ -27,7 +28,6 @@ from policy.worth import highest, lowest
 
 INBOUND, OUTBOUND = DIRECTIONS = (":in", ":out")
 """Where flows stand among the windows: no limit has such a name."""
-Place = tuple[str, str]
 _EMPTY: Final = Window()
 
 
@@ -55,15 +55,11 @@ def both(wallet: str, asset: str) -> tuple[Place, Place]:
 
 
 def flowing(state: State, request: RequestState, *, jobs: tuple[Job, ...]) -> dict[Place, int]:
-    """What the request's ``jobs`` move, each place by the largest: they conflict on chain.
+    """What the request's ``jobs`` move at most, each place by the largest of those that conflict on chain.
 
     Within one wallet nothing is moved but the fee. Cost: the jobs.
     """
-    found: dict[Place, int] = {}
-    for job in jobs:
-        for place, amount in _moved(state, request, job):
-            found[place] = max(found.get(place, 0), amount)
-    return found
+    return most_of(jobs, lambda job: _moved(state, request, job))
 
 
 def _moved(state: State, request: RequestState, job: Job) -> Iterator[tuple[Place, int]]:

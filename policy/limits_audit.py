@@ -1,8 +1,8 @@
 """Limits added up once more, by a method that shares nothing with ``policy.windows``.
 
 For an admitted reservation: what counts then is the sum over all other requests of their largest live
-job, as long as the newest live one is unsigned or was signed less than a window ago. The fold may count
-a little longer (from a later burn), never less.
+job (on Solana of each of their messages), as long as the newest live one is unsigned or was signed less than
+a window ago. The fold may count a little longer (from a later burn), never less.
 
 Sums are kept from one reservation to the next, for a busy day has more requests than can be added up at each
 payment of it. A sum leaves out what is due at the times that a heap gives. ``sum_afresh`` adds one up from
@@ -43,6 +43,7 @@ class LimitsAudit:
             if mine is None:
                 continue
             place = _place(state, limit, job)
+            mine += _beside(state, limit, job, place=place)
             own = self._counting.get(place, {}).get(job.request_id)
             used = self._sums.get(place, 0) - (own.amount if own else 0)
             if used + mine > limit.maximum:
@@ -116,7 +117,7 @@ def sum_afresh(state: State, place: Place) -> int:
 
 
 def _adds(state: State, request_id: bytes) -> Iterator[tuple[Place, _Item]]:
-    """Where a request adds what: in each place the largest of its live jobs, for they conflict."""
+    """Where a request adds what: in each place the largest of its live jobs of those that conflict."""
     jobs = [state.jobs[job] for job in state.requests[request_id].jobs]
     live = [job for job in jobs if job.status is not JobStatus.BURNED]
     if not live:
@@ -124,13 +125,31 @@ def _adds(state: State, request_id: bytes) -> Iterator[tuple[Place, _Item]]:
     signed = live[-1].status is JobStatus.SIGNED
     last_ms = max(job.signed_ms for job in live)
     for limit in state.policy.limits:
-        most: dict[Place, int] = {}
+        most: dict[tuple[bytes, Place], int] = {}
         for job in live:
             if amount := _counts(state, limit, job):
-                place = _place(state, limit, job)
-                most[place] = max(most.get(place, 0), amount)
-        for place, amount in most.items():
+                group = _group(job), _place(state, limit, job)
+                most[group] = max(most.get(group, 0), amount)
+        sums: dict[Place, int] = {}
+        for (_, place), amount in most.items():
+            sums[place] = sums.get(place, 0) + amount
+        for place, amount in sums.items():
             yield place, _Item(amount, last_ms + limit.window_ms if signed else None)
+
+
+def _group(job: Job) -> bytes:
+    """What conflicts with a job: all of its request, on Solana its own message alone."""
+    return job.tx if job.anchor.chain.startswith("solana:") else b""
+
+
+def _beside(state: State, limit: Limit, job: Job, *, place: Place) -> int:
+    """What the job's request adds in a place by what does not conflict with it."""
+    most: dict[bytes, int] = {}
+    for other in state.live_jobs(job.request_id):
+        amount = _counts(state, limit, other) or 0
+        if _group(other) != _group(job) and amount and _place(state, limit, other) == place:
+            most[_group(other)] = max(most.get(_group(other), 0), amount)
+    return sum(most.values())
 
 
 def _counts(state: State, limit: Limit, job: Job) -> int | None:

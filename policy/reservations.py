@@ -14,7 +14,8 @@ from policy import signatures
 from policy.accounts import Account, account_at
 from policy.admission import Inert, check_origin, denied, without_approved
 from policy.approval import Slot
-from policy.counting import count_signed, counted, recount, usage_without
+from policy.conflicts import apart
+from policy.counting import count_signed, counted, recount, usage_beside
 from policy.decode import bitcoin, evm, solana
 from policy.decode.decoded import Call, Cancel, Decoded, Decoder, Source, Transfer, Typed, Undecodable
 from policy.errors import MalformedError
@@ -403,7 +404,7 @@ def _judge(
     state: State, entry: e.ReserveEntry, draft: Draft, *, time_ms: int
 ) -> tuple[Verdict, Facts | None]:
     if entry.purpose == CANCEL:
-        return _judge_cancel(state, draft, time_ms=time_ms)
+        return _judge_cancel(state, draft, tx=entry.tx, time_ms=time_ms)
     request = draft.request.request
     initiator = state.roster.initiators.get(request.initiator)
     if initiator is None:
@@ -414,7 +415,7 @@ def _judge(
         identifier=entry.request,
         fee_max=draft.fee_max,
         time_ms=time_ms,
-        usage=usage_without(state, entry.request, time_ms=time_ms),
+        usage=usage_beside(state, draft.request, tx=entry.tx, time_ms=time_ms),
     )
     given = _approvals(state, draft.request, anchor=draft.anchor, fee_max=draft.fee_max, time_ms=time_ms)
     facts = with_approvals(facts, given)
@@ -436,19 +437,25 @@ def _approvals(
     )
 
 
-def _judge_cancel(state: State, draft: Draft, *, time_ms: int) -> tuple[Verdict, Facts]:
-    """A cancellation needs no approval, but its fee is bounded and counts like any other."""
+def _judge_cancel(state: State, draft: Draft, *, tx: bytes, time_ms: int) -> tuple[Verdict, Facts]:
+    """A cancellation needs no approval, but its fee is bounded and counts like any other.
+
+    With it the fees of all cancellations that it does not keep off the chain.
+    """
     facts = job_facts(
         state,
         draft.request,
         purpose=CANCEL,
         fee_max=draft.fee_max,
         time_ms=time_ms,
-        usage=usage_without(state, draft.request.request_id, time_ms=time_ms),
+        usage=usage_beside(state, draft.request, tx=tx, time_ms=time_ms),
     )
     ceiling = state.policy.cancel_ceiling(draft.anchor.chain)
-    if draft.fee_max > ceiling:
-        reason = f"a cancellation may cost {ceiling}, this one up to {draft.fee_max}"
+    jobs = state.live_jobs(draft.request.request_id)
+    before = {job.tx: job.fee_max for job in jobs if job.purpose == CANCEL and apart(job, tx)}
+    if draft.fee_max + sum(before.values()) > ceiling:
+        and_before = f" and those before it {sum(before.values())}" if before else ""
+        reason = f"a cancellation may cost {ceiling}, this one up to {draft.fee_max}{and_before}"
         return denied("fee-ceiling", reason), facts
     if excess := first_excess(state.policy, facts):
         # Also one that cannot be told: a fee is small, and can wait.

@@ -235,10 +235,13 @@ def _unseen(state: State, entry: HoldingsEntry, identifier: bytes) -> bool:
 
 
 def _flows(state: State, identifier: bytes, place: Place) -> tuple[int, int]:
-    """What a request may still bring into a place, and what it may take out: its jobs conflict on chain."""
+    """What a request may still bring into a place, and what it may take out.
+
+    Its jobs conflict on chain, on Solana only those of one message.
+    """
     intent = state.requests[identifier].request.intent
     owner, chain = state.owned.get((intent.chain, intent.destination)), state.policy.chains.get(intent.chain)
-    coming = going = 0
+    coming, going = 0, dict[bytes, int]()
     for job in _live(state, identifier) if chain else ():
         pays, within = job.purpose == PAYMENT, owner == intent.wallet
         if pays and not within and place == (owner, intent.asset):
@@ -246,8 +249,9 @@ def _flows(state: State, identifier: bytes, place: Place) -> tuple[int, int]:
         if place[0] == intent.wallet:
             moved = intent.amount if pays and not within and place[1] == intent.asset else 0
             fee = job.fee_max if chain and place[1] == chain.native else 0
-            going = max(going, moved + fee)
-    return coming, going
+            group = job.tx if intent.chain.startswith("solana:") else b""
+            going[group] = max(going.get(group, 0), moved + fee)
+    return coming, sum(going.values())
 
 
 def _move(state: State, job: Job) -> _Move | None:

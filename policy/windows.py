@@ -2,7 +2,8 @@
 
 A request counts in a window from the moment a transaction for it is reserved, for as long as its
 newest transaction is unsigned, and then until the window has passed since the signature was
-logged. Its amount is the largest of its live transactions, since they conflict on chain.
+logged. Its amount is the largest of its live transactions, since they conflict on chain; where they do not,
+the sum (``policy.conflicts``).
 """
 
 from immutables import Map

@@ -46,6 +46,14 @@ def coordinator_image_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
+def service_image_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The build context of the image for a rebalancer or a scoring observer."""
+    folder = tmp_path_factory.mktemp("service-image")
+    assemble(folder, "service")
+    return folder
+
+
+@pytest.fixture(scope="session")
 def container_cluster(compose_command: tuple[str, ...], image_folder: Path) -> Iterator[ContainerCluster]:
     """Three nodes and a witness, provisioned in containers; ``docker_services`` starts them."""
     folder = scratch_folder()

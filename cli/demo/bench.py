@@ -8,6 +8,7 @@ process) tells more than times do on a machine with others on it; that of the be
 """
 
 import contextlib
+import json
 import math
 import os
 import shutil
@@ -122,6 +123,7 @@ def _measure(deployment: scenario.Deployment, seconds: int, entries: Sequence[in
         size = int(deployment.status()["size"])
         again, many = _both(deployment, seconds)
         by_size[str(size)] = {**again, "saturated": many}
+        progress(f"{size} entries: {json.dumps(by_size[str(size)])}")  # should the next length not be reached
     return {"alone": alone, "saturated": saturated, "by_log_size": by_size}
 
 

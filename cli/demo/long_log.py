@@ -7,16 +7,19 @@ not know them, and they expire at once.
 """
 
 import time
+from collections.abc import Sequence
+from typing import Protocol
 
 from cli.demo import policy as names
 from cli.demo import scenario
 from cli.demo.chain import CHAIN
 from cli.identities import Identity
 from cli.results import progress
-from custody.adapters.store import Store
 from custody.candidates import BATCH_ENTRIES_MAX, EMPTY, Candidate, Tip, extend, write_batch
-from custody.lease import holder_of
+from custody.config_reading import load_to_run
 from custody.log_key import LogKey
+from custody.main import open_store
+from custody.records import Change
 from policy.collecting import uncollected
 from policy.encoding import Json
 from policy.errors import InvariantError, QuorumkeepError
@@ -26,6 +29,21 @@ WEI = 10**9
 LIFE_MS = 1000
 ENTRIES_A_SECOND = 20
 START_S = 90
+
+
+class Log(Protocol):
+    """What is needed of the coordinator's database."""
+
+    def head(self) -> tuple[int, bytes]:
+        """Size and note of the newest checkpoint."""
+
+    def entries(self, start: int, stop: int) -> tuple[bytes, ...]:
+        """Entries from ``start`` up to ``stop``, as many as fit together."""
+
+    def append(
+        self, start: int, entries: Sequence[bytes], *, note: bytes, changes: Sequence[Change], now_ms: int
+    ) -> object:
+        """Make entries and their checkpoint durable."""
 
 
 def restart_longer(deployment: scenario.Deployment, entries: int) -> None:
@@ -43,9 +61,9 @@ def restart_longer(deployment: scenario.Deployment, entries: int) -> None:
 
 
 def _lengthen(deployment: scenario.Deployment, entries: int) -> None:
-    folder = deployment.folder / scenario.COORDINATOR_NAME
-    store = Store(f"sqlite:///{folder / 'data' / 'custody.db'}", holder=holder_of(folder / "data"))
-    log_key, backend = LogKey.load(folder / "log.key"), deployment.identity(names.PAYMENTS)
+    config = load_to_run(deployment.folder / scenario.COORDINATOR_NAME / "config.toml")
+    log_key, backend = LogKey.load(config.log_key), deployment.identity(names.PAYMENTS)
+    store = open_store(config)
     store.take_lease(_now_ms(), 0)
     try:
         with uncollected():
@@ -56,16 +74,16 @@ def _lengthen(deployment: scenario.Deployment, entries: int) -> None:
         store.close()
 
 
-def _folded(store: Store) -> Tip:
-    size, _ = store.head()
+def _folded(log: Log) -> Tip:
+    size, _ = log.head()
     tip = EMPTY
     while tip.frontier.size < size:
-        for entry in store.entries(tip.frontier.size, size):
+        for entry in log.entries(tip.frontier.size, size):
             tip, _ = extend(tip, entry)
     return tip
 
 
-def _write(store: Store, tip: Tip, log_key: LogKey, backend: Identity) -> Tip:
+def _write(log: Log, tip: Tip, log_key: LogKey, backend: Identity) -> Tip:
     now_ms, start = _now_ms(), tip.frontier.size
     candidates = [_request(tip, start + i, backend, now_ms=now_ms) for i in range(BATCH_ENTRIES_MAX)]
     batch = write_batch(tip, candidates, now_ms=now_ms)
@@ -73,7 +91,7 @@ def _write(store: Store, tip: Tip, log_key: LogKey, backend: Identity) -> Tip:
         raise InvariantError(f"a request is not taken in: {batch.outcomes[0].reason}")
     note = log_key.note(batch.tip.checkpoint()).to_bytes()
     written = [folded.entry for folded in batch.written]
-    store.append(start, written, note=note, changes=(), now_ms=now_ms)
+    log.append(start, written, note=note, changes=(), now_ms=now_ms)
     return batch.tip
 
 

@@ -23,7 +23,7 @@ def keep_deposit(db: Connection, record: DepositRecord) -> Deposit:
         number = select(func.coalesce(func.max(DEPOSITS.c.number), 0) + 1).scalar_subquery()
         db.execute(insert(DEPOSITS).values(**values_of(record), number=number))
     else:
-        changed = {"block": record.block, "gone": record.gone, "time_ms": record.time_ms}
+        changed = {name: getattr(record, name) for name in ("block", "gone", "time_ms", "statement")}
         db.execute(update(DEPOSITS).where(mine).values(changed))
     return _deposit(db.execute(_WITH_OWNER.where(mine)).one())
 

@@ -245,6 +245,7 @@ DEPOSITS = Table(  # what observers stated of payments to us, as the log has it
     Column("block", BigInteger, nullable=False),
     Column("gone", Boolean, nullable=False),
     Column("time_ms", BigInteger, nullable=False),
+    Column("statement", LargeBinary, nullable=False),
     Index("deposits_by_wallet", "wallet", "number"),
 )
 

@@ -8,19 +8,18 @@ from custody.approvals import draft
 from custody.console.people import OPERATOR, Person
 from custody.console.verdicts import what_decided
 from custody.parts import Parts
-from custody.planning import key_of, only_time_is_missing, weighed_plan
+from custody.planning import only_time_is_missing, planned_body, weighed_plan
 from custody.records import PaidTo, RequestRecord, request_body
 from custody.requests import State
-from policy.accounts import account_at
-from policy.decode.decoded import Call, Source, Transfer, Typed, Undecodable
+from policy import reservations
+from policy.decode.decoded import Call, Transfer, Typed, Undecodable
+from policy.entries import parse_reserve
 from policy.errors import OperationalError
 from policy.explain import receipt
 from policy.facts import called
-from policy.ids import family
 from policy.intent import Intent, Request, parse_request
 from policy.ledger import Weighed
 from policy.model import Policy
-from policy.reservations import DECODERS
 from policy.rules import Facts
 from policy.words.language import Language
 from policy.words.sentences import limit_text
@@ -141,13 +140,10 @@ def decoded(parts: Parts, record: RequestRecord, *, request: Request) -> list[tu
     if not record.tx:
         return []
     try:
-        key = key_of(state, request.intent.wallet)
-        account = account_at(key, record.path, chain=record.chain)
+        body = planned_body(state, record, wallet=request.intent.wallet)
     except OperationalError as error:
         return [("decoded.unreadable", str(error))]
-    wallet = request.intent.wallet
-    source = Source(record.chain, (account,), lambda one: state.owned.get((record.chain, one)) == wallet)
-    return _decoded(state.policy, request.intent, DECODERS[family(record.chain)].decode(record.tx, source))
+    return _decoded(state.policy, request.intent, reservations.decoded(state, parse_reserve(body)))
 
 
 def _decoded(policy: Policy, intent: Intent, found: object) -> list[tuple[str, str]]:

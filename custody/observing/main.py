@@ -5,33 +5,39 @@ import contextlib
 import json
 import logging
 import time
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TypeAlias
+from typing import Protocol, TypeAlias
 from urllib.parse import urlsplit
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
+from custody.adapters.risk_store import RiskStore
 from custody.chains.bitcoin.rpc import BitcoinRpc
 from custody.chains.bitcoin.watching import BitcoinWatching
 from custody.chains.config import ChainConfig
 from custody.chains.evm.rpc import EvmRpc
 from custody.chains.evm.watching import EvmWatching
+from custody.chains.solana.rpc import SolanaRpc
+from custody.chains.solana.watching import SolanaWatching
 from custody.chains.watching import AgreeingWatching, Watching
 from custody.client import Caller, CustodyClient, Endpoint
 from custody.lease import take_lease
 from custody.observing.blocks import Memory, Watched, memory_document, read_memory
 from custody.observing.desk import ObserverDesk
 from custody.observing.metrics import ObserveMetrics
-from custody.observing.settling import Settling
-from custody.observing.stating import Stated, Stater
+from custody.observing.settling import Sent, Settling, read_sent, sent_document
+from custody.observing.stating import Door, Stated, Stater
 from custody.risk.following import BadLog, Follower
+from custody.risk.keeping import Keeper, Kept
+from custody.risk.ports import LogSource
 from custody.risk.stating import Observer
 from policy.audit import Trust
 from policy.errors import OperationalError
+from policy.stored.pages import DamagedState
 
-MEMORY = "observe.json"
+MEMORY, LOG = "observe.json", "observe.db"
 Told: TypeAlias = Callable[[Sequence[Stated]], None]
 _LOG = logging.getLogger(__name__)
 
@@ -58,6 +64,18 @@ class Seat:
     key: Ed25519PrivateKey = field(repr=False)
 
 
+@dataclass(frozen=True, slots=True)
+class Remembered:
+    """Chains by name, and our transactions that are not observed yet."""
+
+    chains: dict[str, Memory]
+    sent: list[Sent]
+
+
+class Desk(LogSource, Door, Protocol):
+    """The coordinator: where the log is read, and where statements are handed in."""
+
+
 def run(seat: Seat, assignment: Assignment, *, once: bool, told: Told) -> None:
     """Look once, or every ``every_s`` until interrupted; ``told`` hears of what was stated."""
     with (
@@ -68,48 +86,86 @@ def run(seat: Seat, assignment: Assignment, *, once: bool, told: Told) -> None:
         asyncio.run(_run(seat, assignment, ObserverDesk(client), once=once, told=told))
 
 
-async def _run(seat: Seat, assignment: Assignment, desk: ObserverDesk, *, once: bool, told: Told) -> None:
-    metrics, path = ObserveMetrics(), seat.folder / MEMORY
-    metrics.serve(assignment.metrics_port, assignment.metrics_address)
-    memories, settling = load_memories(path, assignment.chains), Settling()
-    chains = [
-        Watched(
-            watching(name, config),
-            memories[name],
-            confirmations=config.confirmations,
-            start=assignment.starts.get(name),
-        )
-        for name, config in assignment.chains.items()
-    ]
-    follower = Follower(desk, seat.trust, hear=settling.hear)
-    stater = Stater(follower, settling, observer=Observer(seat.name, seat.key.sign), door=desk, chains=chains)
-
-    async def look() -> None:
+async def _run(seat: Seat, assignment: Assignment, desk: Desk, *, once: bool, told: Told) -> None:
+    chains = {name: watching(name, config) for name, config in assignment.chains.items()}
+    with contextlib.closing(RiskStore(seat.folder / LOG)) as store:
+        watch = Watch(seat, assignment, desk=desk, store=store, chains=chains)
+        watch.metrics.serve(assignment.metrics_port, assignment.metrics_address)
         try:
-            await stater.look()
-            metrics.looked_seconds.set(time.time())
+            if once:
+                await watch.look(told)
+            else:
+                await _keep_looking(watch, every_s=assignment.every_s, told=told)
         finally:
-            told(metrics.count(stater.stated))
-            keep_memories(path, memories)
-            metrics.heights(memories)
-
-    try:
-        await look() if once else await _keep_looking(look, metrics, every_s=assignment.every_s)
-    finally:
-        await asyncio.gather(*(one.chain.close() for one in chains))
+            await asyncio.gather(*(one.close() for one in chains.values()))
 
 
-async def _keep_looking(
-    look: Callable[[], Awaitable[None]], metrics: ObserveMetrics, *, every_s: float
-) -> None:
+class Watch:
+    """One observer at work, with what it remembers: of chains in a file, of the log in a database."""
+
+    def __init__(
+        self,
+        seat: Seat,
+        assignment: Assignment,
+        *,
+        desk: Desk,
+        store: RiskStore,
+        chains: Mapping[str, Watching],
+    ) -> None:
+        self._path, self.metrics = seat.folder / MEMORY, ObserveMetrics()
+        self._keeper = Keeper(store, seat.trust.genesis)
+        kept = load(self._path, assignment.chains)
+        begun = self._keeper.start() if kept is not None else self._keeper.clear()
+        self._reader, self._memories = begun.reader, kept.chains if kept else fresh(assignment.chains)
+        self._settling = Settling(kept.sent if kept else ())
+        self._follower = Follower(desk, seat.trust, hear=self._settling.hear, start=begun.progress)
+        watched = [
+            Watched(
+                chain,
+                self._memories[name],
+                confirmations=assignment.chains[name].confirmations,
+                start=assignment.starts.get(name),
+            )
+            for name, chain in chains.items()
+        ]
+        self._stater = Stater(
+            self._follower,
+            self._settling,
+            observer=Observer(seat.name, seat.key.sign),
+            door=desk,
+            chains=watched,
+        )
+
+    async def look(self, told: Told) -> None:
+        """One look, and what it came to; ``told`` hears of what was stated, also when part of it failed."""
+        try:
+            try:
+                await self._stater.look()
+                self.metrics.looked_seconds.set(time.time())
+            finally:
+                told(self.metrics.count(self._stater.stated))
+                self.metrics.heights(self._memories)
+                self._keep()
+        except DamagedState as error:
+            self._keeper.clear()
+            raise BadLog(f"{error}: start it again, and it reads the log anew") from error
+
+    def _keep(self) -> None:
+        """What settles is kept before the entries that it follows from: those may be heard again."""
+        keep(self._path, self._memories, sent=self._settling.sent)
+        if self._follower.holds:
+            self._follower.rebase(self._keeper.keep(Kept(self._follower.progress, self._reader)))
+
+
+async def _keep_looking(watch: Watch, *, every_s: float, told: Told) -> None:
     """Raises ``BadLog``: whoever supervises it starts it anew, and people look at what it says."""
     while True:
         try:
-            await look()
+            await watch.look(told)
         except BadLog:
             raise
         except OperationalError as error:
-            metrics.failures.inc()
+            watch.metrics.failures.inc()
             _LOG.warning("not now: %s", error)
         await asyncio.sleep(every_s)
 
@@ -118,36 +174,39 @@ def watching(name: str, config: ChainConfig) -> Watching:
     """The reader of a chain, over the observer's own endpoints."""
     if config.bitcoin is not None:
         return BitcoinWatching(BitcoinRpc(name, config.urls[0], credentials=config.bitcoin.credentials))
+    if config.solana is not None:
+        return SolanaWatching(SolanaRpc(name, config.urls[0], commitment=config.solana.commitment))
     urls = {urlsplit(url).netloc.rpartition("@")[2]: url for url in config.urls}
     found = [EvmWatching(EvmRpc(name, url, head=config.head)) for url in urls.values()]
     return found[0] if len(found) == 1 else AgreeingWatching(found, agree=config.agree)
 
 
-def load_memories(path: Path, chains: Mapping[str, ChainConfig]) -> dict[str, Memory]:
-    """What was looked through before, by chain. Raises ``OperationalError``."""
+def fresh(chains: Iterable[str]) -> dict[str, Memory]:
+    """Nothing was looked through yet."""
+    return {name: Memory() for name in chains}
+
+
+def load(path: Path, chains: Iterable[str]) -> Remembered | None:
+    """What is remembered, or None for nothing. Raises ``OperationalError``."""
     try:
         found = json.loads(path.read_bytes())
+        kept = {name: read_memory(one, name) for name, one in found["chains"].items()}
+        return Remembered(fresh(chains) | {n: kept[n] for n in chains if n in kept}, read_sent(found["sent"]))
     except FileNotFoundError:
-        found = {}
-    except (OSError, ValueError) as error:
-        raise _unreadable(path, error) from error
-    try:
-        return {name: read_memory(found[name], name) if name in found else Memory() for name in chains}
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise _unreadable(path, error) from error
+        return None
+    except (OSError, LookupError, TypeError, ValueError, AttributeError) as error:
+        raise OperationalError(
+            f"cannot read {path}: {error}; move it away, and give 'start' in observe.toml to look at blocks "
+            "once more"
+        ) from error
 
 
-def keep_memories(path: Path, memories: Mapping[str, Memory]) -> None:
-    """Keep them for the next start. Raises ``OperationalError``."""
+def keep(path: Path, memories: Mapping[str, Memory], *, sent: Iterable[Sent]) -> None:
+    """Keep it for the next start. Raises ``OperationalError``."""
+    chains = {name: memory_document(one) for name, one in memories.items()}
     partial = path.with_name(f".{path.name}.new")
     try:
-        partial.write_text(json.dumps({name: memory_document(one) for name, one in memories.items()}))
+        partial.write_text(json.dumps({"chains": chains, "sent": sent_document(sent)}))
         partial.replace(path)
     except OSError as error:
         raise OperationalError(f"cannot write {path}: {error.strerror}; mend the folder") from error
-
-
-def _unreadable(path: Path, error: Exception) -> OperationalError:
-    return OperationalError(
-        f"cannot read {path}: {error}; move it away, and give 'start' in observe.toml to look at blocks again"
-    )

@@ -1,7 +1,8 @@
 """Which of our signed transactions observers have not seen settled yet, as the log has it."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from custody.chains.families import FAMILIES, transactions
 from policy.entries import SignatureEntry
@@ -22,10 +23,20 @@ class Sent:
 
 
 class Settling:
-    """Hears of every entry of a log."""
+    """Hears of every entry of a log; what it knows outlives the process, as ``sent``.
 
-    def __init__(self) -> None:
+    An entry may be heard again.
+    """
+
+    def __init__(self, sent: Iterable[Sent] = ()) -> None:
         self._open: dict[bytes, list[Sent]] = {}
+        for one in sent:
+            self._open.setdefault(one.request, []).append(one)
+
+    @property
+    def sent(self) -> list[Sent]:
+        """What is not observed yet, on any chain."""
+        return [one for sent in self._open.values() for one in sent]
 
     def hear(self, step: Step) -> None:
         """One entry."""
@@ -39,9 +50,9 @@ class Settling:
             case _:
                 pass
 
-    def open(self, chain: str) -> Iterable[Sent]:
+    def open(self, chain: str) -> Sequence[Sent]:
         """What may be mined on a chain."""
-        return [one for sent in self._open.values() for one in sent if one.chain == chain]
+        return [one for one in self.sent if one.chain == chain]
 
     def _signed(self, step: Step, job_id: bytes) -> None:
         job = step.after.jobs[job_id]
@@ -54,3 +65,16 @@ class Settling:
         sent = Sent(job.request_id, job_id, chain, tx)
         if sent not in (known := self._open.setdefault(job.request_id, [])):
             known.append(sent)
+
+
+def sent_document(sent: Iterable[Sent]) -> list[list[str]]:
+    """As JSON."""
+    return [[one.request.hex(), one.job.hex(), one.chain, one.tx.hex()] for one in sent]
+
+
+def read_sent(found: Iterable[Any]) -> list[Sent]:
+    """Read ``sent_document``. Raises ``TypeError`` or ``ValueError`` for anything else."""
+    return [
+        Sent(bytes.fromhex(request), bytes.fromhex(job), chain, bytes.fromhex(tx))
+        for request, job, chain, tx in found
+    ]

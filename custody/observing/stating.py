@@ -9,7 +9,7 @@ signatures add up; (5) a statement is made again until it is in the log.
 import logging
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final, Protocol
+from typing import Final, Protocol, TypeVar
 
 from custody.chains.watching import Wanted
 from custody.observing.blocks import Paid, Watched
@@ -20,7 +20,9 @@ from policy.encoding import Json, statement
 from policy.errors import OperationalError
 from policy.fact_entries import CONFIRMED, GONE
 from policy.state import State
+from policy.stored.pages import DamagedState
 
+T = TypeVar("T")
 AT_ONCE: Final = 256
 _LOG = logging.getLogger(__name__)
 
@@ -56,10 +58,12 @@ class Stater:
         self._follower, self._settling = follower, settling
         self._observer, self._door, self._chains = observer, door, tuple(chains)
         self.stated: list[Stated] = []
+        self._looks = 0
 
     async def look(self) -> None:
         """One look at everything, kept in ``stated``. Raises ``OperationalError`` when part of it failed."""
         self.stated, failed = [], list[OperationalError]()
+        self._looks += 1
         self._read_log()
         for watched in self._chains:
             try:
@@ -67,6 +71,8 @@ class Stater:
                 self._read_log()  # what we paid was in it before a block had it
                 async for kind, body in self._due(watched):
                     self._state(kind, body, failed)
+            except DamagedState:
+                raise
             except OperationalError as error:  # the other chains are looked at all the same
                 failed.append(error)
         if failed:
@@ -88,20 +94,24 @@ class Stater:
 
     async def _due(self, watched: Watched) -> AsyncIterator[tuple[str, dict[str, Json]]]:
         """What is to be stated of a chain now."""
-        state, count, waiting = self._follower.state, 0, set[bytes]()
+        state, due = self._follower.state, dict[bytes, dict[str, Json]]()
         paid = watched.payments()
         for deposit, one in paid.items():
             turns = _turns(state, deposit)
             if turns % 2 == 0 and (body := _body(state, watched, one, turn=turns)) is not None:
-                waiting.add(deposit)
-                count += 1
-                if count <= AT_ONCE:
-                    yield "deposit", body
+                due[deposit] = body
+        watched.forget(due.keys())
+        for body in self._some(list(due.values())):
+            yield "deposit", body
         async for body in self._gone(watched, paid):
             yield "deposit", body
-        watched.forget(waiting)
         async for body in self._settled(watched):
             yield "observation", body
+
+    def _some(self, due: Sequence[T]) -> Sequence[T]:
+        """As many as one look deals with; others at the next, so what nobody confirms holds up nothing."""
+        start = self._looks * AT_ONCE % len(due) if len(due) > AT_ONCE else 0
+        return (*due[start:], *due[:start])[:AT_ONCE]
 
     async def _gone(self, watched: Watched, paid: Mapping[bytes, Paid]) -> AsyncIterator[dict[str, Json]]:
         """What was lost and is found in no block, once other blocks of the same height are deep enough."""
@@ -120,7 +130,7 @@ class Stater:
     async def _settled(self, watched: Watched) -> AsyncIterator[dict[str, Json]]:
         """Our own transactions that are deep enough."""
         chain = watched.chain
-        for sent in list(self._settling.open(chain.name))[:AT_ONCE]:
+        for sent in self._some(self._settling.open(chain.name)):
             receipt = await chain.receipt(sent.tx)
             if receipt is not None and receipt.confirmations >= watched.confirmations:
                 yield {

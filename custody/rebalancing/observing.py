@@ -166,10 +166,15 @@ def _own(route: Route) -> tuple[str, str]:
 
 
 def _outflow(route: Route, movement: Movement) -> int:
-    """What a movement takes out of the wallet, below zero for what it brings."""
+    """What a movement takes out of the wallet, below zero for what it brings from where it is filled from.
+
+    What other own wallets bring is not explained by it: deposits that are swept in are deposits.
+    """
     if movement.wallet == movement.to:
         return 0
-    return movement.amount_base * ((movement.wallet == route.wallet) - (movement.to == route.wallet))
+    if movement.wallet == route.wallet:
+        return movement.amount_base
+    return -movement.amount_base if (movement.wallet, movement.to) == (route.source, route.wallet) else 0
 
 
 def _in_run(alarm: Alarm, hour_ms: int) -> bool:

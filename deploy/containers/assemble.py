@@ -2,10 +2,11 @@
 """Assemble an image from this machine: no registry, no base image, nothing but what its process needs.
 
 Run it from the checkout: ``.venv/bin/python -m deploy.containers.assemble build/node``, or with ``--image
-coordinator``. It writes ``rootfs.tar`` (the interpreter, the packages that the process imports, the shared
-libraries all of these need, our own packages, for a node SoftHSM), ``Dockerfile`` and ``sbom.cdx.json`` into
-the folder, which is the whole build context. There is no shell in an image, no coordinator in a node's and no
-node in a coordinator's, and no operator's command line in either.
+coordinator``, or ``--image service`` for a rebalancer and a scoring observer. It writes ``rootfs.tar`` (the
+interpreter, the packages that the process imports, the shared libraries all of these need, our own packages,
+for a node SoftHSM), ``Dockerfile`` and ``sbom.cdx.json`` into the folder, which is the whole build context.
+There is no shell in an image, no coordinator in a node's, no node in another's, and the command line in a
+service's alone.
 """
 
 import argparse
@@ -35,6 +36,11 @@ AUTHORS_TOOLS: Final = frozenset({"prove", "backtest.py"})
 COORDINATOR_PACKAGES: Final = ("policy", "signer_nodes/api", "custody")
 NOT_IN_COORDINATOR: Final = frozenset({"prove", "rebalancer", "choosing.py", "deciding.py"})
 """Proofs, and forecasts with their numerics: these are other processes'."""
+SERVICE_PACKAGES: Final = (*COORDINATOR_PACKAGES, "cli")
+NOT_IN_SERVICE: Final = frozenset(
+    {"prove", "demo", "drills", "console", "http", "yaml_reader.py", "codes.py", "completion.py"}
+)
+"""Doors, proofs, and what people use a command line for who sit before it."""
 NODE_DISTRIBUTIONS: Final = (
     "coincurve",
     "cryptography",
@@ -80,6 +86,29 @@ COORDINATOR_DISTRIBUTIONS: Final = (
     "uvicorn",
     "uvloop",
 )
+SERVICE_DISTRIBUTIONS: Final = (
+    "SQLAlchemy",
+    "aiohttp",
+    "alembic",
+    "coincurve",
+    "cryptography",
+    "fido2",
+    "grpcio",
+    "httpx",
+    "immutables",
+    "msgspec",
+    "numpy",
+    "orjson",
+    "prometheus-client",
+    "protobuf",
+    "pynacl",
+    "python-pkcs11",
+    "rfc8785",
+    "rich",
+    "rlp",
+    "safe-pysha3",
+    "uvloop",
+)
 USER: Final = 10001
 VERSION: Final = f"python{sys.version_info.major}.{sys.version_info.minor}"
 BASE: Final = PurePosixPath("/usr/local")
@@ -114,6 +143,7 @@ class Kind(NamedTuple):
 
 IMAGES: Final = {
     "node": Kind(PROJECT_PACKAGES, AUTHORS_TOOLS, NODE_DISTRIBUTIONS, has_token=True),
+    "service": Kind(SERVICE_PACKAGES, NOT_IN_SERVICE, SERVICE_DISTRIBUTIONS, has_token=False),
     "coordinator": Kind(COORDINATOR_PACKAGES, NOT_IN_COORDINATOR, COORDINATOR_DISTRIBUTIONS, has_token=False),
 }
 

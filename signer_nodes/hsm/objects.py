@@ -118,14 +118,15 @@ def _copied_onto_token(connection: Connection, template: Template) -> Any | None
     """
     if not connection.copies:
         return None
-    made = connection.session.create_object(connection.checked({**template, Attribute.TOKEN: False}))
     try:
-        return made.copy(connection.checked(_ON_TOKEN))
+        made = connection.session.create_object(connection.checked({**template, Attribute.TOKEN: False}))
+        try:
+            return made.copy(connection.checked(_ON_TOKEN))
+        finally:
+            made.destroy()
     except exceptions.PKCS11Error:  # should the token be gone, making it there says so
         connection.copies = False
         return None
-    finally:
-        made.destroy()
 
 
 def _made_on_token(connection: Connection, template: Template) -> Any:

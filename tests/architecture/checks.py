@@ -85,7 +85,10 @@ REGISTRY_WORDS = tuple(  # in two parts each, so that this file does not break i
 
 WIRING = frozenset(
     {"signer_nodes/main.py", "cli/main.py"}
-    | {f"custody/{part}main.py" for part in ("", "backup/", "check/", "rebalancing/", "risk/", "sweeping/")}
+    | {
+        f"custody/{part}main.py"
+        for part in ("", "backup/", "check/", "observing/", "rebalancing/", "risk/", "sweeping/")
+    }
 )
 AUTHORING = "cli/policies/"
 YAML_LIBRARIES = frozenset({"yaml", "_yaml", "ruamel"})

@@ -35,14 +35,17 @@ class Uncopied:
 
 
 class CopiesNothing:
-    """A session of such a token; what was made in it counts as ``made``."""
+    """A session of such a token, or of one that keeps no data in sessions; ``made`` is what was asked."""
 
-    def __init__(self, session: Any) -> None:
+    def __init__(self, session: Any, *, keeps_none: bool = False) -> None:
         self._session = session
+        self._keeps_none = keeps_none
         self.made: list[bool] = []
 
     def create_object(self, template: dict[Attribute, Any]) -> Any:
         self.made.append(template[Attribute.TOKEN])
+        if self._keeps_none and not template[Attribute.TOKEN]:
+            raise exceptions.TemplateInconsistent
         handle = self._session.create_object(template)
         return handle if template[Attribute.TOKEN] else Uncopied(handle)
 
@@ -185,9 +188,12 @@ def test_what_a_token_is_given_stays_as_it_is_and_out_of_the_session(token: Toke
     assert token.run("look", look) == [True, False, []]
 
 
-def test_a_token_that_copies_nothing_is_asked_to_once_and_written_to_all_the_same(token: Token) -> None:
+@pytest.mark.parametrize("keeps_none", [False, True])
+def test_a_token_that_copies_nothing_is_asked_to_once_and_written_to_all_the_same(
+    token: Token, keeps_none: bool
+) -> None:
     def write_twice(connection: Connection) -> list[bool]:
-        uncopying = CopiesNothing(connection.session)
+        uncopying = CopiesNothing(connection.session, keeps_none=keeps_none)
         other = Connection(uncopying, connection.generation)
         create_version(other, HEAD, sequence=1, data=b"first")
         create_version(other, HEAD, sequence=2, data=b"second")

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
+from embit.psbt import PSBT
 
 from cli.demo import policy as names
 from cli.demo import scenario
@@ -131,3 +132,29 @@ def test_a_payment_of_several_coins_settles_though_the_coordinator_is_killed(ban
 
     assert early in ("signed", "broadcast")
     assert bank.paid() == sorted([*before, COIN * 5 // 4])
+
+
+@pytest.mark.parametrize("wallet", SUITES)
+def test_coins_become_one_and_the_transaction_is_there_for_other_wallets(bank: Bank, wallet: str) -> None:
+    bank.fund(wallet, COIN // 10)
+    tidy = bank.deployment.ask(
+        names.PAYMENTS,
+        *(
+            "request",
+            "consolidate",
+            "--wallet",
+            wallet,
+            "--coins-max",
+            "3",
+            "--idempotency-key",
+            f"tidy {wallet}",
+        ),
+    )
+    bank.until(lambda: len(bank.core.mempool) == 1, "nothing was sent")
+    bank.core.mine(2)
+    settled = bank.wait(str(tidy["request"]), "settled")
+    shown = bank.deployment.ask(names.OPERATORS[0], "request", "psbt", str(tidy["request"]), "--version", "2")
+
+    theirs = PSBT.from_string(str(shown["psbt"]))
+    assert theirs.tx.txid().hex() == settled["tx_hash"] and len(theirs.inputs) == 3
+    assert [one.value for one in theirs.tx.vout] == [3 * COIN // 10 - int(tidy["fee"])]

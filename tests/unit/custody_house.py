@@ -27,7 +27,7 @@ from custody.ports import BalanceChange, Chain, Node, Receipt, Simulated
 from custody.publish import Publisher
 from custody.quarantine import Quarantine
 from custody.records import RequestRecord
-from custody.replication import Replication
+from custody.replication import TELL_EACH, Replication
 from custody.rising import Rising
 from custody.sequencer import TOGETHER_S, Sequencer
 from custody.service import Service
@@ -165,7 +165,7 @@ class House:
         self.auditors: tuple[Auditor, ...] = ()
         self.database = f"sqlite:///{folder / 'custody.db'}"
         self.ask: Asking = nobody
-        self.together_s = TOGETHER_S
+        self.together_s, self.tell_each = TOGETHER_S, TELL_EACH
         self.around_database: Callable[[Database], Database] = lambda database: database
 
     def chains(self) -> Mapping[str, Chain]:
@@ -180,7 +180,9 @@ class House:
         thread = StoreThread(Store(self.database))
         database = self.around_database(thread)
         signing = Signing(nodes, timeout_s=0.5)
-        replication = Replication(database, nodes, on_answer=signing.answered, metrics=metrics)
+        replication = Replication(
+            database, nodes, on_answer=signing.answered, metrics=metrics, tell_each=self.tell_each
+        )
         return Parts(
             database=database,
             feeds=thread,

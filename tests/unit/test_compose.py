@@ -16,9 +16,10 @@ from tests.architecture.planting import REPOSITORY
 
 FOLDER = REPOSITORY / "deploy" / "containers"
 FILES = ("compose.yaml", "service.yaml")
-OURS = {"quorumkeep-node:local", "quorumkeep-coordinator:local"}
+OURS = {f"quorumkeep-{name}:local" for name in ("node", "coordinator", "service")}
 NODES = {"node-a", "node-b", "node-c", "witness-1"}
-SERVICES = NODES | {"coordinator-1", "coordinator-2", "postgres", "prometheus"}
+WISHED = {"rebalancer", "risk"}
+SERVICES = NODES | WISHED | {"coordinator-1", "coordinator-2", "postgres", "prometheus"}
 SCHEMA = REPOSITORY / ".venv" / "compose-spec.json"
 VARIABLES = {
     "QUORUMKEEP_PINS": "/pins",
@@ -49,7 +50,7 @@ def whole() -> dict[str, dict[str, Any]]:
     return {part: first[part] | second[part] for part in parts}
 
 
-def test_the_services_are_three_nodes_a_witness_two_coordinators_a_database_and_a_watch() -> None:
+def test_the_services_are_three_nodes_a_witness_two_coordinators_and_what_stands_around_them() -> None:
     assert set(whole()["services"]) == SERVICES
 
 
@@ -62,7 +63,10 @@ def test_every_container_is_denied_what_none_needs(name: str) -> None:
     assert service["security_opt"] == ["no-new-privileges:true"]
     assert service["user"].partition(":")[0] not in ("", "0", "root")
     assert service["ulimits"]["core"] == 0
-    assert service["healthcheck"]["test"][0] == "CMD"  # no shell
+    if name in WISHED:  # started by a profile; they serve nobody who could ask
+        assert service["profiles"] == [name] and service["healthcheck"] == {"disable": True}
+    else:
+        assert "profiles" not in service and service["healthcheck"]["test"][0] == "CMD"  # no shell
     assert not {"privileged", "pid", "ipc", "devices", "network_mode", "env_file"} & set(service)
 
 
@@ -86,6 +90,8 @@ def test_secrets_come_by_file_and_each_goes_where_it_is_needed_alone() -> None:
         **{f"coordinator-{number}": keys for number in (1, 2)},
         "postgres": {"postgres-password"},
         "prometheus": set(),
+        "rebalancer": set(),
+        "risk": set(),
     }
 
 

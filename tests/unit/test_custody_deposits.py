@@ -9,12 +9,13 @@ from typing import Any
 import pytest
 
 from custody.api.errors import CallRefused, Code
-from custody.client import AsyncHttpClient, HttpEndpoint
+from custody.client import AsyncHttpClient, HttpEndpoint, verify_deposit
 from custody.enacting import Signed
 from custody.gathering import EACH_MAX, Gathering
 from custody.webhooks import Hooks, Webhook
 from policy.encoding import Json, canonical, statement
 from policy.entries import signature_list
+from policy.errors import InvalidSignatureError, MalformedError
 from policy.roster import parse_roster
 from tests.unit.custody_certificates import identity_certificate
 from tests.unit.custody_cluster import ANVIL_CHAIN, ETHER, ORIGIN, WALLET, identity, public, roster_document
@@ -142,6 +143,28 @@ async def test_a_client_over_http_is_told_of_deposits_among_requests(door: HttpD
         (event,), _ = await client.events()
         (shown,) = await client.deposits(WALLET)
     assert (event.request, event.state, event.document["deposit"]) == ("", "", shown)
+
+
+async def test_a_backend_checks_a_deposit_by_the_observers_and_not_by_the_coordinators_word(
+    door: HttpDoor,
+) -> None:
+    body = deposit((await give(door, "ann"))["address"])
+    for name in OBSERVERS[:2]:
+        await state(door.running, "deposit", body, name)
+    (shown,) = (await door.ask("GET", PLACE)).json()["deposits"]
+    keys = {name: public(name) for name in OBSERVERS}
+
+    assert verify_deposit(shown, origin=ORIGIN, observers=keys, needed=2) == set(OBSERVERS[:2])
+    for changed in ({"amount": str(10 * ETHER)}, {"gone": True}, {"address": "0x" + "11" * 20}, {"block": 8}):
+        with pytest.raises(MalformedError):
+            verify_deposit({**shown, **changed}, origin=ORIGIN, observers=keys, needed=2)
+    with pytest.raises(MalformedError):
+        verify_deposit(shown, origin="log.example.com/other", observers=keys, needed=2)
+    for observers, needed in ((keys, 3), ({"eve": public("eve")}, 2), ({**keys, "eve": public("shop")}, 2)):
+        with pytest.raises(InvalidSignatureError):
+            verify_deposit(shown, origin=ORIGIN, observers=observers, needed=needed)
+    with pytest.raises(MalformedError):
+        verify_deposit({**shown, "statement": ""}, origin=ORIGIN, observers=keys, needed=2)
 
 
 async def test_deposits_are_listed_page_by_page(door: HttpDoor) -> None:

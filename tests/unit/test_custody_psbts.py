@@ -9,19 +9,22 @@ from embit.psbt import PSBT
 from embit.script import Script
 from embit.transaction import Transaction, TransactionInput, TransactionOutput
 
-from cli.demo.chains.bitcoin.core import ANYONE
+from cli.demo.chains.bitcoin.core import ANYONE, COINBASE_MATURITY
 from cli.demo.chains.bitcoin.core_rpc import CoreRpc
 from custody.api.errors import CallRefused, Code
 from custody.chains.bitcoin.transaction import read, script_of
+from custody.console.requests import decoded, units
 from custody.holdings import holdings
 from custody.parts import Patience
+from custody.records import request_body
+from policy.intent import parse_request
 from policy.state import CANCEL
 from policy.suites import DKLS23_SECP256K1, FROST_TAPROOT
 from tests.chains.bitcoin_house import CHAIN, COIN, PATHS, PAYEE, BitcoinHouse, fresh_core
 from tests.unit.custody_cluster import WALLET, make_request
 from tests.unit.custody_house import House, Running, until
 from tests.unit.http_house import http_opened, submission
-from tests.unit.test_custody_bitcoin import jobs_of, shown
+from tests.unit.test_custody_bitcoin import bulky_coin, jobs_of, shown
 
 SUITES = (DKLS23_SECP256K1, FROST_TAPROOT)
 FEE = 5_000
@@ -96,6 +99,20 @@ async def test_what_is_not_signed_yet_is_exported_for_others_to_look_at(
         assert theirs.fee() == read((await running.service.get(request)).tx).fee
 
 
+async def test_operators_are_shown_what_a_payment_of_several_coins_does(
+    house: BitcoinHouse, core: CoreRpc
+) -> None:
+    async with house.with_key() as running:
+        house.fund(running, *PATHS, amount=COIN)
+        record = await running.until(await house.pay(running, "large", 2 * COIN), "waiting")
+        request = parse_request(request_body(record))
+        told = dict(decoded(running.parts, record, request=request))
+
+        assert len(read(record.tx).inputs) == 3
+        fee = units(running.parts.sequencer.state.policy, read(record.tx).fee, unit="btc")
+        assert (told["decoded.pays"], told["decoded.fee"]) == ("2 btc", fee)
+
+
 async def test_a_psbt_with_a_foreign_coin_or_one_that_is_taken_is_refused_at_the_door(
     house: BitcoinHouse, core: CoreRpc
 ) -> None:
@@ -149,6 +166,20 @@ async def test_the_smallest_coins_become_one_and_the_request_counts_as_a_sweep(
         assert (found.coins, found.left) == (4, 1)
         assert found.amount + found.fee == 4 * COIN // 10 and len(coins(house, running, *PATHS)) == 2
         assert settled.tx == sent.tx == found.psbt
+
+
+async def test_coins_that_cannot_be_shown_with_others_are_left_for_another_time(
+    house: BitcoinHouse, core: CoreRpc
+) -> None:
+    async with house.with_key() as running:
+        core.core.mine(COINBASE_MATURITY + 4)
+        for _ in range(2):
+            bulky_coin(core.core, house.script(running, "m/0/0"), COIN // 10, outputs=200)
+        house.fund(running, "m/0/1", "m/0/2", amount=COIN // 5)
+        _, found = await running.service.gather(WALLET, to_wallet="", coins_max=0)
+
+        assert (found.coins, found.left) == (2, 2)
+        assert sorted(one.spent.amount for one in read(found.psbt).inputs) == [COIN // 5, COIN // 5]
 
 
 async def test_coins_that_become_one_are_not_made_dearer_but_given_back_when_their_time_is_over(

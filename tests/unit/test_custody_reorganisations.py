@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from custody.chains.evm.transaction import transaction_hash
 from custody.parts import Patience
 from custody.ports import Receipt
 from custody.records import RequestRecord
@@ -13,7 +14,7 @@ from custody.reorganisations import WINDOW_BLOCKS, Settled
 from custody.requests import Event as Happened
 from custody.requests import State, advance
 from tests.unit.custody_cluster import ANVIL_CHAIN, ETHER, make_request
-from tests.unit.custody_house import FakeChain, House, Running
+from tests.unit.custody_house import Clock, FakeChain, House, Running, until
 
 
 class Scene:
@@ -115,6 +116,29 @@ async def test_what_failed_may_succeed_in_another_block(scene: Scene) -> None:
         assert not (await running.until(record.request, "settled")).error
 
 
+async def test_what_had_settled_is_sent_and_not_a_cancellation_signed_before(scene: Scene) -> None:
+    scene.house.patience, clock = Patience(100_000, 1), Clock()
+    scene.house.now_ms, scene.chain.held = clock, True
+    async with scene.house.with_key() as running:
+        _, body, signature = make_request("one", amount=ETHER // 100, now_ms=clock())
+        request = (await running.service.submit(body, signature)).request
+        paid = (await running.until(request, "broadcast")).tx_hash
+        clock.ahead_ms += 4_000_000
+        async with asyncio.timeout(10):
+            while len(await running.parts.database.transactions(request)) < 2:  # noqa: ASYNC110
+                await asyncio.sleep(0.02)
+        scene.chain.mined[paid] = Receipt(paid, 9, True, 1)
+        settled = await running.until(request, "settled")
+        assert settled.tx_hash == paid
+
+        scene.chain.waiting.clear()
+        del scene.chain.mined[paid]
+        await running.until(request, "signed", "broadcast")
+        await until(lambda: bool(scene.chain.waiting))
+
+        assert [transaction_hash(raw) for raw in scene.chain.waiting.values()] == [paid]
+
+
 async def test_one_answer_without_it_undoes_nothing(scene: Scene) -> None:
     async with scene.house.with_key() as running:
         settled = await scene.paid(running)
@@ -165,7 +189,7 @@ async def test_what_is_deeper_than_the_window_is_looked_at_no_more(scene: Scene)
         watched = Settled(running.parts, ANVIL_CHAIN)
         await watched.load()
         await watched.look()
-        assert not watched._blocks
+        assert not len(watched)
 
 
 async def test_a_chain_that_does_not_answer_undoes_nothing(scene: Scene) -> None:

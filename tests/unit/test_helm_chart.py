@@ -215,6 +215,9 @@ def test_probes_ask_the_process_itself_and_a_start_may_take_ten_minutes(example:
         (container,) = pod["spec"]["containers"]
         if "pause" in str(container.get("command")):
             continue
+        if container["name"] == "service":  # it serves nobody who could ask
+            assert not any("Probe" in key for key in container)
+            continue
         alive, ready = (
             container["livenessProbe"]["exec"]["command"],
             container["readinessProbe"]["exec"]["command"],
@@ -239,6 +242,22 @@ def test_the_coordinator_reads_the_configuration_that_the_chart_writes(
     assert advertised == [
         f"{name}.treasury-coordinator-pods.custody.svc" if len(names) > 1 else "" for name in names
     ]
+
+
+def test_a_service_reaches_the_coordinators_door_alone_and_its_identity_is_made_inside() -> None:
+    running, waiting = (pod["spec"]["containers"][0] for pod in pods(example_of("services")))
+    (policy,) = [
+        one["spec"]
+        for one in of_kind(example_of("services"), "NetworkPolicy")
+        if "services" in one["metadata"]["name"]
+    ]
+    places = [[mount["mountPath"] for mount in one["volumeMounts"]] for one in (running, waiting)]
+
+    assert running["args"] == ["rebalance", "run", "--as", "/var/lib/quorumkeep/identity"]
+    assert "pause" in str(waiting["command"]) and "args" not in waiting
+    assert "/var/lib/quorumkeep/identity/rebalance.toml" in places[0]
+    assert not any("identity" in place for place in places[1])
+    assert [rule["ports"] for rule in policy["egress"]] == [[{"protocol": "TCP", "port": 7600}]]
 
 
 def test_the_chart_is_of_this_version() -> None:

@@ -12,7 +12,9 @@ from solders.transaction import Transaction
 from policy import base58
 from policy.addresses import solana_address
 from policy.approval import Slot
+from policy.holdings import OUTBOUND, flowing, place_of
 from policy.keccak import keccak256
+from policy.limits_audit import sum_afresh
 from policy.state import CANCEL, PAYMENT, JobStatus, State
 from policy.suites import FROST_ED25519
 from policy.values import replace
@@ -96,7 +98,7 @@ def test_advancing_the_nonce_cancels_an_expired_request(book: SchnorrBook) -> No
 
     assert rule_of(book) == "cancel"
     assert book.finish(job)
-    assert book.used("sol-daily") == 12_000  # the request counts its largest job
+    assert book.used("sol-daily") == 12_000 + 5_000  # for all that nodes know, both are taken
 
 
 @pytest.mark.parametrize("asset", ["sol", "tok"])
@@ -173,18 +175,53 @@ def test_each_branch_of_a_log_fixes_its_own_message_and_none_takes_the_others(bo
     assert rule_of(one) == rule_of(other) == "message-fixed"
 
 
-def test_cancellations_of_a_request_may_differ_for_they_pay_nobody(book: SchnorrBook) -> None:
+def test_cancellations_of_a_request_may_differ_and_cost_no_more_together_than_one_may() -> None:
+    """Else a coordinator would have many of them taken under a recent blockhash, and the fee of each."""
+    book = SchnorrBook(WORLD, cancel={"fee_ceiling": "16000"})
     request = book.ask("sol", 7_000)
     book.solana(request, price=1)
     book.advance(DAY_MS)
-    for price in (None, 0, 1_000_000):
+    used = 12_001
+    for price, rule in (
+        (None, "cancel"),
+        (6_000_001, "fee-ceiling"),
+        (6_000_000, "cancel"),
+        (0, "fee-ceiling"),
+    ):
         book.solana(request, purpose=CANCEL, price=price)
+        used += {None: 5_000, 6_000_000: 11_000}.get(price, 0)
 
-        assert rule_of(book) == ("cancel" if price != 1_000_000 else "fee-ceiling")
+        assert (rule_of(book), book.used("sol-daily")) == (rule, used)
 
+    again = book.solana(request, purpose=CANCEL, price=6_000_000)
+
+    assert (rule_of(book), book.used("sol-daily")) == ("cancel", used)
+
+    book.burn(again)
     book.solana(request, price=1)
 
     assert rule_of(book) == "request-expired"
+    assert checked(published(book)).ok
+
+
+def test_what_a_request_may_cost_beside_its_payment_is_within_the_limits() -> None:
+    document = policy(WORLD)
+    limits = [
+        one | {"amount_max": "16999"} if one["name"] == "sol-daily" else one for one in document["limits"]
+    ]
+    book = SchnorrBook(WORLD, limits=limits)
+    request = book.ask("sol", 7_000, fee_ceiling=5_000)
+    book.solana(request)
+    book.advance(DAY_MS)
+    book.solana(request, purpose=CANCEL)
+
+    assert rule_of(book) == "sol-daily"
+
+    book.burn(book.state.requests[request].jobs[0])
+    book.solana(request, purpose=CANCEL)
+
+    assert rule_of(book) == "cancel"
+    assert book.used("sol-daily") == 5_000
 
 
 def test_a_message_of_another_chains_request_may_change(book: SchnorrBook) -> None:
@@ -277,6 +314,21 @@ def payable(state: State, request: bytes) -> set[bytes]:
     return {job.tx for job in jobs if job.purpose == PAYMENT and job.status is not JobStatus.BURNED}
 
 
+def at_most(state: State, request: bytes) -> int:
+    """What a request can take out of the wallet in lamports, were each of its messages taken once."""
+    intent, costs = state.requests[request].request.intent, dict[bytes, int]()
+    for job in state.live_jobs(request):
+        paid = intent.amount if job.purpose == PAYMENT and intent.asset == "sol" else 0
+        costs[job.tx] = job.fee_max + paid
+    return sum(costs.values())
+
+
+def going(state: State, request: bytes, asset: str) -> int:
+    """What tiers take to go out of the wallet by a request."""
+    found = flowing(state, state.requests[request], jobs=state.live_jobs(request))
+    return found.get(place_of(OUTBOUND, "sol", asset=asset), 0)
+
+
 def act(book: SchnorrBook, request: bytes, source: random.Random) -> None:
     """Whatever a coordinator may do next with a request, with a claim that fits."""
     jobs = book.state.requests[request].jobs
@@ -301,9 +353,10 @@ def act(book: SchnorrBook, request: bytes, source: random.Random) -> None:
 @pytest.mark.parametrize("number", range(12))
 @pytest.mark.parametrize("asset", ["sol", "tok"])
 def test_whatever_a_coordinator_does_a_request_has_one_message_at_a_time_and_signs_one_ever(
-    book: SchnorrBook, asset: str, number: int
+    asset: str, number: int
 ) -> None:
     source = random.Random(f"{asset} {number}")
+    book = SchnorrBook(WORLD, cancel={"fee_ceiling": "16000"})
     request = book.ask("sol", 7_000, asset=asset, fee_ceiling=3_000_000)
     signed: set[bytes] = set()
     for _ in range(25):
@@ -313,6 +366,9 @@ def test_whatever_a_coordinator_does_a_request_has_one_message_at_a_time_and_sig
 
         assert len(payable(book.state, request)) <= 1
         assert len(signed) <= 1
+        assert book.used("sol-daily") == at_most(book.state, request)
+        assert sum_afresh(book.state, ("sol-daily", "")) == at_most(book.state, request)
+        assert going(book.state, request, "sol") == at_most(book.state, request)
 
 
 def test_a_second_message_would_be_seen_by_that_property(book: SchnorrBook) -> None:

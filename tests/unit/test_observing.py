@@ -8,6 +8,7 @@ import pytest
 from custody.chains.families import transactions
 from custody.gathering import Gathering
 from custody.observing.blocks import WINDOW, memory_document, read_memory
+from custody.observing.stating import AT_ONCE
 from policy.approval import Slot
 from policy.errors import OperationalError
 from policy.fact_entries import deposit_id
@@ -136,6 +137,19 @@ def test_a_deposit_that_a_reorganisation_took_is_gone_once_other_blocks_are_as_d
     assert scene.turns() == 2
 
 
+def test_what_was_taken_is_not_gone_before_other_blocks_are_as_deep(scene: Scene) -> None:
+    scene.chain.mine(paying(), more=CONFIRMATIONS - 1)
+    scene.look()
+    del scene.chain.blocks[1:]
+    scene.chain.mine()
+    scene.look()
+    assert scene.turns() == 1
+
+    scene.chain.mine(more=CONFIRMATIONS)
+    scene.look()
+    assert scene.turns() == 2
+
+
 def test_a_reorganisation_of_fewer_blocks_than_the_confirmations_is_not_noticed(scene: Scene) -> None:
     scene.chain.mine(paying(), more=CONFIRMATIONS)
     scene.look()
@@ -193,6 +207,7 @@ def test_an_endpoint_that_is_behind_takes_nothing_back(scene: Scene) -> None:
     for name in ("oskar", "olga"):
         memories = (scene.oskar if name == "oskar" else scene.olga).memories
         scene.look(Watcher(scene.log, name, [behind], memories=memories))
+        assert memories[CHAIN].blocks and not memories[CHAIN].lost
 
     assert scene.turns() == 1
 
@@ -215,6 +230,18 @@ def test_a_start_goes_on_from_what_is_remembered(scene: Scene) -> None:
     scene.chain.mine(more=CONFIRMATIONS)
     scene.look(again, scene.olga)
     assert scene.turns() == 2
+
+
+def test_what_nobody_confirms_holds_up_nothing(scene: Scene) -> None:
+    for number in range(2 * AT_ONCE):
+        scene.chain.mine(paying(f"early {number}"))
+    late = Watcher(scene.log, "olga", [scene.chain], start=2 * AT_ONCE + 1)
+    scene.chain.mine(paying(), more=CONFIRMATIONS)
+
+    for _ in range(9):
+        scene.look(scene.oskar, late)
+
+    assert list(scene.book.state.deposits) == [DEPOSIT]
 
 
 def test_without_a_start_what_was_mined_before_is_left(scene: Scene) -> None:

@@ -88,6 +88,16 @@ def test_what_another_wallet_asks_for_is_adopted_in_its_order() -> None:
     assert taken(psbt(witness_utxo=None)) == tuple(list(COINS)[:2])
 
 
+def test_version_0_may_be_said_and_others_are_refused() -> None:
+    said = {
+        version: psbt()[:5] + b"\x01\xfb\x04" + bytes([version, 0, 0, 0]) + psbt()[5:] for version in (0, 1)
+    }
+
+    assert read_file(said[0]) == read_file(psbt())
+    with pytest.raises(MalformedError, match="has version 1: export it as 0 or 2"):
+        read_file(said[1])
+
+
 PARTIAL = {PrivateKey(b"\x11" * 32).get_public_key(): b"\x30" * 70}
 WRONG = {
     "foreign coin": ({"places": (0, 9)}, "input 1 of the PSBT, aaaa.*is no coin of the wallet"),

@@ -49,6 +49,15 @@ def test_what_is_signed_counts_as_gone_or_there_and_what_waits_does_not() -> Non
     assert observing.held_of(seen, ROUTE) == 107 - 10 + 20
 
 
+def test_what_is_swept_in_from_deposit_accounts_is_a_deposit_and_a_top_up_is_none() -> None:
+    before = Observed(START_MS, 100, 0, 0)
+    moved = [movement(0, 30, wallet="deposits", to=HOT), movement(1, 50, wallet=COLD, to=HOT)]
+
+    found = observing.look(ROUTE, before, movements=moved, now=Observed(START_MS + 1, 180, 0, 2))
+
+    assert [amount for _, amount, _ in found.hours] == [30]
+
+
 def test_what_customers_asked_for_is_owed_and_own_moves_are_not() -> None:
     seen = holdings(100, opened(10), opened(40, signed=False), opened(30, who="mover", to=COLD))
     position = observing.position_of(seen, ROUTE, moves=[], me="mover")

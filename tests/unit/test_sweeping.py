@@ -94,8 +94,27 @@ def test_ends_at_any_moment_and_lost_answers_make_no_second_request(
     desk.faults, desk.pays = (lambda: None), True
     desk.mine()
     looks(tmp_path, desk, 4)
+    with RebalanceStore(tmp_path / "sweeper.db") as book:
+        records = {move.request: move.stage for move in book.moves()}
 
     assert (desk.held(HOT, "m/0", USD), len(desk.kept)) == (500, 10)
+    assert records == dict.fromkeys(desk.kept, Stage.ARRIVED)
+
+
+def test_a_request_is_written_down_before_it_is_sent_and_sent_as_it_was(
+    tmp_path: Path, desk: FakeDesk
+) -> None:
+    calls = iter([None, None, "before"])  # holdings twice, and the first request
+    desk.faults = lambda: next(calls, None)
+    with sweeping(tmp_path, desk) as sweeper, suppress(Ended):
+        sweeper.look()
+    with RebalanceStore(tmp_path / "sweeper.db") as book:
+        (written,) = book.moves()
+    desk.now_ms += LOOK_MS
+    looks(tmp_path, desk, 1)
+
+    assert written.stage is Stage.DECIDED
+    assert written.body in [body for _, body, _ in desk.kept.values()]
 
 
 def test_what_is_under_way_is_not_asked_for_again_until_it_is_over(tmp_path: Path, desk: FakeDesk) -> None:

@@ -167,6 +167,16 @@ def test_a_token_that_says_it_moved_and_stays_is_not_swept_in_a_loop() -> None:
     assert decided(stays, *arrived[1:], now_ms=START_MS + 30 * MINUTE_MS).wishes
 
 
+def test_deposits_that_rise_wait_for_one_pause_at_most() -> None:
+    arrived = [
+        move("m/1", Stage.ARRIVED, amount=amount, age_ms=age * MINUTE_MS)
+        for amount, age in ((69, 11), (68, 30), (67, 60))
+    ]
+
+    assert failures([*reversed(arrived)], held_base=70) == 1
+    assert decided(holdings(*deposit("m/1", usd=70, eth=FEE)), *arrived).wishes
+
+
 def test_a_new_deposit_after_a_sweep_is_swept() -> None:
     arrived = move("m/1", Stage.ARRIVED, amount=90, age_ms=5 * MINUTE_MS)
 
@@ -210,6 +220,15 @@ def test_an_account_is_topped_up_only_so_often_in_a_day() -> None:
     assert not decided(seen, *before).wishes
     assert decided(seen, *before).paused == (route_of(ETH, address(DEPOSITS, "m/1")),)
     assert decided(seen, *before, now_ms=START_MS + 2 * 60 * MINUTE_MS).wishes
+
+
+def test_top_ups_that_never_happened_do_not_count_as_such() -> None:
+    failed = [
+        move("m/1", Stage.LAPSED, asset=ETH, direction=Direction.TOP_UP, age_ms=(20 * 60 + count) * MINUTE_MS)
+        for count in range(4)
+    ]
+
+    assert decided(holdings(*deposit("m/1", usd=70)), *failed).wishes
 
 
 def test_a_tank_gives_no_more_than_it_has_and_says_when_it_is_low() -> None:

@@ -143,6 +143,13 @@ class Event(_Model):
     error: str | None = None
 
 
+class DepositStatement(_Model):
+    """What observers signed: `custody.client.verify_deposit` checks it."""
+
+    body: Annotated[dict[str, Any], Field(description="The body of the log's entry (entries.md).")]
+    signatures: Annotated[list[dict[str, str]], Field(description="By `name`, Ed25519 in hex.")]
+
+
 class Deposit(_Model):
     """A payment from outside to a wallet, on the word of f + 1 observers."""
 
@@ -157,6 +164,7 @@ class Deposit(_Model):
     amount: Amount
     block: Annotated[int, Field(ge=0)]
     gone: Annotated[bool, Field(description="A reorganisation took it: the chain has it no more.")]
+    statement: DepositStatement
 
 
 class DepositList(_Model):

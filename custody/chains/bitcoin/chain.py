@@ -125,7 +125,7 @@ class BitcoinChain:
         """Choose coins and build the PSBT. Who has planned before keeps its anchor, or its PSBT."""
         if wanted.psbt:
             return await self._planned(wanted)
-        if wanted.intent.destination in {one.address for one in wanted.accounts}:
+        if self._ours.get(self._script(wanted.intent.destination)) == wanted.intent.wallet:
             raise OperationalError("the PSBT that it pays the wallet itself by is lost: ask anew with one")
         need = self._need(wanted, rate=await self._rate())
         coins = (await self._spendable(wanted)).coins
@@ -153,9 +153,16 @@ class BitcoinChain:
         rate, seen = await self._rate(), await self._spendable(wanted)
         terms = self._terms(wanted)
         terms = replace(terms, coins_max=min(coins_max or terms.coins_max, terms.coins_max))
-        spending, left = gathered(seen.coins.values(), terms.paid.script, terms=terms, rate=rate)
-        tx, paid = await self._shown(spending), spending.outputs[0].amount
-        return Gathered(tx, paid, spending.fee, len(spending.coins), left)
+        script = terms.paid.script
+        spending, left = gathered(seen.coins.values(), script, terms=terms, rate=rate)
+        worth, proofs = len(spending.coins) + left, await self._proofs(spending.coins)
+        while len(tx := unsigned(spending.coins, spending.outputs, proofs=proofs)) > PSBT_BYTES_MAX:
+            del proofs[large := max(proofs, key=lambda place: len(proofs[place]))]
+            rest = [coin for coin in spending.coins if coin.outpoint != large]
+            spending, _ = gathered(rest, script, terms=terms, rate=rate)
+            proofs = proofs if len(rest) > 1 else {}  # one alone is spent without
+        paid, count = spending.outputs[0].amount, len(spending.coins)
+        return Gathered(tx, paid, spending.fee, count, worth - count)
 
     async def cancellation(self, slot: Slot, tx: bytes, *, ceiling: int) -> bytes:
         """The anchor back to its own address."""
@@ -277,7 +284,7 @@ class BitcoinChain:
     def _terms(self, wanted: Wanted) -> Terms:
         return Terms(
             paid=Output(wanted.intent.amount, self._script(wanted.intent.destination)),
-            own={self._script(one.address) for one in wanted.accounts},
+            own={script for script, wallet in self._ours.items() if wallet == wanted.intent.wallet},
             ceiling=wanted.fee_ceiling,
             rate_max=self._rates.most,
             coins_max=min(self._rates.coins_max, wanted.signatures_max),

@@ -75,7 +75,7 @@ def read_file(data: bytes) -> Foreign:
         )
     try:
         maps = _maps(_binary(data))
-        found = _of_version_2(maps) if _VERSION in maps.whole else _of_version_0(maps)
+        found = _of_version_2(maps) if _version(maps.whole) else _of_version_0(maps)
         inputs = [
             _hint(one, fields, at)
             for at, (one, fields) in enumerate(zip(found.inputs, maps.inputs, strict=True))
@@ -116,9 +116,7 @@ def _maps(data: bytes) -> _Maps:
     reader = Reader(data)
     reader.take(len(_MAGIC), "magic")
     whole = _map(reader, "global fields")
-    if _VERSION in whole:
-        version = _number(whole, _VERSION, "the version")
-        require(version == 2, f"it has version {version}: export it as 0 or 2")
+    if _version(whole):
         require(_UNSIGNED not in whole, "version 2 has no unsigned transaction of its own")
         counts = [_counted(whole, key, name) for key, name in ((_INPUTS, "inputs"), (_OUTPUTS, "outputs"))]
     else:
@@ -131,6 +129,12 @@ def _maps(data: bytes) -> _Maps:
     outputs = [_map(reader, f"fields of output {at}") for at in range(counts[1])]
     reader.done()
     return _Maps(whole, inputs, outputs)
+
+
+def _version(whole: _Map) -> int:
+    version = _number(whole, _VERSION, "the version", default=0)
+    require(version in VERSIONS, f"it has version {version}: export it as 0 or 2")
+    return version
 
 
 def _map(reader: Reader, name: str) -> _Map:

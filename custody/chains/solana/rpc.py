@@ -27,14 +27,20 @@ GENESIS = {
 CAIP_CHARACTERS = 32
 PROCESSED, CONFIRMED, FINALIZED = COMMITMENTS = ("processed", "confirmed", "finalized")
 """How sure a slot is: one node has it, two thirds of the stake voted for it, it can go no more."""
-ANSWER_BYTES_MAX = 4 * 1024 * 1024
+ANSWER_BYTES_MAX, BLOCK_BYTES_MAX = 4 * 1024 * 1024, 64 * 1024 * 1024
 ACCOUNTS_MAX = 100
 REASON_CHARACTERS_MAX = 300
 U64_MAX = 2**64 - 1
+VERSION_MAX = 255
+"""Of transactions; none is read by its version."""
 
 
 class Refused(OperationalError):
     """The node answered with an error of its own."""
+
+    def __init__(self, code: int, message: str) -> None:
+        super().__init__(message)
+        self.code = code
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +91,7 @@ class SolanaRpc:
     async def check(self) -> None:
         """That the node is of the configured cluster, by the hash of its first block."""
         genesis, cluster = await self._ask("getGenesisHash"), self._name.partition(":")[2]
-        _key(genesis)
+        key_of(genesis)
         known = GENESIS.get(cluster, cluster if len(cluster) == CAIP_CHARACTERS else "")
         foreign = not known and genesis in GENESIS.values()
         if foreign or not genesis.startswith(known):
@@ -100,7 +106,7 @@ class SolanaRpc:
         if not addresses:
             return []
         asked = [list(addresses), {"encoding": "base64", **self._sure}]
-        found = _list(_object(await self.ask("getMultipleAccounts", *asked)).get("value"))
+        found = list_of(object_of(await self.ask("getMultipleAccounts", *asked)).get("value"))
         if len(found) != len(addresses):
             raise OperationalError(f"{self._where} tells of {len(found)} accounts, not {len(addresses)}")
         return [None if one is None else _account(one) for one in found]
@@ -108,47 +114,66 @@ class SolanaRpc:
     async def rent(self, size: int) -> int:
         """The lamports that an account with so many bytes has to have; they never change."""
         if size not in self._rents:
-            self._rents[size] = _u64(await self.ask("getMinimumBalanceForRentExemption", size))
+            self._rents[size] = u64_of(await self.ask("getMinimumBalanceForRentExemption", size))
         return self._rents[size]
 
     async def prices(self, written: Sequence[str]) -> list[int]:
         """What transactions that wrote these accounts paid lately; micro-lamports a compute unit."""
-        found = _list(await self.ask("getRecentPrioritizationFees", list(written)))
-        return [_u64(_object(one).get("prioritizationFee")) for one in found]
+        found = list_of(await self.ask("getRecentPrioritizationFees", list(written)))
+        return [u64_of(object_of(one).get("prioritizationFee")) for one in found]
 
     async def blockhash(self) -> bytes:
         """A recent one, for transactions of others than wallets."""
-        found = _object(_object(await self.ask("getLatestBlockhash", self._sure)).get("value"))
-        return _key(found.get("blockhash"))
+        found = object_of(object_of(await self.ask("getLatestBlockhash", self._sure)).get("value"))
+        return key_of(found.get("blockhash"))
 
     async def status(self, signature: bytes) -> Status | None:
         """What became of a transaction; None while no slot that the node knows of has it."""
         options = {"searchTransactionHistory": True}
-        found = _object(await self.ask("getSignatureStatuses", [base58.encode(signature)], options))
-        told = _list(found.get("value"))
+        found = object_of(await self.ask("getSignatureStatuses", [base58.encode(signature)], options))
+        told = list_of(found.get("value"))
         if len(told) != 1:
             raise OperationalError(f"{self._where} tells of {len(told)} transactions, not of one")
         if told[0] is None:
             return None
-        status = _object(told[0])
+        status = object_of(told[0])
         sure = status.get("confirmationStatus")
         if sure not in COMMITMENTS or "err" not in status:
             raise OperationalError("the node's answer has no good 'confirmationStatus': ask its provider")
-        return Status(_u64(status.get("slot")), COMMITMENTS.index(sure), status["err"] is None)
+        return Status(u64_of(status.get("slot")), COMMITMENTS.index(sure), status["err"] is None)
 
     async def simulate(self, raw: bytes, addresses: Sequence[str]) -> Outcome:
         """What would come of a transaction whose signature is not looked at."""
         wanted = {"encoding": "base64", "addresses": list(addresses)}
         options = {"encoding": "base64", "sigVerify": False, "commitment": PROCESSED, "accounts": wanted}
-        found = _object(await self.ask("simulateTransaction", _text(raw), options))
-        value = _object(found.get("value"))
+        found = object_of(await self.ask("simulateTransaction", _text(raw), options))
+        value = object_of(found.get("value"))
         told = value.get("accounts")
-        accounts = [None] * len(addresses) if told is None else _list(told)
+        accounts = [None] * len(addresses) if told is None else list_of(told)
         if len(accounts) != len(addresses) or "err" not in value:
             raise OperationalError("the node's answer is no simulation: ask its provider")
-        slot = _u64(_object(found.get("context")).get("slot"))
+        slot = u64_of(object_of(found.get("context")).get("slot"))
         after = tuple(None if one is None else _account(one) for one in accounts)
         return Outcome(slot, _reason(value["err"]), after)
+
+    async def slot(self) -> int:
+        """The newest slot that is sure enough."""
+        return u64_of(await self.ask("getSlot", self._sure))
+
+    async def block(self, slot: int, *, details: str) -> dict[str, Any] | None:
+        """The block of a slot, by details that the RPC names; None while none is sure enough."""
+        options = {"encoding": "json", "transactionDetails": details, "rewards": False, **self._sure}
+        found = await self.ask("getBlock", slot, {**options, "maxSupportedTransactionVersion": VERSION_MAX})
+        if found is None:
+            return None
+        for name in ("blockhash", "previousBlockhash"):
+            key_of(object_of(found).get(name))
+        return object_of(found)
+
+    async def transaction(self, signature: str) -> dict[str, Any]:
+        """A transaction that a block has, with its message."""
+        options = {"encoding": "json", "maxSupportedTransactionVersion": VERSION_MAX, **self._sure}
+        return object_of(await self.ask("getTransaction", signature, options))
 
     async def send(self, raw: bytes) -> None:
         """Hand a transaction to the cluster, which looks whether it can do it. Raises ``Refused``."""
@@ -165,6 +190,7 @@ class SolanaRpc:
     async def _ask(self, method: str, *parameters: Any) -> Any:
         body = {"jsonrpc": "2.0", "id": 1, "method": method, "params": list(parameters)}
         timeout = aiohttp.ClientTimeout(total=self._timeout_s)
+        most = BLOCK_BYTES_MAX if method == "getBlock" else ANSWER_BYTES_MAX
         try:
             async with (
                 aiohttp.ClientSession(timeout=timeout) as session,
@@ -173,7 +199,7 @@ class SolanaRpc:
                 data = bytearray()
                 async for piece in answer.content.iter_any():
                     data += piece
-                    if len(data) > ANSWER_BYTES_MAX:
+                    if len(data) > most:
                         break
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             reason = str(error) if isinstance(error, OSError) else ""
@@ -181,7 +207,7 @@ class SolanaRpc:
                 f"{self._name} at {self._where} does not answer {method} "
                 f"({reason or type(error).__name__}): it is asked again"
             ) from None  # the URL in it may have a provider's key
-        if len(data) > ANSWER_BYTES_MAX:
+        if len(data) > most:
             raise OperationalError(f"{self._where} answers {method} with too much: ask its provider")
         return await asyncio.to_thread(self._result, method, bytes(data))
 
@@ -195,16 +221,17 @@ class SolanaRpc:
         if not isinstance(answer, dict):
             raise OperationalError(f"{self._name} at {self._where} speaks no JSON-RPC: ask its provider")
         if (error_found := answer.get("error")) is not None:
-            told = error_found.get("message") if isinstance(error_found, dict) else error_found
-            raise Refused(f"{self._name} refuses {method}: {str(told)[:REASON_CHARACTERS_MAX]}")
+            known = error_found if isinstance(error_found, dict) else {}
+            code, told = known.get("code"), str(known.get("message", error_found))[:REASON_CHARACTERS_MAX]
+            raise Refused(code if isinstance(code, int) else 0, f"{self._name} refuses {method}: {told}")
         if "result" not in answer:
             raise OperationalError(f"{self._name} at {self._where} speaks no JSON-RPC: ask its provider")
         return answer["result"]
 
 
 def _account(value: Any) -> Account:
-    found = _object(value)
-    data, executable = _list(found.get("data")), found.get("executable")
+    found = object_of(value)
+    data, executable = list_of(found.get("data")), found.get("executable")
     if len(data) != 2 or data[1] != "base64" or not isinstance(executable, bool):
         raise OperationalError("the node's answer has no good account: ask its provider")
     try:
@@ -213,7 +240,7 @@ def _account(value: Any) -> Account:
         raise OperationalError(
             "the node's answer has no base64 where bytes stand: ask its provider"
         ) from error
-    return Account(_u64(found.get("lamports")), _key(found.get("owner")), executable, raw)
+    return Account(u64_of(found.get("lamports")), key_of(found.get("owner")), executable, raw)
 
 
 def _reason(error: Any) -> str:
@@ -225,7 +252,8 @@ def _text(raw: bytes) -> str:
     return base64.b64encode(raw).decode("ascii")
 
 
-def _key(value: Any) -> bytes:
+def key_of(value: Any) -> bytes:
+    """An address, or a hash. Raises ``OperationalError``."""
     try:
         key = base58.decode(value if isinstance(value, str) else "")
     except MalformedError:
@@ -235,19 +263,22 @@ def _key(value: Any) -> bytes:
     return key
 
 
-def _u64(value: Any) -> int:
+def u64_of(value: Any) -> int:
+    """A number of lamports, tokens or slots. Raises ``OperationalError``."""
     if type(value) is not int or not 0 <= value <= U64_MAX:
         raise OperationalError(f"{str(value)[:40]!r} is no number of the cluster: ask the node's provider")
     return value
 
 
-def _object(value: Any) -> dict[str, Any]:
+def object_of(value: Any) -> dict[str, Any]:
+    """A JSON object. Raises ``OperationalError``."""
     if not isinstance(value, dict):
         raise OperationalError("the node's answer is no object: ask its provider")
     return value
 
 
-def _list(value: Any) -> list[Any]:
+def list_of(value: Any) -> list[Any]:
+    """A JSON list. Raises ``OperationalError``."""
     if not isinstance(value, list):
         raise OperationalError("the node's answer has no list where one stands: ask its provider")
     return value

@@ -49,6 +49,7 @@ class Slot:
     before: dict[Pubkey, Account | None] = field(default_factory=dict)
     ran: list[tuple[Signature, bytes, str]] = field(default_factory=list)
     gains: dict[bytes, list[int]] = field(default_factory=dict)
+    accounts: list[tuple[list[Account | None], list[Account | None]]] = field(default_factory=list)
 
 
 class SolanaCluster:
@@ -78,6 +79,10 @@ class SolanaCluster:
             waiting, self.waiting = self.waiting, {}
             for signature, raw in waiting.items():
                 self._run(signature, raw)
+
+    def skip(self) -> None:
+        """The newest slot comes one later; the one before it has no block."""
+        self.slots[-1].number += 1
 
     def reorganise(self, depth: int, *, forget: bool) -> None:
         """Take back the last slots and make one more that are empty; what they ran waits, or is forgotten."""
@@ -152,6 +157,10 @@ class SolanaCluster:
                 return slot.before[key]
         return self.svm.get_account(key)
 
+    def sure(self, commitment: str) -> list[Slot]:
+        """All slots that are as sure as wanted."""
+        return self.slots[: max(1, len(self.slots) - DEPTHS[commitment] + 1)]
+
     def status(self, signature: Signature) -> tuple[int, str, str] | None:
         """The slot that ran a transaction, how sure it is, and its error."""
         for depth, slot in enumerate(reversed(self.slots), start=1):
@@ -197,6 +206,7 @@ class SolanaCluster:
             gain = self.lamports(bytes(key)) - (account.lamports if account else 0)
             if gain > 0:
                 slot.gains.setdefault(bytes(key), []).append(gain)
+        slot.accounts.append((list(before.values()), [self.svm.get_account(key) for key in before]))
         slot.before = before | slot.before
         slot.ran.append((signature, raw, error))
         if error:

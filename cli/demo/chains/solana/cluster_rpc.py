@@ -11,6 +11,7 @@ import threading
 import time
 from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from itertools import pairwise
 from typing import Any
 
 from solders.account import Account
@@ -18,6 +19,7 @@ from solders.pubkey import Pubkey
 from solders.signature import Signature
 from solders.transaction_metadata import FailedTransactionMetadata
 
+from cli.demo.chains.solana.blocks import block, transaction
 from cli.demo.chains.solana.cluster import ClusterError, SolanaCluster
 
 
@@ -89,6 +91,25 @@ class ClusterRpc:
         return self._at(
             {"err": None, "accounts": accounts, "unitsConsumed": found.meta().compute_units_consumed()}
         )
+
+    def do_getSlot(self, options: dict[str, Any]) -> Any:
+        return self.cluster.sure(options["commitment"])[-1].number
+
+    def do_getBlock(self, number: int, options: dict[str, Any]) -> Any:
+        slots = self.cluster.sure(options["commitment"])
+        if number > slots[-1].number:
+            raise ClusterError(-32004, f"Block not available for slot {number}")
+        for previous, slot in pairwise(slots):
+            if slot.number == number:
+                return block(slot, previous.blockhash, details=options["transactionDetails"])
+        raise ClusterError(
+            -32007, f"Slot {number} was skipped, or missing due to ledger jump to recent snapshot"
+        )
+
+    def do_getTransaction(self, signature: str, options: Any = None) -> Any:
+        wanted = Signature.from_string(signature)
+        ran = (one for slot in self.cluster.slots for one in slot.ran)
+        return next((transaction(raw) for name, raw, _ in ran if name == wanted), None)
 
     def do_sendTransaction(self, raw: str, options: Any = None) -> Any:
         return str(self.cluster.accept(base64.b64decode(raw)))

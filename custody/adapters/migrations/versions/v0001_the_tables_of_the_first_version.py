@@ -68,6 +68,7 @@ def upgrade() -> None:
         sa.Column("block", sa.BigInteger(), nullable=False),
         sa.Column("gone", sa.Boolean(), nullable=False),
         sa.Column("time_ms", sa.BigInteger(), nullable=False),
+        sa.Column("statement", sa.LargeBinary(), nullable=False),
         sa.PrimaryKeyConstraint("deposit"),
         sa.UniqueConstraint("number"),
     )
