@@ -1,5 +1,7 @@
 """The chains of a demo: which can be chosen, what its policy says of them, and the purses that pay in."""
 
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -184,3 +186,17 @@ def test_no_slot_is_made_while_all_there_is_is_final() -> None:
     rpc.mine_waiting()
 
     assert rpc.cluster.height == before
+
+
+def test_the_demo_on_evm_needs_none_of_what_other_test_chains_need() -> None:
+    needs = [module for family in FAMILIES.values() for module in family.needs]
+    program = (
+        f"import sys; sys.modules.update(dict.fromkeys({needs}))\n"
+        "import cli.demo.run\n"
+        "from cli.demo.chains import chosen\n"
+        "chosen('evm')\n"
+        "chosen('bitcoin')\n"
+    )
+    ran = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+
+    assert "--chains bitcoin: its test chain needs embit, pbk" in ran.stderr, ran.stderr
