@@ -186,6 +186,16 @@ def test_a_console_that_browsers_could_not_trust_is_refused(tmp_path: Path, sect
         load_config(tmp_path / "config.toml")
 
 
+def test_whoever_vouches_for_addresses_names_the_doubt(tmp_path: Path) -> None:
+    path = with_chain(tmp_path, "bitcoin:mainnet")
+    vouched = load_config(path).addresses_claimed
+    path.write_text(path.read_text().replace("3f9a2c1b", "yes"))
+
+    with pytest.raises(OperationalError, match="addresses_claimed is 'yes': set it to 8 hex digits"):
+        load_config(path)
+    assert vouched == "3f9a2c1b"
+
+
 def with_chain(tmp_path: Path, name: str, *lines: str) -> Path:
     """The documented file with another chain and nothing beside."""
     text = example()[: example().index('[chains."evm:1"]')]
