@@ -244,15 +244,3 @@ def test_a_chain_that_cannot_be_paid_on_is_no_configuration(
 ) -> None:
     with pytest.raises(OperationalError, match=re.escape(words)):
         load_config(with_chain(tmp_path, name, line))
-
-
-def test_whoever_vouches_for_addresses_names_the_doubt(tmp_path: Path) -> None:
-    path = with_chain(tmp_path, "bitcoin:mainnet")
-    text = path.read_text()
-    path.write_text(f'addresses_claimed = "3f9a2c1b"\n{text}')
-    vouched = load_config(path).addresses_claimed
-    path.write_text(f'addresses_claimed = "yes"\n{text}')
-
-    with pytest.raises(OperationalError, match="addresses_claimed is 'yes': set it to 8 hex digits"):
-        load_config(path)
-    assert vouched == "3f9a2c1b"
