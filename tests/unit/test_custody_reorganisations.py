@@ -11,7 +11,7 @@ from custody.chains.evm.transaction import transaction_hash
 from custody.parts import Patience
 from custody.ports import Receipt
 from custody.records import RequestRecord
-from custody.reorganisations import FINAL_MS_MAX, WINDOW_BLOCKS, Settled
+from custody.reorganisations import WINDOW_BLOCKS, Settled
 from custody.requests import Event as Happened
 from custody.requests import State, advance
 from tests.unit.custody_cluster import ANVIL_CHAIN, ETHER, make_request
@@ -232,7 +232,7 @@ async def test_a_start_long_after_asks_about_nothing_that_must_be_final_by_now(s
     scene.house.now_ms = clock = Clock()
     async with scene.house.with_key() as running:
         await scene.paid(running)
-        clock.ahead_ms += FINAL_MS_MAX + 1
+        clock.ahead_ms += 3_600_001
         later, endless = with_finality(scene, running, confirmations=1), Settled(running.parts, ANVIL_CHAIN)
         await later.load()
         await endless.load()
