@@ -110,6 +110,10 @@ class Chain(Protocol):
     def places_hold_money(self) -> bool:
         """Whether the place of a request that is over is worth the fee that frees it, though nobody waits."""
 
+    @property
+    def final_at(self) -> int | None:
+        """The confirmations with which nothing is taken back any more; None where no number is sure."""
+
     def load(self, held: Iterable[Held], state: State) -> None:
         """Take up what was planned before a start, and what the log has."""
 

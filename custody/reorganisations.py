@@ -5,6 +5,9 @@ about one request of some blocks, all in turn: a block that the chain has no mor
 along, so one of them that is missing has the others asked about. What two rounds in a row do not find is
 undone: it is sent again, the same bytes, and waits for its confirmations anew. Nothing is logged: the log
 closed the request for good, its anchor is used, and nothing else is ever signed for it.
+
+What a chain has made final is not asked about: nothing can undo it, and nodes that keep no history soon say
+that they do not know it.
 """
 
 import asyncio
@@ -22,6 +25,8 @@ from policy.errors import OperationalError
 WINDOW_BLOCKS: Final = 256
 BLOCKS_AT_ONCE: Final = 8
 ROUND_POLLS, ROUND_MS_MAX = 4, 60_000
+FINAL_MS_MAX: Final = 3_600_000
+"""A chain that makes blocks final has done so by then."""
 MINED: Final = (State.SETTLED, State.FAILED, State.CANCELLED)
 _LOG = logging.getLogger(__name__)
 
@@ -31,6 +36,7 @@ class Settled:
 
     def __init__(self, parts: Parts, chain: str) -> None:
         self._parts, self.chain = parts, chain
+        self._final_at = chain_of(parts, chain).final_at
         self._blocks: OrderedDict[int, OrderedDict[bytes, None]] = OrderedDict()
         self._block_of: dict[bytes, int] = {}
         self._missing: set[bytes] = set()
@@ -39,13 +45,15 @@ class Settled:
         return len(self._block_of)
 
     async def load(self) -> None:
-        """Take up what settled before a start."""
+        """Take up what settled before a start and may not be final."""
+        old_ms = self._parts.now_ms() - FINAL_MS_MAX
         for record in await self._parts.database.settled(self.chain, WINDOW_BLOCKS, states=MINED):
-            self.changed(record)
+            if self._final_at is None or record.updated_ms > old_ms:
+                self.changed(record)
 
     def changed(self, record: RequestRecord) -> None:
         """A request is in this state now."""
-        if record.chain != self.chain:
+        if record.chain != self.chain or self._is_final(self._parts.confirmations[self.chain]):
             return
         if record.state in MINED and record.block:
             self._forget(record.request)
@@ -67,6 +75,9 @@ class Settled:
                 for request in [one for one in requests if one != first]:
                     await self._is_there(request, block)
 
+    def _is_final(self, confirmations: int) -> bool:
+        return self._final_at is not None and confirmations >= self._final_at
+
     async def _is_there(self, request: bytes, block: int) -> bool:
         """Whether the chain still has it in that block; what it has in another one moves there."""
         record = await self._parts.database.get(request)
@@ -76,6 +87,8 @@ class Settled:
         receipt = await chain_of(self._parts, self.chain).receipt(record.tx_hash)
         if receipt is not None and receipt.block == block:
             self._missing.discard(request)
+            if self._is_final(receipt.confirmations):
+                self._forget(request)
             self._bury(block + receipt.confirmations - 1)
             return True
         if receipt is not None and receipt.confirmations >= self._parts.confirmations[self.chain]:

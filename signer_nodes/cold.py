@@ -73,11 +73,13 @@ class ColdNode:
     """One boot of a cold node: it takes part in one ceremony."""
 
     parts: ColdParts
+    settle_timeout_s: float = SETTLE_TIMEOUT_S
     _calls: "asyncio.Queue[pb.Call]" = field(default_factory=asyncio.Queue)
     _replies: list[Frame] = field(default_factory=list)
     _sent: dict[str, int] = field(default_factory=dict)
     _reply_key: bytes = b""
     _working: "asyncio.Task[None] | None" = None
+    _is_looked_at: bool = False
 
     def hello(self) -> bytes:
         """What is carried out first."""
@@ -150,13 +152,17 @@ class ColdNode:
         return log.roster_at(log.size) or self.parts.first_roster
 
     async def _settle(self) -> None:
-        """Until all calls are done, or one waits for peers that have been written to."""
+        """Until all calls are done, or one waits for peers that have been written to.
+
+        A person may take as long as they want: what they type next is about the job, and no answer leaves
+        without it.
+        """
         if self._working is None or self._working.done():
             self._working = asyncio.create_task(self._work(), name="calls of letters")
-        for _ in range(round(SETTLE_TIMEOUT_S / PAUSE_S)):
-            if self._working.done() or self.parts.peers.all_written_to:
-                break
+        left_s = self.settle_timeout_s
+        while left_s > 0 and not (self._working.done() or self.parts.peers.all_written_to):
             await asyncio.sleep(PAUSE_S)
+            left_s -= 0 if self._is_looked_at else PAUSE_S
         if self._working.done():
             self._working.result()
 
@@ -191,9 +197,16 @@ class ColdNode:
         for job in finish.jobs:
             if job.job not in self.parts.log.cosigner.state.jobs:
                 raise Refused("job", f"this node's log has no admitted job {job.job.hex()}")
-            if not await self.parts.confirm(job.job):
+            if not await self._confirmed(job.job):
                 raise Refused("operator", "the person at the machine did not want it signed")
         self._check_recent(finish.note)  # they may have looked for hours
+
+    async def _confirmed(self, job: bytes) -> bool:
+        self._is_looked_at = True
+        try:
+            return await self.parts.confirm(job)
+        finally:
+            self._is_looked_at = False
 
     def _check_recent(self, data: bytes) -> None:
         """A freeze or a no that the log has since would not be seen on an old head."""

@@ -169,3 +169,16 @@ async def test_nonsense_is_an_error_that_says_what_is_wrong(
     rpc.lies["getBlock"] = lied
     with pytest.raises(OperationalError, match=words):
         await watching(rpc).block(rpc.cluster.height, Wanted(OURS.addresses, frozenset({PAYEE})))
+
+
+@pytest.mark.parametrize("lie", [{"owner": [PAYEE]}, {"mint": {}}, {"owner": None}])
+async def test_tokens_of_nobody_are_nobodys(rpc: ClusterRpc, lie: dict[str, Any]) -> None:
+    paid(rpc)
+
+    def lied(found: dict[str, Any]) -> dict[str, Any]:
+        found["transactions"][0]["meta"]["postTokenBalances"] = [TOKENS | lie]
+        return found
+
+    rpc.lies["getBlock"] = lied
+    block = await watching(rpc).block(rpc.cluster.height, Wanted(OURS.addresses, frozenset({PAYEE})))
+    assert [one.contract for one in block.payments] == [None]

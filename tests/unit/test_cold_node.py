@@ -66,6 +66,7 @@ class Room:
     note: bytes
     wanted: bool = True
     looks_ms: int = 0
+    looks_s: float = 0.0
     asked: list[bytes] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -101,6 +102,7 @@ class Room:
     async def confirm(self, job: bytes) -> bool:
         self.asked.append(job)
         self.clock.now_ms += self.looks_ms
+        await asyncio.sleep(self.looks_s)
         return self.wanted
 
     async def walk(self) -> None:
@@ -172,6 +174,16 @@ async def test_without_a_persons_yes_nothing_is_computed(room: Room) -> None:
 
     assert room.handler.done == []
     assert "did not want it signed" in room.desk.refusals()[0]
+
+
+async def test_the_answer_waits_for_a_person_who_looks_for_longer_than_anything_else_may_take(
+    room: Room,
+) -> None:
+    room.node.settle_timeout_s, room.looks_s = 0.05, 0.4
+    room.finish()
+    await room.walk()
+
+    assert [reply.WhichOneof("what") for reply in room.desk.seats["cold-1"].replies] == ["finish"]
 
 
 async def test_a_job_that_the_log_lacks_is_not_even_shown(room: Room) -> None:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from custody.chains.evm.chain import EvmChain
 from custody.chains.evm.transaction import transaction_hash
 from custody.parts import Patience
 from custody.ports import Receipt
@@ -190,6 +191,53 @@ async def test_what_is_deeper_than_the_window_is_looked_at_no_more(scene: Scene)
         await watched.load()
         await watched.look()
         assert not len(watched)
+
+
+class FinalChain(EvmChain):
+    """A chain that takes nothing back with two confirmations."""
+
+    final_at = 2
+
+
+def with_finality(scene: Scene, running: Running, *, confirmations: int) -> Settled:
+    """What settles on a chain that makes blocks final, when so many confirmations are asked for."""
+    chains, depths = {ANVIL_CHAIN: FinalChain(scene.chain)}, {ANVIL_CHAIN: confirmations}
+    return Settled(replace(running.parts, chains=chains, confirmations=depths), ANVIL_CHAIN)
+
+
+async def test_what_settles_when_it_is_final_is_never_asked_about(scene: Scene) -> None:
+    async with scene.house.with_key() as running:
+        await scene.paid(running)
+        asked, final = (with_finality(scene, running, confirmations=depth) for depth in (1, 2))
+        await asked.load()
+        await final.load()
+
+        assert (len(asked), len(final)) == (1, 0)
+
+
+async def test_what_has_become_final_is_asked_about_no_more(scene: Scene) -> None:
+    async with scene.house.with_key() as running:
+        settled = await scene.paid(running)
+        watched = with_finality(scene, running, confirmations=1)
+        await watched.load()
+        await watched.look()
+        before = len(watched)
+        scene.chain.mined[settled.tx_hash] = replace(scene.chain.mined[settled.tx_hash], confirmations=2)
+        await watched.look()
+
+        assert (before, len(watched)) == (1, 0)
+
+
+async def test_a_start_long_after_asks_about_nothing_that_must_be_final_by_now(scene: Scene) -> None:
+    scene.house.now_ms = clock = Clock()
+    async with scene.house.with_key() as running:
+        await scene.paid(running)
+        clock.ahead_ms += 3_600_001
+        later, endless = with_finality(scene, running, confirmations=1), Settled(running.parts, ANVIL_CHAIN)
+        await later.load()
+        await endless.load()
+
+        assert (len(later), len(endless)) == (0, 1)
 
 
 async def test_a_chain_that_does_not_answer_undoes_nothing(scene: Scene) -> None:

@@ -76,6 +76,18 @@ async def test_a_payment_settles_under_its_signature(house: SolanaHouse) -> None
         assert settled.block == house.rpc.cluster.height
 
 
+async def test_a_node_that_has_forgotten_what_is_final_undoes_nothing(house: SolanaHouse) -> None:
+    house.confirmations = 3
+    async with house.with_key() as running:
+        house.fund()
+        request = await house.pay(running, "one", SOL)
+        await settled_after_slots(house, running, request)
+        house.rpc.lies["getSignatureStatuses"] = lambda told: {**told, "value": [None]}
+        await asyncio.sleep(1)
+
+        assert (await running.service.get(request)).state == "settled"
+
+
 async def test_an_approval_may_take_longer_than_any_blockhash_lasts(house: SolanaHouse) -> None:
     async with house.with_key() as running:
         house.fund()

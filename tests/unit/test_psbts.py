@@ -10,7 +10,7 @@ from embit.script import Script, Witness
 from embit.transaction import Transaction, TransactionInput, TransactionOutput
 
 from custody.chains.bitcoin.drafting import Terms, adopted, gathered
-from custody.chains.bitcoin.foreign import FILE_BYTES_MAX, Foreign, read_file, written
+from custody.chains.bitcoin.foreign import FILE_BYTES_MAX, Foreign, Hint, read_file, written
 from custody.chains.bitcoin.transaction import Coin, bare, read, txid, unsigned
 from policy.decode.psbt import Output
 from policy.errors import MalformedError, OperationalError
@@ -86,6 +86,16 @@ def test_what_another_wallet_asks_for_is_adopted_in_its_order() -> None:
     assert taken(psbt(places=(2, 0))) == (list(COINS)[2], next(iter(COINS)))
     assert taken(psbt(lock_time=HEIGHT, sequence=0xFFFFFFFE)) == tuple(list(COINS)[:2])
     assert taken(psbt(witness_utxo=None)) == tuple(list(COINS)[:2])
+
+
+def test_an_output_of_nothing_is_no_coin() -> None:
+    (first, coin), *_ = COINS.items()
+    empty = {**COINS, first: Coin(first, Output(0, MINE), coin.height, coinbase=False)}
+    found = read_file(psbt(places=(1, 2, 0), witness_utxo=None))
+    asked = Foreign((*found.inputs[:2], Hint(first, 0xFFFFFFFD)), found.outputs, 0)
+
+    with pytest.raises(MalformedError, match=r"input 2 of the PSBT, aaaa.*is no coin of the wallet"):
+        adopted(asked, TERMS, coins=empty, height=HEIGHT)
 
 
 def test_version_0_may_be_said_and_others_are_refused() -> None:

@@ -73,6 +73,11 @@ class BitcoinChain:
         """A coin that a dead request keeps is one less to pay with."""
         return True
 
+    @property
+    def final_at(self) -> int | None:
+        """No depth is sure."""
+        return None
+
     async def check(self) -> None:
         """Compare the node's network with the configured one."""
         await self._rpc.check()

@@ -41,7 +41,7 @@ def adopted(found: Foreign, terms: Terms, *, coins: Mapping[bytes, Coin], height
     chosen = []
     for at, one in enumerate(found.inputs):
         coin = coins.get(one.outpoint)
-        if coin is None:
+        if coin is None or not coin.amount:  # an output of nothing is one that nodes do not read
             raise MalformedError(
                 f"input {at} of the PSBT, {outpoint_text(one.outpoint)}, is no coin of the wallet that "
                 "is confirmed and free on this network: spend the wallet's own that no other request has"

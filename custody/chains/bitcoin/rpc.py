@@ -17,6 +17,7 @@ from urllib.parse import urlsplit
 import aiohttp
 
 from custody.chains.bitcoin.transaction import Coin, outpoint
+from custody.chains.showing import shown
 from policy.decode.psbt import MONEY_MAX, Output
 from policy.errors import OperationalError
 
@@ -217,7 +218,7 @@ def satoshi(value: Any) -> int:
     except ArithmeticError:
         amount = Decimal(-1)
     if not 0 <= amount <= MONEY_MAX or amount != int(amount):
-        raise OperationalError(f"{str(value)[:40]!r} is no amount of bitcoin: ask the node's provider")
+        raise OperationalError(f"{shown(value, 40)} is no amount of bitcoin: ask the node's provider")
     return int(amount)
 
 
@@ -287,7 +288,7 @@ def _list(value: Any, name: str) -> list[dict[str, Any]]:
 
 def _id(value: Any) -> str:
     if not isinstance(value, str) or not ID.fullmatch(value):
-        raise OperationalError(f"{str(value)[:80]!r} is no hash: ask the node's provider")
+        raise OperationalError(f"{shown(value, 80)} is no hash: ask the node's provider")
     return value
 
 

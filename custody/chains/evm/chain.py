@@ -41,6 +41,11 @@ class EvmChain:
         """A nonce is worth something only to those behind it."""
         return False
 
+    @property
+    def final_at(self) -> int | None:
+        """No depth is sure."""
+        return None
+
     def load(self, held: Iterable[Held], state: State) -> None:
         """Take up the nonces that are planned or anchors of the log."""
         self._slots.load(((one.slot, one.request) for one in held), state, chain=self.name)

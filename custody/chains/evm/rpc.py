@@ -27,6 +27,7 @@ from custody.chains.evm.simulation import (
     transaction_call,
 )
 from custody.chains.evm.transaction import transaction_hash
+from custody.chains.showing import shown
 from custody.ports import BalanceChange, Receipt, Simulated
 from policy.bip32 import checksum_address
 from policy.errors import MalformedError, OperationalError
@@ -225,7 +226,7 @@ class EvmRpc:
         return int(found, 16)
 
     def _nonsense(self, what: str, found: Any) -> OperationalError:
-        return OperationalError(f"{self._name} gives no {what}: not {str(found)[:66]!r}; ask its provider")
+        return OperationalError(f"{self._name} gives no {what}: not {shown(found, 66)}; ask its provider")
 
     def _kept_session(self) -> aiohttp.ClientSession:
         """One whose connections serve many calls."""

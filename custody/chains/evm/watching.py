@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from typing import Any, Final
 
 from custody.chains.evm.rpc import HEX, QUANTITY, EvmRpc
+from custody.chains.showing import shown
 from custody.chains.watching import OTHER_BLOCK, Block, Incoming, Wanted
 from policy.addresses import is_address
 from policy.approval import Slot
@@ -145,4 +146,4 @@ def _list(found: Any) -> list[dict[str, Any]]:
 
 
 def _nonsense(what: str, found: Any) -> OperationalError:
-    return OperationalError(f"the endpoint gives no {what}: not {str(found)[:66]!r}; ask its provider")
+    return OperationalError(f"the endpoint gives no {what}: not {shown(found, 66)}; ask its provider")

@@ -20,7 +20,7 @@ from custody.chains.solana.checks import (
     tokens_of,
 )
 from custody.chains.solana.nonces import Nonces, read_nonce
-from custody.chains.solana.rpc import Account, Refused, SolanaRpc
+from custody.chains.solana.rpc import COMMITMENTS, FINALIZED, Account, Refused, SolanaRpc
 from custody.chains.solana.transaction import (
     PAYMENT_UNITS,
     TOKEN_UNITS,
@@ -74,6 +74,11 @@ class SolanaChain:
     def places_hold_money(self) -> bool:
         """A nonce account that a dead request keeps is one less to pay with."""
         return True
+
+    @property
+    def final_at(self) -> int | None:
+        """The finalized commitment, as receipts count it."""
+        return COMMITMENTS.index(FINALIZED) + 1
 
     def load(self, held: Iterable[Held], state: State) -> None:
         """Take up the nonces that are planned, or anchors of open requests."""

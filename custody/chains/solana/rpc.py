@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 
 import aiohttp
 
+from custody.chains.showing import shown
 from policy import base58
 from policy.addresses import SOLANA_KEY_BYTES
 from policy.errors import MalformedError, OperationalError
@@ -245,7 +246,10 @@ def _account(value: Any) -> Account:
 
 def _reason(error: Any) -> str:
     """A transaction's error as people read it; nothing for none."""
-    return "" if error is None else json.dumps(error)[:REASON_CHARACTERS_MAX]
+    try:
+        return "" if error is None else json.dumps(error)[:REASON_CHARACTERS_MAX]
+    except RecursionError:
+        return shown(error, REASON_CHARACTERS_MAX)
 
 
 def _text(raw: bytes) -> str:
@@ -259,14 +263,14 @@ def key_of(value: Any) -> bytes:
     except MalformedError:
         key = b""
     if len(key) != SOLANA_KEY_BYTES:
-        raise OperationalError(f"{str(value)[:80]!r} is no base58 of 32 bytes: ask the node's provider")
+        raise OperationalError(f"{shown(value, 80)} is no base58 of 32 bytes: ask the node's provider")
     return key
 
 
 def u64_of(value: Any) -> int:
     """A number of lamports, tokens or slots. Raises ``OperationalError``."""
     if type(value) is not int or not 0 <= value <= U64_MAX:
-        raise OperationalError(f"{str(value)[:40]!r} is no number of the cluster: ask the node's provider")
+        raise OperationalError(f"{shown(value, 40)} is no number of the cluster: ask the node's provider")
     return value
 
 

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from custody.chains.showing import shown
 from custody.chains.solana.rpc import Refused, SolanaRpc, key_of, list_of, object_of, u64_of
 from custody.chains.watching import Block, Incoming, Wanted
 from custody.ports import Receipt
@@ -128,7 +129,8 @@ def _tokens(told: Any, keys: list[str], *, wanted: Wanted) -> Iterator[tuple[tup
     """What our derived accounts have of the tokens that are asked for, by index, owner and mint."""
     for one in map(object_of, list_of(told)):
         owner, mint, index = one.get("owner"), one.get("mint"), one.get("accountIndex")
-        if owner not in wanted.addresses or mint not in wanted.contracts:
+        named = isinstance(owner, str) and isinstance(mint, str)
+        if not named or owner not in wanted.addresses or mint not in wanted.contracts:
             continue
         if type(index) is not int or not 0 <= index < len(keys):
             raise OperationalError("the node's answer has a token account that is none: ask its provider")
@@ -139,7 +141,7 @@ def _tokens(told: Any, keys: list[str], *, wanted: Wanted) -> Iterator[tuple[tup
 
 def _amount(told: Any) -> int:
     if not isinstance(told, str) or not AMOUNT.fullmatch(told):
-        raise OperationalError(f"{str(told)[:40]!r} is no amount of a token: ask the node's provider")
+        raise OperationalError(f"{shown(told, 40)} is no amount of a token: ask the node's provider")
     return u64_of(int(told))
 
 
@@ -149,5 +151,5 @@ def _signature(told: Any) -> bytes:
     except MalformedError:
         name = b""
     if len(name) != 64:
-        raise OperationalError(f"{str(told)[:100]!r} is no signature: ask the node's provider")
+        raise OperationalError(f"{shown(told, 100)} is no signature: ask the node's provider")
     return name
