@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import json
 import logging
+import os
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -117,7 +118,7 @@ class Watch:
         kept = load(self._path, assignment.chains)
         begun = self._keeper.start() if kept is not None else self._keeper.clear()
         self._reader, self._memories = begun.reader, kept.chains if kept else fresh(assignment.chains)
-        self._settling = Settling(kept.sent if kept else ())
+        self._settling = Settling(kept.sent if kept else (), observer=seat.name, chains=assignment.chains)
         self._follower = Follower(desk, seat.trust, hear=self._settling.hear, start=begun.progress)
         watched = [
             Watched(
@@ -206,7 +207,10 @@ def keep(path: Path, memories: Mapping[str, Memory], *, sent: Iterable[Sent]) ->
     chains = {name: memory_document(one) for name, one in memories.items()}
     partial = path.with_name(f".{path.name}.new")
     try:
-        partial.write_text(json.dumps({"chains": chains, "sent": sent_document(sent)}))
+        with partial.open("w") as file:  # a file that a power cut leaves empty would keep it from starting
+            file.write(json.dumps({"chains": chains, "sent": sent_document(sent)}))
+            file.flush()
+            os.fsync(file.fileno())
         partial.replace(path)
     except OSError as error:
         raise OperationalError(f"cannot write {path}: {error.strerror}; mend the folder") from error

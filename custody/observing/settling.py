@@ -1,13 +1,12 @@
 """Which of our signed transactions observers have not seen settled yet, as the log has it."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from custody.chains.families import FAMILIES, transactions
+from custody.chains.families import transactions
 from policy.entries import SignatureEntry
 from policy.fact_entries import ObservationEntry
-from policy.ids import family
 from policy.replay import Step
 from policy.state import JobStatus
 
@@ -25,17 +24,20 @@ class Sent:
 class Settling:
     """Hears of every entry of a log; what it knows outlives the process, as ``sent``.
 
-    An entry may be heard again.
+    An entry may be heard again. Only what is going to be stated is kept: what was sent on the ``chains`` that
+    are watched, and did not settle before the ``observer`` was in the roster.
     """
 
-    def __init__(self, sent: Iterable[Sent] = ()) -> None:
+    def __init__(self, sent: Iterable[Sent] = (), *, observer: str, chains: Collection[str]) -> None:
+        self._observer, self._chains = observer, chains
         self._open: dict[bytes, list[Sent]] = {}
         for one in sent:
-            self._open.setdefault(one.request, []).append(one)
+            if one.chain in chains:
+                self._open.setdefault(one.request, []).append(one)
 
     @property
     def sent(self) -> list[Sent]:
-        """What is not observed yet, on any chain."""
+        """What is not observed yet."""
         return [one for sent in self._open.values() for one in sent]
 
     def hear(self, step: Step) -> None:
@@ -45,7 +47,10 @@ class Settling:
         match step.timed.entry:
             case SignatureEntry() as entry:
                 self._signed(step, entry.job)
-            case ObservationEntry() as entry if step.after.requests[entry.request].observed:
+            case ObservationEntry() as entry if (
+                step.after.requests[entry.request].observed
+                or self._observer not in step.after.roster.observers
+            ):
                 self._open.pop(entry.request, None)
             case _:
                 pass
@@ -57,7 +62,7 @@ class Settling:
     def _signed(self, step: Step, job_id: bytes) -> None:
         job = step.after.jobs[job_id]
         chain = job.anchor.chain
-        if job.status is not JobStatus.SIGNED or not job.anchor.on_chain or family(chain) not in FAMILIES:
+        if job.status is not JobStatus.SIGNED or not job.anchor.on_chain or chain not in self._chains:
             return
         if step.after.requests[job.request_id].observed:
             return
