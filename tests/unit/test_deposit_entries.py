@@ -168,6 +168,14 @@ def test_a_deposit_is_a_credit_and_one_that_is_gone_is_taken_off(book: Book) -> 
     assert "deposit-gone,eth" in as_csv(heard)
 
 
+def test_what_comes_anew_after_it_was_gone_is_booked_by_what_it_is_now(book: Book) -> None:
+    deposit(book)
+    deposit(book, 1)
+    deposit(book, 2, asset="usdc", amount="9")
+
+    assert {one.asset.name: one.net for one in _heard(book).totals()} == {"eth": 0, "usdc": 9}
+
+
 def test_an_entry_of_a_deposit_reads_to_what_it_says(book: Book) -> None:
     deposit(book, 3)
 
