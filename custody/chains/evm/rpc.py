@@ -29,6 +29,7 @@ from custody.chains.evm.simulation import (
 from custody.chains.evm.transaction import transaction_hash
 from custody.ports import BalanceChange, Receipt, Simulated
 from policy.bip32 import checksum_address
+from policy.encoding import INTEGER_MAX
 from policy.errors import MalformedError, OperationalError
 from policy.ids import evm_chain_id
 from policy.intent import Intent, transfer_calldata
@@ -142,16 +143,16 @@ class EvmRpc:
         if receipt.get("blockNumber") is None:
             return None
         newest = await self.head()
-        block = self._quantity("receipt", receipt.get("blockNumber"))
+        block = self._height("receipt", receipt.get("blockNumber"))
         success = self._quantity("receipt", receipt.get("status")) == 1
         return Receipt(tx_hash, block, success, max(int(self._head == "latest"), newest - block + 1))
 
     async def head(self) -> int:
         """The height of the newest block that counts."""
         if self._head == "latest":
-            return await self._number("block number", "eth_blockNumber")
+            return self._height("block number", await self._result("block number", "eth_blockNumber"))
         head = await self._object(f"{self._head} block", "eth_getBlockByNumber", self._head, False)
-        return self._quantity(f"{self._head} block", head.get("number"))
+        return self._height(f"{self._head} block", head.get("number"))
 
     async def ask(self, what: str, method: str, *parameters: Any) -> Any:
         """One call of an endpoint that was checked, for who understands the answer."""
@@ -223,6 +224,13 @@ class EvmRpc:
         if not isinstance(found, str) or not QUANTITY.fullmatch(found):
             raise self._nonsense(what, found)
         return int(found, 16)
+
+    def _height(self, what: str, found: Any) -> int:
+        """A block's number, which has to stand in documents and tables."""
+        height = self._quantity(what, found)
+        if height > INTEGER_MAX:
+            raise self._nonsense(what, found)
+        return height
 
     def _nonsense(self, what: str, found: Any) -> OperationalError:
         return OperationalError(f"{self._name} gives no {what}: not {str(found)[:66]!r}; ask its provider")
