@@ -18,7 +18,7 @@ from custody.adapters.risk_store import RiskStore
 from custody.chains.bitcoin.rpc import BitcoinRpc
 from custody.chains.bitcoin.watching import BitcoinWatching
 from custody.chains.config import ChainConfig
-from custody.chains.evm.rpc import EvmRpc
+from custody.chains.evm.rpc import BLOCK_BYTES_MAX, BLOCK_TIMEOUT_S, EvmRpc
 from custody.chains.evm.watching import EvmWatching
 from custody.chains.solana.rpc import SolanaRpc
 from custody.chains.solana.watching import SolanaWatching
@@ -178,7 +178,10 @@ def watching(name: str, config: ChainConfig) -> Watching:
     if config.solana is not None:
         return SolanaWatching(SolanaRpc(name, config.urls[0], commitment=config.solana.commitment))
     urls = {urlsplit(url).netloc.rpartition("@")[2]: url for url in config.urls}
-    found = [EvmWatching(EvmRpc(name, url, head=config.head)) for url in urls.values()]
+    found = [
+        EvmWatching(EvmRpc(name, url, head=config.head, timeout_s=BLOCK_TIMEOUT_S, bytes_max=BLOCK_BYTES_MAX))
+        for url in urls.values()
+    ]
     return found[0] if len(found) == 1 else AgreeingWatching(found, agree=config.agree)
 
 

@@ -35,6 +35,8 @@ from policy.ids import evm_chain_id
 from policy.intent import Intent, transfer_calldata
 
 ANSWER_BYTES_MAX = 16 * 1024 * 1024
+BLOCK_BYTES_MAX, BLOCK_TIMEOUT_S = 128 * 1024 * 1024, 30.0
+"""For who reads blocks: one that nobody can read, of whoever fills it, would end the watch of its chain."""
 GAS_NATIVE = 21_000
 PRICES_KEPT_S = 1.0
 GAS_TOKEN_MAX = 200_000
@@ -57,7 +59,14 @@ class EvmRpc:
     """
 
     def __init__(
-        self, name: str, url: str, *, timeout_s: float = 10.0, block: str = "latest", head: str = "latest"
+        self,
+        name: str,
+        url: str,
+        *,
+        timeout_s: float = 10.0,
+        block: str = "latest",
+        head: str = "latest",
+        bytes_max: int = ANSWER_BYTES_MAX,
     ) -> None:
         self._block: Any = block
         self._head: Any = head
@@ -65,6 +74,7 @@ class EvmRpc:
         self._url = url
         self._where = urlsplit(url).netloc.rpartition("@")[2]
         self._timeout = aiohttp.ClientTimeout(total=timeout_s)
+        self._bytes_max = bytes_max
         self._checked = False
         self._market: tuple[float, int, int] | None = None
         self._session: aiohttp.ClientSession | None = None
@@ -198,8 +208,8 @@ class EvmRpc:
         data = bytearray()
         async for part in response.content.iter_any():
             data += part
-            if len(data) > ANSWER_BYTES_MAX:
-                raise ValueError(f"more than {ANSWER_BYTES_MAX} bytes")
+            if len(data) > self._bytes_max:
+                raise ValueError(f"more than {self._bytes_max} bytes")
         return bytes(data)
 
     async def _result(self, what: str, method: str, *parameters: Any) -> Any:
