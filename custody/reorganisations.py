@@ -105,10 +105,10 @@ class Settled:
         what = (
             f"a reorganisation of {self.chain} took block {record.block}: the same transaction is sent again"
         )
-        _LOG.error("request %s: %s", record.request.hex(), what)
-        self._parts.metrics.undone.labels(chain=self.chain).inc()
-        self._forget(record.request)
         await self._parts.duties.apply(Change(record.request, Event.UNDONE, {"error": what, "block": 0}))
+        self._forget(record.request)  # not before: what the database did not take is undone at the next round
+        self._parts.metrics.undone.labels(chain=self.chain).inc()
+        _LOG.error("request %s: %s", record.request.hex(), what)
 
     def _bury(self, head: int) -> None:
         """Forget what is deeper than the window."""

@@ -67,13 +67,17 @@ class DepositEntry(Struct, frozen=True, gc=False):
     @property
     def paid(self) -> bytes:
         """A hash of what came to whom."""
-        paid = (self.wallet, self.address, self.asset, str(self.amount))
-        return tagged_hash("deposit paid", *(one.encode() for one in paid))
+        return deposit_paid(self.wallet, self.address, asset=self.asset, amount=str(self.amount))
 
 
 def deposit_id(chain: str, tx: bytes, *, index: int) -> bytes:
     """What a payment to us is called: by its chain, its transaction, and its place in that."""
     return tagged_hash("deposit", chain.encode(), tx, str(index).encode())
+
+
+def deposit_paid(wallet: str, address: str, *, asset: str, amount: str) -> bytes:
+    """A hash of what came to whom."""
+    return tagged_hash("deposit paid", *(one.encode() for one in (wallet, address, asset, amount)))
 
 
 class PriceEntry(Struct, frozen=True, gc=False):

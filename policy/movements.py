@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from policy.fact_entries import DepositEntry, HoldingsEntry, ObservationEntry
 from policy.ids import transaction_name
-from policy.model import Asset
+from policy.model import Asset, Policy
 from policy.replay import Step
 from policy.state import CANCEL, Job
 
@@ -94,6 +94,9 @@ class Movements:
         self.log_ms = 0
         self._settled: list[Movement] = []
         self._deposited: dict[bytes, Asset] = {}
+        self._policy: Policy | None = None
+        self._assets: dict[str, Asset] = {}
+        self._natives: dict[str, str] = {}
         self.opening: dict[str, Stated] = {}
         self.closing: dict[str, Stated] = {}
 
@@ -101,7 +104,7 @@ class Movements:
         """Hear of one entry."""
         if not step.outcome.accepted:
             return
-        self.known = self.known or self._wallet in step.after.policy.wallets
+        self._learn(step.after.policy)
         self.log_ms = step.after.time_ms
         match step.timed.entry:
             case HoldingsEntry() as entry if entry.wallet == self._wallet:
@@ -144,6 +147,15 @@ class Movements:
         credited = sum(one.amount for one in moved if one.credit)
         return Totals(asset, credited, sum(one.amount for one in moved) - credited, len(moved))
 
+    def _learn(self, policy: Policy) -> None:
+        """What is signed may settle when its asset is in the policy no more."""
+        if policy is self._policy:
+            return
+        self._policy = policy
+        self.known = self.known or self._wallet in policy.wallets
+        self._assets.update(policy.assets)
+        self._natives.update({name: chain.native for name, chain in policy.chains.items()})
+
     def _state(self, step: Step, entry: HoldingsEntry) -> None:
         asset = step.after.policy.assets[entry.asset]
         stated = Stated(step.index, entry.observed_ms, asset, entry.amount, len(entry.pending))
@@ -155,7 +167,7 @@ class Movements:
     def _deposit(self, step: Step, entry: DepositEntry) -> None:
         """One that is gone leaves the wallet again; its asset may be in the policy no more."""
         known = self._deposited.get(entry.deposit) if entry.gone else None  # what comes anew may be another
-        asset = known or step.after.policy.assets[entry.asset]
+        asset = known or self._assets[entry.asset]
         self._deposited[entry.deposit] = asset
         if self._from_ms - DAY_MS <= step.timed.time_ms < self._to_ms:
             self._settled.append(
@@ -187,12 +199,12 @@ class Movements:
 
     def _side(self, step: Step, entry: ObservationEntry, job: Job, *, credit: bool) -> Movement:
         intent = step.after.requests[entry.request].request.intent
-        policy, kind = step.after.policy, _kind(step, entry, job)
+        kind = _kind(step, entry, job)
         return Movement(
             index=step.index,
             time_ms=step.timed.time_ms,
             kind=kind,
-            asset=policy.assets[intent.asset],
+            asset=self._assets[intent.asset],
             amount=intent.amount if kind in (TRANSFER, CALL) else 0,
             credit=credit,
             counterparty=intent.wallet if credit else intent.destination,
@@ -201,7 +213,7 @@ class Movements:
             tx_hash=entry.tx_hash,
             block=entry.block,
             fee_max=0 if credit else job.fee_max,
-            fee_asset=policy.assets[policy.chains[intent.chain].native],
+            fee_asset=self._assets[self._natives[intent.chain]],
         )
 
 

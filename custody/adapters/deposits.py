@@ -23,8 +23,7 @@ def keep_deposit(db: Connection, record: DepositRecord) -> Deposit:
         number = select(func.coalesce(func.max(DEPOSITS.c.number), 0) + 1).scalar_subquery()
         db.execute(insert(DEPOSITS).values(**values_of(record), number=number))
     else:
-        changed = {name: getattr(record, name) for name in ("block", "gone", "time_ms", "statement")}
-        db.execute(update(DEPOSITS).where(mine).values(changed))
+        db.execute(update(DEPOSITS).where(mine).values(values_of(record)))  # in another block it may pay less
     return _deposit(db.execute(_WITH_OWNER.where(mine)).one())
 
 

@@ -2,7 +2,8 @@
 
 A block counts when it has its confirmations. Each is compared with the next one's word about it, so a
 reorganisation shows, however deep: the blocks that the chain has no more are taken back, and what they paid
-is kept as lost until the chain has it again, or until it is stated that it has not.
+is kept as lost until the chain has it again, or until it is stated that it has not. What a block paid
+outlives it while it waits to be logged.
 """
 
 import logging
@@ -18,6 +19,7 @@ from policy.fact_entries import deposit_id
 WINDOW: Final = 256
 BLOCKS_AT_ONCE: Final = 128
 WAITING_MAX: Final = 4096
+LATE_MAX: Final = 4096
 _LOG = logging.getLogger(__name__)
 
 
@@ -31,11 +33,15 @@ class Paid:
 
 @dataclass(slots=True)
 class Memory:
-    """Blocks in order, from some height to the one before ``next``; what they lost, by the deposit's id."""
+    """Blocks in order, from some height to the one before ``next``; what they lost, and in which block.
+
+    What waits of older blocks is ``late``, by the deposit's id.
+    """
 
     next: int | None = None
     blocks: list[Block] = field(default_factory=list)
-    lost: dict[bytes, Paid] = field(default_factory=dict)
+    late: dict[bytes, Paid] = field(default_factory=dict)
+    lost: dict[Incoming, int] = field(default_factory=dict)
 
 
 class Watched:
@@ -54,32 +60,43 @@ class Watched:
             memory.next = max(0, deep) if self._start is None else self._start
         await self._leave_orphans()
         for _ in range(BLOCKS_AT_ONCE):
-            if memory.next > deep:
+            if memory.next > deep or len(memory.late) >= LATE_MAX:
                 return
-            if len(memory.blocks) >= WAITING_MAX:
-                raise OperationalError(
-                    f"{len(memory.blocks)} blocks of {self.chain.name} wait for statements to be logged: "
-                    "look at the other observers and at the coordinator"
-                )
             self._take(await self.chain.block(memory.next, wanted))
 
+    def check_room(self) -> None:
+        """Raises ``OperationalError`` while no more blocks are looked at."""
+        if len(self.memory.late) >= LATE_MAX:
+            raise OperationalError(
+                f"{len(self.memory.late)} payments on {self.chain.name} wait to be logged, no more blocks "
+                "are read: look at the other observers and at the coordinator"
+            )
+
     def payments(self) -> dict[bytes, Paid]:
-        """What the remembered blocks pay, by the deposit's id."""
-        found = {}
+        """What the remembered blocks pay, and what is late, by the deposit's id."""
+        found = dict(self.memory.late)
         for block in self.memory.blocks:
             for one in block.payments:
                 found[self.id_of(one)] = Paid(block.height, one)
         return found
 
     def forget(self, waiting: Collection[bytes]) -> None:
-        """Drop the oldest blocks beyond the window, as far as none of their payments waits."""
-        blocks = self.memory.blocks
-        count = 0
-        while len(blocks) - count > WINDOW and not any(
-            self.id_of(one) in waiting for one in blocks[count].payments
+        """Drop the oldest blocks beyond the window, as far as none of their payments waits.
+
+        Where very many are kept for it, what waits in the oldest is late: nobody else may ever have seen it.
+        """
+        memory, count = self.memory, 0
+        while (left := len(memory.blocks) - count) > WINDOW and (
+            left > WAITING_MAX or not any(self.id_of(one) in waiting for one in memory.blocks[count].payments)
         ):
             count += 1
-        del blocks[:count]
+        dropped = {
+            self.id_of(one): Paid(block.height, one)
+            for block in memory.blocks[:count]
+            for one in block.payments
+        }
+        memory.late = {name: one for name, one in (memory.late | dropped).items() if name in waiting}
+        del memory.blocks[:count]
 
     def id_of(self, one: Incoming) -> bytes:
         """What the log calls a payment."""
@@ -106,7 +123,7 @@ class Watched:
         """The chain has the newest block no more."""
         block = self.memory.blocks.pop()
         self.memory.next = block.height
-        self.memory.lost |= {self.id_of(one): Paid(block.height, one) for one in block.payments}
+        self.memory.lost |= dict.fromkeys(block.payments, block.height)
         _LOG.warning("%s has left block %d, %s", self.chain.name, block.height, block.hash)
         if not self.memory.blocks:
             _LOG.error("the reorganisation of %s is deeper than what is remembered", self.chain.name)
@@ -117,7 +134,8 @@ def memory_document(memory: Memory) -> dict[str, Any]:
     return {
         "next": memory.next,
         "blocks": [{**asdict(one), "payments": list(map(_payment, one.payments))} for one in memory.blocks],
-        "lost": [{"height": one.height, **_payment(one.incoming)} for one in memory.lost.values()],
+        "late": [{"height": one.height, **_payment(one.incoming)} for one in memory.late.values()],
+        "lost": [{"height": height, **_payment(one)} for one, height in memory.lost.items()],
     }
 
 
@@ -127,9 +145,10 @@ def read_memory(found: Mapping[str, Any], chain: str) -> Memory:
     for block in found["blocks"]:
         payments = tuple(_read_payment(one, chain) for one in block["payments"])
         memory.blocks.append(Block(block["height"], block["hash"], block["previous"], payments))
-    for one in found["lost"]:
+    for one in found["late"]:
         incoming = _read_payment(one, chain)
-        memory.lost[deposit_id(chain, incoming.tx, index=incoming.index)] = Paid(one["height"], incoming)
+        memory.late[deposit_id(chain, incoming.tx, index=incoming.index)] = Paid(one["height"], incoming)
+    memory.lost = {_read_payment(one, chain): one["height"] for one in found["lost"]}
     return memory
 
 

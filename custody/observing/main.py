@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import json
 import logging
+import os
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -17,7 +18,7 @@ from custody.adapters.risk_store import RiskStore
 from custody.chains.bitcoin.rpc import BitcoinRpc
 from custody.chains.bitcoin.watching import BitcoinWatching
 from custody.chains.config import ChainConfig
-from custody.chains.evm.rpc import EvmRpc
+from custody.chains.evm.rpc import BLOCK_BYTES_MAX, BLOCK_TIMEOUT_S, EvmRpc
 from custody.chains.evm.watching import EvmWatching
 from custody.chains.solana.rpc import SolanaRpc
 from custody.chains.solana.watching import SolanaWatching
@@ -117,7 +118,7 @@ class Watch:
         kept = load(self._path, assignment.chains)
         begun = self._keeper.start() if kept is not None else self._keeper.clear()
         self._reader, self._memories = begun.reader, kept.chains if kept else fresh(assignment.chains)
-        self._settling = Settling(chains, kept.sent if kept else ())
+        self._settling = Settling(kept.sent if kept else (), observer=seat.name, chains=assignment.chains)
         self._follower = Follower(desk, seat.trust, hear=self._settling.hear, start=begun.progress)
         watched = [
             Watched(
@@ -177,7 +178,10 @@ def watching(name: str, config: ChainConfig) -> Watching:
     if config.solana is not None:
         return SolanaWatching(SolanaRpc(name, config.urls[0], commitment=config.solana.commitment))
     urls = {urlsplit(url).netloc.rpartition("@")[2]: url for url in config.urls}
-    found = [EvmWatching(EvmRpc(name, url, head=config.head)) for url in urls.values()]
+    found = [
+        EvmWatching(EvmRpc(name, url, head=config.head, timeout_s=BLOCK_TIMEOUT_S, bytes_max=BLOCK_BYTES_MAX))
+        for url in urls.values()
+    ]
     return found[0] if len(found) == 1 else AgreeingWatching(found, agree=config.agree)
 
 
@@ -206,7 +210,10 @@ def keep(path: Path, memories: Mapping[str, Memory], *, sent: Iterable[Sent]) ->
     chains = {name: memory_document(one) for name, one in memories.items()}
     partial = path.with_name(f".{path.name}.new")
     try:
-        partial.write_text(json.dumps({"chains": chains, "sent": sent_document(sent)}))
+        with partial.open("w") as file:  # a file that a power cut leaves empty would keep it from starting
+            file.write(json.dumps({"chains": chains, "sent": sent_document(sent)}))
+            file.flush()
+            os.fsync(file.fileno())
         partial.replace(path)
     except OSError as error:
         raise OperationalError(f"cannot write {path}: {error.strerror}; mend the folder") from error

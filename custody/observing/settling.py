@@ -24,18 +24,20 @@ class Sent:
 class Settling:
     """Hears of every entry of a log; what it knows of some chains outlives the process, as ``sent``.
 
-    An entry may be heard again.
+    An entry may be heard again. Only what is going to be stated is kept: what was sent on the ``chains`` that
+    are watched, and did not settle before the ``observer`` was in the roster.
     """
 
-    def __init__(self, chains: Collection[str], sent: Iterable[Sent] = ()) -> None:
-        self._chains = frozenset(chains)
+    def __init__(self, sent: Iterable[Sent] = (), *, observer: str, chains: Collection[str]) -> None:
+        self._observer, self._chains = observer, chains
         self._open: dict[bytes, list[Sent]] = {}
         for one in sent:
-            self._open.setdefault(one.request, []).append(one)
+            if one.chain in chains:
+                self._open.setdefault(one.request, []).append(one)
 
     @property
     def sent(self) -> list[Sent]:
-        """What is not observed yet, on any chain."""
+        """What is not observed yet."""
         return [one for sent in self._open.values() for one in sent]
 
     def hear(self, step: Step) -> None:
@@ -45,7 +47,10 @@ class Settling:
         match step.timed.entry:
             case SignatureEntry() as entry:
                 self._signed(step, entry.job)
-            case ObservationEntry() as entry if step.after.requests[entry.request].observed:
+            case ObservationEntry() as entry if (
+                step.after.requests[entry.request].observed
+                or self._observer not in step.after.roster.observers
+            ):
                 self._open.pop(entry.request, None)
             case _:
                 pass

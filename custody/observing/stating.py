@@ -12,13 +12,14 @@ from dataclasses import dataclass
 from typing import Final, Protocol, TypeVar
 
 from custody.chains.watching import Wanted
-from custody.observing.blocks import Paid, Watched
+from custody.observing.blocks import WAITING_MAX, Paid, Watched
 from custody.observing.settling import Settling
 from custody.risk.following import Follower
 from custody.risk.stating import Observer
+from policy.approval import Slot
 from policy.encoding import Json, statement
 from policy.errors import OperationalError
-from policy.fact_entries import CONFIRMED, GONE
+from policy.fact_entries import CONFIRMED, GONE, deposit_paid
 from policy.state import State
 from policy.stored.pages import DamagedState
 
@@ -71,6 +72,7 @@ class Stater:
                 self._read_log()  # what we paid was in it before a block had it
                 async for kind, body in self._due(watched):
                     self._state(kind, body, failed)
+                watched.check_room()
             except DamagedState:
                 raise
             except OperationalError as error:  # the other chains are looked at all the same
@@ -114,17 +116,24 @@ class Stater:
         return (*due[start:], *due[:start])[:AT_ONCE]
 
     async def _gone(self, watched: Watched, paid: Mapping[bytes, Paid]) -> AsyncIterator[dict[str, Json]]:
-        """What was lost and is found in no block, once other blocks of the same height are deep enough."""
+        """What the log has and the chain has no more, or pays otherwise in another block.
+
+        It is stated once other blocks of the same height are deep enough. What the log has not may still come
+        into it by those who have not seen the reorganisation.
+        """
         state, memory = self._follower.state, watched.memory
-        for deposit, one in list(memory.lost.items()):
-            turns = _turns(state, deposit)
-            if deposit in paid or turns % 2 == 0:
-                del memory.lost[deposit]
-            elif (memory.next or 0) > one.height and await watched.chain.receipt(one.incoming.tx) is None:
-                body = _body(state, watched, one, turn=turns)
-                if body is None:
-                    _LOG.error("%s is lost, and its account or asset is in the policy no more", deposit.hex())
-                    continue
+        for one, height in list(memory.lost.items()):
+            deposit, next_height = watched.id_of(one), memory.next or 0
+            again = paid.get(deposit)
+            body = _body(state, watched, Paid(height, one), turn=_turns(state, deposit))
+            is_logged = body is not None and _is_logged(state, deposit, body)
+            if (again and again.incoming == one) or (not is_logged and next_height > height + WAITING_MAX):
+                del memory.lost[one]
+            elif body is None and _turns(state, deposit) % 2:
+                _LOG.error("%s is lost, and its account or asset is in the policy no more", deposit.hex())
+            elif body is None or not is_logged or next_height <= height:
+                continue
+            elif again is not None or await watched.chain.receipt(one.tx) is None:
                 yield body
 
     async def _settled(self, watched: Watched) -> AsyncIterator[dict[str, Json]]:
@@ -155,6 +164,23 @@ def _turns(state: State, deposit: bytes) -> int:
     return known.turns if known is not None else 0
 
 
+def _is_ours(state: State, slot: Slot) -> bool:
+    """Whether what a transaction uses up is ours, by the log or, where accounts pay, by whose account it is.
+
+    An account does not have to be in what a coordinator has shown of the log.
+    """
+    return slot in state.anchors or (slot.chain, slot.account) in state.owned
+
+
+def _is_logged(state: State, deposit: bytes, body: Mapping[str, Json]) -> bool:
+    """Whether the log says of a deposit that it came, with what the statement says of it."""
+    known = state.deposits.get(deposit)
+    if known is None or known.turns % 2 == 0:
+        return False
+    wallet, address, asset, amount = (str(body[name]) for name in ("wallet", "address", "asset", "amount"))
+    return known.paid == deposit_paid(wallet, address, asset=asset, amount=amount)
+
+
 def _body(state: State, watched: Watched, one: Paid, *, turn: int) -> dict[str, Json] | None:
     """The statement; None for what is no deposit by the log: our own payments, what is ours no more."""
     chain, incoming = watched.chain.name, one.incoming
@@ -167,7 +193,7 @@ def _body(state: State, watched: Watched, one: Paid, *, turn: int) -> dict[str, 
         ),
         None,
     )
-    if wallet is None or asset is None or any(slot in state.anchors for slot in incoming.places):
+    if wallet is None or asset is None or any(_is_ours(state, slot) for slot in incoming.places):
         return None
     return {
         "origin": state.origin,

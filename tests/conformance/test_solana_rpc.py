@@ -78,6 +78,13 @@ def simulated(rpc: SolanaRpc) -> Awaitable[object]:
             status,
             "is no number",
         ),
+        (
+            "getSignatureStatuses",
+            {"value": [{"slot": 2**60, "err": None, "confirmationStatus": "finalized"}]},
+            status,
+            "is no slot",
+        ),
+        ("getSlot", 2**60, SolanaRpc.slot, "is no slot"),
         ("simulateTransaction", {**SLOT, "value": {"accounts": None}}, simulated, "is no simulation"),
         ("simulateTransaction", {**SLOT, "value": {"err": None, "accounts": []}}, simulated, "no simulation"),
         ("simulateTransaction", {"value": {"err": None, "accounts": None}}, simulated, "is no object"),

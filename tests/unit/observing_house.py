@@ -128,7 +128,7 @@ class Watcher:
 
     def restart(self) -> None:
         """Begin anew with what it remembers."""
-        settling = Settling([one.name for one in self.chains])
+        settling = Settling(observer=self.name, chains=[one.name for one in self.chains])
         watched = [
             Watched(
                 one,

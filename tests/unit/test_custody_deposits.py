@@ -108,6 +108,21 @@ async def test_a_deposit_that_is_gone_is_told_and_shown_as_gone(door: HttpDoor) 
     assert shown["gone"]
 
 
+async def test_what_a_transaction_pays_less_of_in_another_block_is_told_and_shown_so(door: HttpDoor) -> None:
+    body = deposit((await give(door, "ann"))["address"])
+    turns: list[dict[str, Json]] = [{}, {"turn": 1, "fact": "gone"}, {"turn": 2, "amount": "1", "block": 9}]
+    for changed in turns:
+        for name in OBSERVERS[:2]:
+            await state(door.running, "deposit", {**body, **changed}, name)
+
+    told = (await door.ask("GET", "/v1/events")).json()["events"]
+    (shown,) = (await door.ask("GET", PLACE)).json()["deposits"]
+    assert (shown["amount"], shown["block"], shown["gone"]) == ("1", 9, False)
+    assert told[-1]["deposit"] == shown
+    keys = {name: public(name) for name in OBSERVERS}
+    assert verify_deposit(shown, origin=ORIGIN, observers=keys, needed=2) == {"eve", "ivan"}
+
+
 async def test_a_deposit_at_an_address_that_nobody_was_given_is_shown_to_people(door: HttpDoor) -> None:
     address = door.running.service.address(WALLET, "")[0].address
     for name in OBSERVERS[:2]:

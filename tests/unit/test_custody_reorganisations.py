@@ -3,6 +3,7 @@
 import asyncio
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -10,10 +11,11 @@ from custody.chains.evm.chain import EvmChain
 from custody.chains.evm.transaction import transaction_hash
 from custody.parts import Patience
 from custody.ports import Receipt
-from custody.records import RequestRecord
+from custody.records import Change, RequestRecord
 from custody.reorganisations import WINDOW_BLOCKS, Settled
 from custody.requests import Event as Happened
 from custody.requests import State, advance
+from policy.errors import OperationalError
 from tests.unit.custody_cluster import ANVIL_CHAIN, ETHER, make_request
 from tests.unit.custody_house import Clock, FakeChain, House, Running, until
 
@@ -248,6 +250,32 @@ async def test_a_chain_that_does_not_answer_undoes_nothing(scene: Scene) -> None
         scene.chain.down = False
 
         assert (await running.service.get(settled.request)).state == "settled"
+
+
+class Forgetful:
+    """A chain that has nothing any more, and an outbox that cannot write just now."""
+
+    async def receipt(self, _: bytes) -> None:
+        return None
+
+    async def apply(self, _: Change) -> None:
+        raise OperationalError("the database is away")
+
+
+async def test_what_could_not_be_undone_for_the_database_is_undone_later(scene: Scene) -> None:
+    async with scene.house.with_key() as running:
+        await scene.paid(running)
+        away: Any = Forgetful()
+        parts = replace(running.parts, chains={ANVIL_CHAIN: away}, duties=away)
+        watched = Settled(parts, ANVIL_CHAIN)
+        await watched.load()
+
+        await watched.look()
+        for _ in range(2):
+            with pytest.raises(OperationalError):
+                await watched.look()
+
+        assert len(watched) == 1
 
 
 async def test_what_is_undone_is_never_replaced_by_other_bytes(scene: Scene) -> None:

@@ -10,7 +10,7 @@ from policy.entries import parse_entry
 from policy.errors import MalformedError
 from policy.fact_entries import DepositEntry, deposit_id
 from policy.ledger import fold
-from policy.movements import Movements
+from policy.movements import DAY_MS, Movements
 from policy.replay import Step
 from policy.roster import COORDINATOR
 from policy.state import Deposit, RequestState
@@ -166,6 +166,26 @@ def test_a_deposit_is_a_credit_and_one_that_is_gone_is_taken_off(book: Book) -> 
     ]
     assert [one.net for one in heard.totals()] == [70]
     assert "deposit-gone,eth" in as_csv(heard)
+
+
+def test_what_comes_anew_after_it_was_gone_is_booked_by_what_it_is_now(book: Book) -> None:
+    deposit(book)
+    deposit(book, 1)
+    deposit(book, 2, asset="usdc", amount="9")
+
+    assert {one.asset.name: one.net for one in _heard(book).totals()} == {"eth": 0, "usdc": 9}
+
+
+def test_what_settles_when_its_asset_is_in_the_policy_no_more_is_booked(book: Book) -> None:
+    job = book.pay(100, nonce=4, asset="usdc")
+    document: dict[str, Any] = book.world.policy(name="second", limits=[])
+    del document["assets"]["usdc"], document["rules"][2]
+    book.change("policy", document)
+    book.now_ms += DAY_MS
+    book.settle(job)
+
+    assert "usdc" not in book.state.policy.assets
+    assert {one.asset.name: one.net for one in _heard(book).totals()} == {"usdc": -100}
 
 
 def test_an_entry_of_a_deposit_reads_to_what_it_says(book: Book) -> None:

@@ -57,6 +57,21 @@ async def test_nonsense_is_never_more_than_an_error_that_is_tried_again(result: 
             assert found is None, name
 
 
+@pytest.mark.parametrize("head", ["latest", "finalized"])
+async def test_a_height_that_no_document_or_table_can_hold_is_an_error(head: str) -> None:
+    async def answer(request: web.Request) -> web.Response:
+        method = (await request.json())["method"]
+        told = {"blockNumber": hex(2**63), "status": "0x1", "number": hex(2**64)}
+        return web.json_response({"result": hex(2**64) if method == "eth_blockNumber" else told})
+
+    async with served(answer) as url:
+        rpc = EvmRpc(CHAIN, url, head=head)
+        for call in (rpc.receipt(bytes(32)), rpc.head()):
+            with pytest.raises(OperationalError, match="ask its provider"):
+                await call
+        await rpc.close()
+
+
 async def test_an_answer_without_end_is_an_error() -> None:
     async with lying("0" * ANSWER_BYTES_MAX) as url:
         rpc = EvmRpc(CHAIN, url)

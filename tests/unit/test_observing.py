@@ -7,14 +7,27 @@ import pytest
 
 from custody.chains.families import transactions
 from custody.gathering import Gathering
-from custody.observing.blocks import WINDOW, memory_document, read_memory
+from custody.observing.blocks import (
+    BLOCKS_AT_ONCE,
+    LATE_MAX,
+    WAITING_MAX,
+    WINDOW,
+    Memory,
+    Paid,
+    memory_document,
+    read_memory,
+)
+from custody.observing.settling import Settling
 from custody.observing.stating import AT_ONCE
+from custody.risk.following import Follower
 from policy.approval import Slot
 from policy.errors import OperationalError
 from policy.fact_entries import deposit_id
+from policy.replay import Step
 from policy.state import JobStatus
 from tests.simulation.world import CHAIN, CUSTOMER, TOKEN, Book, World, seed
 from tests.unit.observing_house import CONFIRMATIONS, FakeBlocks, GatheringLog, Watcher, paying
+from tests.unit.test_audit import pinned
 
 DEPOSIT = deposit_id(CHAIN, seed("from outside"), index=0)
 
@@ -120,6 +133,15 @@ def test_what_we_pay_ourselves_is_no_deposit(scene: Scene) -> None:
     assert not scene.book.state.deposits
 
 
+def test_what_our_account_pays_is_no_deposit_also_when_the_log_of_it_is_kept_back(scene: Scene) -> None:
+    own = paying("own", places=(Slot(CHAIN, scene.book.world.account(), 4),))
+    scene.chain.mine(own, more=CONFIRMATIONS)
+
+    scene.look()
+
+    assert not scene.log.said
+
+
 @pytest.mark.parametrize("depth", [1, 3, 10])
 def test_a_deposit_that_a_reorganisation_took_is_gone_once_other_blocks_are_as_deep(
     scene: Scene, depth: int
@@ -187,6 +209,37 @@ def test_what_is_gone_and_mined_again_is_a_deposit_again(scene: Scene) -> None:
     assert scene.turns() == 3
 
 
+def test_what_pays_less_in_another_block_is_gone_and_comes_anew(scene: Scene) -> None:
+    scene.chain.mine(paying(amount=500), more=CONFIRMATIONS)
+    scene.look()
+
+    scene.chain.reorganise(CONFIRMATIONS + 1, (paying(amount=3),))
+    scene.chain.mine(more=CONFIRMATIONS)
+    for _ in range(3):
+        scene.look()
+
+    logged = [body for _, body in scene.log.said if isinstance(body, dict)]
+    assert [(one["turn"], one["amount"]) for one in logged[::2]] == [(0, "500"), (1, "500"), (2, "3")]
+    assert scene.turns() == 3
+
+
+def test_what_is_logged_only_after_it_was_lost_is_gone_all_the_same(scene: Scene) -> None:
+    scene.chain.mine(paying(), more=CONFIRMATIONS)
+    scene.look(scene.oskar)
+    before = FakeBlocks()
+    before.blocks = list(scene.chain.blocks)
+    scene.chain.reorganise(CONFIRMATIONS + 1)
+    scene.chain.mine(more=CONFIRMATIONS)
+    scene.look(scene.oskar)
+
+    behind = Watcher(scene.log, "olga", [before])
+    scene.look(behind)
+    assert scene.turns() == 1
+    scene.look(scene.oskar, Watcher(scene.log, "olga", [scene.chain], memories=behind.memories))
+
+    assert scene.turns() == 2
+
+
 def test_one_observer_alone_takes_no_deposit_back(scene: Scene) -> None:
     scene.chain.mine(paying(), more=CONFIRMATIONS)
     scene.look()
@@ -242,6 +295,29 @@ def test_what_nobody_confirms_holds_up_nothing(scene: Scene) -> None:
         scene.look(scene.oskar, late)
 
     assert list(scene.book.state.deposits) == [DEPOSIT]
+
+
+def test_what_nobody_else_has_seen_does_not_end_the_watch(scene: Scene) -> None:
+    scene.chain.mine(paying("never seen by olga"))
+    scene.chain.mine(more=WAITING_MAX)
+    scene.chain.mine(paying(), more=CONFIRMATIONS)
+    late = Watcher(scene.log, "olga", [scene.chain], start=WAITING_MAX)
+
+    for _ in range(WAITING_MAX // BLOCKS_AT_ONCE + 2):
+        scene.look(scene.oskar, late)
+
+    assert list(scene.book.state.deposits) == [DEPOSIT]
+
+
+def test_who_takes_no_more_blocks_in_still_states_what_waits(scene: Scene) -> None:
+    scene.chain.mine(more=CONFIRMATIONS)
+    late = {bytes([*divmod(one, 256)]): Paid(1, paying(f"late {one}")) for one in range(LATE_MAX)}
+    full = Watcher(scene.log, "oskar", [scene.chain], memories={CHAIN: Memory(1, late=late)})
+
+    with pytest.raises(OperationalError, match="look at the other observers"):
+        scene.look(full)
+
+    assert len(scene.log.said) == AT_ONCE and full.memories[CHAIN].next == 1
 
 
 def test_without_a_start_what_was_mined_before_is_left(scene: Scene) -> None:
@@ -301,3 +377,27 @@ def test_nothing_is_stated_from_a_log_that_does_not_hold(scene: Scene) -> None:
 def test_who_is_no_observer_of_the_roster_states_nothing(scene: Scene) -> None:
     with pytest.raises(OperationalError, match="enrolled"):
         scene.look(Watcher(scene.log, "ada", [scene.chain]))
+
+
+def test_only_what_is_going_to_be_stated_of_our_payments_is_remembered() -> None:
+    book = Book(World())
+    watched = Settling(observer="oskar", chains=[CHAIN])
+    not_yet_enrolled = Settling(observer="newcomer", chains=[CHAIN])
+    elsewhere = Settling(observer="oskar", chains=["evm:5"])
+    hearing = (watched, not_yet_enrolled, elsewhere)
+
+    def hear(step: Step) -> None:
+        for one in hearing:
+            one.hear(step)
+
+    follower = Follower(GatheringLog(book), pinned(), hear=hear)
+
+    job = book.pay(100, nonce=4)
+    follower.advance()
+    assert [len(one.sent) for one in hearing] == [1, 1, 0]
+    book.settle(job)
+    follower.advance()
+
+    assert [len(one.sent) for one in hearing] == [1, 0, 0]
+    kept = Settling(watched.sent, observer="oskar", chains=["evm:5"])
+    assert not kept.sent

@@ -3,19 +3,24 @@
 import asyncio
 from collections.abc import Iterator
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from aiohttp import web
 
 from custody.adapters.risk_store import RiskStore
 from custody.chains.config import ChainConfig
+from custody.chains.evm.rpc import ANSWER_BYTES_MAX
 from custody.chains.families import transactions
+from custody.chains.watching import Wanted
 from custody.client import Endpoint
-from custody.observing.main import LOG, MEMORY, Assignment, Seat, Watch
+from custody.observing.main import LOG, MEMORY, Assignment, Seat, Watch, watching
 from custody.observing.settling import Settling
 from custody.observing.stating import Stated
 from custody.risk.following import BadLog, Follower
 from policy.errors import OperationalError
+from tests.chains.served import served
 from tests.simulation.world import CHAIN, identity_key
 from tests.unit.observing_house import CONFIRMATIONS, FakeBlocks, GatheringLog, paying
 from tests.unit.test_audit import pinned
@@ -78,7 +83,7 @@ def test_what_was_signed_before_a_start_is_observed_after_it(seated: Seated) -> 
 
 def test_what_is_sent_on_chains_that_are_not_watched_is_not_remembered(seated: Seated) -> None:
     seated.log.book.pay(10, nonce=10**6)
-    heard = Settling(["evm:5"])
+    heard = Settling(observer="oskar", chains=["evm:5"])
     follower = Follower(seated.log, pinned(), hear=heard.hear)
     follower.advance()
 
@@ -126,3 +131,20 @@ def test_what_could_be_stated_is_told_and_kept_also_when_the_coordinator_is_down
     seated.log.closed = False
     seated.look(watch)
     assert [one.kind for one in seated.told] == ["deposit"]
+
+
+async def test_a_block_that_somebody_filled_ends_no_watch() -> None:
+    called = {"to": "0x" + "99" * 20, "value": "0x0", "input": "0x" + "00" * (ANSWER_BYTES_MAX // 2)}
+    block = {"number": "0x1", "hash": "0x" + "11" * 32, "parentHash": "0x" + "22" * 32}
+
+    async def answer(request: web.Request) -> web.Response:
+        method = (await request.json())["method"]
+        told = hex(1) if method == "eth_chainId" else {**block, "transactions": [called]}
+        return web.json_response({"result": told})
+
+    async with served(answer) as url:
+        chain = watching("evm:1", replace(CONFIG, urls=(url,)))
+        found = await chain.block(1, Wanted(frozenset(), frozenset()))
+        await chain.close()
+
+    assert found.height == 1 and not found.payments

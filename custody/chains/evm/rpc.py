@@ -30,11 +30,14 @@ from custody.chains.evm.transaction import transaction_hash
 from custody.chains.showing import shown
 from custody.ports import BalanceChange, Receipt, Simulated
 from policy.bip32 import checksum_address
+from policy.encoding import INTEGER_MAX
 from policy.errors import MalformedError, OperationalError
 from policy.ids import evm_chain_id
 from policy.intent import Intent, transfer_calldata
 
 ANSWER_BYTES_MAX = 16 * 1024 * 1024
+BLOCK_BYTES_MAX, BLOCK_TIMEOUT_S = 128 * 1024 * 1024, 30.0
+"""For who reads blocks: one that nobody can read, of whoever fills it, would end the watch of its chain."""
 GAS_NATIVE = 21_000
 PRICES_KEPT_S = 1.0
 GAS_TOKEN_MAX = 200_000
@@ -57,7 +60,14 @@ class EvmRpc:
     """
 
     def __init__(
-        self, name: str, url: str, *, timeout_s: float = 10.0, block: str = "latest", head: str = "latest"
+        self,
+        name: str,
+        url: str,
+        *,
+        timeout_s: float = 10.0,
+        block: str = "latest",
+        head: str = "latest",
+        bytes_max: int = ANSWER_BYTES_MAX,
     ) -> None:
         self._block: Any = block
         self._head: Any = head
@@ -65,6 +75,7 @@ class EvmRpc:
         self._url = url
         self._where = urlsplit(url).netloc.rpartition("@")[2]
         self._timeout = aiohttp.ClientTimeout(total=timeout_s)
+        self._bytes_max = bytes_max
         self._checked = False
         self._market: tuple[float, int, int] | None = None
         self._session: aiohttp.ClientSession | None = None
@@ -143,16 +154,16 @@ class EvmRpc:
         if receipt.get("blockNumber") is None:
             return None
         newest = await self.head()
-        block = self._quantity("receipt", receipt.get("blockNumber"))
+        block = self._height("receipt", receipt.get("blockNumber"))
         success = self._quantity("receipt", receipt.get("status")) == 1
         return Receipt(tx_hash, block, success, max(int(self._head == "latest"), newest - block + 1))
 
     async def head(self) -> int:
         """The height of the newest block that counts."""
         if self._head == "latest":
-            return await self._number("block number", "eth_blockNumber")
+            return self._height("block number", await self._result("block number", "eth_blockNumber"))
         head = await self._object(f"{self._head} block", "eth_getBlockByNumber", self._head, False)
-        return self._quantity(f"{self._head} block", head.get("number"))
+        return self._height(f"{self._head} block", head.get("number"))
 
     async def ask(self, what: str, method: str, *parameters: Any) -> Any:
         """One call of an endpoint that was checked, for who understands the answer."""
@@ -198,8 +209,8 @@ class EvmRpc:
         data = bytearray()
         async for part in response.content.iter_any():
             data += part
-            if len(data) > ANSWER_BYTES_MAX:
-                raise ValueError(f"more than {ANSWER_BYTES_MAX} bytes")
+            if len(data) > self._bytes_max:
+                raise ValueError(f"more than {self._bytes_max} bytes")
         return bytes(data)
 
     async def _result(self, what: str, method: str, *parameters: Any) -> Any:
@@ -224,6 +235,13 @@ class EvmRpc:
         if not isinstance(found, str) or not QUANTITY.fullmatch(found):
             raise self._nonsense(what, found)
         return int(found, 16)
+
+    def _height(self, what: str, found: Any) -> int:
+        """A block's number, which has to stand in documents and tables."""
+        height = self._quantity(what, found)
+        if height > INTEGER_MAX:
+            raise self._nonsense(what, found)
+        return height
 
     def _nonsense(self, what: str, found: Any) -> OperationalError:
         return OperationalError(f"{self._name} gives no {what}: not {shown(found, 66)}; ask its provider")

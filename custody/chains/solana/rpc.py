@@ -17,6 +17,7 @@ import aiohttp
 from custody.chains.showing import shown
 from policy import base58
 from policy.addresses import SOLANA_KEY_BYTES
+from policy.encoding import INTEGER_MAX
 from policy.errors import MalformedError, OperationalError
 
 GENESIS = {
@@ -141,7 +142,7 @@ class SolanaRpc:
         sure = status.get("confirmationStatus")
         if sure not in COMMITMENTS or "err" not in status:
             raise OperationalError("the node's answer has no good 'confirmationStatus': ask its provider")
-        return Status(u64_of(status.get("slot")), COMMITMENTS.index(sure), status["err"] is None)
+        return Status(_slot_of(status.get("slot")), COMMITMENTS.index(sure), status["err"] is None)
 
     async def simulate(self, raw: bytes, addresses: Sequence[str]) -> Outcome:
         """What would come of a transaction whose signature is not looked at."""
@@ -159,7 +160,7 @@ class SolanaRpc:
 
     async def slot(self) -> int:
         """The newest slot that is sure enough."""
-        return u64_of(await self.ask("getSlot", self._sure))
+        return _slot_of(await self.ask("getSlot", self._sure))
 
     async def block(self, slot: int, *, details: str) -> dict[str, Any] | None:
         """The block of a slot, by details that the RPC names; None while none is sure enough."""
@@ -272,6 +273,13 @@ def u64_of(value: Any) -> int:
     if type(value) is not int or not 0 <= value <= U64_MAX:
         raise OperationalError(f"{shown(value, 40)} is no number of the cluster: ask the node's provider")
     return value
+
+
+def _slot_of(value: Any) -> int:
+    """A slot, which has to stand in documents and tables. Raises ``OperationalError``."""
+    if u64_of(value) > INTEGER_MAX:
+        raise OperationalError(f"{value} is no slot of the cluster: ask the node's provider")
+    return int(value)
 
 
 def object_of(value: Any) -> dict[str, Any]:
