@@ -4,7 +4,9 @@ from pathlib import Path
 
 import pytest
 
+from custody.branches import ask_heads
 from custody.candidates import EMPTY, Candidate, Tip, extend, write_batch
+from custody.ports import Head
 from policy.log.checkpoint import cosignature, cosignature_message
 from policy.log.note import Note
 from tests.unit.custody_cluster import (
@@ -124,6 +126,40 @@ async def test_a_longer_branch_does_not_beat_one_with_a_quorum(house: House) -> 
 
     async with house.running() as running:
         assert (await written(running))[:2] == quorum.entries
+
+
+class Killed(FakeNode):
+    """Its entries are on its disk, the note of its cosignature went with its process: it cosigns anew soon."""
+
+    anew: Note | None = None
+
+    async def head(self) -> Head:
+        shown = await super().head()
+        self.note = self.anew or self.note
+        return shown
+
+
+async def test_what_killed_cosigners_are_about_to_cosign_anew_is_waited_for(house: House) -> None:
+    nodes = [Killed(name, house.dealer) for name in ("node-a", "node-b", "witness")]
+    house.nodes |= {node.name: node for node in nodes}
+    earlier, theirs = begun(house), begun(house).add("theirs", now_ms=house.now_ms())
+    theirs.give(*nodes)
+    for node in nodes:
+        node.note, node.anew = earlier.cosigned(node.name), theirs.cosigned(node.name)
+
+    async with house.running() as running:
+        assert (await written(running))[:2] == theirs.entries
+
+
+async def test_a_cosigner_that_never_cosigns_what_it_has_is_not_waited_for_for_ever(house: House) -> None:
+    theirs = begun(house)
+    theirs.give(*house.nodes.values())
+    house.nodes["witness"].log.append(b"more")
+
+    state = theirs.tip.state
+    held = await ask_heads(house.nodes, origin=state.origin, roster=state.roster, settling_s=0.01)
+
+    assert {branch.checkpoint.size for branch in held} == {1}
 
 
 async def test_an_own_tail_that_continues_the_cosigners_is_kept_and_sent_on(house: House) -> None:
