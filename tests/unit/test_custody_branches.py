@@ -115,6 +115,21 @@ async def test_without_a_quorum_the_longest_that_anyone_cosigned_comes_first(hou
         assert (await written(running))[:2] == theirs.entries
 
 
+async def test_addresses_are_in_doubt_where_the_cosigners_went_another_way(house: House) -> None:
+    await own_tail(house, length=3)
+    begun(house).add("theirs", now_ms=house.now_ms()).give(house.nodes["node-a"])
+
+    async with house.running() as running:
+        assert await running.parts.feeds.addresses_in_doubt()
+
+
+async def test_addresses_are_not_in_doubt_where_only_an_own_tail_was_not_sent(house: House) -> None:
+    await own_tail(house, length=3)
+
+    async with house.running() as running:
+        assert not await running.parts.feeds.addresses_in_doubt()
+
+
 async def test_a_longer_branch_does_not_beat_one_with_a_quorum(house: House) -> None:
     now = house.now_ms()
     quorum = begun(house).add("one", now_ms=now)
@@ -129,7 +144,7 @@ async def test_a_longer_branch_does_not_beat_one_with_a_quorum(house: House) -> 
 
 
 class Killed(FakeNode):
-    """Its entries are on its disk, the note of its cosignature went with its process: it cosigns anew soon."""
+    """Its entries are on its disk, its own note went with its process: it cosigns anew when it was asked."""
 
     anew: Note | None = None
 
