@@ -6,6 +6,7 @@ c - w + f) that no head under w cosignatures is missed.
 
 import asyncio
 import logging
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -24,7 +25,7 @@ from policy.log.checkpoint import (
 from policy.roster import Roster
 
 NOTE_BYTES_MAX = CHECKPOINT_BYTES_MAX + 64 * 1024
-ASK_AGAIN_S = 0.3
+ASK_AGAIN_S, SETTLING_S = 0.3, 5.0
 _LOG = logging.getLogger(__name__)
 
 
@@ -36,6 +37,14 @@ class Branch:
     checkpoint: Checkpoint
     note: bytes
     quorum: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class _Answer:
+    """What a cosigner shows, and whether it has entries that it shows no cosignature on."""
+
+    branch: Branch | None
+    behind: bool
 
 
 def read_head(head: Head, *, origin: str, log_key: bytes) -> Checkpoint:
@@ -65,17 +74,28 @@ def read_branch(name: str, head: Head, *, origin: str, roster: Roster) -> Branch
     return Branch(name, checkpoint, _log_line_only(note, origin), quorum)
 
 
-async def ask_heads(nodes: Mapping[str, Node], *, origin: str, roster: Roster) -> tuple[Branch, ...]:
-    """Ask until more than c - w + f cosigners have answered; what they hold."""
-    answers: dict[str, Branch | None] = {}
-    while len(answers) < roster.leave_count:
-        missing = [name for name in nodes if name not in answers and name in roster.cosigners]
-        replies = await asyncio.gather(*(_ask(nodes[name], origin, roster) for name in missing))
-        answers.update({name: reply[0] for name, reply in zip(missing, replies, strict=True) if reply})
+async def ask_heads(
+    nodes: Mapping[str, Node], *, origin: str, roster: Roster, settling_s: float = SETTLING_S
+) -> tuple[Branch, ...]:
+    """Ask until more than c - w + f cosigners have answered; what they hold.
+
+    One with more entries than it shows a cosignature on may have lost its note of that with its process, and
+    cosigns anew once it has compared heads. Such are asked again, for a moment: some never do.
+    """
+    cosigners = [name for name in nodes if name in roster.cosigners]
+    answers: dict[str, _Answer] = {}
+    until = time.monotonic() + settling_s
+    while True:
+        enough = len(answers) >= roster.leave_count
+        asked = [name for name in cosigners if (answers[name].behind if name in answers else not enough)]
+        if enough and (not asked or time.monotonic() >= until):
+            return tuple(one.branch for one in answers.values() if one.branch is not None)
+        replies = await asyncio.gather(*(_ask(nodes[name], origin, roster) for name in asked))
+        answers.update({name: reply for name, reply in zip(asked, replies, strict=True) if reply})
         if len(answers) < roster.leave_count:
             _LOG.warning("%d of %d cosigners answered, waiting", len(answers), roster.leave_count)
+        if len(answers) < roster.leave_count or any(one.behind for one in answers.values()):
             await asyncio.sleep(ASK_AGAIN_S)
-    return tuple(branch for branch in answers.values() if branch is not None)
 
 
 async def fetch(node: Node, tip: Tip, *, branch: Branch) -> tuple[Tip, tuple[Folded, ...]]:
@@ -97,13 +117,15 @@ async def fetch(node: Node, tip: Tip, *, branch: Branch) -> tuple[Tip, tuple[Fol
     return tip, tuple(folded)
 
 
-async def _ask(node: Node, origin: str, roster: Roster) -> tuple[Branch | None] | None:
-    """What a node holds, in a tuple of one; None when it gave no usable answer."""
+async def _ask(node: Node, origin: str, roster: Roster) -> _Answer | None:
+    """What a node holds; None when it gave no usable answer."""
     try:
-        return (read_branch(node.name, await node.head(), origin=origin, roster=roster),)
+        head = await node.head()
+        branch = read_branch(node.name, head, origin=origin, roster=roster)
     except (OperationalError, ProtocolError) as error:
         _LOG.info("%s gives no head: %s", node.name, error)
         return None
+    return _Answer(branch, behind=head.size > (branch.checkpoint.size if branch else 0))
 
 
 def _has_quorum(note: bytes, roster: Roster) -> bool:

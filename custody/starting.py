@@ -102,6 +102,8 @@ async def settle_on(
 ) -> tuple[Tip, bytes]:
     """Go on with the right branch, durably: its end, and the note there."""
     way = await _choose(parts.nodes, own, branches, quorum=quorum)
+    if way.folded:  # entries that this database never had: nor need it have the addresses of that time
+        await parts.feeds.doubt_addresses(parts.now_ms())
     if way.start == 0 < own.size and way.folded:
         _LOG.warning("setting aside %d entries of a branch that is not the cosigners'", own.size)
         await parts.database.set_aside_log(parts.now_ms())
@@ -112,7 +114,6 @@ async def settle_on(
             own.size,
             way.tip.state.size,
         )
-        await parts.feeds.doubt_addresses(parts.now_ms())
     if way.folded:
         _LOG.info("fetched entries %d to %d", way.start, way.tip.state.size)
         await store(parts, way.start, folded=way.folded, note=way.note)

@@ -6,7 +6,7 @@ from sqlalchemy import Connection, Row, func, insert, select, update
 
 from custody.adapters.leased import values_of
 from custody.adapters.tables import ADDRESSES, DEPOSITS
-from custody.feeds import Deposit
+from custody.feeds import Deposit, DepositAddress
 from custody.records import DepositRecord
 
 DEPOSITS_MAX = 500
@@ -37,6 +37,13 @@ def deposits(db: Connection, wallet: str, *, initiator: str, after: bytes, limit
         query = query.where(DEPOSITS.c.number > number.scalar_subquery())
     rows = db.execute(query.order_by(DEPOSITS.c.number).limit(min(limit, DEPOSITS_MAX)))
     return tuple(map(_deposit, rows))
+
+
+def paid_at(db: Connection, address: DepositAddress) -> tuple[Deposit, ...]:
+    """What was paid at an address, the newest of it, in order."""
+    here = (DEPOSITS.c.chain == address.chain) & (DEPOSITS.c.address == address.address)
+    rows = db.execute(_WITH_OWNER.where(here).order_by(DEPOSITS.c.number.desc()).limit(DEPOSITS_MAX)).all()
+    return tuple(map(_deposit, reversed(rows)))
 
 
 def _deposit(row: Row[Any]) -> Deposit:

@@ -35,7 +35,7 @@ def examine(url: str, *, origin: str, genesis: bytes | None) -> tuple[str, int]:
             engine.dispose()
     except OperationalError as error:
         raise Wrong(f"cannot be used: {error}") from error
-    except (SQLAlchemyError, ImportError, ValueError) as error:
+    except (SQLAlchemyError, ImportError, ValueError, OSError) as error:
         said = _unsaid(url, str(getattr(error, "orig", None) or error))
         raise Wrong(
             f"cannot be read: {said}; correct the URL, the account's rights, or start the server"

@@ -9,7 +9,7 @@ from typing import Any
 from sqlalchemy import Connection, Integer, Row, bindparam, delete, exists, func, insert, select, update
 from sqlalchemy.sql import Select
 
-from custody.adapters.deposits import deposits
+from custody.adapters.deposits import deposits, paid_at
 from custody.adapters.leased import insert_or_ignore, values_of
 from custody.adapters.retained import Retained
 from custody.adapters.tables import ADDRESSES, DELIVERIES, EVENTS, FEED, OUTBOX, REQUESTS, WEBHOOKS
@@ -192,7 +192,7 @@ class Feeds(Retained):
         """The first of these that nobody was given, or what has their label; None when all are given.
 
         Raises ``AddressesInDoubt`` unless somebody ``claims`` what they were given, or has ``vouched`` that
-        this was done.
+        this was done. Who claims is told what was paid there when nobody knew whose it is.
         """
         with self._transaction() as db:
             labelled = db.execute(select(ADDRESSES).where(_same_label(wanted[0]))).first()
@@ -209,6 +209,8 @@ class Feeds(Retained):
             if free is not None:
                 order = select(func.coalesce(func.max(ADDRESSES.c.created_order), 0) + 1).scalar_subquery()
                 db.execute(insert(ADDRESSES).values(**values_of(free), created_order=order))
+                for known in paid_at(db, free) if claims else ():
+                    emit_deposit(db, known, now_ms=free.created_ms)
             return free
 
     def addresses(self, wallet: str, initiator: str, *, after: str, limit: int) -> tuple[DepositAddress, ...]:

@@ -40,7 +40,7 @@ class NodeStore:
     def __init__(self, path: Path, *, upgrade: bool = True) -> None:
         self._path = path
         self._lock = threading.Lock()
-        self._cosigned: dict[int, bytes] = {}  # notes to be written with what comes next, by size
+        self._cosigned: Mapping[int, bytes] = {}  # to be written with what comes next; replaced, not changed
         self._connection = open_database(path, upgrade=upgrade)
 
     def close(self) -> None:
@@ -98,8 +98,8 @@ class NodeStore:
 
     def checkpoint_at(self, size: int) -> bytes | None:
         """The note of the checkpoint at ``size``: as cosigned, else as it came."""
-        if size in self._cosigned:
-            return self._cosigned[size]
+        if (waiting := self._cosigned.get(size)) is not None:
+            return waiting
         row = self._maybe("SELECT coalesce(cosigned, note) FROM checkpoints WHERE size = ?", size)
         return None if row is None else bytes(row[0])
 
@@ -111,8 +111,8 @@ class NodeStore:
 
     def latest_cosigned(self) -> tuple[int, bytes] | None:
         """Size and note of the highest checkpoint that this node cosigned."""
-        if self._cosigned:
-            return max(self._cosigned.items())
+        if waiting := self._cosigned:
+            return max(waiting.items())
         row = self._maybe(
             "SELECT size, cosigned FROM checkpoints WHERE cosigned IS NOT NULL ORDER BY size DESC LIMIT 1"
         )
@@ -123,7 +123,7 @@ class NodeStore:
         if self._maybe("SELECT 1 FROM checkpoints WHERE size = ?", size) is None:
             raise InvariantError(f"no checkpoint of size {size} is stored: append before cosigning")
         with self._lock:
-            self._cosigned[size] = note
+            self._cosigned = {**self._cosigned, size: note}
 
     def set_quorum(self, note: bytes, size: int) -> None:
         """Keep the highest note with w cosignatures; a lower one than the stored is an error."""

@@ -121,12 +121,20 @@ def _copied_onto_token(connection: Connection, template: Template) -> Any | None
     try:
         made = connection.session.create_object(connection.checked({**template, Attribute.TOKEN: False}))
         try:
-            return made.copy(connection.checked(_ON_TOKEN))
+            return _stays(made.copy(connection.checked(_ON_TOKEN)))
         finally:
             made.destroy()
     except exceptions.PKCS11Error:  # should the token be gone, making it there says so
         connection.copies = False
         return None
+
+
+def _stays(copied: Any) -> Any:
+    """A copy that is on the token: one in the session would go with the process, after what it replaced."""
+    if copied[Attribute.TOKEN] is not True:
+        copied.destroy()
+        raise exceptions.FunctionNotSupported
+    return copied
 
 
 def _made_on_token(connection: Connection, template: Template) -> Any:

@@ -11,7 +11,7 @@ from custody import feeds
 from custody.adapters.store import Store
 from custody.adapters.tables import EVENTS
 from custody.feeds import AddressesInDoubt, DepositAddress, LabelTaken, NonceUse
-from custody.records import Change, NewRequest
+from custody.records import Change, DepositRecord, NewRequest
 from custody.requests import Effect, Event, State, Substate
 from policy.errors import InvariantError
 
@@ -224,6 +224,20 @@ def test_no_new_address_is_given_while_some_may_be_missing_here(store: Store) ->
     with pytest.raises(AddressesInDoubt):
         store.give_address([replace(carl, label="dora", address="0xdd")], vouched=first)
     assert len(store.addresses("hot", "", after="", limit=9)) == 3
+
+
+def test_who_claims_an_address_is_told_what_was_paid_there_meanwhile(store: Store) -> None:
+    paid = DepositRecord(b"d" * 32, "evm:1", b"t" * 32, 0, "hot", GIVEN.address, "ETH", 7, 9, False, 3, b"{}")
+    elsewhere = replace(paid, deposit=b"e" * 32, address=NEXT.address)
+    for one in (paid, elsewhere):
+        store.apply(Change(one.deposit, None, deposit=one), 4)
+    assert store.events(0, initiator="shop") == ()
+
+    store.give_address([GIVEN], claims=True)
+    store.give_address([GIVEN], claims=True)
+
+    assert [event.request for event in store.events(0, initiator="shop")] == [paid.deposit]
+    assert b"ann" in store.events(0, initiator="shop")[0].deposit
 
 
 def test_labels_are_of_one_wallet_and_initiator(store: Store) -> None:

@@ -34,11 +34,23 @@ class Uncopied:
         raise exceptions.FunctionNotSupported
 
 
+class CopiedInSession(Uncopied):
+    """An object of a token that leaves its copies in the session, whatever it is asked."""
+
+    def __init__(self, handle: Any) -> None:
+        super().__init__(handle)
+        self._handle = handle
+
+    def copy(self, _: object) -> Any:
+        return self._handle.copy({})
+
+
 class CopiesNothing:
     """A session of such a token, or of one that keeps no data in sessions; ``made`` is what was asked."""
 
-    def __init__(self, session: Any, *, keeps_none: bool = False) -> None:
+    def __init__(self, session: Any, *, keeps_none: bool = False, copy: type[Uncopied] = Uncopied) -> None:
         self._session = session
+        self._copy = copy
         self._keeps_none = keeps_none
         self.made: list[bool] = []
 
@@ -47,7 +59,7 @@ class CopiesNothing:
         if self._keeps_none and not template[Attribute.TOKEN]:
             raise exceptions.TemplateInconsistent
         handle = self._session.create_object(template)
-        return handle if template[Attribute.TOKEN] else Uncopied(handle)
+        return handle if template[Attribute.TOKEN] else self._copy(handle)
 
 
 def leave_version(token: Token, sequence: int, data: bytes) -> None:
@@ -201,3 +213,13 @@ def test_a_token_that_copies_nothing_is_asked_to_once_and_written_to_all_the_sam
 
     assert token.run("write twice", write_twice) == [False, True, True]
     assert records.read_record(token, "head") == (2, b"second")
+
+
+def test_a_copy_that_would_go_with_the_process_is_made_on_the_token(token: Token) -> None:
+    def write(connection: Connection) -> list[Any]:
+        other = Connection(CopiesNothing(connection.session, copy=CopiedInSession), connection.generation)
+        create_version(other, HEAD, sequence=1, data=b"first")
+        return list(connection.session.get_objects({Attribute.TOKEN: False, Attribute.LABEL: HEAD}))
+
+    assert token.run("write", write) == []
+    assert records.read_record(token, "head") == (1, b"first")

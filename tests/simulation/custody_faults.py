@@ -57,7 +57,8 @@ class Fault:
 def protocols() -> dict[str, type]:
     """Every port of the coordinator by its name; of a chain, what answers for it."""
     ours = {module.__name__: module for module in (ports, storage, endpoint)}
-    found = [one for module in ours.values() for one in vars(module).values() if one is not ports.Chain]
+    chains = (ports.Chain, ports.CoinChain)
+    found = [one for module in ours.values() for one in vars(module).values() if one not in chains]
     return {p.__name__: p for p in found if getattr(p, "_is_protocol", False) and p.__module__ in ours}
 
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import re
 import socket
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -90,6 +91,18 @@ def test_a_node_is_checked_without_its_pin(
 
     assert (good, sound["ok"], bad) == (0, True, 1)
     assert [line.split()[2] for line in capsys.readouterr().out.splitlines()[1:]] == ["listen", "hsm.module"]
+
+
+@pytest.mark.parametrize("config", [COORDINATOR, NODE])
+def test_a_folder_that_cannot_even_be_looked_at_is_a_problem_among_others(
+    folder: Path, config: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = written(folder, re.sub('data_dir = "[^"]*"', f'data_dir = "{"d" * 300}"', config))
+    program = quorumkeep_node if config is NODE else quorumkeep
+    words = ["check"] if config is NODE else ["coordinator", "check"]
+
+    assert program([*words, "--config", str(path), "--json"]) == 1
+    assert json.loads(capsys.readouterr().out)["problems"]
 
 
 @pytest.fixture

@@ -4,7 +4,9 @@ from pathlib import Path
 
 import pytest
 
+from custody.branches import ask_heads
 from custody.candidates import EMPTY, Candidate, Tip, extend, write_batch
+from custody.ports import Head
 from policy.log.checkpoint import cosignature, cosignature_message
 from policy.log.note import Note
 from tests.unit.custody_cluster import (
@@ -113,6 +115,21 @@ async def test_without_a_quorum_the_longest_that_anyone_cosigned_comes_first(hou
         assert (await written(running))[:2] == theirs.entries
 
 
+async def test_addresses_are_in_doubt_where_the_cosigners_went_another_way(house: House) -> None:
+    await own_tail(house, length=3)
+    begun(house).add("theirs", now_ms=house.now_ms()).give(house.nodes["node-a"])
+
+    async with house.running() as running:
+        assert await running.parts.feeds.addresses_in_doubt()
+
+
+async def test_addresses_are_not_in_doubt_where_only_an_own_tail_was_not_sent(house: House) -> None:
+    await own_tail(house, length=3)
+
+    async with house.running() as running:
+        assert not await running.parts.feeds.addresses_in_doubt()
+
+
 async def test_a_longer_branch_does_not_beat_one_with_a_quorum(house: House) -> None:
     now = house.now_ms()
     quorum = begun(house).add("one", now_ms=now)
@@ -124,6 +141,40 @@ async def test_a_longer_branch_does_not_beat_one_with_a_quorum(house: House) -> 
 
     async with house.running() as running:
         assert (await written(running))[:2] == quorum.entries
+
+
+class Killed(FakeNode):
+    """Its entries are on its disk, its own note went with its process: it cosigns anew when it was asked."""
+
+    anew: Note | None = None
+
+    async def head(self) -> Head:
+        shown = await super().head()
+        self.note = self.anew or self.note
+        return shown
+
+
+async def test_what_killed_cosigners_are_about_to_cosign_anew_is_waited_for(house: House) -> None:
+    nodes = [Killed(name, house.dealer) for name in ("node-a", "node-b", "witness")]
+    house.nodes |= {node.name: node for node in nodes}
+    earlier, theirs = begun(house), begun(house).add("theirs", now_ms=house.now_ms())
+    theirs.give(*nodes)
+    for node in nodes:
+        node.note, node.anew = earlier.cosigned(node.name), theirs.cosigned(node.name)
+
+    async with house.running() as running:
+        assert (await written(running))[:2] == theirs.entries
+
+
+async def test_a_cosigner_that_never_cosigns_what_it_has_is_not_waited_for_for_ever(house: House) -> None:
+    theirs = begun(house)
+    theirs.give(*house.nodes.values())
+    house.nodes["witness"].log.append(b"more")
+
+    state = theirs.tip.state
+    held = await ask_heads(house.nodes, origin=state.origin, roster=state.roster, settling_s=0.01)
+
+    assert {branch.checkpoint.size for branch in held} == {1}
 
 
 async def test_an_own_tail_that_continues_the_cosigners_is_kept_and_sent_on(house: House) -> None:
