@@ -110,11 +110,19 @@ async def _log_reservation(parts: Parts, record: RequestRecord, ceremony: Ceremo
 def _order_batch(parts: Parts, ceremony: Ceremony, count: int) -> tuple[bytes, ...]:
     """The names of the batch's first ``count`` presignatures."""
     desk, key, batch_id = ceremony.desk, parts.sequencer.state.keys[ceremony.wanted.key], parts.attempts()
-    batch = max(ECDSA_BATCH, count) if key.suite == DKLS23_SECP256K1 else count
+    batch = batch_of(key.suite, count)
     desk.ask(pb.Presign(key_id=key.key, signers=desk.names, epoch=key.epoch, batch_id=batch_id, batch=batch))
     return names_of_batch(
         key.suite, key_id=key.key, epoch=key.epoch, batch_id=batch_id, boot_ids=desk.boots, count=count
     )
+
+
+def batch_of(suite: str, count: int) -> int:
+    """How many presignatures are ordered for so many signatures; of ECDSA's only multiples of four are made.
+
+    More than four are needed where a transaction was planned before its key was handed to cold nodes.
+    """
+    return -(-count // ECDSA_BATCH) * ECDSA_BATCH if suite == DKLS23_SECP256K1 else count
 
 
 async def finish(parts: Parts, ceremony: Ceremony) -> None:

@@ -10,6 +10,7 @@ import pytest
 from cli.demo.chains.bitcoin.core_rpc import CoreRpc
 from custody.candidates import Candidate
 from custody.chains.bitcoin.chain import Rates
+from custody.cold_signing import batch_of
 from custody.planning import COLD_SIGNATURES_MAX
 from custody.ports import FinishJob
 from custody.requests import State
@@ -23,6 +24,7 @@ from signer_nodes.api import node_pb2 as pb
 from signer_nodes.api.envelope import reply_envelope
 from signer_nodes.api.presignature_ids import names_of_batch
 from signer_nodes.key_changes import Plan
+from signer_nodes.mpc.ot.extension import check_batch
 from tests.chains.bitcoin_house import COIN, PATHS, BitcoinHouse, fresh_core
 from tests.unit.custody_cluster import KEY, WALLET, FakeNode, identity
 from tests.unit.custody_house import Running
@@ -195,3 +197,12 @@ async def test_more_coins_than_a_ceremony_signs_for_are_made_fewer_first(
 
         assert found.coins == COLD_SIGNATURES_MAX
         await running.until(request, State.AWAITING_CEREMONY, timeout_s=20)
+
+
+@pytest.mark.parametrize("count", [1, 4, 5, 16])
+def test_what_is_ordered_is_enough_and_what_nodes_make(count: int) -> None:
+    batch = batch_of(DKLS23_SECP256K1, count)
+
+    check_batch(batch)
+    assert count <= batch < count + 4
+    assert batch_of(FROST_TAPROOT, count) == count

@@ -19,6 +19,8 @@ from solders.system_program import (
 from solders.token import ID as TOKEN
 from solders.token.associated import get_associated_token_address
 
+from custody.chains.solana.chain import Options, SolanaChain
+from custody.chains.solana.rpc import SolanaRpc
 from custody.chains.solana.transaction import (
     Nonce,
     Priority,
@@ -38,6 +40,7 @@ from policy.decode.decoded import Cancel, Source, Transfer
 from policy.decode.solana import decode, decode_cancel
 from policy.errors import MalformedError
 from policy.intent import Intent
+from policy.state import CANCEL
 
 CHAIN = "solana:localnet"
 NONCE = Nonce(b"\x11" * 32, b"\x55" * 32, bytes(range(32)))
@@ -127,3 +130,12 @@ def test_a_message_that_is_cut_off_is_no_message(length: int) -> None:
 
     with pytest.raises(MalformedError):
         priority_of(tx)
+
+
+@pytest.mark.parametrize(("ceiling", "room"), [(16_749, False), (16_750, True)])
+def test_a_dearer_cancellation_has_room_beside_the_one_before_it(ceiling: int, room: bool) -> None:
+    chain = SolanaChain(SolanaRpc("solana:localnet", "http://127.0.0.1:1"), Options((), 100_000))
+    before = cancellation(Nonce(b"\x01" * 32, b"\x02" * 32, b"\x03" * 32), Priority(1_000, 3_000_000))
+
+    assert fee_of(priority_of(before)) == 8_000  # and a quarter more of what it offers is 8,750
+    assert chain.can_be_dearer(before, purpose=CANCEL, ceiling=ceiling) is room

@@ -133,13 +133,13 @@ class SolanaChain:
 
     def can_be_dearer(self, tx: bytes, *, purpose: str, ceiling: int) -> bool:
         """Whether the ceiling leaves room for a cancellation, or a dearer one; a payment stays as it is."""
-        return purpose == CANCEL and self._least_above(tx) <= ceiling
+        return purpose == CANCEL and self._least_above(tx) <= _left(tx, ceiling)
 
     async def dearer(self, job: Job, wanted: Wanted | None, *, ceiling: int) -> bytes | None:
         """The cancellation, dearer than one before; never another payment."""
         if wanted is not None or not self.can_be_dearer(job.tx, purpose=CANCEL, ceiling=ceiling):
             return None
-        tx = await self.cancellation(job.anchor, job.tx, ceiling=ceiling)
+        tx = await self.cancellation(job.anchor, job.tx, ceiling=_left(job.tx, ceiling))
         if fee_of(priority_of(tx)) >= self._least_above(job.tx):
             return tx
         nonce = Nonce.of_slot(job.anchor, authority=payer_of(job.tx))
@@ -256,6 +256,11 @@ def _fixed(request: bytes, state: State) -> Job | None:
     jobs = [state.jobs[job] for job in known.jobs] if known is not None else []
     alive = [job for job in jobs if job.purpose == PAYMENT and job.status is not JobStatus.BURNED]
     return alive[-1] if alive else None
+
+
+def _left(tx: bytes, ceiling: int) -> int:
+    """What a cancellation in place of ``tx`` may cost: all of a request together cost as much as one may."""
+    return ceiling if pays(tx) else ceiling - fee_of(priority_of(tx))
 
 
 def _place(holder: str, contract: str | None) -> str:
