@@ -167,7 +167,7 @@ class Movements:
     def _deposit(self, step: Step, entry: DepositEntry) -> None:
         """One that is gone leaves the wallet again; its asset may be in the policy no more."""
         known = self._deposited.get(entry.deposit) if entry.gone else None  # what comes anew may be another
-        asset = known or self._assets[entry.asset]
+        asset = known or step.after.policy.assets[entry.asset]
         self._deposited[entry.deposit] = asset
         if self._from_ms - DAY_MS <= step.timed.time_ms < self._to_ms:
             self._settled.append(

@@ -139,6 +139,13 @@ def _check_together(sweeps: list[Sweep], tanks: list[Tank]) -> None:
     filled = [(one.asset.name, wallet) for one in tanks for wallet in one.accounts]
     if len(set(filled)) < len(filled):
         raise Misuse("two gas tanks fill one wallet: take it out of one of them")
+    onward = {(sweep.asset.name, sweep.wallet): (sweep.asset.name, sweep.to) for sweep in sweeps}
+    for start in onward:
+        place = start
+        for _ in onward:
+            place = onward.get(place, place)
+            if place == start:
+                raise Misuse(f"{start[1]} is swept into itself by way of others: fees would be all of it")
     if len({sweep.wallet for sweep in sweeps} & {tank.wallet for tank in tanks}):
         raise Misuse("a gas tank is swept: take its wallet out of sweeps")
 

@@ -25,6 +25,8 @@ PAGE, EXAMPLE = ROOT / "docs/sweeping.md", ROOT / "docs/examples/sweeping.yaml"
 MILLI = 10**15
 ETH, USDC = Asset("eth", "evm:1", 18, "eth", 18), Asset("usdc", "evm:1", 6, "eth", 18)
 SWEEP = '[sweeps.usdc]\nwallet = "deposits"\nto = "hot"\nminimum = "20 usdc"\nfee = "0.001 eth"\n'
+BACK = SWEEP.replace("usdc]", 'back]\nasset = "usdc"').replace('"hot"', '"."').replace("deposits", "hot")
+BACK = BACK.replace('"."', '"deposits"')
 NATIVE = '[sweeps.eth]\nwallet = "deposits"\nto = "hot"\nminimum = "0.05 eth"\nfee = "0.001 eth"\n'
 GAS = '[gas.eth]\nwallet = "gas"\naccounts = ["deposits"]\nfee = "0.001 eth"\n'
 
@@ -87,6 +89,7 @@ def test_every_line_of_the_pages_policy_stands_in_the_whole_one() -> None:
         (GAS.replace('["deposits"]', "[]"), "accounts"),
         (NATIVE.replace('"deposits"', '"gas"') + GAS, "tank is swept"),
         (SWEEP + SWEEP.replace("usdc]", 'more]\nasset = "usdc"'), "one wallet of one asset"),
+        (SWEEP + BACK, "swept into itself"),
         (GAS + GAS.replace("eth]", 'more]\nasset = "eth"'), "two gas tanks"),
         ("[sweeps.usdc", "sweep.toml"),
     ],
