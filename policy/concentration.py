@@ -19,6 +19,7 @@ SEVERAL_ROLES = "several-roles"
 ADMINISTRATOR_ALONE = "administrator-alone"
 ADMINISTRATORS_ALL_NEEDED = "administrators-all-needed"
 OBSERVER_ALONE = "observer-alone"
+OBSERVERS_TOO_FEW = "observers-too-few"
 OBSERVERS_NONE_SPARE = "observers-none-spare"
 
 
@@ -127,6 +128,9 @@ def _observers(roster: Roster, people: Mapping[str, frozenset[str]]) -> Iterator
         if len(names & set(roster.observers)) >= needed:
             said = f"{person} alone is the f + 1 = {needed} observers whose word is taken for a fact"
             yield Weight(OBSERVER_ALONE, person, said)
+    if there < needed:
+        said = f"a statement takes f + 1 = {needed} observers and there are {there}: no fact is stated"
+        yield Weight(OBSERVERS_TOO_FEW, "observers", said)
     if there == needed:
         said = f"a statement takes f + 1 = {needed} of {there} observers: with one lost no fact is stated"
         yield Weight(OBSERVERS_NONE_SPARE, "observers", said)

@@ -47,7 +47,7 @@ def coordinator_image_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def service_image_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The build context of the image for a rebalancer or a scoring observer."""
+    """The build context of the image for rebalancers, sweepers and observers."""
     folder = tmp_path_factory.mktemp("service-image")
     assemble(folder, "service")
     return folder

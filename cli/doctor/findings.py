@@ -67,6 +67,7 @@ CATALOGUE: Final[dict[str, tuple[Gravity, str]]] = {
     c.ADMINISTRATOR_ALONE: (RISK, "raise the administrators' quorum, or give a key to somebody else"),
     c.ADMINISTRATORS_ALL_NEEDED: (RISK, "enrol another administrator, with the same quorum"),
     c.OBSERVER_ALONE: (RISK, "enrol observers of other people, who look at other sources"),
+    c.OBSERVERS_TOO_FEW: (RISK, "enrol more observers: deposits, prices and holdings wait for f + 1 of them"),
     c.OBSERVERS_NONE_SPARE: (RISK, "enrol another observer"),
     "policy-fault": (RISK, "quorumkeep policy check says where; draw a corrected policy up"),
     "policy-remark": (NOTE, "quorumkeep policy check says where"),

@@ -2,7 +2,7 @@
 """Assemble an image from this machine: no registry, no base image, nothing but what its process needs.
 
 Run it from the checkout: ``.venv/bin/python -m deploy.containers.assemble build/node``, or with ``--image
-coordinator``, or ``--image service`` for a rebalancer and a scoring observer. It writes ``rootfs.tar`` (the
+coordinator``, or ``--image service`` for rebalancers, sweepers and observers. It writes ``rootfs.tar`` (the
 interpreter, the packages that the process imports, the shared libraries all of these need, our own packages,
 for a node SoftHSM), ``Dockerfile`` and ``sbom.cdx.json`` into the folder, which is the whole build context.
 There is no shell in an image, no coordinator in a node's, no node in another's, and the command line in a

@@ -1,4 +1,4 @@
-# A rebalancer or a scoring observer. deploy/containers/assemble.py puts this file next to rootfs.tar.
+# A rebalancer, a sweeper, an observer of chains or a scoring observer. deploy/containers/assemble.py puts this file next to rootfs.tar.
 FROM scratch
 ADD rootfs.tar /
 ENV PATH=/opt/quorumkeep/bin:/usr/bin LANG=C.UTF-8 PYTHONUTF8=1 QUORUMKEEP_CLIENT=/etc/quorumkeep/client.json

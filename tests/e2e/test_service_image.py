@@ -1,4 +1,4 @@
-"""The image of a rebalancer or scoring observer makes an identity, and holds what either of them imports."""
+"""The image of rebalancers, sweepers and observers makes an identity, and holds what each of them imports."""
 
 import json
 import shutil
@@ -17,6 +17,7 @@ pytest_plugins = ("tests.fixtures_docker",)
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]  # ten seconds of work to assemble it
 WORKS = """
 import cli.main, cli.identities, cli.rebalance.service, cli.risk.running
+import cli.observing.running, cli.sweeps.service
 import custody.adapters.rebalance_store, custody.adapters.risk_store
 import custody.rebalancing.choosing, custody.rebalancing.deciding
 print("imported")
@@ -31,8 +32,17 @@ def root(service_image_folder: Path) -> Iterator[Path]:
     shutil.rmtree(folder.parent)
 
 
-def test_the_image_holds_what_both_programs_import(root: Path) -> None:
+def test_the_image_holds_what_each_program_imports(root: Path) -> None:
     assert ran(*inside(root, "-c", WORKS)).strip() == "imported"
+
+
+@pytest.mark.parametrize("command", ["observe", "sweep"])
+def test_what_an_observer_or_a_sweeper_needs_is_named_before_anything_else(root: Path, command: str) -> None:
+    run = inside(root, "-m", "cli.main", command, "run", "--as", f"{INSIDE}/nobody")
+    refused = subprocess.run(run, capture_output=True, text=True, check=False)
+
+    assert refused.returncode in (1, 2) and "client.json" in refused.stderr
+    assert "Traceback" not in refused.stderr
 
 
 def test_the_image_makes_an_identity_and_says_what_it_is_to_be_told(root: Path) -> None:

@@ -89,6 +89,13 @@ def promtool(*arguments: str, folder: Path = RULES.parent) -> "subprocess.Comple
     return subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=60, check=False)
 
 
+def test_every_program_that_shows_metrics_has_its_scrape_job() -> None:
+    jobs = {one["job_name"] for one in yaml.safe_load(CONFIG.read_text())["scrape_configs"]}
+    programs = ("rebalancer", "sweeper", "observe", "risk")
+
+    assert jobs == {"quorumkeep", *(f"quorumkeep-{name}" for name in programs)}
+
+
 @needs_promtool
 def test_promtool_accepts_rules_and_configuration_and_its_tests_pass() -> None:
     checked = promtool("check", "rules", RULES.name)

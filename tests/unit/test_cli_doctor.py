@@ -264,6 +264,7 @@ PROVOKED: dict[str, Callable[[Standing], Any]] = {
     "administrators-all-needed": lambda s: roster(s, lambda r: r["administrators"].update(quorum=3)),
     "observer-alone": lambda s: s.people(wanda=["watch-a", "watch-b"]),
     "observers-none-spare": lambda s: roster(s, lambda r: r["observers"].pop()),
+    "observers-too-few": lambda s: roster(s, lambda r: r.update(observers=r["observers"][:1])),
     "policy-fault": lambda s: policy(s, lambda p: p["rules"].append({**p["rules"][4], "name": "again"})),
     "policy-remark": lambda s: policy(s, lambda p: p["keys"].update(spare=p["keys"]["main"])),
     "invariant-broken": invariant,

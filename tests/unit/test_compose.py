@@ -12,13 +12,14 @@ import jsonschema
 import pytest
 import yaml
 
+from cli.parser import build_parser
 from tests.architecture.planting import REPOSITORY
 
 FOLDER = REPOSITORY / "deploy" / "containers"
 FILES = ("compose.yaml", "service.yaml")
 OURS = {f"quorumkeep-{name}:local" for name in ("node", "coordinator", "service")}
 NODES = {"node-a", "node-b", "node-c", "witness-1"}
-WISHED = {"rebalancer", "risk"}
+WISHED = {"rebalancer", "sweeper", "observe", "risk"}
 SERVICES = NODES | WISHED | {"coordinator-1", "coordinator-2", "postgres", "prometheus"}
 SCHEMA = REPOSITORY / ".venv" / "compose-spec.json"
 VARIABLES = {
@@ -90,8 +91,7 @@ def test_secrets_come_by_file_and_each_goes_where_it_is_needed_alone() -> None:
         **{f"coordinator-{number}": keys for number in (1, 2)},
         "postgres": {"postgres-password"},
         "prometheus": set(),
-        "rebalancer": set(),
-        "risk": set(),
+        **{name: set() for name in WISHED},
     }
 
 
@@ -122,20 +122,53 @@ def test_the_database_is_reached_by_the_coordinators_alone_and_reaches_nothing()
     assert "ports" not in found["services"]["postgres"]
 
 
+def test_what_runs_beside_a_coordinator_reaches_its_door_alone_and_an_observer_its_chains() -> None:
+    found = whole()
+    networks = {name: set(service["networks"]) for name, service in found["services"].items()}
+    sharing = {name for name in networks if networks[name] & {"doors", "chains"}}
+    world = set(found["networks"]) - {"database", "doors"}
+
+    assert {name: networks[name] for name in WISHED} == {
+        **{name: {"doors"} for name in WISHED},
+        "observe": {"doors", "chains"},
+    }
+    assert sharing == WISHED | {"coordinator-1", "coordinator-2", "prometheus"}
+    assert {name for name in world if found["networks"][name].get("internal")} == set()
+    assert found["networks"]["doors"]["internal"] is True
+
+
+@pytest.mark.parametrize("name", sorted(WISHED))
+def test_what_a_profile_starts_is_a_command_that_there_is_with_its_memory_on_a_volume(name: str) -> None:
+    service = whole()["services"][name]
+    dockerfile = (FOLDER / "service.Dockerfile").read_text()
+    usual = json.loads(dockerfile.partition("\nCMD ")[2])
+    arguments = service.get("command", usual)
+    parsed = build_parser().parse_args(arguments)
+
+    assert parsed.identity == "/var/lib/quorumkeep/identity"
+    assert f"{name}:/var/lib/quorumkeep" in service["volumes"]
+    assert getattr(parsed, "trust", None) == (
+        "/etc/quorumkeep/trust.json" if name in ("observe", "risk") else None
+    )
+
+
 def test_a_node_that_ended_is_not_started_again_and_others_are() -> None:
     restarts = {name: service["restart"] for name, service in whole()["services"].items()}
 
     assert restarts == {name: "no" if name in NODES else "unless-stopped" for name in SERVICES}
 
 
-def test_prometheus_watches_both_coordinators_with_the_rules_that_ship() -> None:
+def test_prometheus_watches_coordinators_and_what_runs_beside_them_with_the_rules_that_ship() -> None:
     config = yaml.safe_load((FOLDER / "prometheus.yaml").read_text())
     mounted = {mount.split(":")[1]: mount for mount in whole()["services"]["prometheus"]["volumes"]}
     rules = mounted[f"/etc/prometheus/{config['rule_files'][0]}"].partition(":")[0]
 
-    assert config["scrape_configs"][0]["static_configs"] == [
-        {"targets": ["coordinator-1:7690", "coordinator-2:7690"]}
-    ]
+    targets = {job["job_name"]: job["static_configs"][0]["targets"] for job in config["scrape_configs"]}
+
+    assert targets == {
+        "quorumkeep": ["coordinator-1:7690", "coordinator-2:7690"],
+        **{f"quorumkeep-{name}": [f"{name}:7690"] for name in WISHED},
+    }
     assert (FOLDER / rules).resolve() == REPOSITORY / "deploy" / "prometheus" / "quorumkeep.rules.yaml"
 
 

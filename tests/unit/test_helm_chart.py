@@ -13,6 +13,7 @@ import kubernetes_validate
 import pytest
 import yaml
 
+from cli.parser import build_parser
 from custody.config_reading import load_config
 from tests.architecture.planting import REPOSITORY
 
@@ -244,20 +245,84 @@ def test_the_coordinator_reads_the_configuration_that_the_chart_writes(
     ]
 
 
-def test_a_service_reaches_the_coordinators_door_alone_and_its_identity_is_made_inside() -> None:
-    running, waiting = (pod["spec"]["containers"][0] for pod in pods(example_of("services")))
-    (policy,) = [
-        one["spec"]
+def services(*more: str) -> dict[str, dict[str, Any]]:
+    """The containers of the services, by kind."""
+    sets = [one for one in made(example_of("services"), *more) if one["kind"] == "StatefulSet"]
+    return {
+        one["metadata"]["labels"]["app.kubernetes.io/component"]: one["spec"]["template"]["spec"][
+            "containers"
+        ][0]
+        for one in sets
+    }
+
+
+def known_kinds() -> set[str]:
+    """Every kind that a value may have."""
+    schema = json.loads((CHART / "values.schema.json").read_text())
+    return set(schema["definitions"]["service"]["properties"]["kind"]["enum"])
+
+
+def test_every_kind_of_service_runs_a_command_that_there_is_by_settings_from_outside() -> None:
+    found = services("--set", "services[1].setup=false")
+
+    assert set(found) == known_kinds()
+    for kind, container in found.items():
+        parsed = build_parser().parse_args(container["args"])
+        mounts = {one["mountPath"]: one for one in container["volumeMounts"]}
+        settings = mounts[f"/var/lib/quorumkeep/identity/{kind}.toml"]
+
+        assert container["args"][:2] == [kind, "run"] and parsed.identity == "/var/lib/quorumkeep/identity"
+        assert hasattr(parsed, "trust") == ("--trust" in container["args"])
+        assert settings["readOnly"] and settings["subPath"] == f"{kind}.toml"
+        assert mounts["/var/lib/quorumkeep"]["name"] == "data"
+        assert container["ports"] == [{"name": "metrics", "containerPort": 7690}]
+
+
+def test_settings_whose_urls_hold_keys_come_from_a_secret() -> None:
+    (observe, sweep) = (services()[kind]["volumeMounts"] for kind in ("observe", "sweep"))
+    names = [{one["mountPath"]: one["name"] for one in mounts} for mounts in (observe, sweep)]
+
+    assert names[0]["/var/lib/quorumkeep/identity/observe.toml"] == names[0]["/run/secrets"] == "secret"
+    assert names[1]["/var/lib/quorumkeep/identity/sweep.toml"] == "public"
+    assert "/run/secrets" not in names[1]
+
+
+def test_an_identity_is_made_inside_while_the_pod_waits() -> None:
+    waiting = services()["risk"]
+
+    assert "pause" in str(waiting["command"]) and "args" not in waiting
+    assert not any("identity" in one["mountPath"] for one in waiting["volumeMounts"])
+
+
+def test_a_service_reaches_the_coordinators_door_alone_and_an_observer_its_chains() -> None:
+    policies = {
+        one["metadata"]["name"]: one["spec"]
         for one in of_kind(example_of("services"), "NetworkPolicy")
         if "services" in one["metadata"]["name"]
-    ]
-    places = [[mount["mountPath"] for mount in one["volumeMounts"]] for one in (running, waiting)]
+    }
+    doors, chains = policies["treasury-services"], policies["treasury-services-chains"]
+    asking = next(
+        one["values"]
+        for one in chains["podSelector"]["matchExpressions"]
+        if one["key"] == "app.kubernetes.io/component"
+    )
 
-    assert running["args"] == ["rebalance", "run", "--as", "/var/lib/quorumkeep/identity"]
-    assert "pause" in str(waiting["command"]) and "args" not in waiting
-    assert "/var/lib/quorumkeep/identity/rebalance.toml" in places[0]
-    assert not any("identity" in place for place in places[1])
-    assert [rule["ports"] for rule in policy["egress"]] == [[{"protocol": "TCP", "port": 7600}]]
+    assert set(policies) == {"treasury-services", "treasury-services-chains"}
+    assert [rule["ports"] for rule in doors["egress"]] == [[{"protocol": "TCP", "port": 7600}]]
+    assert asking == ["observe"]
+    assert chains["egress"] == [{"to": [{"ipBlock": {"cidr": "198.51.100.30/32"}}]}]
+
+
+def test_a_coordinator_lets_every_kind_of_service_in() -> None:
+    (policy,) = [
+        one["spec"]
+        for one in of_kind(example_of("coordinators"), "NetworkPolicy")
+        if one["metadata"]["name"].endswith("-coordinators")
+    ]
+    selectors = [one["podSelector"] for one in policy["ingress"][0]["from"] if "podSelector" in one]
+    (let_in,) = [one["matchExpressions"][0]["values"] for one in selectors if "matchExpressions" in one]
+
+    assert set(let_in) == known_kinds()
 
 
 def test_the_chart_is_of_this_version() -> None:

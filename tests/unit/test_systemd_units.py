@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from cli.parser import build_parser
+
 UNITS = Path(__file__).resolve().parents[2] / "deploy" / "systemd"
 HARDENING = UNITS / "quorumkeep-.service.d" / "hardening.conf"
 NAMES = ("node", "witness", "coordinator", "rebalancer", "risk", "observe", "sweeper")
@@ -92,6 +94,15 @@ def test_what_holds_no_pin_is_started_again_whatever_ended_it(name: str) -> None
     start = settings((UNITS / f"quorumkeep-{name}.service").read_text(), "Unit")
 
     assert unit(name)["Restart"] == ["always"] and start["StartLimitIntervalSec"] == ["0"]
+
+
+@pytest.mark.parametrize("name", ["rebalancer", "risk", "observe", "sweeper"])
+def test_a_unit_of_the_command_line_starts_a_command_that_there_is(name: str) -> None:
+    program, *arguments = unit(name)["ExecStart"][0].split()
+    parsed = build_parser().parse_args(arguments)
+
+    assert program == "/opt/quorumkeep/bin/quorumkeep" and arguments[1] == "run"
+    assert parsed.identity == f"/var/lib/quorumkeep-{name}/identity"
 
 
 @needs_systemd

@@ -5,6 +5,14 @@ app.kubernetes.io/instance: {{ .Release.Name }}
 app.kubernetes.io/part-of: quorumkeep
 {{- end }}
 
+{{/* The kinds of services, each with its command, "KIND run", and its settings, KIND.toml. Told whose log it is: trust. Asks chains: chains. */}}
+{{- define "quorumkeep.kinds" -}}
+rebalance: {trust: false, chains: false}
+risk: {trust: true, chains: false}
+observe: {trust: true, chains: true}
+sweep: {trust: false, chains: false}
+{{- end }}
+
 {{/* An image by digest; a dict of image and what it is called. */}}
 {{- define "quorumkeep.image" -}}
 {{- printf "%s@%s" .image.repository (required (printf "images.%s.digest is missing: name the image by its sha256 digest" .called) .image.digest) -}}
