@@ -6,8 +6,8 @@ Rules: (1) a cosigner is sent entries from where it stands, with a checkpoint th
 served when they can be; (4) who is not in the roster is sent nothing, whatever the configuration says;
 (5) one that refuses a head as early, since it had a change late, is shown what a quorum cosigned before;
 (6) where nothing is new each is asked where it stands, or one that hangs would pass for one that follows;
-(7) one that catches up hears of a quorum now and then: only what a quorum has can a cosigner store as its
-state, and to store all of it at the end would hold payments up for as long as that takes.
+(7) who catches up hears of a quorum now and then, and all meet on the same heads on the way: only what a
+quorum has can a cosigner store as its state, and to store all of it at the end would hold payments up.
 """
 
 import asyncio
@@ -370,14 +370,17 @@ class Follower:
         return bool(fresh)
 
     async def _increment(self, start: int) -> Published:
-        """The largest checkpoint above ``start`` whose entries fit into one message."""
-        at_most = max(start, self._floor) + ENTRIES_EACH_MAX
-        newest = self._replication.newest
-        found = (newest.size, newest.note)
-        if newest.size > at_most:
-            earlier = await self._database.checkpoint_between(start, at_most)
-            found = earlier if earlier is not None else found
-        return Published(*found)
+        """The largest checkpoint up to the next multiple of a message's entries, on which all meet.
+
+        Counted from where each stands, those that stand apart would cosign different checkpoints all the
+        way, no quorum would come of them before the end, and all would store all of their state there.
+        """
+        above, newest = max(start, self._floor), self._replication.newest
+        if newest.size <= above + ENTRIES_EACH_MAX:
+            return newest
+        at_most = (above // ENTRIES_EACH_MAX + 1) * ENTRIES_EACH_MAX
+        earlier = await self._database.checkpoint_between(above, at_most)
+        return newest if earlier is None else Published(*earlier)
 
     async def _entries(self, start: int, size: int) -> tuple[bytes, ...]:
         entries: tuple[bytes, ...] = ()

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from custody.adapters.store import Store
-from custody.candidates import Candidate, Tip, write_batch
+from custody.candidates import EMPTY, Candidate, extend, write_batch
 from custody.replication import ENTRIES_EACH_MAX
 from tests.unit.custody_cluster import make_request
 from tests.unit.custody_house import House, until
@@ -12,10 +12,14 @@ PATIENCE_S = 30.0
 ENTRIES = 2 * ENTRIES_EACH_MAX + 100
 
 
-def lengthen(house: House, tip: Tip) -> None:
-    """Write requests into the log of a coordinator that is down."""
+def lengthen(house: House) -> int:
+    """Write requests into the log of a coordinator that is down; its size before."""
     store = Store(house.database)
     store.take_lease(house.now_ms(), 0)
+    tip = EMPTY
+    for entry in store.entries(0, store.head()[0]):
+        tip, _ = extend(tip, entry)
+    size = tip.frontier.size
     while tip.frontier.size < ENTRIES:
         now_ms, start = house.now_ms(), tip.frontier.size
         made = [make_request(f"{start + i}", amount=1, now_ms=now_ms) for i in range(64)]
@@ -29,6 +33,7 @@ def lengthen(house: House, tip: Tip) -> None:
         store.append(start, entries, note=note, changes=(), now_ms=now_ms)
         tip = batch.tip
     store.close()
+    return size
 
 
 async def test_who_catches_up_hears_of_quorums_on_the_way(tmp_path: Path) -> None:
@@ -36,17 +41,38 @@ async def test_who_catches_up_hears_of_quorums_on_the_way(tmp_path: Path) -> Non
     house.tell_each = ENTRIES_EACH_MAX
     async with house.with_key() as running:
         await running.cosigned()
-        tip = running.parts.sequencer.tip
-    lengthen(house, tip)
+    size_before = lengthen(house)
     late = house.nodes["node-c"]
     late.down = True
 
     async with house.running() as running:
         await until(lambda: running.parts.replication.quorum.size >= ENTRIES, PATIENCE_S)
         others = [node for node in house.nodes.values() if node is not late]
-        assert any(tip.state.size < size < ENTRIES for node in others for size in node.heard)
+        assert any(size_before < size < ENTRIES for node in others for size in node.heard)
 
         late.down, late.heard = False, []
         await until(lambda: late.tip.state.size >= ENTRIES, PATIENCE_S)
 
-        assert any(tip.state.size < size < ENTRIES for size in late.heard)
+        assert any(size_before < size < ENTRIES for size in late.heard)
+
+
+async def test_cosigners_that_stand_apart_meet_on_the_same_heads_on_the_way(tmp_path: Path) -> None:
+    house = House(tmp_path)
+    behind = house.nodes["node-c"]
+    async with house.with_key() as running:
+        await running.cosigned()
+        behind.down = True
+        _, body, signature = make_request("apart", amount=1, now_ms=house.now_ms())
+        await running.service.submit(body, signature)
+        await until(lambda: running.parts.replication.quorum.size > len(behind.log))
+    lengthen(house)
+    behind.down = False
+    for node in house.nodes.values():
+        node.appends = []
+
+    async with house.running():
+        await until(lambda: all(len(node.log) >= ENTRIES for node in house.nodes.values()), PATIENCE_S)
+
+    met = [{start + len(entries) for start, entries, _ in node.appends} for node in house.nodes.values()]
+    on_the_way = {size for size in set.intersection(*met) if size < ENTRIES}
+    assert {(size - 1) // ENTRIES_EACH_MAX for size in on_the_way} >= {0, 1}
