@@ -13,11 +13,11 @@ from cli.results import Document
 from policy.errors import OperationalError
 
 LOOK_S = 60.0
+MEMORY = "observe.json"
 OBSERVED = """
 [chains."{chain}"]
 url = "{url}"
-confirmations = 1
-"""
+{observing}"""
 SWEPT = """
 [sweeps.{asset}]
 wallet = "{wallet}"
@@ -30,14 +30,27 @@ fee = "{fee}"
 def start_observers(deployment: Deployment) -> None:
     """Have both observers watch the chains, each by a program of its own."""
     chains = [
-        OBSERVED.format(chain=family.chain, url=endpoint(deployment, family))
-        for family in deployment.families
-        if family.watched
+        OBSERVED.format(chain=one.chain, url=endpoint(deployment, one), observing=one.observing)
+        for one in deployment.families
     ]
-    for name in names.OBSERVERS if chains else ():
+    for name in names.OBSERVERS:
         _write(deployment, name, "observe.toml", "every_s = 1\n", *chains)
         trust = str(deployment.folder / "trust.json")
         deployment.supervisor.start(_program(deployment, name, "observe", "run", "--trust", trust))
+    for name in names.OBSERVERS:  # what only one of them has begun to watch is not logged
+        _wait_watching(deployment, name)
+
+
+def _wait_watching(deployment: Deployment, name: str) -> None:
+    """Wait until an observer knows from which block on it watches every chain."""
+    memory = deployment.person_folder(name) / MEMORY
+
+    def begun(_: str) -> bool:
+        known = json.loads(memory.read_bytes())["chains"] if memory.exists() else {}
+        begun_at = [one["next"] for one in known.values()]
+        return len(begun_at) == len(deployment.families) and None not in begun_at
+
+    deployment.supervisor.wait_for(name, begun, timeout_s=LOOK_S)
 
 
 def assign_sweeps(deployment: Deployment) -> None:

@@ -7,7 +7,7 @@ from typing import TypeVar
 
 from cli.demo import policy as names
 from cli.demo.chains import EVM
-from cli.demo.chains.family import Family, Pocket
+from cli.demo.chains.family import Family
 from cli.demo.keepers import sweep_once
 from cli.demo.scenario import account
 from cli.demo.scenes import DENIED, FAILED, OVER, POLL_S, SETTLED, Scene, Seen, Stage, approved_by, seen_of
@@ -47,20 +47,17 @@ def scenes_of(family: Family) -> tuple[Scene, ...]:
 
 
 def deposit(family: Family, stage: Stage) -> Seen:
-    """A customer is given an address, and pays; the coordinator sees it once a block has it."""
+    """A backend is given an address, a customer pays, and both observers state what came."""
     deployment, pocket, amount = stage.deployment, family.deposits, family.amounts.deposited
     identity = deployment.identity(names.PAYMENTS)
     with deployment.connection().open(identity) as client:
         address = client.give_address(pocket.wallet, DEPOSITOR, path=pocket.paths[0]).address
         transaction = deployment.network_of(family).pay(address, amount)
-        if family.watched:
-            told = _until(lambda: client.deposits(pocket.wallet), f"observers state nothing of {transaction}")
-            came, block = int(str(told[0]["amount"])), int(str(told[0]["block"]))
-        else:
-            came, block = _until(lambda: _held(stage, family, pocket), f"{address} holds nothing"), None
+        told = _until(lambda: client.deposits(pocket.wallet), f"observers state nothing of {transaction}")
+    came, block = int(str(told[0]["amount"])), int(str(told[0]["block"]))
     if came != amount:
         raise OperationalError(f"{amount} was paid to {address}, and {came} is said to have come")
-    seen = " and ".join(names.OBSERVERS) if family.watched else "the coordinator alone"
+    seen = " and ".join(names.OBSERVERS)
     return Seen(RECEIVED, transaction, block, reason=f"for {DEPOSITOR}, at {address}; seen by {seen}")
 
 
@@ -145,15 +142,6 @@ def _send(family: Family, stage: Stage, amount: int, key: str, **options: str) -
     chosen = {"wallet": family.hot.wallet, "asset": family.asset, "to": family.customer, **options}
     sent = stage.send(names.PAYMENTS, str(amount), idempotency_key=f"{family.name}-{key}", **chosen)
     return str(sent["request"])
-
-
-def _held(stage: Stage, family: Family, pocket: Pocket) -> int:
-    """What the coordinator's own look at the chain finds in a wallet."""
-    with stage.deployment.connection().open(stage.deployment.identity(names.OPERATORS[0])) as client:
-        accounts = client.holdings()["accounts"]
-    found = accounts if isinstance(accounts, list) else []
-    mine = [one for one in found if isinstance(one, dict) and one["wallet"] == pocket.wallet]
-    return sum(int(str(one.get("balance", 0))) for one in mine if one["asset"] == family.asset)
 
 
 def _text(family: Family, amount: int) -> str:

@@ -18,11 +18,10 @@ from cli.files import read_bytes
 from custody.chains.config import ChainConfig, read_chain
 from custody.observing.main import Assignment
 from policy.errors import OperationalError
-from policy.ids import BITCOIN, CHAIN, EVM, family
+from policy.ids import CHAIN
 from policy.settings import PORT_MAX, ConfigError, Settings, parse_settings
 
 FILE = "observe.toml"
-WATCHED = (EVM, BITCOIN)
 _HOST = re.compile(r"[!-~]{1,100}")
 CHAINS_MAX, EVERY_S_MAX, START_MAX = 32, 3600, 2**40
 
@@ -50,10 +49,6 @@ def _assignment(root: Settings, folder: Path) -> Assignment:
     for name, table in root.section("chains").sections(CHAIN, expected="a chain", count_max=CHAINS_MAX):
         if not CHAIN.fullmatch(name):
             continue
-        if family(name) not in WATCHED:
-            table.problem(
-                "url", f"is not used: observers do not watch {family(name)} yet, leave the section out"
-            )
         chains[name] = read_chain(name, table, folder=folder)
         if table.has("start"):
             starts[name] = table.integer("start", default=0, high=START_MAX)

@@ -37,13 +37,20 @@ def test_chains_are_read_as_the_coordinators_are(tmp_path: Path) -> None:
     assert bitcoin.bitcoin is not None and bitcoin.bitcoin.credentials == tmp_path / "cookie"
 
 
+def test_solana_is_watched_by_how_sure_a_slot_is(tmp_path: Path) -> None:
+    found = load(tmp_path, '[chains."solana:localnet"]\nurl = "http://x"').chains["solana:localnet"]
+
+    assert found.solana is not None
+    assert (found.solana.commitment, found.confirmations) == ("finalized", 3)
+
+
 @pytest.mark.parametrize(
     ("text", "words"),
     [
         ("every_s = 1", "has no chain"),
         ('[chains."evm:1"]', "url"),
         ('[chains."doge:1"]\nurl = "http://x"', "is not a chain"),
-        ('[chains."solana:localnet"]\nurl = "http://x"', "do not watch solana"),
+        ('[chains."solana:localnet"]\nurl = "http://x"\nconfirmations = 3', "confirmations"),
         (GOOD.replace("start = 9", "start = -1"), "start"),
         (GOOD.replace("start = 9", "sart = 9"), "sart"),
         (GOOD.replace("every_s = 7", "every_s = 0"), "every_s"),

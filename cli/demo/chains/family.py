@@ -57,7 +57,7 @@ class Family:
     ``process`` is what its program is called, ``command`` how it is started in a folder, on a port.
     ``settings`` are lines for the chain's section of the coordinator's configuration. Where these follow from
     keys, ``settings_later`` makes them, of a folder, the chain's port and the addresses that pay.
-    ``needs`` are modules that the extra ``demo`` brings, and ``watched`` says whether observers can watch it.
+    ``observing`` are lines for an observer's section. ``needs`` are modules that the extra ``demo`` brings.
     ``foreign`` is an address of another network.
     """
 
@@ -79,7 +79,7 @@ class Family:
     settings: str = ""
     settings_later: Callable[..., str] | None = None
     needs: tuple[str, ...] = ()
-    watched: bool = True
+    observing: str = "confirmations = 1\n"
 
     @property
     def pockets(self) -> tuple[Pocket, ...]:

@@ -64,5 +64,5 @@ FAMILY = Family(
     network=SolanaNode,
     settings_later=nonce_accounts,
     needs=("solders",),
-    watched=False,
+    observing="",  # what is final is
 )

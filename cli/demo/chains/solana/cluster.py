@@ -25,6 +25,8 @@ from solders.transaction_metadata import FailedTransactionMetadata, SimulatedTra
 BLOCKHASHES_KEPT = 150
 FIRST_SLOT = 1_000
 DEPTHS = {"processed": 1, "confirmed": 2, "finalized": 3}
+QUIET_SLOTS = 2 * DEPTHS["finalized"]
+"""Observers count confirmations from the newest final slot: it must not stop before they are through."""
 NONCE_BYTES = 80
 PURSE_LAMPORTS = 10**18
 T = TypeVar("T")
@@ -109,8 +111,8 @@ class SolanaCluster:
 
     @property
     def is_settled(self) -> bool:
-        """Whether nothing waits, and all that ran is final."""
-        return not self.waiting and not any(slot.ran for slot in self.slots[-DEPTHS["finalized"] + 1 :])
+        """Whether nothing waits, and all that ran is final for whoever looks some slots behind, too."""
+        return not self.waiting and not any(slot.ran for slot in self.slots[-QUIET_SLOTS:])
 
     def make_nonce(self, seed: int, authority: bytes) -> str:
         """A nonce account; its address."""
