@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from cli.observing.assignment import FILE, load_assignment
+from custody.observing.main import Assignment
 from policy.errors import OperationalError
 
 GOOD = """
@@ -21,7 +22,7 @@ credentials = "cookie"
 """
 
 
-def load(folder: Path, text: str) -> object:
+def load(folder: Path, text: str) -> Assignment:
     (folder / FILE).write_text(text)
     return load_assignment(folder)
 
