@@ -151,6 +151,8 @@ def details(approval: Approval, connection: Connection) -> list[str]:
             lowered = replace(intent, destination=intent.destination.lower())
             lines += [f"  {call_text(lowered, connection)}", f"  calldata {_calldata(approval)}"]
         lines += [f"  {intent.amount} base units of {intent.asset}, by {_slot_text(approval.slot)}"]
+    if intent.source is not None:
+        lines += [f"  out of the wallet's account at path {intent.source}"]
     until = time_text(approval.expires_ms)
     return [*lines, f"  under policy {approval.policy.hex()}; the approval holds until {until}"]
 

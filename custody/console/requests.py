@@ -12,11 +12,13 @@ from custody.planning import only_time_is_missing, planned_body, weighed_plan
 from custody.records import PaidTo, RequestRecord, request_body
 from custody.requests import State
 from policy import reservations
+from policy.approval import Slot
 from policy.decode.decoded import Call, Transfer, Typed, Undecodable
 from policy.entries import parse_reserve
 from policy.errors import OperationalError
 from policy.explain import receipt
 from policy.facts import called
+from policy.ids import SOLANA, family
 from policy.intent import Intent, Request, parse_request
 from policy.ledger import Weighed
 from policy.model import Policy
@@ -168,8 +170,14 @@ def _decoded(policy: Policy, intent: Intent, found: object) -> list[tuple[str, s
     return [
         *lines,
         ("decoded.fee", units(policy, found.fee_max, unit=native)),
-        ("decoded.slot", f"{readable_address(found.anchor.account)} / {found.anchor.nonce}"),
+        ("decoded.slot", _slot_text(found.anchor)),
     ]
+
+
+def _slot_text(slot: Slot) -> str:
+    """An account and its number; on Solana a nonce's value, in hex as the command line has it."""
+    number = f"{slot.nonce:064x}" if family(slot.chain) == SOLANA else str(slot.nonce)
+    return f"{readable_address(slot.account)} / {number}"
 
 
 def intent_amount(policy: Policy, intent: Intent) -> str:

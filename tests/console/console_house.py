@@ -7,7 +7,7 @@ import hashlib
 import shutil
 import socket
 import tempfile
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -207,15 +207,22 @@ def free_port() -> int:
         return int(server.getsockname()[1])
 
 
+def opened(policy: Json | None = None, **roster: Json) -> contextlib.AbstractAsyncContextManager[Console]:
+    """A console over a chain of EVM; of another policy and roster if given."""
+    return opened_of(
+        lambda folder, roll: House(folder, policy=policy or console_policy(), roster=roll), **roster
+    )
+
+
 @contextlib.asynccontextmanager
-async def opened(policy: Json | None = None, **roster: Json) -> AsyncIterator[Console]:
-    """A coordinator whose key is made, its console, and a browser; of another policy and roster if given."""
+async def opened_of(build: Callable[[Path, Json], House], **roster: Json) -> AsyncIterator[Console]:
+    """A coordinator whose key is made, its console and a browser; ``build`` gets a folder and the roster."""
     port = free_port()
     site = f"http://{HOST}:{port}"
     operators: Json = [operator(name, group, site) for name, group in OPERATORS.items()]
     enrolled = roster_document(operators=operators, **roster)
     folder = Path(tempfile.mkdtemp(prefix="quorumkeep-console-"))
-    house = House(folder, policy=policy or console_policy(), roster=enrolled)
+    house = build(folder, enrolled)
     house.auditors = (Auditor("anna", Passkey("anna").credential(site), None),)
     try:
         expect.set_options(timeout=WAIT_MS)

@@ -113,6 +113,16 @@ def test_the_sentence_tells_everything_that_is_signed(told: str) -> None:
     assert any(told in line for line in lines)
 
 
+def test_the_account_that_a_request_names_to_pay_is_told() -> None:
+    intent = replace(INTENT, source="m/0/7")
+    request = replace(REQUEST, intent=intent)
+    given = draft(request=request_id(request.body()), intent=intent)
+    approval = checked(given, request, connection=CONNECTION, operator="bob")
+
+    assert "path m/0/7" in "\n".join(details(approval, CONNECTION))
+    assert "path" not in "\n".join(details(replace(approval, intent=INTENT), CONNECTION))
+
+
 def test_a_malformed_draft_is_refused() -> None:
     broken: Callable[[], Approval] = lambda: checked(  # noqa: E731 - the call is what is tested
         {**draft(), "surprise": 1}, REQUEST, connection=CONNECTION, operator="bob"

@@ -39,7 +39,8 @@ def test_chains_are_read_as_the_coordinators_are(tmp_path: Path) -> None:
 
 
 def test_solana_is_watched_by_how_sure_a_slot_is(tmp_path: Path) -> None:
-    found = load(tmp_path, '[chains."solana:localnet"]\nurl = "http://x"').chains["solana:localnet"]
+    (tmp_path / FILE).write_text('[chains."solana:localnet"]\nurl = "http://x"')
+    found = load_assignment(tmp_path).chains["solana:localnet"]
 
     assert found.solana is not None
     assert (found.solana.commitment, found.confirmations) == ("finalized", 3)

@@ -51,15 +51,16 @@ function sentence({ given, request, bytes }) {
     initiator: request.initiator,
     key: request.idempotency_key,
     account: slot.account,
-    nonce: slot.nonce,
+    number: slot.chain.startsWith("solana:") ? BigInt(slot.nonce).toString(16).padStart(64, "0") : slot.nonce,
     expires: time(said.expires_ms),
   };
   const rows = [
     ["sig_amount", `${values.amount} (${intent.amount})`],
     ["sig_wallet", `${intent.wallet} · ${intent.chain}`],
+    ...(intent.source === undefined ? [] : [["sig_source", intent.source]]),
     ["sig_destination", destination],
     ["sig_fee", `${values.fee} (${said.fee_ceiling})`],
-    ["sig_slot", `${slot.account} / ${slot.nonce}`],
+    ["sig_slot", `${slot.account} / ${values.number}`],
     ["sig_calldata", intent.calldata_hash],
     ["sig_policy", said.policy],
     ["sig_expires", values.expires],
