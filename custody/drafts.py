@@ -29,6 +29,9 @@ async def adopt(parts: Parts, request: Request, *, identifier: bytes, psbt: byte
 async def gather(parts: Parts, wallet: str, *, to_wallet: str, coins_max: int) -> tuple[str, Gathered]:
     """Where a wallet's smallest coins go as one, and the PSBT for that. Raises ``CallRefused``."""
     state = parts.sequencer.state
+    for named in (wallet, to_wallet or wallet):
+        if named not in state.policy.wallets:
+            raise CallRefused(Code.UNKNOWN_WALLET, f"the policy has no wallet {named[:64]!r}")
     try:
         source, target = wallet_of(state.policy, wallet), wallet_of(state.policy, to_wallet or wallet)
         if source.chain != target.chain:

@@ -92,6 +92,8 @@ def _gathered(
 ) -> tuple[Candidate, int]:
     """The statement with all observers' signatures that are known, and how many are missing."""
     roster = parts.sequencer.state.roster
+    if not entry.signatures:
+        raise CallRefused(Code.BAD_SIGNATURE, "nobody signed it: sign it as an observer")
     try:
         found = parts.gathering.add(candidate.kind, entry.body, signatures=entry.signatures, roster=roster)
     except InvalidSignatureError as error:

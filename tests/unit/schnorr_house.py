@@ -12,7 +12,7 @@ from policy.accounts import Account, account_at
 from policy.addresses import PREFIXES, solana_address
 from policy.intent import Intent, request_id
 from policy.schnorr import SchnorrTask
-from policy.state import PAYMENT, Job
+from policy.state import CANCEL, PAYMENT, Job
 from policy.suites import FROST_ED25519, FROST_TAPROOT
 from policy.values import replace
 from signer_nodes.mpc.keyshare import KeyShare
@@ -158,7 +158,11 @@ class SchnorrBook(Book):
         fee: int = 1_000,
         purpose: str = PAYMENT,
     ) -> bytes:
-        """Reserve the PSBT of a request; ``first`` tells the outpoint of its first input."""
+        """Reserve the PSBT of a request; ``first`` tells the outpoint of its first input.
+
+        A cancellation spends the first input alone.
+        """
+        paths = paths[:1] if purpose == CANCEL else paths
         intent = self.state.requests[request].request.intent
         change = self.account("btc", "m/0/1").address
         total = SATOSHI * len(paths) - fee
