@@ -249,8 +249,9 @@ async def test_a_refreshed_schnorr_key_signs(coordinator: ScriptedCoordinator) -
     await coordinator.tell_quorum()
     await asyncio.sleep(0)
     request = coordinator.request(amount=10, destination=SOL_CUSTOMER, wallet="sol")
-    message = solana_message(coordinator, 10, nonce=b"\x0e" * 32)
+    message = solana_message(coordinator, 10, nonce=b"\x2e" * 32)
     job = await reserved(coordinator, request.subject, bytes(message), paths=("m",), signers=PAIRS[1])
+    assert job.accepted, job
 
     (signature,) = await signed(coordinator, job.subject)
 

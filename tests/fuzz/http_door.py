@@ -43,6 +43,7 @@ MODES = tuple(schemathesis.GenerationMode)
 WAITS = {"wait_ms": 60_000, "open_ms": 3_600_000}
 # What a schema cannot say: which wallets, requests and events there are, and whether a signature verifies.
 REFUSED_THOUGH_WELL_FORMED = ["2xx", "400", "401", "403", "404", "409", "422"]
+REFUSED_AS_WRONG = ["400", "401", "403", "404", "405", "406", "409", "413", "415", "422", "428", "429"]
 
 
 class Signature(requests.auth.AuthBase):
@@ -88,7 +89,12 @@ def served(folder: Path) -> Iterator[str]:
 def operations(document: "dict[str, Any] | None" = None) -> dict[str, Any]:
     """Every operation of the OpenAPI document, by method and path."""
     config = schemathesis.Config.from_dict(
-        {"checks": {"positive_data_acceptance": {"expected-statuses": REFUSED_THOUGH_WELL_FORMED}}}
+        {
+            "checks": {
+                "positive_data_acceptance": {"expected-statuses": REFUSED_THOUGH_WELL_FORMED},
+                "negative_data_rejection": {"expected-statuses": REFUSED_AS_WRONG},
+            }
+        }
     )
     document = document or skeleton().openapi()
     for described in document["paths"].values():

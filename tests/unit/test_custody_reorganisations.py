@@ -255,6 +255,8 @@ async def test_a_chain_that_does_not_answer_undoes_nothing(scene: Scene) -> None
 class Forgetful:
     """A chain that has nothing any more, and an outbox that cannot write just now."""
 
+    final_at = None
+
     async def receipt(self, _: bytes) -> None:
         return None
 
