@@ -45,7 +45,9 @@ class Networked(scenario.Deployment):
         return self.folder / "clock"
 
     def address(self, name: str) -> str:
-        """Where a process listens."""
+        """Where a process listens; those of chains stay outside the network."""
+        if name in {family.process for family in self.families}:
+            return scenario.Deployment.address(self, name)
         return f"{self.network.address(name)}:{self.ports[name]}"
 
     def node_program(self, name: str, action: str, *arguments: str, pin: bool = True) -> Program:
