@@ -171,6 +171,7 @@ def _given(texts: list[str], policy: Policy) -> dict[Pair, int | None]:
 def _look(arguments: Namespace, state: State, wanted: Mapping[Pair, int | None]) -> Look:
     """What is given, and the rest by the observer's own chain nodes."""
     urls = dict(text.partition("=")[::2] for text in arguments.rpc)
+    files = _credentials(arguments, urls)
     open_pairs = [pair for pair, amount in wanted.items() if amount is None]
     for wallet, asset in open_pairs:
         chain = state.policy.wallets[wallet].chain
@@ -183,10 +184,22 @@ def _look(arguments: Namespace, state: State, wanted: Mapping[Pair, int | None])
             raise Misuse(f"--rpc {chain}: nothing is read from such a chain, say what its wallets hold")
         reading = _READINGS[family(chain)](state, chain, block=arguments.block)
         mine = [pair for pair in wanted if state.policy.wallets[pair[0]].chain == chain]
-        found = asyncio.run(reading.read(url, mine))
+        found = asyncio.run(reading.read(url, mine, credentials=files.get(chain)))
         amounts |= {pair: found.amounts[pair] for pair in mine if pair in open_pairs}
         closed = {one for one in closed if state.requests[one].request.intent.chain != chain} | found.final
     return Look(amounts, frozenset(closed))
+
+
+def _credentials(arguments: Namespace, urls: Mapping[str, str]) -> dict[str, Path]:
+    """The file of each Bitcoin node; a password in a command line would be seen by others."""
+    files = dict(text.partition("=")[::2] for text in arguments.rpc_credentials)
+    for chain in files:
+        if chain not in urls or family(chain) != BITCOIN:
+            raise Misuse(f"--rpc-credentials {chain[:64]}: there is no --rpc of such a Bitcoin chain")
+    for chain, url in urls.items():
+        if family(chain) == BITCOIN and "@" in url:
+            raise Misuse(f"--rpc {chain}: others see a command line: --rpc-credentials {chain}=FILE instead")
+    return {chain: Path(file) for chain, file in files.items()}
 
 
 def _unseen(state: State, pairs: Iterable[Pair]) -> list[bytes]:
@@ -200,7 +213,7 @@ class _Reading:
     def __init__(self, state: State, chain: str, *, block: str) -> None:
         self._state, self._chain, self._block = state, chain, block
 
-    async def read(self, url: str, pairs: list[Pair]) -> Look:
+    async def read(self, url: str, pairs: list[Pair], *, credentials: Path | None = None) -> Look:
         """First what is final, then the amounts."""
         from custody.chains.evm.rpc import EvmRpc
 
@@ -234,13 +247,13 @@ class _Coins:
     def __init__(self, state: State, chain: str, *, block: str) -> None:
         self._state, self._chain, self._block = state, chain, block
 
-    async def read(self, url: str, pairs: list[Pair]) -> Look:
+    async def read(self, url: str, pairs: list[Pair], *, credentials: Path | None = None) -> Look:
         """What is final and the amounts, as of one block."""
         from custody.chains.bitcoin.deep import DEPTHS, coins_at, is_spent
         from custody.chains.bitcoin.rpc import BitcoinRpc
         from custody.chains.bitcoin.transaction import read, script_of
 
-        rpc = BitcoinRpc(self._chain, url)
+        rpc = BitcoinRpc(self._chain, url, credentials=credentials)
         owned = {
             script_of(chain, address): owner
             for (chain, address), owner in self._state.owned.items()

@@ -462,6 +462,13 @@ def _add_holdings(observe: Commands) -> ArgumentParser:
         help="a chain node of your own",
     )
     holdings.add_argument(
+        "--rpc-credentials",
+        action="append",
+        default=[],
+        metavar="CHAIN=FILE",
+        help="a file with user:password of a Bitcoin node, such as its .cookie",
+    )
+    holdings.add_argument(
         "--block", choices=("finalized", "safe", "latest"), default="finalized", help="as of (%(default)s)"
     )
     holdings.add_argument(

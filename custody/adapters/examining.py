@@ -2,6 +2,7 @@
 
 import os
 from pathlib import Path
+from urllib.parse import quote
 
 from sqlalchemy import Connection, Engine, make_url, select, text
 from sqlalchemy.exc import SQLAlchemyError
@@ -91,10 +92,17 @@ def _check_log(db: Connection, origin: str, genesis: bytes | None) -> int:
 
 
 def _unsaid(url: str, said: str) -> str:
-    """One line of what a driver said, without the URL and its password."""
-    line = " ".join(said.split())[:300].replace(url, "the URL")
+    """One line of what a driver said, without the URL and its passwords."""
     try:
-        password = str(make_url(url).password or "")
+        known = make_url(url)
     except (SQLAlchemyError, ValueError):
         return "the URL is none of SQLAlchemy's"
-    return line.replace(password, "***") if password else line
+    line = " ".join(said.split()).replace(url, "the URL")
+    for secret in (str(known.password or ""), *_texts(known.query.get("password"))):
+        for written in {secret, quote(secret, safe="")} - {""}:
+            line = line.replace(written, "***")
+    return line[:300]
+
+
+def _texts(value: str | tuple[str, ...] | None) -> tuple[str, ...]:
+    return (value,) if isinstance(value, str) else value or ()

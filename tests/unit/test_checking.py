@@ -11,6 +11,7 @@ import pytest
 from sqlalchemy import create_engine, text
 
 from cli.main import main as quorumkeep
+from custody.adapters.examining import _unsaid
 from custody.check.main import check
 from signer_nodes.api.health import answering
 from signer_nodes.main import main as quorumkeep_node
@@ -153,3 +154,11 @@ def test_an_empty_database_and_one_of_another_program_are_told_apart(
 
     assert empty == "empty"
     assert "another program" in foreign
+
+
+@pytest.mark.parametrize("place", ["shop:{}@127.0.0.1/q", "127.0.0.1/q?password={}"])
+@pytest.mark.parametrize("said", ["refused for {}", "x" * 295 + " {}"])
+def test_what_a_driver_says_is_shown_without_the_urls_password(place: str, said: str) -> None:
+    url = "postgresql+psycopg://" + place.format("hunter2-and-more")
+
+    assert "hunt" not in _unsaid(url, said.format("hunter2-and-more"))

@@ -1,18 +1,34 @@
 """What observers state of Bitcoin wallets by a node of their own: amounts and what is final, of one block."""
 
+from argparse import Namespace
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from cli.demo.chains.bitcoin.core_rpc import CoreRpc
-from cli.holdings import _Coins
+from cli.holdings import _Coins, _credentials
+from cli.results import Misuse
 from policy.encoding import Json
 from tests.chains.bitcoin_house import CHAIN, COIN, PAYEE, BitcoinHouse, bitcoin_policy, fresh_core
 from tests.unit.custody_cluster import WALLET, genesis_entry
 
 HELD = (WALLET, "btc")
 TIERS: list[Json] = [{"name": "hot", "role": "hot"}]
+
+
+def given(rpc: str, *files: str) -> Namespace:
+    return Namespace(rpc=[rpc], rpc_credentials=[*files])
+
+
+def test_a_bitcoin_nodes_password_is_in_a_file_and_not_in_the_command_line(tmp_path: Path) -> None:
+    url, file = "http://127.0.0.1:8332", tmp_path / ".cookie"
+
+    assert _credentials(given(f"{CHAIN}={url}", f"{CHAIN}={file}"), {CHAIN: url}) == {CHAIN: file}
+    with pytest.raises(Misuse, match="--rpc-credentials"):
+        _credentials(given(""), {CHAIN: "http://user:hunter2@127.0.0.1:8332"})
+    with pytest.raises(Misuse, match="there is no --rpc"):
+        _credentials(given("", f"evm:1={file}"), {"evm:1": url})
 
 
 @pytest.fixture
