@@ -4,7 +4,7 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .PHONY: help setup test test-slow adversarial drills fuzz fuzz-http differential simulate vectors helm-lint compat lint types proto demo
-.PHONY: chaos chaos-short demo-chains
+.PHONY: chaos chaos-short demo-chains images-try
 MAKEFLAGS += --no-print-directory
 
 BIN := .venv/bin
@@ -65,6 +65,9 @@ helm-lint: setup ## the chart: helm's own lint, Kubernetes' schemas, and what it
 
 compat: setup ## before a release: write what it writes into tests/compat, to be read for ever
 	@$(BIN)/python -m tests.compat.make $(ARGS)
+
+images-try: setup ## build all images, try both compose files on the engine that docker reaches, take all down (as root)
+	tests/e2e/containers/images_try.sh $(ARGS)
 
 lint: setup ## ruff (rules and format) and the layers (import-linter)
 	$(BIN)/ruff check .

@@ -1,11 +1,28 @@
-"""What the arguments of commands have in common. Imports nothing of ours, as ``cli.parser``."""
+"""What the arguments of commands have in common. It imports what takes no time, as ``cli.parser`` does."""
 
 import argparse
+import re
 from argparse import ArgumentParser
 from typing import TypeAlias
 
 Commands: TypeAlias = "argparse._SubParsersAction[ArgumentParser]"
 CLIENT_HELP = "the deployment's client.json ($QUORUMKEEP_CLIENT)"
+LIMIT_MAX = 10_000
+SECONDS_MAX = 24 * 3600
+
+
+def limit(text: str) -> int:
+    """How many at most."""
+    if not (text.isascii() and text.isdecimal() and 0 < len(text) < 6 and 0 < int(text) <= LIMIT_MAX):
+        raise argparse.ArgumentTypeError(f"{text[:20]!r} is no number from 1 to {LIMIT_MAX}")
+    return int(text)
+
+
+def seconds(text: str) -> float:
+    """How long to wait."""
+    if not re.fullmatch(r"[0-9]{1,5}(\.[0-9]{1,3})?", text, re.ASCII) or float(text) > SECONDS_MAX:
+        raise argparse.ArgumentTypeError(f"{text[:20]!r} is no number of seconds from 0 to {SECONDS_MAX}")
+    return float(text)
 
 
 def new_command(

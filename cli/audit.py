@@ -46,17 +46,19 @@ def verify(
             work = _work(pool, state, trust)
             report = look_at(read, trust=trust, older=older, work=work)
     except (MalformedError, OperationalError) as error:
-        print(f"quorumkeep: {error}", file=sys.stderr)
-        if json_output:
-            print(json.dumps({"ok": False, "code": "Misuse", "error": str(error)}))
-        return MISUSE
+        return _misused(str(error), json_output)
     except OSError as error:
-        print(
-            f"quorumkeep: cannot read {error.filename or place}: {error.strerror or error}", file=sys.stderr
-        )
-        return MISUSE
+        said = f"cannot read {error.filename or place}: {error.strerror or error}; give what is there"
+        return _misused(said, json_output)
     print(json.dumps(as_json(report)) if json_output else as_text(report))
     return OK if report.ok else FAILED
+
+
+def _misused(said: str, json_output: bool) -> int:
+    print(f"quorumkeep: {said}", file=sys.stderr)
+    if json_output:
+        print(json.dumps({"ok": False, "code": "Misuse", "error": said}))
+    return MISUSE
 
 
 def files_of(directory: Path) -> Read:
@@ -169,7 +171,7 @@ def read_trust(path: Path) -> Trust:
     """Pinned trust in a file. Raises ``MalformedError``."""
     try:
         return parse_trust(json.loads(path.read_bytes()))
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise MalformedError(f"{path} is not JSON: {error}") from error
     except OSError as error:
         raise MalformedError(f"cannot read the trust file {path}: {error.strerror}") from error

@@ -80,7 +80,7 @@ class SoftwareAuthenticator:
             names = json.loads(header)
             key = serialization.load_pem_private_key(pem, password=None)
             rp_id, origin = str(names["rp_id"]), str(names["origin"])
-        except (OSError, ValueError, TypeError, KeyError) as error:
+        except (OSError, ValueError, TypeError, KeyError, RecursionError) as error:
             raise OperationalError(f"cannot read an authenticator from {path}: {error}") from error
         if mode & 0o077:
             raise OperationalError(f"others can read {path} (mode {mode:o}): run chmod 600 on it")

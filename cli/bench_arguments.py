@@ -37,6 +37,12 @@ def add_bench(commands: Commands) -> None:
         default=[],
         help="measure again with the log lengthened to so many entries, by requests that expired",
     )
+    service.add_argument(
+        "--keep",
+        default="",
+        metavar="FOLDER",
+        help="keep the deployment there, and go on with it if one is: a long log takes its time to fill",
+    )
     add_audit_bench(bench)
 
 

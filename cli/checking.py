@@ -25,6 +25,7 @@ def check_coordinator(arguments: Namespace) -> Result:
 def _lines(path: str, found: Findings) -> list[str]:
     lines = [f"{path}: {len(found.problems) or 'no'} problem{'s' * (len(found.problems) != 1)}"]
     lines += [f"  {one}" for one in found.problems]
+    lines += [f"  warning: {one}" for one in found.warnings]
     if found.database:
         lines.append(STANDS[found.database].format(size=found.size))
     if found.runs:

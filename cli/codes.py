@@ -25,6 +25,8 @@ def show(arguments: Namespace) -> Result:
     """``cold show``: the codes of a file, on this terminal until it is interrupted, or as images."""
     data = read_bytes(Path(arguments.file), "the file")
     texts = split(data, version=arguments.version)
+    if not arguments.images:
+        _check_width(_code(texts[0], arguments.version))  # before minutes of work on the others
     codes = [_code(text, arguments.version) for text in texts]
     document = {"file": arguments.file, "bytes": len(data), "codes": len(codes), "images": []}
     if not arguments.images:
@@ -43,6 +45,7 @@ def scan(arguments: Namespace) -> Result:
     folder, reader = Path(arguments.images), Reader()
     if not folder.is_dir():
         raise Misuse(f"there is no folder {folder}: name the one where the camera leaves its images")
+    progress(f"reading images in {folder} as they come, for {arguments.timeout:g} s at most")
     seen: set[Path] = set()
     deadline = time.monotonic() + arguments.timeout
     while reader.whole is None:
@@ -105,16 +108,19 @@ def _texts(path: Path) -> list[str]:
 def _play(codes: list[Any]) -> None:
     """One code after the other in the terminal, for ever."""
     texts = [_terminal(code) for code in codes]
-    columns = max(len(line) for line in texts[0].splitlines())
-    if columns > shutil.get_terminal_size().columns:
-        smaller = ", ".join(str(version) for version in CHARACTERS)
-        raise Misuse(f"the terminal needs {columns} columns: widen it, or take a --version of {smaller}")
     at = 0
     while True:
         sys.stderr.write(f"{CLEAR}{texts[at]}\ncode {at + 1} of {len(texts)}; Ctrl-C ends\n")
         sys.stderr.flush()
         at = (at + 1) % len(texts)
         time.sleep(FRAME_S)
+
+
+def _check_width(code: Any) -> None:
+    columns = max(len(line) for line in _terminal(code).splitlines())
+    if columns > shutil.get_terminal_size().columns:
+        smaller = ", ".join(str(version) for version in CHARACTERS)
+        raise Misuse(f"the terminal needs {columns} columns: widen it, or take a --version of {smaller}")
 
 
 def _terminal(code: Any) -> str:

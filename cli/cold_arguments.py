@@ -1,6 +1,6 @@
 """The arguments of ``cold``."""
 
-from cli.arguments import Commands, needs_identity, new_command, new_group, passed_on
+from cli.arguments import Commands, needs_identity, new_command, new_group, passed_on, seconds
 
 
 def add_cold(commands: Commands) -> None:
@@ -107,4 +107,4 @@ def _add_codes(cold: Commands) -> None:
     )
     scan.add_argument("images", help="the folder; images may still come")
     scan.add_argument("--out", required=True, help="the file that is written")
-    scan.add_argument("--timeout", type=float, default=60.0, help="seconds (%(default)s)")
+    scan.add_argument("--timeout", type=seconds, default=60.0, help="seconds (%(default)s)")

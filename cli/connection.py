@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from custody.client import CustodyClient
 
 VARIABLE = "QUORUMKEEP_CLIENT"
+NEEDED = ("origin", "address", "certificate", "policy")
 STALE = "once the policy has changed, quorumkeep admin hand-out writes client.json anew"
 
 
@@ -72,6 +73,11 @@ def load_connection(arguments: Namespace) -> Connection:
 def read_connection(path: Path) -> Connection:
     """The deployment described by a ``client.json``. Raises ``OperationalError``."""
     document = read_document(path, f"the deployment's file (--client or ${VARIABLE})")
+    missing = [name for name in NEEDED if name not in document]
+    if missing:
+        raise OperationalError(
+            f"{path} has no {' and no '.join(missing)}: get client.json from the administrators again"
+        )
     try:
         return Connection(
             origin=str(document["origin"]),
@@ -80,7 +86,7 @@ def read_connection(path: Path) -> Connection:
             policy=parse_policy(document["policy"]),
             policy_hash=policy_hash(document["policy"]),
         )
-    except (KeyError, MalformedError) as error:
+    except MalformedError as error:
         raise OperationalError(f"{path}: {error}; get client.json from the administrators again") from error
 
 

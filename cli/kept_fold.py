@@ -21,7 +21,6 @@ from policy.encoding import Json, canonical, statement
 from policy.errors import CallerError, MalformedError, OperationalError
 from policy.extension import Folded
 from policy.log.merkle import Frontier
-from policy.roster import parse_roster
 from policy.stored.pages import Update, checked
 from policy.stored.states import (
     FORMAT,
@@ -68,8 +67,7 @@ class KeptFold:
             if {name: found[name] for name in self._kind()} != self._kind():
                 return None
             tables = Tables(self._page, {name: bytes.fromhex(one) for name, one in found["tables"].items()})
-            roster = parse_roster(json.loads(found["state"]["roster"]))
-            state = read_state(found["state"], roster, tables=tables)
+            state = read_state(found["state"], tables)
             folded = Folded(state, Frontier.from_bytes(bytes.fromhex(found["frontier"])))
         except (InvalidSignature, MalformedError, CallerError, ValueError, KeyError, TypeError):
             return None

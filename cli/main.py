@@ -11,7 +11,7 @@ from typing import NoReturn, cast
 
 from cli.parser import build_parser
 from cli.results import DONE, REFUSED, Result, show, show_error
-from policy.errors import QuorumkeepError
+from policy.errors import OperationalError, QuorumkeepError
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -29,6 +29,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         # Whoever read our output has enough; the interpreter must not complain on its way out.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return DONE
+    except OSError as error:
+        failed = OperationalError(f"{error}; see to the file, folder or address, and try again")
+        return show_error(failed, as_json=arguments.json)
 
 
 def invoke(*argv: str) -> Result:

@@ -1,6 +1,6 @@
 """The arguments of ``indicators`` and of what is told to it. Imports nothing of ours, as ``cli.parser``."""
 
-from cli.arguments import CLIENT_HELP, Commands, needs_identity, new_command, new_group
+from cli.arguments import CLIENT_HELP, Commands, needs_identity, new_command, new_group, seconds
 
 
 def add_indicators(commands: Commands) -> None:
@@ -17,6 +17,29 @@ def add_indicators(commands: Commands) -> None:
         "--language", choices=("en", "zh"), default="en", help="the language of the page (default en)"
     )
     needs_identity(indicators, "a person of the roster")
+
+
+def add_deposits(commands: Commands) -> None:
+    """``deposits``."""
+    deposits = new_command(
+        commands,
+        "deposits",
+        function="cli.deposits:deposits",
+        what="what was paid to a wallet from outside, on the word of f + 1 observers",
+        example="quorumkeep deposits hot --asset usdc --confirmed --limit 500 --as people/alice",
+    )
+    deposits.add_argument("wallet", help="its name in the policy")
+    deposits.add_argument("--asset", default="", help="only those of this asset")
+    deposits.add_argument("--address", default="", help="only those at this address")
+    deposits.add_argument("--label", default="", help="only those at addresses with this label")
+    which = deposits.add_mutually_exclusive_group()
+    which.add_argument("--gone", action="store_const", const=True, help="only what a reorganisation took")
+    which.add_argument(
+        "--confirmed", dest="gone", action="store_const", const=False, help="only what the chain has"
+    )
+    deposits.add_argument("--after", default="", metavar="ID", help="go on after this deposit")
+    deposits.add_argument("--limit", type=int, default=100, help="at most so many (%(default)s)")
+    needs_identity(deposits, "anyone in the roster, or an auditor; a backend sees its own")
 
 
 DRILLS = (
@@ -146,7 +169,7 @@ def add_sweep(request: Commands) -> None:
     )
     sweep.add_argument("--idempotency-key", required=True, help="the same key, the same requests")
     sweep.add_argument("--expires-in", type=int, default=3600, help="seconds (%(default)s)")
-    sweep.add_argument("--wait", type=float, default=0.0, help="wait so many seconds for each")
+    sweep.add_argument("--wait", type=seconds, default=0.0, help="wait so many seconds for each")
     needs_identity(sweep, "a backend")
 
 
@@ -177,7 +200,7 @@ def add_psbts(request: Commands) -> None:
     consolidate.add_argument("--fee-ceiling", help="the most the network may take (the policy's ceiling)")
     consolidate.add_argument("--idempotency-key", required=True, help="the same key, the same request")
     consolidate.add_argument("--expires-in", type=int, default=3600, help="seconds (%(default)s)")
-    consolidate.add_argument("--wait", type=float, default=0.0, help="wait so many seconds until it is over")
+    consolidate.add_argument("--wait", type=seconds, default=0.0, help="seconds to wait until it is over")
     needs_identity(consolidate, "a backend")
 
 

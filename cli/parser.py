@@ -1,4 +1,4 @@
-"""The arguments of every command. Imports nothing of ours: ``--help`` and mistakes answer at once."""
+"""The arguments of every command. Imports little of ours: ``--help`` and mistakes answer at once."""
 
 from argparse import ArgumentParser
 
@@ -6,6 +6,7 @@ from cli import operations_arguments as operations
 from cli.admin.arguments import add_admin
 from cli.arguments import (
     Commands,
+    limit,
     needs_card,
     needs_dir,
     needs_identity,
@@ -13,6 +14,7 @@ from cli.arguments import (
     new_command,
     new_group,
     passed_on,
+    seconds,
     show_examples,
 )
 from cli.bench_arguments import add_bench, add_demo
@@ -25,6 +27,7 @@ from cli.rebalance.arguments import add_rebalance
 from cli.risk.arguments import add_risk
 from cli.sweeps.arguments import add_sweeps
 from cli.witness.arguments import add_witness
+from signer_nodes.api.arguments import Parser, descriptor
 
 DAY_MS = 24 * 3600 * 1000
 PEOPLE = {
@@ -37,7 +40,7 @@ PEOPLE = {
 
 def build_parser() -> ArgumentParser:
     """The whole command line; the chosen command's function is in ``function``."""
-    parser = ArgumentParser(
+    parser: ArgumentParser = Parser(
         prog="quorumkeep",
         description="Threshold-signing custody: set a deployment up, ask for payments, approve, audit.",
         epilog="example: quorumkeep demo    (a whole deployment on this machine, in under a minute)",
@@ -49,6 +52,7 @@ def build_parser() -> ArgumentParser:
     _add_keys(commands)
     add_cold(commands)
     _add_looking(commands)
+    operations.add_deposits(commands)
     add_doctor(commands)
     operations.add_indicators(commands)
     operations.add_drills(commands)
@@ -82,7 +86,10 @@ def _add_setup(commands: Commands) -> None:
         "--origin", required=True, help="the name of the log, for ever: log.example.com/treasury"
     )
     init.add_argument(
-        "--chain", default=[], action="append", help="evm:ID=URL or bitcoin:NETWORK=URL, many times"
+        "--chain",
+        default=[],
+        action="append",
+        help="evm:ID=URL, bitcoin:NETWORK=URL or solana:CLUSTER=URL, many times",
     )
     init.add_argument(
         "--listen", default="127.0.0.1:7600", help="where the coordinator listens (%(default)s)"
@@ -219,7 +226,7 @@ def _add_keys(commands: Commands) -> None:
         )
         command.set_defaults(change=change)
         command.add_argument("key", help="its name in the policy")
-        command.add_argument("--timeout", type=float, default=120.0, help="seconds (%(default)s)")
+        command.add_argument("--timeout", type=seconds, default=120.0, help="seconds (%(default)s)")
         needs_identity(command, "an administrator")
     _add_import(key)
     operations.add_backed_up(key)
@@ -242,10 +249,10 @@ def _add_import(key: Commands) -> None:
     importing.add_argument("key", help="its name in the policy, which says that it is imported")
     importing.add_argument("--trust", required=True, help="the trust.json of genesis sign: whose nodes")
     importing.add_argument("--committee", required=True, help="who is to hold it: 2:node-a,node-b,node-c")
-    importing.add_argument("--secret-fd", required=True, type=int, help="descriptor with 64 hex digits")
+    importing.add_argument("--secret-fd", required=True, type=descriptor, help="descriptor of 64 hex digits")
     importing.add_argument("--seed", action="store_true", help="they are an Ed25519 seed, not a scalar")
     importing.add_argument("--chain-code", default="", help="the wallet's BIP 32 one, to keep addresses")
-    importing.add_argument("--timeout", type=float, default=120.0, help="seconds (%(default)s)")
+    importing.add_argument("--timeout", type=seconds, default=120.0, help="seconds (%(default)s)")
     needs_identity(importing, "an administrator")
 
 
@@ -340,7 +347,7 @@ def _add_payments(commands: Commands) -> None:
         if command is not sign:
             command.add_argument("--fee-ceiling", help="the most the network may take (the policy's ceiling)")
         command.add_argument("--expires-in", type=int, default=3600, help="seconds (%(default)s)")
-        command.add_argument("--wait", type=float, default=0.0, help="wait so many seconds until it is over")
+        command.add_argument("--wait", type=seconds, default=0.0, help="seconds to wait until it is over")
     operations.add_sweep(request)
     operations.add_psbts(request)
     _add_looking_at_requests(request)
@@ -366,7 +373,7 @@ def _add_looking_at_requests(request: Commands) -> None:
         example="quorumkeep request list --state waiting --as people/bob",
     )
     listing.add_argument("--state", default="", help="only those in this state")
-    listing.add_argument("--limit", type=int, default=20, help="at most so many (%(default)s)")
+    listing.add_argument("--limit", type=limit, default=20, help="at most so many (%(default)s)")
     needs_identity(listing, "anyone in the roster, or an auditor")
     wait = new_command(
         request,
@@ -376,7 +383,7 @@ def _add_looking_at_requests(request: Commands) -> None:
         example="quorumkeep request wait 4a5b... --as shop --timeout 60",
     )
     wait.add_argument("request", help="its id")
-    wait.add_argument("--timeout", type=float, default=60.0, help="seconds (%(default)s)")
+    wait.add_argument("--timeout", type=seconds, default=60.0, help="seconds (%(default)s)")
     needs_identity(wait, "anyone in the roster, or an auditor")
 
 

@@ -6,7 +6,7 @@ from argparse import Namespace
 from pathlib import Path
 from typing import NoReturn
 
-from cli.results import Misuse, Result
+from cli.results import Result
 
 NODE = "signer_nodes.main"
 COORDINATOR = "custody.main"
@@ -33,9 +33,8 @@ def run_bench(arguments: Namespace) -> Result:
 
 def run_coordinator(arguments: Namespace) -> Result:
     """``coordinator run``: become the coordinator's program."""
-    if not Path(arguments.config).exists():
-        raise Misuse(f"there is no {arguments.config}: the administrators' genesis sign makes it")
-    become(program(COORDINATOR, "--config", arguments.config))
+    flags = ["--json"] if arguments.json else []
+    become(program(COORDINATOR, "--config", arguments.config, *flags))
 
 
 def verify_log(arguments: Namespace) -> Result:

@@ -5,14 +5,15 @@ import time
 from argparse import Namespace
 from pathlib import Path
 
-from cli.connection import caller, load_connection
+from cli.connection import STALE, caller, load_connection
 from cli.files import read_bytes, write_bytes
 from cli.requests import kept_request, read_request_id, send
-from cli.results import DONE, Document, Result
+from cli.results import DONE, Document, Misuse, Result
 from custody.client import GatheredCoins
 from policy.encoding import canonical, parse_canonical
 from policy.errors import OperationalError
 from policy.fields import Fields
+from policy.ids import BITCOIN, family
 
 GATHERED_BYTES_MAX = 64 * 1024
 ROUNDS_MAX = 100
@@ -55,6 +56,10 @@ def sweep_coins(arguments: Namespace) -> Result:
 def _ask(arguments: Namespace, *, to_wallet: str) -> Result:
     """Ask by the PSBT that was kept under the idempotency key, or by a new one."""
     connection, identity = load_connection(arguments), caller(arguments)
+    wallet = connection.policy.wallets.get(arguments.wallet)
+    if wallet is None or family(wallet.chain) != BITCOIN:
+        named = f"the policy has no wallet {arguments.wallet[:64]!r} of coins"
+        raise Misuse(f"{named}: name one on Bitcoin; {STALE}")
     path = kept_request(identity, arguments.idempotency_key).with_suffix(".gathered")
     if path.exists():
         found = _read(path)
@@ -62,7 +67,6 @@ def _ask(arguments: Namespace, *, to_wallet: str) -> Result:
         with connection.open(identity) as client:
             found = client.gather(arguments.wallet, to_wallet=to_wallet, coins_max=arguments.coins_max)
         write_bytes(path, canonical(_document(found)), mode=0o600)
-    wallet = connection.policy.wallets[arguments.wallet]
     arguments.asset = connection.policy.chains[wallet.chain].native
     arguments.to, arguments.amount = found.destination, str(found.amount)
     arguments.psbt_bytes, arguments.fee_ceiling = found.psbt, getattr(arguments, "fee_ceiling", None)

@@ -40,9 +40,10 @@ from policy.words.units import amount_text
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from custody.client import RequestView
+    from custody.client import CustodyClient, RequestView
 
 REQUEST_BYTES_MAX = 16 * 1024
+PAGE = 500
 SETTLED = "settled"
 REFUSED_STATES = frozenset({"denied", "failed", "expired", "cancelled"})
 NEXT = {
@@ -59,8 +60,9 @@ def send(arguments: Namespace) -> Result:
         raise Misuse(
             f"{identity.card.name} is no backend: requests are signed by one; give its folder to --as"
         )
+    psbt = _psbt(arguments)  # a wrong file keeps no request
     request = _kept_or_new(arguments, connection, identity)
-    body, psbt = canonical(request.body()), _psbt(arguments)
+    body = canonical(request.body())
     signature = identity.key.sign(request_message(request.body()))
     with connection.open(identity) as client:
         view = client.submit_signed(body, signature, psbt=psbt)
@@ -90,7 +92,7 @@ def listing(arguments: Namespace) -> Result:
     """``request list``: the newest requests."""
     connection = load_connection(arguments)
     with connection.open(caller(arguments)) as client:
-        views = client.requests(state=arguments.state, limit=arguments.limit)
+        views = list(_newest(client, arguments.state, limit=arguments.limit))
     documents = [view_document(view) for view in views]
     rows = tuple(
         (view.request.hex()[:16], view.state, _what(view, connection), view.rule, view.tx_hash)
@@ -98,6 +100,18 @@ def listing(arguments: Namespace) -> Result:
     )
     table = Table(("request", "state", "what", "rule", "transaction"), rows)
     return Result({"requests": documents}, (table,))
+
+
+def _newest(client: "CustodyClient", state: str, *, limit: int) -> "Iterator[RequestView]":
+    """Page by page, as many as are wanted."""
+    before = b""
+    while limit > 0:
+        page = client.requests(state=state, limit=min(limit, PAGE), before=before)
+        yield from page[:limit]
+        limit -= len(page)
+        if len(page) < PAGE:
+            return
+        before = page[-1].request
 
 
 def view_document(view: "RequestView") -> Document:
@@ -205,7 +219,12 @@ def _psbt(arguments: Namespace) -> bytes:
     """What a payment is to be made of; empty where the coordinator chooses."""
     kept: bytes = getattr(arguments, "psbt_bytes", b"")
     named = getattr(arguments, "psbt", "")
-    return read_bytes(Path(named), "the PSBT") if named else kept
+    if not named:
+        return kept
+    found = read_bytes(Path(named), "the PSBT")
+    if not found.strip():  # nothing is what the coordinator is told when it is to choose itself
+        raise Misuse(f"the PSBT {named} is empty: export it anew, or leave --psbt away")
+    return found
 
 
 def _intent(arguments: Namespace, connection: Connection) -> Intent:

@@ -1,6 +1,7 @@
 """What a command comes to, and how it reaches the person or script that asked.
 
-Exit codes are 0 for done, 1 for a refusal or a failed check, 2 for misuse. With ``--json`` exactly one
+Exit codes are 0 for done, 1 for a refusal or a failed check, 2 for misuse, 75 for what a configuration
+names and may be there later. With ``--json`` exactly one
 object is printed on standard output; progress goes to standard error in either case.
 """
 
@@ -52,13 +53,17 @@ def show(result: Result, *, as_json: bool) -> int:
 
 
 def show_error(error: QuorumkeepError, *, as_json: bool) -> int:
-    """Say in one line what went wrong and what to do next; the exit code."""
+    """Say what went wrong and what to do next, in one line but for problems of a file; the exit code."""
+    from policy.settings import ConfigError  # loads what help can do without
+
     code = MISUSED if isinstance(error, Misuse) else REFUSED
+    if isinstance(error, ConfigError):
+        code = error.exit_code
     message = " ".join(str(error).split())
     if as_json:
         known = getattr(error, "code", None)
         print(json.dumps({"ok": False, "code": known or type(error).__name__, "error": message}))
-    print(f"quorumkeep: {message}", file=sys.stderr)
+    print(f"quorumkeep: {error if isinstance(error, ConfigError) else message}", file=sys.stderr)
     return code
 
 

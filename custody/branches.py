@@ -84,16 +84,17 @@ async def ask_heads(
     """
     cosigners = [name for name in nodes if name in roster.cosigners]
     answers: dict[str, _Answer] = {}
+    told: dict[str, str] = {}
     until = time.monotonic() + settling_s
     while True:
         enough = len(answers) >= roster.leave_count
         asked = [name for name in cosigners if (answers[name].behind if name in answers else not enough)]
         if enough and (not asked or time.monotonic() >= until):
             return tuple(one.branch for one in answers.values() if one.branch is not None)
-        replies = await asyncio.gather(*(_ask(nodes[name], origin, roster) for name in asked))
+        replies = await asyncio.gather(*(_ask(nodes[name], origin, roster, told=told) for name in asked))
         answers.update({name: reply for name, reply in zip(asked, replies, strict=True) if reply})
         if len(answers) < roster.leave_count:
-            _LOG.warning("%d of %d cosigners answered, waiting", len(answers), roster.leave_count)
+            _tell(told, "", f"{len(answers)} of {roster.leave_count} cosigners answered, waiting")
         if len(answers) < roster.leave_count or any(one.behind for one in answers.values()):
             await asyncio.sleep(ASK_AGAIN_S)
 
@@ -117,13 +118,20 @@ async def fetch(node: Node, tip: Tip, *, branch: Branch) -> tuple[Tip, tuple[Fol
     return tip, tuple(folded)
 
 
-async def _ask(node: Node, origin: str, roster: Roster) -> _Answer | None:
+def _tell(told: dict[str, str], about: str, said: str) -> None:
+    """Once for each thing that is new: a start may wait for days, and asks three times a second."""
+    if told.get(about) != said:
+        told[about] = said
+        _LOG.warning("%s", said)
+
+
+async def _ask(node: Node, origin: str, roster: Roster, *, told: dict[str, str]) -> _Answer | None:
     """What a node holds; None when it gave no usable answer."""
     try:
         head = await node.head()
         branch = read_branch(node.name, head, origin=origin, roster=roster)
     except (OperationalError, ProtocolError) as error:
-        _LOG.info("%s gives no head: %s", node.name, error)
+        _tell(told, node.name, f"{node.name} gives no head: {error}")
         return None
     return _Answer(branch, behind=head.size > (branch.checkpoint.size if branch else 0))
 

@@ -10,11 +10,12 @@ from dataclasses import dataclass, field
 from policy import ledger
 from policy.encoding import Json
 from policy.entries import ENTRY_BYTES_MAX, make_entry
-from policy.errors import MalformedError
+from policy.errors import CallerError, OperationalError, ProtocolError
 from policy.evaluate import Outcome as Answer
 from policy.log.checkpoint import Checkpoint
 from policy.log.merkle import Frontier, leaf_hash
 from policy.state import Outcome, State
+from policy.stored.pages import DamagedState
 
 BATCH_ENTRIES_MAX = 64
 BATCH_BYTES_MAX = 512 * 1024
@@ -25,7 +26,8 @@ JUDGED = ("request", "reserve")
 class Candidate:
     """What should enter the log: ``proof`` is ``signature``, ``signatures`` or ``assertion``.
 
-    A body may be a function of the state before its entry: then it is made when its turn comes.
+    A body may be a function of the state before its entry: then it is made when its turn comes. By then it
+    may be that there is none, as when a change took out the wallet: ``OperationalError``.
     ``only_time`` is for an inert entry that is written to move the log's time.
     """
 
@@ -99,15 +101,17 @@ def write_batch(tip: Tip, candidates: Sequence[Candidate], *, now_ms: int) -> Ba
 def _write(state: State, candidate: Candidate, time_ms: int) -> bytes | Outcome:
     """The bytes of the entry, or why there will be none."""
     proof = dict(candidate.proof)
-    body = candidate.body(state) if callable(candidate.body) else candidate.body
     try:
+        body = candidate.body(state) if callable(candidate.body) else candidate.body
         if candidate.kind in JUDGED:
             verdict = ledger.judge(state, candidate.kind, body=body, time_ms=time_ms)
             if candidate.kind == "reserve" and verdict.outcome is not Answer.ALLOW:
                 return Outcome("reserve", False, verdict.reason, b"", verdict)
             proof["verdict"] = verdict.to_json()
         entry = make_entry(candidate.kind, time_ms, body=body, **proof)
-    except MalformedError as error:
+    except DamagedState:
+        raise
+    except (ProtocolError, CallerError, OperationalError) as error:  # what the fold takes as inert, and more
         return Outcome(candidate.kind, False, str(error))
     if len(entry) > ENTRY_BYTES_MAX:
         return Outcome(

@@ -22,7 +22,8 @@ from custody.api.deposit_signing import verify_deposit
 from custody.api.errors import CODE_METADATA, CallRefused, Code
 from custody.api.webhook_signing import verify_webhook
 from policy.encoding import Json, canonical, document_hash, parse_canonical
-from policy.errors import MalformedError
+from policy.errors import MalformedError, OperationalError
+from policy.fields import Fields
 from policy.intent import Request, request_message
 from policy.listing import listing_id
 
@@ -47,6 +48,9 @@ _OVER_HTTP = frozenset({"AsyncHttpClient", "HttpClient", "HttpEndpoint"})
 STATUS_BYTES_MAX = 4 * 1024 * 1024
 REPLY_BYTES_MAX = 16 * 1024 * 1024  # 500 of the largest requests, or drafts of approvals of them
 ENACT_S, DRAFT_FORK_S, COLD_S, HOLDINGS_S = 60.0, 300.0, 60.0, 60.0
+PAGE_MAX, PAGES_BYTES_MAX = 1024, 64 * 1024 * 1024
+ANSWERS_NOT = "the coordinator does not answer"
+LOOK = "call again, and look whether it runs and the address is right"
 FINAL = frozenset({"delivered", "settled", "failed", "denied", "expired", "cancelled"})
 """States after which nothing is paid any more."""
 CallT = TypeVar("CallT", bound=Message)
@@ -335,10 +339,33 @@ class CustodyClient:
         call = pb.ShadowCall(flips=flips, limit=limit)
         return _object(self._ask("Shadow", call, self._stub.Shadow).document)
 
-    def holdings(self) -> dict[str, Json]:
-        """What every wallet holds now and what is on its way, as ``custody/holdings.py`` says."""
-        reply = self._ask("Holdings", pb.HoldingsCall(), self._stub.Holdings, timeout_s=HOLDINGS_S)
-        return _object(reply.document)
+    def holdings(self, *, at_once: int = 0) -> dict[str, Json]:
+        """What every wallet holds now and what is on its way, as ``custody/holdings.py`` says.
+
+        Asked for some accounts at once, each time within a minute. Raises ``OperationalError`` when another
+        policy comes into force meanwhile.
+        """
+        accounts: list[Json] = []
+        first: dict[str, Json] = {}
+        size = 0
+        while True:
+            before = len(accounts)
+            call = pb.HoldingsCall(after=before, limit=at_once)
+            reply = self._ask("Holdings", call, self._stub.Holdings, timeout_s=HOLDINGS_S)
+            page = Fields(_object(reply.document), "holdings")
+            rest = {name: page.raw(name) for name in ("time_ms", "policy", "open", "prices")}
+            accounts += page.items("accounts", lambda one: one, count_max=PAGE_MAX)
+            first = first or rest  # its time is that of the oldest balance
+            if first["policy"] != rest["policy"]:
+                raise OperationalError("another policy came into force meanwhile: ask again")
+            after, size = page.integer("next"), size + len(reply.document)
+            page.done()
+            if not after:
+                return {**rest, "time_ms": first["time_ms"], "accounts": accounts}
+            if not before < after == len(accounts) or size > PAGES_BYTES_MAX:  # it could go on for ever
+                raise MalformedError(
+                    f"the coordinator goes on from {after} after {len(accounts)} accounts: do not trust it"
+                )
 
     def movements(self, after: int, *, limit: int = 0) -> dict[str, Json]:
         """Signed payments in the order of the log, from a number on; ``next`` is where to go on."""
@@ -385,8 +412,17 @@ def _refused(error: grpc.RpcError) -> CallRefused:
     if not isinstance(error, grpc.Call):
         return CallRefused(Code.UNAVAILABLE, f"{error}: call again")
     codes = dict(error.trailing_metadata() or ())
-    code = codes.get(CODE_METADATA, Code.UNAVAILABLE)
-    return CallRefused(code if isinstance(code, str) else code.decode(), error.details() or "no answer")
+    code = codes.get(CODE_METADATA, b"")
+    if not code:  # no coordinator said so
+        said = error.details() or "the connection broke"
+        if error.code() is grpc.StatusCode.UNIMPLEMENTED:
+            return CallRefused(
+                Code.UNKNOWN_PATH, "the coordinator does not know this call: its program is older, upgrade it"
+            )
+        if error.code() is grpc.StatusCode.RESOURCE_EXHAUSTED and said.startswith("SERVER"):
+            return CallRefused(Code.TOO_LARGE, f"{said}: send less")
+        return CallRefused(Code.UNAVAILABLE, f"{ANSWERS_NOT}: {said}; {LOOK}")
+    return CallRefused(code if isinstance(code, str) else code.decode(), error.details() or "no reason given")
 
 
 def _address(given: pb.DepositAddress) -> WalletAddress:

@@ -10,6 +10,7 @@ import secrets
 from dataclasses import dataclass
 
 from custody import cold_keys, cold_signing
+from custody.api.errors import CallRefused, Code
 from custody.ceremonies import Ceremony, Purpose, Stage
 from custody.ceremony_document import kept, restored
 from custody.cold_log import ship
@@ -164,8 +165,11 @@ async def _wanted(parts: Parts, asked: ColdStep) -> Purpose | None:
     found = await _awaiting(parts, asked.request)
     if found is None and (done is None or done.request != asked.request):
         record = await parts.database.get(asked.request)
-        state = "unknown: look at its id" if record is None else f"{record.state}, it waits for no ceremony"
-        raise OperationalError(f"request {asked.request.hex()} is {state}")
+        if record is None:
+            raise CallRefused(
+                Code.UNKNOWN_REQUEST, f"there is no request {asked.request.hex()}: look at its id"
+            )
+        raise OperationalError(f"request {asked.request.hex()} is {record.state}, it waits for no ceremony")
     return found
 
 

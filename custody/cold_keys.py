@@ -6,6 +6,7 @@ the key's present ones as sign, first those that stay.
 
 from collections.abc import Collection
 
+from custody.api.errors import CallRefused, Code
 from custody.candidates import Candidate
 from custody.ceremonies import Ceremony, Purpose, Stage
 from custody.cold_log import ship
@@ -25,7 +26,8 @@ def members(parts: Parts, wanted: Purpose) -> tuple[str, ...]:
     state, key = parts.sequencer.state, wanted.key
     named, record = state.policy.keys.get(key), state.keys.get(key)
     if named is None or not set(named.participants) <= set(state.roster.cold):
-        raise OperationalError(f"the policy has no key {key[:64]!r} of cold nodes: name it there first")
+        said = f"the policy has no key {key[:64]!r} of cold nodes: name it there first"
+        raise CallRefused(Code.UNKNOWN_KEY, said)
     names = _parties(named, record, wanted.change, here=parts.ceremonies.hellos)
     if missing := [one for one in names if one not in parts.ceremonies.hellos]:
         raise OperationalError(f"all of them take part: start {', '.join(missing)} and import its hello")
@@ -52,7 +54,8 @@ def _parties(named: Key, record: KeyRecord | None, change: str, *, here: Collect
                 f"key {key} is in epoch {record.epoch} already: --change refresh begins the next"
             )
         case _:
-            raise OperationalError(f"a ceremony has no {change}: it has {GENERATE}, {REFRESH} and {RESHARE}")
+            known = f"{GENERATE}, {REFRESH} and {RESHARE}"
+            raise CallRefused(Code.MALFORMED, f"a ceremony has no {change[:32]}: it has {known}")
 
 
 def _same_place(named: Key, record: KeyRecord) -> bool:

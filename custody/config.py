@@ -6,7 +6,7 @@ origin = "log.example.com/treasury"
 listen = "127.0.0.1:7600"             # port 0: any
 listen_file = "port"                  # optional: where the bound port is written
 data_dir = "data"                     # database and lease
-database = "sqlite:///data/custody.db"  # optional: a SQLAlchemy URL; postgresql+psycopg://... for several
+database = "sqlite:///data/custody.db"  # or postgresql+psycopg://... (docs/several-coordinators.md)
 advertise = "custody-1.example.com"   # optional: its host for others on the same PostgreSQL, to take over
 publish_dir = "log"                   # optional: the log as static files
 shadow_policy = "new.json"            # optional: a policy to judge by beside the real one, without authority
@@ -81,7 +81,7 @@ replace_after_ms = 180000             # a transaction that waits longer is made 
 replacements_max = 3
 
 [chains."bitcoin:mainnet"]            # a Bitcoin Core node with txindex=1; see docs/chains.md
-url = "http://127.0.0.1:8332"
+url = "http://127.0.0.1:8332"         # or urls = [...], as above, with a list of credentials
 credentials = "/var/lib/bitcoind/.cookie"  # optional: a file with user:password
 confirmations = 6
 poll_ms = 10000

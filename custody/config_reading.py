@@ -1,7 +1,7 @@
 """Reading the coordinator's configuration: every problem at once, each with its line and its fix."""
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 from urllib.parse import urlsplit
@@ -15,12 +15,12 @@ from custody.config import (
     RetentionConfig,
     WebhooksConfig,
 )
+from custody.config_looking import doors_of, look_around
 from custody.mail import MailConfig, Security
 from custody.pools import PoolSizes
 from custody.webhooks import Webhook
 from custody.witnesses import Witness
 from policy.errors import MalformedError
-from policy.fields import NAME
 from policy.ids import CHAIN, ORIGIN
 from policy.log.checkpoint import TYPE_COSIGNATURE, parse_vkey
 from policy.settings import ConfigError, Settings, parse_settings, unlike
@@ -32,6 +32,10 @@ DAYS_MAX, HELD_MAX = 36_500, 1000
 HTTP_LISTEN, CONSOLE_LISTEN = "127.0.0.1:7601", "127.0.0.1:7602"
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
 TEXT: Final = re.compile(r"[^\x00-\x1f\x7f]{1,1000}")
+DATABASE: Final = re.compile(
+    r"(sqlite:///(?!:memory:)[^\x00-\x1f\x7f]{1,1000}|postgresql(\+psycopg)?://[^\x00-\x1f\x7f]{1,1000})"
+)
+DATABASES: Final = "sqlite:///FILE or postgresql+psycopg://USER@HOST/NAME"
 HOST: Final = re.compile(r"[A-Za-z0-9._:\[\]-]{1,253}")
 WITNESS: Final = re.compile(r"[!-*,-~]{1,255}")
 MAIL_ADDRESS: Final = re.compile(r"(?=.{1,254}$)[A-Za-z0-9._%+-]{1,64}@[A-Za-z0-9-]+(\.[A-Za-z0-9-]+)*")
@@ -48,7 +52,7 @@ def load_config(path: Path) -> Config:
 def load_to_run(path: Path) -> Config:
     """The same for a coordinator that is to run: whatever it names must be there, and its ports free."""
     settings, config = _parsed(path)
-    _look_around(config, settings)
+    look_around(config, settings)
     return _sound(path, settings, config)
 
 
@@ -59,7 +63,7 @@ def read_to_check(path: Path, *, runs: Callable[[Path], bool]) -> tuple[Config, 
     """
     settings, config = _parsed(path)
     running = runs(config.data_dir)
-    _look_around(config, settings, ports=not running)
+    look_around(config, settings, ports=not running)
     return config, settings, running
 
 
@@ -92,7 +96,7 @@ def _read(table: Settings, folder: Path) -> Config:
         listen=table.address("listen", port_min=0),
         listen_file=_optional(table, "listen_file", folder),
         data_dir=data_dir,
-        database=table.text("database", TEXT, expected="a SQLAlchemy URL", default=own, shown=False),
+        database=table.text("database", DATABASE, expected=DATABASES, default=own, shown=False),
         advertise=table.text("advertise", HOST, expected="this machine's host", default=""),
         publish_dir=_optional(table, "publish_dir", folder),
         shadow_policy=_optional(table, "shadow_policy", folder),
@@ -128,20 +132,11 @@ def _read(table: Settings, folder: Path) -> Config:
 
 def _check_doors(config: Config, settings: Settings) -> None:
     """Doors have different ports, and those of one of several coordinators stay what they are."""
-    doors = _doors(config, settings)
+    doors = doors_of(config, settings)
     unlike((door for door in doors if not door[2].endswith(":0")), what="address")
     for table, key, listen in doors:
         if config.advertise and listen.endswith(":0"):
             table.problem(key, "has port 0: one of several coordinators (advertise) needs a port of its own")
-
-
-def _doors(config: Config, settings: Settings) -> list[tuple[Settings, str, str]]:
-    doors = [(settings, "listen", config.listen)]
-    if config.http is not None:
-        doors.append((settings.section("http"), "listen", config.http.listen))
-    if config.console is not None:
-        doors.append((settings.section("console"), "listen", config.console.listen))
-    return doors
 
 
 def _witnesses(table: Settings) -> dict[str, Witness]:
@@ -309,57 +304,3 @@ def _operators(table: Settings) -> dict[str, str]:
 def _optional(table: Settings, key: str, folder: Path) -> Path | None:
     name = table.optional_file(key)
     return folder / name if name else None
-
-
-def _look_around(config: Config, settings: Settings, *, ports: bool = True) -> None:
-    """Files, keys and ports, as far as their names could be read."""
-    around.look_for_file(settings, "genesis", path=config.genesis)
-    around.look_for_key(settings, "identity_key", path=config.identity_key)
-    around.look_for_key(settings, "log_key", path=config.log_key)
-    if config.indicators is not None:
-        around.look_for_file(settings, "indicators", path=config.indicators)
-    nodes = settings.section("nodes")
-    known: list[tuple[Settings, str, object]] = []
-    for name, node in config.nodes.items():
-        if NAME.fullmatch(name):
-            section = nodes.section(name)
-            found = around.look_for_identity(section, "certificate", path=node.certificate, name=name)
-            known.append((section, "certificate", found))
-    unlike(known, what="key")
-    if config.webhooks is not None:
-        around.look_for_key(settings.section("webhooks"), "key", path=config.webhooks.key)
-    for table, key, path in _others(config, settings):
-        around.look_for_file(table, key, path=path)
-    if ports:
-        _look_for_ports(config, settings)
-
-
-def _look_for_ports(config: Config, settings: Settings) -> None:
-    for table, key, listen in _doors(config, settings):
-        around.look_for_port(table, key, listen=listen)
-    if config.metrics_port:
-        around.look_for_port(
-            settings, "metrics_port", listen=f"{config.metrics_address}:{config.metrics_port}"
-        )
-
-
-def _others(config: Config, settings: Settings) -> Iterator[tuple[Settings, str, Path]]:
-    """Further files that are named: certificates, and the people of the console."""
-    if config.console is not None:
-        console = settings.section("console")
-        for key in ("certificate", "certificate_key"):
-            path: Path | None = getattr(config.console, key)
-            if path is not None:
-                yield console, key, path
-    for path in config.auditors:
-        yield settings.section("auditors"), "cards", path
-    if config.webhooks is not None:
-        to = settings.section("webhooks").section("to")
-        for name, hook in config.webhooks.to.items():
-            if hook.certificate is not None:
-                yield to.section(name), "certificate", hook.certificate
-    if config.mail is not None:
-        for key in ("password_file", "certificate"):
-            path = getattr(config.mail, key)
-            if path is not None:
-                yield settings.section("mail"), key, path

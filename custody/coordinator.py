@@ -18,9 +18,10 @@ from custody import (
 )
 from custody.branches import ask_heads
 from custody.burns import Burns
-from custody.candidates import EMPTY, Tip, extend
+from custody.candidates import EMPTY, extend
 from custody.config import FOR_EVER, RetentionConfig
 from custody.duties import Errand, Handler
+from custody.following import Followed
 from custody.indicators import reading
 from custody.lease import keep_lease, renewed
 from custody.mail import Mailer
@@ -30,7 +31,7 @@ from custody.ports import Held
 from custody.publish import Publisher
 from custody.replication import Published
 from custody.requests import Effect
-from custody.starting import best_quorum, own_log, roster_to_ask_by, settle_on, store
+from custody.starting import Way, best_quorum, roster_to_ask_by, settle_on, take
 from custody.webhooks import Deliverer
 from policy.errors import InvariantError
 from policy.log.merkle import leaf_hash
@@ -50,18 +51,21 @@ EFFECTS: dict[Effect, Work] = {
 }
 
 
-async def start(parts: Parts, genesis: bytes) -> None:
-    """Ask the cosigners, go on with the right branch, and wire the parts; nothing is sent before."""
+async def start(parts: Parts, genesis: bytes, *, followed: Followed) -> None:
+    """Ask the cosigners, go on with the right branch, and wire the parts; nothing is sent before.
+
+    ``followed`` is what this process has read of the log already; it leads to the log's end afterwards.
+    """
     async with renewed(parts.database, parts.now_ms):
-        await _start(parts, genesis)
+        await _start(parts, genesis, followed)
 
 
-async def _start(parts: Parts, genesis: bytes) -> None:
-    own = await own_log(parts)
+async def _start(parts: Parts, genesis: bytes, own: Followed) -> None:
+    await own.all()
     _, first = extend(EMPTY, genesis)
     if not first.outcome.accepted:
         raise InvariantError(f"the genesis file is no genesis entry: {first.outcome.reason}")
-    if own.size and own.leaves[0] != leaf_hash(genesis):
+    if own.size and own.stored.leaf_at(0) != leaf_hash(genesis):
         raise InvariantError(f"the database is of another log of {own.tip.state.origin}: move it away")
     if own.size:
         roster = own.tip.state.roster
@@ -69,12 +73,12 @@ async def _start(parts: Parts, genesis: bytes) -> None:
         roster = await roster_to_ask_by(parts, genesis, first=first.state.roster)
     branches = await ask_heads(parts.nodes, origin=first.state.origin, roster=roster)
     quorum = best_quorum(branches, await parts.database.quorum_note())
-    tip, note = await settle_on(parts, own, branches=branches, quorum=quorum)
-    if tip.state.size == 0:
-        tip, note = await _begin(parts, genesis)
-    _wire(parts, tip, note, quorum)
-    await parts.pools.load(tip.state)
-    await _load_places(parts, tip.state)
+    await settle_on(parts, own, branches=branches, quorum=quorum)
+    if own.size == 0:
+        await _begin(parts, own, genesis)
+    _wire(parts, own, quorum)
+    await parts.pools.load(own.tip.state)
+    await _load_places(parts, own.tip.state)
     await cold.load(parts)
     await deposits.look_at_doubt(parts)
 
@@ -86,6 +90,7 @@ async def run(
     deliverer: Deliverer | None = None,
     mailer: Mailer | None = None,
     kept: RetentionConfig = FOR_EVER,
+    renewed_lease: Callable[[], None] = lambda: None,
 ) -> None:
     """Everything that goes on at once, until cancelled or until a part fails."""
     statements, burns = NodeStatements(), Burns()
@@ -94,6 +99,7 @@ async def run(
     parts.sequencer.on_written.append(burns.written)
     async with asyncio.TaskGroup() as group:
         group.create_task(parts.sequencer.run(), name="sequencer")
+        group.create_task(parts.sequencer.stored.run(), name="stored state")
         group.create_task(parts.replication.run(), name="replication")
         group.create_task(parts.signing.run(lambda: parts.replication.binding.note), name="signing")
         pools = parts.pools.run(lambda: parts.sequencer.state, lambda: parts.replication.quorum.size)
@@ -104,7 +110,7 @@ async def run(
         group.create_task(statements.run(parts), name="node statements")
         parts.sequencer.on_written.append(parts.indicators.written)
         group.create_task(reading.run(parts), name="indicators")
-        group.create_task(keep_lease(parts.database, parts.now_ms), name="lease")
+        group.create_task(keep_lease(parts.database, parts.now_ms, renewed=renewed_lease), name="lease")
         group.create_task(approvals.run(parts), name="approvals")
         group.create_task(enacting.run(parts), name="enacting")
         group.create_task(reorganisations.run(parts), name="reorganisations")
@@ -136,19 +142,18 @@ async def _load_places(parts: Parts, state: State) -> None:
         chain.load([one for one in held if one.slot.chain == chain.name], state)
 
 
-async def _begin(parts: Parts, genesis: bytes) -> tuple[Tip, bytes]:
+async def _begin(parts: Parts, own: Followed, genesis: bytes) -> None:
     tip, folded = extend(EMPTY, genesis)
     note = parts.log_key.note(tip.checkpoint()).to_bytes()
-    await store(parts, 0, folded=(folded,), note=note)
-    return tip, note
+    await take(parts, own, way=Way(0, tip, note, (folded,)))
 
 
-def _wire(parts: Parts, tip: Tip, note: bytes, quorum: Published) -> None:
-    if tip.state.roster.log_key != parts.log_key.public_key:
+def _wire(parts: Parts, own: Followed, quorum: Published) -> None:
+    if own.tip.state.roster.log_key != parts.log_key.public_key:
         raise InvariantError("the log key's file is not the key in the roster: give the right file")
     handlers: dict[Effect, Handler] = {effect: partial(work, parts) for effect, work in EFFECTS.items()}
     parts.duties.use(handlers)
     parts.sequencer.on_written += [parts.signing.written, *(chain.written for chain in parts.chains.values())]
     parts.sequencer.on_applied.append(parts.duties.applied)
-    parts.sequencer.start(tip)
-    parts.replication.start(Published(tip.frontier.size, note), quorum, state=tip.state)
+    parts.sequencer.start(own.tip, own.stored)
+    parts.replication.start(Published(own.size, own.note), quorum, state=own.tip.state)

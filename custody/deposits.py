@@ -10,7 +10,7 @@ import contextlib
 import logging
 
 from custody.api.errors import CallRefused, Code
-from custody.feeds import LABEL_MAX, AddressesInDoubt, Deposit, DepositAddress, LabelTaken
+from custody.feeds import LABEL_MAX, AddressesInDoubt, Deposit, DepositAddress, LabelTaken, UnknownPosition
 from custody.parts import Parts
 from custody.planning import key_of
 from policy.accounts import account_at
@@ -78,7 +78,12 @@ async def listed(
     if wallet not in parts.sequencer.state.policy.wallets:
         raise CallRefused(Code.UNKNOWN_WALLET, f"the policy has no wallet {wallet[:64]!r}")
     initiator = caller if caller in parts.sequencer.state.roster.initiators else ""
-    return await parts.feeds.addresses(wallet, initiator, after=after, limit=min(limit, ADDRESSES_MAX))
+    try:
+        return await parts.feeds.addresses(wallet, initiator, after=after, limit=min(limit, ADDRESSES_MAX))
+    except UnknownPosition as error:
+        raise CallRefused(
+            Code.UNKNOWN_ADDRESS, f"your list of {wallet} has no address {after[:90]!r} to go on after"
+        ) from error
 
 
 async def received(
@@ -89,7 +94,13 @@ async def received(
     Also of a wallet that the policy has no more.
     """
     initiator = caller if caller in parts.sequencer.state.roster.initiators else ""
-    return await parts.feeds.deposits(wallet, initiator, after=after, limit=min(limit, ADDRESSES_MAX))
+    try:
+        return await parts.feeds.deposits(wallet, initiator, after=after, limit=min(limit, ADDRESSES_MAX))
+    except UnknownPosition as error:
+        raise CallRefused(
+            Code.UNKNOWN_DEPOSIT,
+            f"your list of {wallet[:64]} has no deposit {after.hex()[:64]} to go on after",
+        ) from error
 
 
 async def relabel(parts: Parts, caller: str, *, wallet: str, address: str, label: str) -> DepositAddress:

@@ -7,6 +7,7 @@ from custody.planning import fee_ceiling, key_of, wallet_of, wanted_of
 from custody.ports import CoinChain, Gathered
 from custody.records import RequestRecord
 from policy.accounts import account_at
+from policy.entries import JOB_SIGNATURES_MAX
 from policy.errors import MalformedError, OperationalError
 from policy.intent import Intent, Request
 from policy.state import JobStatus
@@ -29,6 +30,8 @@ async def adopt(parts: Parts, request: Request, *, identifier: bytes, psbt: byte
 async def gather(parts: Parts, wallet: str, *, to_wallet: str, coins_max: int) -> tuple[str, Gathered]:
     """Where a wallet's smallest coins go as one, and the PSBT for that. Raises ``CallRefused``."""
     state = parts.sequencer.state
+    if coins_max > JOB_SIGNATURES_MAX:
+        raise CallRefused(Code.MALFORMED, f"coins_max is {coins_max}: ask for at most {JOB_SIGNATURES_MAX}")
     for named in (wallet, to_wallet or wallet):
         if named not in state.policy.wallets:
             raise CallRefused(Code.UNKNOWN_WALLET, f"the policy has no wallet {named[:64]!r}")

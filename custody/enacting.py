@@ -66,6 +66,9 @@ async def enact(parts: Parts, signed: Signed) -> dict[str, Json]:
     cosigners have it already; ``left`` what is to be done before it counts.
     """
     entry, candidate = _read(signed)
+    origin = entry.listing.origin if isinstance(entry, e.AddressEntry) else entry.origin
+    if origin != (here := parts.sequencer.state.origin):
+        raise CallRefused(Code.FOREIGN_ORIGIN, f"the {signed.kind} is for {origin}, this is {here}")
     done = _done(parts.sequencer.state, entry)
     if done is None and isinstance(entry, f.DepositEntry | f.ObservationEntry):
         candidate, missing = _gathered(parts, candidate, entry)

@@ -100,6 +100,10 @@ class LabelTaken(Exception):
     """Another address of the wallet has this label."""
 
 
+class UnknownPosition(Exception):
+    """A list is to go on after something that does not stand in it."""
+
+
 class AddressesInDoubt(Exception):
     """This database may lack addresses that somebody was given; with the name of the doubt."""
 
@@ -173,6 +177,17 @@ class FeedStorage(Protocol):
         """The name of the newest doubt, or "" for none."""
         ...
 
+    async def doubted_ms(self) -> int:
+        """Since when this database may lack what another one knew, such as used nonces; 0 for never."""
+        ...
+
+    async def promoted_ms(self) -> int:
+        """When this writer began, if its server was ever promoted, maybe just before; 0 otherwise.
+
+        A standby that was behind may lack nonces that were used until then.
+        """
+        ...
+
     async def give_address(
         self, wanted: Sequence[DepositAddress], *, claims: bool = False, vouched: str = ""
     ) -> DepositAddress | None:
@@ -181,10 +196,16 @@ class FeedStorage(Protocol):
     async def addresses(
         self, wallet: str, initiator: str, *, after: str, limit: int
     ) -> tuple[DepositAddress, ...]:
-        """What an initiator (or, for none, all) was given of a wallet, oldest first; after an address."""
+        """What an initiator (or, for none, all) was given of a wallet, oldest first; after an address.
+
+        Raises ``UnknownPosition``.
+        """
 
     async def deposits(self, wallet: str, initiator: str, *, after: bytes, limit: int) -> tuple[Deposit, ...]:
-        """What was paid to a wallet, or to what an initiator was given of it, as first stated; after one."""
+        """What was paid to a wallet, or to what an initiator was given of it, as first stated; after one.
+
+        Raises ``UnknownPosition``.
+        """
 
     async def label_address(self, wanted: DepositAddress) -> DepositAddress | None:
         """Change a given address's label; None when it is not the initiator's. Raises ``LabelTaken``."""

@@ -3,7 +3,7 @@
 No authority comes of them, and nodes never read them. ``holdings`` is a document of
 
 ``time_ms``, ``policy``
-    when it was made, and the hash of the policy in force
+    when the first balance was asked for, and the hash of the policy in force
 ``accounts``
     for each account and asset of a wallet: ``wallet``, ``tier``, ``chain``, ``asset``, ``path``, ``account``,
     and the ``balance`` on its chain; where that is not known now, an ``error`` in its place
@@ -12,6 +12,9 @@ No authority comes of them, and nodes never read them. ``holdings`` is a documen
     it is one), ``initiator``, ``signed`` (whether it is a movement already), ``amount``, ``count``
 ``prices``
     the newest stated of each asset: ``asset``, ``unit``, ``price``, ``observed_ms``
+``next``
+    where to go on for more accounts, 0 with the last of them; a chain is asked for each, so they come by
+    pages, and ``open`` is told with the last page, when no balance is read after it
 
 ``movements`` lists signed payments in the order of the log, from a number on: ``number``, ``request``,
 ``signed_ms``, ``wallet``, ``asset``, ``amount``, ``to``. One whose request is signed again is listed again.
@@ -22,6 +25,7 @@ import asyncio
 from collections import Counter
 from collections.abc import AsyncIterator, Iterable, Iterator
 from dataclasses import dataclass
+from itertools import islice
 
 from custody.parts import Parts
 from custody.payments import chain_of
@@ -39,7 +43,7 @@ REBALANCERS = "rebalancer"
 """The group of backends that may ask for these documents; people may too."""
 SWEEPERS = "sweeper"
 """The group of those that may ask what wallets hold, and for nothing else here."""
-MOVEMENTS_MAX, OPEN_MAX, PAGE = 1000, 20_000, 500
+MOVEMENTS_MAX, ACCOUNTS_MAX, OPEN_MAX, PAGE = 1000, 256, 20_000, 500
 _ASKED = (State.RECEIVED, State.LOGGED, State.WAITING, State.READY, State.RESERVED)
 _SIGNED = (State.SIGNED, State.BROADCAST, State.REPLACING)
 _CHAINS_AT_ONCE = 8
@@ -56,18 +60,23 @@ class _Place:
     signed: bool
 
 
-async def holdings(parts: Parts) -> Json:
-    """The document of what there is now."""
-    state = parts.sequencer.state
+async def holdings(parts: Parts, after: int = 0, *, limit: int = 0) -> Json:
+    """A page of the document of what there is now, from account ``after`` on."""
+    state, asked_ms = parts.sequencer.state, parts.now_ms()
     turn = asyncio.Semaphore(_CHAINS_AT_ONCE)
-    asked = [_account(parts, wallet, asset, path=path, turn=turn) for wallet, asset, path in _places(state)]
+    end = after + min(limit or ACCOUNTS_MAX, ACCOUNTS_MAX)
+    places = list(islice(_places(state), after, end + 1))
+    is_last = len(places) <= end - after
+    page = places[: end - after]
+    asked = [_account(parts, wallet, asset, path=path, turn=turn) for wallet, asset, path in page]
     accounts: list[Json] = list(await asyncio.gather(*asked))
     return {
-        "time_ms": parts.now_ms(),
+        "time_ms": asked_ms,
         "policy": state.policy_hash.hex(),
         "accounts": accounts,
-        "open": await _open(parts),
+        "open": await _open(parts) if is_last else [],
         "prices": _prices(state),
+        "next": 0 if is_last else end,
     }
 
 

@@ -370,7 +370,7 @@ def _document(status: int, body: bytes) -> Any:
         if 200 <= status < 300:
             return document
         raise CallRefused(str(document["code"]), f"{document['detail']} ({document['to_do']})")
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise CallRefused(
             Code.UNAVAILABLE, f"an answer of status {status} that is none of this API"
         ) from error
@@ -391,9 +391,12 @@ def _data(line: str) -> Any:
     """The document of a line of a stream; a refusal at its end is raised."""
     if not line.startswith("data: "):
         return None
-    document = json.loads(line.removeprefix("data: "))
-    if "code" in document:
-        raise CallRefused(str(document["code"]), str(document["detail"]))
+    try:
+        document = json.loads(line.removeprefix("data: "))
+        if "code" in document:
+            raise CallRefused(str(document["code"]), str(document["detail"]))
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        raise CallRefused(Code.UNAVAILABLE, "a line of the stream is none of this API") from error
     return document
 
 

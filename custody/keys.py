@@ -3,6 +3,7 @@
 import asyncio
 from dataclasses import dataclass
 
+from custody.api.errors import CallRefused, Code
 from custody.candidates import Candidate
 from custody.parts import Parts
 from custody.ports import KeyOrder, Node
@@ -40,7 +41,8 @@ async def import_offers(parts: Parts, key: str) -> tuple[int, list[bytes]]:
 async def change_key(
     parts: Parts, key: str, *, change: str, dealt: Import | None = None, wait_s: float = WAIT_S
 ) -> Json:
-    """Begin a key's next epoch by ``change``; the body of its entry. Raises ``OperationalError``.
+    """Begin a key's next epoch by ``change``; the body of its entry. Raises ``OperationalError``, and
+    ``CallRefused`` for what no waiting makes right.
 
     The log gets ``wait_s`` to reach everybody beforehand, and the entry as long to be cosigned.
 
@@ -48,7 +50,9 @@ async def change_key(
     unless the error says that the entry is in the log.
     """
     if (change == IMPORT) != (dealt is not None):
-        raise OperationalError("an import, and nothing else, brings envelopes: ask for offers first")
+        raise CallRefused(
+            Code.MALFORMED, "an import, and nothing else, brings envelopes: ask for offers first"
+        )
     state = parts.sequencer.state
     dealers = _dealers(parts, state, key) if change == RESHARE else ()
     names = _parties(state, key, change, dealers)
@@ -177,7 +181,7 @@ def key_report(state: State, key: KeyRecord) -> Json:
 def _parties(state: State, key: str, change: str, dealers: tuple[str, ...]) -> tuple[str, ...]:
     wanted, record = state.policy.keys.get(key), state.keys.get(key)
     if wanted is None:
-        raise OperationalError(f"the policy has no key {key[:64]!r}: name it there first")
+        raise CallRefused(Code.UNKNOWN_KEY, f"the policy has no key {key[:64]!r}: name it there first")
     match change:
         case "generate" | "import":
             return wanted.participants
@@ -186,9 +190,10 @@ def _parties(state: State, key: str, change: str, dealers: tuple[str, ...]) -> t
         case "reshare" if record is not None:
             return tuple(sorted({*dealers, *wanted.participants}))
         case "refresh" | "reshare":
-            raise OperationalError(f"there is no key {key} yet: create it first")
+            raise CallRefused(Code.UNKNOWN_KEY, f"there is no key {key} yet: create it first")
         case other:
-            raise OperationalError(f"a key has no change {other[:32]!r}: it has {', '.join(KEY_CHANGES)}")
+            known = ", ".join(KEY_CHANGES)
+            raise CallRefused(Code.MALFORMED, f"a key has no change {other[:32]!r}: it has {known}")
 
 
 def _dealers(parts: Parts, state: State, key: str) -> tuple[str, ...]:

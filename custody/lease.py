@@ -27,8 +27,12 @@ _LOG = logging.getLogger(__name__)
 
 def take_lease(folder: Path, program: str = "coordinator") -> IO[str]:
     """Lock the folder for this process; keep the result open. Raises ``OperationalError``."""
-    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-    file = (folder / f"{program}.lock").open("a+")
+    path = folder / f"{program}.lock"
+    try:
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        file = path.open("a+")
+    except OSError as error:
+        raise OperationalError(f"cannot keep {path}: {error}; check its disk and rights") from error
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as error:
@@ -38,9 +42,9 @@ def take_lease(folder: Path, program: str = "coordinator") -> IO[str]:
         raise OperationalError(
             f"another {program} (process {holder.strip()}) runs on {folder}: stop it first"
         ) from error
-    file.truncate(0)
-    file.write(f"{os.getpid()}\n")
-    file.flush()
+    with contextlib.suppress(OSError):  # a full disk: whom the lock belongs to is only told to people
+        os.ftruncate(file.fileno(), 0)
+        os.write(file.fileno(), f"{os.getpid()}\n".encode())
     return file
 
 
@@ -60,30 +64,54 @@ def holder_of(folder: Path) -> str:
 
 @contextlib.asynccontextmanager
 async def renewed(database: Database, now_ms: Callable[[], int]) -> AsyncIterator[None]:
-    """Take the lease and renew it meanwhile, since a start reads the whole log. Raises as ``keep_lease``."""
+    """Take the lease and renew it meanwhile, since a start reads the whole log. Raises as ``keep_lease``.
+
+    A start that fails gives it up: one that fails at each restart would keep it from those that can start.
+    """
     await database.take_lease(now_ms(), LEASE_MS)
     renewing = asyncio.create_task(_renew(database, now_ms))
     try:
         yield
-    finally:
-        renewing.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await renewing
+        await _end(renewing)
+    except BaseException:
+        await _end(renewing)
+        await _give_up(database, now_ms)
+        raise
 
 
-async def _renew(database: Database, now_ms: Callable[[], int]) -> None:
+async def _end(renewing: "asyncio.Task[None]") -> None:
+    """End it; who is cancelled meanwhile is. Raises what it failed by."""
+    renewing.cancel()
+    await asyncio.wait((renewing,))
+    if not renewing.cancelled():
+        renewing.result()
+
+
+async def _give_up(database: Database, now_ms: Callable[[], int]) -> None:
+    """Say that this writer ended; one whose database does not answer has lost it when that time is over."""
+    with contextlib.suppress(OperationalError, LeaseLost, TimeoutError):
+        async with asyncio.timeout(LEASE_MS / 1000):
+            await database.renew_lease(now_ms(), 0)
+
+
+async def _renew(
+    database: Database, now_ms: Callable[[], int], done: Callable[[], None] = lambda: None
+) -> None:
     while True:
         try:
             await database.renew_lease(now_ms(), LEASE_MS)
+            done()
         except OperationalError as error:
             _LOG.warning("the lease is not renewed: %s", error)
         await asyncio.sleep(RENEW_S)
 
 
-async def keep_lease(database: Database, now_ms: Callable[[], int]) -> None:
-    """Renew the lease until cancelled, and give it up then. Raises ``LeaseLost`` once it is lost."""
+async def keep_lease(database: Database, now_ms: Callable[[], int], *, renewed: Callable[[], None]) -> None:
+    """Renew the lease until cancelled, and give it up then; ``renewed`` hears of each time.
+
+    Raises ``LeaseLost`` once it is lost.
+    """
     try:
-        await _renew(database, now_ms)
+        await _renew(database, now_ms, renewed)
     finally:
-        with contextlib.suppress(OperationalError, LeaseLost):
-            await database.renew_lease(now_ms(), 0)
+        await _give_up(database, now_ms)

@@ -15,6 +15,7 @@ NEWEST = "newest"
 EVENTS_MAX = 500
 WAIT_MAX_MS, OPEN_MAX_MS, KEEP_ALIVE_MS = 60_000, 3_600_000, 10_000
 LISTENERS_MAX, LISTENERS_EACH_MAX = 512, 64
+LOOKS_APART_S = 0.01  # a payment's events come in bursts
 LOOK_AGAIN_S = 5.0  # a change that nobody rang for, such as a duty that is owed no more
 
 
@@ -32,13 +33,19 @@ class Asked:
     newest: bool = False
 
 
+class Bell(asyncio.Event):
+    """Rings when there may be something new; ``looked_s`` is when its listener looked last."""
+
+    looked_s = 0.0
+
+
 class FeedReader:
     """The feed, for whoever asks; those who wait are woken when something of theirs has changed."""
 
     def __init__(self, parts: Parts) -> None:
         self._feeds = parts.feeds
         self._sequencer = parts.sequencer
-        self._bells: dict[asyncio.Event, Asked] = {}
+        self._bells: dict[Bell, Asked] = {}
         parts.duties.on_changed.append(self._ring)
         parts.sequencer.on_written.append(self._written)
 
@@ -89,9 +96,7 @@ class FeedReader:
                 if clock() >= ending:
                     return
 
-    async def _next(
-        self, asked: Asked, after: int, *, bell: asyncio.Event, wait_ms: int
-    ) -> tuple[Event, ...]:
+    async def _next(self, asked: Asked, after: int, *, bell: Bell, wait_ms: int) -> tuple[Event, ...]:
         """What came after a place: looked for when the bell has rung since the last look, or in a while."""
         clock = asyncio.get_running_loop().time
         until = clock() + min(wait_ms, WAIT_MAX_MS) / 1000
@@ -100,7 +105,9 @@ class FeedReader:
             if left_s > 0:
                 with contextlib.suppress(TimeoutError):
                     await asyncio.wait_for(bell.wait(), min(left_s, LOOK_AGAIN_S))
+            await asyncio.sleep(bell.looked_s + LOOKS_APART_S - clock())
             bell.clear()
+            bell.looked_s = clock()
             self._check_known(asked)
             found = await self._feeds.events(
                 after,
@@ -127,7 +134,7 @@ class FeedReader:
             raise _gone(trimmed)
 
     @contextlib.contextmanager
-    def _listening(self, asked: Asked) -> Iterator[asyncio.Event]:
+    def _listening(self, asked: Asked) -> Iterator[Bell]:
         initiator = asked.initiator
         mine = sum(1 for one in self._bells.values() if one.initiator == initiator)
         if len(self._bells) >= LISTENERS_MAX or mine >= LISTENERS_EACH_MAX:
@@ -135,7 +142,7 @@ class FeedReader:
                 Code.TOO_MANY,
                 f"{mine} calls of {initiator or 'people'} wait, of at most {LISTENERS_EACH_MAX}",
             )
-        bell = asyncio.Event()
+        bell = Bell()
         bell.set()  # what is there already has not been looked at
         self._bells[bell] = asked
         try:

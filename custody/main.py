@@ -1,6 +1,5 @@
 """The coordinator's process: ``python -m custody.main --config FILE``. Adapters are wired here alone."""
 
-import argparse
 import asyncio
 import contextlib
 import gc
@@ -9,9 +8,10 @@ import logging
 import signal
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from urllib.parse import urlsplit
 
 import uvloop
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -24,23 +24,30 @@ from custody.adapters.node_link import NodeLink
 from custody.adapters.relay import Relay
 from custody.adapters.shadow_store import ShadowStore
 from custody.adapters.smtp import SmtpPostman
+from custody.adapters.state_pages import StatePages
 from custody.adapters.store import Store
 from custody.auditors import read_auditors
 from custody.ceremonies import Ceremonies
+from custody.chains.agreement import Doubted
+from custody.chains.bitcoin.agreement import BitcoinNodes
 from custody.chains.bitcoin.chain import BitcoinChain, Rates
 from custody.chains.bitcoin.rpc import BitcoinRpc
 from custody.chains.config import ChainConfig
 from custody.chains.evm.agreement import AgreeingEndpoints
 from custody.chains.evm.chain import EvmChain
 from custody.chains.evm.rpc import EvmRpc
+from custody.chains.solana.agreement import SolanaNodes
 from custody.chains.solana.chain import Options, SolanaChain
 from custody.chains.solana.rpc import SolanaRpc
 from custody.config import Config, ConsoleConfig, HttpConfig
 from custody.config_reading import load_to_run
 from custody.duties import Duties
+from custody.ending import ends_within
+from custody.expiring import endings
+from custody.following import Followed
 from custody.indicators.kept import Indicators
 from custody.indicators.thresholds import load_thresholds
-from custody.lease import holder_of, take_lease
+from custody.lease import LEASE_MS, holder_of, take_lease
 from custody.log_clock import LogClock
 from custody.log_key import LogKey
 from custody.mail import Mailer
@@ -58,18 +65,22 @@ from custody.service import Service
 from custody.shadow import Shadow
 from custody.signing import Signing
 from custody.standby import Door, stand_by
+from custody.stored_tip import STATE_FILE, StoredTip
 from custody.webhooks import Deliverer, Hooks
 from custody.witnesses import Asking, Witnesses, nobody
 from policy.errors import OperationalError, QuorumkeepError
+from policy.log.merkle import leaf_hash
 from policy.settings import ConfigError
+from signer_nodes.api.arguments import Parser
 from signer_nodes.api.certificates import Credentials, PinnedIdentity
 from signer_nodes.api.client import NodeClient, Target
 from signer_nodes.api.client import Service as Face
-from signer_nodes.api.health import READY, STANDBY, STARTING, answering
+from signer_nodes.api.health import READY, STALLED, STANDBY, STARTING, answering
 
 STOP_GRACE_S = 1.0
 API, HTTP, CONSOLE = "api", "http", "console"  # the doors, as a coordinator that stands by names them
 DAY_MS = 86_400_000
+STALLED_S = 2 * LEASE_MS / 1000
 _LOG = logging.getLogger(__name__)
 
 
@@ -78,15 +89,28 @@ class Standing:
     """What a supervisor is told that this coordinator does."""
 
     state: str = STARTING
+    clock: Callable[[], float] = time.monotonic
+    renewed_s: float = 0.0
+
+    def renewed(self) -> None:
+        """The lease was renewed."""
+        self.renewed_s = self.clock()
+
+    def told(self) -> str:
+        """Its state; stalled once it has not renewed its lease for so long that another one may have it."""
+        late = self.state == READY and self.clock() - self.renewed_s > STALLED_S
+        return STALLED if late else self.state
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Run until SIGTERM or SIGINT. Exits 1 on a failure that a restart or an operator must mend.
 
-    Exits 2 on a configuration that cannot be used: no restart helps.
+    Exits 2 on a configuration that cannot be used, which no restart helps, and 75 where what it names may
+    be there by itself later: a disk that is not mounted yet, a port that is held still.
     """
-    parser = argparse.ArgumentParser(prog="quorumkeep coordinator run", description=__doc__)
+    parser = Parser(prog="quorumkeep coordinator run", description=__doc__)
     parser.add_argument("--config", type=Path, required=True, help="the TOML file")
+    parser.add_argument("--json", action="store_true", help="print how it ended as one JSON object")
     options = parser.parse_args(arguments)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     failures: list[BaseException] = []
@@ -94,12 +118,22 @@ def main(arguments: list[str] | None = None) -> int:
         config = load_to_run(options.config)
         with take_lease(config.data_dir):
             uvloop.run(serve(config))
-    except* QuorumkeepError as errors:
+    except* (QuorumkeepError, OSError) as errors:
         failures = _flat(errors)
     for failure in failures:
-        _LOG.error("stopped: %s", failure)
-    misused = any(isinstance(failure, ConfigError) for failure in failures)
-    return 2 if misused else 1 if failures else 0
+        unsaid = isinstance(failure, OSError) and failure.errno is None  # a defect, such as a time limit
+        _LOG.error("stopped: %s", failure, exc_info=failure if unsaid else None)
+    if options.json:
+        sys.stdout.write(json.dumps(_ended(failures)) + "\n")
+    misused = [failure.exit_code for failure in failures if isinstance(failure, ConfigError)]
+    return min(misused) if misused else 1 if failures else 0
+
+
+def _ended(failures: list[BaseException]) -> dict[str, object]:
+    if not failures:
+        return {"ok": True}
+    code = getattr(failures[0], "code", type(failures[0]).__name__)
+    return {"ok": False, "code": code, "error": "; ".join(map(str, failures))}
 
 
 async def serve(config: Config) -> None:
@@ -110,20 +144,24 @@ async def serve(config: Config) -> None:
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    standing = Standing()
+    standing, ending = Standing(), contextlib.ExitStack()
     try:
-        async with answering(config.data_dir, config.name, state=lambda: standing.state):
+        async with answering(config.data_dir, config.name, state=standing.told):
             running = asyncio.create_task(_run(config, parts, credentials=credentials, standing=standing))
             stopping = asyncio.create_task(stop.wait())
             await asyncio.wait((running, stopping), return_when=asyncio.FIRST_COMPLETED)
+            ending.enter_context(ends_within())
             if running.done():
                 await running
             running.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await running
     finally:
-        await asyncio.gather(*(node.close() for node in parts.nodes.values()))
-        parts.database.close()
+        with ending:
+            try:
+                await asyncio.gather(*(node.close() for node in parts.nodes.values()))
+            finally:
+                parts.database.close()
 
 
 def build(config: Config, credentials: Credentials, *, identity: Ed25519PrivateKey) -> Parts:
@@ -152,7 +190,7 @@ def build(config: Config, credentials: Credentials, *, identity: Ed25519PrivateK
         ),
         signing=signing,
         nodes=nodes,
-        chains={name: _chain(name, chain) for name, chain in config.chains.items()},
+        chains={name: _chain(name, chain, metrics.doubted) for name, chain in config.chains.items()},
         log_key=log_key,
         metrics=metrics,
         now_ms=now_ms,
@@ -188,22 +226,25 @@ def build_shadow(config: Config, metrics: Metrics) -> Shadow | None:
         return None
 
 
-def _chain(name: str, config: ChainConfig) -> Chain:
+def _chain(name: str, config: ChainConfig, doubted: Doubted) -> Chain:
     """A chain by its endpoints, called by their hosts."""
+    hosts, agree = config.hosts, config.agree
     if config.bitcoin is not None:
         options = config.bitcoin
         rates = Rates(
             options.fee_blocks, options.fee_rate_max, options.coins_max, options.consolidate_rate_max
         )
-        return BitcoinChain(BitcoinRpc(name, config.urls[0], credentials=options.credentials), rates)
+        known = zip(config.urls, options.credentials, strict=True)
+        cores = [BitcoinRpc(name, url, credentials=who) for url, who in known]
+        ends = dict(zip(hosts, cores, strict=True))
+        return BitcoinChain(BitcoinNodes(name, ends, agree=agree, doubted=doubted), rates)
     if config.solana is not None:
-        rpc = SolanaRpc(name, config.urls[0], commitment=config.solana.commitment)
-        return SolanaChain(rpc, Options(config.solana.nonce_accounts, config.solana.priority_fee_max))
-    ends = {urlsplit(url).netloc.rpartition("@")[2]: url for url in config.urls}
-    rpcs = {host: EvmRpc(name, url, head=config.head) for host, url in ends.items()}
-    if len(rpcs) == 1:
-        return EvmChain(next(iter(rpcs.values())))
-    return EvmChain(AgreeingEndpoints(name, rpcs, agree=config.agree))
+        sure = config.solana.commitment
+        members = [SolanaRpc(name, url, commitment=sure) for url in config.urls]
+        nodes = SolanaNodes(name, dict(zip(hosts, members, strict=True)), agree=agree, doubted=doubted)
+        return SolanaChain(nodes, Options(config.solana.nonce_accounts, config.solana.priority_fee_max))
+    rpcs = {host: EvmRpc(name, url, head=config.head) for host, url in zip(hosts, config.urls, strict=True)}
+    return EvmChain(AgreeingEndpoints(name, rpcs, agree=agree, doubted=doubted))
 
 
 def _hooks(config: Config) -> Hooks:
@@ -217,11 +258,21 @@ def _wall_ms() -> int:
 
 
 async def _run(config: Config, parts: Parts, *, credentials: Credentials, standing: Standing) -> None:
-    if config.advertise:
-        standing.state = STANDBY
-        await stand_by(parts.database, parts.now_ms, doors=_relays(config))
-        standing.state = STARTING
-    await coordinator.start(parts, _read(config.genesis))
+    genesis = _read(config.genesis)
+    pages = StatePages(config.data_dir / STATE_FILE)
+    with contextlib.closing(StoredTip(leaf_hash(genesis), pages)) as stored:
+        followed = Followed(parts.database, stored)
+        if config.advertise:
+            standing.state = STANDBY
+            await stand_by(parts.database, parts.now_ms, doors=_relays(config), followed=followed)
+            standing.state = STARTING
+        await coordinator.start(parts, genesis, followed=followed)
+        await _work(config, parts, credentials=credentials, standing=standing)
+
+
+async def _work(config: Config, parts: Parts, *, credentials: Credentials, standing: Standing) -> None:
+    """Open the doors, and do all that is to be done, until cancelled."""
+    _watch_certificates(config, parts.metrics)
     gc.freeze()  # the log's state has no cycles and stays: no search for them need go through it again
     parts.metrics.serve(config.metrics_port, config.metrics_address)
     service = Service(parts)
@@ -241,8 +292,23 @@ async def _run(config: Config, parts: Parts, *, credentials: Credentials, standi
         publisher = _publisher(config, parts, doors)
         deliverer = await _deliverer(parts, doors)
         mailer, kept = _mailer(config, parts), config.retention
+        standing.renewed()
         standing.state = READY
-        await coordinator.run(parts, publisher, deliverer=deliverer, mailer=mailer, kept=kept)
+        await coordinator.run(
+            parts, publisher, deliverer=deliverer, mailer=mailer, kept=kept, renewed_lease=standing.renewed
+        )
+
+
+def _watch_certificates(config: Config, metrics: Metrics) -> None:
+    for ending in endings(config):
+        left = metrics.certificate_left_seconds.labels(ending.key)
+        left.set_function(partial(_left_s, ending.end_s))
+        if warning := ending.warning(_wall_ms() // 1000):
+            _LOG.warning("%s", warning)
+
+
+def _left_s(end_s: int) -> float:
+    return end_s - time.time()
 
 
 def _mailer(config: Config, parts: Parts) -> Mailer | None:
@@ -347,7 +413,7 @@ def _read(path: Path) -> bytes:
         raise OperationalError(f"cannot read {path}: {error}; correct the configuration") from error
 
 
-def _flat(errors: BaseExceptionGroup[QuorumkeepError]) -> list[BaseException]:
+def _flat(errors: BaseExceptionGroup[QuorumkeepError | OSError]) -> list[BaseException]:
     found: list[BaseException] = []
     for error in errors.exceptions:
         found += _flat(error) if isinstance(error, BaseExceptionGroup) else [error]

@@ -69,6 +69,11 @@ class Metrics:
         self.undone = self._counter(
             "undone", "Settled requests that a reorganisation undid; they are sent again", ["chain"]
         )
+        self.endpoint_doubts = self._counter(
+            "chain_endpoint_doubts",
+            "Questions that an endpoint answered not, or otherwise than enough others",
+            ["chain", "endpoint", "kind"],
+        )
         self.risk_score = self._gauge("risk_score", "The score of the risk indicators, 0 is best")
         self.indicator = self._gauge("indicator", "A risk indicator's reading; NaN if unknown", ["name"])
         self.indicator_points = self._gauge("indicator_points", "What it is worth, to 100", ["name"])
@@ -82,6 +87,14 @@ class Metrics:
         self.cosigner_disk_free_bytes = self._gauge(
             "cosigner_disk_free_bytes", "Room left on its disk", ["cosigner"]
         )
+
+        self.certificate_left_seconds = self._gauge(
+            "certificate_left_seconds", "Until a certificate of the configuration ends", ["key"]
+        )
+
+    def doubted(self, chain: str, endpoint: str, *, kind: str) -> None:
+        """One of several endpoints of a chain was silent, or stood alone."""
+        self.endpoint_doubts.labels(chain=chain, endpoint=endpoint, kind=kind).inc()
 
     def _gauge(self, name: str, what: str, labels: Sequence[str] = ()) -> Gauge:
         return Gauge(f"quorumkeep_{name}", what, labels, registry=self.registry)

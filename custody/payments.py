@@ -7,6 +7,7 @@ Settling is in ``settle.py``.
 import asyncio
 import time
 from dataclasses import dataclass, replace
+from typing import Any, NoReturn
 
 from custody.candidates import Candidate
 from custody.duties import Errand, NotYet
@@ -44,6 +45,7 @@ POLL_PEOPLE_MS = 10_000
 RETRY_MS = 500
 SUSPECT_MS = 3_000
 POSTPONED_MS_MAX = 60_000
+DENIED_MS, DENIED_MS_MAX = 1_000, 600_000
 QUORUM_S = 2.0
 
 
@@ -78,7 +80,10 @@ async def log_request(parts: Parts, errand: Errand) -> None:
 
 
 async def plan(parts: Parts, errand: Errand) -> None:
-    """Choose the account and build the transaction; take a slot for what approvals must sign, or a gap."""
+    """Choose the account and build the transaction; take a slot for what approvals must sign, or a gap.
+
+    What nothing else is missing of is reserved at once: a plan need not be durable, it can be made again.
+    """
     record = errand.record
     request, state = _request(record), parts.sequencer.state
     if request.intent.typed_data is not None:
@@ -91,7 +96,7 @@ async def plan(parts: Parts, errand: Errand) -> None:
     wanted = wanted_of(state, request, identifier=record.request, ceiling=ceiling, psbt=record.psbt)
     wanted = replace(wanted, waits=waits, waiting=waiting)
     planned = await chain.plan(wanted, lambda: parts.sequencer.state)
-    fields: dict[str, object] = {
+    fields: dict[str, Any] = {
         "account": planned.account,
         "path": planned.path,
         "chain": chain.name,
@@ -99,9 +104,22 @@ async def plan(parts: Parts, errand: Errand) -> None:
     }
     if planned.slot is not None:
         fields["nonce"] = planned.slot.nonce
+    elif not waits and await _reserved_at_once(parts, replace(record, **fields)):
+        return
     event = Event.PLANNED_WAITING if waits else Event.PLANNED
     if await parts.duties.apply(Change(record.request, event, fields, slot=planned.slot)) is None:
         await _let_go(parts, record.request, chain)
+
+
+async def _reserved_at_once(parts: Parts, record: RequestRecord) -> bool:
+    """Whether a request that was just planned is reserved; if not, its duty to be is to find out why."""
+    if is_cold(parts.sequencer.state, key_of(parts.sequencer.state, _request(record).intent.wallet)):
+        return False
+    try:
+        await chain_of(parts, record.chain).prepare(record.account)
+        return (await reserve_job(parts, record, tx=record.tx, purpose=PAYMENT)).accepted
+    except OperationalError:
+        return False
 
 
 async def _let_go(parts: Parts, request: bytes, chain: Chain) -> None:
@@ -150,8 +168,10 @@ async def reserve(parts: Parts, errand: Errand) -> None:
     if _on_chain(record):
         await chain_of(parts, record.chain).prepare(record.account)
     outcome = await reserve_job(parts, record, tx=record.tx, purpose=PAYMENT)
-    if outcome.accepted or outcome.verdict is None:
+    if outcome.accepted:
         return
+    if outcome.verdict is None:
+        raise OperationalError(f"it cannot be reserved yet: {outcome.reason}")
     await _not_reserved(parts, record, outcome.verdict)
 
 
@@ -180,7 +200,16 @@ async def cancel(parts: Parts, errand: Errand) -> None:
     tx = await cancellation_of(parts, record)
     outcome = await reserve_job(parts, record, tx=tx, purpose=CANCEL)
     if not outcome.accepted:
-        raise OperationalError(f"the slot cannot be cancelled yet: {outcome.reason}")
+        not_reserved(parts, errand, outcome=outcome, what="the slot cannot be cancelled yet")
+
+
+def not_reserved(parts: Parts, errand: Errand, *, outcome: Outcome, what: str) -> NoReturn:
+    """Say why, and try again: seldom what the policy denies, for that lasts until a window has passed."""
+    error, verdict = f"{what}: {outcome.reason}", outcome.verdict
+    if verdict is None or verdict.rule in RETRIED_RULES:
+        raise OperationalError(error)
+    wait_ms = min(DENIED_MS << min(errand.duty.attempts, 10), DENIED_MS_MAX)
+    raise NotYet(parts.now_ms() + wait_ms, error)
 
 
 async def cancellation_of(parts: Parts, record: RequestRecord) -> bytes:
@@ -274,9 +303,7 @@ async def reserve_job(parts: Parts, record: RequestRecord, *, tx: bytes, purpose
         parts.signing.promise(item.presignature, item.nonce_point)
     names = tuple(item.presignature for item in items)
     outcome = await log_reservation(parts, record, wanted=Reservation(tx, purpose, signers, names))
-    if outcome.accepted:
-        await parts.database.use_presignatures(list(names))
-    else:
+    if not outcome.accepted:
         parts.pools.give_back(signers, items)
     return outcome
 

@@ -1,6 +1,6 @@
 """What the coordinator needs from outside: chains and cosigners. Adapters implement these."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol, runtime_checkable
 
@@ -19,6 +19,15 @@ class Receipt:
     block: int
     success: bool
     confirmations: int
+
+
+@dataclass(frozen=True, slots=True)
+class Landed:
+    """What used up a place on a chain: its unsigned bytes and signatures, empty if they are not told."""
+
+    receipt: Receipt
+    tx: bytes
+    signatures: tuple[bytes, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,6 +170,20 @@ class Chain(Protocol):
 
     async def receipt(self, tx_hash: bytes) -> Receipt | None:
         """What became of a transaction; None while it is not mined."""
+
+    async def is_gone(self, tx_hash: bytes, *, block: int) -> bool:
+        """Whether no block has a transaction that ``block`` had; only who has come as far can tell."""
+
+
+@runtime_checkable
+class PlaceChain(Protocol):
+    """A chain that tells what used up a place."""
+
+    async def landed(self, place: Slot, known: Collection[bytes]) -> Landed | None:
+        """What used up a place; None while nothing has. Those ``known`` by name are looked for first.
+
+        Raises ``OperationalError``, saying what to do, when it is used up and cannot be told by what.
+        """
 
 
 @runtime_checkable

@@ -121,7 +121,8 @@ def _reserve(job: Job, verdict: Verdict | None) -> Change:
         "account": job.anchor.account,
         "nonce": job.anchor.nonce,
     }
-    return Change(job.request_id, event, fields, slot=job.anchor if job.anchor.on_chain else None)
+    slot = job.anchor if job.anchor.on_chain else None
+    return Change(job.request_id, event, fields, slot=slot, presignatures=job.presignatures)
 
 
 def _signature(state: State, job: Job) -> tuple[Change, ...]:

@@ -13,7 +13,7 @@ from policy.log.merkle import Frontier, frontier_at, leaf_hash
 from policy.log.tiles import increment, tile_hash_reader
 
 CHECKPOINT = "checkpoint"
-IDLE_S, TOGETHER_S = 1.0, 0.05
+IDLE_S, TOGETHER_S = 1.0, 0.25
 
 
 class Publisher:

@@ -61,7 +61,7 @@ def read_quarantine(path: Path) -> dict[str, str]:
         named = fields.mapping("nodes", count_max=NODES_MAX)
         inner = Fields(document, "quarantine")
         return {name: inner.text(name, length_max=REASON_CHARACTERS_MAX) for name in named}
-    except (OSError, ValueError, MalformedError) as error:
+    except (OSError, ValueError, RecursionError, MalformedError) as error:
         raise OperationalError(f"{path}: {error}; correct it, or remove it to release everybody") from error
 
 

@@ -112,7 +112,8 @@ class Change:
     """One event of a request and the columns it sets; without an event only the columns change.
 
     ``new`` makes the row when it is missing (the database is being rebuilt from the log). ``payment`` comes
-    with the ``transaction`` of a payment. A ``deposit`` is of no request, and comes alone.
+    with the ``transaction`` of a payment. A ``deposit`` is of no request, and comes alone. ``presignatures``
+    are those that it uses.
     """
 
     request: bytes
@@ -123,6 +124,7 @@ class Change:
     payment: Payment | None = None
     slot: Slot | None = None
     deposit: DepositRecord | None = None
+    presignatures: tuple[bytes, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,6 +196,11 @@ def new_request(body: Json, signature: bytes) -> NewRequest:
         signature=signature,
         expires_ms=request.expires_ms,
     )
+
+
+def storable(text: str) -> str:
+    """What others have said, such as a chain's endpoint, as every database and answer takes it."""
+    return text if text.isprintable() else "".join(one if one.isprintable() else "?" for one in text)
 
 
 def request_body(record: RequestRecord) -> Json:

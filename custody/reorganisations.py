@@ -84,7 +84,8 @@ class Settled:
         if record is None or record.state not in MINED:
             self._forget(request)
             return True
-        receipt = await chain_of(self._parts, self.chain).receipt(record.tx_hash)
+        chain = chain_of(self._parts, self.chain)
+        receipt = await chain.receipt(record.tx_hash)
         if receipt is not None and receipt.block == block:
             self._missing.discard(request)
             if self._is_final(receipt.confirmations):
@@ -95,9 +96,9 @@ class Settled:
             self._missing.discard(request)
             await self._parts.duties.apply(Change(request, None, {"block": receipt.block}))
             self.changed(replace(record, block=receipt.block))
-        elif request not in self._missing:  # an endpoint that is behind says so, too: ask once more
+        elif request not in self._missing:  # one that answers late says so, too: ask once more
             self._missing.add(request)
-        else:
+        elif receipt is not None or await chain.is_gone(record.tx_hash, block=block):
             await self._undo(record)
         return False
 

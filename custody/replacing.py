@@ -7,9 +7,10 @@ a cold key has signed people replace in a ceremony: they, and no count, decide h
 
 from custody.duties import Errand
 from custody.parts import Parts
-from custody.payments import chain_of, check_online, reserve_job
+from custody.payments import chain_of, check_online, not_reserved, reserve_job
 from custody.planning import fee_ceiling, is_cold, wanted_of
 from custody.records import RequestRecord, request_body
+from policy.conflicts import apart, cancellations_beside
 from policy.errors import OperationalError
 from policy.intent import parse_request
 from policy.state import CANCEL, PAYMENT, Job, JobStatus, State
@@ -29,7 +30,9 @@ def is_stuck(parts: Parts, record: RequestRecord) -> bool:
     purpose = purpose_now(parts, record)
     tried = [job for job in jobs if job.index > signed[0].index and job.purpose == purpose]
     ceiling = _ceiling(state, record, purpose)
-    within = chain_of(parts, record.chain).can_be_dearer(signed[-1].tx, purpose=purpose, ceiling=ceiling)
+    within = bool(_unsigned(state, record)) or chain_of(parts, record.chain).can_be_dearer(
+        signed[-1].tx, purpose=purpose, ceiling=ceiling
+    )
     return (cold or len(tried) < patience.replacements_max) and within
 
 
@@ -40,7 +43,7 @@ async def replace(parts: Parts, errand: Errand) -> None:
     tx, purpose = await replacement(parts, record), purpose_now(parts, record)
     outcome = await reserve_job(parts, record, tx=tx, purpose=purpose)
     if not outcome.accepted:
-        raise OperationalError(f"it cannot be replaced yet: {outcome.reason}")
+        not_reserved(parts, errand, outcome=outcome, what="it cannot be replaced yet")
 
 
 async def replacement(parts: Parts, record: RequestRecord) -> bytes:
@@ -48,6 +51,8 @@ async def replacement(parts: Parts, record: RequestRecord) -> bytes:
     state = parts.sequencer.state
     job, purpose = _newest_signed(state, record), purpose_now(parts, record)
     ceiling = _ceiling(state, record, purpose)
+    if again := _unsigned(state, record):
+        return again
     wanted = None
     if purpose == PAYMENT:
         request = parse_request(request_body(record))
@@ -58,9 +63,18 @@ async def replacement(parts: Parts, record: RequestRecord) -> bytes:
     return tx
 
 
+def _unsigned(state: State, record: RequestRecord) -> bytes:
+    """A cancellation that was reserved last and not signed, where other bytes would count beside it."""
+    job = state.live_jobs(record.request)[-1]
+    again = job.purpose == CANCEL and job.status is JobStatus.RESERVED and apart(job, b"")
+    return job.tx if again else b""
+
+
 def _ceiling(state: State, record: RequestRecord, purpose: str) -> int:
+    """What the next transaction may cost: on Solana all cancellations of a request share what one may."""
     if purpose == CANCEL:
-        return state.policy.cancel_ceiling(record.chain)
+        before = cancellations_beside(state.live_jobs(record.request), b"")
+        return state.policy.cancel_ceiling(record.chain) - sum(before.values())
     request = state.requests[record.request]
     given = [approval.fee_ceiling for approval in request.approvals if approval.slot == request.anchor]
     return min([fee_ceiling(state.policy, request.request), *given])

@@ -14,6 +14,7 @@ import asyncio
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 
 from custody.branches import NOTE_BYTES_MAX, read_head
 from custody.divergence import Diverged, Others, bring_back, first_difference
@@ -83,6 +84,7 @@ class Replication:
         self._recent: tuple[bytes, ...] = ()
         self._recent_from = 0
         self.tell_each = tell_each
+        self._group = asyncio.TaskGroup()
         self.followers = {name: Follower(node, self, database=database) for name, node in nodes.items()}
 
     @property
@@ -184,7 +186,7 @@ class Replication:
 
     async def run(self) -> None:
         """Serve every cosigner until cancelled. Raises ``InvariantError`` when the log has another writer."""
-        async with asyncio.TaskGroup() as group:
+        async with self._group as group:
             for name, follower in self.followers.items():
                 group.create_task(follower.run(), name=f"follower {name}")
 
@@ -200,8 +202,15 @@ class Replication:
         if sent.size > self._quorum.size and len(self._counted.get(sent.size, ())) >= roster.w:
             self._quorum = Published(sent.size, note.to_bytes())
             self._metrics.quorum_size.set(sent.size)
-            self._wake()  # before the disk: should that fail, nobody would send this cosignature again
-            await self._database.set_quorum(sent.size, note.to_bytes())
+            self._wake()
+            self._group.create_task(self._keep(self._quorum), name=f"keep quorum {sent.size}")
+
+    async def _keep(self, quorum: Published) -> None:
+        """Cosigners are not kept waiting for it: were it lost, they would be asked again."""
+        try:
+            await self._database.set_quorum(quorum.size, quorum.note)
+        except OperationalError as error:
+            _LOG.warning("the cosignatures on entry %d are not kept: %s", quorum.size, error)
 
     async def proofs(self, at_most: int) -> dict[int, bytes]:
         """By size, the first notes of a quorum over each change: since when it has been public."""
@@ -344,14 +353,16 @@ class Follower:
 
     async def _send(self, start: int) -> None:
         sent = await self._increment(start)
+        entries = await self._entries(start, sent.size)
+        if (count := _fitting(entries)) < len(entries):
+            sent = await self._checkpoint_at(start, start + count) or sent
         try:
-            await self._bring(start, sent)
+            await self._bring(start, sent, entries[: sent.size - start])
         except Refused as refused:
             if refused.code != EARLY or not await self._hurry(start):
                 raise
 
-    async def _bring(self, start: int, sent: Published) -> None:
-        entries = await self._entries(start, sent.size)
+    async def _bring(self, start: int, sent: Published, entries: tuple[bytes, ...]) -> None:
         answer = await self.node.append(start, entries, note=sent.note)
         await self._replication.answered(self.node.name, sent, answer=answer)
         self.size = sent.size
@@ -360,7 +371,7 @@ class Follower:
         """Show a cosigner that had a change late what a quorum cosigned; whether there was anything new."""
         quorum = await self._database.quorum_between(start, max(start, self._floor) + ENTRIES_EACH_MAX)
         if quorum is not None:
-            await self._bring(start, Published(*quorum))
+            await self._bring(start, Published(*quorum), await self._entries(start, quorum[0]))
             return True
         proofs = await self._replication.proofs(start)
         fresh = {size: note for size, note in proofs.items() if size not in self._shown}
@@ -378,9 +389,12 @@ class Follower:
         above, newest = max(start, self._floor), self._replication.newest
         if newest.size <= above + ENTRIES_EACH_MAX:
             return newest
-        at_most = (above // ENTRIES_EACH_MAX + 1) * ENTRIES_EACH_MAX
-        earlier = await self._database.checkpoint_between(above, at_most)
-        return newest if earlier is None else Published(*earlier)
+        return await self._checkpoint_at(start, (above // ENTRIES_EACH_MAX + 1) * ENTRIES_EACH_MAX) or newest
+
+    async def _checkpoint_at(self, start: int, at_most: int) -> Published | None:
+        """The largest checkpoint on from ``start`` that is no larger; if there is none, the next one."""
+        found = await self._database.checkpoint_between(max(start, self._floor), at_most)
+        return None if found is None else Published(*found)
 
     async def _entries(self, start: int, size: int) -> tuple[bytes, ...]:
         entries: tuple[bytes, ...] = ()
@@ -396,10 +410,13 @@ class Follower:
 
     async def _tell_on_the_way(self, size: int) -> None:
         """Tell of the last quorum up to where it stands."""
-        self._looked = size
-        quorum = await self._database.quorum_between(self._told, size)
-        if quorum is not None:
-            self._told, note = quorum
+        self._looked, newest = size, self._replication.quorum
+        if self._told < newest.size <= size:
+            found: tuple[int, bytes] | None = (newest.size, newest.note)
+        else:
+            found = await self._database.quorum_between(self._told, size)
+        if found is not None:
+            self._told, note = found
             await self.node.quorum(note)
 
     async def _tell_quorum(self) -> None:
@@ -407,6 +424,11 @@ class Follower:
         if quorum.size > self._told and self.size is not None and quorum.size <= self.size:
             await self.node.quorum(quorum.note)
             self._told = quorum.size
+
+
+def _fitting(entries: Sequence[bytes]) -> int:
+    """How many of the entries go into one message."""
+    return sum(total <= BYTES_EACH_MAX for total in accumulate(map(len, entries)))
 
 
 def _left(floor: int) -> str:

@@ -196,11 +196,13 @@ _REPLACEMENT: Table = {
     },
 }
 
-# A request that is over may hold a slot that later ones wait behind: a cancellation uses it up.
+# A request that is over may hold a slot that later ones wait behind: a cancellation uses it up. It may have
+# been reserved a moment after it was over here, for time in the log is another's: this clock was set back.
 _CANCELLATION: Table = {
     transition: step
     for over in (State.EXPIRED, State.DENIED)
     for transition, step in {
+        (over, Event.RESERVATION_LOGGED): Step(over, (Effect.CANCEL,)),
         (over, Event.CANCEL_LOGGED): Step(over, (Effect.SIGN,)),
         (over, Event.CANCEL_FAILED): Step(over, (Effect.CANCEL,)),
         (over, Event.CANCEL_SIGNED): Step(over, (Effect.BROADCAST,)),

@@ -6,8 +6,10 @@ meet on the same heads; (3) whoever waits for an entry learns its outcome once i
 ``Replication.wait_quorum`` when it must be cosigned too; (4) requests and observations, whose cosignatures
 nobody waits for and which can be made again, are sent with what comes next, or after a moment; (5) while
 cosigners meet, what can be made again is written, reservations as well, and sent together when they have. It
-overtakes signatures and nothing else; (6) a signature is not written before they have met, and then sent at
-once: should this database be lost, only the cosigners know what can be on the chain by then.
+overtakes signatures and nothing else; (6) a signature is not written before they have met: should this
+database be lost, only the cosigners know what can be on the chain by then. It is sent at once if anything
+else is to be written, otherwise with what comes next, ``COMPANY_S`` later at the most: who waits for it is
+told first, and cosigners meet once for it and for the next reservation.
 """
 
 import asyncio
@@ -25,12 +27,15 @@ from custody.projection import changes
 from custody.records import Applied
 from custody.replication import Published, Replication
 from custody.storage import Database
+from custody.stored_tip import StoredTip
+from policy.log.merkle import leaf_hash
 from policy.state import Outcome, State
 
 QUORUM_PATIENCE_S = 1.0
 PATIENT, TOGETHER_S = frozenset({"request", "observation"}), 0.05
 MEANWHILE, PACE_S = PATIENT | {"reserve"}, 0.005
 PACED_MAX = 8
+COMPANY_S = 0.02
 OVERTAKEN = MEANWHILE | {"signature"}
 _Queued: TypeAlias = tuple[Candidate, "asyncio.Future[Outcome]"]
 
@@ -59,6 +64,8 @@ class Sequencer:
         self._now_ms = now_ms
         self._metrics = metrics
         self._tip: Tip | None = None
+        self._stored: StoredTip | None = None
+        self._to_store = False
         self._queue: deque[_Queued] = deque()
         self._wake = asyncio.Event()
         self._unsent: Published | None = None
@@ -69,9 +76,9 @@ class Sequencer:
         self.on_written: list[Callable[[Folded], None]] = []
         self.on_applied: list[Callable[[Applied], None]] = []
 
-    def start(self, tip: Tip) -> None:
-        """Go on from ``tip``, which is durable."""
-        self._tip = tip
+    def start(self, tip: Tip, stored: StoredTip) -> None:
+        """Go on from ``tip``, which is durable, and with storing its state."""
+        self._tip, self._stored = tip, stored
 
     @property
     def tip(self) -> Tip:
@@ -81,15 +88,26 @@ class Sequencer:
         return self._tip
 
     @property
+    def stored(self) -> StoredTip:
+        """What is stored of the state at the tip, or before it."""
+        if self._stored is None:
+            raise RuntimeError("the sequencer was not started")
+        return self._stored
+
+    @property
     def state(self) -> State:
         """The state at the tip."""
         return self.tip.state
 
     async def log(self, candidate: Candidate) -> Outcome:
         """Put a candidate into the log; its outcome, once durable, or why it was not written."""
-        future: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[Outcome] = loop.create_future()
         self._queue.append((candidate, future))
-        self._wake.set()
+        if all(one[0].kind == "observation" for one in self._queue):  # what is to be done goes before
+            loop.call_later(COMPANY_S, self._wake.set)
+        else:
+            self._wake.set()
         return await future
 
     async def run(self) -> None:
@@ -103,7 +121,7 @@ class Sequencer:
                 self._meeting.cancel()
 
     async def _step(self) -> None:
-        """Write what can be written now; unless cosigners meet, send what is due."""
+        """Write what can be written now; unless cosigners meet, send what is due; store some of the state."""
         self._wake.clear()
         if self._meeting is not None and self._meeting.done():
             self._meeting.result()
@@ -112,6 +130,9 @@ class Sequencer:
             await self._write(queued)
         if self._meeting is None and self._send_at is not None and self._now_s() >= self._send_at:
             self._send()
+        if self._to_store:  # when all else is on its way
+            self._tip = self.stored.keep(self.tip, self._replication.quorum.size)
+            self._to_store = False
 
     async def _wait(self) -> None:
         """Until there is something to write or to send, or a meeting is over."""
@@ -157,6 +178,8 @@ class Sequencer:
             now_ms=self._now_ms(),
         )
         self._tip = batch.tip
+        self.stored.extend([leaf_hash(folded.entry) for folded in batch.written])
+        self._to_store = True
         self._metrics.log_size.set(batch.tip.frontier.size)
         for folded in batch.written:
             for hear in self.on_written:
@@ -164,12 +187,19 @@ class Sequencer:
         self._replication.use_roster(batch.tip.state)
         self._unsent = Published(batch.tip.frontier.size, note)
         self._unsent_entries += [folded.entry for folded in batch.written]
-        patient = all(folded.outcome.kind in PATIENT for folded in batch.written)
-        send_at = self._now_s() + (self._together_s if patient else 0.0)
+        send_at = self._now_s() + self._patience_s(batch)
         self._send_at = send_at if self._send_at is None else min(self._send_at, send_at)
         for one in applied:
             for tell in self.on_applied:
                 tell(one)
+
+    def _patience_s(self, batch: Batch) -> float:
+        """How long what was just written is not sent, unless something more urgent comes."""
+        kinds = {folded.outcome.kind for folded in batch.written}
+        if kinds <= PATIENT:
+            return self._together_s
+        nothing_else = len(self._queue) <= len(batch.outcomes)
+        return COMPANY_S if kinds == {"signature"} and nothing_else else 0.0
 
     def _send(self) -> None:
         """Have the cosigners sent the newest checkpoint, and let them meet on it."""

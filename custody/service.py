@@ -20,6 +20,7 @@ from custody.ports import Gathered
 from custody.records import REQUEST_BYTES_MAX, IdempotencyConflict, RequestRecord, new_request
 from custody.replication import UNCONFIGURED
 from custody.requests import FINAL
+from custody.requests import State as RequestState
 from custody.vitals import Vital
 from custody.webhooks import Webhook
 from policy.accounts import Account, account_at
@@ -65,10 +66,13 @@ class Service:
             raise CallRefused(Code.MALFORMED, str(error)) from error
         new = new_request(document, signature)
         self._check_author(document, request, signature)
-        known = await self._parts.database.get(new.request)
-        if known is not None:
-            return known
-        self._check_request(request)
+        refused = self._mistake(request)
+        if refused is not None or psbt:  # what was taken in before is not looked at again
+            known = await self._parts.database.get(new.request)
+            if known is not None:
+                return known
+        if refused is not None:
+            raise refused
         if psbt:
             new = replace(
                 new, psbt=await drafts.adopt(self._parts, request, identifier=new.request, psbt=psbt)
@@ -105,7 +109,12 @@ class Service:
     async def requests(
         self, *, state: str, initiator: str, limit: int, before: bytes
     ) -> tuple[RequestRecord, ...]:
-        """Requests, newest first."""
+        """Requests, newest first. Raises ``CallRefused`` for an unknown state, or one to go on after."""
+        if state and state not in [*RequestState]:
+            known = ", ".join(RequestState)
+            raise CallRefused(Code.MALFORMED, f"there is no state {state[:32]!r}: the states are {known}")
+        if before:
+            await self.get(before, initiator)
         return await self._parts.database.requests(
             state=state, initiator=initiator, limit=limit or 100, before=before
         )
@@ -343,6 +352,13 @@ class Service:
             verify_request(document, signature, key=initiator.key)
         except InvalidSignatureError as error:
             raise CallRefused(Code.BAD_SIGNATURE, f"{error}: sign statement('request', body)") from error
+
+    def _mistake(self, request: Request) -> CallRefused | None:
+        try:
+            self._check_request(request)
+        except CallRefused as refused:
+            return refused
+        return None
 
     def _check_request(self, request: Request) -> None:
         """Courtesies: mistakes that a backend should hear of at once."""

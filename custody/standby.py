@@ -6,6 +6,7 @@ import logging
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from typing import Protocol
 
+from custody.following import Followed
 from custody.lease import LEASE_MS
 from custody.storage import Database, LeaseTaken
 from policy.errors import OperationalError
@@ -26,9 +27,14 @@ class Door(Protocol):
         """Give the port back."""
 
 
-async def stand_by(database: Database, now_ms: Callable[[], int], *, doors: Mapping[str, Door]) -> None:
-    """Return once this coordinator has the lease; until then ``doors`` lead to the one that has it."""
-    said = ""
+async def stand_by(
+    database: Database, now_ms: Callable[[], int], *, doors: Mapping[str, Door], followed: Followed
+) -> None:
+    """Return once this coordinator has the lease; until then ``doors`` lead to the one that has it.
+
+    The log is followed meanwhile, so that it is not first read when everybody waits.
+    """
+    said = missed = ""
     async with _opened(doors.values()):
         while (refusal := await _refused(database, now_ms())) is not None:
             if str(refusal) != said:
@@ -37,8 +43,21 @@ async def stand_by(database: Database, now_ms: Callable[[], int], *, doors: Mapp
             if isinstance(refusal, LeaseTaken):
                 for name, door in doors.items():
                     door.target = refusal.doors.get(name, "")
+            unread = await _unread(followed)
+            if unread and unread != missed:
+                _LOG.warning("standing by, and the log cannot be followed: %s", unread)
+            missed = unread
             await asyncio.sleep(LOOK_S)
     _LOG.info("has the lease")
+
+
+async def _unread(followed: Followed) -> str:
+    """Follow the log for a moment; why that cannot be done, or "" when it can."""
+    try:
+        await followed.look(LOOK_S)
+    except OperationalError as error:
+        return str(error)
+    return ""
 
 
 async def _refused(database: Database, now_ms: int) -> OperationalError | None:

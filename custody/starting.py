@@ -11,33 +11,19 @@ import logging
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from custody.branches import ASK_AGAIN_S, NOTE_BYTES_MAX, Branch, fetch
+from custody.branches import ASK_AGAIN_S, Branch, fetch
 from custody.candidates import EMPTY, Folded, Tip, extend
+from custody.following import Followed, checkpoint_of
 from custody.parts import Parts
 from custody.ports import Node
 from custody.projection import changes
 from custody.replication import Published
-from policy.collecting import uncollected
 from policy.errors import InvariantError, OperationalError, ProtocolError
-from policy.log.checkpoint import Checkpoint, parse_checkpoint, parse_note
-from policy.log.merkle import frontier_at, leaf_hash, leaf_reader
+from policy.log.checkpoint import Checkpoint
+from policy.log.merkle import leaf_hash
 from policy.roster import Roster
 
 _LOG = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class OwnLog:
-    """What the database holds: its end, the newest checkpoint's note, and the hash of every entry."""
-
-    tip: Tip
-    note: bytes
-    leaves: tuple[bytes, ...]
-
-    @property
-    def size(self) -> int:
-        """How many entries."""
-        return len(self.leaves)
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,23 +34,6 @@ class Way:
     tip: Tip
     note: bytes
     folded: tuple[Folded, ...]
-
-
-async def own_log(parts: Parts) -> OwnLog:
-    """What the database holds, folded and compared with its own newest checkpoint."""
-    size, note = await parts.database.head()
-    tip, leaves = EMPTY, []
-    while tip.frontier.size < size:
-        entries = await parts.database.entries(tip.frontier.size, size)
-        if not entries:
-            raise InvariantError(f"the database lacks entry {tip.frontier.size}: move it away, start anew")
-        with uncollected():
-            for entry in entries:
-                tip, _ = extend(tip, entry)
-                leaves.append(leaf_hash(entry))
-    if size and tip.checkpoint() != _checkpoint(note):
-        raise InvariantError("the database's entries do not lead to its checkpoint: move it away, start anew")
-    return OwnLog(tip, note, tuple(leaves))
 
 
 async def roster_to_ask_by(parts: Parts, genesis: bytes, *, first: Roster) -> Roster:
@@ -97,10 +66,8 @@ async def _shown(node: Node, genesis: bytes) -> Tip:
     return tip
 
 
-async def settle_on(
-    parts: Parts, own: OwnLog, *, branches: Sequence[Branch], quorum: Published
-) -> tuple[Tip, bytes]:
-    """Go on with the right branch, durably: its end, and the note there."""
+async def settle_on(parts: Parts, own: Followed, *, branches: Sequence[Branch], quorum: Published) -> None:
+    """Have ``own`` go on with the right branch, durably."""
     way = await _choose(parts.nodes, own, branches, quorum=quorum)
     if way.folded:  # entries that this database never had: nor need it have the addresses of that time
         await parts.feeds.doubt_addresses(parts.now_ms())
@@ -116,34 +83,34 @@ async def settle_on(
         )
     if way.folded:
         _LOG.info("fetched entries %d to %d", way.start, way.tip.state.size)
-        await store(parts, way.start, folded=way.folded, note=way.note)
-    return way.tip, way.note
+        await take(parts, own, way=way)
 
 
-async def store(parts: Parts, start: int, *, folded: tuple[Folded, ...], note: bytes) -> None:
-    """Make entries and what they say of requests durable."""
+async def take(parts: Parts, own: Followed, *, way: Way) -> None:
+    """Make entries and what they say of requests durable, and ``own`` lead to their end."""
     await parts.database.append(
-        start,
-        [one.entry for one in folded],
-        note=note,
-        changes=[change for one in folded for change in changes(one)],
+        way.start,
+        [one.entry for one in way.folded],
+        note=way.note,
+        changes=[change for one in way.folded for change in changes(one)],
         now_ms=parts.now_ms(),
     )
+    own.taken(way.start, way.folded, tip=way.tip, note=way.note)
 
 
 def best_quorum(branches: Iterable[Branch], own: bytes) -> Published:
     """The highest note with w cosignatures that the cosigners or this database know."""
     notes = [note for note in (own, *(branch.quorum for branch in branches)) if note]
-    known = [Published(_checkpoint(note).size, note) for note in notes]
+    known = [Published(checkpoint_of(note).size, note) for note in notes]
     best = max(known, key=lambda one: one.size, default=Published(0, b""))
-    roots = {_checkpoint(one.note).root for one in known if one.size == best.size}
+    roots = {checkpoint_of(one.note).root for one in known if one.size == best.size}
     if len(roots) > 1:
         raise InvariantError(f"two heads of {best.size} entries have w cosignatures: read the evidence")
     return best
 
 
 async def _choose(
-    nodes: Mapping[str, Node], own: OwnLog, branches: Sequence[Branch], *, quorum: Published
+    nodes: Mapping[str, Node], own: Followed, branches: Sequence[Branch], *, quorum: Published
 ) -> Way:
     keep = Way(own.size, own.tip, own.note, ())
     ordered = sorted(branches, key=lambda b: (-b.checkpoint.size, not _covers(own, b.checkpoint), b.holder))
@@ -163,7 +130,7 @@ async def _choose(
     )
 
 
-async def _way(node: Node, own: OwnLog, branch: Branch) -> Way:
+async def _way(node: Node, own: Followed, branch: Branch) -> Way:
     """The entries to ``branch``: after the own log where it is a part of that, and all of them otherwise."""
     if branch.checkpoint.size > own.size > 0:
         try:
@@ -175,21 +142,15 @@ async def _way(node: Node, own: OwnLog, branch: Branch) -> Way:
     return Way(0, tip, branch.note, folded)
 
 
-def _covers(own: OwnLog, head: Checkpoint) -> bool:
-    return head.size <= own.size and _root(own.leaves, head.size) == head.root
+def _covers(own: Followed, head: Checkpoint) -> bool:
+    return head.size <= own.size and own.frontier_at(head.size).root() == head.root
 
 
-def _contains(own: OwnLog, way: Way, quorum: Published) -> bool:
+def _contains(own: Followed, way: Way, quorum: Published) -> bool:
     """Whether the log at the end of ``way`` has the quorum's head in it."""
-    if not quorum.size:
-        return True
-    leaves = (*own.leaves[: way.start], *(leaf_hash(one.entry) for one in way.folded))
-    return quorum.size <= len(leaves) and _root(leaves, quorum.size) == _checkpoint(quorum.note).root
-
-
-def _root(leaves: Sequence[bytes], size: int) -> bytes:
-    return frontier_at(leaf_reader(leaves), size).root()
-
-
-def _checkpoint(note: bytes) -> Checkpoint:
-    return parse_checkpoint(parse_note(note, NOTE_BYTES_MAX).body)
+    more = quorum.size - way.start
+    if more > len(way.folded):
+        return False
+    frontier = own.frontier_at(min(quorum.size, way.start))
+    frontier = frontier.extend(leaf_hash(one.entry) for one in way.folded[: max(more, 0)])
+    return not quorum.size or frontier.root() == checkpoint_of(quorum.note).root

@@ -160,9 +160,6 @@ class Database(Protocol):
     async def free_presignatures(self) -> tuple[PooledPresignature, ...]:
         """What is left in the pool."""
 
-    async def use_presignatures(self, presignatures: Sequence[bytes]) -> None:
-        """Mark presignatures as used or gone."""
-
     async def put_report(self, report: ReportRecord) -> None:
         """Keep a rebalancer's report, unless one that is not older is kept of it."""
 

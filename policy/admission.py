@@ -16,11 +16,11 @@ from policy.errors import ProtocolError
 from policy.evaluate import Outcome as Answer
 from policy.evaluate import Verdict, evaluate
 from policy.facts import request_facts
-from policy.ids import TX_HASH_BYTES, family
 from policy.intent import Request, verify_request
 from policy.roster import COORDINATOR, verified_signers
 from policy.rules import Facts
 from policy.state import ApprovalRecord, JobStatus, RequestState, State
+from policy.transaction_names import transaction_name
 from policy.values import replace
 
 
@@ -186,10 +186,8 @@ def admit_observation(state: State, entry: f.ObservationEntry) -> tuple[State, b
     job = state.jobs.get(entry.job)
     if job is None or job.request_id != entry.request or job.status is not JobStatus.SIGNED:
         raise Inert("the observed job is not a signed job of that request")
-    if len(entry.tx_hash) != (need := TX_HASH_BYTES[family(job.anchor.chain)]):
-        raise Inert(
-            f"a transaction on {job.anchor.chain} has a name of {need} bytes, got {len(entry.tx_hash)}"
-        )
+    if entry.tx_hash != (name := transaction_name(job)):
+        raise Inert(f"the job's transaction is {name.hex()}, not {entry.tx_hash.hex()}")
     request, observed = state.requests[entry.request], len(signers - {COORDINATOR}) > state.roster.f
     if request.closed and (request.observed or not observed):
         raise Inert("the request is closed already")

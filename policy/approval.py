@@ -56,6 +56,10 @@ class Slot(Struct, frozen=True, gc=False):
         """Whether a transaction takes it; the signature of typed data is none."""
         return not self.chain.startswith(f"{EVM}:") or self.nonce <= NONCE_MAX[EVM]
 
+    def to_json(self) -> Json:
+        """As documents name it; ``read_slot`` is its inverse."""
+        return {"chain": self.chain, "account": self.account, "nonce": str(self.nonce)}
+
 
 def digest_slot(chain: str, account: str, *, digest: bytes) -> Slot:
     """What the signature of typed data takes: one request for each account and 32-byte EIP-712 digest.
@@ -91,13 +95,12 @@ class Approval(Struct, frozen=True, gc=False):
 
     def body(self) -> dict[str, Json]:
         """The document that is hashed and logged; ``parse_approval`` is its inverse."""
-        slot: Json = {"chain": self.slot.chain, "account": self.slot.account, "nonce": str(self.slot.nonce)}
         return {
             "origin": self.origin,
             "request": self.request.hex(),
             "intent": {**self.intent.to_json(), "calldata_hash": self.calldata_hash.hex()},
             "fee_ceiling": str(self.fee_ceiling),
-            "slot": slot,
+            "slot": self.slot.to_json(),
             "policy": self.policy.hex(),
             "expires_ms": self.expires_ms,
             "approval_id": self.approval_id.hex(),
@@ -159,7 +162,7 @@ def parse_approval(body: Json) -> Approval:
         intent=read_intent(intent_fields),
         calldata_hash=intent_fields.hex("calldata_hash", length=ID_BYTES),
         fee_ceiling=fields.amount("fee_ceiling"),
-        slot=_read_slot(fields.nested("slot")),
+        slot=read_slot(fields.nested("slot")),
         policy=fields.hex("policy", length=ID_BYTES),
         expires_ms=fields.integer("expires_ms"),
         approval_id=fields.hex("approval_id", length=ID_BYTES),
@@ -231,7 +234,8 @@ def challenge_text(challenge: bytes) -> str:
     return base64.urlsafe_b64encode(challenge).rstrip(b"=").decode()
 
 
-def _read_slot(fields: Fields) -> Slot:
+def read_slot(fields: Fields) -> Slot:
+    """What a transaction takes, from its three fields. Raises ``MalformedError``."""
     chain = fields.chain("chain")
     slot = Slot(chain, fields.text("account", length_max=SLOT_ACCOUNT_MAX), fields.amount("nonce"))
     fields.done()

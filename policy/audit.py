@@ -28,6 +28,7 @@ from policy.audit_files import Bad, check_structure
 from policy.audit_fold import AHEAD_FROM, NOTHING_SEEN, AuditFold, Looked, Seen, checked_ahead
 from policy.ceremony import CeremonyEntry
 from policy.collecting import uncollected
+from policy.eddsa import KEY_BYTES
 from policy.encoding import Json
 from policy.entries import BurnEntry, Entry, RequestEntry, ReserveEntry, SignatureEntry, TimedEntry
 from policy.errors import CallerError, MalformedError, ProtocolError
@@ -47,7 +48,7 @@ from policy.log.merkle import Frontier, leaf_hash
 from policy.log.tiles import Read, read_entries
 from policy.prechecking import Checker
 from policy.replay import Step
-from policy.roster import COSIGNERS_MAX, KEY_BYTES
+from policy.roster import COSIGNERS_MAX
 from policy.shapes import read_entry
 from policy.state import JobStatus, Outcome, State
 from policy.tiers_audit import TiersAudit

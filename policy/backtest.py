@@ -37,13 +37,17 @@ _COUNTED = frozenset({"reserve", "signature", "burn"})
 
 @dataclass(frozen=True, slots=True)
 class Beside:
-    """A policy beside the log's own: its windows, where each request counts in them, and its accounts."""
+    """A policy beside the log's own: its windows, where each request counts in them, and its accounts.
+
+    ``stored_size`` is that of the state from which it has what flows.
+    """
 
     policy: Policy
     windows: Table[tuple[str, str], Window]
     scopes: Map[bytes, tuple[tuple[str, str], ...]]
     owned: Map[tuple[str, str], str]
     keys: Map[str, KeyRecord]
+    stored_size: int
 
     @classmethod
     def of(cls, policy: Policy, state: State) -> "Beside":
@@ -53,7 +57,8 @@ class Beside:
         windows = counted.windows
         for place, window in flows_of(state.windows):
             windows = windows.set(place, window)
-        return cls(policy, windows, scopes, owned_accounts(policy, state.keys), state.keys)
+        owned = owned_accounts(policy, state.keys)
+        return cls(policy, windows, scopes, owned, state.keys, state.stored_size)
 
     def under(self, state: State) -> State:
         """``state`` as if this policy were in force, but for its hash: approvals count as they were given.
@@ -78,6 +83,9 @@ class Beside:
             found = dataclasses.replace(found, owned=owned_accounts(self.policy, state.keys), keys=state.keys)
         if step.before.policy_hash != state.policy_hash:
             found = found.without_flows()
+        if self.stored_size != state.stored_size:  # what stands over the one before is stale soon
+            found = found.with_flows(state, [place for place, _ in flows_of(found.windows)])
+            found = dataclasses.replace(found, stored_size=state.stored_size)
         if isinstance(step.timed.entry, HoldingsEntry):
             place = (step.timed.entry.wallet, step.timed.entry.asset)
             found = found.with_flows(state, both(*place))

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable
 from typing import TypeAlias
 
 from policy.ids import SOLANA, family
-from policy.state import Job
+from policy.state import CANCEL, Job
 
 Place: TypeAlias = tuple[str, str]
 
@@ -16,6 +16,11 @@ Place: TypeAlias = tuple[str, str]
 def apart(job: Job, tx: bytes) -> bool:
     """Whether ``tx``, of the same request, could be on chain beside the job's own transaction."""
     return job.tx != tx and family(job.anchor.chain) == SOLANA
+
+
+def cancellations_beside(jobs: Iterable[Job], tx: bytes) -> dict[bytes, int]:
+    """The fees of the cancellations among live jobs that could be on chain beside ``tx``, by their bytes."""
+    return {job.tx: job.fee_max for job in jobs if job.purpose == CANCEL and apart(job, tx)}
 
 
 def conflicting(jobs: Iterable[Job]) -> list[list[Job]]:

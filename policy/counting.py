@@ -1,14 +1,14 @@
 """How requests count into the windows of the policy's limits, whatever becomes of their jobs."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 from immutables import Map
 
 from policy.conflicts import Place, apart, most_of
 from policy.facts import job_facts, scale
-from policy.limits import LimitScope, limit_scopes
+from policy.limits import LimitScope, cancellation_held, limit_scopes
 from policy.rules import Facts
-from policy.state import Job, JobStatus, RequestState, State
+from policy.state import CANCEL, PAYMENT, Job, JobStatus, RequestState, State
 from policy.stored.layered import Table
 from policy.values import replace
 from policy.windows import Counted, Window
@@ -32,12 +32,17 @@ def usage_without(state: State, request_id: bytes, *, time_ms: int) -> Callable[
 def usage_beside(
     state: State, request: RequestState, *, tx: bytes, time_ms: int
 ) -> Callable[[str, str], int]:
-    """How much of each limit others use, and transactions of the request that ``tx`` does not keep off."""
+    """How much of each limit others use, and transactions of the request that ``tx`` does not keep off.
+
+    What its payment holds for a cancellation is there for ``tx``, which is one when anything is beside it.
+    """
     others = usage_without(state, request.request_id, time_ms=time_ms)
     own = [job for job in state.live_jobs(request.request_id) if apart(job, tx)]
     if not own:
         return others
     amounts = most_of(own, lambda job: _adds(state, request, job, None))
+    for place in _held_in(state, request, own):
+        amounts[place] -= cancellation_held(request.request.intent.chain)
     return lambda limit, scope_key: others(limit, scope_key) + amounts.get((limit, scope_key), 0)
 
 
@@ -66,6 +71,11 @@ def counted(
     ``newest`` are the facts of the newest of them, if they are at hand.
     """
     amounts = most_of(live, lambda job: _adds(state, request, job, newest if job is live[-1] else None))
+    if places := _held_in(state, request, live):
+        cancels = [job for job in live if job.purpose == CANCEL]
+        costs = most_of(cancels, lambda job: _adds(state, request, job, None))
+        for place in places:
+            amounts[place] -= min(costs.get(place, 0), cancellation_held(request.request.intent.chain))
     held = bool(live) and live[-1].status is JobStatus.RESERVED
     windows, windows_ms = state.windows, state.policy.windows_ms
     for place in {*request.scopes, *amounts}:
@@ -131,6 +141,15 @@ def _adds(state: State, request: RequestState, job: Job, known: Facts | None) ->
     for scope in _scopes(state, request, job, known):
         amount = scope.limit.maximum if scope.amount is None else scope.amount
         yield (scope.limit.name, scope.scope_key), amount
+
+
+def _held_in(state: State, request: RequestState, jobs: Iterable[Job]) -> set[Place]:
+    """Where the payment among ``jobs`` holds what a cancellation costs at least."""
+    chain = state.policy.chains.get(request.request.intent.chain)
+    if chain is None or not cancellation_held(request.request.intent.chain):
+        return set()
+    scopes = (scope for job in jobs if job.purpose == PAYMENT for scope in _scopes(state, request, job, None))
+    return {(scope.limit.name, scope.scope_key) for scope in scopes if scope.limit.asset == chain.native}
 
 
 def _scopes(state: State, request: RequestState, job: Job, known: Facts | None) -> tuple[LimitScope, ...]:

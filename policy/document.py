@@ -69,6 +69,7 @@ RULES_MAX, NAMES_MAX, APPROVALS_MAX, APPROVERS_MAX, ALTERNATIVES_MAX = 512, 256,
 DAY_MS = 24 * 3600 * 1000
 WINDOW_MS_MAX, DELAY_MS_MAX, PRICE_AGE_MS_MAX = 366 * DAY_MS, 30 * DAY_MS, 7 * DAY_MS
 CONTRACTS_MAX, METHODS_MAX, ARGUMENTS_MAX, TYPED_DATA_MAX = 64, 64, 16, 64
+DEPOSIT_MIN_PLACES = 5
 SPANS_MAX, COUNT_MAX, RISK_MAX, BOOK_QUORUM_MAX = 16, 10**9, 100, 1024
 TOKENS = {EVM: "erc20", SOLANA: "spl"}
 """What kind of asset a token is on each family of chains that has some."""
@@ -199,12 +200,20 @@ def _read_asset(name: str, fields: Fields) -> Asset:
     chain = fields.chain("chain")
     token = TOKENS.get(family(chain))
     kind = fields.choice("kind", "native", *([token] if token else []))
+    decimals = fields.integer("decimals", high=77)
+    least = fields.amount("deposit_min") if fields.has("deposit_min") else deposit_min_default(decimals)
     return Asset(
         name=name,
         chain=chain,
         contract=fields.address("contract", chain=chain) if kind == token else None,
-        decimals=fields.integer("decimals", high=77),
+        decimals=decimals,
+        deposit_min=least,
     )
+
+
+def deposit_min_default(decimals: int) -> int:
+    """The least deposit where a policy does not say it: a hundred-thousandth of one whole unit."""
+    return int(10 ** max(0, decimals - DEPOSIT_MIN_PLACES))
 
 
 def _read_key(name: str, fields: Fields) -> Key:

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from msgspec import Struct
 
-from policy.approval import Assertion, parse_assertion
+from policy.approval import Assertion, Slot, parse_assertion, read_slot
 from policy.encoding import Json, tagged_hash
 from policy.entry_fields import Signatures, raw_body, read_id, read_signatures
 from policy.errors import MalformedError
@@ -38,7 +38,8 @@ class DepositEntry(Struct, frozen=True, gc=False):
     """A payment from outside to an account of ours, deep in its chain; or that the chain has it no more.
 
     ``turn`` counts what was stated of the deposit before, so that no old statement is taken in again.
-    ``index`` is its place in the transaction (docs/chains.md).
+    ``index`` is its place in the transaction (docs/chains.md), ``uses`` what the transaction uses up: what
+    its anchor would be if it were ours. On Solana only those under a durable nonce use up anything.
     """
 
     body: Json
@@ -52,6 +53,7 @@ class DepositEntry(Struct, frozen=True, gc=False):
     amount: int
     block: int
     turn: int
+    uses: Slot | None
     signatures: Signatures
 
     @property
@@ -216,6 +218,7 @@ def read_deposit(fields: Fields) -> DepositEntry:
         amount=inner.amount("amount", low=1),
         block=inner.integer("block"),
         turn=inner.integer("turn"),
+        uses=read_slot(inner.nested("uses")) if inner.has("uses") else None,
         signatures=read_signatures(fields),
     )
     inner.done()
@@ -223,6 +226,8 @@ def read_deposit(fields: Fields) -> DepositEntry:
         raise MalformedError(
             f"turn {entry.turn} of a deposit does not say that it is {fact}, or of no transaction"
         )
+    if entry.uses is not None and entry.uses.chain != chain:
+        raise MalformedError(f"a transaction on {chain} uses up nothing on {entry.uses.chain}")
     return entry
 
 

@@ -19,7 +19,7 @@ def request_facts(
     state: State, request: Request, *, identifier: bytes, fee_max: int, time_ms: int, usage: Usage
 ) -> Facts:
     """The facts of a request whose transaction can cost ``fee_max``, before any approval."""
-    policy, intent, record = state.policy, request.intent, state.requests.get(identifier)
+    policy, intent, record = state.policy, request.intent, _record(state, request, identifier)
     initiator = state.roster.initiators.get(request.initiator)
     wallet = policy.wallets.get(intent.wallet)
     tier = wallet.tier if wallet else ""
@@ -61,6 +61,12 @@ def request_facts(
         if state.policy.tiers
         else {},
     )
+
+
+def _record(state: State, request: Request, identifier: bytes) -> RequestState | None:
+    """What is known of it: nothing if its idempotency key is free, which a look has told already."""
+    known = state.idempotency.get((request.initiator, request.idempotency_key))
+    return state.requests.get(identifier) if known == identifier else None
 
 
 def job_facts(

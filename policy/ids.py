@@ -16,6 +16,7 @@ AMOUNT_MAX = 2**256 - 1
 EVM_CHAIN_ID_MAX = 2**53 - 1
 CHAINS_CACHED = 256
 EVM, SOLANA, BITCOIN = "evm", "solana", "bitcoin"
+LAMPORTS_PER_SIGNATURE = 5000
 TX_HASH_BYTES = {EVM: 32, SOLANA: 64, BITCOIN: 32}
 """How long the name of a transaction on chain is: a hash, and on Solana its first signature."""
 GENERATE, IMPORT, REFRESH, RESHARE = KEY_CHANGES = ("generate", "import", "refresh", "reshare")

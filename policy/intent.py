@@ -5,13 +5,12 @@ themselves and sign only what does exactly that. Amounts are in base units of th
 ceiling is in base units of the chain's native asset.
 """
 
-from cryptography.exceptions import InvalidSignature
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from msgspec import Struct
 
 from policy.addresses import EVM_ADDRESS
 from policy.bip32 import PATH_CHARACTERS_MAX, parse_path
 from policy.decode.eip712 import domain_of, parse_typed_data
+from policy.eddsa import KEY_BYTES, SIGNATURE_BYTES, is_signature
 from policy.encoding import Json, document_hash, statement
 from policy.errors import CallerError, InvalidSignatureError, MalformedError
 from policy.fields import Fields
@@ -20,7 +19,6 @@ from policy.keccak import keccak256
 
 IDEMPOTENCY_KEY_MAX = 64
 ERC20_TRANSFER = bytes.fromhex("a9059cbb")
-SIGNATURE_BYTES = 64
 SELECTOR_BYTES, CALLDATA_BYTES_MAX, TYPED_DATA_BYTES_MAX = 4, 4096, 6 * 1024
 
 
@@ -204,11 +202,7 @@ def verify_request(body: Json, signature: bytes, *, key: bytes) -> None:
     """
     if len(signature) != SIGNATURE_BYTES:
         raise InvalidSignatureError(f"request signature has {len(signature)} bytes, Ed25519 has 64")
-    try:
-        public_key = Ed25519PublicKey.from_public_bytes(key)
-    except ValueError as error:
-        raise CallerError(f"key of {len(key)} bytes is no Ed25519 public key: {error}") from error
-    try:
-        public_key.verify(signature, request_message(body))
-    except InvalidSignature as error:
-        raise InvalidSignatureError("request signature does not verify under the initiator's key") from error
+    if len(key) != KEY_BYTES:
+        raise CallerError(f"a key of {len(key)} bytes is no Ed25519 public key, which has {KEY_BYTES}")
+    if not is_signature(signature, request_message(body), key=key):
+        raise InvalidSignatureError("request signature does not verify under the initiator's key")

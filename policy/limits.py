@@ -4,8 +4,14 @@ from typing import NamedTuple
 
 from msgspec import Struct
 
+from policy.ids import LAMPORTS_PER_SIGNATURE, SOLANA, family
 from policy.model import COUNT, VALUE, Limit, Policy
 from policy.rules import CANCELLATION, Facts
+
+
+def cancellation_held(chain: str) -> int:
+    """What a payment holds of limits beside itself, so that a full one never keeps its cancellation off."""
+    return LAMPORTS_PER_SIGNATURE if family(chain) == SOLANA else 0
 
 
 class LimitScope(Struct, frozen=True, gc=False):
@@ -33,8 +39,9 @@ def limit_scopes(policy: Policy, facts: Facts) -> tuple[LimitScope, ...]:
     Its amount counts on its asset and its greatest fee on the native asset; a cancellation is no payment.
     """
     native = policy.chains[facts.chain].native
+    held = cancellation_held(facts.chain) if facts.kind != CANCELLATION else 0
     added: dict[str | None, int] = {facts.asset: facts.amount}
-    added[native] = added.get(native, 0) + facts.fee_max
+    added[native] = added.get(native, 0) + facts.fee_max + held
     scopes = []
     for limit in policy.limits:
         if not _applies(limit, facts):

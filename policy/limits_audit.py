@@ -1,7 +1,8 @@
 """Limits added up once more, by a method that shares nothing with ``policy.windows``.
 
 For an admitted reservation: what counts then is the sum over all other requests of their largest live
-job (on Solana of each of their messages), as long as the newest live one is unsigned or was signed less than
+job (on Solana of each of their messages, of cancellations what is above the ``_HELD`` lamports that a
+payment counts for them), as long as the newest live one is unsigned or was signed less than
 a window ago. The fold may count a little longer (from a later burn), never less.
 
 Sums are kept from one reservation to the next, for a busy day has more requests than can be added up at each
@@ -17,6 +18,7 @@ from policy.model import COUNT, VALUE, Limit
 from policy.state import PAYMENT, Job, JobStatus, State
 
 Place = tuple[str, str]
+_HELD = 5_000
 
 
 class _Item(NamedTuple):
@@ -133,6 +135,9 @@ def _adds(state: State, request_id: bytes) -> Iterator[tuple[Place, _Item]]:
         sums: dict[Place, int] = {}
         for (_, place), amount in most.items():
             sums[place] = sums.get(place, 0) + amount
+        for place in {_place(state, limit, job) for job in live if _holds(state, limit, job)}:
+            ends = {job.tx for job in live if job.purpose != PAYMENT and _place(state, limit, job) == place}
+            sums[place] -= min(_HELD, sum(most.get((tx, place), 0) for tx in ends))
         for place, amount in sums.items():
             yield place, _Item(amount, last_ms + limit.window_ms if signed else None)
 
@@ -145,11 +150,21 @@ def _group(job: Job) -> bytes:
 def _beside(state: State, limit: Limit, job: Job, *, place: Place) -> int:
     """What the job's request adds in a place by what does not conflict with it."""
     most: dict[bytes, int] = {}
+    held = 0
     for other in state.live_jobs(job.request_id):
         amount = _counts(state, limit, other) or 0
         if _group(other) != _group(job) and amount and _place(state, limit, other) == place:
             most[_group(other)] = max(most.get(_group(other), 0), amount)
-    return sum(most.values())
+            held = max(held, _HELD if _holds(state, limit, other) else 0)
+    return sum(most.values()) - held
+
+
+def _holds(state: State, limit: Limit, job: Job) -> bool:
+    """Whether a job counts in a limit for its cancellation, too."""
+    chain = state.policy.chains.get(job.anchor.chain)
+    native = chain is not None and chain.native == limit.asset
+    counts = job.purpose == PAYMENT and native and job.anchor.chain.startswith("solana:")
+    return counts and _counts(state, limit, job) is not None
 
 
 def _counts(state: State, limit: Limit, job: Job) -> int | None:
@@ -178,7 +193,8 @@ def _counts(state: State, limit: Limit, job: Job) -> int | None:
     moves, costs = pays and asset == limit.asset, chain.native == limit.asset
     if not moves and not costs:
         return None
-    return (request.intent.amount if moves else 0) + (job.fee_max if costs else 0)
+    held = _HELD if pays and job.anchor.chain.startswith("solana:") else 0
+    return (request.intent.amount if moves else 0) + (job.fee_max + held if costs else 0)
 
 
 def _place(state: State, limit: Limit, job: Job) -> Place:

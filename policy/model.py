@@ -27,12 +27,16 @@ class Chain:
 
 @dataclass(frozen=True, slots=True)
 class Asset:
-    """What can be transferred: ``contract`` is None for a chain's native asset."""
+    """What can be transferred: ``contract`` is None for a chain's native asset.
+
+    A payment from outside of less than ``deposit_min`` is no deposit of its own.
+    """
 
     name: str
     chain: str
     contract: str | None
     decimals: int
+    deposit_min: int
 
     @property
     def native(self) -> bool:

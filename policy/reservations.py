@@ -14,7 +14,7 @@ from policy import signatures
 from policy.accounts import Account, account_at
 from policy.admission import Inert, check_origin, denied, without_approved
 from policy.approval import Slot
-from policy.conflicts import apart
+from policy.conflicts import cancellations_beside
 from policy.counting import count_signed, counted, recount, usage_beside
 from policy.decode import bitcoin, evm, solana
 from policy.decode.decoded import Call, Cancel, Decoded, Decoder, Source, Transfer, Typed, Undecodable
@@ -371,7 +371,13 @@ def _check_cancelled_slot(request: RequestState, anchor: Slot) -> None:
 def _check_intent(state: State, request: Request, tx: Transfer) -> None:
     intent = request.intent
     asset = state.policy.asset_at(tx.anchor.chain, tx.contract)
-    moved = (asset.name if asset else "an unknown asset", tx.amount, tx.recipient)
+    amount = tx.amount
+    if (
+        family(tx.anchor.chain) == BITCOIN
+        and state.owned.get((tx.anchor.chain, tx.recipient)) == intent.wallet
+    ):
+        amount = max(amount, intent.amount)  # what is missing is a higher fee: nothing else leaves the wallet
+    moved = (asset.name if asset else "an unknown asset", amount, tx.recipient)
     if asset and tx.decimals not in (None, asset.decimals):
         raise Denied(
             "intent-mismatch", f"the bytes say {tx.decimals} decimals, and {asset.name} has {asset.decimals}"
@@ -451,8 +457,7 @@ def _judge_cancel(state: State, draft: Draft, *, tx: bytes, time_ms: int) -> tup
         usage=usage_beside(state, draft.request, tx=tx, time_ms=time_ms),
     )
     ceiling = state.policy.cancel_ceiling(draft.anchor.chain)
-    jobs = state.live_jobs(draft.request.request_id)
-    before = {job.tx: job.fee_max for job in jobs if job.purpose == CANCEL and apart(job, tx)}
+    before = cancellations_beside(state.live_jobs(draft.request.request_id), tx)
     if draft.fee_max + sum(before.values()) > ceiling:
         and_before = f" and those before it {sum(before.values())}" if before else ""
         reason = f"a cancellation may cost {ceiling}, this one up to {draft.fee_max}{and_before}"

@@ -8,17 +8,13 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import TypeVar
 
-from cryptography.exceptions import InvalidSignature
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
-
 from policy.approval import Credential
+from policy.eddsa import KEY_BYTES, is_signature
 from policy.encoding import Json, statement
 from policy.errors import InvalidSignatureError, MalformedError
 from policy.fields import Fields
 
-KEY_BYTES = 32
 COLD_MAX = 32
-SIGNATURE_BYTES = 64
 COSIGNERS_MAX = 32
 PEOPLE_MAX = 1024
 COORDINATOR = "coordinator"
@@ -155,10 +151,8 @@ def bound(roster: Roster) -> str:
 
 def verify_statement(tag: str, body: Json, *, key: bytes, signature: bytes, signer: str) -> None:
     """Check an Ed25519 signature over ``statement(tag, body)``. Raises ``InvalidSignatureError``."""
-    try:
-        Ed25519PublicKey.from_public_bytes(key).verify(signature, statement(tag, body))
-    except (InvalidSignature, ValueError) as error:
-        raise InvalidSignatureError(f"the {tag} statement is not signed by {signer}") from error
+    if not is_signature(signature, statement(tag, body), key=key):
+        raise InvalidSignatureError(f"the {tag} statement is not signed by {signer}")
 
 
 def verified_signers(

@@ -15,33 +15,48 @@ from policy.fields import NAME
 from policy.log.checkpoint import TYPE_COSIGNATURE, parse_vkey
 
 Keys: TypeAlias = tuple[str, ...]
+MISUSED: Final = 2
+EX_TEMPFAIL: Final = 75  # of sysexits.h
 SHOWN_MAX: Final = 64
+PROBLEMS_SHOWN_MAX: Final = 100
+DEPTH_MAX: Final = 16
+DOTS_MAX: Final = 250  # in a line: what a dotted key takes to read grows with the square of its parts
+LOOKED_MAX: Final = 1_000_000  # characters read once more to find where keys stand
 PORT_MAX: Final = 65535
 _ADDRESS: Final = re.compile(r"(?:\[[0-9a-f:.]+\]|[A-Za-z0-9._-]+):(?P<port>[0-9]{1,5})")
 _NOT_TOML_AT: Final = re.compile(r"\(at line (?P<line>[0-9]+), column [0-9]+\)")
+_ENDS: Final = re.compile(r"\"\"\"|'''|[]}]")
 T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True, order=True)
 class Problem:
-    """What is wrong with one key; ``text`` ends with what to do."""
+    """What is wrong with one key; ``text`` ends with what to do. What is ``passing`` may end by itself."""
 
     line: int
     key: str
     text: str
+    passing: bool = field(default=False, compare=False)
 
     def __str__(self) -> str:
         return f"line {self.line}: {self.key} {self.text}"
 
 
 class ConfigError(OperationalError):
-    """A configuration that cannot be used; ``problems`` has them in the order of the file."""
+    """A configuration that cannot be used; ``problems`` has them in the order of the file.
+
+    A program that it ends exits with ``exit_code``: with EX_TEMPFAIL, starting it again may do.
+    """
 
     def __init__(self, source: str, problems: Iterable[Problem]) -> None:
         self.problems = tuple(sorted(set(problems)))
+        passing = all(problem.passing for problem in self.problems)
+        self.exit_code = EX_TEMPFAIL if passing else MISUSED
         count = len(self.problems)
         counted = f"{count} problem{'s' if count > 1 else ''}"
-        super().__init__("\n  ".join((f"{source}: {counted}", *map(str, self.problems))))
+        shown = [str(problem) for problem in self.problems[:PROBLEMS_SHOWN_MAX]]
+        shown += [f"and {count - len(shown)} more"] if count > len(shown) else []
+        super().__init__("\n  ".join((f"{source}: {counted}", *shown)))
 
 
 @dataclass(slots=True)
@@ -66,9 +81,9 @@ class Settings:
             place = place[:-1]
         return self.lines.get(place, 1)
 
-    def problem(self, key: str, text: str) -> None:
+    def problem(self, key: str, text: str, *, passing: bool = False) -> None:
         """Note what is wrong with a key."""
-        self.problems.append(Problem(self.line(key), self.path(key), text))
+        self.problems.append(Problem(self.line(key), self.path(key), text, passing))
 
     def has(self, key: str) -> bool:
         """Whether a key is there."""
@@ -209,6 +224,7 @@ class Settings:
 
 def parse_settings(text: str, source: str) -> Settings:
     """The root of a file. Raises ``ConfigError`` for one that is not TOML."""
+    _check_dots(text, source)
     try:
         values = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
@@ -216,10 +232,22 @@ def parse_settings(text: str, source: str) -> Settings:
         at = _NOT_TOML_AT.search(said)
         line = int(at["line"]) if at else text.count("\n") + 1
         raise ConfigError(source, [Problem(line, "this", f"is not TOML: {said}; correct it")]) from error
+    except RecursionError:
+        values = None
+    if values is None or _deep(values):
+        problem = f"has tables or lists more than {DEPTH_MAX} deep: give the right file"
+        raise ConfigError(source, [Problem(1, "the file", problem)])
     lines: dict[Keys, int] = {}
     for keys, line in _lines(text):
         lines.setdefault(keys, line)
     return Settings(values, [], lines)
+
+
+def _check_dots(text: str, source: str) -> None:
+    for number, line in enumerate(text.split("\n"), start=1):
+        if line.count(".") > DOTS_MAX and not line.lstrip().startswith("#"):
+            problem = f"has more than {DOTS_MAX} dots in one line: give the right file"
+            raise ConfigError(source, [Problem(number, "the file", problem)])
 
 
 def unlike(values: Iterable[tuple[Settings, str, object]], *, what: str) -> None:
@@ -232,17 +260,27 @@ def unlike(values: Iterable[tuple[Settings, str, object]], *, what: str) -> None
 
 
 def _lines(text: str) -> Iterator[tuple[Keys, int]]:
-    """The line of every key: the file is cut into the shortest pieces that are TOML by themselves."""
+    """The line of every key: the file is cut into the shortest pieces that are TOML by themselves.
+
+    A value that has so many ends in it that this takes long has no line, nor has what follows.
+    """
     section: Keys = ()
     pending: list[str] = []
+    length = looked = 0
     for number, line in enumerate(text.splitlines(keepends=True), start=1):
         pending.append(line)
+        length += len(line)
+        if len(pending) > 1 and not _ENDS.search(line):
+            continue  # inside of a long value: nothing to try
+        looked += length
+        if looked > LOOKED_MAX:
+            return
         try:
             found = tomllib.loads("".join(pending))
         except tomllib.TOMLDecodeError:
             continue
         begun, first = number - len(pending) + 1, pending[0]
-        pending = []
+        pending, length = [], 0
         if first.lstrip().startswith("["):
             section = next(_inside(found))
             yield section, begun
@@ -250,6 +288,15 @@ def _lines(text: str) -> Iterator[tuple[Keys, int]]:
             for keys in _inside(found):
                 for end in range(1, len(keys) + 1):
                     yield (*section, *keys[:end]), begun
+
+
+def _deep(values: dict[str, Any]) -> bool:
+    """Whether values stand deeper than any setting does; without recursion, which would end in the middle."""
+    level: list[Any] = [values]
+    for _ in range(DEPTH_MAX):
+        below = (list(one.values()) if isinstance(one, dict) else one for one in level)
+        level = [inner for inners in below for inner in inners if isinstance(inner, dict | list)]
+    return bool(level)
 
 
 def _inside(found: Any) -> Iterator[Keys]:

@@ -6,7 +6,7 @@ no takes one signature, since it only makes an answer stricter.
 
 from policy import fact_entries as f
 from policy.admission import Inert, Signed, check_origin, signers_of, without_approved
-from policy.approval import Assertion, verify_assertion
+from policy.approval import Assertion, Slot, verify_assertion
 from policy.ceremony import CONDUCTOR, FAILED, MADE, WITNESS, CeremonyEntry, ceremony_digest
 from policy.encoding import Json, document_hash
 from policy.holdings import stated
@@ -76,18 +76,28 @@ def admit_deposit(state: State, entry: f.DepositEntry) -> tuple[State, bytes]:
     if entry.gone and entry.paid != known.paid:
         raise Inert("what is gone is not what the deposit was")
     if not entry.gone:
-        _check_paid(state, entry)
+        _check_paid(state, entry, known=entry.turn > 0 and entry.paid == known.paid)
     _check_observers(state, "deposit", entry)
     deposits = state.deposits.set(entry.deposit, Deposit(entry.turn + 1, entry.paid))
     return replace(state, deposits=deposits), entry.deposit
 
 
-def _check_paid(state: State, entry: f.DepositEntry) -> None:
+def _check_paid(state: State, entry: f.DepositEntry, *, known: bool) -> None:
+    """That it is a deposit; one that the log had before stays one, whatever the least is by now."""
     asset = state.policy.assets.get(entry.asset)
     if asset is None or asset.chain != entry.chain:
         raise Inert(f"the policy has no asset {entry.asset} on {entry.chain}")
     if state.owned.get((entry.chain, entry.address)) != entry.wallet:
         raise Inert(f"{entry.address} on {entry.chain} is no account of wallet {entry.wallet}")
+    if not known and entry.amount < asset.deposit_min:
+        raise Inert(f"{entry.amount} of {entry.asset} is less than {asset.deposit_min}, the least deposit")
+    if entry.uses is not None and is_own(state, entry.uses):
+        raise Inert(f"{entry.uses.account} is used up by a transaction of ours, which is no deposit")
+
+
+def is_own(state: State, slot: Slot) -> bool:
+    """Whether what a transaction uses up is ours: by a reservation, or where accounts pay, by whose it is."""
+    return slot in state.anchors or (slot.chain, slot.account) in state.owned
 
 
 def admit_screening(state: State, entry: f.ScreeningEntry) -> tuple[State, bytes]:

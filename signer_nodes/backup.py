@@ -168,7 +168,11 @@ def _public(share: KeyShare, officers: Sequence[Officer], quorum: int) -> Public
 
 def _read_public(fields: Fields) -> Public:
     fields.choice("format", FORMAT)
-    fields.integer("version", low=VERSION, high=VERSION)
+    version = fields.integer("version", low=VERSION)
+    if version > VERSION:
+        raise MalformedError(
+            f"backup: field 'version' is {version}, this program knows {VERSION}: use the newer program"
+        )
     suite = fields.choice("suite", *SUITES)
     participants = fields.names("participants", count_min=MIN_SIGNERS_MIN, count_max=PARTIES_MAX)
     n, group = len(participants), group_of(suite)

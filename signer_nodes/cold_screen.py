@@ -81,7 +81,11 @@ def _pays(state: State, intent: Intent) -> str:
     amount = f"{intent.amount} base units of {intent.asset}"
     if asset is not None:
         amount = amount_text(intent.amount, asset=intent.asset, decimals=asset.decimals)
-    return f"calls {to} with {amount}" if intent.calldata is not None else f"{amount} to {to}"
+    if intent.calldata is not None:
+        return f"calls {to} with {amount}"
+    if state.owned.get((intent.chain, intent.destination)) == intent.wallet:
+        return f"{amount} to the wallet itself, at {to}: nothing leaves it but the fee"
+    return f"{amount} to {to}"
 
 
 def _fee(state: State, chain: str, fee_max: int) -> str:

@@ -24,25 +24,32 @@ certificate = "node-b.pem"
 ```
 """
 
+import os
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, Literal, TypeAlias
 
+from policy.encoding import document_hash, parse_canonical
+from policy.entries import ENTRY_BYTES_MAX, GenesisEntry, parse_entry
+from policy.errors import QuorumkeepError
 from policy.fields import NAME
 from policy.ids import ORIGIN
+from policy.log.merkle import leaf_hash
 from policy.roster import COORDINATOR
 from policy.settings import ConfigError, Problem, Settings, parse_settings, unlike
 from signer_nodes.api import surroundings as around
 
 COLD: Final = "cold"
+STORE: Final = "node.db"
 Role: TypeAlias = Literal["node", "witness", "cold"]
 ROLES: Final[tuple[Role, ...]] = ("node", "witness", "cold")
 CLOCK_SKEW_MS_DEFAULT: Final = 2000
 CLOCK_SKEW_MS_MAX: Final = 60_000
 PEERS_MAX: Final = 64
 _LABEL: Final = re.compile(r"[^\x00-\x1f\x7f]{1,32}")
+_COMPARE: Final = "get it again, and compare its fingerprint with somebody who knows it"
 _FINGERPRINT: Final = re.compile(r"[0-9a-f]{64}")
 
 
@@ -101,11 +108,21 @@ def load_to_run(path: Path) -> NodeConfig:
     return _sound(config, settings, str(path))
 
 
-def read_to_check(path: Path, *, runs: Callable[[Path], bool]) -> tuple[tuple[Problem, ...], bool]:
-    """All that keeps a node from starting, and whether one ``runs`` on its folder and has the port."""
+def read_to_check(
+    path: Path, *, runs: Callable[[Path], bool], wrong_with: Callable[[Path, bytes], str]
+) -> tuple[tuple[Problem, ...], bool]:
+    """All that keeps a node from starting, and whether one ``runs`` on its folder and has port and store.
+
+    ``wrong_with`` looks at a store, given what the log's first entry has to hash to.
+    """
     settings, config = _parsed(around.read_text(path), path.resolve().parent, str(path))
     running = runs(config.data_dir)
     _look_around(config, settings, port=not running)
+    store = config.data_dir / STORE
+    if not running and config.genesis_fingerprint and os.path.exists(store):
+        problem = wrong_with(store, config.genesis_fingerprint)
+        if problem:
+            settings.problem("data_dir", f"has a store that a start refuses: {problem}")
     return tuple(sorted(set(settings.problems))), running
 
 
@@ -173,9 +190,11 @@ def _fingerprint(table: Settings, key: str) -> bytes:
 def _look_around(config: NodeConfig, settings: Settings, *, port: bool = True) -> None:
     """Files, folders and the port, as far as their keys could be read."""
     around.look_for_folder(settings, "data_dir", path=config.data_dir)
-    around.look_for_file(settings, "genesis", path=config.genesis)
+    _look_for_genesis(settings, config)
     if config.roster is not None:
-        around.look_for_file(settings, "roster", path=config.roster)
+        _look_for_roster(settings, config.roster, fingerprint=config.roster_fingerprint)
+    if config.listen_file is not None:
+        around.look_for_place(settings, "listen_file", path=config.listen_file, folder=False)
     around.look_for_identity(
         settings, "coordinator_certificate", path=config.coordinator_certificate, name=COORDINATOR
     )
@@ -190,3 +209,34 @@ def _look_around(config: NodeConfig, settings: Settings, *, port: bool = True) -
     unlike(known, what="key")
     if port:
         around.look_for_port(settings, "listen", listen=config.listen)
+
+
+def _look_for_genesis(settings: Settings, config: NodeConfig) -> None:
+    data = around.look_for_file(settings, "genesis", path=config.genesis)
+    if data is None or not config.genesis_fingerprint:
+        return
+    if leaf_hash(data) != config.genesis_fingerprint:
+        settings.problem("genesis", f"has {leaf_hash(data).hex()} as its fingerprint: {_COMPARE}")
+        return
+    try:
+        entry = parse_entry(data).entry
+    except QuorumkeepError as error:
+        settings.problem("genesis", f"is no entry: {error}; {_COMPARE}")
+        return
+    if not isinstance(entry, GenesisEntry):
+        settings.problem("genesis", f"is another kind of entry: {_COMPARE}")
+    elif config.origin and entry.origin != config.origin:
+        settings.problem("origin", f"is not the genesis entry's {entry.origin!r}: correct one of them")
+
+
+def _look_for_roster(settings: Settings, path: Path, *, fingerprint: bytes) -> None:
+    data = around.look_for_file(settings, "roster", path=path)
+    if data is None or not fingerprint:
+        return
+    try:
+        found = document_hash("roster", parse_canonical(data, bytes_max=ENTRY_BYTES_MAX))
+    except QuorumkeepError as error:
+        settings.problem("roster", f"is {str(path)!r}, no roster: {error}; get it again")
+        return
+    if found != fingerprint:
+        settings.problem("roster", f"has {found.hex()} as its fingerprint: {_COMPARE}")

@@ -13,7 +13,7 @@ from policy.errors import InvariantError, OperationalError
 from policy.log.merkle import Frontier, leaf_hash
 from signer_nodes.hsm.doctor import Finding
 from signer_nodes.node_log import RE_ENROL
-from signer_nodes.ports import StoreBusy
+from signer_nodes.ports import StoreBusy, StoreOlder
 from signer_nodes.token_head import TokenHead
 
 CHUNK: Final = 4096
@@ -43,7 +43,7 @@ def examine_disk(
     path: Path, head: TokenHead | None, *, genesis: bytes, open_disk: Callable[[Path], Disk]
 ) -> Finding:
     """The store at ``path`` beside what the token remembers; ``genesis`` is the log's that is configured."""
-    if not path.exists():
+    if _absent(path):
         if head is None:
             return Finding(DISK, True, "neither disk nor token has a log: a new node")
         return Finding(
@@ -60,11 +60,36 @@ def examine_disk(
         return Finding(DISK, False, str(error))
 
 
-def _problem(disk: Disk, head: TokenHead | None, genesis: bytes) -> str:
-    size = disk.size()
+def examine_store(path: Path, genesis: bytes, *, open_disk: Callable[[Path], Disk]) -> str:
+    """What keeps a node from starting on a store, whatever its token remembers; empty if nothing."""
+    if _absent(path):
+        return ""
+    try:
+        with closing(open_disk(path)) as disk:
+            disk.check()
+            return _foreign(disk, genesis)
+    except (StoreBusy, StoreOlder):  # held by the running node, or a start upgrades it
+        return ""
+    except (InvariantError, OperationalError) as error:
+        return str(error)
+
+
+def _absent(path: Path) -> bool:
+    """An empty file is no store either: opening it would make one of it."""
+    return not path.exists() or (path.is_file() and not path.stat().st_size)
+
+
+def _foreign(disk: Disk, genesis: bytes) -> str:
     first = disk.entries(0, 1)
     if first and leaf_hash(first[0]) != genesis:
         return "the disk has the log of another deployment: give this node's own data_dir"
+    return ""
+
+
+def _problem(disk: Disk, head: TokenHead | None, genesis: bytes) -> str:
+    size = disk.size()
+    if foreign := _foreign(disk, genesis):
+        return foreign
     if head is None:
         return f"the token remembers no log, the disk has {size} entries: {RE_ENROL}" if size else ""
     if head.size > size or _root(disk, head.size) != head.root:

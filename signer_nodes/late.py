@@ -6,13 +6,14 @@ request, or an approval of one, that is dated more than ``LAG_MS_MAX`` before it
 the delay of such a request from then. See docs/adr/0025-a-payments-delay-is-held-by-clocks-too.md.
 """
 
+from bisect import bisect_left
 from collections.abc import Mapping, Sequence
 from typing import TypeAlias
 
 from policy.delays import LAG_MS_MAX
 from policy.encoding import canonical, parse_canonical
-from policy.entries import parse_entry
 from policy.fields import Fields
+from policy.shapes import read_entry
 from policy.state import Outcome, State
 
 LATE_MAX = 4096
@@ -36,11 +37,13 @@ def noted(
 
     What came later than that, by a clock that was wrong then, came by now.
     """
-    came = {
-        outcome.subject
+    dated = [
+        (entry, outcome.subject)
         for entry, outcome in zip(entries, outcomes, strict=True)
-        if outcome.accepted and outcome.kind in _DATED and _date(entry) < now_ms - LAG_MS_MAX
-    }
+        if outcome.accepted and outcome.kind in _DATED
+    ]
+    first_timely = bisect_left(dated, now_ms - LAG_MS_MAX, key=lambda one: _date(one[0]))  # none goes back
+    came = {subject for _, subject in dated[:first_timely]}
     ahead = {one for one, had_ms in late.items() if had_ms > now_ms}
     if not ahead and not any(_open(state, one) for one in came):
         return late
@@ -64,7 +67,7 @@ def from_bytes(data: bytes | None) -> Late:
 
 
 def _date(entry: bytes) -> int:
-    return parse_entry(entry).time_ms
+    return read_entry(entry).time_ms
 
 
 def _open(state: State, request: bytes) -> bool:

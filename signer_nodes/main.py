@@ -35,18 +35,19 @@ from signer_nodes.adapters.links import PeerLinks
 from signer_nodes.adapters.server import NodeServer
 from signer_nodes.adapters.store import NodeStore
 from signer_nodes.adapters.worker import COMPUTING_ENVIRONMENT, WorkerTemplate, start_template
+from signer_nodes.api.arguments import Parser, descriptor
 from signer_nodes.api.boot_statement import BootStatement
 from signer_nodes.api.card import parse_card
 from signer_nodes.api.certificates import Credentials, PinnedIdentity, read_certificate, tls_key_hash
 from signer_nodes.api.client import Target
-from signer_nodes.api.health import READY, STARTING, answering
+from signer_nodes.api.health import answering
 from signer_nodes.api.issuing import make_boot_certificate
 from signer_nodes.bench_arguments import add_bench
 from signer_nodes.cold_run import Desk, run_cold
 from signer_nodes.command_examples import show_examples
-from signer_nodes.config import ROLES, HsmConfig, NodeConfig, load_config, load_to_run
+from signer_nodes.config import ROLES, STORE, HsmConfig, NodeConfig, load_config, load_to_run
 from signer_nodes.config_check import add_check
-from signer_nodes.disk import examine_disk
+from signer_nodes.disk import examine_disk, examine_store
 from signer_nodes.hsm.device import Pkcs11Hsm
 from signer_nodes.hsm.doctor import refuse_if_open
 from signer_nodes.hsm.pins import pin_from_credential, pin_from_descriptor
@@ -91,9 +92,10 @@ from signer_nodes.signing import Signer
 from signer_nodes.token_head import HEAD_RECORD, TokenHead
 from signer_nodes.witness import Identity
 
-OK, FAILED, MISUSE = 0, 1, 2
+OK, FAILED = 0, 1
 PIN_CREDENTIAL: Final = "pin"
 Gone: TypeAlias = "asyncio.Task[OperationalError]"
+_OPEN: Final = partial(NodeStore, upgrade=False)
 _LOG: Final = logging.getLogger("quorumkeep-node")
 
 
@@ -106,13 +108,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         return int(options.command(options))
     except (QuorumkeepError, OSError) as error:
+        if getattr(options, "json", False):
+            print(json.dumps({"ok": False, "code": type(error).__name__, "error": str(error)}))
         print(f"quorumkeep-node: {error}", file=sys.stderr)
-        return MISUSE if isinstance(error, ConfigError) else FAILED
+        return error.exit_code if isinstance(error, ConfigError) else FAILED
 
 
 def node_parser() -> argparse.ArgumentParser:
     """The arguments of a node's program."""
-    parser = argparse.ArgumentParser(
+    parser: argparse.ArgumentParser = Parser(
         prog="quorumkeep-node",
         description="One signer node or witness.",
         epilog="example: quorumkeep-node run --config node-a/config.toml --pin-fd 3",
@@ -150,7 +154,7 @@ def node_parser() -> argparse.ArgumentParser:
     accept.set_defaults(command=_accept)
     doctor = commands.add_parser("doctor", help="attempt what must be impossible; compare disk and token")
     doctor.set_defaults(command=_doctor)
-    add_check(commands)
+    add_check(commands, wrong_with=partial(examine_store, open_disk=_OPEN))
     _add_split(commands)
     officer, backup, recovering = add_recovery(commands)
     for command, action in ((officer, _create_officer), (backup, _backup), (recovering, _recover)):
@@ -158,10 +162,10 @@ def node_parser() -> argparse.ArgumentParser:
     for command in (run, cold, doctor):
         command.add_argument("--config", type=Path, required=True)
     for command in (provision, run, cold, accept, doctor, backup):
-        command.add_argument("--pin-fd", type=int, help="descriptor to read the PIN from")
+        command.add_argument("--pin-fd", type=descriptor, help="descriptor to read the PIN from")
     bench = add_bench(commands)
     bench.set_defaults(command=_bench)
-    for command in (provision, joining, accept, doctor, officer, backup, recovering, bench):
+    for command in (provision, joining, run, accept, doctor, officer, backup, recovering, bench):
         command.add_argument("--json", action="store_true", help="print one JSON object")
     show_examples(parser)
     return parser
@@ -172,7 +176,7 @@ def _add_split(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
     splitting.add_argument("--offers", type=Path, required=True, help="the nodes' offers")
     splitting.add_argument("--trust", type=Path, required=True, help="the trust.json of the deployment")
     splitting.add_argument("--committee", required=True, help="who is to hold it: 2:node-a,node-b,node-c")
-    splitting.add_argument("--secret-fd", type=int, required=True, help="descriptor with 64 hex digits")
+    splitting.add_argument("--secret-fd", type=descriptor, required=True, help="descriptor of 64 hex digits")
     splitting.add_argument("--seed", action="store_true", help="they are an Ed25519 seed, not a scalar")
     splitting.add_argument("--chain-code", default="", help="the wallet's BIP 32 chain code (64 hex digits)")
     splitting.set_defaults(command=_split)
@@ -231,12 +235,8 @@ def _doctor(options: argparse.Namespace) -> int:
     try:
         record = hsm.read_record(HEAD_RECORD)
         head = None if record is None else TokenHead.from_bytes(record[1])
-        disk = examine_disk(
-            config.data_dir / "node.db",
-            head,
-            genesis=config.genesis_fingerprint,
-            open_disk=partial(NodeStore, upgrade=False),
-        )
+        store, genesis = config.data_dir / STORE, config.genesis_fingerprint
+        disk = examine_disk(store, head, genesis=genesis, open_disk=_OPEN)
         findings, notices = (*hsm.doctor(), disk), hsm.notices()
     finally:
         hsm.close()
@@ -296,7 +296,7 @@ def _backup(options: argparse.Namespace) -> int:
     officers = read_officers(options.officer)
     check_officers(officers, options.quorum)
     harden_process()
-    database = config.data_dir / "node.db"
+    database = config.data_dir / STORE
     if not database.exists():
         raise OperationalError(f"there is no {database}: give the folder of a node that has run")
     template = start_template()
@@ -346,7 +346,7 @@ def _cold(options: argparse.Namespace) -> int:
         _LOG.warning("%s", complaint)
     with closing(start_template()) as workers, closing(_open_hsm(config.hsm, pin)) as hsm:
         refuse_if_open(hsm.doctor())
-        with closing(NodeStore(config.data_dir / "node.db")) as store:
+        with closing(NodeStore(config.data_dir / STORE)) as store:
             asyncio.run(run_cold(config, hsm, store=store, workers=workers, desk=Desk(options.out)))
     return OK
 
@@ -354,7 +354,7 @@ def _cold(options: argparse.Namespace) -> int:
 async def _serve(config: NodeConfig, hsm: Pkcs11Hsm, template: WorkerTemplate | None) -> None:
     roster = pinned_roster(config)
     _LOG.info("%s", bound(roster))
-    store = NodeStore(config.data_dir / "node.db")
+    store = NodeStore(config.data_dir / STORE)
     identity = Identity(config.name, config.origin, config.genesis_fingerprint, roster.log_key)
     log = NodeLog(identity, hsm, store=store, skew_ms=config.clock_skew_ms)
     log.load()
@@ -413,7 +413,7 @@ async def _until_stopped(
     ready = asyncio.create_task(runtime.become_ready())
     stopping = asyncio.create_task(stop.wait())
     gone = [asyncio.create_task(template.gone())] if template is not None else []
-    async with answering(config.data_dir, config.name, state=lambda: READY if ready.done() else STARTING):
+    async with runtime.disk_watched(), answering(config.data_dir, config.name, state=runtime.standing):
         await _first_end(stopping, ready, server.invariant_broken, runtime.must_upgrade, *gone)
 
 

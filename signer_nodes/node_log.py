@@ -23,10 +23,11 @@ from policy.log.checkpoint import (
     parse_note,
 )
 from policy.log.merkle import leaf_hash
+from policy.stored.keeping import STORE_EVERY, StoredState
 from policy.stored.pages import DamagedState
 from signer_nodes.late import Late, from_bytes, noted, to_bytes
 from signer_nodes.ports import Hsm, LogStore, Mark
-from signer_nodes.stored_state import STORE_EVERY, StoredState
+from signer_nodes.stored_cosigner import CosignerForm
 from signer_nodes.token_head import HEAD_RECORD, TokenHead
 from signer_nodes.witness import (
     NOTE_BYTES_MAX,
@@ -91,7 +92,7 @@ class NodeLog:
         self._hsm = hsm
         self._store = store
         self._skew_ms = skew_ms
-        self._stored = StoredState(identity, store, every=store_every)
+        self._stored = StoredState(CosignerForm(identity), store, every=store_every)
         self._named: bytes | None = None
         self._key = hsm.identity_public_key()
         self._bound = b""
@@ -121,7 +122,7 @@ class NodeLog:
         record = self._hsm.read_record(HEAD_RECORD)
         head = None if record is None else TokenHead.from_bytes(record[1])
         try:
-            self._load(head, self._stored.start(head.state if head else b""))
+            self._load(head, self._stored.start(head.state if head else b"", size_max=self._store.size()))
         except DamagedState as error:
             _LOG.warning("%s", error)
             self._load(head, self._stored.discard())
@@ -180,8 +181,8 @@ class NodeLog:
         self._note_late(extension, entries, now_ms)
         self._take_in(extension, entries, ())
 
-    def learn_quorum(self, note: bytes, *, starting: bool = False) -> Checkpoint:
-        """Take in a note with w cosignatures over a prefix of this log; its checkpoint."""
+    def learn_quorum(self, note: bytes, *, starting: bool = False, with_next: bool = False) -> Checkpoint:
+        """Take in a note with w cosignatures over a prefix of this log, as ``LogStore``; its checkpoint."""
         if not starting:
             self.check_open()
         cosigner, checkpoint = self._guarded(
@@ -191,7 +192,7 @@ class NodeLog:
         if stored is not None and stored_checkpoint(stored).state != checkpoint.state:
             raise Refusal("state", "a quorum folded the same entries to another state: compare versions")
         if cosigner.quorum_head != self.cosigner.quorum_head:
-            self._store.set_quorum(note, checkpoint.size)
+            self._store.set_quorum(note, checkpoint.size, with_next=with_next)
         self.cosigner = cosigner
         self._keep_held(cosigner)
         self._keep_state(cosigner.quorum_head)
@@ -271,7 +272,7 @@ class NodeLog:
 
     def _drop_branch(self, size: int) -> None:
         """Renounce, bind, then drop the entries from ``size`` on; a crash within is made good by a start."""
-        stored = replace(self._stored.cosigner, identity=self.cosigner.identity)
+        stored = replace(self._stored.head, identity=self.cosigner.identity)
         refolded, _ = fold_entries(stored, self._store.entries(stored.size, size))
         after = after_leaving(self.cosigner, refolded, left=self.leaf_at(size))
         self._store.put_meta(_RENOUNCED, _renounced(after))
@@ -314,7 +315,7 @@ class NodeLog:
     def _take_in(self, extension: Extension, entries: Sequence[bytes], marks: Sequence[Mark]) -> None:
         note = extension.note.to_bytes()
         self._store.append(self.cosigner.size, entries, checkpoint=note, marks=marks)
-        self._stored.extend([leaf_hash(data) for data in entries])
+        self._stored.extend(extension.leaves)
         known, self.cosigner = self.cosigner.quorum_head, extension.cosigner
         if self.cosigner.quorum_head != known:
             self._store.set_quorum(note, extension.checkpoint.size)

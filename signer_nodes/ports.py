@@ -3,11 +3,12 @@
 The adapters that implement them are wired in ``main.py`` and nowhere else.
 """
 
-from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, Protocol, TypeAlias
 
 from policy.errors import FaultyParticipant, OperationalError
+from policy.stored.keeping import PageStore
 from signer_nodes.api import node_pb2 as pb
 from signer_nodes.hsm.context import SealContext
 from signer_nodes.worker_wire import Job, Outcome
@@ -30,6 +31,9 @@ class Hsm(Protocol):
     def write_record(self, name: str, data: bytes) -> int:
         """Replace a record; the new one is there before the old one goes."""
 
+    def tidy(self) -> None:
+        """Destroy what was replaced and is still there."""
+
 
 @dataclass(frozen=True, slots=True)
 class Mark:
@@ -45,10 +49,14 @@ class StoreBusy(OperationalError):
     """Another process holds the store: a store belongs to one node, and a node to one process."""
 
 
-class LogStore(Protocol):
+class StoreOlder(OperationalError):
+    """The store is of an older program, which a start of this one upgrades."""
+
+
+class LogStore(PageStore, Protocol):
     """The node's disk, as far as the log and its marks go. A returned call is durable.
 
-    ``set_cosigned`` alone is so with the next call that is.
+    ``set_cosigned`` alone, and ``set_quorum`` where asked, are so with the next call that is.
     """
 
     def size(self) -> int:
@@ -74,8 +82,11 @@ class LogStore(Protocol):
     def latest_cosigned(self) -> tuple[int, bytes] | None:
         """Size and note of the highest head this node cosigned on its branch."""
 
-    def set_quorum(self, note: bytes, size: int) -> None:
-        """Keep a note with w cosignatures that is higher than the one kept."""
+    def set_quorum(self, note: bytes, size: int, *, with_next: bool = False) -> None:
+        """Keep a note with w cosignatures that is higher than the one kept; ``flush`` at the latest."""
+
+    def flush(self) -> None:
+        """Write what waits for the next call that writes."""
 
     def quorum(self) -> tuple[int, bytes] | None:
         """Size and note of the highest head with w cosignatures."""
@@ -107,23 +118,6 @@ class LogStore(Protocol):
     def meta(self, name: str) -> bytes | None:
         """A small value, None if it was never put."""
 
-    def page(self, name: bytes) -> bytes | None:
-        """A page of the stored state; nothing is known of its bytes."""
-
-    def put_state(
-        self, root: bytes, *, before: bytes, added: Mapping[bytes, bytes], retired: Collection[bytes]
-    ) -> None:
-        """Store the state of ``root``, which follows the one of ``before``; both can be read then.
-
-        What only earlier ones needed goes, and so does one that was stored after ``before``.
-        """
-
-    def resume_state(self, root: bytes) -> bool:
-        """Whether the state of ``root`` is stored; one that was stored after it goes."""
-
-    def clear_state(self) -> None:
-        """Drop every stored state."""
-
 
 class RuntimeStore(LogStore, Protocol):
     """The node's disk, as far as a running node needs it."""
@@ -136,6 +130,13 @@ class RuntimeStore(LogStore, Protocol):
 
     def disk_free_bytes(self) -> int:
         """How much room is left on the disk."""
+
+    @property
+    def trouble(self) -> str:
+        """Why the disk took nothing when it was last written to or tried; empty when it did."""
+
+    def try_disk(self) -> None:
+        """See whether the disk takes something now, and note it in ``trouble``."""
 
 
 class Peers(Protocol):

@@ -40,7 +40,11 @@ def nonce_point(presignature: Presignature | NoncePair) -> bytes:
 
 
 class PresignaturePool:
-    """The presignatures of one node, by id."""
+    """The presignatures of one node, by id.
+
+    They are made, and dropped with a peer, on the event loop, and bound and taken in threads beside it: what
+    looks through all of them looks through a copy.
+    """
 
     def __init__(self) -> None:
         self._held: dict[bytes, Held] = {}
@@ -87,22 +91,23 @@ class PresignaturePool:
 
     def drop_peer(self, name: str) -> int:
         """Destroy everything made together with ``name``: its memory is gone. Returns how many."""
-        gone = [identifier for identifier, held in self._held.items() if name in held.signers]
+        gone = [identifier for identifier, held in self._held.copy().items() if name in held.signers]
         self.drop(gone)
         return len(gone)
 
     def drop_epochs_before(self, key: str, epoch: int) -> None:
         """Destroy everything made of earlier epochs of a key, bound or not."""
-        self.drop([i for i, held in self._held.items() if held.key == key and held.epoch < epoch])
+        over = [i for i, held in self._held.copy().items() if held.key == key and held.epoch < epoch]
+        self.drop(over)
 
     def keep_epochs(self, epochs: Mapping[str, int]) -> None:
         """Destroy everything made of another epoch than these, by key; bound or not."""
-        self.drop([i for i, held in self._held.items() if epochs.get(held.key) != held.epoch])
+        self.drop([i for i, held in self._held.copy().items() if epochs.get(held.key) != held.epoch])
 
     def stock(self) -> dict[tuple[str, tuple[str, ...]], int]:
         """How many free ones there are by key and signers."""
         stock: dict[tuple[str, tuple[str, ...]], int] = {}
-        for identifier, held in self._held.items():
+        for identifier, held in self._held.copy().items():
             if identifier not in self._bound:
                 place = (held.key, held.signers)
                 stock[place] = stock.get(place, 0) + 1
@@ -110,4 +115,4 @@ class PresignaturePool:
 
     def keep_only(self, identifiers: Collection[bytes]) -> None:
         """Destroy all but these."""
-        self.drop([identifier for identifier in self._held if identifier not in identifiers])
+        self.drop([identifier for identifier in self._held.copy() if identifier not in identifiers])

@@ -7,12 +7,13 @@ part to the other, and decides nothing. A witness is the same process without ke
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from itertools import islice
 from typing import Final, TypeVar
 
-from policy.encoding import Json, canonical, parse_canonical, statement
+from policy.encoding import INTEGER_MAX, Json, canonical, parse_canonical, statement
 from policy.entries import ENTRY_BYTES_MAX
 from policy.errors import MalformedError, OperationalError, ProtocolError
 from policy.fields import Fields
@@ -25,6 +26,7 @@ from signer_nodes.api import node_pb2 as pb
 from signer_nodes.api.boot_statement import BootCheck, BootStatement, check_boot
 from signer_nodes.api.errors import Refused
 from signer_nodes.api.handler import Caller, Role
+from signer_nodes.api.health import READY, STARTING, UNWRITABLE
 from signer_nodes.gate import Admitted, Declined
 from signer_nodes.key_changes import Order
 from signer_nodes.key_sessions import KeySessions
@@ -39,6 +41,8 @@ ENTRIES_MAX: Final = 512
 ENTRIES_BYTES_MAX: Final = 1 << 20
 STATEMENTS_MAX: Final = 64
 HEADS_PAUSE_S: Final = 0.2
+TIDY_S: Final = 0.01
+DISK_LOOK_S: Final = 2.0
 NUMBERS_AHEAD_MS: Final = 60 * 60 * 1000
 _LOG: Final = logging.getLogger(__name__)
 
@@ -67,8 +71,36 @@ class NodeRuntime:
         self._turn = asyncio.Lock()
         self._reading = asyncio.Lock()
         self._last: tuple[bytes, pb.AppendReply] | None = None
+        self._tidying: asyncio.TimerHandle | None = None
         self._comparing: list[asyncio.Task[None]] = []
         self.must_upgrade: asyncio.Future[UnknownVersion] = asyncio.get_running_loop().create_future()
+
+    def standing(self) -> str:
+        """What a supervisor is told."""
+        if not self._parts.log.ready:
+            return STARTING
+        return UNWRITABLE if self._parts.store.trouble else READY
+
+    @asynccontextmanager
+    async def disk_watched(self, every_s: float = DISK_LOOK_S) -> AsyncIterator[None]:
+        """Have ``standing`` know of a disk that takes nothing, and of the room that there is again."""
+        watching = asyncio.create_task(self._watch_disk(every_s))
+        try:
+            yield
+        finally:
+            watching.cancel()
+            await asyncio.gather(watching, return_exceptions=True)
+
+    async def _watch_disk(self, every_s: float) -> None:
+        store, said = self._parts.store, ""
+        while True:
+            await asyncio.to_thread(store.try_disk)
+            if store.trouble and not said:
+                _LOG.error("nothing can be stored, so nothing is cosigned or signed: %s", store.trouble)
+            elif said and not store.trouble:
+                _LOG.info("the disk takes what is to be stored again")
+            said = store.trouble
+            await asyncio.sleep(every_s)
 
     async def become_ready(self) -> None:
         """Compare heads with peers until enough have answered, then fold the highest and open.
@@ -136,7 +168,8 @@ class NodeRuntime:
         )
 
     async def entries(self, caller: Caller, call: pb.EntriesQuery) -> pb.EntriesReply:
-        found = self._parts.store.entries(call.start, min(call.stop, call.start + ENTRIES_MAX))
+        start, stop = (min(place, INTEGER_MAX) for place in (call.start, call.stop))
+        found = self._parts.store.entries(start, min(stop, start + ENTRIES_MAX))
         reply, size = pb.EntriesReply(), 0
         for entry in found:
             size += len(entry)
@@ -157,16 +190,31 @@ class NodeRuntime:
                 raise
             self._last = (asked, reply)
             await self._settle_keys()
-            return reply
+        self._tidy_when_idle()
+        return reply
 
     async def finish(self, caller: Caller, call: pb.Finish) -> pb.FinishReply:
         jobs = {job.job: _openings(job) for job in call.jobs}
         async with self._turn:
             partials, declined = await asyncio.to_thread(self._finish, call.note, jobs)
+        self._tidy_when_idle()
         reply = pb.FinishReply(declined=_declined(declined))
         for partial in partials:
             reply.partials.add(job=partial.job_id, index=partial.index, partial=partial.partial)
         return reply
+
+    def _tidy_when_idle(self) -> None:
+        """Whoever asked has its answer first."""
+        if self._tidying is not None:
+            self._tidying.cancel()
+        loop = asyncio.get_running_loop()
+        self._tidying = loop.call_later(TIDY_S, lambda: loop.run_in_executor(None, self._tidy))
+
+    def _tidy(self) -> None:
+        try:
+            self._parts.signer.hsm.tidy()
+        except OperationalError as error:
+            _LOG.warning("a replaced record is still on the token: %s", error)
 
     async def burn(self, caller: Caller, call: pb.Burn) -> pb.BurnReply:
         async with self._turn:
@@ -208,19 +256,19 @@ class NodeRuntime:
         return pb.LeaveReply()
 
     async def change_key(self, caller: Caller, call: pb.ChangeKey) -> pb.ChangeKeyReply:
-        self._check_open()
+        await self._check_open()
         self._check_number("attempt", call.attempt)
         order = Order(call.key_id, call.change, call.attempt, tuple(call.dealers), call.envelope)
         body, signature = await self._keys().change_key(order)
         return pb.ChangeKeyReply(body=body, signature=signature)
 
     async def import_offer(self, caller: Caller, call: pb.ImportOffer) -> pb.ImportOfferReply:
-        self._check_open()
+        await self._check_open()
         self._check_number("attempt", call.attempt)
         return pb.ImportOfferReply(offer=await self._keys().import_offer(call.key_id, call.attempt))
 
     async def presign(self, caller: Caller, call: pb.Presign) -> pb.PresignReply:
-        self._check_open()
+        await self._check_open()
         self._check_number("batch", call.batch_id)
         made = await self._keys().presign(
             call.key_id,
@@ -255,7 +303,7 @@ class NodeRuntime:
         document: dict[str, Json] = {
             "name": log.name,
             "role": "witness" if keys is None else self._parts.role,
-            "ready": log.ready,
+            "ready": self.standing() == READY,
             "frozen": log.frozen,
             "size": log.cosigner.size,
             "boot_counter": self._parts.boot.boot_counter,
@@ -275,8 +323,10 @@ class NodeRuntime:
         at = log.cosigner
         return reading(at.state, body, node=log.name, root=at.frontier.root(), time_ms=self._parts.clock_ms())
 
-    def _check_open(self) -> None:
-        _refusing(self._parts.log.check_open)
+    async def _check_open(self) -> None:
+        """In its turn, for a log whose stored state is damaged is folded anew by it."""
+        async with self._turn:
+            await self._in_thread(self._parts.log.check_open)
 
     def _check_number(self, code: str, number: int) -> None:
         """Attempts and batches are numbered by the clock: none may use up the numbers of years to come."""
@@ -320,9 +370,12 @@ class NodeRuntime:
     def _finish(
         self, note: bytes, jobs: Mapping[bytes, Openings]
     ) -> tuple[tuple[PartialBytes, ...], tuple[Declined, ...]]:
-        checkpoint = _refusing(lambda: self._parts.log.learn_quorum(note))
-        _refusing(lambda: check_witnessed(note, self._parts.witnesses))
-        return self._parts.signer.finish(jobs, quorum_size=checkpoint.size, now_ms=self._parts.clock_ms())
+        try:
+            checkpoint = _refusing(lambda: self._parts.log.learn_quorum(note, with_next=True))
+            _refusing(lambda: check_witnessed(note, self._parts.witnesses))
+            return self._parts.signer.finish(jobs, quorum_size=checkpoint.size, now_ms=self._parts.clock_ms())
+        finally:
+            self._parts.store.flush()
 
     async def _compare(self, name: str) -> bool:
         """Ask one peer for its head and follow it if it is higher; whether the peer answered."""

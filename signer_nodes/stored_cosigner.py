@@ -1,122 +1,61 @@
-"""A cosigner at one head as pages: the tables of its state, its log's hashes, and one page over them all.
+"""What is stored of a cosigner beside its state and frontier: whose it is, its rosters, what was delayed.
 
-The hash of that page pins everything, and the token keeps it. What is under it is trusted as the token is.
-What it does not cover stands elsewhere: the last quorum's head, the branches renounced, since when changes
-are had.
+The root of it all is kept by the token, so what is stored is trusted as the token is. What it does not cover
+stands elsewhere: the last quorum's head, the branches renounced, since when changes are had.
 """
 
 import json
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any, Final
 
 from policy.delays import Change, Delays
 from policy.encoding import Json, canonical
-from policy.log import tiles
-from policy.log.merkle import Frontier, HashReader
+from policy.log.merkle import Frontier
 from policy.roster import parse_roster
-from policy.stored.pages import EMPTY, HASH_BYTES, Read, find, page_hash, update
-from policy.stored.states import (
-    FORMAT,
-    NO_TABLES,
-    Tables,
-    read_state,
-    rebased_state,
-    shape,
-    state_document,
-    store_tables,
-)
+from policy.state import State
 from signer_nodes.witness import Cosigner, Identity, InForce, new_cosigner
 
-TILES: Final = "tiles"
 
+class CosignerForm:
+    """Implements ``policy.stored.heads.Form`` for the cosigners of one log."""
 
-@dataclass(frozen=True, slots=True)
-class StoredCosigner:
-    """What stands under ``root``. ``cosigner`` has its tables there and nothing of them in memory."""
+    def __init__(self, identity: Identity) -> None:
+        self._identity: Final = identity
 
-    root: bytes
-    cosigner: Cosigner
-    tables: Tables
+    def nothing(self) -> Cosigner:
+        """One that has folded nothing."""
+        return new_cosigner(self._identity)
 
-    @property
-    def size(self) -> int:
-        """How many entries it has folded."""
-        return self.cosigner.size
+    def document(self, head: Cosigner) -> dict[str, Json]:
+        """What pins the log, and what changes with it."""
+        return {
+            "genesis": head.identity.genesis.hex(),
+            "later_log_keys": [key.hex() for key in head.identity.later_log_keys],
+            "rosters": [[one.size, canonical(one.document).decode()] for one in head.rosters],
+            "delays": [_change(change) for change in head.delays.changes],
+        }
 
-    def hashes(self) -> HashReader:
-        """The nodes of the tree over its entries."""
-        return tiles.tile_hash_reader(_tiles(self.tables), self.size)
+    def read(self, found: Mapping[str, Any], state: State, *, frontier: Frontier) -> Cosigner | None:
+        """The cosigner, unless it is another log's."""
+        if found.get("genesis") != self._identity.genesis.hex():
+            return None
+        identity = self._identity
+        for key in found["later_log_keys"]:
+            identity = identity.knowing(bytes.fromhex(key))
+        *earlier, (size, _) = found["rosters"]
+        newest = InForce(size, state.roster, state.roster_document)  # a fold tells by it whether one is new
+        return Cosigner(
+            identity=identity,
+            state=state,
+            frontier=frontier,
+            rosters=(*map(_read_roster, earlier), newest),
+            delays=Delays(tuple(map(_read_change, found["delays"]))),
+        )
 
-
-@dataclass(frozen=True, slots=True)
-class Written:
-    """A cosigner to store, by the pages that come and go."""
-
-    stored: StoredCosigner
-    added: Mapping[bytes, bytes]
-    retired: frozenset[bytes]
-
-
-def nothing(identity: Identity, read: Read) -> StoredCosigner:
-    """Before anything is stored: a cosigner that has folded nothing."""
-    return StoredCosigner(b"", new_cosigner(identity), Tables(read, {**NO_TABLES, TILES: EMPTY}))
-
-
-def write(cosigner: Cosigner, before: StoredCosigner, *, leaves: Sequence[bytes]) -> Written:
-    """What stores ``cosigner`` after ``before``; ``leaves`` are the hashes of the entries between them."""
-    updates = store_tables(cosigner.state, before.tables)
-    read, roots = before.tables
-    updates[TILES] = update(read, roots[TILES], changes=_new_tiles(before, leaves))
-    tables = Tables(read, {name: one.root for name, one in updates.items()})
-    page = canonical(_head(cosigner, tables.roots))
-    root = page_hash(page)
-    added = {root: page}
-    retired = {before.root} if before.root else set()
-    for one in updates.values():
-        added |= one.added
-        retired |= one.retired
-    state = rebased_state(cosigner.state, cosigner.state, tables=tables)
-    return Written(StoredCosigner(root, replace(cosigner, state=state), tables), added, frozenset(retired))
-
-
-def rebased(cosigner: Cosigner, before: Cosigner, *, stored: StoredCosigner) -> Cosigner:
-    """``cosigner`` over ``stored``, as which ``before`` was written, an earlier one of the same log."""
-    return replace(cosigner, state=rebased_state(cosigner.state, before.state, tables=stored.tables))
-
-
-def read_stored(root: bytes, read: Read, *, identity: Identity) -> StoredCosigner | None:
-    """What stands under ``root``; None if it is another log's, or of another format."""
-    found = json.loads(read(root))
-    expected = {"format": FORMAT, "shape": shape(), "genesis": identity.genesis.hex()}
-    if any(found.get(name) != value for name, value in expected.items()):
-        return None
-    tables = Tables(read, {name: bytes.fromhex(one) for name, one in found["tables"].items()})
-    rosters = tuple(map(_read_roster, found["rosters"]))
-    for key in found["later_log_keys"]:
-        identity = identity.knowing(bytes.fromhex(key))
-    cosigner = Cosigner(
-        identity=identity,
-        state=read_state(found["state"], rosters[-1].roster, tables=tables),
-        frontier=Frontier.from_bytes(bytes.fromhex(found["frontier"])),
-        rosters=rosters,
-        delays=Delays(tuple(map(_read_change, found["delays"]))),
-    )
-    return StoredCosigner(root, cosigner, tables)
-
-
-def _head(cosigner: Cosigner, roots: Mapping[str, bytes]) -> Json:
-    return {
-        "format": FORMAT,
-        "shape": shape(),
-        "genesis": cosigner.identity.genesis.hex(),
-        "later_log_keys": [key.hex() for key in cosigner.identity.later_log_keys],
-        "frontier": cosigner.frontier.to_bytes().hex(),
-        "rosters": [[one.size, canonical(one.document).decode()] for one in cosigner.rosters],
-        "delays": [_change(change) for change in cosigner.delays.changes],
-        "state": state_document(cosigner.state),
-        "tables": {name: root.hex() for name, root in roots.items()},
-    }
+    def over(self, head: Cosigner, state: State) -> Cosigner:
+        """The same cosigner, its state in other layers."""
+        return replace(head, state=state)
 
 
 def _read_roster(found: Any) -> InForce:
@@ -133,25 +72,3 @@ def _change(change: Change) -> Json:
 
 def _read_change(found: Mapping[str, int]) -> Change:
     return Change(found["index"], found["delay_ms"], None, found.get("enacted_at"))
-
-
-def _new_tiles(before: StoredCosigner, leaves: Sequence[bytes]) -> dict[bytes, bytes | None]:
-    frontier = before.cosigner.frontier
-    made = tiles.hash_tiles(_tiles(before.tables), frontier, leaves=leaves)
-    return {_tile_key(tiles.parse_tile_path(path)): data for path, data in made}
-
-
-def _tiles(tables: Tables) -> tiles.Read:
-    """The tiles of the table, of which the last one of a row is as wide as it has come."""
-
-    def read(path: str) -> bytes | None:
-        tile = tiles.parse_tile_path(path)
-        data = find(tables.read, tables.roots[TILES], key=_tile_key(tile))
-        width = tile.width * HASH_BYTES
-        return None if data is None or len(data) < width else data[:width]
-
-    return read
-
-
-def _tile_key(tile: tiles.TilePath) -> bytes:
-    return str(replace(tile, width=tiles.TILE_WIDTH)).encode()

@@ -133,12 +133,13 @@ class Cosigner:
 
 @dataclass(frozen=True, slots=True)
 class Extension:
-    """A cosigner after folding more entries, and what each of them came to."""
+    """A cosigner after folding more entries, of these leaf hashes, and what each of them came to."""
 
     cosigner: Cosigner
     checkpoint: Checkpoint
     note: Note
     outcomes: tuple[Outcome, ...]
+    leaves: tuple[bytes, ...]
 
 
 def new_cosigner(identity: Identity) -> Cosigner:
@@ -148,19 +149,24 @@ def new_cosigner(identity: Identity) -> Cosigner:
 
 def fold_entries(cosigner: Cosigner, entries: Sequence[bytes]) -> tuple[Cosigner, tuple[Outcome, ...]]:
     """Fold entries that are known to belong to the log, as at start-up."""
-    identity, state = cosigner.identity, cosigner.state
-    frontier, rosters, delays = cosigner.frontier, cosigner.rosters, cosigner.delays
+    frontier = cosigner.frontier.extend(map(leaf_hash, entries))
+    return _folded_to(cosigner, frontier, entries)
+
+
+def _folded_to(
+    cosigner: Cosigner, frontier: Frontier, entries: Sequence[bytes]
+) -> tuple[Cosigner, tuple[Outcome, ...]]:
+    identity, state, rosters, delays = cosigner.identity, cosigner.state, cosigner.rosters, cosigner.delays
+    if entries and cosigner.size == 0 and leaf_hash(entries[0]) != identity.genesis:
+        raise Refusal("genesis", "the first entry is not the genesis entry this cosigner was set up with")
     outcomes = []
     for data in entries:
-        if frontier.size == 0 and leaf_hash(data) != cosigner.identity.genesis:
-            raise Refusal("genesis", "the first entry is not the genesis entry this cosigner was set up with")
         before = state
         state, outcome = fold(state, data)
         delays = delays.folded(before, state)
-        frontier = frontier.append(leaf_hash(data))
         outcomes.append(outcome)
         if state.roster_or_none and (not rosters or rosters[-1].roster is not state.roster_or_none):
-            rosters = (*rosters, InForce(frontier.size, state.roster_or_none, state.roster_document))
+            rosters = (*rosters, InForce(state.size, state.roster_or_none, state.roster_document))
             identity = identity.knowing(state.roster_or_none.log_key)
     folded = replace(
         cosigner, identity=identity, state=state, frontier=frontier, rosters=rosters, delays=delays
@@ -204,11 +210,14 @@ def follow(
         raise Refusal("head", f"this cosigner has {cosigner.size} entries; send what follows them")
     if checkpoint.size <= cosigner.floor:
         raise Refusal("abandoned", f"only heads above {cosigner.floor} are cosigned after leaving a branch")
-    _check_root(cosigner, entries, note=received, checkpoint=checkpoint)
-    for offset, data in enumerate(entries):
-        if (start + offset, leaf_hash(data)) in cosigner.refused | cosigner.left:
-            raise Refusal("abandoned", f"entry {start + offset} is on a branch this cosigner has renounced")
-    extended, outcomes = fold_entries(cosigner, entries)
+    leaves = tuple(map(leaf_hash, entries))
+    frontier = cosigner.frontier.extend(leaves)
+    if frontier.root() != checkpoint.root:
+        raise _not_its_entries(cosigner, received, checkpoint)
+    if renounced := (cosigner.refused | cosigner.left).intersection(enumerate(leaves, start)):
+        index, _ = min(renounced)
+        raise Refusal("abandoned", f"entry {index} is on a branch this cosigner has renounced")
+    extended, outcomes = _folded_to(cosigner, frontier, entries)
     in_force = [folded.roster_at(folded.size) for folded in (cosigner, extended)]
     _check_log_key(received, extended.identity.origin, [roster.log_key for roster in in_force if roster])
     if extended.state.digest != checkpoint.state:
@@ -220,7 +229,7 @@ def follow(
     time_ms = quorum_time_ms(extended, received, size=checkpoint.size)
     if time_ms is not None:
         extended = _under_quorum(extended, checkpoint, time_ms)
-    return Extension(extended, checkpoint, received, outcomes)
+    return Extension(extended, checkpoint, received, outcomes, leaves)
 
 
 def read_checkpoint(identity: Identity, data: bytes) -> tuple[Note, Checkpoint]:
@@ -445,15 +454,10 @@ def after_leaving(cosigner: Cosigner, refolded: Cosigner, *, left: bytes) -> Cos
     )
 
 
-def _check_root(cosigner: Cosigner, entries: Sequence[bytes], *, note: Note, checkpoint: Checkpoint) -> None:
-    frontier = cosigner.frontier
-    for data in entries:
-        frontier = frontier.append(leaf_hash(data))
-    if frontier.root() == checkpoint.root:
-        return
-    # Entries that do not belong to a checkpoint prove nothing against it: anyone can send others.
+def _not_its_entries(cosigner: Cosigner, note: Note, checkpoint: Checkpoint) -> Refusal | Contradiction:
+    """Entries that do not belong to a checkpoint prove nothing against it: anyone can send others."""
     known = cosigner.quorum_head
     at_quorum = known is not None and known.size == checkpoint.size
     if at_quorum and quorum_time_ms(cosigner, note, size=checkpoint.size) is not None:
-        raise Contradiction(f"a quorum cosigned another head of {checkpoint.size} entries", note.to_bytes())
-    raise Refusal("root", "the entries do not lead to the checkpoint's root")
+        return Contradiction(f"a quorum cosigned another head of {checkpoint.size} entries", note.to_bytes())
+    return Refusal("root", "the entries do not lead to the checkpoint's root")

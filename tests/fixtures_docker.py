@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from pytest_docker.plugin import containers_scope
 
 from deploy.containers.assemble import assemble
 from tests.e2e.cluster import found, scratch_folder
@@ -53,7 +54,7 @@ def service_image_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope=containers_scope)
 def container_cluster(compose_command: tuple[str, ...], image_folder: Path) -> Iterator[ContainerCluster]:
     """Three nodes and a witness, provisioned in containers; ``docker_services`` starts them."""
     folder = scratch_folder()
@@ -65,7 +66,7 @@ def container_cluster(compose_command: tuple[str, ...], image_folder: Path) -> I
         shutil.rmtree(folder)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope=containers_scope)
 def running_containers(container_cluster: ContainerCluster, docker_services: object) -> ContainerCluster:
     """The cluster, which ``docker_services`` has brought up, with its genesis entry and key."""
     for process in container_cluster.processes.values():
@@ -77,7 +78,7 @@ def running_containers(container_cluster: ContainerCluster, docker_services: obj
 # What pytest-docker asks for.
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope=containers_scope)
 def docker_compose_command(container_cluster: ContainerCluster) -> str:
     return shlex.join(container_cluster.compose.command)
 
@@ -87,7 +88,7 @@ def docker_compose_file() -> str:
     return str(COMPOSE_FILE)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope=containers_scope)
 def docker_compose_project_name(container_cluster: ContainerCluster) -> str:
     return container_cluster.compose.project
 

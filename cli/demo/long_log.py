@@ -8,6 +8,7 @@ not know them, and they expire at once.
 
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from cli.demo import policy as names
@@ -29,6 +30,7 @@ WEI = 10**9
 LIFE_MS = 1000
 ENTRIES_A_SECOND = 20
 START_S = 90
+SAY_EACH_S, LOOK_EACH_S = 10.0, 0.5
 
 
 class Log(Protocol):
@@ -54,9 +56,8 @@ def restart_longer(deployment: scenario.Deployment, entries: int) -> None:
     _lengthen(deployment, entries)
     progress(f"{entries} entries are written after {time.monotonic() - began:.0f} s; starting on them")
     supervisor.revive(name)
-    supervisor.wait_for(
-        name, lambda _: _caught_up(deployment), timeout_s=START_S + entries / ENTRIES_A_SECOND
-    )
+    waiting = _CatchingUp(deployment)
+    supervisor.wait_for(name, lambda _: waiting.over(), timeout_s=START_S + entries / ENTRIES_A_SECOND)
     progress(f"all cosigners have them after {time.monotonic() - began:.0f} s")
 
 
@@ -103,12 +104,28 @@ def _request(tip: Tip, number: int, backend: Identity, *, now_ms: int) -> Candid
     return Candidate("request", body, {"signature": backend.key.sign(request_message(body)).hex()})
 
 
-def _caught_up(deployment: scenario.Deployment) -> bool:
-    try:
-        status = deployment.status()
-    except QuorumkeepError:
-        return False
-    return all(node["live"] and node["size"] == status["size"] for node in status["nodes"])
+@dataclass
+class _CatchingUp:
+    """Looks how far cosigners are, and says so now and then."""
+
+    deployment: scenario.Deployment
+    _said_s: float = field(default_factory=time.monotonic)
+    _looked_s: float = 0.0
+
+    def over(self) -> bool:
+        """Whether every cosigner has the whole log. Asked more often than it looks, it says no."""
+        if time.monotonic() < self._looked_s + LOOK_EACH_S:
+            return False
+        self._looked_s = time.monotonic()
+        try:
+            status = self.deployment.status()
+        except QuorumkeepError:
+            return False
+        lack = {node["name"]: status["size"] - node["size"] for node in status["nodes"]}
+        if time.monotonic() > self._said_s + SAY_EACH_S:
+            self._said_s = time.monotonic()
+            progress("entries still lacking: " + ", ".join(f"{name} {lack[name]}" for name in sorted(lack)))
+        return not any(lack.values()) and all(node["live"] for node in status["nodes"])
 
 
 def _now_ms() -> int:

@@ -134,7 +134,7 @@ def lay_out(
     say(f"starting {chains}; provisioning three nodes and a witness, each with its own token")
     with ThreadPoolExecutor(len(COSIGNERS)) as pool:
         provisioned = [pool.submit(_provision, deployment, name) for name in COSIGNERS]
-        _start_chains(deployment)
+        start_chains(deployment)
         _make_identities(deployment)
         _init(deployment)
         fingerprints = [future.result() for future in provisioned]
@@ -148,7 +148,7 @@ def lay_out(
         list(pool.map(lambda name: _join(deployment, name, fingerprint), COSIGNERS))
 
 
-def start_all(deployment: Deployment) -> None:
+def start_all(deployment: Deployment, *, timeout_s: float = START_S) -> None:
     """Start every process but the chain, and wait until all of them work together."""
     for name in COSIGNERS:
         config = str(deployment.node_folder(name) / "config.toml")
@@ -156,10 +156,10 @@ def start_all(deployment: Deployment) -> None:
     config = str(deployment.folder / "coordinator" / "config.toml")
     log = deployment.folder / "logs" / "coordinator.log"
     deployment.supervisor.start(Program(COORDINATOR_NAME, program(COORDINATOR, "--config", config), log))
-    wait_live(deployment, COSIGNERS)
+    wait_live(deployment, COSIGNERS, timeout_s=timeout_s)
 
 
-def wait_live(deployment: Deployment, wanted: Sequence[str]) -> None:
+def wait_live(deployment: Deployment, wanted: Sequence[str], *, timeout_s: float = START_S) -> None:
     """Wait until the coordinator answers and ``wanted`` cosigners follow its log to the end."""
 
     def live(_: str) -> bool:
@@ -170,7 +170,7 @@ def wait_live(deployment: Deployment, wanted: Sequence[str]) -> None:
         sizes = {node["name"]: node["size"] for node in status["nodes"] if node["live"]}
         return all(sizes.get(name) == status["size"] for name in wanted)
 
-    deployment.supervisor.wait_for(COORDINATOR_NAME, live, timeout_s=START_S)
+    deployment.supervisor.wait_for(COORDINATOR_NAME, live, timeout_s=timeout_s)
 
 
 def endpoint(deployment: Deployment, family: Family) -> str:
@@ -237,7 +237,8 @@ def _fund_evm(deployment: Deployment) -> None:
     chain.pay_token(contract, account(deployment, names.PATH_PLAIN), amount=TOKEN_FUNDED)
 
 
-def _start_chains(deployment: Deployment) -> None:
+def start_chains(deployment: Deployment) -> None:
+    """Start the chains alone, and wait until they answer."""
     for family in deployment.families:
         command = family.command(deployment.folder, deployment.ports[family.process])
         log = deployment.folder / "logs" / f"{family.process}.log"

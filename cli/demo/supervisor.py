@@ -46,7 +46,7 @@ class _Managed:
     process: "subprocess.Popen[bytes]"
     log_start: int
     wanted: bool = True
-    starts: int = 1
+    log_before: int = 0
 
 
 class Supervisor:
@@ -90,14 +90,13 @@ class Supervisor:
     def output(self, name: str) -> str:
         """What the program has written since its last start."""
         managed = self._managed[name]
-        with contextlib.suppress(OSError), managed.program.log.open("rb") as file:
-            file.seek(managed.log_start)
-            return file.read().decode(errors="replace")
-        return ""
+        return _read(managed.program.log, managed.log_start)
 
     def last(self, name: str) -> str:
-        """The last lines a program wrote, for an error message."""
-        return " | ".join(self.output(name).strip().splitlines()[-LOG_LINES_SHOWN:]) or "nothing"
+        """The last lines a program wrote, for an error message; one that ends at once wrote them before."""
+        managed = self._managed[name]
+        said = self.output(name).strip() or _read(managed.program.log, managed.log_before).strip()
+        return " | ".join(said.splitlines()[-LOG_LINES_SHOWN:]) or "nothing"
 
     def kill(self, name: str) -> None:
         """kill -9, and do not restart it until ``revive``."""
@@ -142,10 +141,16 @@ class Supervisor:
                         self._restart(managed)
 
     def _restart(self, managed: _Managed) -> None:
-        managed.log_start = managed.program.log.stat().st_size
+        managed.log_before, managed.log_start = managed.log_start, managed.program.log.stat().st_size
         managed.process = _spawn(managed.program)
         managed.wanted = True
-        managed.starts += 1
+
+
+def _read(log: Path, start: int) -> str:
+    with contextlib.suppress(OSError), log.open("rb") as file:
+        file.seek(start)
+        return file.read().decode(errors="replace")
+    return ""
 
 
 def _uninterrupted(call: Callable[[], None]) -> None:

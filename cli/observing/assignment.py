@@ -14,12 +14,11 @@ start = 21000000                # the first block to look at; without it the new
 import re
 from pathlib import Path
 
-from cli.files import read_bytes
 from custody.chains.config import ChainConfig, read_chain
 from custody.observing.main import Assignment
-from policy.errors import OperationalError
 from policy.ids import CHAIN
 from policy.settings import PORT_MAX, ConfigError, Settings, parse_settings
+from signer_nodes.api.surroundings import read_text
 
 FILE = "observe.toml"
 _HOST = re.compile(r"[!-~]{1,100}")
@@ -27,13 +26,9 @@ CHAINS_MAX, EVERY_S_MAX, START_MAX = 32, 3600, 2**40
 
 
 def load_assignment(folder: Path) -> Assignment:
-    """The file of an observer's folder. Raises ``OperationalError`` naming the keys to correct."""
+    """The file of an observer's folder. Raises ``ConfigError`` with all its problems."""
     path = folder / FILE
-    try:
-        text = read_bytes(path, "what the observer is to do").decode()
-    except UnicodeDecodeError as error:
-        raise OperationalError(f"{path} is not UTF-8: {error}; correct it") from error
-    root = parse_settings(text, str(path))
+    root = parse_settings(read_text(path), str(path))
     assignment = _assignment(root, folder)
     root.done()
     if not assignment.chains:

@@ -2,7 +2,7 @@
 
 from argparse import ArgumentParser
 
-from cli.arguments import CLIENT_HELP, Commands, needs_identity, needs_trust, new_command, new_group
+from cli.arguments import CLIENT_HELP, Commands, limit, needs_identity, needs_trust, new_command, new_group
 
 
 def add_policies(commands: Commands) -> None:
@@ -37,7 +37,7 @@ def add_policies(commands: Commands) -> None:
         example="quorumkeep policy shadow --flips --as people/anna",
     )
     shadow.add_argument("--flips", action="store_true", help="only those with another outcome")
-    shadow.add_argument("--limit", type=int, default=100, help="at most so many, to 200 (%(default)s)")
+    shadow.add_argument("--limit", type=limit, default=100, help="at most so many, to 200 (%(default)s)")
     needs_identity(shadow, "an operator or administrator")
 
 

@@ -95,6 +95,7 @@ class _Converter:
             "",
             {
                 "chains": lambda node, path: self._table(node, path, self._chain),
+                "assets": lambda node, path: self._table(node, path, self._asset),
                 "cancel": lambda node, path: self._object(node, path, {"fee_ceiling": self._cancel_fee}),
                 "lists": lambda node, path: self._table(node, path, self._addresses),
                 "prices": lambda node, path: self._object(node, path, {}),
@@ -187,6 +188,12 @@ class _Converter:
         return self._object(
             node, path, {"fee_ceiling": lambda inner, where: self._amount(inner, where, {native} - {""})}
         )
+
+    def _asset(self, node: Node, path: str) -> Json:
+        name = path.partition(".")[2]
+        whole = name in self._assets  # else its decimals are wrong, and the asset's own fault says so
+        least = {"deposit_min": lambda inner, where: self._amount(inner, where, {name}) if whole else "1"}
+        return self._object(node, path, least, durations=())
 
     def _cancel_fee(self, node: Node, path: str) -> Json:
         return self._amount(node, path, {_text(chain, "native") for chain in self._chains.values()} - {""})

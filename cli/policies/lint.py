@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from functools import lru_cache
 from typing import NamedTuple
 
+from policy.document import deposit_min_default
 from policy.model import Allow, Policy, Rule, Tier, Wallet
 from policy.roster import Roster
 from policy.rules import (
@@ -25,6 +26,7 @@ from policy.rules import (
     Listed,
     When,
 )
+from policy.words.units import amount_text
 
 
 class Remark(NamedTuple):
@@ -39,6 +41,7 @@ def lint(policy: Policy) -> Iterator[Remark]:
     """Everything there is to say about a policy by itself."""
     yield from _unreachable(policy)
     yield from _unused(policy)
+    yield from _dust(policy)
     yield from _tiers(policy)
     yield from _typed_data(policy)
     yield from _idle_limits(policy)
@@ -93,6 +96,18 @@ def _unused(policy: Policy) -> Iterator[Remark]:
     for name in policy.keys:
         if name not in keys:
             yield Remark(f"keys.{name}", f"no wallet has the key {name!r}", False)
+
+
+def _dust(policy: Policy) -> Iterator[Remark]:
+    """Assets of which next to nothing may be a deposit: each is an entry of the log, at anybody's will."""
+    for name, asset in policy.assets.items():
+        default = deposit_min_default(asset.decimals)
+        if asset.deposit_min < default or (asset.contract and asset.deposit_min == default):
+            least = amount_text(asset.deposit_min, asset=name, decimals=asset.decimals)
+            reason = (
+                f"whoever pays {least} makes an entry of the log: say by deposit_min what is worth one to you"
+            )
+            yield Remark(f"assets.{name}", reason, False)
 
 
 def _is_valued(tier: Tier) -> bool:

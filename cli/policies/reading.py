@@ -17,6 +17,7 @@ from policy.encoding import Json
 from policy.errors import OperationalError
 from policy.model import Policy
 
+VERSION = 1
 YAML_ENDINGS = (".yaml", ".yml")
 _FIELD = re.compile(r"field '([^']*)' must|unknown field '([^']*)'|^[^:]*: '([^']*)' is not a name")
 
@@ -56,6 +57,8 @@ def examine(path: Path) -> Examined:
         written = convert(read_yaml(text)) if is_yaml(path, text) else _json(text)
     except FaultyError as error:
         return Examined(path, None, error.faults, ())
+    if later := _later(written):
+        return Examined(path, None, (later,), ())
     policy, found = mistakes(written.body, broken=written.broken)
     faults = [*written.faults, *(Fault(_place(written, m.path, m.message), m.message) for m in found)]
     if policy is None:
@@ -66,6 +69,17 @@ def examine(path: Path) -> Examined:
     warnings = tuple(sorted(fault for error, fault in remarks if not error))
     read = None if errors else ReadPolicy(normalise_document(written.body), policy)
     return Examined(path, read, errors, warnings)
+
+
+def _later(written: Written) -> Fault | None:
+    """What a later program wrote has no mistakes that this one could name."""
+    version = written.body.get("version") if isinstance(written.body, dict) else None
+    if type(version) is not int or version <= VERSION:
+        return None
+    place = _place(written, "", "field 'version' must")
+    return Fault(
+        place, f"version {version} of policies is a later program's, this one has {VERSION}: install that"
+    )
 
 
 def is_yaml(path: Path, text: str) -> bool:

@@ -20,6 +20,7 @@ from policy.entries import job_id, make_entry
 from policy.intent import request_id, request_message
 from policy.keccak import keccak256
 from policy.roster import COORDINATOR
+from policy.transaction_names import evm_name
 
 ORIGIN = "log.example.com/sample"
 RULES = 40
@@ -148,7 +149,7 @@ class _Sample:
             "origin": ORIGIN,
             "request": request,
             "job": job,
-            "tx_hash": seed(f"tx {number}").hex(),
+            "tx_hash": evm_name(tx, signature).hex(),
             "block": number,
             "success": True,
         }

@@ -104,9 +104,14 @@ class _Form:
             "chain": _pattern(_anchored(CHAIN.pattern), "a chain of this policy"),
             "contract": _pattern(ADDRESS, "the token's contract, on Solana its mint, in quotes"),
             "decimals": _integer(0, 77),
+            "deposit_min": self.amount("a payment from outside of less is no deposit of its own"),
         }
         native = {"if": _has(kind="native"), "then": {"properties": {"contract": False}}}
-        return _object(fields, optional=("contract",)) | native | {"else": {"required": ["contract"]}}
+        return (
+            _object(fields, optional=("contract", "deposit_min"))
+            | native
+            | {"else": {"required": ["contract"]}}
+        )
 
     def key(self) -> Schema:
         fields = {

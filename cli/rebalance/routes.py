@@ -23,78 +23,76 @@ lead_days = 1                   # 0 or 1: whole days until a top-up can be used
 ```
 """
 
-import tomllib
+import re
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 from cli.amounts import parse_amount
 from cli.connection import Connection
-from cli.files import read_bytes
 from cli.results import Misuse
 from custody.rebalancer.plan import Bounds
-from custody.rebalancing.granting import Settings
+from custody.rebalancing import granting
 from custody.rebalancing.main import Assignment
 from custody.rebalancing.records import Corridor, CostSettings, Edge, Route
-from policy.errors import CallerError, OperationalError
 from policy.model import Asset, Level, Policy, Tier
+from policy.settings import PORT_MAX, ConfigError, Settings, parse_settings
+from signer_nodes.api.surroundings import read_text
 
 FILE = "rebalance.toml"
 HOUR_S = 3600
-ROUTE_FIELDS = frozenset(
-    {"asset", "wallet", "source", "minimum", "target", "maximum"}
-    | {"price", "topup_cost", "sweep_cost", "exposure_year", "delay", "service", "lead_days"}
-)
-FIELDS = frozenset(
-    {"every_s", "topup_valid_s", "sweep_valid_s", "refused_pause_s", "price_max_age_s"}
-    | {"metrics_port", "metrics_address", "routes"}
-)
+EDGES = ("minimum", "target", "maximum")
+ROUTES_MAX, NUMBER_MAX = 1000, 1e15
+_HOST, _AMOUNT = re.compile(r"[!-~]{1,100}"), re.compile(r"[ -~]{1,100}")
 
 
 def load_assignment(folder: Path, connection: Connection) -> Assignment:
-    """The file of a rebalancer's folder. Raises ``OperationalError`` naming the field to correct."""
+    """The file of a rebalancer's folder. Raises ``ConfigError`` with all its problems."""
     path = folder / FILE
-    try:
-        document = tomllib.loads(read_bytes(path, "what the rebalancer is to do").decode())
-        return _assignment(document, connection)
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError, CallerError, Misuse, ValueError) as error:
-        raise OperationalError(f"{path}: {error}; see docs/rebalancing.md") from error
+    root = parse_settings(read_text(path), str(path))
+    assignment = _assignment(root, connection)
+    root.done()
+    if root.problems:
+        raise ConfigError(f"{path} (see docs/rebalancing.md)", root.problems)
+    return assignment
 
 
-def _assignment(document: dict[str, Any], connection: Connection) -> Assignment:
-    _known(document, FIELDS, "the file")
+def _assignment(root: Settings, connection: Connection) -> Assignment:
     prices = connection.policy.prices
     price_age_s = prices.max_age_ms // 1000 if prices else HOUR_S
-    given = _table(document.get("routes", {}), "routes")
-    routes = (_route(name, _table(one, f"routes.{name}"), connection) for name, one in given.items())
+    given = root.section("routes").sections(count_max=ROUTES_MAX)
     if not given:
-        raise Misuse("there is no route: write [routes.ASSET] with wallet and source")
+        root.problem("routes", "is missing, so there is no route: write [routes.ASSET] with its wallets")
     return Assignment(
-        routes=tuple(routes),
-        settings=Settings(
-            topup_valid_ms=_seconds(document, "topup_valid_s", 24 * HOUR_S),
-            sweep_valid_ms=_seconds(document, "sweep_valid_s", HOUR_S),
-            refused_pause_ms=_seconds(document, "refused_pause_s", HOUR_S // 2),
-            price_max_age_ms=_seconds(document, "price_max_age_s", price_age_s),
+        routes=tuple(route for name, table in given if (route := _route(name, table, connection))),
+        settings=granting.Settings(
+            topup_valid_ms=_ms(root, "topup_valid_s", 24 * HOUR_S),
+            sweep_valid_ms=_ms(root, "sweep_valid_s", HOUR_S),
+            refused_pause_ms=_ms(root, "refused_pause_s", HOUR_S // 2),
+            price_max_age_ms=_ms(root, "price_max_age_s", price_age_s),
         ),
-        every_s=_number(document, "every_s", 60.0),
-        metrics_port=_whole(document, "metrics_port", 0),
-        metrics_address=str(document.get("metrics_address", "127.0.0.1")),
+        every_s=_number(root, "every_s", 60.0, low=0.1),
+        metrics_port=root.integer("metrics_port", default=0, high=PORT_MAX),
+        metrics_address=root.text("metrics_address", _HOST, expected="an address", default="127.0.0.1"),
     )
 
 
-def _route(name: str, given: dict[str, Any], connection: Connection) -> Route:
-    _known(given, ROUTE_FIELDS, f"routes.{name}")
-    asset = connection.asset(str(given.get("asset", name)))
-    wallet, source = (_wallet(given, end, name, connection) for end in ("wallet", "source"))
-    policy = connection.policy
-    for end in (wallet, source):
-        if policy.wallets[end].chain != asset.chain:
-            raise Misuse(
-                f"routes.{name}: wallet {end} is on {policy.wallets[end].chain}, not on {asset.chain}"
-            )
+def _route(name: str, table: Settings, connection: Connection) -> Route | None:
+    policy, said = connection.policy, table.name("asset", default=name)
+    asset = policy.assets.get(said)
+    if asset is None:
+        known = ", ".join(sorted(policy.assets))
+        table.problem("asset", f"is {said[:64]!r}: the policy has no such asset, but {known}")
+        table.read.update(table.values)  # of another asset all of it means something else
+        return None
+    wallet, source = (_wallet(table, end, asset, policy) for end in ("wallet", "source"))
+    costs = _costs(table)
+    if not wallet or not source:
+        for edge in EDGES:
+            _said(table, edge, asset)  # what is wrong with them is told all the same
+        return None
+    corridor = _corridor(table, asset=asset, tier=_tier(policy, wallet))
     if policy.wallets[wallet].tier == policy.wallets[source].tier:
-        raise Misuse(f"routes.{name}: {wallet} and {source} are of one tier: nothing is gained by moving")
+        table.problem("source", f"is {source}, of one tier with {wallet}, so nothing is gained: correct one")
     return Route(
         name=name,
         asset=asset.name,
@@ -105,22 +103,22 @@ def _route(name: str, given: dict[str, Any], connection: Connection) -> Route:
         native=asset.native,
         fee_ceiling=policy.chains[asset.chain].fee_ceiling,
         bounds=Bounds(0, 0, 0),
-        costs=_costs(name, given),
-        corridor=_corridor(name, given, asset=asset, tier=_tier(policy, wallet)),
+        costs=costs,
+        corridor=corridor,
         tier=policy.wallets[wallet].tier,
         units=tuple((one.name, 10**one.decimals) for one in policy.assets.values()),
     )
 
 
-def _corridor(name: str, given: dict[str, Any], *, asset: Asset, tier: Tier | None) -> Corridor:
+def _corridor(table: Settings, *, asset: Asset, tier: Tier | None) -> Corridor:
     """The policy's target band within its hard bounds; what the file says can only make it narrower."""
-    said = {edge: _said(given, edge, asset) for edge in ("minimum", "target", "maximum")}
+    said = {edge: _said(table, edge, asset) for edge in EDGES}
     tier = tier or Tier("", "")
     low = _edge(max, asset.name, tier.minimum, tier.target_min, said=said["minimum"])
     high = _edge(min, asset.name, tier.maximum, tier.target_max, said=said["maximum"])
-    if high == Edge():
-        raise Misuse(
-            f"routes.{name} has no maximum, nor has the policy's tier: write it as '10 {asset.name}'"
+    if high == Edge() and not table.has("maximum"):
+        table.problem(
+            "maximum", f"is missing, and the policy's tier has no maximum: write it as '10 {asset.name}'"
         )
     middle = Edge(said["target"]) if said["target"] is not None else _middle(low, high)
     return Corridor(low if low != Edge() else Edge(0), middle, high)
@@ -139,71 +137,55 @@ def _middle(low: Edge, high: Edge) -> Edge:
     return Edge(amount, None if high.value is None else ((low.value or 0) + high.value) // 2)
 
 
-def _said(given: dict[str, Any], edge: str, asset: Asset) -> int | None:
-    if edge not in given:
+def _said(table: Settings, edge: str, asset: Asset) -> int | None:
+    value = table.take(edge)
+    if value is None:
         return None
-    return parse_amount(str(given[edge]), asset=asset.name, decimals=asset.decimals, low=0)
+    text = str(value) if isinstance(value, int) and not isinstance(value, bool) else value
+    if not isinstance(text, str):
+        return table.wrong(edge, expected=f"base units, or an amount such as '1 {asset.name}'", stand_in=None)
+    try:
+        return parse_amount(text, asset=asset.name, decimals=asset.decimals, low=0)
+    except Misuse as error:
+        table.problem(edge, f"cannot be meant: {error}")
+        return None
 
 
-def _costs(name: str, given: dict[str, Any]) -> CostSettings:
+def _costs(table: Settings) -> CostSettings:
     default = CostSettings()
-    lead_days = _whole(given, "lead_days", default.lead_days)
-    if lead_days not in (0, 1):
-        raise Misuse(f"routes.{name}: lead_days is {lead_days}, not 0 or 1")
     return CostSettings(
-        price=_number(given, "price", 0.0) or None,
-        topup=_number(given, "topup_cost", default.topup),
-        sweep=_number(given, "sweep_cost", default.sweep),
-        exposure_year=_number(given, "exposure_year", default.exposure_year),
-        delay=_number(given, "delay", 0.0) or None,
-        service=_service(name, given, default.service),
-        lead_days=lead_days,
+        price=_number(table, "price", 0.0) or None,
+        topup=_number(table, "topup_cost", default.topup),
+        sweep=_number(table, "sweep_cost", default.sweep),
+        exposure_year=_number(table, "exposure_year", default.exposure_year),
+        delay=_number(table, "delay", 0.0) or None,
+        service=_number(table, "service", default.service, low=0.5, high=0.9999),
+        lead_days=table.integer("lead_days", default=default.lead_days, high=1),
     )
 
 
-def _service(name: str, given: dict[str, Any], default: float) -> float:
-    service = _number(given, "service", default)
-    if not 0.5 <= service <= 0.9999:
-        raise Misuse(f"routes.{name}: a service of {service} is none: write a share from 0.5 to 0.9999")
-    return service
+def _wallet(table: Settings, end: str, asset: Asset, policy: Policy) -> str:
+    name = table.name(end)
+    known = sorted(wallet for wallet, one in policy.wallets.items() if one.chain == asset.chain)
+    if not name or name in known:
+        return name
+    table.problem(end, f"is {name!r}: wallets of {asset.chain} are {', '.join(known)}; name one of them")
+    return ""
 
 
-def _wallet(given: dict[str, Any], end: str, route: str, connection: Connection) -> str:
-    name = given.get(end)
-    if not isinstance(name, str) or name not in connection.policy.wallets:
-        known = ", ".join(sorted(connection.policy.wallets))
-        raise Misuse(f"routes.{route}.{end} is {name!r}: the policy has the wallets {known}")
-    return name
+def _ms(table: Settings, key: str, default: int) -> int:
+    return int(_number(table, key, float(default)) * 1000)
 
 
-def _table(value: Any, where: str) -> dict[str, Any]:
-    if not isinstance(value, dict):
-        raise Misuse(f"{where} is no table: write [{where}]")
-    return value
-
-
-def _known(given: dict[str, Any], fields: frozenset[str], where: str) -> None:
-    unknown = sorted(set(given) - fields)
-    if unknown:
-        raise Misuse(f"{where} has {unknown[0]!r}, which means nothing: it takes {', '.join(sorted(fields))}")
-
-
-def _seconds(given: dict[str, Any], name: str, default: int) -> int:
-    return int(_number(given, name, float(default)) * 1000)
-
-
-def _whole(given: dict[str, Any], name: str, default: int) -> int:
-    value = given.get(name, default)
-    if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value <= 65_535:
-        raise Misuse(f"{name} is {value!r}: write a whole number from 0 to 65535")
-    return value
-
-
-def _number(given: dict[str, Any], name: str, default: float) -> float:
-    value = given.get(name, default)
-    if not isinstance(value, int | float) or isinstance(value, bool) or not 0 <= value < 1e15:
-        raise Misuse(f"{name} is {value!r}: write a number that is not below zero")
-    return float(value)
+def _number(
+    table: Settings, key: str, default: float, *, low: float = 0.0, high: float = NUMBER_MAX
+) -> float:
+    value = table.take(key)
+    if value is None:
+        return default
+    if isinstance(value, int | float) and not isinstance(value, bool) and low <= value <= high:
+        return float(value)
+    return table.wrong(key, expected=f"a number from {low:g} to {high:g}", stand_in=default)
 
 
 def _tier(policy: Policy, wallet: str) -> Tier | None:

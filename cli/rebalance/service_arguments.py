@@ -1,6 +1,6 @@
 """The arguments of the running rebalancer's commands. Imports nothing of ours that reads or computes."""
 
-from cli.arguments import Commands, needs_identity, new_command
+from cli.arguments import Commands, limit, needs_identity, new_command
 
 HERE = "cli.rebalance.service"
 WHO = "the rebalancer, a backend, with its rebalance.toml"
@@ -37,7 +37,7 @@ def _add_looking(rebalance: Commands) -> None:
         example="quorumkeep rebalance proposals --stage announced --as backends/rebalancer",
     )
     proposals.add_argument("--stage", default="", help="only those in this stage")
-    proposals.add_argument("--limit", type=int, default=20, help="at most so many (%(default)s)")
+    proposals.add_argument("--limit", type=limit, default=20, help="at most so many (%(default)s)")
     show = new_command(
         rebalance,
         "show",

@@ -13,52 +13,41 @@ hit = "sanctioned"
 ```
 """
 
-import tomllib
+import re
 from pathlib import Path
 
-from cli.files import read_bytes
 from custody.risk.main import Assignment
 from custody.risk.sanctions import Words
-from policy.errors import CallerError, MalformedError, OperationalError
-from policy.fields import Fields
+from policy.settings import PORT_MAX, ConfigError, Settings, parse_settings
+from signer_nodes.api.surroundings import read_text
 
 FILE = "risk.toml"
-PATH_MAX, AGE_DAYS_MAX, EVERY_S_MAX = 1000, 366, 3600
+AGE_DAYS_MAX, EVERY_S_MAX = 366, 3600
+_HOST = re.compile(r"[!-~]{1,100}")
 
 
 def load_assignment(folder: Path) -> Assignment:
-    """The file of an observer's folder. Raises ``OperationalError`` naming the field to correct."""
+    """The file of an observer's folder. Raises ``ConfigError`` with all its problems."""
     path = folder / FILE
-    try:
-        document = tomllib.loads(read_bytes(path, "what the observer is to do").decode())
-        return _assignment(Fields(document, ""), folder)
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError, CallerError, MalformedError) as error:
-        raise OperationalError(f"{path}: {error}; see docs/risk.md") from error
-
-
-def _assignment(fields: Fields, folder: Path) -> Assignment:
-    inner = fields.nested("screening")
-    assignment = Assignment(
-        list_file=folder / inner.text("file", length_max=PATH_MAX),
-        max_age_days=_whole(inner, "max_age_days", 7, high=AGE_DAYS_MAX),
-        words=Words(_word(inner, "clear", "clear"), _word(inner, "hit", "sanctioned")),
-        every_s=_whole(fields, "every_s", 5, low=1, high=EVERY_S_MAX),
-        exchange=folder / fields.text("exchange", length_max=PATH_MAX) if fields.has("exchange") else None,
-        metrics_port=_whole(fields, "metrics_port", 0, high=65_535),
-        metrics_address=fields.text("metrics_address", length_max=PATH_MAX)
-        if fields.has("metrics_address")
-        else "127.0.0.1",
-    )
-    inner.done()
-    fields.done()
-    if assignment.words.clear == assignment.words.hit:
-        raise MalformedError("screening: clear and hit are one word, so nobody is ever found")
+    root = parse_settings(read_text(path), str(path))
+    assignment = _assignment(root, folder)
+    root.done()
+    if root.problems:
+        raise ConfigError(f"{path} (see docs/risk.md)", root.problems)
     return assignment
 
 
-def _whole(fields: Fields, name: str, default: int, *, low: int = 0, high: int) -> int:
-    return fields.integer(name, low=low, high=high) if fields.has(name) else default
-
-
-def _word(fields: Fields, name: str, default: str) -> str:
-    return fields.name(name) if fields.has(name) else default
+def _assignment(root: Settings, folder: Path) -> Assignment:
+    inner, exchange = root.section("screening"), root.optional_file("exchange")
+    words = Words(inner.name("clear", default="clear"), inner.name("hit", default="sanctioned"))
+    if words.clear == words.hit:
+        inner.problem("clear", "and hit are one word, so nobody is ever found: correct one")
+    return Assignment(
+        list_file=folder / inner.file("file"),
+        max_age_days=inner.integer("max_age_days", default=7, high=AGE_DAYS_MAX),
+        words=words,
+        every_s=root.integer("every_s", default=5, low=1, high=EVERY_S_MAX),
+        exchange=folder / exchange if exchange else None,
+        metrics_port=root.integer("metrics_port", default=0, high=PORT_MAX),
+        metrics_address=root.text("metrics_address", _HOST, expected="an address", default="127.0.0.1"),
+    )

@@ -1,6 +1,6 @@
 """The arguments of ``quorumkeep sweep``. Imports nothing of ours but the words of arguments."""
 
-from cli.arguments import Commands, needs_identity, new_command, new_group
+from cli.arguments import Commands, limit, needs_identity, new_command, new_group
 
 HERE = "cli.sweeps.service"
 WHO = "the sweeper, a backend of the group sweeper, with its sweep.toml"
@@ -26,6 +26,6 @@ def add_sweeps(commands: Commands) -> None:
         what="its sweeps and top-ups, newest first, by its own records",
         example="quorumkeep sweep list --as backends/sweeper",
     )
-    listing.add_argument("--limit", type=int, default=20, help="at most so many (%(default)s)")
+    listing.add_argument("--limit", type=limit, default=20, help="at most so many (%(default)s)")
     for command in (run, listing):
         needs_identity(command, WHO)

@@ -27,135 +27,168 @@ low = "0.1 eth"                 # the tank should be filled below it
 ```
 """
 
-import tomllib
-from collections.abc import Callable
+import re
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TypeVar
 
 from cli.amounts import parse_amount
 from cli.connection import Connection
-from cli.files import read_bytes
 from cli.results import Misuse
 from custody.sweeping.main import Assignment
 from custody.sweeping.tasks import Asset, Pace, Sweep, Tank, Tasks
-from policy.errors import CallerError, MalformedError, OperationalError
-from policy.fields import Fields
 from policy.ids import BITCOIN, SOLANA, family
+from policy.settings import PORT_MAX, ConfigError, Settings, parse_settings
+from signer_nodes.api.surroundings import read_text
 
 FILE = "sweep.toml"
-TEXT_MAX, TABLES_MAX, WALLETS_MAX = 200, 1000, 1000
-DAY_S, PORT_MAX = 86_400, 65_535
+TABLES_MAX = 1000
+DAY_S = 86_400
 SOLANA_RENT, SOLANA_FEE = 890_880, 5000
 """Lamports that an account has to keep unless it has none, and what a transaction without priority costs."""
-T = TypeVar("T")
+_HOST, _AMOUNT = re.compile(r"[!-~]{1,100}"), re.compile(r"[ -~]{1,100}")
 
 
 def load_assignment(folder: Path, connection: Connection) -> Assignment:
-    """The file of a sweeper's folder. Raises ``OperationalError`` naming the field to correct."""
+    """The file of a sweeper's folder. Raises ``ConfigError`` with all its problems."""
     path = folder / FILE
-    try:
-        document = tomllib.loads(read_bytes(path, "what the sweeper is to do").decode())
-        return _assignment(Fields(document, ""), connection)
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError, CallerError, MalformedError, Misuse) as error:
-        raise OperationalError(f"{path}: {error}; see docs/sweeping.md") from error
-
-
-def _assignment(fields: Fields, connection: Connection) -> Assignment:
-    sweeps = _tables(fields, "sweeps", lambda name, inner: _sweep(name, inner, connection))
-    tanks = _tables(fields, "gas", lambda name, inner: _tank(name, inner, connection))
-    if not sweeps and not tanks:
-        raise Misuse("there is nothing to do: write [sweeps.ASSET] or [gas.ASSET]")
-    _check_together(sweeps, tanks)
-    pace = Pace(
-        valid_ms=1000 * _whole(fields, "valid_s", 3600, low=60, high=7 * DAY_S),
-        pause_ms=1000 * _whole(fields, "pause_s", 600, low=1, high=DAY_S),
-        settle_ms=1000 * _whole(fields, "settle_s", 30, low=0, high=DAY_S),
-        at_once=_whole(fields, "at_once", 20, low=1, high=1000),
-    )
-    assignment = Assignment(
-        tasks=Tasks(tuple(sweeps), tuple(tanks), pace),
-        every_s=_whole(fields, "every_s", 30, low=1, high=DAY_S),
-        metrics_port=_whole(fields, "metrics_port", 0, low=0, high=PORT_MAX),
-        metrics_address=_text(fields, "metrics_address", "127.0.0.1"),
-    )
-    fields.done()
+    root = parse_settings(read_text(path), str(path))
+    assignment = _assignment(root, connection)
+    root.done()
+    if root.problems:
+        raise ConfigError(f"{path} (see docs/sweeping.md)", root.problems)
     return assignment
 
 
-def _sweep(name: str, fields: Fields, connection: Connection) -> Sweep:
-    asset = _asset(name, fields, connection)
+def _assignment(root: Settings, connection: Connection) -> Assignment:
+    sweeps, tanks = _tables(root, "sweeps"), _tables(root, "gas")
+    if not sweeps and not tanks:
+        root.problem("sweeps", "is missing, so there is nothing to do: write [sweeps.ASSET] or [gas.ASSET]")
+    tasks = Tasks(
+        tuple(sweep for name, table in sweeps if (sweep := _sweep(name, table, connection))),
+        tuple(tank for name, table in tanks if (tank := _tank(name, table, connection))),
+        Pace(
+            valid_ms=1000 * root.integer("valid_s", default=3600, low=60, high=7 * DAY_S),
+            pause_ms=1000 * root.integer("pause_s", default=600, low=1, high=DAY_S),
+            settle_ms=1000 * root.integer("settle_s", default=30, high=DAY_S),
+            at_once=root.integer("at_once", default=20, low=1, high=1000),
+        ),
+    )
+    if not root.problems:  # what was read by a stand-in says nothing of the others
+        _check_together(tasks.sweeps, tasks.tanks, places=(sweeps, tanks))
+    return Assignment(
+        tasks=tasks,
+        every_s=root.integer("every_s", default=30, low=1, high=DAY_S),
+        metrics_port=root.integer("metrics_port", default=0, high=PORT_MAX),
+        metrics_address=root.text("metrics_address", _HOST, expected="an address", default="127.0.0.1"),
+    )
+
+
+def _sweep(name: str, table: Settings, connection: Connection) -> Sweep | None:
+    asset = _asset(name, table, connection)
+    if asset is None:
+        return None
     sweep = Sweep(
         asset=asset,
-        wallet=_wallet(fields, "wallet", asset, connection),
-        to=_wallet(fields, "to", asset, connection),
-        minimum_base=_amount(fields, "minimum", asset.name, connection),
-        fee_base=_fee(fields, asset, connection),
-        keep_base=_amount(fields, "keep", asset.name, connection, default="0"),
-        worth=_whole(fields, "worth", 5, low=1, high=1_000_000),
-        coins_max=_whole(fields, "coins_max", 16, low=1, high=256),
+        wallet=_wallet(table, "wallet", asset, connection),
+        to=_wallet(table, "to", asset, connection),
+        minimum_base=_amount(table, "minimum", asset.name, decimals=asset.decimals),
+        fee_base=_fee(table, asset, connection),
+        keep_base=_amount(table, "keep", asset.name, decimals=asset.decimals, default="0"),
+        worth=table.integer("worth", default=5, low=1, high=1_000_000),
+        coins_max=table.integer("coins_max", default=16, low=1, high=256),
     )
     if asset.is_native and sweep.fee_base != SOLANA_FEE:  # of exactly that fee nothing is left
         sweep = replace(sweep, keep_base=max(sweep.keep_base, asset.reserve_base))
-    if sweep.wallet == sweep.to:
-        raise Misuse(f"sweeps.{name}: wallet and to are both {sweep.to}: nothing would be gained")
+    if sweep.wallet and sweep.wallet == sweep.to:
+        table.problem("to", f"and wallet are both {sweep.to}, so nothing would be gained: correct one")
     return sweep
 
 
-def _tank(name: str, fields: Fields, connection: Connection) -> Tank:
-    asset = _asset(name, fields, connection)
+def _tank(name: str, table: Settings, connection: Connection) -> Tank | None:
+    asset = _asset(name, table, connection)
+    if asset is None:
+        return None
     if not asset.is_native or asset.by_coins:
-        raise Misuse(f"gas.{name}: fees of accounts are not paid in {name}: name the chain's native asset")
-    accounts = fields.names("accounts", count_max=WALLETS_MAX, count_min=1)
+        table.problem(
+            "asset",
+            f"is {asset.name}, but fees of accounts are not paid in {asset.name}: name the native asset",
+        )
+        table.read.update(table.values)  # of another asset all of it means something else
+        return None
     tank = Tank(
         asset=asset,
-        wallet=_wallet(fields, "wallet", asset, connection),
-        accounts=tuple(_on_chain(one, "accounts", asset, connection) for one in accounts),
-        fee_base=_fee(fields, asset, connection),
-        transactions=_whole(fields, "transactions", 2, low=1, high=1000),
-        a_day=_whole(fields, "a_day", 4, low=1, high=1000),
-        low_base=_amount(fields, "low", asset.name, connection, default="0"),
+        wallet=_wallet(table, "wallet", asset, connection),
+        accounts=_accounts(table, asset, connection),
+        fee_base=_fee(table, asset, connection),
+        transactions=table.integer("transactions", default=2, low=1, high=1000),
+        a_day=table.integer("a_day", default=4, low=1, high=1000),
+        low_base=_amount(table, "low", asset.name, decimals=asset.decimals, default="0"),
     )
     if tank.wallet in tank.accounts:
-        raise Misuse(f"gas.{name}: {tank.wallet} cannot top itself up: take it out of accounts")
+        table.problem("accounts", f"has {tank.wallet}, which cannot top itself up: take it out")
     return tank
 
 
-def _check_together(sweeps: list[Sweep], tanks: list[Tank]) -> None:
+def _check_together(
+    sweeps: Sequence[Sweep], tanks: Sequence[Tank], *, places: "tuple[_Tables, _Tables]"
+) -> None:
     """What is given as gas must not be swept back, and has to be enough for a sweep."""
+    swept, filled = ([table for _, table in one] for one in places)
     for tank in tanks:
-        for sweep in sweeps:
-            if sweep.wallet not in tank.accounts or sweep.asset.native != tank.asset.name:
-                continue
-            where, native = f"sweeps.{sweep.asset.name}", tank.asset.name
-            if sweep.fee_base > tank.fee_base:
-                raise Misuse(f"{where}: fee is above that of gas.{native}: its top-ups would not do")
-            if sweep.asset.is_native and sweep.minimum_base <= tank.full_base:
-                raise Misuse(
-                    f"{where}: minimum is within {tank.full_base}, what gas.{native} gives an account"
-                )
-    if len({(sweep.wallet, sweep.asset.name) for sweep in sweeps}) < len(sweeps):
-        raise Misuse("two sweeps empty one wallet of one asset: keep one of them")
-    filled = [(one.asset.name, wallet) for one in tanks for wallet in one.accounts]
-    if len(set(filled)) < len(filled):
-        raise Misuse("two gas tanks fill one wallet: take it out of one of them")
+        for sweep, table in zip(sweeps, swept, strict=True):
+            if sweep.wallet in tank.accounts and sweep.asset.native == tank.asset.name:
+                _check_gas(sweep, tank, table)
+            if sweep.wallet == tank.wallet:
+                table.problem("wallet", f"is {sweep.wallet}, a gas tank, which is not swept: remove one")
+    seen: set[tuple[str, str]] = set()
+    for sweep, table in zip(sweeps, swept, strict=True):
+        if (sweep.wallet, sweep.asset.name) in seen:
+            table.problem("wallet", "makes two sweeps empty one wallet of one asset: keep one of them")
+        seen.add((sweep.wallet, sweep.asset.name))
+    known: set[tuple[str, str]] = set()
+    for tank, table in zip(tanks, filled, strict=True):
+        if known & {(tank.asset.name, wallet) for wallet in tank.accounts}:
+            table.problem("accounts", "makes two gas tanks fill one wallet: take it out of one of them")
+        known |= {(tank.asset.name, wallet) for wallet in tank.accounts}
     onward = {(sweep.asset.name, sweep.wallet): (sweep.asset.name, sweep.to) for sweep in sweeps}
-    for start in onward:
-        place = start
+    for sweep, table in zip(sweeps, swept, strict=True):
+        place = start = (sweep.asset.name, sweep.wallet)
         for _ in onward:
             place = onward.get(place, place)
             if place == start:
-                raise Misuse(f"{start[1]} is swept into itself by way of others: fees would be all of it")
-    if len({sweep.wallet for sweep in sweeps} & {tank.wallet for tank in tanks}):
-        raise Misuse("a gas tank is swept: take its wallet out of sweeps")
+                table.problem(
+                    "to", f"has {start[1]} swept into itself by way of others, for fees alone: correct it"
+                )
 
 
-def _tables(fields: Fields, name: str, read: Callable[[str, Fields], T]) -> list[T]:
-    return list(fields.table(name, read, count_max=TABLES_MAX).values()) if fields.has(name) else []
+def _check_gas(sweep: Sweep, tank: Tank, table: Settings) -> None:
+    native = tank.asset.name
+    if sweep.fee_base > tank.fee_base:
+        table.problem("fee", f"is above that of gas.{native}, so its top-ups would not do: correct one")
+    if sweep.asset.is_native and sweep.minimum_base <= tank.full_base:
+        table.problem(
+            "minimum", f"is within {tank.full_base}, what gas.{native} gives an account: write a larger one"
+        )
 
 
-def _asset(name: str, fields: Fields, connection: Connection) -> Asset:
-    asset = connection.asset(fields.name("asset") if fields.has("asset") else name)
+_Tables = Sequence[tuple[str, Settings]]
+
+
+def _tables(root: Settings, name: str) -> _Tables:
+    return sorted(root.section(name).sections(count_max=TABLES_MAX), key=lambda one: one[0])
+
+
+def _asset(name: str, table: Settings, connection: Connection) -> Asset | None:
+    said = table.name("asset", default=name)
+    known = connection.policy.assets
+    if said not in known:
+        table.problem(
+            "asset", f"is {said[:64]!r}: the policy has no such asset, but {', '.join(sorted(known))}"
+        )
+        table.read.update(table.values)
+        return None
+    asset = connection.asset(said)
     native = connection.asset(connection.policy.chains[asset.chain].native)
     kind = family(asset.chain)
     return Asset(
@@ -169,38 +202,41 @@ def _asset(name: str, fields: Fields, connection: Connection) -> Asset:
     )
 
 
-def _wallet(fields: Fields, field: str, asset: Asset, connection: Connection) -> str:
-    return _on_chain(fields.name(field), field, asset, connection)
-
-
-def _on_chain(wallet: str, field: str, asset: Asset, connection: Connection) -> str:
-    on_chain = {name for name, one in connection.policy.wallets.items() if one.chain == asset.chain}
-    if wallet not in on_chain:
-        known = ", ".join(sorted(on_chain))
-        raise Misuse(f"{asset.name}: {field} is {wallet}: wallets of {asset.chain} are {known}")
+def _wallet(table: Settings, key: str, asset: Asset, connection: Connection) -> str:
+    wallet = table.name(key)
+    known = _on_chain(asset, connection)
+    if wallet and wallet not in known:
+        table.problem(key, f"is {wallet}: wallets of {asset.chain} are {', '.join(known)}; name one of them")
     return wallet
 
 
-def _fee(fields: Fields, asset: Asset, connection: Connection) -> int:
+def _accounts(table: Settings, asset: Asset, connection: Connection) -> tuple[str, ...]:
+    value, known = table.take("accounts"), _on_chain(asset, connection)
+    found = tuple(one for one in value if one in known) if isinstance(value, list) else ()
+    if not found or list(found) != value or len(set(found)) < len(found):
+        table.problem("accounts", f"must be a list of different wallets of {asset.chain}: {', '.join(known)}")
+    return found
+
+
+def _on_chain(asset: Asset, connection: Connection) -> list[str]:
+    return sorted(name for name, one in connection.policy.wallets.items() if one.chain == asset.chain)
+
+
+def _fee(table: Settings, asset: Asset, connection: Connection) -> int:
     ceiling = connection.policy.chains[asset.chain].fee_ceiling
-    fee = _amount(fields, "fee", asset.native, connection)
-    if not 0 < fee <= ceiling:
-        raise Misuse(f"{asset.name}: fee must be from 1 to the policy's ceiling, {ceiling} base units")
+    before = len(table.problems)
+    fee = _amount(table, "fee", asset.native, decimals=asset.native_decimals)
+    if len(table.problems) == before and not 0 < fee <= ceiling:
+        table.problem("fee", f"is {fee} base units: write 1 to the policy's ceiling, {ceiling} base units")
     return fee
 
 
-def _amount(
-    fields: Fields, field: str, asset: str, connection: Connection, *, default: str | None = None
-) -> int:
-    text = _text(fields, field, default)
-    return parse_amount(text, asset=asset, decimals=connection.asset(asset).decimals, low=0)
-
-
-def _text(fields: Fields, field: str, default: str | None) -> str:
-    return (
-        default if default is not None and not fields.has(field) else fields.text(field, length_max=TEXT_MAX)
-    )
-
-
-def _whole(fields: Fields, name: str, default: int, *, low: int, high: int) -> int:
-    return fields.integer(name, low=low, high=high) if fields.has(name) else default
+def _amount(table: Settings, key: str, asset: str, *, decimals: int, default: str | None = None) -> int:
+    text = table.text(key, _AMOUNT, expected=f"base units, or an amount such as '1 {asset}'", default=default)
+    if not text:
+        return 0
+    try:
+        return parse_amount(text, asset=asset, decimals=decimals, low=0)
+    except Misuse as error:
+        table.problem(key, f"cannot be meant: {error}")
+        return 0

@@ -9,7 +9,7 @@ from cli.audit import LOOPBACK, read_trust
 from cli.results import Misuse, Result
 from cli.witness.keeper import Keeper, make
 from cli.witness.server import WitnessServer
-from policy.errors import CallerError, MalformedError
+from policy.errors import CallerError, MalformedError, OperationalError
 from policy.log.checkpoint import TYPE_ED25519, parse_vkey
 
 _LOG = logging.getLogger(__name__)
@@ -35,7 +35,7 @@ def run(arguments: Namespace) -> Result:
     if host not in LOOPBACK:
         _LOG.warning("others reach this at %s without TLS: put it behind a proxy that has it", host)
     keeper = Keeper(Path(arguments.folder), _log_keys(arguments))
-    with WitnessServer((host, port), keeper) as server:
+    with _serving(arguments.listen, (host, port), keeper) as server:
         url = f"http://{host}:{server.server_port}"
         print(json.dumps({"url": url, "vkey": keeper.vkey}), flush=True)
         try:
@@ -43,6 +43,16 @@ def run(arguments: Namespace) -> Result:
         finally:
             keeper.close()
     return Result({}, ())
+
+
+def _serving(listen: str, address: tuple[str, int], keeper: Keeper) -> WitnessServer:
+    try:
+        return WitnessServer(address, keeper)
+    except OSError as error:
+        keeper.close()
+        raise OperationalError(
+            f"--listen {listen}: {error.strerror or error}; give another address"
+        ) from error
 
 
 def _log_keys(arguments: Namespace) -> dict[str, bytes]:

@@ -1,6 +1,7 @@
 """The witness over HTTP, as c2sp.org/tlog-witness has it: ``add-checkpoint``, and what was cosigned last."""
 
 import logging
+import re
 import socket
 import threading
 import time
@@ -15,6 +16,7 @@ from policy.log.witnessing import REQUEST_BYTES_MAX, SIZE_TYPE, Refused, Status,
 
 TIMEOUT_S, CONNECTION_S = 10, 30
 CONNECTIONS_MAX = 64
+_LENGTH = re.compile(r"[0-9]{1,9}")
 _LOG = logging.getLogger(__name__)
 
 
@@ -73,7 +75,7 @@ class _Handler(BaseHTTPRequestHandler):
         length = self.headers.get("Content-Length", "")
         if self.path != "/add-checkpoint":
             return self._answer(HTTPStatus.NOT_FOUND, b"")
-        if not length.isascii() or not length.isdigit() or int(length) > REQUEST_BYTES_MAX:
+        if not _LENGTH.fullmatch(length) or int(length) > REQUEST_BYTES_MAX:
             return self._answer(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, b"say how long the call is\n")
         try:
             found = parse_submission(self.rfile.read(int(length)))

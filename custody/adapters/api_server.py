@@ -7,7 +7,9 @@ from dataclasses import dataclass, field
 from typing import Any, NoReturn, TypeVar
 
 import grpc
-from google.protobuf.message import Message
+from google.protobuf.descriptor import MethodDescriptor
+from google.protobuf.message import DecodeError, Message
+from google.protobuf.unknown_fields import UnknownFieldSet
 
 from custody.api import custody_pb2 as pb
 from custody.api import custody_pb2_grpc
@@ -89,7 +91,7 @@ def _refusals(
     @functools.wraps(method)
     async def answer(self: Any, call: CallT, context: _Context) -> ReplyT:
         try:
-            return await method(self, call, context)
+            return await method(self, _read(call), context)
         except Exception as error:  # noqa: BLE001 - the next line tells a defect from a refusal
             refused = _refusal(method.__name__, error)
         return await _abort(context, refused)
@@ -105,7 +107,7 @@ def _stream_refusals(
     @functools.wraps(method)
     async def answer(self: Any, call: CallT, context: _Context) -> AsyncIterator[ReplyT]:
         try:
-            async for reply in method(self, call, context):
+            async for reply in method(self, _read(call), context):
                 yield reply
             return
         except Exception as error:  # noqa: BLE001 - as above
@@ -113,6 +115,37 @@ def _stream_refusals(
         await _abort(context, refused)
 
     return answer
+
+
+@dataclass(frozen=True, slots=True)
+class Unreadable:
+    """What came in place of a call, and why it is none."""
+
+    reason: str
+
+
+def _read(call: CallT | Unreadable) -> CallT:
+    if isinstance(call, Unreadable):
+        raise CallRefused(Code.MALFORMED, call.reason)
+    return call
+
+
+def _parser(kind: type[Message]) -> Callable[[bytes], Message | Unreadable]:
+    """Parses calls. Raising would have gRPC answer without a code, and log a traceback for any stranger."""
+
+    def parse(data: bytes) -> Message | Unreadable:
+        try:
+            call = kind.FromString(data)
+        except DecodeError:
+            return Unreadable(f"this is no {kind.DESCRIPTOR.name}: send it as custody.proto has it")
+        if len(unknown := UnknownFieldSet(call)):
+            return Unreadable(
+                f"{kind.DESCRIPTOR.name} has no field {unknown[0].field_number} here: leave it out, or have "
+                "the coordinator upgraded"
+            )
+        return call
+
+    return parse
 
 
 def _refusal(method: str, error: Exception) -> CallRefused:
@@ -324,7 +357,7 @@ class CustodyServicer(custody_pb2_grpc.CustodyServicer):
     @_refusals
     async def Holdings(self, call: pb.HoldingsCall, context: _Context) -> pb.HoldingsReply:
         self._caller("Holdings", call, context)
-        return pb.HoldingsReply(document=canonical(await holdings(self._parts)))
+        return pb.HoldingsReply(document=canonical(await holdings(self._parts, call.after, limit=call.limit)))
 
     @_refusals
     async def Movements(self, call: pb.MovementsCall, context: _Context) -> pb.MovementsReply:
@@ -379,6 +412,17 @@ def _address(given: DepositAddress, log: State) -> pb.DepositAddress:
     )
 
 
+def _handler(servicer: CustodyServicer, method: MethodDescriptor) -> "grpc.RpcMethodHandler[Any, Any]":
+    made = grpc.unary_unary_rpc_method_handler
+    if method.server_streaming:
+        made = grpc.unary_stream_rpc_method_handler
+    return made(
+        getattr(servicer, method.name),
+        request_deserializer=_parser(getattr(pb, method.input_type.name)),
+        response_serializer=getattr(pb, method.output_type.name).SerializeToString,
+    )
+
+
 async def start_server(
     servicer: CustodyServicer, listen: str, *, tls: ServerTls
 ) -> tuple[grpc.aio.Server, int]:
@@ -386,7 +430,9 @@ async def start_server(
     server = grpc.aio.server(
         options=(("grpc.max_receive_message_length", MESSAGE_BYTES_MAX), ("grpc.so_reuseport", 0))
     )
-    custody_pb2_grpc.add_CustodyServicer_to_server(servicer, server)
+    service = pb.DESCRIPTOR.services_by_name["Custody"]
+    handlers = {method.name: _handler(servicer, method) for method in service.methods}
+    server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(service.full_name, handlers),))
     credentials = grpc.ssl_server_credentials([(tls.key_pem, tls.certificate_pem)])
     try:
         port = server.add_secure_port(listen, credentials)

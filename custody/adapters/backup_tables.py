@@ -17,7 +17,7 @@ from typing import Any, Final
 from sqlalchemy import Connection, Engine, inspect, text
 from sqlalchemy.exc import SQLAlchemyError
 
-from custody.adapters.leased import engine_of
+from custody.adapters.leased import driver_said, engine_of
 from custody.adapters.schema import HEAD, locked, upgrade, version_of
 from custody.adapters.tables import CHECKPOINTS, ENTRIES, FEED, LEASE, NONCES, PRESIGNATURES
 from custody.backup.manifest import TableFile
@@ -62,7 +62,9 @@ def filling(url: str, schema: str) -> Iterator[Connection]:
             yield db
             upgrade(db)
     except SQLAlchemyError as error:
-        raise OperationalError(f"cannot write the database: {error}; check its disk and rights") from error
+        raise OperationalError(
+            f"cannot write the database: {driver_said(error)}; check its disk and rights"
+        ) from error
     finally:
         engine.dispose()
 

@@ -42,7 +42,7 @@ class StoreThread:
 
     def close(self) -> None:
         """Finish the calls under way and close the store."""
-        self._thread.shutdown(wait=True)
+        self._calls.finish()
         self._store.close()
 
     async def _call(self, method: Callable[Concatenate[Store, P], R], *args: P.args, **kwargs: P.kwargs) -> R:
@@ -55,8 +55,11 @@ class StoreThread:
         return await asyncio.get_running_loop().run_in_executor(self._thread, alone)
 
     async def renew_lease(self, now_ms: int, lease_ms: int) -> None:
-        """Say that this writer lives; with 0 that it ended."""
-        return await self._call(Store.renew_lease, now_ms, lease_ms)
+        """Say that this writer lives, before all that waits; with 0 that it ended, after that."""
+        if not lease_ms:
+            return await self._call(Store.renew_lease, now_ms, lease_ms)
+        await self._calls.ask_urgently(partial(self._store.renew_lease, now_ms, lease_ms))
+        return None
 
     async def show_doors(self, doors: Mapping[str, str]) -> None:
         """Tell those who wait for the lease where this writer serves."""
@@ -96,11 +99,13 @@ class StoreThread:
         self, start: int, entries: Sequence[bytes], *, note: bytes, changes: Sequence[Change], now_ms: int
     ) -> tuple[Applied, ...]:
         """Make entries, their checkpoint and what they change durable, together."""
-        return await self._call(Store.append, start, entries, note=note, changes=changes, now_ms=now_ms)
+        work = partial(self._store.append, start, entries, note=note, changes=changes, now_ms=now_ms)
+        applied: tuple[Applied, ...] = await self._calls.ask(work, welcomes=True)
+        return applied
 
     async def set_quorum(self, size: int, note: bytes) -> None:
-        """Keep the note of the checkpoint of ``size`` with its w cosignatures."""
-        return await self._call(Store.set_quorum, size, note)
+        """Keep the note of the checkpoint of ``size`` with its w cosignatures: nobody waits for it."""
+        await self._calls.ask_patiently(partial(self._store.set_quorum, size, note))
 
     async def submit(self, new: NewRequest, now_ms: int) -> tuple[RequestRecord, bool]:
         """Store a request once; the record and whether it is new."""
@@ -190,10 +195,6 @@ class StoreThread:
         """What is left in the pool."""
         return await self._call(Store.free_presignatures)
 
-    async def use_presignatures(self, presignatures: Sequence[bytes]) -> None:
-        """Mark presignatures as used or gone."""
-        return await self._call(Store.use_presignatures, presignatures)
-
     async def ceremonies(self) -> bytes:
         """What was kept of cold ceremonies last, or b"" when nothing is."""
         return await self._call(Store.ceremonies)
@@ -263,6 +264,14 @@ class StoreThread:
     async def addresses_in_doubt(self) -> str:
         """The name of the newest doubt, or "" for none."""
         return await self._call(Store.addresses_in_doubt)
+
+    async def doubted_ms(self) -> int:
+        """Since when this database may lack what another one knew; 0 for never."""
+        return await self._call(Store.doubted_ms)
+
+    async def promoted_ms(self) -> int:
+        """When this writer began, if its server was ever promoted, maybe just before; 0 otherwise."""
+        return self._store.promoted_ms()
 
     async def give_address(
         self, wanted: Sequence[DepositAddress], *, claims: bool = False, vouched: str = ""

@@ -6,7 +6,7 @@ from sqlalchemy import Connection, Row, func, insert, select, update
 
 from custody.adapters.leased import values_of
 from custody.adapters.tables import ADDRESSES, DEPOSITS
-from custody.feeds import Deposit, DepositAddress
+from custody.feeds import Deposit, DepositAddress, UnknownPosition
 from custody.records import DepositRecord
 
 DEPOSITS_MAX = 500
@@ -33,8 +33,10 @@ def deposits(db: Connection, wallet: str, *, initiator: str, after: bytes, limit
     if initiator:
         query = query.where(ADDRESSES.c.initiator == initiator)
     if after:
-        number = select(DEPOSITS.c.number).where(DEPOSITS.c.deposit == after)
-        query = query.where(DEPOSITS.c.number > number.scalar_subquery())
+        position = db.execute(query.where(DEPOSITS.c.deposit == after)).first()
+        if position is None:
+            raise UnknownPosition
+        query = query.where(DEPOSITS.c.number > position.number)
     rows = db.execute(query.order_by(DEPOSITS.c.number).limit(min(limit, DEPOSITS_MAX)))
     return tuple(map(_deposit, rows))
 

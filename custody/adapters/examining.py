@@ -8,8 +8,8 @@ from sqlalchemy import Connection, Engine, make_url, select, text
 from sqlalchemy.exc import SQLAlchemyError
 
 from custody.adapters.backup_tables import newest_note
-from custody.adapters.leased import engine_of
-from custody.adapters.schema import HEAD, version_of
+from custody.adapters.leased import engine_of, is_damage
+from custody.adapters.schema import HEAD, MEND, check_whole, version_of
 from custody.adapters.tables import ENTRIES
 from custody.check.findings import Wrong
 from policy.audit import NOTE_BYTES_MAX
@@ -38,9 +38,8 @@ def examine(url: str, *, origin: str, genesis: bytes | None) -> tuple[str, int]:
         raise Wrong(f"cannot be used: {error}") from error
     except (SQLAlchemyError, ImportError, ValueError, OSError) as error:
         said = _unsaid(url, str(getattr(error, "orig", None) or error))
-        raise Wrong(
-            f"cannot be read: {said}; correct the URL, the account's rights, or start the server"
-        ) from error
+        to_do = MEND if is_damage(error) else "correct the URL, the account's rights, or start the server"
+        raise Wrong(f"cannot be read: {said}; {to_do}") from error
 
 
 def _examined(engine: Engine, origin: str, genesis: bytes | None) -> tuple[str, int]:
@@ -54,6 +53,8 @@ def _examined(engine: Engine, origin: str, genesis: bytes | None) -> tuple[str, 
             raise Wrong(
                 f"has tables of version {version}, this program {HEAD}: use the later program, or another one"
             )
+        if version == HEAD:
+            check_whole(db)
         return (READY if version == HEAD else OLDER), _check_log(db, origin, genesis)
 
 

@@ -21,9 +21,10 @@ from custody.feeds import (
     DepositAddress,
     Event,
     LabelTaken,
+    UnknownPosition,
     deposit_document,
 )
-from custody.records import RequestRecord
+from custody.records import RequestRecord, storable
 from custody.requests import Effect, State, Substate, substate
 from policy.encoding import canonical
 
@@ -31,6 +32,7 @@ FEED_NAME_BYTES = 4
 QUEUED_AT_ONCE_MAX = 1000
 _COPIED = ("request", "initiator", "state", "rule", "chain", "tx_hash", "block", "approvals", "error")
 _WHOSE = EVENTS.c.initiator == bindparam("whose")
+_EVENT = insert(EVENTS)
 _NEXT_EVENT = insert(EVENTS).values(  # made once: making it costs more than carrying it out
     sequence=select(func.coalesce(func.max(EVENTS.c.sequence), 0) + 1).scalar_subquery(),
     number=select(func.coalesce(func.max(EVENTS.c.number), 0) + 1).where(_WHOSE).scalar_subquery(),
@@ -161,7 +163,7 @@ class Feeds(Retained):
 
     def postpone_delivery(self, webhook: str, place: int, *, due_ms: int, error: str) -> None:
         """Try again at ``due_ms``."""
-        changed = {"due_ms": due_ms, "attempts": DELIVERIES.c.attempts + 1, "error": error[:300]}
+        changed = {"due_ms": due_ms, "attempts": DELIVERIES.c.attempts + 1, "error": storable(error[:300])}
         with self._transaction() as db:
             db.execute(update(DELIVERIES).where(_delivery(webhook, place)).values(changed))
 
@@ -185,6 +187,15 @@ class Feeds(Retained):
         """The name of the newest doubt, or "" for none."""
         with self._reading() as db:
             return str(db.execute(_DOUBT).scalar() or "")
+
+    def doubted_ms(self) -> int:
+        """Since when this database may lack what another one knew, such as used nonces; 0 for never."""
+        with self._reading() as db:
+            return int(db.execute(select(ADDRESSES.c.created_ms).where(_IS_DOUBT)).scalar() or 0)
+
+    def promoted_ms(self) -> int:
+        """When this writer began, if its server was ever promoted, maybe just before; 0 otherwise."""
+        return self._taken_ms if self._timeline > 1 else 0
 
     def give_address(
         self, wanted: Sequence[DepositAddress], *, claims: bool = False, vouched: str = ""
@@ -220,9 +231,11 @@ class Feeds(Retained):
             mine &= ADDRESSES.c.initiator == initiator
         query = select(ADDRESSES).where(mine).order_by(ADDRESSES.c.created_order).limit(limit)
         if after:
-            order = select(ADDRESSES.c.created_order).where(mine, ADDRESSES.c.address == after)
-            query = query.where(ADDRESSES.c.created_order > order.scalar_subquery())
+            position = select(ADDRESSES.c.created_order).where(mine, ADDRESSES.c.address == after)
+            query = query.where(ADDRESSES.c.created_order > position.scalar_subquery())
         with self._reading() as db:
+            if after and db.execute(position).first() is None:
+                raise UnknownPosition
             return tuple(_address(row) for row in db.execute(query))
 
     def deposits(self, wallet: str, initiator: str, *, after: bytes, limit: int) -> tuple[Deposit, ...]:
@@ -260,6 +273,22 @@ def emit(
 ) -> None:
     """Put into the feed how a request is now, and what is owed."""
     _insert_event(db, _told(request, effects), now_ms)
+
+
+def emit_all(
+    db: Connection, changed: Sequence[tuple[RequestRecord, Collection[Effect]]], *, now_ms: int
+) -> None:
+    """The same for several, in their order."""
+    sequence, numbers, rows = _newest(db), dict[str, int](), []
+    for record, effects in changed:
+        whose = record.initiator
+        numbers[whose] = numbers.get(whose) or _newest(db, whose)
+        numbers[whose] += 1
+        sequence += 1
+        rows.append(
+            {**_told(record, effects), "time_ms": now_ms, "sequence": sequence, "number": numbers[whose]}
+        )
+    db.execute(_EVENT, rows)
 
 
 def emit_if_new(db: Connection, request: bytes, *, now_ms: int) -> None:

@@ -6,20 +6,43 @@ Every transaction that writes first checks, and locks, that the lease still has 
 import contextlib
 import functools
 import json
+import sqlite3
 import threading
 from collections.abc import Iterator, Mapping
-from typing import Any
+from pathlib import Path
+from typing import Any, Final
 
-from sqlalchemy import Connection, Engine, Table, bindparam, create_engine, event, insert, select, update
+from sqlalchemy import (
+    URL,
+    Connection,
+    Engine,
+    Table,
+    bindparam,
+    create_engine,
+    event,
+    make_url,
+    select,
+    update,
+)
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import SQLAlchemyError
 
-from custody.adapters.schema import bring_up_to_date
+from custody.adapters.schema import MEND, bring_up_to_date
 from custody.adapters.tables import LEASE
+from custody.secret_files import read_password
 from custody.storage import LeaseLost, LeaseTaken
 from policy.errors import OperationalError
 
 WEAKER_COMMITS = (("off",), ("local",), ("remote_write",))
+PATIENCE: Final[Mapping[str, int]] = {
+    "connect_timeout": 3,
+    "tcp_user_timeout": 5_000,
+    "keepalives_idle": 3,
+    "keepalives_interval": 1,
+    "keepalives_count": 3,
+}
+"""Unless the URL has others: how long a server may be silent. The system's own time is two hours for
+an answer that is waited for, as when its machine is lost in a commit."""
 _STILL_MINE = update(LEASE).where(LEASE.c.fence == bindparam("mine")).values(fence=bindparam("mine"))
 
 
@@ -46,13 +69,15 @@ class Leased:
         self._holder = holder
         self._fence = 0
         self._timeline = 0
+        self._taken_ms = 0
         self._shared = _Shared()
         if self._engine.dialect.name == "postgresql":
             event.listen(self._engine, "connect", self._check_timeline)
         try:
             bring_up_to_date(self._engine, holder=holder)
         except SQLAlchemyError as error:
-            raise OperationalError(f"cannot open the database: {error}; check its URL and rights") from error
+            to_do = MEND if is_damage(error) else "check its URL and rights"
+            raise OperationalError(f"cannot open the database: {driver_said(error)}; {to_do}") from error
 
     def close(self) -> None:
         """Close every connection."""
@@ -62,18 +87,17 @@ class Leased:
         """Become the one writer; the fencing number. Raises ``LeaseTaken`` while another one is."""
         with _Transaction(self._engine) as db:
             timeline = _timeline_of(db)
-            row = db.execute(select(LEASE).with_for_update()).first()
-            if row is None:
-                db.execute(
-                    insert(LEASE).values(place=0, fence=0, holder=self._holder, until_ms=0, doors="{}")
-                )
-            elif row.holder != self._holder and row.until_ms > now_ms:
+            # Of two that find none, one waits here for the other to have made it.
+            none = {"place": 0, "fence": 0, "holder": self._holder, "until_ms": 0, "doors": "{}"}
+            db.execute(insert_or_ignore(db, LEASE), none)
+            row = db.execute(select(LEASE).with_for_update()).one()
+            if row.holder != self._holder and row.until_ms > now_ms:
                 raise LeaseTaken(row.holder, until_ms=row.until_ms, doors=json.loads(row.doors))
-            fence = (row.fence if row else 0) + 1
+            fence: int = row.fence + 1
             taken = {"fence": fence, "holder": self._holder, "until_ms": now_ms + lease_ms, "doors": "{}"}
             if db.execute(update(LEASE).where(LEASE.c.fence == fence - 1).values(taken)).rowcount != 1:
                 raise OperationalError("another coordinator took the lease at the same time: try again")
-        self._fence, self._timeline = fence, timeline
+        self._fence, self._timeline, self._taken_ms = fence, timeline, now_ms
         return fence
 
     def renew_lease(self, now_ms: int, lease_ms: int) -> None:
@@ -121,7 +145,9 @@ class Leased:
             with self._engine.connect() as db:
                 yield db
         except SQLAlchemyError as error:
-            raise OperationalError(f"cannot read the database: {error}; is it reachable?") from error
+            raise OperationalError(
+                f"cannot read the database: {driver_said(error)}; is it reachable?"
+            ) from error
 
     @contextlib.contextmanager
     def _transaction(self) -> Iterator[Connection]:
@@ -157,16 +183,31 @@ class _Transaction:
             return self._scope.__enter__()
         except SQLAlchemyError as error:
             raise OperationalError(
-                f"cannot begin a database transaction: {error}; is it reachable?"
+                f"cannot begin a database transaction: {driver_said(error)}; is it reachable?"
             ) from error
 
     def __exit__(self, kind: Any, value: Any, trace: Any) -> None:
         try:
             self._scope.__exit__(kind, value, trace)
         except SQLAlchemyError as error:
-            raise OperationalError(f"cannot write the database: {error}; check its disk") from error
+            raise OperationalError(
+                f"cannot write the database: {driver_said(error)}; check its disk"
+            ) from error
         if isinstance(value, SQLAlchemyError):
-            raise OperationalError(f"cannot write the database: {value}; check its disk") from value
+            raise OperationalError(
+                f"cannot write the database: {driver_said(value)}; check its disk"
+            ) from value
+
+
+def driver_said(error: SQLAlchemyError) -> str:
+    """What a driver said, in one line without the statement."""
+    return " ".join(str(getattr(error, "orig", None) or error).split())
+
+
+def is_damage(error: BaseException) -> bool:
+    """Whether SQLite says that the file is no database any more; PostgreSQL keeps its own."""
+    code = getattr(getattr(error, "orig", None), "sqlite_errorcode", None)
+    return isinstance(code, int) and code & 0xFF in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 
 
 def _timeline_of(db: Connection) -> int:
@@ -190,15 +231,49 @@ def values_of(item: Any) -> dict[str, Any]:
 
 
 def engine_of(url: str) -> Engine:
-    """Connections that write through. A failure's text never has what was written."""
+    """Connections that write through. A failure's text never has what was written.
+
+    ``password_file=`` in a URL names the file of its password, read anew for each connection: a changed one
+    needs no restart. Raises ``OperationalError`` for a URL that cannot be used.
+    """
+    try:
+        return _engine_of(url)
+    except (SQLAlchemyError, ValueError, ImportError):  # what they say may have its password
+        raise OperationalError("the database's URL is none that can be used: correct it") from None
+
+
+def _engine_of(url: str) -> Engine:
     if url.startswith("sqlite"):
         wait = {"check_same_thread": False, "timeout": 30}
         engine = create_engine(url, connect_args=wait, hide_parameters=True)
         event.listen(engine, "connect", _set_up_sqlite)
         return engine
-    engine = create_engine(url, pool_pre_ping=True, hide_parameters=True)
+    known = make_url(url)
+    if "passfile" in known.query:  # libpq leaves alone, without a word, what it does not like
+        raise OperationalError(
+            "passfile in the database's URL: name a file of the password alone, by password_file="
+        )
+    unsaid = {name: value for name, value in PATIENCE.items() if name not in known.query}
+    file = known.query.get("password_file")
+    bare = known.difference_update_query(["password_file"])
+    engine = create_engine(bare, connect_args=unsaid, pool_pre_ping=True, hide_parameters=True)
+    if file is not None:
+        event.listen(engine, "do_connect", functools.partial(_add_password, _password_file(known, file)))
     event.listen(engine, "connect", _set_up_postgresql)
     return engine
+
+
+def _password_file(url: URL, named: str | tuple[str, ...]) -> Path:
+    path = Path(named if isinstance(named, str) else "")
+    if not path.is_absolute() or url.password is not None or "password" in url.query:
+        raise OperationalError(
+            "password_file= in the database's URL: one absolute path, and no password beside it"
+        )
+    return path
+
+
+def _add_password(file: Path, _: object, __: object, ___: object, parameters: dict[str, Any]) -> None:
+    parameters["password"] = read_password(file, of="the database")
 
 
 def _set_up_sqlite(connection: Any, _: object) -> None:

@@ -18,6 +18,7 @@ from policy.errors import OperationalError
 
 HEAD: Final = "0001"
 MIGRATIONS = Path(__file__).parent / "migrations"
+MEND: Final = "move it away, and restore a backup (docs/backup.md)"
 _LOCK = 0x51554F52  # PostgreSQL's advisory locks are numbers: nobody else takes this one
 _VERSION = Table("alembic_version", MetaData(), Column("version_num", String(32), primary_key=True))
 
@@ -29,6 +30,7 @@ def bring_up_to_date(engine: Engine, *, holder: str) -> None:
     """
     with engine.connect() as db:
         if version_of(db) == HEAD:
+            check_whole(db)
             return
     with locked(engine) as db:
         version = version_of(db)
@@ -50,11 +52,25 @@ def _check_unheld(db: Connection, holder: str) -> None:
 def version_of(db: Connection) -> str | None:
     """The version of the tables; None for an empty database."""
     tables = inspect(db).get_table_names()
-    if _VERSION.name in tables:
-        return db.execute(select(_VERSION)).scalar()
-    if tables:
+    version = db.execute(select(_VERSION)).scalar() if _VERSION.name in tables else None
+    if version is None and tables:
         raise OperationalError("the database has tables without a version: it is another program's, or older")
-    return None
+    return version
+
+
+def check_whole(db: Connection) -> None:
+    """Raises ``OperationalError`` for a database of this version that lacks something of it."""
+    found = inspect(db).get_multi_columns()
+    there = {name: {column["name"] for column in columns} for (_, name), columns in found.items()}
+    lacking = [
+        name if name not in there else f"{name}.{column.name}"
+        for name, table in METADATA.tables.items()
+        for column in table.columns
+        if column.name not in there.get(name, ())
+    ]
+    if lacking:
+        named = ", ".join(dict.fromkeys(lacking))
+        raise OperationalError(f"the database is damaged, it has no {named}: {MEND}")
 
 
 def _make(db: Connection) -> None:

@@ -4,14 +4,13 @@ import asyncio
 import smtplib
 import ssl
 from email.message import EmailMessage
-from pathlib import Path
 from typing import Final
 
 from custody.mail import MailConfig
+from custody.secret_files import read_password
 from policy.errors import OperationalError
 
 TIMEOUT_S: Final = 10.0
-PASSWORD_BYTES_MAX: Final = 1024
 
 
 class SmtpPostman:
@@ -19,7 +18,9 @@ class SmtpPostman:
 
     def __init__(self, config: MailConfig) -> None:
         self._config = config
-        self._password = read_password(config.password_file) if config.password_file else ""
+        self._password = (
+            read_password(config.password_file, of="the mail server") if config.password_file else ""
+        )
         self._trusted = _trusted(config)
 
     async def send(self, message: EmailMessage) -> None:
@@ -50,23 +51,6 @@ class SmtpPostman:
         if config.security == "tls":
             return smtplib.SMTP_SSL(config.host, config.port, timeout=TIMEOUT_S, context=self._trusted)
         return smtplib.SMTP(config.host, config.port, timeout=TIMEOUT_S)
-
-
-def read_password(path: Path) -> str:
-    """The one line of a file that is its owner's alone. Raises ``OperationalError``."""
-    try:
-        mode = path.stat().st_mode
-        if mode & 0o077:
-            raise OperationalError(f"others can read {path} (mode {mode & 0o777:o}): run chmod 600 on it")
-        data = path.read_bytes()
-    except OSError as error:
-        raise OperationalError(f"cannot read {path}: {error}; correct [mail]") from error
-    line = data.removesuffix(b"\n")
-    if not line or len(line) > PASSWORD_BYTES_MAX or not line.isascii() or b"\n" in line:
-        raise OperationalError(
-            f"{path} is not one line of ASCII: write the password of the mail server there"
-        )
-    return line.decode()
 
 
 def _trusted(config: MailConfig) -> ssl.SSLContext:

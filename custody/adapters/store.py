@@ -31,6 +31,7 @@ from custody.adapters.transitions import (
     COLUMNS,
     UNPLANNED,
     apply,
+    apply_all,
     find,
     find_by_key,
     insert_request,
@@ -49,12 +50,13 @@ from custody.records import (
     ReportRecord,
     RequestRecord,
     SignedTransaction,
+    storable,
 )
 from custody.requests import START, Effect, State
 from custody.storage import ENTRIES_BYTES_MAX
 from policy.approval import Slot
 
-LIST_MAX = 500
+LIST_MAX, LAST_ASKED = 500, 101
 # What every payment needs, made once: making a statement costs more than carrying it out.
 _ENTRY, _CHECKPOINT = insert(ENTRIES), insert(CHECKPOINTS)
 _BETWEEN = (
@@ -66,7 +68,6 @@ _QUORUM = (
     update(CHECKPOINTS).where(CHECKPOINTS.c.size == bindparam("wanted")).values(quorum=bindparam("cosigned"))
 )
 _TRANSACTIONS = select(TRANSACTIONS).where(TRANSACTIONS.c.request == bindparam("wanted"))
-_USED = update(PRESIGNATURES).where(PRESIGNATURES.c.presignature == bindparam("wanted")).values(state="used")
 _POSTPONE = (
     update(OUTBOX)
     .where(OUTBOX.c.request == bindparam("wanted"), OUTBOX.c.effect == bindparam("owed"))
@@ -162,7 +163,7 @@ class Store(Feeds):
                 rows = [{"index": start + i, "data": data} for i, data in enumerate(entries)]
                 db.execute(_ENTRY, rows)
                 db.execute(_CHECKPOINT, {"size": start + len(entries), "note": note})
-            return tuple(done for change in changes if (done := apply(db, change, now_ms=now_ms)) is not None)
+            return apply_all(db, changes, now_ms=now_ms)
 
     def set_quorum(self, size: int, note: bytes) -> None:
         """Keep the note of the checkpoint of ``size`` with its w cosignatures."""
@@ -205,12 +206,16 @@ class Store(Feeds):
             return tuple(record_of(row) for row in db.execute(query))
 
     def settled(self, chain: str, blocks: int, *, states: Collection[State]) -> tuple[RequestRecord, ...]:
-        """Requests in these states whose block on a chain is among the last ones, as far as any is known."""
-        here = REQUESTS.c.chain == chain
-        newest = select(func.max(REQUESTS.c.block)).where(here).scalar_subquery()
-        young = REQUESTS.c.block > newest - blocks
-        query = select(*COLUMNS).where(here, young, REQUESTS.c.block > 0, REQUESTS.c.state.in_(states))
+        """Requests in these states whose block on a chain is among the last ones, as far as any is known.
+
+        Where the chain is, most of those that changed last say: one absurd number hides nothing.
+        """
+        there = (REQUESTS.c.chain == chain) & (REQUESTS.c.block > 0) & REQUESTS.c.state.in_(states)
+        last = select(REQUESTS.c.block).where(there).order_by(REQUESTS.c.updated_ms.desc()).limit(LAST_ASKED)
         with self._reading() as db:
+            known = sorted(db.execute(last).scalars())
+            newest = known[(len(known) - 1) // 2] if known else 0
+            query = select(*COLUMNS).where(there, REQUESTS.c.block > newest - blocks)
             return tuple(record_of(row) for row in db.execute(query.order_by(REQUESTS.c.block)))
 
     def counts(self, initiator: str = "") -> dict[str, int]:
@@ -249,7 +254,7 @@ class Store(Feeds):
             owed = db.execute(_POSTPONE, {**same, "due": due_ms, "tried": duty.attempts + 1})
             if error and owed.rowcount:
                 same_request = REQUESTS.c.request == duty.request
-                db.execute(update(REQUESTS).where(same_request).values(error=error[:1000]))
+                db.execute(update(REQUESTS).where(same_request).values(error=storable(error[:1000])))
 
     def drop_duty(self, request: bytes, effect: Effect, *, now_ms: int) -> None:
         """Nothing is owed by this effect any more."""
@@ -337,11 +342,6 @@ class Store(Feeds):
             PooledPresignature(r.presignature, r.nonce_point, r.key, r.epoch, r.signers, r.boots)
             for r in rows
         )
-
-    def use_presignatures(self, presignatures: Sequence[bytes]) -> None:
-        """Mark presignatures as used or gone."""
-        with self._transaction() as db:
-            db.execute(_USED, [{"wanted": one} for one in presignatures])
 
     # What rebalancers say.
 

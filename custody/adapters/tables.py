@@ -66,7 +66,7 @@ REQUESTS = Table(
     Column("idempotency_key", String(64), nullable=False),
     Column("body", LargeBinary, nullable=False),
     Column("signature", LargeBinary(64), nullable=False),
-    Column("state", String(16), nullable=False),
+    Column("state", String(32), nullable=False),
     Column("created_order", BigInteger, nullable=False),
     Column("expires_ms", BigInteger, nullable=False),
     Column("updated_ms", BigInteger, nullable=False),
@@ -182,7 +182,7 @@ EVENTS = Table(  # every change of a request, in order; dropped when old, never 
     Column("request", LargeBinary(32), nullable=False),
     Column("initiator", String(63), nullable=False),
     Column("number", BigInteger, nullable=False),  # among the initiator's own, who is told no other one
-    Column("state", String(16), nullable=False),
+    Column("state", String(32), nullable=False),
     Column("substate", String(16), nullable=False),
     Column("rule", String(63), nullable=False),
     Column("chain", String(39), nullable=False),
@@ -211,17 +211,17 @@ NONCES = Table(  # of calls over HTTP, for as long as their signatures hold
     Column("until_s", BigInteger, nullable=False, index=True),
 )
 
-WEBHOOKS = Table(  # up to which event deliveries are queued
+WEBHOOKS = Table(  # up to which event deliveries are queued; also to operators by mail (custody/mail.py)
     "webhooks",
     METADATA,
-    Column("webhook", String(63), primary_key=True),
+    Column("webhook", String(68), primary_key=True),
     Column("position", BigInteger, nullable=False),
 )
 
 DELIVERIES = Table(  # events that a webhook is still to be told of
     "deliveries",
     METADATA,
-    Column("webhook", String(63), primary_key=True),
+    Column("webhook", String(68), primary_key=True),
     Column("sequence", BigInteger, primary_key=True, autoincrement=False),
     Column("request", LargeBinary(32), nullable=False),
     Column("attempts", Integer, nullable=False, default=0),

@@ -2,7 +2,7 @@
 
 A disk takes its time for each commit, and not much more for a larger one. What a call gives is told when its
 transaction is durable. If one of them fails, all are taken back and each is carried out by itself, as if it
-had come alone.
+had come alone. A patient call waits a moment for one that welcomes it. An urgent one comes next, and alone.
 """
 
 import asyncio
@@ -15,13 +15,15 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any
 
-TOGETHER_MAX = 64
+TOGETHER_MAX, PATIENCE_S = 64, 0.05
 
 
 @dataclass(frozen=True, slots=True)
 class _Call:
     work: Callable[[], Any]
     answer: "asyncio.Future[Any]"
+    welcomes: bool = False
+    urgent: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,18 +56,56 @@ class CallsTogether:
         self._transaction = transaction
         self._lock = threading.Lock()
         self._waiting: deque[_Call] = deque()
+        self._patient: list[_Call] = []
         self._running = False
 
-    async def ask(self, work: Callable[[], Any]) -> Any:
-        """Have ``work`` carried out; what it gives, once durable."""
+    async def ask(self, work: Callable[[], Any], *, welcomes: bool = False) -> Any:
+        """Have ``work`` carried out, with patient ones if it welcomes them; what it gives, once durable."""
+        loop = asyncio.get_running_loop()
+        call = _Call(work, loop.create_future(), welcomes)
+        self._begin(loop, call)
+        return await call.answer
+
+    async def ask_urgently(self, work: Callable[[], Any]) -> Any:
+        """Have ``work`` carried out before all that waits, whose order it must not depend on."""
+        loop = asyncio.get_running_loop()
+        call = _Call(work, loop.create_future(), urgent=True)
+        self._begin(loop, call)
+        return await call.answer
+
+    async def ask_patiently(self, work: Callable[[], Any]) -> Any:
+        """Have ``work`` carried out with what comes next and welcomes it, or after a moment."""
         loop = asyncio.get_running_loop()
         call = _Call(work, loop.create_future())
         with self._lock:
-            self._waiting.append(call)
+            self._patient.append(call)
+        loop.call_later(PATIENCE_S, self._lose_patience, loop, call)
+        return await call.answer
+
+    def finish(self) -> None:
+        """Carry out what waits, and take nothing more."""
+        with self._lock:
+            patient, self._patient = self._patient, []
+        if patient:
+            self._thread.submit(self._carry_out, patient)
+        self._thread.shutdown(wait=True)
+
+    def _lose_patience(self, loop: asyncio.AbstractEventLoop, call: _Call) -> None:
+        with self._lock:
+            if call not in self._patient:
+                return
+            self._patient.remove(call)
+        self._begin(loop, call)
+
+    def _begin(self, loop: asyncio.AbstractEventLoop, call: _Call) -> None:
+        with self._lock:
+            if call.urgent:
+                self._waiting.appendleft(call)
+            else:
+                self._waiting.append(call)
             begins, self._running = not self._running, True
         if begins:
             self._thread.submit(self._carry_out_all, loop)
-        return await call.answer
 
     def _carry_out_all(self, loop: asyncio.AbstractEventLoop) -> None:
         while calls := self._next():
@@ -75,7 +115,11 @@ class CallsTogether:
 
     def _next(self) -> list[_Call]:
         with self._lock:
-            calls = [self._waiting.popleft() for _ in range(min(len(self._waiting), TOGETHER_MAX))]
+            count = 1 if self._waiting and self._waiting[0].urgent else TOGETHER_MAX
+            calls = [self._waiting.popleft() for _ in range(min(len(self._waiting), count))]
+            if any(call.welcomes for call in calls):
+                calls += self._patient
+                self._patient = []
             self._running = bool(calls)
             return calls
 

@@ -24,6 +24,7 @@ class Code(StrEnum):
     UNKNOWN_REQUEST = "unknown-request"
     UNKNOWN_EVENT = "unknown-event"
     UNKNOWN_ADDRESS = "unknown-address"
+    UNKNOWN_DEPOSIT = "unknown-deposit"
     UNKNOWN_WEBHOOK = "unknown-webhook"
     UNKNOWN_PATH = "unknown-path"
     METHOD_NOT_ALLOWED = "method-not-allowed"
@@ -80,7 +81,9 @@ MEANINGS: Final[dict[Code, Meaning]] = {
         404, "The policy has no such asset, or not on this chain", "Correct asset and chain by the policy."
     ),
     Code.UNKNOWN_KEY: Meaning(
-        404, "The wallet's key does not exist yet", "Have an administrator make the key, then ask again."
+        404,
+        "There is no such key, or not yet",
+        "Correct its name by the policy, or have an administrator make the key; then ask again.",
     ),
     Code.UNKNOWN_REQUEST: Meaning(
         404, "The caller has no such request", "Look at the id; a backend sees its own requests only."
@@ -92,6 +95,9 @@ MEANINGS: Final[dict[Code, Meaning]] = {
     ),
     Code.UNKNOWN_ADDRESS: Meaning(
         404, "The caller has no such deposit address", "List the wallet's addresses, or derive one."
+    ),
+    Code.UNKNOWN_DEPOSIT: Meaning(
+        404, "The caller has no such deposit of the wallet", "List the wallet's deposits from the beginning."
     ),
     Code.UNKNOWN_WEBHOOK: Meaning(
         404, "No such webhook is configured for the caller", "Use a name of `GET /v1/webhooks`."

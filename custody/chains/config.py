@@ -15,14 +15,15 @@ from policy.settings import Settings
 
 ENDPOINTS_MAX: Final = 8
 HEADS: Final = ("latest", "safe", "finalized")
+_PORTS: Final = {"http": 80, "https": 443}
 URL: Final = re.compile(r"[^\x00-\x1f\x7f]{1,1000}")
 
 
 @dataclass(frozen=True, slots=True)
 class BitcoinConfig:
-    """What a chain of Bitcoin needs beside: who we are to its node, and how fees and coins are chosen."""
+    """What a chain of Bitcoin needs beside: who we are to each node, and how fees and coins are chosen."""
 
-    credentials: Path | None
+    credentials: tuple[Path | None, ...]
     fee_blocks: int
     fee_rate_max: int
     consolidate_rate_max: int
@@ -43,7 +44,7 @@ class ChainConfig:
     """The endpoints of a chain, when a transaction on it is settled, and when it is stuck.
 
     Of ``urls``, ``agree`` must say the same; ``confirmations`` are counted from the block called ``head``.
-    Several of them, and another head than the latest block, are for EVM chains.
+    Another head than the latest block is for EVM chains.
     """
 
     urls: tuple[str, ...]
@@ -55,6 +56,11 @@ class ChainConfig:
     replacements_max: int
     bitcoin: BitcoinConfig | None = None
     solana: SolanaConfig | None = None
+
+    @property
+    def hosts(self) -> tuple[str, ...]:
+        """What the endpoints are called, in their order: an URL may have a password."""
+        return tuple(map(_host, self.urls))
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,18 +79,18 @@ _EVM_DEFAULTS = Defaults(1, 500, 180_000)
 def read_chain(name: str, table: Settings, *, folder: Path) -> ChainConfig:
     """One section; its problems are noted."""
     kind = family(name)
-    usual, alone = _DEFAULTS.get(kind, _EVM_DEFAULTS), kind in (BITCOIN, SOLANA)
-    urls = (_endpoint(table),) if alone or not table.has("urls") else _endpoints(table)
+    usual = _DEFAULTS.get(kind, _EVM_DEFAULTS)
+    urls = _endpoints(table) if table.has("urls") else (_endpoint(table),)
     solana = _solana(name, table) if kind == SOLANA else None
     return ChainConfig(
         urls=urls,
-        agree=1 if alone else _agree(table, len(urls)),
-        head="latest" if alone else table.choice("head", *HEADS, default="latest"),
+        agree=_agree(table, len(urls)),
+        head="latest" if kind in (BITCOIN, SOLANA) else table.choice("head", *HEADS, default="latest"),
         confirmations=_confirmations(table, usual, solana),
         poll_ms=table.integer("poll_ms", default=usual.poll_ms, low=10, high=600_000),
         replace_after_ms=table.integer("replace_after_ms", default=usual.replace_after_ms, high=86_400_000),
         replacements_max=table.integer("replacements_max", default=3, high=20),
-        bitcoin=_bitcoin(table, folder) if kind == BITCOIN else None,
+        bitcoin=_bitcoin(table, folder, count=len(urls)) if kind == BITCOIN else None,
         solana=solana,
     )
 
@@ -100,15 +106,28 @@ def check_coins(chains: Settings, configs: Mapping[str, ChainConfig], *, presign
             )
 
 
-def _bitcoin(table: Settings, folder: Path) -> BitcoinConfig:
-    named = table.optional_file("credentials")
+def _bitcoin(table: Settings, folder: Path, *, count: int) -> BitcoinConfig:
     return BitcoinConfig(
-        credentials=None if named is None else folder / named,
+        credentials=tuple(folder / one if one else None for one in _credentials(table, count)),
         fee_blocks=table.integer("fee_blocks", default=3, low=1, high=1008),
         fee_rate_max=table.integer("fee_rate_max", default=200, low=1, high=10_000),
         consolidate_rate_max=table.integer("consolidate_rate_max", default=0, high=10_000),
         coins_max=table.integer("coins_max", default=16, low=1, high=JOB_SIGNATURES_MAX),
     )
+
+
+def _credentials(table: Settings, count: int) -> tuple[str, ...]:
+    """A file for each URL, empty for none: no node is told the password of another one."""
+    if not isinstance(table.values.get("credentials"), list):
+        named = table.optional_file("credentials") or ""
+        if named and table.has("urls"):
+            table.problem("credentials", 'must be a list with a file for each of urls, or "" for none')
+        return (named,) * count
+    given = table.take("credentials")
+    named_all = [one for one in given if isinstance(one, str)] if isinstance(given, list) else []
+    if named_all != given or len(named_all) != count or not "".join(named_all).isprintable():
+        table.problem("credentials", f'must have a file for each of the {count} URLs, in their order, or ""')
+    return tuple(named_all)
 
 
 def _solana(name: str, table: Settings) -> SolanaConfig:
@@ -155,15 +174,26 @@ def _endpoints(table: Settings) -> tuple[str, ...]:
         table.problem("urls", "and url exclude each other: give one url, or urls = [...] of several")
     urls = table.take("urls")
     found = [one for one in urls if isinstance(one, str) and _is_http(one)] if isinstance(urls, list) else []
-    hosts = {urlsplit(one).netloc.rpartition("@")[2] for one in found}
+    hosts = set(map(_party, found))
     if not found or found != urls or len(hosts) != len(found) or len(found) > ENDPOINTS_MAX:
         table.problem("urls", f"must be 1 to {ENDPOINTS_MAX} http or https URLs of different hosts")
     return tuple(found)
 
 
+def _host(url: str) -> str:
+    return urlsplit(url).netloc.rpartition("@")[2]
+
+
+def _party(url: str) -> tuple[str, int]:
+    """Whom a URL asks, however it is written: nobody has two voices."""
+    parts = urlsplit(url)
+    return (parts.hostname or "").rstrip("."), parts.port or _PORTS[parts.scheme]
+
+
 def _is_http(url: str) -> bool:
     try:
         parts = urlsplit(url)
+        port = parts.port
     except ValueError:
         return False
-    return bool(URL.fullmatch(url)) and parts.scheme in {"http", "https"} and bool(parts.hostname)
+    return port != 0 and bool(URL.fullmatch(url)) and parts.scheme in _PORTS and bool(parts.hostname)

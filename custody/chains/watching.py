@@ -5,16 +5,16 @@ Nothing of the coordinator's is asked. A family's package has a module ``watchin
 """
 
 import asyncio
-from collections import Counter
-from collections.abc import Awaitable, Callable, Collection, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Protocol, TypeVar
+from typing import Protocol
 
+from custody.chains.agreement import GRACE_S, Agreement, check_far, least_deep, where_mined
 from custody.ports import Receipt
 from policy.approval import Slot
-from policy.errors import OperationalError
 
-T = TypeVar("T")
+BLOCK_S = 300.0
+"""For a block that pays us by many transactions, each of which is asked for."""
 OTHER_BLOCK = "has another block there by now: it is asked again"
 
 
@@ -42,6 +42,9 @@ class Block:
     hash: str
     previous: str
     payments: tuple[Incoming, ...]
+
+    def __str__(self) -> str:
+        return f"{self.hash} after {self.previous}, with {len(self.payments)} payments"
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,74 +82,63 @@ class Watching(Protocol):
 
 
 class AgreeingWatching:
-    """Implements ``Watching`` over several endpoints: what ``agree`` of them say alike."""
+    """Implements ``Watching`` over several endpoints, by what they are called: what ``agree`` say alike.
 
-    def __init__(self, endpoints: Sequence[Watching], *, agree: int) -> None:
-        if not len(endpoints) < 2 * agree <= 2 * len(endpoints):
-            raise ValueError(f"{agree} of {len(endpoints)} endpoints: more than half, and no more than all")
-        self._endpoints, self._agree = tuple(endpoints), agree
+    Of a block only those say anything for whom it has its ``confirmations``: one that stopped on another
+    branch would vouch for what others never had so deep.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        endpoints: Mapping[str, Watching],
+        *,
+        agree: int,
+        confirmations: int,
+        grace_s: float = GRACE_S,
+    ) -> None:
+        self._ends = Agreement(name, endpoints, agree=agree, grace_s=grace_s, answer_s=BLOCK_S)
+        self._above = confirmations - 1
+        self._heads: dict[Watching, int] = {}
 
     @property
     def name(self) -> str:
         """The chain as documents call it."""
-        return self._endpoints[0].name
+        return self._ends.name
 
     async def check(self) -> None:
         """Enough endpoints are of this chain."""
-        await self._all(lambda one: one.check())
+        await self._ends.ask("chain", lambda one: one.check())
 
     async def head(self) -> int:
         """The highest block that enough endpoints have come to."""
-        return sorted(await self._all(lambda one: one.head()), reverse=True)[self._agree - 1]
+        self._heads.clear()
+        return self._ends.confirmed((await self._ends.ask("head", self._head_of)).values())
 
     async def block_hash(self, height: int) -> str:
         """By enough endpoints."""
-        return self._same(f"block {height}", await self._all(lambda one: one.block_hash(height)))
+        return await self._ends.agreed(f"block {height}", lambda one: one.block_hash(height))
 
     async def block(self, height: int, wanted: Wanted) -> Block:
         """By enough endpoints, with all that it pays."""
-        return self._same(f"block {height}", await self._all(lambda one: one.block(height, wanted)))
+        return await self._ends.agreed(f"block {height}", lambda one: self._deep(one, height, wanted))
 
     async def receipt(self, tx: bytes) -> Receipt | None:
         """By enough endpoints, at the least depth that they confirm."""
-        found = await self._all(lambda one: one.receipt(tx))
-        agreed = self._same("transaction", [one and (one.block, one.success) for one in found])
-        if agreed is None:
-            return None
-        alike = [one for one in found if one is not None and (one.block, one.success) == agreed]
-        return min(sorted(alike, key=lambda one: -one.confirmations)[: self._agree], key=_depth)
+        _, alike = await self._ends.agreed_by("transaction", lambda one: one.receipt(tx), key=where_mined)
+        return least_deep(self._ends, alike)
 
     async def close(self) -> None:
         """End the connections."""
-        await asyncio.gather(*(one.close() for one in self._endpoints))
+        await asyncio.gather(*(one.close() for one in self._ends.endpoints.values()))
 
-    async def _all(self, ask: Callable[[Watching], Awaitable[T]]) -> list[T]:
-        tried = await asyncio.gather(*(_tried(ask(one)) for one in self._endpoints))
-        answers = [one[0] for one in tried if not isinstance(one, OperationalError)]
-        if len(answers) < self._agree:
-            failed = next(one for one in tried if isinstance(one, OperationalError))
-            raise OperationalError(
-                f"{len(answers)} of {len(tried)} endpoints of {self.name} answer, {self._agree} must: "
-                f"{failed}"
-            )
-        return answers
+    async def _head_of(self, one: Watching) -> int:
+        self._heads[one] = head = await one.head()
+        return head
 
-    def _same(self, what: str, answers: Collection[T]) -> T:
-        value, count = Counter(answers).most_common(1)[0]
-        if count < self._agree:
-            raise OperationalError(
-                f"the endpoints of {self.name} do not agree on the {what}: asked again; look at the one that "
-                "stands alone"
-            )
-        return value
-
-
-async def _tried(asked: Awaitable[T]) -> "tuple[T] | OperationalError":
-    try:
-        return (await asked,)
-    except OperationalError as error:
-        return error
-
-
-def _depth(receipt: Receipt) -> int:
-    return receipt.confirmations
+    async def _deep(self, one: Watching, height: int, wanted: Wanted) -> Block:
+        head = self._heads.get(one, -1)
+        if head < height + self._above:
+            head = await self._head_of(one)
+        check_far(head, height + self._above)
+        return await one.block(height, wanted)

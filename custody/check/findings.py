@@ -13,12 +13,16 @@ class Wrong(OperationalError):
 
 @dataclass(frozen=True, slots=True)
 class Findings:
-    """All problems in the order of the file, and how the database stands: "" where nobody could ask."""
+    """All problems in the order of the file, and how the database stands: "" where nobody could ask.
+
+    Of ``warnings`` none keeps a coordinator from starting.
+    """
 
     problems: tuple[Problem, ...]
     runs: bool
     database: str = ""
     size: int = 0
+    warnings: tuple[str, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         """As a script reads it."""
@@ -28,6 +32,7 @@ class Findings:
                 {"line": one.line, "key": one.key, "problem": f"{one.key} {one.text}"}
                 for one in self.problems
             ],
+            "warnings": list(self.warnings),
             "running": self.runs,
             "database": self.database,
             "size": self.size,

@@ -3,9 +3,9 @@
 It changes nothing, asks nobody but the database, and may be run beside the coordinator itself.
 """
 
-import argparse
 import json
 import sys
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -13,7 +13,9 @@ from custody.adapters.examining import examine
 from custody.check.findings import Findings, Wrong
 from custody.config import Config
 from custody.config_reading import read_to_check
+from custody.expiring import endings
 from policy.settings import ConfigError, Settings
+from signer_nodes.api.arguments import Parser
 from signer_nodes.api.health import NotServing, ask
 
 DATABASE, ORIGIN = "database", "origin"
@@ -26,7 +28,9 @@ def check(path: Path) -> Findings:
     except ConfigError as error:  # no file, or not TOML: there is nothing more to read in it
         return Findings(error.problems, runs=False)
     state, size = _database(config, settings)
-    return Findings(tuple(sorted(set(settings.problems))), runs, state, size)
+    now_s = time.time_ns() // 1_000_000_000
+    warnings = tuple(one for one in (ending.warning(now_s) for ending in endings(config)) if one)
+    return Findings(tuple(sorted(set(settings.problems))), runs, state, size, warnings)
 
 
 def _database(config: Config, settings: Settings) -> tuple[str, int]:
@@ -52,7 +56,7 @@ def _answers(data_dir: Path) -> bool:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Print what is found as one JSON object; exit 0 when a coordinator can start."""
-    parser = argparse.ArgumentParser(prog="python -m custody.check.main", description=__doc__)
+    parser = Parser(prog="python -m custody.check.main", description=__doc__)
     parser.add_argument("--config", type=Path, required=True, help="the TOML file")
     findings = check(parser.parse_args(arguments).config)
     sys.stdout.write(json.dumps(findings.to_json()) + "\n")

@@ -1,7 +1,8 @@
 """Reading the indicators of a running coordinator every few seconds: into the status, and into its metrics.
 
-What was written before the start is looked up once, from the newest entry back, until a day and all notes are
-found. Nothing here is an authority, and nothing waits for it: what cannot be read is unknown.
+What was written before the start is looked up once, from the newest entry back: a day, or as many requests as
+count; then notes alone, more slowly, until all are found. Nothing here is an authority, and nothing waits for
+it: what cannot be read is unknown.
 """
 
 import asyncio
@@ -11,7 +12,7 @@ from collections.abc import Mapping
 from typing import Final
 
 from custody.indicators.scoring import Missing, Reading, Scorecard, scored
-from custody.indicators.window import DAY_MS, is_looked_at
+from custody.indicators.window import DAY_MS, is_looked_at, may_be_note
 from custody.parts import Parts
 from policy.entries import parse_entry
 from policy.errors import MalformedError, OperationalError
@@ -21,7 +22,7 @@ from policy.state import KeyRecord, State
 
 SWEEP_S: Final = 2.0
 BACK_AT_ONCE: Final = 512
-BACK_PAUSE_S: Final = 0.01
+BACK_PAUSE_S, NOTES_PAUSE_S = 0.01, 0.2
 WHOLE_BP: Final = 10_000
 _LOG = logging.getLogger(__name__)
 
@@ -52,17 +53,20 @@ async def look_back(parts: Parts) -> None:
     """Take in what was written before this process began."""
     indicators, state = parts.indicators, parts.sequencer.state
     epochs = {name: key.epoch for name, key in state.keys.items()}
-    stop, since = state.size, parts.now_ms() - DAY_MS
+    stop, since, recent = state.size, parts.now_ms() - DAY_MS, True
     while stop > 0:
         start = max(0, stop - BACK_AT_ONCE)
         entries = await _between(parts, start, stop)
-        for data in entries:
-            if is_looked_at(data):
+        for data in reversed(entries):
+            recent = recent and not indicators.window.is_full
+            if is_looked_at(data) if recent else may_be_note(data):
                 indicators.take_in(data)
-        if _time_of(entries[0]) < since and indicators.window.knows_all(epochs):
+        recent = recent and _time_of(entries[0]) >= since
+        if not recent and indicators.window.knows_all(epochs):
             return
         stop = start
-        await asyncio.sleep(BACK_PAUSE_S)  # payments come first: the database serves one at a time
+        # payments come first: the database serves one at a time
+        await asyncio.sleep(BACK_PAUSE_S if recent else NOTES_PAUSE_S)
 
 
 async def read(parts: Parts) -> Scorecard:

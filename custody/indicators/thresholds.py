@@ -6,11 +6,12 @@ drill_age_d = {warn = 100, critical = 200, weight = 0}   # weight 0: shown, and 
 ```
 """
 
-import tomllib
 from pathlib import Path
 
 from custody.indicators.scoring import DEFAULTS, Threshold, parse_thresholds
 from policy.errors import MalformedError, OperationalError
+from policy.settings import parse_settings
+from signer_nodes.api.surroundings import read_text
 
 
 def load_thresholds(path: Path | None) -> dict[str, Threshold]:
@@ -18,6 +19,6 @@ def load_thresholds(path: Path | None) -> dict[str, Threshold]:
     if path is None:
         return dict(DEFAULTS)
     try:
-        return parse_thresholds(tomllib.loads(path.read_text()))
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError, MalformedError) as error:
+        return parse_thresholds(parse_settings(read_text(path), str(path)).values)
+    except MalformedError as error:
         raise OperationalError(f"{path}: {error}; correct the file") from error

@@ -4,6 +4,7 @@ Pure. Entries may come in any order: new ones as they are written, and those of 
 """
 
 from collections.abc import Mapping
+from operator import itemgetter
 from typing import Final, TypeVar
 
 from custody.indicators.notes import BackupNote, DrillNote, read_note
@@ -17,7 +18,8 @@ DAY_MS: Final = 24 * 3600 * 1000
 REQUESTS_MAX: Final = 10_000
 T = TypeVar("T")
 WHOLE_BP: Final = 10_000
-LOOKED_AT: Final = (b'"kind":"request"', b'"kind":"approval"', b'"kind":"note"')
+NOTE: Final = b'"kind":"note"'
+LOOKED_AT: Final = (b'"kind":"request"', b'"kind":"approval"', NOTE)
 
 
 def is_looked_at(entry: bytes) -> bool:
@@ -25,10 +27,16 @@ def is_looked_at(entry: bytes) -> bool:
     return any(mark in entry for mark in LOOKED_AT)
 
 
-class LogWindow:
-    """A day of requests and approvals, at most ``REQUESTS_MAX`` of each, and the newest notes of all time."""
+def may_be_note(entry: bytes) -> bool:
+    """Whether it may be one of those that count however old they are."""
+    return NOTE in entry
 
-    def __init__(self) -> None:
+
+class LogWindow:
+    """A day of requests and approvals, at most ``requests_max`` of each, and the newest notes of all time."""
+
+    def __init__(self, *, requests_max: int = REQUESTS_MAX) -> None:
+        self._requests_max = requests_max
         self._asked: dict[bytes, tuple[int, bool]] = {}
         self._approved: dict[bytes, int] = {}
         self.drilled_ms: int | None = None
@@ -50,8 +58,8 @@ class LogWindow:
     def forget(self, now_ms: int, keys: Mapping[str, KeyRecord]) -> None:
         """Drop what is older than a day, the oldest beyond what is kept, and backups of no share of now."""
         since = now_ms - DAY_MS
-        self._asked = _newest({key: one for key, one in self._asked.items() if one[0] > since})
-        self._approved = _newest({key: one for key, one in self._approved.items() if one > since})
+        self._asked = self._newest({key: one for key, one in self._asked.items() if one[0] > since})
+        self._approved = self._newest({key: one for key, one in self._approved.items() if one > since})
         self._backed_up = {
             (name, key.epoch): {node: at for node, at in times.items() if node in key.participants}
             for name, key in keys.items()
@@ -79,6 +87,11 @@ class LogWindow:
         return times[nodes_min - 1] if len(times) >= nodes_min else None
 
     @property
+    def is_full(self) -> bool:
+        """Whether a request or an approval that is older than all it has would not be kept."""
+        return max(len(self._asked), len(self._approved)) >= self._requests_max
+
+    @property
     def backups_kept(self) -> int:
         """How many shares of keys it knows a backup of."""
         return sum(map(len, self._backed_up.values()))
@@ -89,6 +102,12 @@ class LogWindow:
             (key, epoch) in self._backed_up for key, epoch in epochs.items()
         )
 
+    def _newest(self, table: dict[bytes, T]) -> dict[bytes, T]:
+        if len(table) <= self._requests_max:
+            return table
+        in_order = sorted(table.items(), key=itemgetter(1))
+        return dict(in_order[-self._requests_max :])
+
     def _take_note(self, time_ms: int, note: DrillNote | BackupNote | None) -> None:
         if isinstance(note, DrillNote) and note.ok:
             self.drilled_ms = max(time_ms, self.drilled_ms or 0)
@@ -96,7 +115,3 @@ class LogWindow:
             times = self._backed_up.setdefault((note.key, note.epoch), {})
             for node in note.nodes:
                 times[node] = max(time_ms, times.get(node, 0))
-
-
-def _newest(table: dict[bytes, T]) -> dict[bytes, T]:
-    return dict(list(table.items())[-REQUESTS_MAX:])

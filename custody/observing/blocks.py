@@ -7,7 +7,7 @@ outlives it while it waits to be logged.
 """
 
 import logging
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Mapping, Set
 from dataclasses import asdict, dataclass, field
 from typing import Any, Final
 
@@ -35,13 +35,16 @@ class Paid:
 class Memory:
     """Blocks in order, from some height to the one before ``next``; what they lost, and in which block.
 
-    What waits of older blocks is ``late``, by the deposit's id.
+    By the deposit's id: what waits of older blocks is ``late``; what was less than the least deposit when its
+    block was read is ``dust``; ``names`` are wallet and asset of what the log has, which a policy may drop.
     """
 
     next: int | None = None
     blocks: list[Block] = field(default_factory=list)
     late: dict[bytes, Paid] = field(default_factory=dict)
     lost: dict[Incoming, int] = field(default_factory=dict)
+    dust: set[bytes] = field(default_factory=set)
+    names: dict[bytes, tuple[str, str]] = field(default_factory=dict)
 
 
 class Watched:
@@ -53,7 +56,7 @@ class Watched:
         self.chain, self.memory, self.confirmations = chain, memory, confirmations
         self._start = start
 
-    async def look(self, wanted: Wanted) -> None:
+    async def look(self, wanted: Wanted, *, is_dust: Callable[[Incoming], bool]) -> None:
         """Take in blocks that have become deep enough, some at once. Raises ``OperationalError``."""
         deep, memory = await self.chain.head() - self.confirmations + 1, self.memory
         if memory.next is None:
@@ -62,7 +65,7 @@ class Watched:
         for _ in range(BLOCKS_AT_ONCE):
             if memory.next > deep or len(memory.late) >= LATE_MAX:
                 return
-            self._take(await self.chain.block(memory.next, wanted))
+            self._take(await self.chain.block(memory.next, wanted), is_dust)
 
     def check_room(self) -> None:
         """Raises ``OperationalError`` while no more blocks are looked at."""
@@ -80,14 +83,16 @@ class Watched:
                 found[self.id_of(one)] = Paid(block.height, one)
         return found
 
-    def forget(self, waiting: Collection[bytes]) -> None:
+    def forget(self, waiting: Set[bytes]) -> None:
         """Drop the oldest blocks beyond the window, as far as none of their payments waits.
 
         Where very many are kept for it, what waits in the oldest is late: nobody else may ever have seen it.
+        Dust is not waited for: whoever lowers the least deposit would fill what is late with it.
         """
         memory, count = self.memory, 0
+        kept = waiting - memory.dust
         while (left := len(memory.blocks) - count) > WINDOW and (
-            left > WAITING_MAX or not any(self.id_of(one) in waiting for one in memory.blocks[count].payments)
+            left > WAITING_MAX or not any(self.id_of(one) in kept for one in memory.blocks[count].payments)
         ):
             count += 1
         dropped = {
@@ -95,8 +100,9 @@ class Watched:
             for block in memory.blocks[:count]
             for one in block.payments
         }
-        memory.late = {name: one for name, one in (memory.late | dropped).items() if name in waiting}
+        memory.late = {name: one for name, one in (memory.late | dropped).items() if name in kept}
         del memory.blocks[:count]
+        memory.dust -= dropped.keys()
 
     def id_of(self, one: Incoming) -> bytes:
         """What the log calls a payment."""
@@ -110,13 +116,14 @@ class Watched:
                 return
             self._orphan()
 
-    def _take(self, block: Block) -> None:
+    def _take(self, block: Block, is_dust: Callable[[Incoming], bool]) -> None:
         memory = self.memory
         if block.hash and memory.blocks and block.previous != memory.blocks[-1].hash:
             self._orphan()
             return
         if block.hash:
             memory.blocks.append(block)
+            memory.dust |= {self.id_of(one) for one in block.payments if is_dust(one)}
         memory.next = block.height + 1
 
     def _orphan(self) -> None:
@@ -124,6 +131,7 @@ class Watched:
         block = self.memory.blocks.pop()
         self.memory.next = block.height
         self.memory.lost |= dict.fromkeys(block.payments, block.height)
+        self.memory.dust -= {self.id_of(one) for one in block.payments}
         _LOG.warning("%s has left block %d, %s", self.chain.name, block.height, block.hash)
         if not self.memory.blocks:
             _LOG.error("the reorganisation of %s is deeper than what is remembered", self.chain.name)
@@ -136,6 +144,8 @@ def memory_document(memory: Memory) -> dict[str, Any]:
         "blocks": [{**asdict(one), "payments": list(map(_payment, one.payments))} for one in memory.blocks],
         "late": [{"height": one.height, **_payment(one.incoming)} for one in memory.late.values()],
         "lost": [{"height": height, **_payment(one)} for one, height in memory.lost.items()],
+        "dust": [one.hex() for one in memory.dust],
+        "names": [[one.hex(), *names] for one, names in memory.names.items()],
     }
 
 
@@ -149,6 +159,8 @@ def read_memory(found: Mapping[str, Any], chain: str) -> Memory:
         incoming = _read_payment(one, chain)
         memory.late[deposit_id(chain, incoming.tx, index=incoming.index)] = Paid(one["height"], incoming)
     memory.lost = {_read_payment(one, chain): one["height"] for one in found["lost"]}
+    memory.dust = {bytes.fromhex(one) for one in found["dust"]}
+    memory.names = {bytes.fromhex(one): (str(wallet), str(asset)) for one, wallet, asset in found["names"]}
     return memory
 
 

@@ -10,7 +10,6 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol, TypeAlias
-from urllib.parse import urlsplit
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
@@ -18,7 +17,7 @@ from custody.adapters.risk_store import RiskStore
 from custody.chains.bitcoin.rpc import BitcoinRpc
 from custody.chains.bitcoin.watching import BitcoinWatching
 from custody.chains.config import ChainConfig
-from custody.chains.evm.rpc import BLOCK_BYTES_MAX, BLOCK_TIMEOUT_S, EvmRpc
+from custody.chains.evm.rpc import BLOCK_TIMEOUT_S, BLOCKS, EvmRpc
 from custody.chains.evm.watching import EvmWatching
 from custody.chains.solana.rpc import SolanaRpc
 from custody.chains.solana.watching import SolanaWatching
@@ -146,6 +145,8 @@ class Watch:
             finally:
                 told(self.metrics.count(self._stater.stated))
                 self.metrics.heights(self._memories)
+                self.metrics.settling.set(len(self._settling.sent))
+                self.metrics.given_up.set(self._settling.given_up)
                 self._keep()
         except DamagedState as error:
             self._keeper.clear()
@@ -173,16 +174,24 @@ async def _keep_looking(watch: Watch, *, every_s: float, told: Told) -> None:
 
 def watching(name: str, config: ChainConfig) -> Watching:
     """The reader of a chain, over the observer's own endpoints."""
+    found: list[Watching]
     if config.bitcoin is not None:
-        return BitcoinWatching(BitcoinRpc(name, config.urls[0], credentials=config.bitcoin.credentials))
-    if config.solana is not None:
-        return SolanaWatching(SolanaRpc(name, config.urls[0], commitment=config.solana.commitment))
-    urls = {urlsplit(url).netloc.rpartition("@")[2]: url for url in config.urls}
-    found = [
-        EvmWatching(EvmRpc(name, url, head=config.head, timeout_s=BLOCK_TIMEOUT_S, bytes_max=BLOCK_BYTES_MAX))
-        for url in urls.values()
-    ]
-    return found[0] if len(found) == 1 else AgreeingWatching(found, agree=config.agree)
+        known = zip(config.urls, config.bitcoin.credentials, strict=True)
+        found = [BitcoinWatching(BitcoinRpc(name, url, credentials=who)) for url, who in known]
+    elif config.solana is not None:
+        sure = config.solana.commitment
+        found = [SolanaWatching(SolanaRpc(name, url, commitment=sure)) for url in config.urls]
+    else:
+        found = [_evm_watching(name, url, head=config.head) for url in config.urls]
+    if len(found) == 1:
+        return found[0]
+    named = dict(zip(config.hosts, found, strict=True))
+    return AgreeingWatching(name, named, agree=config.agree, confirmations=config.confirmations)
+
+
+def _evm_watching(name: str, url: str, *, head: str) -> EvmWatching:
+    rpc = EvmRpc(name, url, head=head, timeout_s=BLOCK_TIMEOUT_S, large=BLOCKS)
+    return EvmWatching(rpc)
 
 
 def fresh(chains: Iterable[str]) -> dict[str, Memory]:
@@ -198,7 +207,7 @@ def load(path: Path, chains: Iterable[str]) -> Remembered | None:
         return Remembered(fresh(chains) | {n: kept[n] for n in chains if n in kept}, read_sent(found["sent"]))
     except FileNotFoundError:
         return None
-    except (OSError, LookupError, TypeError, ValueError, AttributeError) as error:
+    except (OSError, LookupError, TypeError, ValueError, AttributeError, RecursionError) as error:
         raise OperationalError(
             f"cannot read {path}: {error}; move it away, and give 'start' in observe.toml to look at blocks "
             "once more"

@@ -30,6 +30,16 @@ class ObserveMetrics:
             ["kind", "logged"],
             registry=self.registry,
         )
+        self.settling = Gauge(
+            "quorumkeep_observing_settling",
+            "Transactions of ours that are not observed yet",
+            registry=self.registry,
+        )
+        self.given_up = Gauge(
+            "quorumkeep_observing_given_up",
+            "Transactions of ours that are not observed and not asked about any more, since the start",
+            registry=self.registry,
+        )
         self.failures = Counter(
             "quorumkeep_observing_failures", "Looks that could not be finished", registry=self.registry
         )

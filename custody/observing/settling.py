@@ -1,14 +1,18 @@
 """Which of our signed transactions observers have not seen settled yet, as the log has it."""
 
+import logging
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
-from custody.chains.families import transactions
 from policy.entries import SignatureEntry
 from policy.fact_entries import ObservationEntry
 from policy.replay import Step
 from policy.state import JobStatus
+from policy.transaction_names import transaction_name
+
+SENT_MAX: Final = 16_384
+_LOG = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,15 +29,17 @@ class Settling:
     """Hears of every entry of a log; what it knows of some chains outlives the process, as ``sent``.
 
     An entry may be heard again. Only what is going to be stated is kept: what was sent on the ``chains`` that
-    are watched, and did not settle before the ``observer`` was in the roster.
+    are watched, and did not settle before the ``observer`` was in the roster. Of more than ``SENT_MAX`` the
+    oldest are ``given_up``: they never get into a block, or too few others say that they have.
     """
 
     def __init__(self, sent: Iterable[Sent] = (), *, observer: str, chains: Collection[str]) -> None:
         self._observer, self._chains = observer, chains
         self._open: dict[bytes, list[Sent]] = {}
+        self._count = self.given_up = 0
         for one in sent:
             if one.chain in chains:
-                self._open.setdefault(one.request, []).append(one)
+                self._add(one)
 
     @property
     def sent(self) -> list[Sent]:
@@ -51,7 +57,7 @@ class Settling:
                 step.after.requests[entry.request].observed
                 or self._observer not in step.after.roster.observers
             ):
-                self._open.pop(entry.request, None)
+                self._drop(entry.request)
             case _:
                 pass
 
@@ -66,10 +72,26 @@ class Settling:
             return
         if step.after.requests[job.request_id].observed:
             return
-        _, tx = transactions(chain).finished(job)
-        sent = Sent(job.request_id, job_id, chain, tx)
-        if sent not in (known := self._open.setdefault(job.request_id, [])):
-            known.append(sent)
+        self._add(Sent(job.request_id, job_id, chain, transaction_name(job)))
+
+    def _add(self, sent: Sent) -> None:
+        known = self._open.setdefault(sent.request, [])
+        if sent in known:
+            return
+        known.append(sent)
+        self._count += 1
+        while self._count > SENT_MAX and len(self._open) > 1:
+            oldest = next(iter(self._open))
+            if not self.given_up:
+                _LOG.error(
+                    "%d payments wait to be observed, the oldest are given up: look at others", SENT_MAX
+                )
+            self.given_up += self._drop(oldest)
+
+    def _drop(self, request: bytes) -> int:
+        dropped = len(self._open.pop(request, ()))
+        self._count -= dropped
+        return dropped
 
 
 def sent_document(sent: Iterable[Sent]) -> list[list[str]]:

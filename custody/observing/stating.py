@@ -7,24 +7,26 @@ signatures add up; (5) a statement is made again until it is in the log.
 """
 
 import logging
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Final, Protocol, TypeVar
 
-from custody.chains.watching import Wanted
+from custody.chains.watching import Incoming, Wanted
 from custody.observing.blocks import WAITING_MAX, Paid, Watched
 from custody.observing.settling import Settling
 from custody.risk.following import Follower
 from custody.risk.stating import Observer
-from policy.approval import Slot
 from policy.encoding import Json, statement
 from policy.errors import OperationalError
 from policy.fact_entries import CONFIRMED, GONE, deposit_paid
-from policy.state import State
+from policy.state import Deposit, State
+from policy.statements import is_own
 from policy.stored.pages import DamagedState
 
 T = TypeVar("T")
 AT_ONCE: Final = 256
+UNKNOWN: Final = Deposit(0, b"")
 _LOG = logging.getLogger(__name__)
 
 
@@ -68,7 +70,9 @@ class Stater:
         self._read_log()
         for watched in self._chains:
             try:
-                await watched.look(_wanted(self._follower.state, watched.chain.name))
+                state = self._follower.state
+                is_dust = partial(_is_dust, state, watched)
+                await watched.look(_wanted(state, watched.chain.name), is_dust=is_dust)
                 self._read_log()  # what we paid was in it before a block had it
                 async for kind, body in self._due(watched):
                     self._state(kind, body, failed)
@@ -99,9 +103,10 @@ class Stater:
         state, due = self._follower.state, dict[bytes, dict[str, Json]]()
         paid = watched.payments()
         for deposit, one in paid.items():
-            turns = _turns(state, deposit)
-            if turns % 2 == 0 and (body := _body(state, watched, one, turn=turns)) is not None:
+            known = state.deposits.get(deposit, UNKNOWN)
+            if known.turns % 2 == 0 and (body := _body(state, watched, one, known=known)) is not None:
                 due[deposit] = body
+        _keep_names(state, watched, paid, due=due.keys())
         watched.forget(due.keys())
         for body in self._some(list(due.values())):
             yield "deposit", body
@@ -125,11 +130,12 @@ class Stater:
         for one, height in list(memory.lost.items()):
             deposit, next_height = watched.id_of(one), memory.next or 0
             again = paid.get(deposit)
-            body = _body(state, watched, Paid(height, one), turn=_turns(state, deposit))
+            known = state.deposits.get(deposit, UNKNOWN)
+            body = _body(state, watched, Paid(height, one), known=known)
             is_logged = body is not None and _is_logged(state, deposit, body)
             if (again and again.incoming == one) or (not is_logged and next_height > height + WAITING_MAX):
                 del memory.lost[one]
-            elif body is None and _turns(state, deposit) % 2:
+            elif body is None and known.turns % 2:
                 _LOG.error("%s is lost, and its account or asset is in the policy no more", deposit.hex())
             elif body is None or not is_logged or next_height <= height:
                 continue
@@ -159,17 +165,45 @@ def _wanted(state: State, chain: str) -> Wanted:
     return Wanted(addresses, frozenset(one for one in contracts if one is not None))
 
 
-def _turns(state: State, deposit: bytes) -> int:
-    known = state.deposits.get(deposit)
-    return known.turns if known is not None else 0
+def _is_dust(state: State, watched: Watched, one: Incoming) -> bool:
+    """Whether it is less than the least deposit by now, and the log never had it."""
+    asset = state.policy.asset_at(watched.chain.name, one.contract)
+    return asset is not None and one.amount < asset.deposit_min and watched.id_of(one) not in state.deposits
 
 
-def _is_ours(state: State, slot: Slot) -> bool:
-    """Whether what a transaction uses up is ours, by the log or, where accounts pay, by whose account it is.
+def _keep_names(
+    state: State, watched: Watched, paid: Mapping[bytes, Paid], *, due: Collection[bytes]
+) -> None:
+    """Remember wallet and asset of what the log has, or is to have, while the policy still names them."""
+    memory = watched.memory
+    remembered = {*paid, *map(watched.id_of, memory.lost)}
+    memory.names = {deposit: names for deposit, names in memory.names.items() if deposit in remembered}
+    for deposit, one in paid.items():
+        is_logged = state.deposits.get(deposit, UNKNOWN).turns % 2 == 1
+        if deposit in due or (is_logged and deposit not in memory.names):
+            names = _names_now(state, watched, one.incoming)
+            if names is not None:
+                memory.names[deposit] = names
 
-    An account does not have to be in what a coordinator has shown of the log.
-    """
-    return slot in state.anchors or (slot.chain, slot.account) in state.owned
+
+def _names_now(state: State, watched: Watched, one: Incoming) -> tuple[str, str] | None:
+    """Wallet and asset by the policy in force."""
+    wallet = state.owned.get((watched.chain.name, one.address))
+    asset = state.policy.asset_at(watched.chain.name, one.contract)
+    return None if wallet is None or asset is None else (wallet, asset.name)
+
+
+def _paid(names: tuple[str, str], one: Incoming) -> bytes:
+    wallet, asset = names
+    return deposit_paid(wallet, one.address, asset=asset, amount=str(one.amount))
+
+
+def _names(state: State, watched: Watched, one: Incoming, *, known: Deposit) -> tuple[str, str] | None:
+    """As the log has them of what it has, whatever the policy says by now; else by the policy."""
+    kept = watched.memory.names.get(watched.id_of(one))
+    if known.turns % 2 and kept is not None and _paid(kept, one) == known.paid:
+        return kept
+    return _names_now(state, watched, one)
 
 
 def _is_logged(state: State, deposit: bytes, body: Mapping[str, Json]) -> bool:
@@ -181,21 +215,20 @@ def _is_logged(state: State, deposit: bytes, body: Mapping[str, Json]) -> bool:
     return known.paid == deposit_paid(wallet, address, asset=asset, amount=amount)
 
 
-def _body(state: State, watched: Watched, one: Paid, *, turn: int) -> dict[str, Json] | None:
-    """The statement; None for what is no deposit by the log: our own payments, what is ours no more."""
+def _body(state: State, watched: Watched, one: Paid, *, known: Deposit) -> dict[str, Json] | None:
+    """The statement; None for what is no deposit by the log: our own payments, dust, what is ours no more.
+
+    What the log had before is no dust, whatever the least deposit is by now.
+    """
     chain, incoming = watched.chain.name, one.incoming
-    wallet = state.owned.get((chain, incoming.address))
-    asset = next(
-        (
-            asset.name
-            for asset in state.policy.assets.values()
-            if (asset.chain, asset.contract) == (chain, incoming.contract)
-        ),
-        None,
-    )
-    if wallet is None or asset is None or any(_is_ours(state, slot) for slot in incoming.places):
+    names = _names(state, watched, incoming, known=known)
+    if names is None or any(is_own(state, slot) for slot in incoming.places):
         return None
-    return {
+    (wallet, asset), turn = names, known.turns
+    is_small = turn % 2 == 0 and incoming.amount < state.policy.assets[asset].deposit_min
+    if is_small and _paid(names, incoming) != known.paid:
+        return None
+    body: dict[str, Json] = {
         "origin": state.origin,
         "fact": GONE if turn % 2 else CONFIRMED,
         "chain": chain,
@@ -208,3 +241,6 @@ def _body(state: State, watched: Watched, one: Paid, *, turn: int) -> dict[str, 
         "block": one.height,
         "turn": turn,
     }
+    for slot in incoming.places[:1]:  # by its first one the log knows a transaction of ours, should we not
+        body["uses"] = slot.to_json()
+    return body

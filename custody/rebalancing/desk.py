@@ -187,3 +187,5 @@ def _asked(ask: Callable[[], T]) -> T:
         if error.code in AGAIN:
             raise OperationalError(f"{error.reason} ({error.code})") from error
         raise TurnedAway(error.code, error.reason) from error
+    except MalformedError as error:
+        raise OperationalError(f"the coordinator's answer: {error}; look at its version") from error

@@ -18,7 +18,6 @@ from custody.risk.reading import Reader
 from policy.errors import QuorumkeepError
 from policy.ledger import initial
 from policy.log.merkle import Frontier
-from policy.roster import parse_roster
 from policy.stored.pages import checked
 from policy.stored.states import (
     NO_TABLES,
@@ -123,8 +122,7 @@ class Keeper:
         if (found["shape"], found["genesis"]) != (shape(), self._genesis.hex()):
             raise ValueError("it is of another program or log")
         tables = Tables(self._page, {name: bytes.fromhex(root) for name, root in found["tables"].items()})
-        roster = parse_roster(json.loads(found["state"]["roster"]))
-        state = read_state(found["state"], roster, tables=tables)
+        state = read_state(found["state"], tables)
         reader = read_reader(found["reader"], self._shelf.payments())
         reader.name(state)
         frontier = Frontier.from_bytes(bytes.fromhex(found["frontier"]))

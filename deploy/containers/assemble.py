@@ -27,6 +27,7 @@ from pathlib import Path, PurePath, PurePosixPath
 from typing import Final, NamedTuple
 
 from deploy.containers.sbom import Origin, bill_of_materials, debian_owners, file_hash
+from policy.program import PROGRAM
 
 HERE: Final = Path(__file__).resolve().parent
 ROOT: Final = HERE.parent.parent
@@ -115,6 +116,8 @@ BASE: Final = PurePosixPath("/usr/local")
 VENV: Final = PurePosixPath("/opt/quorumkeep")
 SITE: Final = VENV / "lib" / VERSION / "site-packages"
 DATA: Final = PurePosixPath("/var/lib/quorumkeep")
+EXCHANGE: Final = PurePosixPath("/srv/observers")
+"""Where observers show each other what they state; a volume takes its owner from the image."""
 SBOM: Final = PurePosixPath("/usr/share/doc/quorumkeep/sbom.cdx.json")
 SOFTHSM_UTIL: Final = "softhsm2-util"
 SOFTHSM_MODULE: Final = PurePosixPath("/usr/lib/softhsm/libsofthsm2.so")
@@ -247,7 +250,7 @@ def assemble(folder: Path, image_of: str = "node") -> int:
     Raises ``AssemblyError`` when this machine lacks a package, SoftHSM or a library of either.
     """
     kind = IMAGES[image_of]
-    own = Origin("own", f"quorumkeep-{image_of}", distribution("quorumkeep").version)
+    own = Origin("own", f"quorumkeep-{image_of}", PROGRAM)
     image = Image(own)
     _system(image)
     with image.of(INTERPRETER):
@@ -260,11 +263,14 @@ def assemble(folder: Path, image_of: str = "node") -> int:
         image.tree(SITE / package, ROOT / package, but=kind.but)
     if kind.has_token:
         _softhsm(image)
+    if image_of == "service":
+        image.folder(EXCHANGE, mode=0o700, user=USER)
     _libraries(image)
     sbom = bill_of_materials(own, image.files, origins=image.origins)
     image.text(SBOM, sbom)
     folder.mkdir(parents=True, exist_ok=True)
-    shutil.copyfile(HERE / f"{image_of}.Dockerfile", folder / "Dockerfile")
+    label = f'LABEL org.opencontainers.image.version="{PROGRAM}"\n'
+    (folder / "Dockerfile").write_text((HERE / f"{image_of}.Dockerfile").read_text() + label)
     (folder / SBOM.name).write_text(sbom)
     image.write(folder / "rootfs.tar")
     return (folder / "rootfs.tar").stat().st_size

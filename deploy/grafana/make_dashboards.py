@@ -114,7 +114,8 @@ def bounds(name: str) -> dict[str, Any]:
     """What has an upper end, and what can be below zero."""
     if name in ("quorumkeep_risk_score", "quorumkeep_indicator_points"):
         return {"max": 100}
-    return {"min": None} if name == "quorumkeep_cosigner_clock_off_seconds" else {}
+    below = ("quorumkeep_cosigner_clock_off_seconds", "quorumkeep_certificate_left_seconds")
+    return {"min": None} if name in below else {}
 
 
 def explained(name: str) -> str:

@@ -43,6 +43,7 @@ from policy.log.checkpoint import (  # noqa: E402
 from policy.log.merkle import Frontier, leaf_hash  # noqa: E402
 from policy.replay import Step, judged  # noqa: E402
 from policy.state import Outcome, State  # noqa: E402
+from policy.transaction_names import evm_name  # noqa: E402
 from signer_nodes.api.boot_statement import BootStatement  # noqa: E402
 from signer_nodes.witness import Branch  # noqa: E402
 
@@ -357,7 +358,7 @@ def pay(log: Log) -> None:
         "fact": "settled",
         "request": request.hex(),
         "job": job.hex(),
-        "tx_hash": seed("transaction").hex(),
+        "tx_hash": evm_name(log.state.jobs[job].tx, signature).hex(),
         "block": 7,
         "success": True,
     }
@@ -413,6 +414,7 @@ def state_facts(log: Log, approved: bytes) -> None:
         "amount": str(3 * 10**18),
         "block": 9,
         "turn": 0,
+        "uses": {"chain": CHAIN, "account": CUSTOMER, "nonce": "4"},
     }
     log.write("deposit", "deposit", deposit, signatures=signed("deposit", deposit, *OBSERVERS))
     request = log.request("request-rejected", 3 * 10**18, CUSTOMER)

@@ -110,6 +110,34 @@ def _taproot_hash(tx: Transaction, index: int) -> bytes:
     return tagged("TapSighash", _EPOCH + _SIGHASH_DEFAULT + b"".join(parts))
 
 
+def bare(tx: Transaction) -> bytes:
+    """A transaction without witnesses: what its txid is the hash of."""
+    inputs = (one.outpoint + b"\x00" + one.sequence.to_bytes(4, "little") for one in tx.inputs)
+    parts = (
+        tx.version.to_bytes(4, "little"),
+        compact(len(tx.inputs)),
+        *inputs,
+        compact(len(tx.outputs)),
+        *(one.to_bytes() for one in tx.outputs),
+        tx.lock_time.to_bytes(4, "little"),
+    )
+    return b"".join(parts)
+
+
+def txid(whole: bytes) -> bytes:
+    """The id of a transaction without witnesses, in the order that transactions have it."""
+    return _sha256(_sha256(whole))
+
+
+def compact(count: int) -> bytes:
+    """A length in its shortest form."""
+    if count < 253:
+        return bytes([count])
+    if count < 1 << 16:
+        return b"\xfd" + count.to_bytes(2, "little")
+    return b"\xfe" + count.to_bytes(4, "little")
+
+
 def parse_psbt(data: bytes) -> Transaction:
     """Read a PSBT of the accepted shape. Raises ``Refusal``."""
     require(len(data) <= PSBT_BYTES_MAX, f"{len(data)} bytes, at most {PSBT_BYTES_MAX} are decoded")

@@ -4,6 +4,7 @@ A list inside the list is told from a byte string, and is read no further than t
 Source: Ethereum yellow paper, appendix B; what a shorter encoding exists for is refused, as by every client.
 """
 
+from collections.abc import Iterable
 from typing import TypeAlias
 
 from policy.errors import MalformedError
@@ -32,6 +33,31 @@ def decode_list(data: bytes) -> list[Item]:
         item = data[begin:start]
         items.append(([item] if item else []) if nested else item)
     return items
+
+
+def encode_list(items: Iterable[bytes], *, before: bytes = b"") -> bytes:
+    """The list of some byte strings, after the payload of others that are encoded already."""
+    payload = before + b"".join(map(_encoded, items))
+    return _head(len(payload), _LIST) + payload
+
+
+def payload_of(data: bytes) -> bytes:
+    """What stands in the list that ``data`` is, as it is encoded. Raises ``MalformedError``."""
+    start, end, is_list = _span(data, 0, len(data))
+    if not is_list or end != len(data):
+        raise MalformedError("RLP: not exactly one list")
+    return data[start:end]
+
+
+def _encoded(item: bytes) -> bytes:
+    return item if len(item) == 1 and item[0] < _STRING else _head(len(item), _STRING) + item
+
+
+def _head(length: int, short: int) -> bytes:
+    if length <= _SHORT_MAX:
+        return bytes([short + length])
+    size = length.to_bytes((length.bit_length() + 7) // 8, "big")
+    return bytes([short + _SHORT_MAX + len(size)]) + size
 
 
 def _span(data: bytes, at: int, limit: int) -> tuple[int, int, bool]:

@@ -25,9 +25,9 @@ from policy.approval import Slot
 from policy.decode.decoded import Cancel, Refusal, Source, Transfer, Undecodable, require
 from policy.decode.solana_message import Instruction, Message, check_accounts, parse_message
 from policy.ed25519 import is_on_curve
+from policy.ids import LAMPORTS_PER_SIGNATURE
 from policy.token_accounts import TOKEN_ACCOUNTS_PROGRAM, TOKEN_PROGRAM, token_account
 
-LAMPORTS_PER_SIGNATURE = 5000
 TOKEN_ACCOUNT_RENT = 2_039_280
 COMPUTE_UNITS_MAX = 1_400_000
 SYSTEM_PROGRAM = bytes(32)

@@ -9,7 +9,7 @@ Source: RFC 6962 section 2.1 (trees and proofs), RFC 9162 section 2.1.3.2 and 2.
 import functools
 import hashlib
 import hmac
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -56,10 +56,18 @@ class Frontier:
 
     def append(self, leaf: bytes) -> "Frontier":
         """The frontier with one more leaf, given by its leaf hash; this one stays as it is."""
-        kept = list(self.hashes)
-        for _ in range(_trailing_ones(self.size)):
-            leaf = node_hash(kept.pop(), leaf)
-        return Frontier(self.size + 1, (*kept, leaf))
+        return self.extend((leaf,))
+
+    def extend(self, leaves: Iterable[bytes]) -> "Frontier":
+        """The frontier with more leaves, given by their leaf hashes; this one stays as it is."""
+        kept, size = list(self.hashes), self.size
+        for leaf in leaves:
+            node = leaf
+            for _ in range(_trailing_ones(size)):
+                node = node_hash(kept.pop(), node)
+            kept.append(node)
+            size += 1
+        return Frontier(size, tuple(kept))
 
     def root(self) -> bytes:
         """The root hash of the tree (of RFC 6962's MTH)."""

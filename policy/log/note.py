@@ -10,9 +10,7 @@ import hashlib
 import re
 from dataclasses import dataclass, replace
 
-from cryptography.exceptions import InvalidSignature
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
-
+from policy.eddsa import is_signature
 from policy.errors import CallerError, InvalidSignatureError, MalformedError
 
 SIGNATURES_MAX = 64
@@ -133,10 +131,8 @@ def parse_vkey(text: str) -> VerifierKey:
 def verify_ed25519(public_key: bytes, signature: bytes, *, message: bytes, author: str) -> None:
     """Raise ``InvalidSignatureError`` naming ``author`` unless the Ed25519 signature verifies."""
     check_public_key(public_key)
-    try:
-        Ed25519PublicKey.from_public_bytes(public_key).verify(signature, message)
-    except (InvalidSignature, ValueError) as error:
-        raise InvalidSignatureError(f"the signature of {author} does not verify") from error
+    if not is_signature(signature, message, key=public_key):
+        raise InvalidSignatureError(f"the signature of {author} does not verify")
 
 
 def check_name(name: str) -> None:

@@ -12,8 +12,9 @@ from typing import NamedTuple, assert_never
 import z3
 
 from policy.errors import CallerError
+from policy.limits import cancellation_held
 from policy.model import COUNT, VALUE, Allow, Approve, Deny, Limit, Policy, Requirement, Rule
-from policy.prove.terms import Number, Term, all_of, any_of, not_
+from policy.prove.terms import Number, Term, all_of, any_of, not_, sum_of
 from policy.prove.tier_terms import bounds_of
 from policy.prove.world import NO_CALL, Names, World, call_key, typed_data_key
 from policy.rules import (
@@ -185,8 +186,15 @@ class Formulas:
             known, value = world.value(self.policy.prices)
             return all_of(known, used + value > limit.maximum)
         by_amount = z3.If(world.asset.is_(limit.asset), world.amount, 0)
-        by_fee = z3.If(self._fee_is_in(limit.asset), world.fee_max, 0)
+        by_fee = z3.If(self._fee_is_in(limit.asset), world.fee_max + self._held(), 0)
         return used + by_amount + by_fee > limit.maximum
+
+    def _held(self) -> Number:
+        """What a payment counts for its cancellation."""
+        held = {name: cancellation_held(name) for name in self.policy.chains}
+        return sum_of(
+            *(z3.If(self.world.chain.is_(name), lamports, 0) for name, lamports in held.items() if lamports)
+        )
 
     def _unknown(self, limit: Limit) -> Term:
         """It cannot be told what the transaction adds to a limit."""

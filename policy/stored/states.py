@@ -14,7 +14,7 @@ from policy.address_book import book_hash, with_book
 from policy.document import parse_policy
 from policy.encoding import Json, canonical, tagged_hash
 from policy.errors import InvariantError
-from policy.roster import Roster
+from policy.roster import parse_roster
 from policy.state import (
     ApprovalRecord,
     Deposit,
@@ -30,7 +30,7 @@ from policy.state import (
 )
 from policy.stored import records as r
 from policy.stored.layered import GONE, Codec, Layered, Stored, Table, apart, changes, rebased
-from policy.stored.pages import EMPTY, Read, Update, page_names, update
+from policy.stored.pages import EMPTY, Read, Steps, Update, done, page_names, updating
 from policy.values import replace
 from policy.windows import Counted, Window
 
@@ -94,16 +94,25 @@ def store_tables(state: State, before: Tables) -> dict[str, Update]:
 
     ``before`` is what is stored. A table that ``state`` has in memory alone replaces the stored one.
     """
-    found = {name: _stored(getattr(state, name), before, name, CODECS[name]) for name in CODECS}
+    return done(storing_tables(state, before))
+
+
+def storing_tables(state: State, before: Tables) -> Steps[dict[str, Update]]:
+    """``store_tables`` in parts, with other work between them."""
+    found: dict[str, Update] = {}
+    for name in CODECS:
+        found[name] = yield from _stored(getattr(state, name), before, name, CODECS[name])
     codec = r.windows(before.read, EMPTY, queue=EMPTY)
-    found[WINDOWS] = _stored(state.windows, before, WINDOWS, codec)
+    found[WINDOWS] = yield from _stored(state.windows, before, WINDOWS, codec)
     inside = {COUNTED: dict[bytes, bytes | None](), QUEUE: dict[bytes, bytes | None]()}
     for place, window in changes(state.windows):
         if isinstance(window, Window):
-            inside[COUNTED] |= _encoded(window.counted, r.counted_of(place))
-            inside[QUEUE] |= _encoded(window.queue, r.queue_of(place))
+            inside[COUNTED] |= yield from _encoded(window.counted, r.counted_of(place))
+            inside[QUEUE] |= yield from _encoded(window.queue, r.queue_of(place))
     layered = isinstance(state.windows, Layered)
-    return found | {name: _written(before, name, new, layered=layered) for name, new in inside.items()}
+    for name, new in inside.items():
+        found[name] = yield from _written(before, name, new, layered=layered)
+    return found
 
 
 def rebased_state(state: State, stored: State, *, tables: Tables) -> State:
@@ -152,25 +161,27 @@ def _check_same_base(name: str, new: Table[Any, Any], old: Table[Any, Any]) -> N
         raise InvariantError(f"table {name} does not stand over what was stored of it: stop and look")
 
 
-def _stored(table: Table[K, V], before: Tables, name: str, codec: Codec[K, V]) -> Update:
+def _stored(table: Table[K, V], before: Tables, name: str, codec: Codec[K, V]) -> Steps[Update]:
     layered = isinstance(table, Layered)
     if isinstance(table, Layered) and table.base.root != before.roots[name]:
         raise InvariantError(f"table {name} stands over another root than the stored one: stop and look")
-    return _written(before, name, _encoded(table, codec), layered=layered)
+    records = yield from _encoded(table, codec)
+    return (yield from _written(before, name, records, layered=layered))
 
 
-def _encoded(table: Table[K, V], codec: Codec[K, V]) -> dict[bytes, bytes | None]:
-    return {
-        codec.key(key): None if value is GONE else codec.value(cast("V", value))
-        for key, value in changes(table)
-    }
+def _encoded(table: Table[K, V], codec: Codec[K, V]) -> Steps[dict[bytes, bytes | None]]:
+    records: dict[bytes, bytes | None] = {}
+    for key, value in changes(table):
+        records[codec.key(key)] = None if value is GONE else codec.value(cast("V", value))
+        yield 1
+    return records
 
 
-def _written(before: Tables, name: str, new: Mapping[bytes, bytes | None], *, layered: bool) -> Update:
+def _written(before: Tables, name: str, new: Mapping[bytes, bytes | None], *, layered: bool) -> Steps[Update]:
     root = before.roots[name]
     if layered or root == EMPTY:
-        return update(before.read, root, changes=new)
-    written = update(before.read, EMPTY, changes=new)
+        return (yield from updating(before.read, root, changes=new))
+    written = yield from updating(before.read, EMPTY, changes=new)
     old = set(page_names(before.read, root))
     same = old & written.added.keys()
     kept = {page: data for page, data in written.added.items() if page not in same}
@@ -211,10 +222,10 @@ def state_document(state: State) -> dict[str, Json]:
     }
 
 
-def read_state(found: Mapping[str, Any], roster: Roster, *, tables: Tables) -> State:
-    """The state of ``state_document`` over its tables. ``roster`` is that of its document."""
+def read_state(found: Mapping[str, Any], tables: Tables) -> State:
+    """The state of ``state_document`` over its tables."""
     book = Map({(name, address): label for name, address, label in found["book"]})
-    policy_document = json.loads(found["policy"])
+    policy_document, roster_document = json.loads(found["policy"]), json.loads(found["roster"])
     layers = {name: Layered(tables.stored(name)) for name in (*CODECS, WINDOWS)}
     return State(
         size=found["size"],
@@ -222,9 +233,9 @@ def read_state(found: Mapping[str, Any], roster: Roster, *, tables: Tables) -> S
         digest=bytes.fromhex(found["digest"]),
         rules=found["rules"],
         origin=found["origin"],
-        roster_document=json.loads(found["roster"]),
+        roster_document=roster_document,
         roster_hash=bytes.fromhex(found["roster_hash"]),
-        roster_or_none=roster,
+        roster_or_none=parse_roster(roster_document),
         policy_document=policy_document,
         policy_or_none=with_book(parse_policy(policy_document), book),
         policy_hash=bytes.fromhex(found["policy_hash"]),

@@ -129,8 +129,9 @@ TEXTS: Final = {
     "key": "{name}：{suite}，{made}；由 {names} 中任意 {count} 个共同签名。",
     "key.imported": "从外部导入",
     "key.made": "由各节点共同生成",
-    "asset.token": "{name}：{chain} 上的代币 {contract}，{decimals} 位小数。",
-    "asset.native": "{name}：{chain} 的原生资产，{decimals} 位小数。",
+    "asset.token": "{name}：{chain} 上的代币 {contract}，{decimals} 位小数；"
+    "少于 {least} 的外来付款不计为存款。",
+    "asset.native": "{name}：{chain} 的原生资产，{decimals} 位小数；少于 {least} 的外来付款不计为存款。",
     "fee": "{name}：一笔交易的费用最多 {ceiling}；取消一笔交易最多 {cancel}（以较小者为准）。",
     "fee.none": "取消一笔交易的费用最多 {cancel} 个最小单位。",
     "day.one": "{count} 天",

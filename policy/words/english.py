@@ -139,8 +139,10 @@ TEXTS: Final = {
     "key": "{name}: {suite}, {made}; any {count} of {names} sign with it.",
     "key.imported": "taken in from outside",
     "key.made": "made by the nodes together",
-    "asset.token": "{name}: the token {contract} on {chain}, with {decimals} decimals.",
-    "asset.native": "{name}: native on {chain}, with {decimals} decimals.",
+    "asset.token": "{name}: the token {contract} on {chain}, with {decimals} decimals; "
+    "less than {least} from outside is no deposit.",
+    "asset.native": "{name}: native on {chain}, with {decimals} decimals; "
+    "less than {least} from outside is no deposit.",
     "fee": "{name}: a transaction may cost at most {ceiling}, "
     "cancelling one at most {cancel} if that is less.",
     "fee.none": "To cancel a transaction may cost at most {cancel} base units.",

@@ -239,9 +239,9 @@ def _keys(policy: Policy, language: Language) -> Iterator[Sentence]:
 def _assets(policy: Policy, language: Language) -> Iterator[Sentence]:
     for name, asset in sorted(policy.assets.items()):
         where = {"contract": asset.contract, "chain": asset.chain, "decimals": asset.decimals}
-        yield Sentence(
-            name, language.say("asset.token" if asset.contract else "asset.native", name=name, **where)
-        )
+        least = _in(asset, asset.deposit_min)
+        kind = "asset.token" if asset.contract else "asset.native"
+        yield Sentence(name, language.say(kind, name=name, least=least, **where))
 
 
 def _fees(policy: Policy, language: Language) -> Iterator[Sentence]:

@@ -3,6 +3,7 @@
 WAL with synchronous=FULL: what a transaction committed is on disk when the call returns.
 """
 
+import errno
 import os
 import sqlite3
 from collections.abc import Iterator
@@ -11,9 +12,12 @@ from pathlib import Path
 from typing import Final
 
 from policy.errors import InvariantError, OperationalError
-from signer_nodes.ports import StoreBusy
+from signer_nodes.ports import StoreBusy, StoreOlder
 
 VERSION: Final = 2
+DAMAGED: Final = "it is damaged: keep the file, put the node on a new disk, and enrol it again"
+FULL: Final = "free space on the disk: a running node goes on by itself then"
+CACHE_KIB: Final = 16 * 1024
 _BUSY: Final = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
 _TABLES: Final = """
 CREATE TABLE entries (position INTEGER PRIMARY KEY CHECK (position >= 0), entry BLOB NOT NULL) STRICT;
@@ -63,6 +67,7 @@ def open_database(path: Path, *, upgrade: bool = True) -> sqlite3.Connection:
             connection.execute("PRAGMA journal_mode=WAL")
             connection.execute("PRAGMA synchronous=FULL")
             connection.execute("PRAGMA secure_delete=ON")
+            connection.execute(f"PRAGMA cache_size=-{CACHE_KIB}")  # the index of all pages fits
             connection.execute("PRAGMA trusted_schema=OFF")
             _migrate(connection, path, upgrade=upgrade)
         except BaseException:
@@ -85,6 +90,10 @@ def reporting(path: Path) -> Iterator[None]:
 
 def _create_file(path: Path) -> None:
     if path.exists():
+        if not path.is_file():
+            raise OperationalError(
+                f"store {path} is no file: move away what is there, and put the store back"
+            )
         if path.stat().st_mode & 0o077:
             raise OperationalError(f"store {path} is open to others: chmod 600 it, and look who read it")
         return
@@ -102,7 +111,7 @@ def _migrate(connection: sqlite3.Connection, path: Path, *, upgrade: bool) -> No
         connection.execute("COMMIT")
         return
     if version and not upgrade:
-        raise OperationalError(
+        raise StoreOlder(
             f"store {path} has version {version}, this program makes it {VERSION} when it runs: look by the "
             "program that ran last, or start this one"
         )
@@ -130,16 +139,20 @@ def _primary_code(error: sqlite3.Error | OSError) -> int | None:
 
 
 def _advice(error: sqlite3.Error | OSError) -> str:
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return FULL
     match _primary_code(error):
         case sqlite3.SQLITE_FULL:
-            return "free space on the disk, then restart"
+            return FULL
         case sqlite3.SQLITE_READONLY | sqlite3.SQLITE_PERM | sqlite3.SQLITE_CANTOPEN:
             return "mount the data folder writable for the node's user, then restart"
         case sqlite3.SQLITE_BUSY | sqlite3.SQLITE_LOCKED:
             return "another process holds it: stop that one, a store belongs to one node"
         case sqlite3.SQLITE_CORRUPT | sqlite3.SQLITE_NOTADB:
-            return "it is damaged: keep the file, put the node on a new disk, and enrol it again"
+            return DAMAGED
         case sqlite3.SQLITE_IOERR:
             return "check the disk, then restart"
         case _:
+            if str(error).startswith(("no such table", "no such column")):
+                return DAMAGED
             return "check the data folder, its owner and its disk, then restart"

@@ -7,8 +7,11 @@ Rules the tables hold by themselves: entries have no gap, a mark is never change
 index) is bound once, and is either sent or burned.
 """
 
+import errno
+import os
 import shutil
 import sqlite3
+import tempfile
 import threading
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -16,12 +19,14 @@ from pathlib import Path
 from typing import Any, Final, TypeAlias
 
 from policy.encoding import tagged_hash
-from policy.errors import CallerError, InvariantError
-from signer_nodes.adapters.schema import open_database, reporting
+from policy.errors import CallerError, InvariantError, OperationalError
+from signer_nodes.adapters import state_pages
+from signer_nodes.adapters.schema import VERSION, open_database, reporting
+from signer_nodes.adapters.state_pages import put_meta
 from signer_nodes.ports import Ban, Mark, SealedSecret
 
 CHAIN_START: Final = bytes(32)
-_STATE, _STATE_BEFORE = "state", "state-before"
+ROOM_BYTES: Final = 1024 * 1024
 Row: TypeAlias = tuple[Any, ...]  # the tables are STRICT: a column has the type it declares
 
 
@@ -39,14 +44,16 @@ class NodeStore:
 
     def __init__(self, path: Path, *, upgrade: bool = True) -> None:
         self._path = path
+        self.trouble = ""  # why the last write, or trial of one, failed; empty when it did not
         self._lock = threading.Lock()
         self._cosigned: Mapping[int, bytes] = {}  # to be written with what comes next; replaced, not changed
+        self._quorum: tuple[int, bytes] | None = None  # likewise
         self._connection = open_database(path, upgrade=upgrade)
 
     def close(self) -> None:
         """Write what waited for company, and let go of the file."""
         try:
-            self._flush()
+            self.flush()
         finally:
             with self._lock:
                 self._connection.close()
@@ -54,6 +61,20 @@ class NodeStore:
     def disk_free_bytes(self) -> int:
         """How much room is left where the file is."""
         return shutil.disk_usage(self._path.parent).free
+
+    def try_disk(self) -> None:
+        """See whether the disk takes something, and note it in ``trouble``; after a failure by writing."""
+        try:
+            with reporting(self._path):
+                if self.disk_free_bytes() < ROOM_BYTES:
+                    raise OSError(errno.ENOSPC, f"less than {ROOM_BYTES} bytes are free")
+                if self.trouble:
+                    _write_and_remove(self._path.parent)
+            if self.trouble:
+                with self._writing() as connection:
+                    connection.execute(f"PRAGMA user_version = {VERSION}")  # what it is: a write of one page
+        except OperationalError as error:
+            self.trouble = str(error)
 
     # --- the log -------------------------------------------------------------------------------
 
@@ -105,7 +126,7 @@ class NodeStore:
 
     def latest_checkpoint(self) -> bytes | None:
         """The note of the highest stored checkpoint, cosigned or pending."""
-        self._flush()
+        self.flush()
         row = self._maybe("SELECT coalesce(cosigned, note) FROM checkpoints ORDER BY size DESC LIMIT 1")
         return None if row is None else bytes(row[0])
 
@@ -125,17 +146,23 @@ class NodeStore:
         with self._lock:
             self._cosigned = {**self._cosigned, size: note}
 
-    def set_quorum(self, note: bytes, size: int) -> None:
-        """Keep the highest note with w cosignatures; a lower one than the stored is an error."""
-        with self._writing() as connection:
-            known = connection.execute("SELECT value FROM meta WHERE name = 'quorum-size'").fetchone()
-            if known is not None and int(known[0]) > size:
-                raise InvariantError(f"quorum note of size {size}, one of size {int(known[0])} is stored")
-            _put_meta(connection, "quorum", note)
-            _put_meta(connection, "quorum-size", b"%d" % size)
+    def set_quorum(self, note: bytes, size: int, *, with_next: bool = False) -> None:
+        """Keep the highest note with w cosignatures; a lower one than the stored is an error.
+
+        ``with_next``: it is written with what comes next.
+        """
+        known = self.quorum()
+        if known is not None and known[0] > size:
+            raise InvariantError(f"quorum note of size {size}, one of size {known[0]} is stored")
+        with self._lock:
+            self._quorum = size, note
+        if not with_next:
+            self.flush()
 
     def quorum(self) -> tuple[int, bytes] | None:
         """Size and note of the highest known checkpoint with w cosignatures."""
+        if (waiting := self._quorum) is not None:
+            return waiting
         row = self._maybe(
             "SELECT s.value, n.value FROM meta s, meta n WHERE s.name = 'quorum-size' AND n.name = 'quorum'"
         )
@@ -298,10 +325,10 @@ class NodeStore:
 
     def put_meta(self, name: str, value: bytes) -> None:
         """Keep a value by name, in place of an earlier one."""
-        if name in ("quorum", "quorum-size", _STATE, _STATE_BEFORE):
+        if name in ("quorum", "quorum-size", state_pages.STATE, state_pages.BEFORE):
             raise CallerError(f"{name!r} is kept by set_quorum or put_state")
         with self._writing() as connection:
-            _put_meta(connection, name, value)
+            put_meta(connection, name, value=value)
 
     def meta(self, name: str) -> bytes | None:
         """The value kept by name."""
@@ -313,6 +340,19 @@ class NodeStore:
         """A page as it stands there; who reads it compares it with its name."""
         return self._value("SELECT page FROM pages WHERE name = ?", name)
 
+    def forget_before(self, count: int) -> bool:
+        """Drop up to ``count`` pages of the state before the stored one; whether there were any.
+
+        Nothing leads back to it from here on: the token must name the stored one.
+        """
+        with self._writing() as connection:
+            return state_pages.forget_before(connection, count)
+
+    def add_pages(self, pages: Mapping[bytes, bytes]) -> None:
+        """Write some pages of a state that is to come; a start drops them if it did not come."""
+        with self._writing() as connection:
+            state_pages.add(connection, pages, kind=state_pages.COMING)
+
     def put_state(
         self, root: bytes, *, before: bytes, added: Mapping[bytes, bytes], retired: Collection[bytes]
     ) -> None:
@@ -321,26 +361,20 @@ class NodeStore:
         The pages that go stay until the next call, so that a crash can lead back to ``before``.
         """
         with self._writing() as connection:
-            if before and not _resume_state(connection, before):
+            if before and not state_pages.resume(connection, before):
                 raise InvariantError(f"the state of {before.hex()} is not stored: nothing can follow it")
-            if not before:
-                _clear_state(connection)
-            _drop_pages(connection, added=False)
-            connection.executemany("INSERT OR REPLACE INTO pages (name, page) VALUES (?, ?)", added.items())
-            rows = [(name, 1) for name in added] + [(name, 0) for name in retired]
-            connection.executemany("INSERT INTO page_changes (name, added) VALUES (?, ?)", rows)
-            _put_meta(connection, _STATE, root)
-            _put_meta(connection, _STATE_BEFORE, before)
+            state_pages.put(connection, root, before=before, added=added, retired=retired)
 
     def resume_state(self, root: bytes) -> bool:
         """Whether the state of ``root`` is the stored one, or was the one before it and is again."""
         with self._writing() as connection:
-            return _resume_state(connection, root)
+            state_pages.drop(connection, state_pages.COMING)
+            return state_pages.resume(connection, root)
 
     def clear_state(self) -> None:
         """Drop every stored state."""
         with self._writing() as connection:
-            _clear_state(connection)
+            state_pages.clear(connection)
 
     def check(self) -> None:
         """Read everything once. Raises ``InvariantError`` when it does not hang together."""
@@ -354,20 +388,32 @@ class NodeStore:
                 f"store {self._path} is damaged ({problem}): keep it and enrol the node again"
             )
 
-    def _flush(self) -> None:
-        if self._cosigned:
+    def flush(self) -> None:
+        """Write what waited for company."""
+        if self._cosigned or self._quorum is not None:
             with self._writing():
                 pass
 
     @contextmanager
     def _writing(self) -> Iterator[sqlite3.Connection]:
+        try:
+            with self._transaction() as connection:
+                yield connection
+        except OperationalError as error:
+            self.trouble = str(error)
+            raise
+        self.trouble = ""
+
+    @contextmanager
+    def _transaction(self) -> Iterator[sqlite3.Connection]:
         with self._lock, reporting(self._path):
             self._connection.execute("BEGIN IMMEDIATE")
             try:
                 _keep_cosigned(self._connection, self._cosigned)
+                _keep_quorum(self._connection, self._quorum)
                 yield self._connection
                 self._connection.execute("COMMIT")
-                self._cosigned = {}
+                self._cosigned, self._quorum = {}, None
             except BaseException:
                 if self._connection.in_transaction:
                     self._connection.execute("ROLLBACK")
@@ -390,6 +436,13 @@ class NodeStore:
     def _value(self, query: str, name: str | bytes) -> bytes | None:
         row = self._maybe(query, name)
         return None if row is None else bytes(row[0])
+
+
+def _write_and_remove(folder: Path) -> None:
+    with tempfile.TemporaryFile(dir=folder) as trial:
+        trial.write(bytes(ROOM_BYTES))
+        trial.flush()
+        os.fsync(trial.fileno())
 
 
 _ABANDON: Final = (
@@ -427,36 +480,11 @@ def _keep_cosigned(connection: sqlite3.Connection, notes: Mapping[int, bytes]) -
         connection.execute("UPDATE checkpoints SET cosigned = ? WHERE size = ?", (note, size))
 
 
+def _keep_quorum(connection: sqlite3.Connection, quorum: tuple[int, bytes] | None) -> None:
+    if quorum is not None:
+        put_meta(connection, "quorum", value=quorum[1])
+        put_meta(connection, "quorum-size", value=b"%d" % quorum[0])
+
+
 def _marks(rows: Sequence[Row]) -> list[Mark]:
     return [Mark(row[0], row[1], row[2], row[3]) for row in rows]
-
-
-def _resume_state(connection: sqlite3.Connection, root: bytes) -> bool:
-    query = "SELECT value FROM meta WHERE name = ?"
-    found = [connection.execute(query, (name,)).fetchone() for name in (_STATE, _STATE_BEFORE)]
-    now, before = (None if row is None else bytes(row[0]) for row in found)
-    if not root or root not in (now, before):
-        return False
-    if root != now:
-        _drop_pages(connection, added=True)
-        _put_meta(connection, _STATE, root)
-        _put_meta(connection, _STATE_BEFORE, b"")
-    return True
-
-
-def _drop_pages(connection: sqlite3.Connection, *, added: bool) -> None:
-    """Drop the pages that came with the last state, or those that went with it; either settles it."""
-    connection.execute(
-        "DELETE FROM pages WHERE name IN (SELECT name FROM page_changes WHERE added = ?)", (int(added),)
-    )
-    connection.execute("DELETE FROM page_changes")
-
-
-def _clear_state(connection: sqlite3.Connection) -> None:
-    connection.execute("DELETE FROM pages")
-    connection.execute("DELETE FROM page_changes")
-    connection.execute("DELETE FROM meta WHERE name IN (?, ?)", (_STATE, _STATE_BEFORE))
-
-
-def _put_meta(connection: sqlite3.Connection, name: str, value: bytes) -> None:
-    connection.execute("INSERT OR REPLACE INTO meta (name, value) VALUES (?, ?)", (name, value))

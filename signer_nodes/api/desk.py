@@ -130,6 +130,11 @@ class Desk:
         name = read_header(data).sender
         if name not in self.seats:
             raise LetterRefused("foreign", f"{name} takes no part in this ceremony")
+        if name not in keys:
+            raise LetterRefused(
+                "foreign",
+                f"{name} left the roster during this ceremony: end it (quorumkeep cold end), begin another",
+            )
         opened = self.inbox.open(data, {name: keys[name]}, now_ms=now_ms)
         seat = self.seats[name]
         seat.out = None

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Final
 
 SOCKET: Final = "health.sock"
-STARTING, STANDBY, READY = "starting", "standby", "ready"
+STARTING, STANDBY, READY, STALLED, UNWRITABLE = "starting", "standby", "ready", "stalled", "unwritable"
 SERVING: Final = (STANDBY, READY)
 TIMEOUT_S: Final = 3.0
 ANSWER_BYTES_MAX: Final = 1024

@@ -117,6 +117,10 @@ class Pkcs11Hsm:
         """Store the next version of a record; its sequence number."""
         return records.write_record(self._token, name, data=data)
 
+    def tidy(self) -> None:
+        """Destroy the versions of records that newer ones replaced."""
+        objects.tidy(self._token)
+
     def raise_boot_counter(self, boot_id: bytes) -> int:
         """Count this start under its 32 random bytes."""
         return records.raise_boot_counter(self._token, boot_id)

@@ -20,6 +20,7 @@ from signer_nodes.hsm.token import Connection, Token
 
 APPLICATION: Final = "quorumkeep"
 DATA_BYTES_MAX: Final = 1 << 20
+REPLACED_MAX: Final = 16
 NAME: Final = re.compile(r"[a-z0-9][a-z0-9._/-]{0,127}")
 _MAGIC: Final = b"QKO1"
 _ON_TOKEN: Final[Template] = {Attribute.TOKEN: True, Attribute.MODIFIABLE: False}
@@ -43,25 +44,32 @@ def read(token: Token, label: str) -> Stored | None:
     return _highest(label, [stored for _, stored in found])
 
 
-def write(token: Token, label: str, *, data: bytes) -> int:
-    """Store ``data`` as the next version of ``label``, then destroy the older ones.
+def write(token: Token, label: str, *, data: bytes, tidy_later: bool = False) -> int:
+    """Store ``data`` as the next version of ``label``; destroy the older ones, or leave that to ``tidy``.
 
     Returns the new sequence number: higher than any before, not always by one. Once this returns,
     a read answers this version or a later one. What this connection wrote itself is not looked up again. If
-    somebody else replaced it, it cannot be destroyed: the connection is made anew and finds what is there.
+    somebody else replaced it, the connection is made anew and finds what is there.
     """
 
     def work(connection: Connection) -> int:
         known = connection.written.pop(label, None)  # after any failure below it is looked up
-        found = _versions(connection, label) if known is None else [known]
+        found = _looked_up(connection, label) if known is None else [known]
         newest = _highest(label, [stored for _, stored in found])
         sequence = 1 if newest is None else newest.sequence + 1
         made = create_version(connection, label, sequence=sequence, data=data)
-        _destroy_all(connection, [handle for handle, _ in found])  # A crash above leaves two: highest wins.
+        _check_there(found)
+        connection.replaced.extend(handle for handle, _ in found)  # a crash here leaves two: the highest wins
+        _destroy_replaced(connection, keep=REPLACED_MAX if tidy_later and known is not None else 0)
         connection.written[label] = (made, Stored(sequence, data))
         return sequence
 
     return token.run("write a data object", work)
+
+
+def tidy(token: Token) -> None:
+    """Destroy the versions that newer ones replaced."""
+    token.run("destroy replaced data objects", lambda connection: _destroy_replaced(connection, keep=0))
 
 
 def destroy(token: Token, label: str) -> bool:
@@ -69,6 +77,7 @@ def destroy(token: Token, label: str) -> bool:
 
     def work(connection: Connection) -> bool:
         connection.written.pop(label, None)
+        _destroy_replaced(connection, keep=0)
         found = sorted(_versions(connection, label), key=lambda pair: pair[1].sequence if pair[1] else 0)
         _destroy_all(connection, [handle for handle, _ in found])
         return bool(found)
@@ -121,7 +130,7 @@ def _copied_onto_token(connection: Connection, template: Template) -> Any | None
     try:
         made = connection.session.create_object(connection.checked({**template, Attribute.TOKEN: False}))
         try:
-            return _stays(made.copy(connection.checked(_ON_TOKEN)))
+            return _stays(connection, made.copy(connection.checked(_ON_TOKEN)))
         finally:
             made.destroy()
     except exceptions.PKCS11Error:  # should the token be gone, making it there says so
@@ -129,11 +138,15 @@ def _copied_onto_token(connection: Connection, template: Template) -> Any | None
         return None
 
 
-def _stays(copied: Any) -> Any:
-    """A copy that is on the token: one in the session would go with the process, after what it replaced."""
-    if copied[Attribute.TOKEN] is not True:
+def _stays(connection: Connection, copied: Any) -> Any:
+    """A copy that is on the token: one in the session would go with the process, after what it replaced.
+
+    A module does with every copy what it does with the first.
+    """
+    if not connection.copies_stay and copied[Attribute.TOKEN] is not True:
         copied.destroy()
         raise exceptions.FunctionNotSupported
+    connection.copies_stay = True
     return copied
 
 
@@ -144,6 +157,7 @@ def _made_on_token(connection: Connection, template: Template) -> Any:
 
 def _sweep_one(token: Token, label: str) -> int:
     def work(connection: Connection) -> int:
+        _destroy_replaced(connection, keep=0)
         found = _versions(connection, label)
         newest = _highest(label, [stored for _, stored in found])
         connection.written.pop(label, None)
@@ -152,6 +166,17 @@ def _sweep_one(token: Token, label: str) -> int:
         return len(old)
 
     return token.run("destroy leftovers", work)
+
+
+def _looked_up(connection: Connection, label: str) -> list[tuple[Any, Stored | None]]:
+    _destroy_replaced(connection, keep=0)
+    return _versions(connection, label)
+
+
+def _check_there(found: list[tuple[Any, Stored | None]]) -> None:
+    """An error of the module when somebody else has replaced what is replaced here."""
+    for handle, _ in found:
+        _ = handle[Attribute.PRIVATE]
 
 
 def _ours(template: Template) -> Template:
@@ -189,6 +214,12 @@ def _highest(label: str, found: list[Stored | None]) -> Stored | None:
             " write to this token; stop both and find out which one is the node"
         )
     return newest
+
+
+def _destroy_replaced(connection: Connection, *, keep: int) -> None:
+    """The oldest first; of one that somebody else destroyed, the connection is made anew."""
+    while len(connection.replaced) > keep:
+        connection.destroy(connection.replaced.popleft())
 
 
 def _destroy_all(connection: Connection, handles: list[Any]) -> None:

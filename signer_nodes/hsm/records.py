@@ -25,9 +25,9 @@ def read_record(token: Token, name: str) -> tuple[int, bytes] | None:
 def write_record(token: Token, name: str, *, data: bytes) -> int:
     """Store ``data`` and return its sequence number, higher than any before it.
 
-    Not to be written by two processes at once.
+    Not to be written by two processes at once. No secret, the version before stays until ``tidy``.
     """
-    return objects.write(token, _label(name), data=data)
+    return objects.write(token, _label(name), data=data, tidy_later=True)
 
 
 def raise_boot_counter(token: Token, boot_id: bytes) -> int:

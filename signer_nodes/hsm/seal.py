@@ -163,6 +163,11 @@ def list_blobs(token: Token, prefix: str) -> tuple[str, ...]:
 def _checked_header(context: SealContext, wrapped: bytes) -> bytes:
     header = wrapped[:_HEADER_BYTES]
     profiles = {profile.value for profile in SealProfile}
+    if header and header[0] > _VERSION:
+        raise SealedBlobError(
+            f"wrapped file key of {context} has version {header[0]}, this program knows {_VERSION}: start the"
+            " newer program that sealed it; if there was none, the blob was altered: restore it"
+        )
     if len(wrapped) != WRAPPED_BYTES or header[0] != _VERSION or header[1] not in profiles:
         raise SealedBlobError(
             f"wrapped file key of {context} has {len(wrapped)} bytes and is not in this format"

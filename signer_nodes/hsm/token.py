@@ -14,6 +14,7 @@ Rules, each bought with a failure that was seen:
 import os
 import threading
 import time
+from collections import deque
 from collections.abc import Callable
 from contextlib import closing
 from typing import Any, Final, Protocol, TypeVar
@@ -82,6 +83,8 @@ class Connection:
         self._mapper = session_mapper
         self._keys: dict[tuple[ObjectClass, str], Any] = {}
         self.copies = True  # until this token has refused to copy an object
+        self.copies_stay = False  # until a copy was seen to be on the token
+        self.replaced: deque[Any] = deque()  # versions to be destroyed when there is time
         self.written: dict[str, tuple[Any, Any]] = {}  # what ``objects`` wrote last by it, by label
 
     def find(self, template: Template) -> list[Any]:

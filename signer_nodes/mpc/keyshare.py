@@ -214,7 +214,13 @@ class _Reader:
     def __init__(self, data: bytes, magic: bytes) -> None:
         self._data = data
         self._at = 0
-        if self.take(len(magic)) != magic:
+        found = self.take(len(magic))
+        if found[:-1] == magic[:-1] and found[-1] > magic[-1]:
+            raise MalformedError(
+                f"stored state has version {found[-1]}, this program knows {magic[-1]}: "
+                "start the newer program"
+            )
+        if found != magic:
             raise MalformedError(f"stored state does not start with {magic!r}: another kind or version")
 
     def take(self, length: int) -> bytes:

@@ -113,7 +113,7 @@ class Rounds:
     def _guarded(self, action: Callable[[], Progress]) -> Progress:
         try:
             return action()
-        except Exception:
+        except Exception:  # whatever a step raises ends the run, and whoever began it is told
             self._end(RunState.FAILED)
             raise
 

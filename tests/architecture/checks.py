@@ -6,7 +6,7 @@ Each looks at source text only, so that a test can run it on a planted tree as w
 import ast
 import re
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -101,6 +101,7 @@ CLIENT_LIBRARIES = frozenset({"cryptography", "google", "grpc", "httpx"})  # key
 _ADAPTERS = re.compile(r"(signer_nodes|custody)\.adapters(\.|$)")
 _GENERATED = re.compile(r"_pb2(_grpc)?\.pyi?$|^v\d{4}_")  # written by tools
 
+BLOCKS = ("body", "orelse", "finalbody", "handlers", "cases")  # of statements, in a statement
 FunctionNode = ast.FunctionDef | ast.AsyncFunctionDef
 
 
@@ -120,8 +121,7 @@ def purity(root: Path) -> list[Violation]:
     """Impure imports, names and calls in pure modules, and third-party code beyond the short list."""
     return [
         Violation(path, line, message)
-        for path, tree in _trees(root, PACKAGES)
-        if _is_pure(path)
+        for path, tree in _trees(root, PACKAGES, where=_is_pure)
         for line, message in [*_impure_imports(path, tree), *_impure_names(tree)]
     ]
 
@@ -130,7 +130,7 @@ def wiring(root: Path) -> list[Violation]:
     """Imports of an adapters package outside it and outside the ``main.py`` of a process."""
     return [
         Violation(path, line, f"{name}: adapters are wired in main.py only; take a port as an argument")
-        for path, tree in _trees(root, PACKAGES)
+        for path, tree in _trees(root, PACKAGES, words=("adapters",))
         if path not in WIRING and not _ADAPTERS.match(_module_name(path))
         for line, name in _imports(path, tree)
         if _ADAPTERS.match(name)
@@ -141,7 +141,7 @@ def authoring(root: Path) -> list[Violation]:
     """YAML outside the tools of policy authors: whatever decides reads canonical JSON alone."""
     return [
         Violation(path, line, f"{name}: only {AUTHORING} reads YAML; take the canonical document")
-        for path, tree in _trees(root, PACKAGES)
+        for path, tree in _trees(root, PACKAGES, words=YAML_LIBRARIES)
         if not path.startswith(AUTHORING)
         for line, name in _imports(path, tree)
         if name.split(".")[0] in YAML_LIBRARIES
@@ -155,7 +155,7 @@ def serving(root: Path) -> list[Violation]:
         Violation(
             path, line, f"{name}: only {' and '.join(folders)} import it; nobody else waits for it or runs it"
         )
-        for path, tree in _trees(root, PACKAGES)
+        for path, tree in _trees(root, PACKAGES, words=HTTP_SERVING | HTTP_CALLING | PAGES)
         for line, name in _imports(path, tree)
         for libraries, folders in rooms
         if name.split(".")[0] in libraries and not path.startswith(folders)
@@ -166,8 +166,7 @@ def client(root: Path) -> list[Violation]:
     """What a backend's client imports beyond policy, API, grpc and httpx with what these two speak."""
     return [
         Violation(path, line, f"{name}: a backend's client imports only policy, grpc and httpx")
-        for path, tree in _trees(root, ("custody",))
-        if path.startswith(CLIENT)
+        for path, tree in _trees(root, ("custody",), where=lambda path: path.startswith(CLIENT))
         for line, name in _imports(path, tree)
         if name.split(".")[0] not in (*sys.stdlib_module_names, *PACKAGES, *CLIENT_LIBRARIES)
     ]
@@ -207,14 +206,22 @@ def committed_text(root: Path, paths: Iterable[str], *, machine: Iterable[str]) 
 # --- reading the tree -------------------------------------------------------------------------------
 
 
-def _trees(root: Path, folders: Iterable[str]) -> Iterator[tuple[str, ast.Module]]:
+def _trees(
+    root: Path,
+    folders: Iterable[str],
+    *,
+    where: Callable[[str], bool] = lambda _: True,
+    words: Collection[str] = ("",),
+) -> Iterator[tuple[str, ast.Module]]:
+    """The files that may break a rule: parsing is what takes long, and all of them are many."""
     for folder in folders:
         for file in sorted((root / folder).rglob("*.py")):
-            if not _GENERATED.search(file.name):
-                yield (
-                    file.relative_to(root).as_posix(),
-                    ast.parse(file.read_text(encoding="utf-8"), str(file)),
-                )
+            path = file.relative_to(root).as_posix()
+            if _GENERATED.search(file.name) or not where(path):
+                continue
+            text = file.read_text(encoding="utf-8")
+            if any(word in text for word in words):
+                yield path, ast.parse(text, str(file))
 
 
 def _module_name(path: str) -> str:
@@ -282,24 +289,17 @@ def _impure_names(tree: ast.Module) -> Iterator[tuple[int, str]]:
 # --- sizes ------------------------------------------------------------------------------------------
 
 
-def _functions(tree: ast.Module) -> Iterator[tuple[FunctionNode, ast.AST]]:
-    """Every function with the module, class or function it stands in."""
-    for scope in ast.walk(tree):
-        for child in _own_children(scope):
-            if isinstance(child, FunctionNode):
-                yield child, scope
-
-
-def _own_children(scope: ast.AST) -> Iterator[ast.AST]:
-    """What a scope holds directly, through ``if`` and ``try`` but not through another scope."""
-    if not isinstance(scope, ast.Module | ast.ClassDef | FunctionNode):
-        return
-    waiting = list(ast.iter_child_nodes(scope))
+def _functions(scope: ast.Module | ast.ClassDef | FunctionNode) -> Iterator[tuple[FunctionNode, ast.AST]]:
+    """Every function with the module, class or function it stands in; expressions hold none."""
+    waiting: list[ast.AST] = [*scope.body]
     while waiting:
         node = waiting.pop()
-        yield node
-        if not isinstance(node, ast.ClassDef | FunctionNode):
-            waiting.extend(ast.iter_child_nodes(node))
+        if isinstance(node, FunctionNode):
+            yield node, scope
+        if isinstance(node, ast.ClassDef | FunctionNode):
+            yield from _functions(node)
+        else:
+            waiting.extend(one for blocks in BLOCKS for one in getattr(node, blocks, ()))
 
 
 def _length(function: FunctionNode) -> str | None:

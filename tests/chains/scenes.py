@@ -6,9 +6,8 @@ from typing import Protocol
 import rlp
 from eth_account import Account
 
-from cli.demo.chains.bitcoin.core import CoreError
 from cli.demo.chains.bitcoin.core_rpc import CoreRpc
-from cli.demo.chains.solana.cluster import ClusterError
+from cli.demo.chains.rpc import RpcError
 from cli.demo.chains.solana.cluster_rpc import ClusterRpc
 from custody.chains.bitcoin.transaction import script_of
 from custody.chains.evm.transaction import fees_of, transaction_hash
@@ -190,7 +189,7 @@ class BitcoinScene:
     def resend(self, raw: bytes) -> None:
         try:
             self.core.accept(raw)
-        except CoreError:
+        except RpcError:
             return
 
     def offer(self, job: Job) -> int:
@@ -236,7 +235,7 @@ class SolanaScene:
         try:
             with self._turn:
                 self.cluster.accept(raw)
-        except ClusterError:
+        except RpcError:
             return
 
     def offer(self, job: Job) -> int:

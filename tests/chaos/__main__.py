@@ -18,7 +18,7 @@ from cli.results import progress
 from tests.chaos.faults import FAULTS
 from tests.chaos.privileges import ENTERED, enter, idle, missing
 from tests.chaos.run import Plan, run
-from tests.chaos.schedule import brief_schedule, schedule
+from tests.chaos.schedule import brief_schedule, overlapping, schedule
 
 SECONDS_MAX, RATE_MAX = 7 * 24 * 3600, 100
 BRIEF_S = 45.0
@@ -35,6 +35,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--brief", action="store_true", help="one fault of each class, and that is all")
     parser.add_argument(
         "--or-skip", action="store_true", help="end well where it cannot run, with the reason"
+    )
+    parser.add_argument(
+        "--overlap", action="store_true", help="during each fault another one of another class"
     )
     parser.add_argument("--rate", type=float, default=4.0, help="payments a second: half of what it can do")
     parser.add_argument("--logs", type=Path, help="a folder to keep the logs of all processes in")
@@ -76,7 +79,11 @@ def _plan(asked: argparse.Namespace) -> Plan:
         progress(f"chaos of the seed {seed} (--seed {seed} plays it again){alone}")
         return Plan(BRIEF_S, seed, brief_schedule(seed), asked.rate, asked.logs, judge_speed=judged)
     seed = asked.seed if asked.seed is not None else 1
-    return Plan(asked.seconds, seed, schedule(seed, asked.faults.split(",")), asked.rate, asked.logs)
+    kinds = asked.faults.split(",")
+    faults = schedule(seed, kinds)
+    if asked.overlap:
+        faults = overlapping(faults, seed, kinds)
+    return Plan(asked.seconds, seed, faults, asked.rate, asked.logs)
 
 
 if __name__ == "__main__":

@@ -13,19 +13,23 @@ from typing import Final
 
 from cli.demo.supervisor import run_to_end
 from policy.errors import OperationalError
-from tests.chaos.house import DISK_BYTES, House
+from tests.chaos.databases import DATABASES
+from tests.chaos.house import DISK_BYTES, EVERYBODY, House
 from tests.chaos.network import Link
-from tests.chaos.schedule import HOUR_S, LEADER, STANDBY
+from tests.chaos.schedule import BEHIND, DATABASE, HOUR_S, LEADER, STANDBY
 
 SLOW, LOSSY = Link(delay_ms=150), Link(loss_percent=10)
 REFUSED_S, ASKED_S, LOOK_S = 30.0, 15.0, 0.2
 PAGE_BYTES, HOLE_BYTES = 4096, 64
+BEHIND_S, NOTICED_S = 1.5, 1.0
 Fault = Callable[[House, str], contextlib.AbstractContextManager[str]]
 """Takes the target; gives a remark for the report."""
 
 
 def named(house: House, target: str) -> str:
     """The process that a target stands for now."""
+    if target == DATABASE:
+        return house.database.primary.name
     return {LEADER: house.leader, STANDBY: house.standby}.get(target, lambda: target)()
 
 
@@ -52,10 +56,9 @@ def worker(house: House, target: str) -> Iterator[str]:
 def pause(house: House, target: str) -> Iterator[str]:
     """SIGSTOP, and SIGCONT in the end."""
     name = named(house, target)
-    process = house.supervisor.process_ids()[name]
-    os.kill(process, signal.SIGSTOP)
+    house.signal(name, signal.SIGSTOP)
     yield name
-    os.kill(process, signal.SIGCONT)
+    house.signal(name, signal.SIGCONT)
 
 
 def linked(link: Link) -> Fault:
@@ -132,9 +135,45 @@ def token(house: House, target: str) -> Iterator[str]:
 @contextlib.contextmanager
 def database(house: House, target: str) -> Iterator[str]:
     """The database's server ends as in a crash, and is started again."""
-    house.database.stop_hard()
-    yield target
-    house.database.start()
+    server = house.database.primary
+    server.stop_hard()
+    yield server.name
+    server.start()
+
+
+@contextlib.contextmanager
+def failover(house: House, target: str) -> Iterator[str]:
+    """The database's primary is lost and its standby promoted; the old one becomes its standby, in a while.
+
+    It is killed, or nothing comes from its machine any more, and the standby is promoted when the fault
+    ends. Or it is ``split`` off: it lives, the leader alone still reaches it, and the standby is promoted
+    meanwhile; whoever should have fenced it before does so when the fault ends.
+    """
+    pair, way, begun_s = house.database, target.removesuffix(BEHIND), time.monotonic()
+    lost, leader = pair.primary, house.leader()
+    if target.endswith(BEHIND):
+        pair.synchronous(False)
+        house.network.part(lost.name, [pair.standby.name])
+        time.sleep(BEHIND_S)
+    if way == "killed":
+        lost.kill()
+    elif way == "silent":
+        house.network.set(lost.name, Link(cut=True))
+    else:
+        cut = [name for name in (*EVERYBODY, *DATABASES) if name not in (leader, lost.name)]
+        house.network.part(lost.name, cut)
+        time.sleep(NOTICED_S)
+        pair.promote()
+    yield f"{lost.name}, {leader} led"
+    if way != "killed":
+        lost.kill()
+    if way != "split":
+        pair.promote()
+    if target.endswith(BEHIND):
+        pair.lossy.append((begun_s, time.monotonic()))
+    house.network.set(lost.name, Link())
+    house.network.part(lost.name, [])
+    pair.join_meanwhile()
 
 
 @contextlib.contextmanager
@@ -142,7 +181,7 @@ def rpc(house: House, target: str) -> Iterator[str]:
     """The endpoint of the chain lies; a coordinator that starts believes it from its first look on."""
     before = house.endpoint.told
     house.endpoint.lie(target)
-    os.kill(house.supervisor.process_ids()[house.leader()], signal.SIGKILL)
+    house.signal(house.leader(), signal.SIGKILL)
     deadline = time.monotonic() + ASKED_S
     while house.endpoint.told == before and time.monotonic() < deadline:
         time.sleep(LOOK_S)
@@ -183,6 +222,7 @@ FAULTS: Final[Mapping[str, Fault]] = {
     "corrupt": corrupt,
     "token": token,
     "database": database,
+    "failover": failover,
     "rpc": rpc,
     "reorg": reorg,
 }

@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import os
 import shutil
 import struct
 import subprocess
@@ -17,10 +18,10 @@ from cli.demo.scenario import COORDINATOR_NAME, COSIGNERS
 from cli.demo.supervisor import Program, Supervisor, free_ports
 from cli.programs import COORDINATOR, program
 from policy.encoding import Json
+from tests.chaos.databases import DATABASES, Pair, running_pair
 from tests.chaos.endpoint import Endpoint
 from tests.chaos.network import OUTSIDE, Network
 from tests.e2e.cluster import scratch_folder
-from tests.fixtures_postgres import OwnServer, own_server
 
 SECOND, ENDPOINT = "coordinator-2", "endpoint"
 COORDINATORS: Final = (COORDINATOR_NAME, SECOND)
@@ -69,7 +70,7 @@ class House:
     deployment: Networked
     network: Network
     endpoint: Endpoint
-    database: OwnServer
+    database: Pair
 
     @property
     def supervisor(self) -> Supervisor:
@@ -95,11 +96,18 @@ class House:
         folder = self.deployment.node_folder(SMALL_DISK)
         _run("mount", "-o", f"remount,size={size}", str(folder))
 
+    def signal(self, name: str, number: int) -> None:
+        """Send a signal to a process, if it runs just now."""
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(self.supervisor.process_ids()[name], number)
+
     def workers(self, name: str) -> list[int]:
         """The processes that a node has started."""
         parent = self.supervisor.process_ids()[name]
         children = Path(f"/proc/{parent}/task/{parent}/children")
-        return [int(one) for one in children.read_text().split()]
+        with contextlib.suppress(OSError):  # it does not run just now
+            return [int(one) for one in children.read_text().split()]
+        return []
 
     def call(self, name: str) -> None:
         """Have commands call this coordinator."""
@@ -118,10 +126,10 @@ def running_house(seed: int, logs: Path | None = None) -> Iterator[House]:
     folder = scratch_folder()
     try:
         with contextlib.ExitStack() as stack:
-            database = stack.enter_context(own_server())
-            network = Network(folder / "net", EVERYBODY)
+            network = Network(folder / "net", (*EVERYBODY, *DATABASES))
             stack.callback(network.stop)
             network.start(seed)
+            database = stack.enter_context(running_pair(network))
             supervisor = stack.enter_context(Supervisor())
             deployment = _prepared(folder, supervisor, network)
             house = House(deployment, network, _endpoint(deployment), database)

@@ -37,12 +37,22 @@ class Kind:
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """A request that a coordinator has acknowledged."""
+    """A request that a coordinator has acknowledged: when it was asked for, and when that was said."""
 
     request: str
-    asset: str
-    amount: int
+    body: Request
     at_s: float
+    taken_s: float
+
+    @property
+    def asset(self) -> str:
+        """What is to be paid."""
+        return self.body.intent.asset
+
+    @property
+    def amount(self) -> int:
+        """And how much of it."""
+        return self.body.intent.amount
 
 
 @dataclass
@@ -99,8 +109,7 @@ class Backend:
                 due_s = max(due_s + self.kind.every_s, time.monotonic())
                 request, started = self._request(), time.monotonic()
                 client, view = self._ask(client, request)
-                asked = Asked(view.request.hex(), self.kind.asset, request.intent.amount, started)
-                self.accepted.append(asked)
+                self.accepted.append(Asked(view.request.hex(), request, started, time.monotonic()))
         except BaseException as error:  # noqa: BLE001 - raised again where ``asking`` ends
             self._failed.append(error)
         finally:

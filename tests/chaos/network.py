@@ -40,6 +40,7 @@ class Network:
     names: Sequence[str]
     _switch: "subprocess.Popen[bytes] | None" = None
     _links: dict[str, Link] = field(default_factory=dict)
+    _apart: set[tuple[str, str]] = field(default_factory=set)
 
     def address(self, name: str) -> str:
         """The address of a process."""
@@ -79,8 +80,17 @@ class Network:
     def set(self, name: str, link: Link) -> None:
         """From now on the link of ``name`` is like this."""
         self._links[name] = link
+        self._tell()
+
+    def part(self, name: str, others: Sequence[str]) -> None:
+        """From now on no frame comes from ``name`` to these others or back, and to all else as ever."""
+        self._apart = {(name, other) for other in others}
+        self._tell()
+
+    def _tell(self) -> None:
         order = (OUTSIDE, *self.names)
-        told = [[one.delay_ms, one.loss_percent, one.cut] for one in map(self._link, order)]
+        links = [[one.delay_ms, one.loss_percent, one.cut] for one in map(self._link, order)]
+        told = {"links": links, "apart": [sorted(map(order.index, pair)) for pair in self._apart]}
         if self._switch is None or self._switch.stdin is None:
             raise RuntimeError("the network was not started")
         self._switch.stdin.write(json.dumps(told).encode() + b"\n")

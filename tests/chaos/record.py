@@ -16,11 +16,14 @@ from custody.api.errors import CallRefused
 from custody.client import FINAL, RequestView
 from policy.entries import ReserveEntry, SignatureEntry, job_id, parse_entry
 from policy.errors import MalformedError
+from policy.intent import Request
 from policy.log.tiles import read_entries
 from tests.chaos.checks import Accepted, Limit, Payment, Record, Reserved, Signed
 from tests.chaos.load import Asked, Doors, payment_of
 
 PAGE, PAUSE_S, PUBLISH_S, AUDIT_S = 500, 0.5, 30.0, 1800.0
+LATE_S = 1.0
+"""An answer that was on its way."""
 UNKNOWN = "unknown"
 
 
@@ -33,6 +36,42 @@ def wait_ended(doors: Doors, asked: Sequence[Asked], timeout_s: float) -> dict[s
         if (states and not waiting) or time.monotonic() > deadline:
             return {one.request: states.get(one.request, UNKNOWN) for one in asked}
         time.sleep(PAUSE_S)
+
+
+def ask_again(doors: Doors, asked: Sequence[Asked], lossy: Sequence[tuple[float, float]]) -> int:
+    """Ask again for what a promotion of a standby that was behind may have lost; how much was.
+
+    By the same key, as backends are told to. What was acknowledged at another time has to be there.
+    """
+    known = _wait_states(doors) if lossy else {}
+    lost = [
+        one
+        for one in asked
+        if one.request not in known and any(begin <= one.taken_s <= end + LATE_S for begin, end in lossy)
+    ]
+    for one in lost:
+        _ask(doors, one.body)
+    return len(lost)
+
+
+def _ask(doors: Doors, body: Request) -> None:
+    deadline = time.monotonic() + PUBLISH_S
+    while True:
+        try:
+            with doors.open() as client:
+                client.submit(body)
+            return
+        except CallRefused:
+            if time.monotonic() > deadline:
+                raise
+        time.sleep(PAUSE_S)
+
+
+def _wait_states(doors: Doors) -> dict[str, str]:
+    deadline = time.monotonic() + PUBLISH_S
+    while not (states := _states(doors)) and time.monotonic() < deadline:
+        time.sleep(PAUSE_S)
+    return states
 
 
 def read_record(

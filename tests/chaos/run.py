@@ -16,7 +16,7 @@ from tests.chaos.checks import Accepted, Limit, ends_of, failures
 from tests.chaos.faults import FAULTS
 from tests.chaos.house import COORDINATORS, LIMIT_AMOUNT, LIMIT_WINDOW_MS, House, running_house
 from tests.chaos.load import Asked, Backend, Doors, Kind, Watch
-from tests.chaos.record import read_record, wait_ended
+from tests.chaos.record import ask_again, read_record, wait_ended
 from tests.chaos.recovery import BOUND_S, back_after_s
 from tests.chaos.schedule import Planned
 
@@ -55,14 +55,23 @@ class Run:
     backends: Sequence[Backend]
     watch: Watch
     rate: float
+    asked_again: int = 0
+
+    def ask_again(self) -> None:
+        """Have what a promotion may have lost asked for again."""
+        lossy, self.house.database.lossy = self.house.database.lossy, []
+        self.asked_again += ask_again(_doors(self.house), self.accepted(), lossy)
+
+    def accepted(self) -> list[Asked]:
+        """Everything that was acknowledged so far."""
+        return list(chained.from_iterable(list(one.accepted) for one in self.backends))
 
     def times(self) -> list[tuple[float, float]]:
         """When each payment that was made was asked for, and when it was made; those without a limit."""
-        asked = list(chained.from_iterable(list(one.accepted) for one in self.backends))
         paid = dict(self.watch.paid)
         return [
             (one.at_s, paid[one.asset, one.amount])
-            for one in asked
+            for one in self.accepted()
             if one.asset == names.ETH and (one.asset, one.amount) in paid
         ]
 
@@ -77,9 +86,9 @@ class Run:
 
     def play(self, planned: Planned, begun_s: float) -> Seen:
         """One fault, from its beginning until throughput is back."""
+        self.house.database.joined()
         at_s = time.monotonic() - begun_s
-        with FAULTS[planned.kind](self.house, planned.target) as remark:
-            time.sleep(planned.hold_s)
+        remark = self._do(planned)
         ended_s = time.monotonic()
         back_s = None
         while back_s is None and time.monotonic() < ended_s + PATIENCE_S:
@@ -88,6 +97,19 @@ class Run:
                 backend.check()
             back_s = back_after_s(self.times(), ended_s, rate=self.rate)
         return Seen(at_s, planned, remark, back_s)
+
+    def _do(self, planned: Planned) -> str:
+        """Do a fault, and half of its time later the one that comes meanwhile, which outlasts it."""
+        second, said = planned.meanwhile, ""
+        with contextlib.ExitStack() as later:
+            with FAULTS[planned.kind](self.house, planned.target) as remark:
+                time.sleep(planned.hold_s / 2)
+                if second is not None:
+                    said = later.enter_context(FAULTS[second.kind](self.house, second.target))
+                time.sleep(planned.hold_s / 2)
+            if second is not None:
+                time.sleep(second.hold_s)
+        return remark if second is None else f"{remark}; then {second.kind} {second.target} {said}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,8 +131,10 @@ class Plan:
 def run(plan: Plan) -> dict[str, Any]:
     """Make a deployment, do faults to it, and check everything; the report."""
     with running_house(plan.seed, plan.logs) as house:
-        rate, seen, asked = _under_load(house, plan)
+        made, seen = _under_load(house, plan)
+        asked = made.accepted()
         progress(f"{len(asked)} requests were accepted; waiting for their ends")
+        made.ask_again()
         states = wait_ended(_doors(house), asked, SETTLE_S)
         house.call(house.leader())
         scenario.wait_live(house.deployment, scenario.COSIGNERS)
@@ -121,18 +145,19 @@ def run(plan: Plan) -> dict[str, Any]:
     late = [one for one in seen if one.back_s is None or one.back_s > BOUND_S]
     return {
         "seed": plan.seed,
-        "rate": round(rate, 1),
+        "rate": round(made.rate, 1),
         "faults": [one.to_json() for one in seen],
         "back_within_10_s": not late,
         "speed_judged": plan.judge_speed,
         "requests": ends_of(record),
+        "asked_again": made.asked_again,
         "checks": {name: {"ok": not wrong, "wrong": wrong[:20]} for name, wrong in found.items()},
         "ok": not (late and plan.judge_speed) and not any(found.values()),
     }
 
 
-def _under_load(house: House, plan: Plan) -> tuple[float, list[Seen], list[Asked]]:
-    """Faults while payments go on: the rate without one, the faults, and what was accepted meanwhile."""
+def _under_load(house: House, plan: Plan) -> tuple[Run, list[Seen]]:
+    """Faults while payments go on."""
     contract = house.deployment.connection().policy.assets[names.TOKEN].contract or ""
     watch = Watch(house.deployment.chain, contract.lower())
     backends = [Backend(_doors(house), kind) for kind in _kinds(plan.rate)]
@@ -142,7 +167,7 @@ def _under_load(house: House, plan: Plan) -> tuple[float, list[Seen], list[Asked
         for backend in backends:
             stack.enter_context(backend.asking())
         seen = _faults(made, plan.seconds, plan.faults)
-    return made.rate, seen, list(chained.from_iterable(one.accepted for one in backends))
+    return made, seen
 
 
 def _doors(house: House) -> Doors:
@@ -171,5 +196,7 @@ def _faults(made: Run, seconds: float, planned: Iterable[Planned]) -> list[Seen]
         back = "not back" if one.back_s is None else f"back after {one.back_s:.1f} s"
         progress(f"{one.at_s:6.1f} s {one.planned.kind} {one.planned.target} {one.remark}: {back}")
         seen.append(one)
+        if one.back_s is not None:  # else in the end
+            made.ask_again()
         time.sleep(CALM_S)
     return seen

@@ -1,7 +1,7 @@
 """The switch: ``python -m tests.chaos.switch SEED PORT...`` hands frames on between TAP devices.
 
-A line on standard input says what is wrong with each link from now on: [[delay_ms, loss_percent, cut], ...].
-It ends with its input.
+A line on standard input says what is wrong from now on: ``links`` has [delay_ms, loss_percent, cut] of each
+port, ``apart`` the pairs of ports (the lower first) between which nothing goes. It ends with its input.
 """
 
 import contextlib
@@ -26,12 +26,15 @@ class Switch:
         self._ports = ports
         self._source = random.Random(seed)
         self._links: list[list[int]] = [[0, 0, 0] for _ in ports]
+        self._apart: set[tuple[int, int]] = set()
         self._late: list[tuple[float, int, int, bytes]] = []
         self._count = 0
 
     def change(self, line: str) -> None:
         """Take in what is wrong with the links."""
-        self._links = json.loads(line)
+        told = json.loads(line)
+        self._links = told["links"]
+        self._apart = {(low, high) for low, high in told["apart"]}
 
     def take(self, sender: int) -> None:
         """Hand on what has come in at a port."""
@@ -39,7 +42,8 @@ class Switch:
             for _ in range(AT_ONCE):
                 frame = os.read(self._ports[sender], FRAME_MAX)
                 for receiver in self._receivers(sender, frame):
-                    self._pass(frame, self._links[sender], receiver)
+                    if (min(sender, receiver), max(sender, receiver)) not in self._apart:
+                        self._pass(frame, self._links[sender], receiver)
 
     def wait_s(self) -> float | None:
         """How long nothing is due."""

@@ -26,20 +26,22 @@ from custody.backup.main import back_up
 from policy.document import policy_hash
 from policy.log.checkpoint import Checkpoint, cosignature, cosignature_message, encode_vkey
 from policy.log.merkle import leaf_hash
+from policy.stored.heads import nothing, write
 from policy.suites import SUITES
 from signer_nodes.adapters.store import NodeStore
 from signer_nodes.api.letters import CALL, Header, write_letter
 from signer_nodes.hsm.context import SealContext
 from signer_nodes.hsm.envelope import NONCE_BYTES, seal_blob
 from signer_nodes.ports import Ban, Mark
-from signer_nodes.stored_cosigner import nothing, write
+from signer_nodes.stored_cosigner import CosignerForm
 from signer_nodes.witness import Identity, fold_entries, new_cosigner
 from tests.compat.formats import HERE, LOGS, V1, folded, formats, stored_log
 from tests.protocols.keys import deal_key
 from tests.simulation.world import Book
 from tests.unit import stored_logs
 from tests.unit.custody_cluster import ETHER, ORIGIN, identity, log_key, make_request, public
-from tests.unit.custody_house import House, until
+from tests.unit.custody_house import House
+from tests.waiting import until
 
 EXAMPLES = HERE.parents[1] / "docs" / "examples"
 FILE_KEY = b"f" * 32  # a token unwraps one, for one blob alone; this one is nobody's
@@ -160,7 +162,8 @@ def _put_state(store: NodeStore, entries: list[bytes]) -> None:
     leaves = [leaf_hash(entry) for entry in entries]
     who = Identity("node-1", state.origin, leaves[0], state.roster.log_key)
     cosigner, _ = fold_entries(new_cosigner(who), entries)
-    written = write(cosigner, nothing(who, lambda name: b""), leaves=leaves)
+    before = nothing(form := CosignerForm(who), lambda name: b"")
+    written = write(form, cosigner, before=before, leaves=leaves, read=before.tables.read)
     store.put_state(written.stored.root, before=b"", added=written.added, retired=())
 
 

@@ -23,6 +23,7 @@ from custody.requests import State as RequestStates
 from policy.document import parse_policy, policy_hash
 from policy.log.checkpoint import parse_checkpoint, parse_note, verify_cosignatures, verify_log_signature
 from policy.log.merkle import leaf_hash
+from policy.stored.heads import read_stored
 from policy.stored.pages import checked
 from policy.suites import SUITES
 from signer_nodes.adapters.store import NodeStore
@@ -30,7 +31,7 @@ from signer_nodes.api.letters import CALL, Inbox
 from signer_nodes.config import load_config as load_node
 from signer_nodes.hsm.envelope import open_blob
 from signer_nodes.mpc.keyshare import KeyShare
-from signer_nodes.stored_cosigner import read_stored
+from signer_nodes.stored_cosigner import CosignerForm
 from signer_nodes.witness import Identity
 from signer_nodes.worker_frames import parse_context
 from tests.compat.formats import HERE, LOGS, V1, folded, formats, stored_log
@@ -118,10 +119,10 @@ def test_a_stored_state_is_taken_up_or_folded_anew_and_never_misread(tmp_path: P
     root = store.meta("state")
     assert root is not None
     who = Identity("node-1", state.origin, leaf_hash(entries[0]), state.roster.log_key)
-    found = read_stored(root, lambda name: checked(name, store.page(name)), identity=who)
+    found = read_stored(CosignerForm(who), root, read=lambda name: checked(name, store.page(name)))
     store.close()
 
-    assert found is None or (found.size, found.cosigner.state.digest) == (len(entries), state.digest)
+    assert found is None or (found.size, found.head.state.digest) == (len(entries), state.digest)
 
 
 def test_a_coordinators_database_is_brought_up_to_date_and_works(tmp_path: Path) -> None:

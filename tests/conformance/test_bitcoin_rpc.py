@@ -15,9 +15,10 @@ from embit.transaction import Transaction, TransactionInput, TransactionOutput
 
 from cli.demo.chains.bitcoin.core import ANYONE, COINBASE_MATURITY, BitcoinCore, Unspent
 from cli.demo.chains.bitcoin.core_rpc import CoreRpc
+from custody.chains.answers import SMALL
 from custody.chains.bitcoin.coins import Coins
 from custody.chains.bitcoin.deep import coins_at, is_spent
-from custody.chains.bitcoin.rpc import ANSWER_BYTES_MAX, BitcoinRpc, Block, made_in, satoshi
+from custody.chains.bitcoin.rpc import BitcoinRpc, Block, made_in, satoshi
 from custody.chains.bitcoin.transaction import script_of
 from policy.errors import OperationalError
 from tests.chains.bitcoin_house import CHAIN, COIN, PAYEE, fresh_core
@@ -69,7 +70,8 @@ async def scanned(rpc: BitcoinRpc) -> object:
         ("getmempoolinfo", {}, lambda rpc: rpc.rate(3), "is no amount of bitcoin"),
         ("scantxoutset", {"success": False}, scanned, "ended its scan early"),
         ("scantxoutset", {"success": True, "unspents": [7], "bestblock": "00" * 32}, scanned, "is no object"),
-        ("getblock", {"hash": "00" * 32}, scanned, "gives another block"),
+        ("getblock", {"hash": "00" * 32}, mined, "gives another block"),
+        ("getblockheader", {"hash": "00" * 32}, scanned, "gives another block"),
         ("getindexinfo", {"txindex": []}, BitcoinRpc.check, "lacks a whole txindex"),
         ("getindexinfo", [], BitcoinRpc.check, "is no object"),
         ("getrawtransaction", {"blockhash": "00" * 32, "confirmations": "1"}, mined, "no good 'confirm"),
@@ -149,7 +151,7 @@ async def test_a_longer_answer_than_a_call_can_have_is_not_read_to_its_end() -> 
         return answer
 
     async with served(endless) as url:
-        with pytest.raises(OperationalError, match=f"more than {ANSWER_BYTES_MAX} bytes"):
+        with pytest.raises(OperationalError, match=f"more than {SMALL.bytes_max} bytes"):
             await BitcoinRpc(CHAIN, url, timeout_s=5.0).check()
     assert sent < 64
 
@@ -179,11 +181,22 @@ async def test_coins_are_followed_through_blocks_and_reorganisations(core: CoreR
     node.reorganise(COINBASE_MATURITY)
     back = await coins.of(frozenset({SCRIPT}))
 
-    assert asked == {"getbestblockhash", "getblock"}
+    assert asked == {"getbestblockhash", "getblockheader", "getblock"}
     assert [len(seen.coins) for seen in (first, walked, back)] == [2, 4, 3]
     assert {coin.text for coin in back.coins.values()} <= {
         f"{txid}:{place}" for (txid, place), one in node.unspent.items() if one.script == SCRIPT
     }
+
+
+async def test_what_is_missing_is_gone_for_a_node_that_has_come_to_its_block(
+    core: CoreRpc, rpc: BitcoinRpc
+) -> None:
+    height, there = core.core.height, (await rpc.block(await rpc.best())).transactions[0]["txid"]
+
+    assert await rpc.is_gone("ab" * 32, block=height)
+    assert not await rpc.is_gone(there, block=height + 1)
+    with pytest.raises(OperationalError, match=f"come to block {height}, not to {height + 1}"):
+        await rpc.is_gone("ab" * 32, block=height + 1)
 
 
 async def test_coins_some_blocks_deep_are_those_that_there_were(rpc: BitcoinRpc, core: CoreRpc) -> None:

@@ -18,7 +18,8 @@ from policy.reservations import DECODERS
 from policy.state import CANCEL, Job
 from tests.chains.bitcoin_house import fresh_core
 from tests.chains.scenes import BitcoinScene, EvmScene, Scene, SolanaScene, chain_of
-from tests.unit.custody_house import Running, until
+from tests.unit.custody_house import Running
+from tests.waiting import until
 
 
 @pytest.fixture(params=["evm", "bitcoin", "solana"])
@@ -42,7 +43,7 @@ def jobs_of(running: Running, request: bytes) -> list[Job]:
 async def sent(scene: Scene, running: Running, name: str = "one", amount: int = 1) -> bytes:
     """A request that was handed to the network."""
     request = (await running.service.submit(*scene.request(name, amount))).request
-    await running.until(request, "broadcast", timeout_s=20)
+    await running.until(request, "broadcast")
     return request
 
 
@@ -88,7 +89,7 @@ async def test_a_payment_settles_once_it_is_deep_enough(scene: Scene) -> None:
         await asyncio.sleep(0.2)
         early = (await running.service.get(request)).state
         scene.mine()
-        await running.until(request, "settled", timeout_s=20)
+        await running.until(request, "settled")
 
         assert early == "broadcast"
         assert scene.paid() == [1]
@@ -101,13 +102,13 @@ async def test_of_a_payment_and_its_replacements_one_confirms(scene: Scene) -> N
         request = await sent(scene, running)
         scene.clock.ahead_ms += 150_000
         if scene.replaces:
-            await until(lambda: len(jobs_of(running, request)) == 2, 20)
+            await until(lambda: len(jobs_of(running, request)) == 2)
         await asyncio.sleep(0.2)
-        await until(lambda: all(job.signed_ms for job in jobs_of(running, request)), 20)
-        await running.until(request, "broadcast", timeout_s=20)
+        await until(lambda: all(job.signed_ms for job in jobs_of(running, request)))
+        await running.until(request, "broadcast")
         both = await raws(running, request)
         scene.mine()
-        await running.until(request, "settled", timeout_s=20)
+        await running.until(request, "settled")
         for raw in both:
             scene.resend(raw)
         scene.mine(2)
@@ -124,15 +125,15 @@ async def test_what_expired_and_was_cancelled_is_never_paid_later(scene: Scene) 
         scene.fund(running)
         request = await sent(scene, running)
         scene.clock.ahead_ms += 700_000
-        await until(lambda: len(jobs_of(running, request)) == 2, 20)
-        await running.until(request, "broadcast", timeout_s=20)
-        await until(lambda: bool(jobs_of(running, request)[1].signed_ms), 20)
+        await until(lambda: len(jobs_of(running, request)) == 2)
+        await running.until(request, "broadcast")
+        await until(lambda: bool(jobs_of(running, request)[1].signed_ms))
         await asyncio.sleep(0.2)
         if not scene.replaces:  # either could confirm, so let the network have forgotten the first one
             scene.forget()
-            await until(lambda: scene.waiting() == 1, 20)
+            await until(lambda: scene.waiting() == 1)
         scene.mine()
-        over = await running.until(request, "cancelled", "settled", timeout_s=20)
+        over = await running.until(request, "cancelled", "settled")
         for raw in await raws(running, request):
             scene.resend(raw)
         scene.mine(2)
@@ -154,10 +155,10 @@ async def test_a_reorganisation_makes_it_pending_and_the_same_bytes_confirm(
         await asyncio.sleep(0.1)
         scene.reorganise(2, forget=forget)
         gone = scene.paid()
-        await until(lambda: scene.waiting() == 1, 20)
+        await until(lambda: scene.waiting() == 1)
         pending = (await running.service.get(request)).state
         scene.mine(3)
-        await running.until(request, "settled", timeout_s=20)
+        await running.until(request, "settled")
 
         assert (gone, pending) == ([], "broadcast")
         assert scene.paid() == [1] and await raws(running, request) == before
@@ -172,13 +173,13 @@ async def test_a_reorganisation_deeper_than_the_confirmations_undoes_it_and_the_
         request = await sent(scene, running)
         before = await raws(running, request)
         scene.mine(2)
-        await running.until(request, "settled", timeout_s=20)
+        await running.until(request, "settled")
         scene.reorganise(2, forget=True)
         gone = scene.paid()
-        await running.until(request, "signed", "broadcast", timeout_s=20)
-        await until(lambda: scene.waiting() == 1, 20)
+        await running.until(request, "signed", "broadcast")
+        await until(lambda: scene.waiting() == 1)
         scene.mine(2)
-        again = await running.until(request, "settled", timeout_s=20)
+        again = await running.until(request, "settled")
 
         assert gone == [] and scene.paid() == [1]
         assert await raws(running, request) == before and len(jobs_of(running, request)) == 1
@@ -190,9 +191,9 @@ async def test_what_the_network_forgot_is_sent_again(scene: Scene) -> None:
         scene.fund(running)
         request = await sent(scene, running)
         scene.forget()
-        await until(lambda: scene.waiting() == 1, 20)
+        await until(lambda: scene.waiting() == 1)
         scene.mine()
-        await running.until(request, "settled", timeout_s=20)
+        await running.until(request, "settled")
 
         assert scene.paid() == [1]
 
@@ -206,11 +207,11 @@ async def test_a_coordinator_that_dies_at_any_stage_pays_once(scene: Scene) -> N
     for stage in stages:
         async with scene.house.running() as running:
             request = (await running.service.submit(*asked)).request
-            await running.until(request, *stages[stages.index(stage) :], timeout_s=20)
+            await running.until(request, *stages[stages.index(stage) :])
     async with scene.house.running() as running:
-        await running.until(request, "broadcast", timeout_s=20)
+        await running.until(request, "broadcast")
         scene.mine()
-        settled = await running.until(request, "settled", timeout_s=20)
+        settled = await running.until(request, "settled")
 
         assert is_over(settled.state)
         assert len({job.anchor for job in jobs_of(running, request)}) == 1
@@ -223,11 +224,11 @@ async def test_requests_side_by_side_have_places_of_their_own(scene: Scene) -> N
         asked = [scene.request(f"r{i}", 1) for i in range(3)]
         requests = [(await running.service.submit(*one)).request for one in (*asked, *asked)]
         for request in requests:
-            await running.until(request, "broadcast", timeout_s=20)
+            await running.until(request, "broadcast")
         anchors = {jobs_of(running, request)[0].anchor for request in requests}
         scene.mine()
         for request in requests:
-            await running.until(request, "settled", timeout_s=20)
+            await running.until(request, "settled")
 
         assert len(set(requests)) == len(anchors) == 3
         assert scene.paid() == [1, 1, 1]

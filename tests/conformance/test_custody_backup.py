@@ -17,11 +17,13 @@ from custody.adapters.identity import load_identity
 from custody.adapters.store import Store
 from custody.adapters.tables import METADATA
 from custody.api.errors import CallRefused
+from custody.backup import command
 from custody.backup.main import MANIFEST, back_up, restore
 from policy.encoding import canonical, statement
 from policy.errors import OperationalError
 from tests.unit.custody_cluster import ETHER, ORIGIN, WALLET, make_request
-from tests.unit.custody_house import FakeChain, House, Running, until
+from tests.unit.custody_house import FakeChain, House, Running
+from tests.waiting import until
 
 pytest_plugins = ("tests.fixtures_postgres",)
 CONFIG = """\
@@ -265,3 +267,18 @@ def test_what_is_no_sound_log_is_not_backed_up(made: Made) -> None:
         back_up(fresh, made.folder / "third")
 
     assert [path.name for path in made.folder.glob("*second*")] == []
+
+
+def test_the_coordinators_image_backs_up_and_restores_by_a_command_of_its_own(
+    made: Made, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = made.folder / "monday"
+    target = f"sqlite:///{made.folder / 'target.db'}"
+    taken = command.main(("backup", str(folder), "--config", str(made.config)))
+    again = command.main(("backup", str(folder), "--config", str(made.config)))
+    said = capsys.readouterr()
+    given = command.main(("restore", str(folder), "--config", str(with_database(made.config, target))))
+
+    assert (taken, again, given) == (0, 1, 0)
+    assert "name a new folder" in said.err and "entries" in said.out
+    assert rows(target)["entries"] == rows(made.database)["entries"]

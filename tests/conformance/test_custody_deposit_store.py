@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 
 from custody.adapters.store import Store
-from custody.feeds import DepositAddress
+from custody.feeds import DepositAddress, UnknownPosition
 from custody.records import Change, DepositRecord, NewRequest
 from custody.requests import Event, State
 
@@ -78,11 +78,12 @@ def test_deposits_of_a_wallet_come_in_order_after_one(store: Store) -> None:
     listed = store.deposits("hot", "", after=ids[0], limit=1)
     assert [one.record.deposit for one in listed] == [ids[1]]
     assert [one.record.deposit for one in store.deposits("hot", "", after=b"", limit=10)] == ids
-    assert store.deposits("hot", "", after=b"\xee" * 32, limit=10) == ()
+    with pytest.raises(UnknownPosition):
+        store.deposits("hot", "", after=b"\xee" * 32, limit=10)
 
 
 def test_what_settled_in_the_last_blocks_is_found(store: Store) -> None:
-    for number, block in enumerate((10, 290, 300, 0)):
+    for number, block in enumerate((10, 290, 299, 300, 0)):
         new = NewRequest(bytes([number]) * 32, "shop", f"key-{number}", b"{}", b"s" * 64, expires_ms=1_000)
         store.submit(new, 5)
         store.apply(Change(new.request, Event.ENTRY_ACCEPTED, {"chain": CHAIN}), 6)
@@ -91,7 +92,7 @@ def test_what_settled_in_the_last_blocks_is_found(store: Store) -> None:
             store.apply(Change(new.request, Event.MINED, {"block": block}), 8)
 
     found = store.settled(CHAIN, 256, states=(State.SETTLED,))
-    assert [one.block for one in found] == [290, 300]
+    assert [one.block for one in found] == [290, 299, 300]
     assert store.settled("evm:5", 256, states=(State.SETTLED,)) == ()
     store.apply(Change(found[0].request, Event.UNDONE, {"block": 0}), 9)
-    assert [one.block for one in store.settled(CHAIN, 256, states=(State.SETTLED,))] == [300]
+    assert [one.block for one in store.settled(CHAIN, 256, states=(State.SETTLED,))] == [299, 300]

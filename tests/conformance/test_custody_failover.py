@@ -14,6 +14,7 @@ from policy.errors import OperationalError
 from tests.fixtures_postgres import Pair, server_pair
 from tests.unit.custody_cluster import ETHER, make_request
 from tests.unit.custody_house import FakeChain, House, Running
+from tests.waiting import WAIT_S
 
 pytestmark = pytest.mark.slow
 
@@ -55,10 +56,10 @@ async def test_with_a_synchronous_standby_all_that_was_acknowledged_is_there(
             await asyncio.sleep(1.0)
             await asyncio.to_thread(pair.fail_over)
             accepted = await load
-            await asyncio.wait_for(asyncio.wait([running.task]), 10)
+            await asyncio.wait_for(asyncio.wait([running.task]), WAIT_S)
     async with house.running() as running:
         for request in accepted:
-            await running.until(request, "settled", timeout_s=20.0)
+            await running.until(request, "settled")
         counts = await running.parts.database.counts()
 
     assert len(accepted) > 2
@@ -85,12 +86,12 @@ async def test_with_a_standby_that_was_behind_the_log_comes_from_the_cosigners_a
             await running.cosigned()
             size = running.parts.sequencer.state.size
             await asyncio.to_thread(pair.fail_over)
-            await asyncio.wait_for(asyncio.wait([running.task]), 10)
+            await asyncio.wait_for(asyncio.wait([running.task]), WAIT_S)
     with caplog.at_level(logging.WARNING):
         async with house.running() as running:
             behind = running.parts.sequencer.state.size
             for name in names:
-                await running.until(await ask(running, now_ms, name), "settled", timeout_s=20.0)
+                await running.until(await ask(running, now_ms, name), "settled")
             after = await ask(running, now_ms, "after")
             await running.until(after, "settled")
             doubt = await running.parts.feeds.addresses_in_doubt()
@@ -109,6 +110,7 @@ def test_a_writer_notices_the_promotion_at_its_next_connection_and_one_that_star
 ) -> None:
     store = Store(pair.url, holder="first")
     store.take_lease(1_000, 500)
+    assert store.promoted_ms() == 0
     pair.fail_over()
 
     with pytest.raises((OperationalError, LeaseLost)):
@@ -120,5 +122,6 @@ def test_a_writer_notices_the_promotion_at_its_next_connection_and_one_that_star
     store.close()
     again = Store(pair.url, holder="first")
     assert again.take_lease(1_300, 500) == 2
+    assert again.promoted_ms() == 1_300, "what was signed before may have used a nonce that is lost"
     again.renew_lease(1_400, 500)
     again.close()

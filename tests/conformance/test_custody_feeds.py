@@ -209,7 +209,9 @@ def test_an_address_is_given_once_whatever_its_wallet_is_called(store: Store) ->
 
 def test_no_new_address_is_given_while_some_may_be_missing_here(store: Store) -> None:
     store.give_address([GIVEN])
+    assert store.doubted_ms() == 0
     store.doubt_addresses(1)
+    assert store.doubted_ms() == 1
     first = store.addresses_in_doubt()
     ben, carl = replace(NEXT, label="ben"), replace(NEXT, label="carl", address="0xcc", path="m/0/9")
 

@@ -6,9 +6,12 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from sqlalchemy import text
+from sqlalchemy import text, update
 
+from custody.adapters.feeds import emit_if_new
 from custody.adapters.store import Store
+from custody.adapters.tables import REQUESTS
+from custody.mail import queue_of
 from custody.records import (
     Change,
     Duty,
@@ -171,6 +174,46 @@ def test_a_postponed_duty_shows_why_and_keeps_its_place(database_url: str, store
     again.close()
 
 
+def test_every_state_has_room(store: Store) -> None:
+    """SQLite keeps more than a column says, and PostgreSQL does not."""
+    store.submit(NEW, 5)
+    for state in State:
+        with store._transaction() as db:
+            db.execute(update(REQUESTS).values(state=state))
+            emit_if_new(db, NEW.request, now_ms=7)
+
+        (event,) = store.newest_events([NEW.request]).values()
+        assert [one.state for one in store.requests(state=state)] == [event.state] == [state]
+
+
+def test_every_operator_has_room_for_a_queue_of_mails(store: Store) -> None:
+    queue = queue_of("o" * 63)
+    store.queue_deliveries(queue, "", now_ms=5)
+    store.submit(NEW, 5)
+    store.queue_deliveries(queue, "", now_ms=5)
+
+    assert len(store.deliveries(queue, 5, limit=9)) == 1
+
+
+def test_words_that_no_database_takes_are_kept_without_what_it_does_not(store: Store) -> None:
+    """An endpoint may answer anything, and what cannot be written would end the coordinator."""
+    store.submit(NEW, 5)
+    (duty,) = store.duties()
+    store.queue_deliveries("orders", "shop", now_ms=5)
+    store.submit(dataclasses.replace(NEW, request=b"\x02" * 32, idempotency_key="key-2"), 5)
+    store.queue_deliveries("orders", "shop", now_ms=5)
+    (told,) = store.deliveries("orders", 5, limit=9)
+
+    store.postpone(duty, due_ms=99, error="it says \ud800\x00\n ü")
+    store.postpone_delivery("orders", told.place, due_ms=99, error="it says \ud800")
+    shown = store.get(NEW.request)
+    applied = store.apply(Change(NEW.request, Event.REFUSED, {"error": "\x00"}), 6)
+
+    assert shown is not None and shown.error == "it says ??? ü"
+    assert applied is not None and applied.record.error == "?" and applied.record == store.get(NEW.request)
+    assert store.backlog("orders").error == "it says ?"
+
+
 def test_a_duty_that_is_owed_no_more_says_nothing_of_its_request(store: Store) -> None:
     store.submit(NEW, 5)
     (duty,) = store.duties()
@@ -256,8 +299,9 @@ def test_signed_transactions_are_kept(store: Store) -> None:
 def test_used_presignatures_leave_the_pool(store: Store) -> None:
     pool = [PooledPresignature(bytes([i]) * 32, b"R" * 33, "hot", 0, "a,b", "1,1") for i in range(3)]
     store.add_presignatures(pool)
+    store.submit(NEW, 5)
 
-    store.use_presignatures([pool[0].presignature])
+    store.apply(Change(NEW.request, None, presignatures=(pool[0].presignature,)), 6)
 
     assert store.free_presignatures() == tuple(pool[1:])
 

@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import sqlite3
 import threading
-from collections.abc import Iterator
+from collections.abc import Awaitable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
@@ -17,6 +17,7 @@ from custody.adapters.store import Store
 from custody.adapters.together import CallsTogether
 from custody.records import IdempotencyConflict, NewRequest
 from policy.errors import InvariantError, OperationalError
+from tests.waiting import WAIT_S
 
 pytest_plugins = ("tests.fixtures_postgres",)
 
@@ -100,12 +101,12 @@ async def test_a_commit_that_may_have_failed_is_told_to_all_and_not_tried_again(
 
     def hold_up() -> None:
         begun.set()
-        goes_on.wait(5)
+        goes_on.wait(WAIT_S)
 
     with ThreadPoolExecutor(1) as thread:
         calls = CallsTogether(thread, torn)
         first = asyncio.ensure_future(calls.ask(hold_up))
-        await asyncio.to_thread(begun.wait, 5)
+        await asyncio.to_thread(begun.wait, WAIT_S)
         both = [asyncio.ensure_future(calls.ask(partial(done.append, number))) for number in (1, 2)]
         await asyncio.sleep(0)
         goes_on.set()
@@ -114,3 +115,46 @@ async def test_a_commit_that_may_have_failed_is_told_to_all_and_not_tried_again(
     assert answers[0] is None
     assert all(isinstance(answer, OperationalError) for answer in answers[1:])
     assert done == [1, 2]
+
+
+async def test_an_urgent_call_waits_for_what_is_under_way_alone(store: Store) -> None:
+    begun, goes_on, order = threading.Event(), threading.Event(), list[int]()
+
+    def hold_up() -> None:
+        begun.set()
+        goes_on.wait(WAIT_S)
+
+    with ThreadPoolExecutor(1) as thread:
+        calls = CallsTogether(thread, store.together)
+        first = asyncio.ensure_future(calls.ask(hold_up))
+        await asyncio.to_thread(begun.wait, WAIT_S)
+        waiting = [asyncio.ensure_future(calls.ask(partial(order.append, number))) for number in (1, 2)]
+        await asyncio.sleep(0)
+        urgent = asyncio.ensure_future(calls.ask_urgently(partial(order.append, 0)))
+        await asyncio.sleep(0)
+        goes_on.set()
+        await asyncio.gather(first, urgent, *waiting)
+
+    assert order == [0, 1, 2]
+
+
+async def test_a_lease_is_renewed_before_what_waits_and_given_up_after_it(store: Store) -> None:
+    database, told, goes_on = StoreThread(store), list[str](), threading.Event()
+    database._thread.submit(goes_on.wait, WAIT_S)
+
+    async def tell(name: str, call: Awaitable[object]) -> None:
+        await call
+        told.append(name)
+
+    calls = asyncio.gather(
+        tell("first", database.submit(a_request(1), 5)),
+        tell("given up", database.renew_lease(1_000, 0)),
+        tell("last", database.submit(a_request(2), 5)),
+        tell("renewed", database.renew_lease(1_000, 1_000)),
+    )
+    await asyncio.sleep(0)
+    goes_on.set()
+    await calls
+
+    assert told == ["renewed", "first", "given up", "last"]
+    assert len(store.requests()) == 2

@@ -37,6 +37,7 @@ from policy.values import replace
 from tests.fixtures_anvil import CHAIN_ID, FUNDED, ROOT, Anvil
 from tests.unit.custody_cluster import ANVIL_CHAIN, ETHER, PAYEE, WALLET, make_request
 from tests.unit.custody_house import House
+from tests.waiting import found
 
 pytest_plugins = ("tests.fixtures_anvil",)
 
@@ -71,9 +72,8 @@ def fund(anvil: Anvil, account: str, amount: int = 100 * ETHER) -> Web3:
 
 async def mined(chain: EvmEndpoint, raw: bytes) -> Receipt:
     """The receipt of a transaction; anvil answers before it has mined."""
-    async with asyncio.timeout(10):
-        while (receipt := await chain.receipt(transaction_hash(raw))) is None:  # noqa: ASYNC110 - it tells nobody
-            await asyncio.sleep(0.02)
+    receipt = await found(lambda: chain.receipt(transaction_hash(raw)))
+    assert receipt is not None
     return receipt
 
 
@@ -220,6 +220,27 @@ async def test_another_transaction_at_a_used_nonce_is_an_error(anvil: Anvil) -> 
     await chain.close()
 
 
+@pytest.mark.parametrize("head", ["latest", "finalized"])
+async def test_what_used_a_nonce_is_found_however_deep_it_is(anvil: Anvil, head: str) -> None:
+    chain, web3 = EvmRpc(ANVIL_CHAIN, anvil.url, head=head), fund(anvil, KEY.address)
+    sent = [payment(intent(amount), contract=None, nonce=amount, fees=FEES) for amount in range(3)]
+    for tx, blocks in zip(sent, (5, 40, 70), strict=True):
+        await chain.broadcast(signed(tx))
+        await mined(EvmRpc(ANVIL_CHAIN, anvil.url), signed(tx))
+        web3.provider.make_request(RPCEndpoint("anvil_mine"), [hex(blocks)])
+
+    for nonce, tx in enumerate(sent):
+        found = await chain.sent_at(KEY.address.lower(), nonce)
+
+        assert found is not None and found.tx == tx
+        (signature,) = found.signatures
+        r, s = (int.from_bytes(signature[at : at + 32], "big") for at in (0, 32))
+        assert attach_signature(tx, r=r, s=s, recovery_id=signature[64]) == signed(tx)
+        assert found.receipt == await chain.receipt(transaction_hash(signed(tx)))
+    assert await chain.sent_at(KEY.address.lower(), 3) is None
+    await chain.close()
+
+
 async def test_an_account_without_money_is_an_error_that_says_so(anvil: Anvil) -> None:
     chain = EvmRpc(ANVIL_CHAIN, anvil.url)
 
@@ -299,7 +320,7 @@ async def test_a_request_settles_on_a_real_chain(anvil: Anvil, tmp_path: Path) -
         _, body, signature = make_request("one", amount=ETHER, now_ms=time.time_ns() // 1_000_000)
 
         request = (await running.service.submit(body, signature)).request
-        settled = await running.until(request, "settled", timeout_s=10)
+        settled = await running.until(request, "settled")
 
         assert await chain.balance(PAYEE) == ETHER
         assert settled.block > 0

@@ -77,11 +77,38 @@ def test_a_record_never_written_reads_as_nothing(token: Token) -> None:
     assert records.read_record(token, "head") is None
 
 
-def test_each_write_raises_the_sequence_and_leaves_one_version(token: Token) -> None:
+def test_each_write_raises_the_sequence_and_tidying_leaves_one_version(token: Token) -> None:
     sequences = [records.write_record(token, "head", data=bytes([number])) for number in range(5)]
+    before = count_versions(token)
+    objects.tidy(token)
 
-    assert sequences == [1, 2, 3, 4, 5]
+    assert (sequences, before) == ([1, 2, 3, 4, 5], 5)
     assert records.read_record(token, "head") == (5, b"\x04")
+    assert count_versions(token) == 1
+
+
+def test_no_more_replaced_versions_wait_than_a_few(token: Token) -> None:
+    for number in range(objects.REPLACED_MAX + 5):
+        records.write_record(token, "head", data=bytes([number]))
+
+    assert count_versions(token) == objects.REPLACED_MAX + 1
+
+
+def test_a_secret_that_is_replaced_is_gone_at_once(token: Token) -> None:
+    for number in range(3):
+        objects.write(token, HEAD, data=bytes([number]))
+
+    assert count_versions(token) == 1
+
+
+def test_a_replaced_version_that_somebody_else_destroyed_is_let_be(token: Token) -> None:
+    for data in (b"first", b"second"):
+        records.write_record(token, "head", data=data)
+    token.run("destroy elsewhere", lambda connection: connection.replaced[0].destroy())
+
+    objects.tidy(token)
+
+    assert records.write_record(token, "head", data=b"third") == 3
     assert count_versions(token) == 1
 
 

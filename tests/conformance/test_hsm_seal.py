@@ -104,6 +104,13 @@ def test_a_blob_of_the_wrong_length_is_refused(sealing: Pkcs11Hsm, length: int) 
         sealing.unseal_file_key(CONTEXT, wrapped)
 
 
+def test_a_blob_of_a_later_program_is_named_as_such(sealing: Pkcs11Hsm) -> None:
+    wrapped = sealing.seal_file_key(CONTEXT, FILE_KEY)
+
+    with pytest.raises(SealedBlobError, match="version 2, this program knows 1: start the newer program"):
+        sealing.unseal_file_key(CONTEXT, b"\x02" + wrapped[1:])
+
+
 def test_a_bad_blob_does_not_disturb_the_next_good_one(sealing: Pkcs11Hsm) -> None:
     wrapped = sealing.seal_file_key(CONTEXT, FILE_KEY)
     with pytest.raises(SealedBlobError):

@@ -307,6 +307,9 @@ def test_sealed_secrets_come_all_or_none_and_go(store: NodeStore, path: Path) ->
 def test_dropped_secret_is_not_left_in_the_file(store: NodeStore, path: Path) -> None:
     blob = b"needle in the file" * 10
     store.put_sealed("name", blob, wrapped_key=b"wrapped")
+    store.put_state(b"one", before=b"", added={b"a": b"A"}, retired=())
+    with pytest.raises(InvariantError):
+        store.put_state(b"two", before=b"none", added={}, retired=())
     store.drop_sealed(["name"])
     store.close()
 
@@ -422,6 +425,10 @@ def test_trouble_with_the_disk_says_what_to_do(store: NodeStore, path: Path) -> 
     assert store.size() == 0
     store._connection.execute("PRAGMA query_only = ON")
     with pytest.raises(OperationalError, match="writable"):
+        store.put_meta("x", b"y")
+    store._connection.execute("PRAGMA query_only = OFF")
+    store._connection.execute("DROP TABLE meta")
+    with pytest.raises(OperationalError, match="damaged"):
         store.put_meta("x", b"y")
     store.close()
     with pytest.raises(OperationalError):

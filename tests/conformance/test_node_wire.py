@@ -39,6 +39,7 @@ from tests.conformance.node_door import (
     numbered,
     raw_stream,
 )
+from tests.waiting import WAIT_S
 
 
 @pytest.fixture
@@ -424,7 +425,7 @@ async def test_calls_in_flight_end_when_the_connection_breaks(door: Door) -> Non
     await door.stop()
 
     with pytest.raises(Unreachable, match="broke"):
-        await asyncio.wait_for(call, 3)
+        await asyncio.wait_for(call, WAIT_S)
 
 
 async def test_work_that_has_begun_is_ended_though_its_caller_is_gone(door: Door) -> None:
@@ -438,10 +439,10 @@ async def test_work_that_has_begun_is_ended_though_its_caller_is_gone(door: Door
     door.echo.before = before
     client = door.client(B.boot())
     call = asyncio.create_task(client.protocol(pb.Protocol()))
-    await asyncio.wait_for(begun.wait(), 3)
+    await asyncio.wait_for(begun.wait(), WAIT_S)
     await client.close()
 
-    await asyncio.wait_for(done.wait(), 3)
+    await asyncio.wait_for(done.wait(), WAIT_S)
 
     assert isinstance((await asyncio.gather(call, return_exceptions=True))[0], Unreachable)
 

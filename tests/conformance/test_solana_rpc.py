@@ -10,7 +10,7 @@ from aiohttp import web
 
 from cli.demo.chains.solana.cluster import SolanaCluster
 from cli.demo.chains.solana.cluster_rpc import ClusterRpc
-from custody.chains.solana.rpc import ANSWER_BYTES_MAX, GENESIS, SolanaRpc
+from custody.chains.solana.rpc import GENESIS, LARGE, SolanaRpc
 from policy.errors import OperationalError
 from tests.chains.served import served
 from tests.chains.solana_house import CHAIN, PAYEE
@@ -66,8 +66,8 @@ def simulated(rpc: SolanaRpc) -> Awaitable[object]:
         ("getMultipleAccounts", {"value": [{**ACCOUNT, "data": [7, "base64"]}]}, accounts, "no base64"),
         ("getMultipleAccounts", {"value": [{**ACCOUNT, "executable": 1}]}, accounts, "no good account"),
         ("getMinimumBalanceForRentExemption", "1", lambda rpc: rpc.rent(9), "is no number"),
-        ("getRecentPrioritizationFees", {}, lambda rpc: rpc.prices([]), "has no list"),
-        ("getRecentPrioritizationFees", [{}], lambda rpc: rpc.prices([]), "is no number"),
+        ("getRecentPrioritizationFees", {}, lambda rpc: rpc.price([]), "has no list"),
+        ("getRecentPrioritizationFees", [{}], lambda rpc: rpc.price([]), "is no number"),
         ("getLatestBlockhash", {"value": {}}, SolanaRpc.blockhash, "is no base58"),
         ("getSignatureStatuses", {"value": []}, status, "tells of 0 transactions"),
         ("getSignatureStatuses", {"value": [{"slot": 1, "err": None}]}, status, "confirmationStatus"),
@@ -152,12 +152,12 @@ async def test_an_answer_without_end_is_not_read_to_its_end() -> None:
     async def endless(request: web.Request) -> web.StreamResponse:
         response = web.StreamResponse()
         await response.prepare(request)
-        for _ in range(2 * ANSWER_BYTES_MAX // 65_536):
+        for _ in range(2 * LARGE.bytes_max // 65_536):
             await response.write(bytes(65_536))
         return response
 
     async with served(endless) as url:
-        with pytest.raises(OperationalError, match="too much"):
+        with pytest.raises(OperationalError, match=f"more than {LARGE.bytes_max} bytes"):
             await SolanaRpc(CHAIN, url, timeout_s=5.0).check()
 
 
@@ -202,3 +202,12 @@ async def test_what_nobody_has_is_nothing(node: ClusterRpc) -> None:
     found: list[Any] = [await rpc.accounts([PAYEE]), await rpc.accounts([]), await rpc.status(SIGNATURE)]
 
     assert found == [[None], [], None]
+
+
+async def test_what_is_missing_is_gone_for_a_node_that_has_come_to_its_slot(node: ClusterRpc) -> None:
+    rpc = SolanaRpc(CHAIN, node.url, timeout_s=5.0)
+    slot = await rpc.slot()
+
+    assert await rpc.is_gone(SIGNATURE, block=slot)
+    with pytest.raises(OperationalError, match=f"come to block {slot}, not to {slot + 9}"):
+        await rpc.is_gone(SIGNATURE, block=slot + 9)

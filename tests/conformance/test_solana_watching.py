@@ -60,7 +60,7 @@ async def test_our_own_payment_has_its_nonce_as_its_place(tmp_path: Path, rpc: C
     async with house.with_key() as running:
         house.fund()
         request = await house.pay(running, "one", SOL)
-        await running.until(request, "broadcast", timeout_s=20)
+        await running.until(request, "broadcast")
         house.mine()
 
         (payment,) = (await chain.block(await chain.head(), OURS)).payments
@@ -130,11 +130,11 @@ async def test_a_deposit_is_remembered_over_skipped_slots_and_lost_by_a_fork(rpc
     rpc.cluster.mine()
     rpc.cluster.skip()
     paid(rpc)
-    await watched.look(OURS)
+    await watched.look(OURS, is_dust=lambda _: False)
     found = list(watched.payments().values())
     with rpc.turn:
         rpc.cluster.reorganise(1, forget=True)
-    await watched.look(OURS)
+    await watched.look(OURS, is_dust=lambda _: False)
 
     assert [(one.height, one.incoming.amount) for one in found] == [(rpc.cluster.height - 1, SOL)]
     assert not watched.payments()

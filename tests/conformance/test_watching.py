@@ -1,5 +1,6 @@
 """What watches chains, on an EVM chain and on Bitcoin: the same answers to the same questions."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any, Protocol
@@ -26,6 +27,7 @@ from tests.conformance.test_evm_chain import deploy
 from tests.fixtures_anvil import FUNDED, Anvil
 from tests.unit.custody_cluster import ANVIL_CHAIN
 from tests.unit.observing_house import FakeBlocks, paying
+from tests.waiting import WAIT_S
 
 pytest_plugins = ("tests.fixtures_anvil",)
 
@@ -287,11 +289,16 @@ async def test_nonsense_is_an_error_and_no_payment(changed: dict[str, Any]) -> N
 # Several endpoints.
 
 
+def agreeing(chains: list[FakeBlocks], *, agree: int = 2, confirmations: int = 1) -> AgreeingWatching:
+    named = {f"node-{number}": one for number, one in enumerate(chains)}
+    return AgreeingWatching("evm:1", named, agree=agree, confirmations=confirmations, grace_s=0.02)
+
+
 def three() -> tuple[list[FakeBlocks], AgreeingWatching]:
     chains = [FakeBlocks() for _ in range(3)]
     for one in chains:
         one.mine(paying(), more=2)
-    return chains, AgreeingWatching(chains, agree=2)
+    return chains, agreeing(chains)
 
 
 async def both(watching: Watching) -> tuple[Incoming, ...]:
@@ -309,13 +316,33 @@ async def test_one_endpoint_of_three_that_lies_or_is_down_changes_nothing() -> N
     assert await watching.head() == 3
 
 
+async def test_one_endpoint_that_hangs_holds_nothing_up() -> None:
+    class Hanging(FakeBlocks):
+        async def head(self) -> int:
+            await asyncio.sleep(10 * WAIT_S)
+            return 0
+
+    chains, _ = three()
+
+    async with asyncio.timeout(WAIT_S):
+        assert await agreeing([Hanging(), *chains[:2]]).head() == 3
+
+
 async def test_two_that_differ_are_an_error_and_not_the_first_ones_word() -> None:
     chains, _ = three()
     chains[0].blocks[1] = "lie", (paying(amount=10**30),)
-    pair = AgreeingWatching(chains[:2], agree=2)
+    pair = agreeing(chains[:2])
 
     with pytest.raises(OperationalError, match="do not agree"):
         await both(pair)
+
+
+async def test_a_block_of_very_many_payments_is_told_in_one_line() -> None:
+    chains, _ = three()
+    chains[0].blocks[1] = "lie", (paying(),) * 1000
+
+    with pytest.raises(OperationalError, match=r"node-0: lie after genesis, with 1000 payments; node-1"):
+        await both(agreeing(chains[:2]))
 
 
 async def test_the_depth_is_what_enough_endpoints_confirm() -> None:
@@ -327,7 +354,25 @@ async def test_the_depth_is_what_enough_endpoints_confirm() -> None:
     assert await watching.head() == 3
 
 
+async def test_a_node_that_stopped_on_another_branch_vouches_for_no_depth_with_one_that_lies() -> None:
+    chains, _ = three()
+    stopped, lying, honest = chains
+    stopped.reorganise(3, (paying(amount=7),))
+    lying.reorganise(3, (paying(amount=7),))
+    lying.mine(more=50)
+    honest.mine(more=2)
+    watching = agreeing(chains, confirmations=5)
+
+    assert await watching.head() == 6
+    with pytest.raises(OperationalError, match="do not agree on the block 1"):
+        await both(watching)
+
+    stopped.blocks[:] = honest.blocks
+    await watching.head()
+    assert await both(watching) == (paying(),)
+
+
 async def test_fewer_than_more_than_half_cannot_be_asked_to_agree() -> None:
     chains, _ = three()
     with pytest.raises(ValueError, match="more than half"):
-        AgreeingWatching(chains, agree=1)
+        agreeing(chains, agree=1)

@@ -9,8 +9,7 @@ import shutil
 import socket
 import sqlite3
 import subprocess
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -24,6 +23,7 @@ from policy.log.witnessing import ask, lines_of
 from policy.roster import COORDINATOR
 from tests.simulation.world import ORIGIN, identity_key, public_key
 from tests.unit.test_witness import entries, note, post, running
+from tests.waiting import seen
 
 GO = shutil.which("go") or shutil.which("/usr/local/go/bin/go") or ""
 HERE = Path(__file__).parent / "witness_go"
@@ -84,13 +84,13 @@ def litewitness(tmp_path: Path) -> Iterator[tuple[str, bytes]]:
         port = free.getsockname()[1]
     started = [subprocess.Popen(["ssh-agent", "-D", "-a", agent], stdout=subprocess.DEVNULL)]
     try:
-        _until(lambda: Path(agent).exists())
+        seen(lambda: Path(agent).exists())
         _ran(["ssh-add", str(pem)], SSH_AUTH_SOCK=agent)
         _introduce(database, vkey)
         serve = ["-db", database, "-name", "others.example.com/w", "-ssh-agent", agent]
         serve += ["-key", _fingerprint(pem), "-listen", f"127.0.0.1:{port}"]
         started.append(subprocess.Popen([str(tmp_path / "litewitness"), *serve]))
-        _until(lambda: _listens(port))
+        seen(lambda: _listens(port))
         yield f"http://127.0.0.1:{port}", public
     finally:
         for process in reversed(started):
@@ -135,10 +135,3 @@ def _fingerprint(pem: Path) -> str:
 def _listens(port: int) -> bool:
     with socket.socket() as tried:
         return tried.connect_ex(("127.0.0.1", port)) == 0
-
-
-def _until(holds: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 30
-    while not holds():
-        assert time.monotonic() < deadline
-        time.sleep(0.05)

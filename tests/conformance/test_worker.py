@@ -38,6 +38,7 @@ from signer_nodes.schnorr_wire import FinishItem, FinishJob, FinishOutcome, Nonc
 from signer_nodes.worker_frames import FileSealed, Holding
 from signer_nodes.worker_wire import KeyJob, KeyOutcome, PresignJob, PresignOutcome
 from tests.simulation.machines import Machines
+from tests.waiting import WAIT_S
 
 ROOT = Path(__file__).parents[2]
 NAMES = ("node-a", "node-b", "node-c")
@@ -283,14 +284,14 @@ async def test_a_message_to_a_worker_that_has_ended_does_not_swallow_its_last_wo
 async def test_a_node_that_waits_to_write_to_a_worker_is_let_go_when_the_run_ends(
     template: WorkerTemplate,
 ) -> None:
-    session = await template.start(keygen_job(1), randomness=bytes(32), timeout_s=30)
+    session = await template.start(keygen_job(1), randomness=bytes(32), timeout_s=10 * WAIT_S)
     os.kill(_pid_of(session), signal.SIGSTOP)
     writing = asyncio.create_task(session.deliver(2, bytes(4 << 20)))
     await asyncio.sleep(0.05)
 
     session.cancel()
 
-    await asyncio.wait_for(writing, 5)
+    await asyncio.wait_for(writing, WAIT_S)
     with pytest.raises(OperationalError, match="without a result"):
         await session.result()
 
@@ -365,13 +366,13 @@ async def test_nonsense_ends_its_own_run_only(template: WorkerTemplate) -> None:
 
 async def test_workers_do_not_outlive_the_template() -> None:
     template = start_template()
-    session = await template.start(keygen_job(1), randomness=bytes(32), timeout_s=30)
+    session = await template.start(keygen_job(1), randomness=bytes(32), timeout_s=10 * WAIT_S)
     await anext(session.outgoing())
 
     template.close()
 
     with pytest.raises(OperationalError):
-        await asyncio.wait_for(session.result(), 5)
+        await asyncio.wait_for(session.result(), WAIT_S)
     with pytest.raises(OperationalError, match="restart the node"):
         await template.start(keygen_job(1), randomness=bytes(32), timeout_s=5)
 
@@ -383,7 +384,7 @@ async def test_a_template_that_was_killed_is_said_to_be_gone() -> None:
         early = gone.done()
         os.kill(template.process_id, signal.SIGKILL)
 
-        assert "restart the node" in str(await asyncio.wait_for(gone, 5))
+        assert "restart the node" in str(await asyncio.wait_for(gone, WAIT_S))
         assert not early
 
 

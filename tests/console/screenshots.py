@@ -1,5 +1,6 @@
 """Pictures of every page for ``docs/console``: ``python -m tests.console.screenshots``."""
 
+import argparse
 import asyncio
 import base64
 from pathlib import Path
@@ -131,4 +132,5 @@ async def main() -> None:
 
 
 if __name__ == "__main__":
+    argparse.ArgumentParser(prog="python -m tests.console.screenshots", description=__doc__).parse_args()
     asyncio.run(main())

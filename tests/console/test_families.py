@@ -65,12 +65,12 @@ async def asked(
     """One unit, settled, and two and a bit that wait for operators."""
     running = console.running
     first = await house.pay(running, "invoice-1", unit)
-    await running.until(first, "broadcast", timeout_s=WAIT_S)
+    await running.until(first, "broadcast")
     mine()
-    settled = await running.until(first, "settled", timeout_s=WAIT_S)
+    settled = await running.until(first, "settled")
     document = of_source(house.request("invoice-2", 2 * unit + 12_345_678), source)
     second = (await running.service.submit(*document)).request
-    return settled, await running.until(second, "waiting", timeout_s=WAIT_S)
+    return settled, await running.until(second, "waiting")
 
 
 async def solana() -> AsyncIterator[Family]:

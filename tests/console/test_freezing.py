@@ -7,8 +7,8 @@ from playwright.async_api import expect
 
 from custody.enacting import enact
 from tests.console.console_house import Console, Passkey
-from tests.unit.custody_house import until
 from tests.unit.test_custody_enacting import order
+from tests.waiting import until
 
 
 @contextlib.asynccontextmanager

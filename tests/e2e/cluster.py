@@ -43,6 +43,7 @@ from signer_nodes.api.client import NodeClient, Service, Target, Unreachable
 from signer_nodes.api.issuing import issue_credentials, make_identity_certificate
 from signer_nodes.provisioning import PeerAddress, Pinned, join
 from tests.e2e.deployment import CUSTOMER, ETH, NODES, ORIGIN, policy_document
+from tests.waiting import WAIT_S
 
 
 def now_ms() -> int:
@@ -120,7 +121,7 @@ class Process:
     def stop(self) -> int:
         assert self.popen is not None
         self.popen.terminate()
-        code = self.popen.wait(timeout=10)
+        code = self.popen.wait(timeout=WAIT_S)
         self.popen = None
         return code
 
@@ -329,7 +330,7 @@ class ScriptedCoordinator:
         self.quorum_note = note.to_bytes()
         return replies
 
-    async def ready(self, *names: str, within_s: float = 15) -> None:
+    async def ready(self, *names: str, within_s: float = WAIT_S) -> None:
         """Wait until the cosigners have compared heads and are open."""
         deadline = time.monotonic() + within_s
         for name in names or tuple(self.clients):

@@ -5,6 +5,8 @@ import socket
 import time
 from pathlib import Path
 
+from tests.waiting import WAIT_S
+
 LISTENING = "0A"
 
 
@@ -22,7 +24,7 @@ def running_with(text: str) -> dict[int, str]:
     return found
 
 
-def none_left(text: str, *, timeout_s: float = 5.0) -> dict[int, str]:
+def none_left(text: str, *, timeout_s: float = WAIT_S) -> dict[int, str]:
     """What still runs with ``text`` in its command line after a while; empty when nothing does."""
     deadline = time.monotonic() + timeout_s
     while (found := running_with(text)) and time.monotonic() < deadline:

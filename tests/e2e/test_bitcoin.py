@@ -1,9 +1,7 @@
 """Bitcoin on a real deployment: real nodes with tokens, the coordinator as its configuration starts it."""
 
 import shutil
-import time
-from collections.abc import Callable, Iterator
-from typing import Any
+from collections.abc import Iterator
 
 import pytest
 from embit.psbt import PSBT
@@ -14,9 +12,9 @@ from cli.demo.chains.bitcoin.core import COINBASE_MATURITY, BitcoinCore
 from cli.demo.chains.bitcoin.core_rpc import CoreRpc
 from cli.demo.supervisor import Supervisor
 from custody.chains.bitcoin.transaction import script_of
-from policy.encoding import Json
 from policy.suites import DKLS23_SECP256K1, FROST_TAPROOT
-from tests.chains.bitcoin_house import CHAIN, COIN, FEE_CEILING, PATHS, PAYEE, fresh_core
+from tests.chains.bitcoin_house import CHAIN, COIN, MONEY, PATHS, PAYEE, fresh_core
+from tests.e2e.bank import ChainBank, open_policy
 from tests.e2e.cluster import scratch_folder
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
@@ -31,29 +29,11 @@ coins_max = 8
 """
 
 
-def policy(_: str) -> dict[str, Json]:
-    """A wallet of each kind of output."""
-    members: dict[str, Json] = {"min_signers": 2, "participants": list(names.NODES)}
-    return {
-        "version": 1,
-        "name": "bitcoin",
-        "chains": {CHAIN: {"native": "btc", "fee_ceiling": str(FEE_CEILING)}},
-        "assets": {"btc": {"kind": "native", "chain": CHAIN, "decimals": 8}},
-        "keys": {name: {"suite": suite, **members} for name, suite in SUITES.items()},
-        "wallets": {name: {"tier": "hot", "key": name, "chain": CHAIN, "paths": [*PATHS]} for name in SUITES},
-        "lists": {},
-        "forbids": [],
-        "rules": [{"name": "any", "when": {"assets": ["btc"]}, "then": {"outcome": "allow"}}],
-        "limits": [],
-        "cancel": {"fee_ceiling": str(FEE_CEILING)},
-    }
-
-
-class Bank:
+class Bank(ChainBank):
     """The deployment and its chain."""
 
     def __init__(self, deployment: scenario.Deployment, core: BitcoinCore) -> None:
-        self.deployment = deployment
+        super().__init__(deployment, MONEY)
         self.core = core
 
     def fund(self, wallet: str, amount: int) -> None:
@@ -62,33 +42,6 @@ class Bank:
             found = self.deployment.ask(names.PAYMENTS, "address", wallet, "--path", path)
             self.core.mine(1, script_of(CHAIN, str(found["address"])), amount=amount)
         self.core.mine(COINBASE_MATURITY)
-
-    def send(self, wallet: str, amount: str) -> str:
-        """Ask for a payment to the payee; its id."""
-        sent = self.deployment.ask(
-            names.PAYMENTS,
-            *("request", "send", "--wallet", wallet, "--asset", "btc", "--to", PAYEE),
-            *("--amount", f"{amount} btc", "--idempotency-key", f"{wallet} {amount}"),
-        )
-        return str(sent["request"])
-
-    def wait(self, request: str, state: str) -> Any:
-        """The request once it is in a state."""
-
-        def reached() -> bool:
-            return bool(self.show(request)["state"] == state)
-
-        self.until(reached, f"{request} is never {state}")
-        return self.show(request)
-
-    def show(self, request: str) -> Any:
-        return self.deployment.ask(names.OPERATORS[0], "request", "show", request)
-
-    def until(self, holds: Callable[[], bool], otherwise: str) -> None:
-        deadline = time.monotonic() + 120
-        while not holds():
-            assert time.monotonic() < deadline, otherwise
-            time.sleep(0.2)
 
     def paid(self) -> list[int]:
         script = script_of(CHAIN, PAYEE)
@@ -101,7 +54,7 @@ def bank() -> Iterator[Bank]:
     try:
         with CoreRpc(fresh_core(), credentials="__cookie__:word") as rpc, Supervisor() as supervisor:
             deployment = scenario.prepare(folder, supervisor, say=lambda _: None)
-            scenario.lay_out(deployment, policy)
+            scenario.lay_out(deployment, lambda _: open_policy(MONEY, SUITES, tuple(PATHS)))
             (deployment.folder / "cookie").write_text("__cookie__:word")
             with (deployment.folder / "coordinator" / "config.toml").open("a") as config:
                 config.write(CONFIG.format(chain=CHAIN, url=rpc.url))
@@ -118,7 +71,7 @@ def test_a_payment_of_several_coins_settles_though_the_coordinator_is_killed(ban
     before = bank.paid()
     bank.fund(wallet, COIN // 2)
     request = bank.send(wallet, "1.25")
-    bank.until(lambda: len(bank.core.mempool) == 1, "nothing was sent")
+    bank.until(lambda: len(bank.core.mempool) == 1)
     bank.deployment.supervisor.kill(scenario.COORDINATOR_NAME)
     bank.core.mine(1)
     bank.core.reorganise(1)
@@ -150,7 +103,7 @@ def test_coins_become_one_and_the_transaction_is_there_for_other_wallets(bank: B
             f"tidy {wallet}",
         ),
     )
-    bank.until(lambda: len(bank.core.mempool) == 1, "nothing was sent")
+    bank.until(lambda: len(bank.core.mempool) == 1)
     bank.core.mine(2)
     settled = bank.wait(str(tidy["request"]), "settled")
     shown = bank.deployment.ask(names.OPERATORS[0], "request", "psbt", str(tidy["request"]), "--version", "2")

@@ -10,6 +10,7 @@ import pytest
 from cli.demo.chains.bitcoin.core import COINBASE_MATURITY
 from cli.demo.chains.bitcoin.core_rpc import CoreRpc
 from custody.ceremonies import Stage
+from custody.chains.bitcoin.agreement import BitcoinNodes
 from custody.chains.bitcoin.chain import BitcoinChain, Rates
 from custody.chains.bitcoin.rpc import BitcoinRpc
 from custody.chains.bitcoin.transaction import script_of
@@ -47,7 +48,8 @@ class ColdBitcoin(ColdHouse):
     core: CoreRpc
 
     def chains(self) -> Mapping[str, Chain]:
-        return {CHAIN: BitcoinChain(BitcoinRpc(CHAIN, self.core.url), Rates())}
+        nodes = BitcoinNodes(CHAIN, {"core": BitcoinRpc(CHAIN, self.core.url)})
+        return {CHAIN: BitcoinChain(nodes, Rates())}
 
 
 @pytest.fixture
@@ -80,7 +82,7 @@ async def asked(house: ColdBitcoin, running: Running, wallet: str, amount: int) 
     }
     signature = house.cluster.backend.sign(statement("request", body))
     record = await running.service.submit(canonical(body), signature)
-    await running.until(record.request, State.AWAITING_CEREMONY, timeout_s=20)
+    await running.until(record.request, State.AWAITING_CEREMONY)
     return record.request
 
 
@@ -101,9 +103,9 @@ async def test_several_coins_are_spent_in_one_ceremony_by_either_kind_of_key(hou
             report = await held(house, running, TWO, request=request)
             house.room.kill_all()
             assert report["stage"] == Stage.DONE, report
-            await running.until(request, State.BROADCAST, timeout_s=20)
+            await running.until(request, State.BROADCAST)
             house.core.core.mine()
-            settled = await running.until(request, State.SETTLED, timeout_s=20)
+            settled = await running.until(request, State.SETTLED)
 
             mined = house.core.core.transaction(settled.tx_hash.hex())
             assert len(mined.vin) == len(PATHS) and COIN // 2 in [one.value for one in mined.vout]

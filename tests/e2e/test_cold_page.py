@@ -5,21 +5,16 @@ pass of the payment, with ``kill -9``, which no ceremony may mind.
 """
 
 import json
-import os
-import signal
-import subprocess
-import sys
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
+from tests.e2e.pages import Played, page_script, playing, text_of
 from tests.e2e.processes import secrets_shown
-from tests.e2e.test_pages import REPOSITORY, Played, page_script
 
-pytestmark = pytest.mark.timeout(500)
-PAGES = [REPOSITORY / "docs" / f"{name}.md" for name in ("setup", "runbook-cold-ceremony")]
-PAGES_S = 440
+pytestmark = pytest.mark.timeout(900)
+NAMES = ("setup", "runbook-cold-ceremony")
+PAGES_S = 840
 PASSES = 4
 PASS = "rm -rf stick\n"
 KILLED = """if [ "$1" = --request ]; then
@@ -34,32 +29,11 @@ fi
 
 @pytest.fixture(scope="module")
 def played(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Played]:
-    folder = tmp_path_factory.mktemp("cold")
-    script, ports = page_script("\n".join(page.read_text() for page in PAGES))
-    script = script.replace('"delay_ms": 86400000', '"delay_ms": 1000')
+    script = page_script(text_of(NAMES)).replace('"delay_ms": 86400000', '"delay_ms": 1000')
     assert script.count(PASS) == 1
     script = script.replace(PASS, PASS + KILLED)
-    programs = (Path(sys.executable).parent, REPOSITORY / "node_modules" / ".bin")
-    path = ":".join([*map(str, programs), os.environ["PATH"]])
-    environment = {**os.environ, "PATH": path, "QUORUMKEEP_CLIENT": "treasury/client.json"}
-    log = folder / "page.log"
-    with log.open("wb") as output:
-        process = subprocess.Popen(
-            ["bash", "-c", script],
-            cwd=folder,
-            env=environment,
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-        )
-        try:
-            code = process.wait(PAGES_S)
-            assert code == 0, log.read_text()[-3000:]
-            yield Played(folder, log.read_text(), environment, ports)
-        finally:
-            os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
+    with playing(script, tmp_path_factory.mktemp("cold"), PAGES_S) as found:
+        yield found
 
 
 def test_the_payment_from_the_vault_is_settled(played: Played) -> None:

@@ -28,7 +28,7 @@ from tests.e2e.containers.rooted import extracted, inside
 from tests.e2e.deployment import ORIGIN, WITNESS
 
 pytest_plugins = ("tests.fixtures_docker",)
-BUILD_S = 600
+BUILD_S = 1800
 IN_CONTAINERS = (pytest.mark.docker, pytest.mark.timeout(BUILD_S))
 IMPORT_ALL = """
 import importlib, pkgutil

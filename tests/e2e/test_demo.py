@@ -14,6 +14,8 @@ import subprocess
 import time
 import tomllib
 from collections.abc import Iterator
+from functools import partial
+from operator import ne
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +37,7 @@ from cli.parser import build_parser
 from custody.indicators.notes import DrillNote
 from tests.e2e.demos import PROGRAM, STOPPED_S, Demo, heeding_ctrl_c, played
 from tests.e2e.processes import none_left, running_with
+from tests.waiting import WAIT_S, seen
 
 pytestmark = pytest.mark.timeout(300)  # the fixture plays the whole demo; a busy machine is slower
 EXPECTED = {
@@ -203,13 +206,12 @@ def test_a_drill_finds_that_another_coordinator_could_go_on_from_copies(demo: De
 
 def once_read(demo: Demo, name: str) -> dict[str, Any]:
     """An indicator, once there is something to read."""
-    deadline = time.monotonic() + 15
-    while True:
+
+    def look() -> dict[str, Any]:
         lines = json.loads(demo.ask("anna", "indicators", "--json").stdout)["lines"]
-        line: dict[str, Any] = next(one for one in lines if one["name"] == name)
-        if "missing" not in line or time.monotonic() > deadline:
-            return line
-        time.sleep(0.2)
+        return next(one for one in lines if one["name"] == name)
+
+    return seen(look, lambda line: "missing" not in line, every_s=0.2)
 
 
 def test_a_replayed_request_is_the_same_payment(demo: Demo) -> None:
@@ -286,7 +288,7 @@ def test_a_request_survives_kill_9_of_any_process_and_is_paid_once(demo: Demo, v
     request = json.loads(demo.ask("payments", *order).stdout)["request"]
     os.kill(process, signal.SIGKILL)
 
-    deadline = time.monotonic() + 40
+    deadline = time.monotonic() + WAIT_S
     while (ended := demo.ask("payments", "request", "wait", request, "--timeout", "20", "--json")).returncode:
         assert time.monotonic() < deadline, ended
     again = demo.ask("payments", *order)
@@ -316,13 +318,12 @@ def test_a_witness_that_hangs_is_missed_though_nothing_is_signed_and_payments_go
 
 def findings_once(demo: Demo, code: str, *, there: bool) -> dict[str, Any]:
     """What the doctor finds, once a finding is among it, or none of it any more."""
-    deadline = time.monotonic() + 60
-    while True:
+
+    def look() -> dict[str, Any]:
         asked = json.loads(demo.ask("anna", "doctor", "--json").stdout)
-        found = {one["code"]: one for one in asked["findings"]}
-        if (code in found) is there or time.monotonic() > deadline:
-            return found
-        time.sleep(1.0)
+        return {one["code"]: one for one in asked["findings"]}
+
+    return seen(look, lambda found: (code in found) is there, every_s=0.5)
 
 
 def hold_still(demo: Demo, chain: int) -> None:
@@ -330,10 +331,7 @@ def hold_still(demo: Demo, chain: int) -> None:
     state = demo.folder / "chain.json"
     for _ in range(2):
         written = state.stat().st_mtime_ns
-        deadline = time.monotonic() + 20
-        while state.stat().st_mtime_ns == written:
-            assert time.monotonic() < deadline, "the chain writes nothing down"
-            time.sleep(0.05)
+        seen(lambda: state.stat().st_mtime_ns, partial(ne, written), every_s=0.05)
     time.sleep(0.3)
     os.kill(chain, signal.SIGSTOP)
 
@@ -352,9 +350,7 @@ def test_ctrl_c_in_the_middle_stops_everything_and_removes_what_it_made(tmp_path
     for line in process.stderr:
         if "starting the nodes" in line:
             break
-    deadline = time.monotonic() + 20
-    while not running_with(f"signer_nodes.main run --config {tmp_path}") and time.monotonic() < deadline:
-        time.sleep(0.02)
+    seen(lambda: running_with(f"signer_nodes.main run --config {tmp_path}"))
     process.send_signal(signal.SIGINT)
     code = process.wait(STOPPED_S)
 

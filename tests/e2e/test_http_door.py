@@ -9,6 +9,7 @@ import ssl
 import threading
 import time
 from collections.abc import Iterator
+from functools import partial
 from typing import Any, ClassVar
 
 import httpx
@@ -32,6 +33,7 @@ from tests.e2e.cluster import raw_public
 from tests.e2e.payment_stream import running_deployment
 from tests.e2e.test_fork import pem
 from tests.unit.test_mail import certificate as certificate_of_localhost
+from tests.waiting import seen
 
 pytestmark = pytest.mark.timeout(240)
 AMOUNT = 10**15
@@ -133,12 +135,11 @@ def test_a_backend_is_told_by_webhook_over_a_kill_of_the_coordinator(deployment:
     deployment.supervisor.kill(COORDINATOR_NAME)
     deployment.supervisor.revive(COORDINATOR_NAME)
     wait_live(deployment, COSIGNERS)
-    told: list[dict[str, Any]] = []
-    deadline = time.monotonic() + 60
-    while not any(event["state"] == "settled" for event in told):
-        assert time.monotonic() < deadline, told
-        time.sleep(0.1)
-        told = [event for event in map(verified, list(Receiver.told)) if event["request"] == accepted]
+
+    def look() -> list[dict[str, Any]]:
+        return [event for event in map(verified, list(Receiver.told)) if event["request"] == accepted]
+
+    told = seen(look, lambda told: any(event["state"] == "settled" for event in told), every_s=0.1)
 
     sequences = [event["sequence"] for event in told]
     first_times = list(dict.fromkeys(sequences))
@@ -156,10 +157,8 @@ def verified(told: tuple[dict[str, str], bytes]) -> dict[str, Any]:
 def test_real_nodes_sign_what_came_over_http(deployment: Deployment) -> None:
     before = deployment.chain.balance(names.CUSTOMER)
     accepted = ask(deployment, "POST", "/v1/requests", payment(deployment, "over-http"))
-    deadline = time.monotonic() + 60
-    while not (shown := ask(deployment, "GET", accepted.headers["Location"]).json())["over"]:
-        assert time.monotonic() < deadline, shown
-        time.sleep(0.1)
+    show = partial(ask, deployment, "GET", accepted.headers["Location"])
+    shown = seen(lambda: show().json(), lambda shown: shown["over"], every_s=0.1)
 
     assert (accepted.status_code, accepted.json()["state"]) == (202, "received")
     assert shown["state"] == "settled"
@@ -172,11 +171,10 @@ def test_real_nodes_sign_what_operators_approved_over_http(deployment: Deploymen
     asked = deployment.ask(
         names.PAYMENTS, "request", "send", *large, "--to", names.CUSTOMER, "--idempotency-key", "approved"
     )
-    path, deadline = f"/v1/requests/{asked['request']}", time.monotonic() + 60
+    path = f"/v1/requests/{asked['request']}"
     for who in names.OPERATORS:
-        while not (drafts := ask(deployment, "GET", "/v1/approvals", who=who).json()["drafts"]):
-            assert time.monotonic() < deadline
-            time.sleep(0.1)
+        listed = partial(ask, deployment, "GET", "/v1/approvals", who=who)
+        drafts = seen(lambda: listed().json()["drafts"], every_s=0.1)  # noqa: B023 - it is called at once
         approval = {**drafts[0], "operator": who, "approval_id": secrets.token_hex(32)}
         assertion = deployment.identity(who).authenticator().assert_(approval_digest(approval)).body()
         given = {"approval": approval, "assertion": assertion}
@@ -184,9 +182,8 @@ def test_real_nodes_sign_what_operators_approved_over_http(deployment: Deploymen
         assert answer.status_code == 200, answer.text
         if answer.json()["state"] != "waiting":
             break
-    while (shown := ask(deployment, "GET", path, who=names.OPERATORS[0]).json())["state"] != "settled":
-        assert time.monotonic() < deadline, shown
-        time.sleep(0.1)
+    show = partial(ask, deployment, "GET", path, who=names.OPERATORS[0])
+    shown = seen(lambda: show().json(), lambda shown: shown["state"] == "settled", every_s=0.1)
 
     assert shown["approvals"] >= 1
 
@@ -198,9 +195,8 @@ def test_real_nodes_take_a_no_of_a_passkey_that_came_through_the_console(deploym
     asked = deployment.ask(
         names.PAYMENTS, "request", "send", *large, "--to", names.CUSTOMER, "--idempotency-key", "stopped"
     )
-    deadline = time.monotonic() + 30
-    while deployment.ask(names.PAYMENTS, "request", "show", asked["request"])["state"] != "waiting":
-        assert time.monotonic() < deadline
+    show = partial(deployment.ask, names.PAYMENTS, "request", "show", asked["request"])
+    seen(show, lambda shown: shown["state"] == "waiting")
     port = (deployment.folder / "coordinator" / "console-port").read_text().strip()
     headers = {"Host": passkey.origin.partition("//")[2], "Origin": passkey.origin}
     trusted = ssl.create_default_context(cafile=deployment.folder / "coordinator" / "mail.pem")

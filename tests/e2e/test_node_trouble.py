@@ -5,7 +5,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,10 +12,11 @@ from typing import Any
 import pytest
 
 from signer_nodes.api.client import Refused
-from signer_nodes.api.health import NotServing, ask
+from signer_nodes.api.health import READY, UNWRITABLE, NotServing, ask
 from signer_nodes.refused_pin import PIN_REFUSED
 from tests.e2e.cluster import Cluster, Process, ScriptedCoordinator
 from tests.e2e.deployment import ETH, WITNESS
+from tests.waiting import WAIT_S, seen
 
 WEAK_KEY = """
 import sys, pkcs11
@@ -49,7 +49,7 @@ async def test_a_wrong_pin_is_tried_once_and_said_plainly(cluster: Cluster) -> N
 
     node.start()
     assert node.popen is not None
-    code = node.popen.wait(timeout=20)
+    code = node.popen.wait(timeout=WAIT_S)
     said = said_by(node, before)
     node.pin = right
     cluster.start(WITNESS)
@@ -74,7 +74,7 @@ def test_a_refused_pin_can_be_held_until_there_is_another(cluster: Cluster, tmp_
         )
         told = until(lambda: ask(node.folder)["state"], PIN_REFUSED)
         credential.write_text("1" * 32)
-        code = held.wait(timeout=20)
+        code = held.wait(timeout=WAIT_S)
     said = said_by(node, before)
     cluster.start(WITNESS)
 
@@ -82,14 +82,15 @@ def test_a_refused_pin_can_be_held_until_there_is_another(cluster: Cluster, tmp_
     assert said.count("waits for another one") == 1 and "0" * 32 not in said and "1" * 32 not in said
 
 
-def until(told: Callable[[], str], wanted: str) -> bool:
-    """Whether the supervisor is told so, within 20 s."""
-    for _ in range(200):
+def until(told: Callable[[], str], wanted: str) -> str:
+    """Once the supervisor is told so."""
+
+    def look() -> str:
         with contextlib.suppress(NotServing):
-            if told() == wanted:
-                return True
-        time.sleep(0.1)
-    return False
+            return told()
+        return ""
+
+    return seen(look, lambda answer: answer == wanted, every_s=0.1)
 
 
 async def test_a_missing_token_is_said_plainly(cluster: Cluster) -> None:
@@ -102,7 +103,7 @@ async def test_a_missing_token_is_said_plainly(cluster: Cluster) -> None:
 
     node.start()
     assert node.popen is not None
-    code = node.popen.wait(timeout=20)
+    code = node.popen.wait(timeout=WAIT_S)
     said = said_by(node, before)
     tokens.rmdir()
     (node.folder / "elsewhere").rename(tokens)
@@ -122,7 +123,7 @@ async def test_a_node_whose_worker_template_was_killed_ends_so_that_it_is_starte
 
     for child in children:
         os.kill(child, signal.SIGKILL)
-    code = node.popen.wait(timeout=20)
+    code = node.popen.wait(timeout=WAIT_S)
     cluster.start("node-c")
 
     assert len(children) == code == 1
@@ -162,7 +163,7 @@ def test_a_node_does_not_start_on_a_token_that_gives_keys_away(cluster: Cluster)
 
     node.start()
     assert node.popen is not None
-    code = node.popen.wait(timeout=20)
+    code = node.popen.wait(timeout=WAIT_S)
 
     assert code == 1
     assert "seal/hot/7" in said_by(node, before)
@@ -187,12 +188,14 @@ async def _fill_and_free(coordinator: ScriptedCoordinator, cluster: Cluster, sma
 
     with pytest.raises(Refused, match="unavailable"):
         await coordinator.append_to("node-c")
+    full = ask(small)["state"]
     unchanged = (await coordinator.clients["node-c"].head()).size
     filler.unlink()
+    seen(lambda: ask(small)["state"], lambda state: state == READY)
     await coordinator.commit()
     after = (await coordinator.clients["node-c"].head()).size
 
-    assert unchanged == size
+    assert (full, unchanged) == (UNWRITABLE, size)
     assert after == coordinator.frontier.size
 
 

@@ -18,6 +18,7 @@ from tests.e2e.cluster import Cluster, ScriptedCoordinator
 from tests.e2e.deployment import CUSTOMER, ETH, ORIGIN, STRANGER, WITNESS
 from tests.e2e.transactions import unsigned_transfer
 from tests.unit.typed_data_house import permit
+from tests.waiting import WAIT_S
 
 AGAIN = pb.ChangeKey(key_id="hot", attempt=9, change="generate")
 
@@ -329,7 +330,7 @@ async def test_a_disk_of_yesterday_signs_nothing(coordinator: ScriptedCoordinato
     examined = node.doctor()
     node.start()
     assert node.popen is not None
-    code = node.popen.wait(timeout=20)
+    code = node.popen.wait(timeout=WAIT_S)
 
     assert (code, examined.returncode) == (1, 1)
     assert b"OPEN disk" in examined.stdout and b"enrol this machine as a new node" in examined.stdout

@@ -18,6 +18,7 @@ from cli.demo.chain import CHAIN, ETHER
 from cli.demo.scenario import Deployment
 from custody.client import Caller, CustodyClient, Endpoint
 from tests.e2e.payment_stream import check_everything, running_deployment
+from tests.waiting import seen
 
 pytestmark = [pytest.mark.timeout(300), pytest.mark.slow]
 PROGRAM = Path(sys.executable).parent / "quorumkeep"
@@ -66,11 +67,7 @@ def backend(deployment: Deployment) -> Iterator[CustodyClient]:
 
 
 def until(look: Callable[[], Any], what: str, output: Path) -> Any:
-    deadline = time.monotonic() + 60
-    while not (found := look()):
-        assert time.monotonic() < deadline, f"{what}\n{output.read_text()[-3000:]}"
-        time.sleep(0.3)
-    return found
+    return seen(look, otherwise=lambda: f"{what}\n{output.read_text()[-3000:]}", every_s=0.3)
 
 
 def test_a_deposit_is_logged_taken_back_and_a_settled_payment_survives_a_deep_reorganisation(

@@ -19,7 +19,7 @@ from tests.architecture.planting import REPOSITORY
 from tests.e2e.payment_stream import SMALLEST, Stream, check_everything, running_deployment
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
-EVERY_S, SETTLE_S, SIGNED_S = 0.25, 60.0, 30.0
+EVERY_S, SETTLE_S, SIGNED_S = 0.25, 60.0, 60.0
 SIGNED = ("signed", "broadcast", "settled")
 NEXT_TABLES, NEXT_PROGRAM = "9999", "99.0.0"
 STEP = f'''"""One more table."""

@@ -1,109 +1,32 @@
-"""The pages for people say what works: their blocks are run as they stand, one page after the other.
-
-Other are the ports, the delay of changes, which is a day in earnest, and the cool-down of an address.
-"""
+"""The pages for people say what works: their blocks are run as they stand, one page after the other."""
 
 import json
-import os
-import re
-import signal
 import subprocess
-import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import pytest
 
-from cli.demo.supervisor import free_ports
 from policy.encoding import document_hash
+from tests.e2e.pages import Played, page_script, playing, text_of
 from tests.e2e.processes import running_with, secrets_shown
 
-pytestmark = pytest.mark.timeout(500)  # the fixture runs the whole pages; a busy machine is slower
-REPOSITORY = Path(__file__).resolve().parents[2]
+pytestmark = pytest.mark.timeout(900)  # the fixture runs the whole pages; a busy machine is slower
 NAMES = ("setup", "administration", "explaining", "runbook-lost-cosigner", "keys", "runbook-lost-node")
-PAGES = [REPOSITORY / "docs" / f"{name}.md" for name in NAMES]
-DELAY_MS, COOL_DOWN_MS = 6000, 3000
-BLOCK = re.compile(r"^```sh\n(.*?)^```$", re.MULTILINE | re.DOTALL)
-PORT = re.compile(r"(?<=127\.0\.0\.1:)\d+|(?<=--port )\d+")
-PAGES_S = 440
-
-
-@dataclass(frozen=True, slots=True)
-class Played:
-    """What the pages' commands left behind and printed."""
-
-    folder: Path
-    output: str
-    environment: dict[str, str]
-    port_of: dict[str, int]
-
-    def run(self, *command: str) -> "subprocess.CompletedProcess[str]":
-        return subprocess.run(
-            command,
-            cwd=self.folder,
-            env=self.environment,
-            capture_output=True,
-            text=True,
-            timeout=30,
-            check=False,
-        )
-
-    @property
-    def status(self) -> dict[str, Any]:
-        """How the deployment is doing."""
-        shown: dict[str, Any] = json.loads(
-            self.run("quorumkeep", "status", "--as", "people/anna", "--json").stdout
-        )
-        return shown
-
-
-def page_script(page: str) -> tuple[str, dict[str, int]]:
-    """All blocks of a text in one script, with ports that are free here; and which port became which."""
-    blocks = BLOCK.findall(page)
-    script = (
-        "\n".join(blocks).replace("port=7700", "port=$BASE").replace("/path/to/checkout", str(REPOSITORY))
-    )
-    written = sorted(set(PORT.findall(script)))
-    ports = dict(zip(written, free_ports(len(written)), strict=True))
-    nodes = [str(number) for number in range(7701, 7705)]
-    script = PORT.sub(lambda match: str(ports[match[0]]), script)
-    # The page counts the nodes' ports up; here each has its own.
-    listed = " ".join(str(ports[node]) for node in nodes)
-    script = script.replace("port=$BASE", f"free=({listed}); at_port=-1")
-    script = script.replace("port=$((port + 1))", "at_port=$((at_port + 1)); port=${free[$at_port]}")
-    script = script.replace("--quorum 2\n", f"--quorum 2 --policy-delay-ms {DELAY_MS}\n")
-    script = script.replace('"cool_down_ms": 3600000', f'"cool_down_ms": {COOL_DOWN_MS}')
-    show = 'printf "%s\\n" "${pin[@]}" >pins'  # for the test that nobody else can see them
-    return f"set -euo pipefail\n{script}\n{show}", ports
+PAGES_S = 840
 
 
 @pytest.fixture(scope="module")
 def played(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Played]:
-    folder = tmp_path_factory.mktemp("setup")
-    script, ports = page_script("\n".join(page.read_text() for page in PAGES))
-    programs = (Path(sys.executable).parent, REPOSITORY / "node_modules" / ".bin")
-    path = ":".join([*map(str, programs), os.environ["PATH"]])
-    environment = {**os.environ, "PATH": path, "QUORUMKEEP_CLIENT": "treasury/client.json"}
-    log = folder / "page.log"
-    with log.open("wb") as output:
-        process = subprocess.Popen(
-            ["bash", "-c", script],
-            cwd=folder,
-            env=environment,
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-        )
-        try:
-            code = process.wait(PAGES_S)
-            assert code == 0, log.read_text()[-3000:]
-            yield Played(folder, log.read_text(), environment, ports)
-        finally:
-            os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
+    with playing(page_script(text_of(NAMES)), tmp_path_factory.mktemp("setup"), PAGES_S) as found:
+        yield found
+
+
+def status(played: Played) -> dict[str, Any]:
+    """How the deployment is doing."""
+    shown = played.run("quorumkeep", "status", "--as", "people/anna", "--json")
+    found: dict[str, Any] = json.loads(shown.stdout)
+    return found
 
 
 def states(played: Played, label: str) -> dict[str, str]:
@@ -121,7 +44,7 @@ def test_the_pages_end_with_six_payments_settled_and_one_denied(played: Played) 
 
 def test_a_freeze_said_why_nothing_was_signed_and_its_unfreeze_ended_it(played: Played) -> None:
     assert "signing is frozen until the administrators' quorum unfreezes it" in played.output
-    assert played.status["frozen"] is False
+    assert status(played)["frozen"] is False
 
 
 def test_the_policy_of_the_quorum_is_in_force_and_the_vetoed_one_is_not(played: Played) -> None:
@@ -133,14 +56,14 @@ def test_the_policy_of_the_quorum_is_in_force_and_the_vetoed_one_is_not(played: 
     in_force = json.loads((played.folder / "with-node-d-change.json").read_bytes())
 
     assert followed["body"]["previous"] == document_hash("policy", changed["body"]["policy"]).hex()
-    assert played.status["policy"] == document_hash("policy", in_force["body"]["policy"]).hex()
-    assert played.status["pending"] == []
+    assert status(played)["policy"] == document_hash("policy", in_force["body"]["policy"]).hex()
+    assert status(played)["pending"] == []
     assert client["policy"] == in_force["body"]["policy"]
     assert vetoed["body"]["previous"] == followed["body"]["previous"] and len(vetoed["signatures"]) == 2
 
 
 def test_an_address_of_two_administrators_was_paid_once_it_was_on_the_list(played: Played) -> None:
-    (customers,) = played.status["lists"]
+    (customers,) = status(played)["lists"]
 
     assert "0x71c7656ec7ab88b098defb751b7401b5f6d8976f (a new customer) to customers" in played.output
     assert [one["label"] for one in customers["added"]] == ["a new customer"]
@@ -170,7 +93,7 @@ def test_people_keep_their_names_and_nobody_leaves_who_is_needed(played: Played)
 
 
 def test_the_key_is_in_its_next_epoch_and_another_is_taken_in(played: Played) -> None:
-    keys = {key["key"]: key for key in played.status["keys"]}
+    keys = {key["key"]: key for key in status(played)["keys"]}
 
     assert (keys["main"]["epoch"], keys["main"]["imported"]) == (2, False)
     assert (keys["old"]["epoch"], keys["old"]["imported"]) == (1, True)
@@ -178,16 +101,16 @@ def test_the_key_is_in_its_next_epoch_and_another_is_taken_in(played: Played) ->
 
 
 def test_the_successor_follows_the_log_in_the_place_of_the_lost_witness(played: Played) -> None:
-    nodes = {node["name"]: node for node in played.status["nodes"]}
+    nodes = {node["name"]: node for node in status(played)["nodes"]}
     pinned = json.loads((played.folder / "treasury" / "trust.json").read_bytes())
 
-    assert nodes["witness-2"]["live"] and nodes["witness-2"]["size"] == played.status["size"]
+    assert nodes["witness-2"]["live"] and nodes["witness-2"]["size"] == status(played)["size"]
     assert "not in the roster" in nodes["witness"]["problem"]
     assert {one["name"] for one in pinned["cosigners"]} == {"node-a", "node-b", "node-d", "witness-2"}
 
 
 def test_a_resharing_has_brought_every_key_to_the_node_in_the_place_of_the_lost_one(played: Played) -> None:
-    keys = played.status["keys"]
+    keys = status(played)["keys"]
 
     assert [key["participants"] for key in keys] == [["node-a", "node-b", "node-d"]] * 2
     assert [key["gap"] for key in keys] == ["", ""]
@@ -226,7 +149,7 @@ def test_a_wrong_fingerprint_is_refused_and_nothing_is_enrolled(played: Played) 
 
 
 def test_the_test_sees_a_page_that_does_not_work() -> None:
-    script, _ = page_script("```sh\nquorumkeep enrol everybody\n```\n" + PAGES[0].read_text())
+    script = page_script("```sh\nquorumkeep enrol everybody\n```\n" + text_of(NAMES[:1]))
     ran = subprocess.run(
         ["bash", "-c", script], capture_output=True, env={"PATH": "/usr/bin:/bin"}, timeout=30, check=False
     )

@@ -15,6 +15,7 @@ import sys
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,7 @@ from custody.rebalancing.main import open_records
 from custody.rebalancing.records import Movement
 from policy.encoding import Json
 from tests.e2e.cluster import scratch_folder
+from tests.waiting import seen
 
 pytestmark = pytest.mark.timeout(300)
 PROGRAM = Path(sys.executable).parent / "quorumkeep"
@@ -159,11 +161,8 @@ class Bank:
 
     def shown(self, request: str, *states: str) -> dict[str, Any]:
         """A request, once it is in one of the states."""
-        deadline = time.monotonic() + 30
-        while (shown := self.deployment.ask("bob", "request", "show", request))["state"] not in states:
-            assert time.monotonic() < deadline, shown
-            time.sleep(0.2)
-        return shown
+        ask = partial(self.deployment.ask, "bob", "request", "show", request)
+        return seen(ask, lambda shown: shown["state"] in states, every_s=0.2)
 
     def watch(self) -> list[dict[str, Any]]:
         """Each observer looks once; what the last one, who finds the others' word, handed in."""

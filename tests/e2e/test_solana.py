@@ -2,9 +2,7 @@
 
 import json
 import shutil
-import time
-from collections.abc import Callable, Iterator
-from typing import Any
+from collections.abc import Iterator
 
 import pytest
 from solders.keypair import Keypair
@@ -16,13 +14,13 @@ from cli.demo.chains.solana.cluster_rpc import ClusterRpc
 from cli.demo.supervisor import Supervisor
 from cli.main import invoke
 from policy.base58 import decode
-from policy.encoding import Json
 from policy.suites import FROST_ED25519
-from tests.chains.solana_house import CHAIN, FEE_CEILING, PAYEE, PAYEE_KEY, SOL
+from tests.chains.solana_house import CHAIN, MONEY, PAYEE_KEY, SOL
+from tests.e2e.bank import ChainBank, open_policy
 from tests.e2e.cluster import scratch_folder
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
-WALLET, KEY = "hot", "sol-key"
+WALLET = "sol-key"
 PAYER = Keypair.from_seed(b"\x07" * 32)
 CONFIG = """
 [chains."{chain}"]
@@ -32,29 +30,11 @@ poll_ms = 200
 """
 
 
-def policy(_: str) -> dict[str, Json]:
-    """A wallet of SOL."""
-    key: dict[str, Json] = {"suite": FROST_ED25519, "min_signers": 2, "participants": list(names.NODES)}
-    return {
-        "version": 1,
-        "name": "solana",
-        "chains": {CHAIN: {"native": "sol", "fee_ceiling": str(FEE_CEILING)}},
-        "assets": {"sol": {"kind": "native", "chain": CHAIN, "decimals": 9}},
-        "keys": {KEY: key},
-        "wallets": {WALLET: {"tier": "hot", "key": KEY, "chain": CHAIN, "paths": ["m"]}},
-        "lists": {},
-        "forbids": [],
-        "rules": [{"name": "any", "when": {"assets": ["sol"]}, "then": {"outcome": "allow"}}],
-        "limits": [],
-        "cancel": {"fee_ceiling": str(FEE_CEILING)},
-    }
-
-
-class Bank:
+class Bank(ChainBank):
     """The deployment and its cluster."""
 
     def __init__(self, deployment: scenario.Deployment, rpc: ClusterRpc) -> None:
-        self.deployment = deployment
+        super().__init__(deployment, MONEY)
         self.rpc = rpc
         self.cluster = rpc.cluster
 
@@ -78,29 +58,6 @@ class Bank:
         self.mine(3)
         return list(made["nonce_accounts"])
 
-    def send(self, amount: str) -> str:
-        """Ask for a payment to the payee; its id."""
-        sent = self.deployment.ask(
-            names.PAYMENTS,
-            *("request", "send", "--wallet", WALLET, "--asset", "sol", "--to", PAYEE),
-            *("--amount", f"{amount} sol", "--idempotency-key", amount),
-        )
-        return str(sent["request"])
-
-    def wait(self, request: str, state: str) -> Any:
-        """The request once it is in a state."""
-        self.until(lambda: bool(self.show(request)["state"] == state), f"{request} is never {state}")
-        return self.show(request)
-
-    def show(self, request: str) -> Any:
-        return self.deployment.ask(names.OPERATORS[0], "request", "show", request)
-
-    def until(self, holds: Callable[[], bool], otherwise: str) -> None:
-        deadline = time.monotonic() + 120
-        while not holds():
-            assert time.monotonic() < deadline, otherwise
-            time.sleep(0.2)
-
 
 @pytest.fixture(scope="module")
 def bank() -> Iterator[Bank]:
@@ -108,9 +65,9 @@ def bank() -> Iterator[Bank]:
     try:
         with ClusterRpc(SolanaCluster()) as rpc, Supervisor() as supervisor:
             deployment = scenario.prepare(folder, supervisor, say=lambda _: None)
-            scenario.lay_out(deployment, policy)
+            scenario.lay_out(deployment, lambda _: open_policy(MONEY, {WALLET: FROST_ED25519}, ("m",)))
             scenario.start_all(deployment)
-            scenario.make_key(deployment, KEY)
+            scenario.make_key(deployment, WALLET)
             bank = Bank(deployment, rpc)
             accounts = json.dumps(bank.make_nonces())
             with (deployment.folder / "coordinator" / "config.toml").open("a") as config:
@@ -128,16 +85,18 @@ def restart(bank: Bank) -> None:
     scenario.wait_live(bank.deployment, scenario.COSIGNERS)
 
 
-def test_a_payment_settles_once_though_the_coordinator_is_killed_and_its_slot_goes_away(bank: Bank) -> None:
-    request = bank.send("1.25")
-    bank.until(lambda: len(bank.cluster.waiting) == 1, "nothing was sent")
+def test_a_payment_settles_once_though_the_coordinator_is_killed_and_its_slot_goes_away(
+    bank: Bank,
+) -> None:
+    request = bank.send(WALLET, "1.25")
+    bank.until(lambda: len(bank.cluster.waiting) == 1)
     bank.deployment.supervisor.kill(scenario.COORDINATOR_NAME)
     bank.mine(200)  # no blockhash lasts as long
     with bank.rpc.turn:
         bank.cluster.reorganise(200, forget=True)
     bank.deployment.supervisor.revive(scenario.COORDINATOR_NAME)
     scenario.wait_live(bank.deployment, scenario.COSIGNERS)
-    bank.until(lambda: len(bank.cluster.waiting) == 1, "it was not sent again")
+    bank.until(lambda: len(bank.cluster.waiting) == 1)
     bank.mine(1)
     early = bank.show(request)["state"]
     bank.mine(2)
@@ -149,9 +108,9 @@ def test_a_payment_settles_once_though_the_coordinator_is_killed_and_its_slot_go
 
 def test_each_request_has_a_nonce_of_its_own(bank: Bank) -> None:
     before = bank.cluster.transfers(PAYEE_KEY)
-    requests = [bank.send(amount) for amount in ("0.25", "0.5", "0.75")]
+    requests = [bank.send(WALLET, amount) for amount in ("0.25", "0.5", "0.75")]
     paid = len(before) + len(requests)
-    bank.until(lambda: bank.mine(1) and len(bank.cluster.transfers(PAYEE_KEY)) == paid, "not all are paid")
+    bank.until(lambda: bank.mine(1) and len(bank.cluster.transfers(PAYEE_KEY)) == paid)
     bank.mine(3)
     for request in requests:
         bank.wait(request, "settled")

@@ -24,6 +24,7 @@ from tests.e2e.cluster import Cluster, Process, ScriptedCoordinator, now_ms, raw
 from tests.e2e.deployment import NODES, ORIGIN, WITNESS
 from tests.e2e.test_nodes import sign_payment
 from tests.simulation.test_two_programs import HAS, NEXT, folded_by
+from tests.waiting import WAIT_S
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 FIRST = (NODES[0], NODES[1], WITNESS)
@@ -119,7 +120,7 @@ async def test_an_upgrade_and_a_switch_of_rules_stop_only_the_node_that_was_forg
     with pytest.raises((Refused, Unreachable)):
         await coordinator.append_to(forgotten.name)
     assert forgotten.popen is not None
-    code = forgotten.popen.wait(timeout=20)
+    code = forgotten.popen.wait(timeout=WAIT_S)
     start_by(next_program, forgotten)
     await coordinator.ready(forgotten.name)
     caught_up = (await coordinator.clients[forgotten.name].head()).size

@@ -16,7 +16,10 @@ from contextlib import redirect_stderr
 from io import StringIO
 from pathlib import Path
 
-import atheris
+try:
+    import atheris
+except ImportError as error:
+    raise SystemExit("atheris is not installed: make fuzz installs it (pip install -e '.[fuzz]')") from error
 
 OURS = ["policy", "signer_nodes", "custody", "cli", "tests.fuzz"]
 with redirect_stderr(StringIO()), atheris.instrument_imports(include=OURS):  # it tells of every module

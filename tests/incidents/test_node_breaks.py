@@ -13,8 +13,9 @@ from signer_nodes.api.errors import Refused
 from signer_nodes.api.handler import COORDINATOR_CALLS, PEER_CALLS
 from signer_nodes.hsm.device import Pkcs11Hsm
 from tests.simulation.node_faults import CALLER, PARTNER, WORLD, Machine, dealt
-from tests.simulation.victim import ATTACKER, Victim, eventually
+from tests.simulation.victim import ATTACKER, Victim
 from tests.simulation.world import Book
+from tests.waiting import until
 
 pytest_plugins = ("tests.fixtures_softhsm",)
 SIGNING = {
@@ -78,7 +79,7 @@ async def test_a_message_of_another_session_is_silence_and_no_cheat(victim: Vict
     victim.session = lambda batch_id, peer=ATTACKER: own(batch_id + 100, peer)  # type: ignore[method-assign]
     victim.honest(ATTACKER, 1)
     run = asyncio.create_task(victim.presign(1))
-    await eventually(lambda: bool(victim.wire.sent))
+    await until(lambda: bool(victim.wire.sent))
     await asyncio.sleep(0.1)
     waiting = not run.done()
     victim.sessions.peer_restarted(ATTACKER)
@@ -92,7 +93,7 @@ async def test_a_message_of_another_session_is_silence_and_no_cheat(victim: Vict
 async def test_a_stranger_to_a_session_is_refused_and_a_peer_speaks_for_itself_alone(victim: Victim) -> None:
     """The sender is who the channel authenticated; a message has no field for it."""
     run = asyncio.create_task(victim.presign(1))
-    await eventually(lambda: bool(victim.wire.sent))
+    await until(lambda: bool(victim.wire.sent))
 
     with pytest.raises(Refused, match="takes no part"):
         await victim.sessions.deliver("node-3", victim.session(1), payload=b"\x01")

@@ -21,6 +21,7 @@ from custody import coordinator, ports, storage
 from custody.api.errors import CallRefused
 from custody.chains.evm import endpoint
 from custody.chains.evm.transaction import transaction_hash
+from custody.following import Followed
 from custody.parts import Parts
 from custody.requests import State
 from custody.service import Service
@@ -31,9 +32,12 @@ from tests.unit.custody_house import FakeChain, House, Running
 
 T = TypeVar("T")
 LIVES_MAX = 4
-STORY_S = 90.0
 AGAIN_S = 0.02
+LOOKS_MAX = 4_500
+"""Before a story hangs: each takes as long as the machine is busy, so that a slow one is given its time."""
 LIFE_MS = 600_000
+SIGNING_S = 5.0
+"""A busy machine that gives jobs up whose partial signatures are out begins them without end."""
 
 
 class Way(Enum):
@@ -57,7 +61,7 @@ class Fault:
 def protocols() -> dict[str, type]:
     """Every port of the coordinator by its name; of a chain, what answers for it."""
     ours = {module.__name__: module for module in (ports, storage, endpoint)}
-    chains = (ports.Chain, ports.CoinChain)
+    chains = (ports.Chain, ports.CoinChain, ports.PlaceChain)
     found = [one for module in ours.values() for one in vars(module).values() if one not in chains]
     return {p.__name__: p for p in found if getattr(p, "_is_protocol", False) and p.__module__ in ours}
 
@@ -138,6 +142,7 @@ class FaultyHouse(House):
         folder.mkdir(exist_ok=True)
         super().__init__(folder)
         self.chain = self.watched = WatchedChain()
+        self.signing_s = SIGNING_S
         self.faults = faults
         self.asked: dict[str, tuple[bytes, bytes]] = {}
         self.later_ms = 0
@@ -171,8 +176,9 @@ class FaultyHouse(House):
         parts = self.build()
         self.faults.stopping = False
         task: asyncio.Task[None] | None = None
+        stored = self.stored()
         try:
-            await coordinator.start(parts, self.genesis)
+            await coordinator.start(parts, self.genesis, followed=Followed(parts.database, stored))
             service = Service(parts)
             task = asyncio.create_task(coordinator.run(parts, None))
             yield Running(parts, service), task
@@ -181,6 +187,7 @@ class FaultyHouse(House):
             if task is not None:
                 task.cancel()
                 await asyncio.gather(task, return_exceptions=True)
+            stored.close()
             parts.database.close()
 
 
@@ -206,7 +213,10 @@ class Player:
         life = asyncio.create_task(self._live(story))
         killed = asyncio.create_task(self.house.faults.killed.wait())
         try:
-            await asyncio.wait((life, killed), return_when=asyncio.FIRST_COMPLETED, timeout=STORY_S)
+            for _ in range(LOOKS_MAX):
+                await asyncio.wait((life, killed), return_when=asyncio.FIRST_COMPLETED, timeout=AGAIN_S)
+                if life.done() or killed.done():
+                    break
             if life.done():
                 return life.result()
             assert killed.done(), f"the story hangs: {await self._states()}"

@@ -41,6 +41,9 @@ class MemoryToken:
         self.records[name] = (sequence, data)
         return sequence
 
+    def tidy(self) -> None:
+        """What is replaced is gone."""
+
     def random(self, count: int) -> bytes:
         return os.urandom(count)
 

@@ -73,7 +73,7 @@ class Fault:
     way: Way
 
 
-LOOKED_AT = ("disk_free_bytes",)
+LOOKED_AT = ("disk_free_bytes", "try_disk")
 """What is for people who look; nothing is decided by it."""
 
 
@@ -162,6 +162,9 @@ class Token:
         sequence = self.records.get(name, (0, b""))[0] + 1
         self.records[name] = (sequence, data)
         return sequence
+
+    def tidy(self) -> None:
+        """What is replaced is gone."""
 
     def cosigned(self) -> list[tuple[int, bytes, TokenHead]]:
         """Size and root of every head it cosigned, and what it remembered when it did."""

@@ -18,8 +18,9 @@ from signer_nodes.api.errors import Refused
 from signer_nodes.hsm.device import Pkcs11Hsm
 from signer_nodes.ports import Ban
 from tests.protocols.selective import bit
-from tests.simulation.victim import ATTACKER, BYSTANDER, ScriptedRun, ScriptedWorkers, Victim, eventually
+from tests.simulation.victim import ATTACKER, BYSTANDER, ScriptedRun, ScriptedWorkers, Victim
 from tests.simulation.world import KEY, Book, World
+from tests.waiting import until
 
 pytest_plugins = ("tests.fixtures_softhsm",)
 
@@ -64,7 +65,7 @@ async def test_a_right_guess_goes_unnoticed_and_a_wrong_one_is_the_last(victim: 
     victim.guess({session: guess(victim, 5, right=session != sessions[1]) for session in sessions})
 
     first = asyncio.create_task(victim.presign(1))
-    await eventually(lambda: (sessions[0], 2) in victim.wire.sent)
+    await until(lambda: (sessions[0], 2) in victim.wire.sent)
     with pytest.raises(FaultyParticipant) as caught:
         await victim.presign(2)
     with pytest.raises(Exception, match="worker ended"):
@@ -143,7 +144,7 @@ async def test_a_peer_that_takes_no_message_does_not_put_its_ban_off(victim: Vic
     victim.guess({victim.session(1): guess(victim, 0, right=False)})
 
     run = asyncio.create_task(victim.presign(1))
-    await eventually(lambda: bool(victim.store.bans()))
+    await until(lambda: bool(victim.store.bans()))
     code = await refused_as(victim, 2)
     run.cancel()
     await asyncio.gather(run, return_exceptions=True)

@@ -7,13 +7,14 @@ from typing import Any
 import pytest
 
 from cli.demo.chains.bitcoin.core_rpc import CoreRpc
+from custody.chains.bitcoin.agreement import BitcoinNodes
 from custody.chains.bitcoin.chain import BitcoinChain
 from custody.chains.bitcoin.rpc import BitcoinRpc
 from custody.chains.bitcoin.transaction import script_of
 from custody.ports import Chain
 from policy.errors import OperationalError
 from tests.chains.bitcoin_house import CHAIN, COIN, PAYEE, BitcoinHouse, fresh_core
-from tests.unit.custody_house import until
+from tests.waiting import until
 
 CALLS_MAX = 60
 
@@ -43,7 +44,7 @@ class UnsteadyHouse(BitcoinHouse):
         self.rpc = Unsteady(core.url, failing=failing, done=done)
 
     def chains(self) -> Mapping[str, Chain]:
-        return {CHAIN: BitcoinChain(self.rpc, self.rates)}
+        return {CHAIN: BitcoinChain(BitcoinNodes(CHAIN, {"core": self.rpc}), self.rates)}
 
 
 async def paid_once(folder: Path, *, failing: int, done: bool) -> int:
@@ -53,10 +54,10 @@ async def paid_once(folder: Path, *, failing: int, done: bool) -> int:
         async with house.with_key() as running:
             house.fund(running, "m/0/0", "m/0/1", amount=COIN * 2 // 3)
             request = await house.pay(running, "one", COIN)
-            await running.until(request, "broadcast", timeout_s=30)
-            await until(lambda: len(core.core.mempool) == 1, 30)
+            await running.until(request, "broadcast")
+            await until(lambda: len(core.core.mempool) == 1)
             core.core.mine()
-            await running.until(request, "settled", timeout_s=30)
+            await running.until(request, "settled")
             core.core.mine(2)
         script = script_of(CHAIN, PAYEE)
         assert [one.amount for one in core.core.unspent.values() if one.script == script] == [COIN]

@@ -23,6 +23,7 @@ from tests.simulation.key_changes import REFRESH, Shelf, check_one_epoch_is_left
 from tests.simulation.key_house import House
 from tests.simulation.node_faults import Fault, Way
 from tests.simulation.world import KEY, ORIGIN, Book, signatures
+from tests.waiting import WAIT_S
 
 PARTIES = REFRESH.parties
 ALONE, *OTHERS = PARTIES
@@ -164,7 +165,7 @@ async def test_a_node_that_has_not_heard_of_the_epoch_refuses_presignatures_of_i
     house.book.write("key", body, signatures=signed)
     await house.append(ALONE)
 
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(WAIT_S):
         with pytest.raises(Refused, match=r"in epoch 0 by this node's log, not in 1"):
             await house.presign(*PARTIES[:2])
         after, house.book = house.book, before

@@ -6,14 +6,16 @@ from typing import Any
 
 import pytest
 
-from cli.demo.chains.solana.cluster import ClusterError, SolanaCluster
+from cli.demo.chains.rpc import RpcError
+from cli.demo.chains.solana.cluster import SolanaCluster
 from cli.demo.chains.solana.cluster_rpc import ClusterRpc
+from custody.chains.solana.agreement import SolanaNodes
 from custody.chains.solana.chain import Options, SolanaChain
 from custody.chains.solana.rpc import SolanaRpc
 from custody.ports import Chain
 from policy.errors import OperationalError
 from tests.chains.solana_house import CHAIN, PAYEE_KEY, SOL, SolanaHouse
-from tests.unit.custody_house import until
+from tests.waiting import until
 
 CALLS_MAX = 60
 
@@ -26,7 +28,7 @@ class Unsteady(SolanaRpc):
         self.calls = 0
         self._failing, self._done = failing, done
 
-    async def ask(self, method: str, *parameters: Any) -> Any:
+    async def ask(self, method: str, *parameters: Any, timeout_s: float | None = None) -> Any:
         self.calls += 1
         if self.calls != self._failing:
             return await super().ask(method, *parameters)
@@ -44,7 +46,7 @@ class UnsteadyHouse(SolanaHouse):
         self.client = Unsteady(rpc.url, failing=failing, done=done)
 
     def chains(self) -> Mapping[str, Chain]:
-        return {CHAIN: SolanaChain(self.client, self.options)}
+        return {CHAIN: SolanaChain(SolanaNodes(CHAIN, {"node": self.client}), self.options)}
 
 
 async def paid_once(folder: Path, *, failing: int, done: bool) -> int:
@@ -56,13 +58,13 @@ async def paid_once(folder: Path, *, failing: int, done: bool) -> int:
             house.fund()
             for name in ("one", "two"):
                 request = await house.pay(running, name, SOL)
-                await running.until(request, "broadcast", timeout_s=30)
-                await until(lambda: bool(rpc.cluster.waiting), 30)
+                await running.until(request, "broadcast")
+                await until(lambda: bool(rpc.cluster.waiting))
                 for sent in await running.parts.database.transactions(request):
                     house.mine(3)
-                    with pytest.raises(ClusterError):  # handed in twice
+                    with pytest.raises(RpcError):  # handed in twice
                         rpc.cluster.accept(sent.raw)
-                await running.until(request, "settled", timeout_s=30)
+                await running.until(request, "settled")
         assert rpc.cluster.transfers(PAYEE_KEY) == [SOL, SOL]
         return house.client.calls
 

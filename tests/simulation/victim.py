@@ -33,7 +33,6 @@ from tests.simulation.world import KEY, Book, World, seed
 
 VICTIM, ATTACKER, BYSTANDER = NAMES = ("node-1", "node-2", "node-3")
 BATCH = 4
-SOON_S = 5
 Heard = Callable[[bytes, bytes], None]  # (session, payload) that the victim sent
 
 
@@ -185,13 +184,6 @@ class Victim:
     def blob_name(self, peer: int = 2) -> str:
         """Where its state toward a peer is stored."""
         return f"{KEY}/0/{self.book.state.keys[KEY].transcript.hex()}/pair-{peer}"
-
-
-async def eventually(true: Callable[[], bool]) -> None:
-    """Wait until something is true; a peer and a worker take their time."""
-    async with asyncio.timeout(SOON_S):
-        while not true():  # noqa: ASYNC110 - what is waited for tells nobody
-            await asyncio.sleep(0.005)
 
 
 class ScriptedRun:

@@ -23,6 +23,7 @@ from policy.listing import listing_id
 from policy.log.merkle import Frontier, leaf_hash
 from policy.roster import COORDINATOR
 from policy.state import CANCEL, PAYMENT, Job, Outcome, State
+from tests.simulation.names import name_of
 
 ORIGIN, CHAIN, KEY, PATH = "log.example.com/custody", "evm:1", "main", "m/0/0"
 START_MS, DAY_MS = 1_800_000_000_000, 86_400_000
@@ -121,14 +122,14 @@ class World:
 
     def policy(self, **changed: Any) -> dict[str, Json]:
         """The policy document, with some fields changed."""
-        treasury = {"outcome": "approve", "approvals": [{"group": "treasury", "count": 2}]}
+        asset = {"chain": CHAIN, "deposit_min": "1"}
         document: dict[str, Any] = {
             "version": 1,
             "name": "first",
             "chains": {CHAIN: {"native": "eth", "fee_ceiling": str(FEE_MAX)}},
             "assets": {
-                "eth": {"chain": CHAIN, "kind": "native", "decimals": 18},
-                "usdc": {"chain": CHAIN, "kind": "erc20", "contract": TOKEN, "decimals": 6},
+                "eth": {**asset, "kind": "native", "decimals": 18},
+                "usdc": {**asset, "kind": "erc20", "contract": TOKEN, "decimals": 6},
             },
             "keys": {KEY: {"suite": "dkls23-secp256k1", "min_signers": 2, "participants": list(self.nodes)}},
             "wallets": {"hot": {"tier": "hot", "key": KEY, "chain": CHAIN, "paths": [PATH, "m/0/1"]}},
@@ -143,7 +144,7 @@ class World:
                 {
                     "name": "large",
                     "when": {"assets": ["eth"], "destinations": ["customers"]},
-                    "then": treasury,
+                    "then": {"outcome": "approve", "approvals": [{"group": "treasury", "count": 2}]},
                 },
                 {
                     "name": "tokens",
@@ -405,7 +406,7 @@ class Book:
             "fact": "settled",
             "request": self.state.jobs[job].request_id.hex(),
             "job": job.hex(),
-            "tx_hash": seed("mined").hex(),
+            "tx_hash": name_of(self.state.jobs[job]).hex(),
             "block": 7,
             "success": True,
             **changed,
@@ -448,8 +449,6 @@ class Book:
             **changed,
         }
         return self.write("screening", body, signatures=signatures("screening", body, by))
-
-    # What governs.
 
     def ban(self, by: str, against: str, *, signer: str = "") -> Outcome:
         """Log a node's word that it runs no more sessions with a peer."""

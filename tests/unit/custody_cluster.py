@@ -306,6 +306,10 @@ class FakeNode:
         self._burned.add(job)
         return identity(self.name).sign(statement("burn", {"origin": ORIGIN, "job": job.hex()}))
 
+    def gave(self, job: bytes) -> bool:
+        """Whether a partial signature of a job is out."""
+        return job in self._sent
+
     async def abandon(self, body: bytes) -> bytes:
         self._check_up()
         statement_body = parse_canonical(body, bytes_max=4096)

@@ -12,6 +12,7 @@ from eth_account import Account
 
 from custody import coordinator
 from custody.adapters.database import StoreThread
+from custody.adapters.state_pages import StatePages
 from custody.adapters.store import Store
 from custody.adapters.webhook_sender import WebhookSender
 from custody.auditors import Auditor
@@ -20,24 +21,28 @@ from custody.chains.evm.chain import EvmChain
 from custody.chains.evm.endpoint import EvmEndpoint, Fees
 from custody.chains.evm.transaction import call_of, transaction_hash
 from custody.duties import Duties
+from custody.following import Followed
 from custody.metrics import Metrics
 from custody.parts import Parts, Patience
 from custody.pools import Pools, PoolSizes
-from custody.ports import BalanceChange, Chain, Node, Receipt, Simulated
+from custody.ports import BalanceChange, Chain, Landed, Node, Receipt, Simulated
 from custody.publish import Publisher
 from custody.quarantine import Quarantine
 from custody.records import RequestRecord
 from custody.replication import TELL_EACH, Replication
+from custody.requests import State
 from custody.rising import Rising
 from custody.sequencer import TOGETHER_S, Sequencer
 from custody.service import Service
 from custody.signing import Signing
 from custody.storage import Database
+from custody.stored_tip import STATE_FILE, StoredTip
 from custody.webhooks import Deliverer, Hooks
 from custody.witnesses import Asking, nobody
 from policy.encoding import Json
 from policy.errors import OperationalError
 from policy.intent import Intent
+from policy.log.merkle import leaf_hash
 from tests.unit.custody_cluster import (
     ANVIL_CHAIN,
     COSIGNERS,
@@ -50,6 +55,12 @@ from tests.unit.custody_cluster import (
     policy_document,
 )
 from tests.unit.custody_dealer import Dealer
+from tests.waiting import WAIT_S, found, until, working
+
+LIFE_MS = 300_000
+STORE_EVERY = 16
+LOST = frozenset({State.DENIED, State.DELIVERED})
+"""A request does not leave these, whatever a chain does."""
 
 
 @dataclass
@@ -62,11 +73,10 @@ class Clock:
         return time.time_ns() // 1_000_000 + self.ahead_ms
 
 
-async def until(holds: Callable[[], bool], timeout_s: float = 5.0) -> None:
-    """Wait for something nobody tells of."""
-    async with asyncio.timeout(timeout_s):
-        while not holds():  # noqa: ASYNC110 - the nodes of the tests have no events
-            await asyncio.sleep(0.01)
+def later(house: "House") -> None:
+    """Let a request of ``LIFE_MS`` expire, and no other."""
+    assert isinstance(house.now_ms, Clock)
+    house.now_ms.ahead_ms += LIFE_MS + 1
 
 
 class FakeChain:
@@ -75,6 +85,7 @@ class FakeChain:
     def __init__(self, name: str = ANVIL_CHAIN) -> None:
         self.name = name
         self.mined: dict[bytes, Receipt] = {}
+        self.sent: list[bytes] = []
         self.balances: dict[str, int] = {}
         self.waiting: dict[tuple[str, int], bytes] = {}
         self.nonces: dict[str, int] = {}
@@ -132,13 +143,30 @@ class FakeChain:
         """Put what is in line into blocks."""
         while (sender, self.nonces.get(sender, 0)) in self.waiting:
             nonce = self.nonces.get(sender, 0)
-            mined = transaction_hash(self.waiting.pop((sender, nonce)))
+            raw = self.waiting.pop((sender, nonce))
+            self.sent.append(raw)
+            mined = transaction_hash(raw)
             self.nonces[sender] = nonce + 1
             self.mined[mined] = Receipt(mined, len(self.mined) + 1, True, 1)
+
+    async def sent_at(self, account: str, nonce: int) -> Landed | None:
+        self._check_up()
+        for raw in self.sent:
+            fields = rlp.decode(raw[1:])
+            mine = Account.recover_transaction(raw).lower() == account
+            if mine and int.from_bytes(fields[1], "big") == nonce and transaction_hash(raw) in self.mined:
+                r, s = (field.rjust(32, b"\0") for field in fields[-2:])
+                signature = r + s + bytes([int.from_bytes(fields[-3], "big")])
+                unsigned = b"\x02" + rlp.encode(fields[:-3])
+                return Landed(self.mined[transaction_hash(raw)], unsigned, (signature,))
+        return None
 
     async def receipt(self, tx_hash: bytes) -> Receipt | None:
         self._check_up()
         return self.mined.get(tx_hash)
+
+    async def is_gone(self, tx_hash: bytes, *, block: int) -> bool:
+        return await self.receipt(tx_hash) is None
 
     def _check_up(self) -> None:
         if self.down:
@@ -158,6 +186,7 @@ class House:
         self.genesis = genesis_entry(policy if policy is not None else policy_document(), roster=roster)
         self.patience = Patience(0, 0)
         self.confirmations = 1
+        self.signing_s = 0.5
         self.now_ms: Callable[[], int] = Clock()
         self.wall_ms: Callable[[], int] = Clock()
         self.hear_clocks: Callable[[Sequence[int]], None] = lambda _: None
@@ -179,7 +208,7 @@ class House:
         quarantine = Quarantine(self.folder / "quarantine.json")
         thread = StoreThread(Store(self.database))
         database = self.around_database(thread)
-        signing = Signing(nodes, timeout_s=0.5)
+        signing = Signing(nodes, timeout_s=self.signing_s)
         replication = Replication(
             database, nodes, on_answer=signing.answered, metrics=metrics, tell_each=self.tell_each
         )
@@ -222,20 +251,26 @@ class House:
             hear_clocks=self.hear_clocks,
         )
 
+    def stored(self) -> StoredTip:
+        """What is stored of the log's state, as after years: so soon that most tests have it on the disk."""
+        return StoredTip(leaf_hash(self.genesis), StatePages(self.folder / STATE_FILE), every=STORE_EVERY)
+
     @contextlib.asynccontextmanager
     async def running(self, *, publish: bool = False) -> AsyncIterator["Running"]:
         """One coordinator from start to a stop as sudden as cancelling can make it."""
         parts, opened = self.build(), contextlib.AsyncExitStack()
         task = None
         try:
-            await coordinator.start(parts, self.genesis)
+            stored = opened.enter_context(contextlib.closing(self.stored()))
+            await coordinator.start(parts, self.genesis, followed=Followed(parts.database, stored))
             publisher = Publisher(self.folder / "log", ask=self.ask) if publish else None
             if self.ask is not nobody:
                 parts.replication.expect_witnesses()
             running = Running(parts, Service(parts))
             deliverer = await self._deliverer(parts, opened)
             running.task = task = asyncio.create_task(coordinator.run(parts, publisher, deliverer=deliverer))
-            yield running
+            with working(task):
+                yield running
             if task.done():
                 task.result()
         finally:
@@ -275,11 +310,13 @@ class Running:
         log, replication = self.parts.sequencer, self.parts.replication
         await until(lambda: replication.quorum.size == log.state.size)
 
-    async def until(self, request: bytes, *states: str, timeout_s: float = 5.0) -> RequestRecord:
-        """The request once it is in one of the states."""
-        async with asyncio.timeout(timeout_s):
-            while True:
-                record = await self.service.get(request)
-                if record.state in states:
-                    return record
-                await asyncio.sleep(0.01)
+    async def until(self, request: bytes, *states: str, wait_s: float = WAIT_S) -> RequestRecord:
+        """The request once it is in one of the states; fails at once when it is over otherwise."""
+
+        def reached(record: RequestRecord) -> bool:
+            closing = State.CANCELLED in states  # comes after it is over, where others wait behind it
+            if record.state in LOST and record.state not in states and not closing:
+                raise AssertionError(f"not {states}: {record}")
+            return record.state in states
+
+        return await found(lambda: self.service.get(request), reached, wait_s=wait_s)

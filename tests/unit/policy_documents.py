@@ -20,6 +20,7 @@ MINT = "EPjFWdd5AufqSSqeM2qN1xzybapC8G4wEGGkZwyTDt1v"
 SOL_CUSTOMER = "9WzDXwBbmkg8ZTbNMqUxvQRAyrZzDsGYdLVL9zYtAWWM"
 ADDRESSES = (CUSTOMER, "0x" + "11" * 20, "bc1qw508d6qejxtdg4y5r3zarvary0c5xw7kv8f3t4", SOL_CUSTOMER)
 WALLETS, TIERS, LISTS = ("hot", "vault", "btc-hot", "sol-hot"), ("hot", "cold"), ("customers", "exchanges")
+SIX_PLACES = {"decimals": 6, "deposit_min": "100"}
 BOUNDS = ("amount", "total", "value", "risk")
 MILLISECONDS = (1, 1500, 60_000, 90 * 60_000, 3_600_000, 86_400_000, 7 * 86_400_000)
 NAMES: dict[str, tuple[str, ...]] = {
@@ -162,11 +163,11 @@ def base_document() -> Document:
             "solana:mainnet": {"native": "sol", "fee_ceiling": "5000000"},
         },
         "assets": {
-            "eth": {"kind": "native", "chain": "evm:1", "decimals": 18},
+            "eth": {"kind": "native", "chain": "evm:1", "decimals": 18, "deposit_min": "50000000000000"},
             "btc": {"kind": "native", "chain": "bitcoin:mainnet", "decimals": 8},
-            "usdc": {"kind": "erc20", "chain": "evm:1", "contract": TOKEN, "decimals": 6},
+            "usdc": {"kind": "erc20", "chain": "evm:1", "contract": TOKEN, **SIX_PLACES},
             "sol": {"kind": "native", "chain": "solana:mainnet", "decimals": 9},
-            "spl": {"kind": "spl", "chain": "solana:mainnet", "contract": MINT, "decimals": 6},
+            "spl": {"kind": "spl", "chain": "solana:mainnet", "contract": MINT, **SIX_PLACES},
         },
         "keys": {
             "main": {"suite": "dkls23-secp256k1", "min_signers": 2, "participants": nodes},
@@ -325,6 +326,9 @@ def written(document: Document) -> Document:
         written_tier(tier, out)
     if "holdings" in out:
         out["holdings"] = {"max_age": duration(out["holdings"]["max_age_ms"])}
+    for name, asset in out["assets"].items():
+        if "deposit_min" in asset:
+            asset["deposit_min"] = amount(asset["deposit_min"], name, out)
     for chain in out["chains"].values():
         chain["fee_ceiling"] = amount(chain["fee_ceiling"], chain["native"], out)
     out["cancel"]["fee_ceiling"] = amount(out["cancel"]["fee_ceiling"], "eth", out)

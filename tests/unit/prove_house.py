@@ -69,9 +69,9 @@ APPROVERS, PEOPLE, TEAMS = ("treasury", "risk"), ("alice", "bob", "carol", "shop
 SCREENINGS, LISTS, LIMITED = ("clear", "flagged", "odd"), ("l1", "l2"), ("eth", "usdc", "pol")
 CHAINS = {"evm:1": Chain("eth", 4), "evm:137": Chain("pol", 6)}
 ASSETS = {
-    "eth": Asset("eth", "evm:1", None, 18),
-    "usdc": Asset("usdc", "evm:1", "0x" + "cd" * 20, 6),
-    "pol": Asset("pol", "evm:137", None, 18),
+    "eth": Asset("eth", "evm:1", None, 18, 0),
+    "usdc": Asset("usdc", "evm:1", "0x" + "cd" * 20, 6, 0),
+    "pol": Asset("pol", "evm:137", None, 18, 0),
 }
 SMALL = st.integers(0, 8)
 DEPOSIT, LEND = (

@@ -8,7 +8,8 @@ from prometheus_client import generate_latest
 from cli.doctor.standing import down, examine_losses, examine_standing
 from custody.indicators.reading import read, show
 from custody.replication import IDLE_S, PROBE_EVERY
-from tests.unit.custody_house import House, Running, until
+from tests.unit.custody_house import House, Running
+from tests.waiting import until
 
 NOTICED_S = 3 * IDLE_S * PROBE_EVERY
 

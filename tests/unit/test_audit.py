@@ -441,10 +441,12 @@ def test_the_command_exits_2_when_it_cannot_look(tmp_path: Path, capsys: pytest.
     folder = written(tmp_path, published(small()))
     for wrong in (tmp_path / "absent", trust_file(tmp_path, w=5)):
         assert verify(str(folder), trust=wrong, json_output=True) == 2
-    (tmp_path / "trust.json").write_bytes(b"{")
-    assert verify(str(folder), trust=tmp_path / "trust.json", json_output=True) == 2
+    for unread in (b"{", b"[" * 5_000):
+        (tmp_path / "trust.json").write_bytes(unread)
+        assert verify(str(folder), trust=tmp_path / "trust.json", json_output=True) == 2
+    assert verify(str(folder), trust=None, since=[tmp_path], json_output=True) == 2
     said = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
-    assert [(one["ok"], one["code"]) for one in said] == [(False, "Misuse")] * 4
+    assert [(one["ok"], one["code"]) for one in said] == [(False, "Misuse")] * 6
 
 
 @pytest.mark.parametrize("changed", [{"w": 0}, {"genesis": "00"}, {"extra": 1}, {"cosigners": []}])

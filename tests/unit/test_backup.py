@@ -339,7 +339,8 @@ def test_a_backup_cut_short_anywhere_is_refused() -> None:
     ("field", "value", "match"),
     [
         ("format", "other", "'format'"),
-        ("version", 2, "'version'"),
+        ("version", 2, "'version' is 2, this program knows 1: use the newer program"),
+        ("version", 0, "'version'"),
         ("suite", "ecdsa", "'suite' must be one of dkls23"),
         ("key", "", "'key'"),
         ("epoch", -1, "'epoch'"),

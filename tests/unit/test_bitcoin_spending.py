@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 
 from cli.demo.chains.bitcoin.core import dust as their_dust
 from custody.chains.bitcoin.spending import Need, Spending, least_more, spend
-from custody.chains.bitcoin.transaction import Coin, bare, dust, read, unsigned, virtual_size
-from policy.decode.psbt import Output
+from custody.chains.bitcoin.transaction import Coin, dust, read, unsigned, virtual_size
+from policy.decode.psbt import Output, bare
 from policy.errors import OperationalError
 
 TAPROOT, KEY_HASH, SCRIPT_HASH = b"\x51\x20" + b"\1" * 32, b"\0\x14" + b"\1" * 20, b"\0\x20" + b"\1" * 32

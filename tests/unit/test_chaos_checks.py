@@ -7,7 +7,7 @@ import pytest
 
 from tests.chaos.checks import Accepted, Limit, Payment, Record, Reserved, Signed, failures
 from tests.chaos.recovery import WINDOW_S, back_after_s
-from tests.chaos.schedule import CLASSES, TARGETS, Planned, brief_schedule, schedule
+from tests.chaos.schedule import CLASSES, TARGETS, Planned, brief_schedule, overlapping, schedule
 
 ETH, TOKEN, ACCOUNT, PATH = "eth", "exd", "0xaa", "m/0/0"
 AMOUNTS = (40, 41, 22, 43)
@@ -149,3 +149,27 @@ def test_a_brief_schedule_has_one_fault_of_each_class_and_days_bring_every_kind(
     assert sorted(kind for kinds in CLASSES for kind in kinds) == sorted(TARGETS)
     assert all(sum(kind in kinds for kind in day) == 1 for day in days for kinds in CLASSES)
     assert {kind for day in days for kind in day} == set(TARGETS)
+
+
+def test_what_overlaps_is_of_another_class_and_on_another_part_and_all_kinds_do() -> None:
+    kinds = list(TARGETS)
+    pairs = [one for one, _ in zip(overlapping(schedule(7, kinds), 7, kinds), range(500), strict=False)]
+    seconds = [one.meanwhile for one in pairs if one.meanwhile is not None]
+    coordinators, server = {"leader", "standby"}, {"database", "failover"}
+
+    assert len(seconds) == len(pairs)
+    assert {one.kind for one in seconds} == set(kinds)
+    for first, second in zip(pairs, seconds, strict=True):
+        assert not any({first.kind, second.kind} <= set(kinds) for kinds in CLASSES), (first, second)
+        assert first.target != second.target, (first, second)
+        assert not {first.target, second.target} <= coordinators, (first, second)
+        assert not all({one.kind, one.target} & server for one in (first, second)), (first, second)
+
+
+def test_a_kind_with_which_no_other_goes_comes_alone() -> None:
+    kinds = ["database", "failover"]
+
+    assert all(
+        one.meanwhile is None
+        for one, _ in zip(overlapping(schedule(7, kinds), 7, kinds), range(9), strict=False)
+    )

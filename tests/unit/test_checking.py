@@ -4,20 +4,29 @@ import asyncio
 import json
 import re
 import socket
+import sqlite3
 from collections.abc import Callable, Iterator
+from contextlib import closing
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import Encoding
+from cryptography.x509 import CertificateBuilder, Name, random_serial_number
 from sqlalchemy import create_engine, text
 
 from cli.main import main as quorumkeep
 from custody.adapters.examining import _unsaid
 from custody.check.main import check
+from signer_nodes.adapters.schema import VERSION
+from signer_nodes.adapters.store import NodeStore
 from signer_nodes.api.health import answering
 from signer_nodes.main import main as quorumkeep_node
 from tests.conformance.test_custody_backup import configured
+from tests.unit.custody_cluster import genesis_entry, policy_document
 from tests.unit.custody_house import House
-from tests.unit.test_settings import COORDINATOR, NODE, folder
+from tests.unit.test_settings import COORDINATOR, GENESIS, NODE, folder, secret
 
 pytest_plugins = ("tests.fixtures_postgres",)
 __all__ = ["folder"]
@@ -71,6 +80,30 @@ def test_every_problem_is_said_at_once_with_its_line(
     assert "hush" not in said.out + said.err
 
 
+@pytest.mark.parametrize(("days", "said"), [(-1, "has expired on"), (10, "days: renew"), (31, "")])
+def test_a_certificate_that_ends_soon_is_a_warning_and_keeps_nobody_from_starting(
+    folder: Path, days: int, said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    end = datetime.now(UTC) + timedelta(days=days)
+    key = Ed25519PrivateKey.generate()
+    made = CertificateBuilder(Name([]), Name([]), key.public_key(), random_serial_number())
+    made = made.not_valid_before(end - timedelta(days=90)).not_valid_after(end)
+    (folder / "console.pem").write_bytes(made.sign(key, None).public_bytes(Encoding.PEM))
+    secret(folder / "console.key", key)
+    console = (
+        '[console]\norigin = "https://a.example.com"\nlisten = "127.0.0.1:0"\n'
+        'certificate = "console.pem"\ncertificate_key = "console.key"\n'
+    )
+    path = written(folder, COORDINATOR + console)
+    code = quorumkeep(["coordinator", "check", "--config", str(path), "--json"])
+    warnings = json.loads(capsys.readouterr().out)["warnings"]
+    quorumkeep(["coordinator", "check", "--config", str(path)])
+
+    assert code == 0 and len(warnings) == bool(said)
+    assert said in "".join(warnings)
+    assert ("warning: console.certificate" in capsys.readouterr().out) == bool(said)
+
+
 async def test_ports_of_the_coordinator_that_runs_are_its_own(folder: Path, taken_port: int) -> None:
     (folder / "data").mkdir()
     path = written(folder, COORDINATOR.replace("127.0.0.1:0", f"127.0.0.1:{taken_port}"))
@@ -92,6 +125,57 @@ def test_a_node_is_checked_without_its_pin(
 
     assert (good, sound["ok"], bad) == (0, True, 1)
     assert [line.split()[2] for line in capsys.readouterr().out.splitlines()[1:]] == ["listen", "hsm.module"]
+
+
+def newer(store: Path) -> None:
+    with sqlite3.connect(store) as db:
+        db.execute(f"PRAGMA user_version = {VERSION + 1}")
+    db.close()
+
+
+def older(store: Path) -> None:
+    with sqlite3.connect(store) as db:
+        db.execute("PRAGMA user_version = 1")
+    db.close()
+
+
+def damaged(store: Path) -> None:
+    store.write_bytes(store.read_bytes()[:4096] + b"\xff" * 40_000)
+
+
+def another_deployments(store: Path) -> None:
+    store.unlink()
+    with closing(NodeStore(store)) as kept:
+        kept.append(0, [b"another"], checkpoint=b"note")
+
+
+@pytest.mark.parametrize(
+    ("spoil", "said"),
+    [
+        (newer, "start the newer program"),
+        (damaged, "damaged"),
+        (another_deployments, "log of another deployment"),
+        (older, ""),  # a start upgrades it
+        (lambda store: store.unlink(), ""),
+        (lambda store: store.write_bytes(b""), ""),
+        (lambda store: (store.unlink(), store.mkdir()), "is no file"),
+    ],
+)
+def test_a_nodes_store_that_a_start_refuses_is_a_problem(
+    folder: Path, spoil: Callable[[Path], object], said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    store = folder / "node.db"
+    with closing(NodeStore(store)) as kept:
+        kept.append(0, [GENESIS, bytes(60_000)], checkpoint=b"note")
+    spoil(store)
+    before = contents(folder)
+
+    code = quorumkeep_node(["check", "--config", str(written(folder, NODE)), "--json"])
+    found = [(one["key"], one["problem"]) for one in json.loads(capsys.readouterr().out)["problems"]]
+
+    assert (code, len(found)) == ((1, 1) if said else (0, 0))
+    assert all(key == "data_dir" and said in problem for key, problem in found)
+    assert contents(folder) | {"config.toml": b""} == before | {"config.toml": b""}
 
 
 @pytest.mark.parametrize("config", [COORDINATOR, NODE])
@@ -127,7 +211,7 @@ async def test_the_database_must_be_this_deployments_and_not_of_a_later_program(
 ) -> None:
     path = configured(tmp_path / "coordinator", begun.database, genesis=begun.genesis)
     ready = check(path)
-    (foreign,) = problems(tmp_path / "other", begun, genesis=b"another genesis")
+    (foreign,) = problems(tmp_path / "other", begun, genesis=genesis_entry(policy_document(), time_ms=2_000))
     engine = create_engine(begun.database)
     with engine.begin() as db:
         db.execute(text("UPDATE alembic_version SET version_num = '9999'"))

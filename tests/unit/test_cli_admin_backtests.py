@@ -19,11 +19,11 @@ from policy.encoding import canonical
 from policy.errors import MalformedError, OperationalError
 from tests.simulation.world import DAY_MS, STRANGER, Book, World
 from tests.unit.custody_cluster import ETHER, make_request
-from tests.unit.custody_house import until
 from tests.unit.test_audit import published, trust_file, written
 from tests.unit.test_cli_admin import change, person
 from tests.unit.test_cli_admin_drafts import Desk, desk
 from tests.unit.test_custody_enacting import stricter
+from tests.waiting import until
 
 __all__ = ["desk"]
 WORLD = World()

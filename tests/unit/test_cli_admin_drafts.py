@@ -20,8 +20,9 @@ from policy.encoding import Json, canonical
 from policy.errors import OperationalError
 from tests.unit.custody_certificates import identity_certificate
 from tests.unit.custody_cluster import ORIGIN, identity, policy_document, public
-from tests.unit.custody_house import Clock, Running, until
+from tests.unit.custody_house import Clock, Running
 from tests.unit.test_custody_enacting import ADMINISTRATORS, house_with, stricter
+from tests.waiting import until
 
 DELAY_MS = 3_600_000
 

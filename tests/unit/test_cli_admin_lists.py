@@ -21,9 +21,10 @@ from policy.document import parse_policy
 from policy.errors import OperationalError
 from policy.state import State
 from tests.unit.custody_cluster import PAYEE, identity, make_request, policy_document, roster_document
-from tests.unit.custody_house import Clock, House, until
+from tests.unit.custody_house import Clock, House
 from tests.unit.test_cli_admin_drafts import DELAY_MS, Desk
 from tests.unit.test_custody_enacting import ADMINISTRATORS
+from tests.waiting import until
 
 COOL_DOWN_MS = 600_000
 ACME = "0x8ba1f109551bD432803012645Ac136ddd64DBA72"

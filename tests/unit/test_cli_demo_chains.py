@@ -13,11 +13,12 @@ import pytest
 from solders.signature import Signature
 
 from cli.demo.chains import FAMILIES, check_installed, chosen
-from cli.demo.chains.bitcoin.core import COINBASE_MATURITY, BitcoinCore, CoreError
+from cli.demo.chains.bitcoin.core import COINBASE_MATURITY, BitcoinCore
 from cli.demo.chains.bitcoin.core_rpc import CoreRpc
 from cli.demo.chains.bitcoin.node import BitcoinNode
 from cli.demo.chains.family import Family
 from cli.demo.chains.policies import policy_of
+from cli.demo.chains.rpc import RpcError
 from cli.demo.chains.solana.cluster import SolanaCluster
 from cli.demo.chains.solana.cluster_rpc import ClusterRpc
 from cli.demo.chains.solana.node import SolanaNode
@@ -120,7 +121,7 @@ def test_the_purse_takes_no_coin_twice_and_says_when_it_is_empty() -> None:
     script = script_of(BITCOIN.chain, BITCOIN.customer)
     core.pay(script, COIN)
 
-    with pytest.raises(CoreError, match="Insufficient funds"):
+    with pytest.raises(RpcError, match="Insufficient funds"):
         core.pay(script, COIN)
 
 

@@ -157,6 +157,20 @@ def test_the_coordinators_configuration_says_what_was_enrolled(place: Place) -> 
     assert config.nodes["node-a"].certificate.exists()
 
 
+def test_a_cluster_of_solana_has_a_section_that_lacks_its_nonce_accounts_alone(place: Place) -> None:
+    chain = "solana:devnet=http://127.0.0.1:8899"
+    place.run("init", "--origin", ORIGIN, "--chain", chain, "--confirmations", "6")
+    place.enroll_node("node-a")
+    deployment = place.folder / "deployment"
+    config = deployment / "coordinator" / "config.toml"
+    config.write_text(coordinator_config(load_draft(deployment)))
+
+    assert "quorumkeep solana-nonce" in config.read_text()
+    found = load_config(config).chains["solana:devnet"]
+    assert found.solana is not None and found.solana.nonce_accounts == ()
+    assert found.confirmations == 3  # final
+
+
 def test_a_second_door_is_in_the_configuration_and_in_what_clients_get(tmp_path: Path) -> None:
     place = Place(tmp_path)
     place.init("--http", "127.0.0.1:7601")

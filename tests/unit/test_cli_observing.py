@@ -1,12 +1,15 @@
 """``observe.toml``: every mistake at once, and nothing that is not known."""
 
+import json
 from pathlib import Path
 
 import pytest
 
 from cli.observing.assignment import FILE, load_assignment
+from cli.results import show_error
 from custody.observing.main import Assignment
 from policy.errors import OperationalError
+from policy.settings import ConfigError, Problem
 
 GOOD = """
 every_s = 7
@@ -35,7 +38,7 @@ def test_chains_are_read_as_the_coordinators_are(tmp_path: Path) -> None:
     assert (found.every_s, found.starts) == (7, {"evm:1": 9})
     assert (len(evm.urls), evm.agree, evm.head, evm.confirmations) == (3, 2, "finalized", 3)
     assert bitcoin.confirmations == 6
-    assert bitcoin.bitcoin is not None and bitcoin.bitcoin.credentials == tmp_path / "cookie"
+    assert bitcoin.bitcoin is not None and bitcoin.bitcoin.credentials == (tmp_path / "cookie",)
 
 
 def test_solana_is_watched_by_how_sure_a_slot_is(tmp_path: Path) -> None:
@@ -69,6 +72,17 @@ def test_several_mistakes_are_said_at_once(tmp_path: Path) -> None:
     with pytest.raises(OperationalError) as error:
         load(tmp_path, GOOD.replace("start = 9", "sart = 9").replace("every_s = 7", "every_s = 0"))
     assert "2 problems" in str(error.value)
+
+
+def test_a_file_that_cannot_be_used_ends_a_command_with_2_and_a_line_for_each_problem(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    error = ConfigError("observe.toml", [Problem(1, "a", "is wrong"), Problem(2, "b", "is wrong")])
+
+    assert show_error(error, as_json=True) == 2
+    said = capsys.readouterr()
+    assert "line 1" in json.loads(said.out)["error"]
+    assert said.err.count("\n") == 3
 
 
 def test_a_file_that_is_not_there_is_asked_for(tmp_path: Path) -> None:

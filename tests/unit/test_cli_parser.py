@@ -11,8 +11,11 @@ from pathlib import Path
 
 import pytest
 
+import custody.check.main
+import custody.main
 from cli.main import main
 from cli.parser import build_parser
+from signer_nodes.main import main as node_program
 from signer_nodes.main import node_parser
 
 HEAVY = (
@@ -25,9 +28,9 @@ HEAVY = (
     "web3",
     "numpy",
     "custody",
-    "signer_nodes",
     "policy.ledger",
 )
+LIGHT = {"signer_nodes", "signer_nodes.api", "signer_nodes.api.arguments"}
 
 
 def commands(parser: argparse.ArgumentParser, words: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
@@ -138,6 +141,7 @@ def test_asking_for_help_loads_nothing_heavy() -> None:
 
     loaded = set(ran.stdout.split())
     assert not loaded & set(HEAVY)
+    assert {one for one in loaded if one.startswith("signer_nodes")} <= LIGHT
     assert "argparse" in loaded  # the test sees what is loaded
 
 
@@ -155,3 +159,73 @@ def test_a_log_that_is_not_there_is_said_in_json_too(
         main(["audit", "verify", str(tmp_path), "--json"])
 
     assert "name the folder of a log" in json.loads(capsys.readouterr().out)["error"]
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["status", "--as", "nobody", "--jso"],
+        ["request", "list", "--as", "nobody", "--lim", "3"],
+        ["coordinator", "run", "--conf", "config.toml"],
+    ],
+)
+def test_an_abbreviated_option_is_none(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        build_parser().parse_args(words)
+
+    assert "--" in capsys.readouterr().err
+
+
+def test_programs_take_no_abbreviated_options_either(capsys: pytest.CaptureFixture[str]) -> None:
+    for words in (["check", "--conf", "x"], ["recover", "x", "--officer", "y", "--out", "z"]):
+        with pytest.raises(SystemExit, match="2"):
+            node_parser().parse_args(words)
+    for program in (custody.main.main, custody.check.main.main):
+        with pytest.raises(SystemExit, match="2"):
+            program(["--conf", "x"])
+
+    assert capsys.readouterr().err.count("usage:") == 4
+
+
+@pytest.mark.parametrize("text", ["-1", "9" * 30, "x", "", "٣", "1.0"])
+def test_a_descriptor_is_a_small_number(text: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        node_parser().parse_args(["doctor", "--config", "x", f"--pin-fd={text}"])
+
+    assert "3<FILE" in capsys.readouterr().err
+
+
+def test_a_node_that_refuses_says_so_in_json_too(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    code = node_program(["doctor", "--config", str(tmp_path / "none.toml"), "--json"])
+
+    said = json.loads(capsys.readouterr().out)
+    assert (code, said["ok"], said["code"]) == (75, False, "ConfigError")
+    assert "none.toml" in said["error"]
+
+
+@pytest.mark.parametrize("text", ["-5", "nan", "inf", "1e9", "86401", "", "٣", "1.2345"])
+def test_how_long_to_wait_is_a_number_of_seconds_of_a_day(
+    text: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        build_parser().parse_args(["request", "wait", "00" * 32, "--as", "x", "--timeout", text])
+
+    assert "--timeout" in capsys.readouterr().err
+    taken = build_parser().parse_args(["request", "wait", "00" * 32, "--as", "x", "--timeout", "0.5"])
+    assert taken.timeout == 0.5
+
+
+@pytest.mark.parametrize("number", ["-1", "0", "10001", "9" * 30, "x", "٣"])
+def test_a_script_is_told_of_misuse_by_one_object_too(
+    number: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["request", "list", "--as", "nobody", "--limit", number, "--json"]
+    monkeypatch.setattr(sys, "argv", ["quorumkeep", *words])
+
+    with pytest.raises(SystemExit) as ended:
+        main()
+
+    said = capsys.readouterr()
+    found = json.loads(said.out)
+    assert (ended.value.code, found["ok"], found["code"]) == (2, False, "Misuse")
+    assert "--limit" in found["error"] and "usage:" in said.err

@@ -48,9 +48,9 @@ class Desk:
 
     async def settled(self, request: str) -> None:
         """Mine until a request is settled."""
-        await self.running.until(bytes.fromhex(request), "broadcast", timeout_s=20)
+        await self.running.until(bytes.fromhex(request), "broadcast")
         self.core.mine()
-        await self.running.until(bytes.fromhex(request), "settled", timeout_s=20)
+        await self.running.until(bytes.fromhex(request), "settled")
 
     def coins(self, *paths: str) -> list[tuple[str, int]]:
         scripts = [self.house.script(self.running, path) for path in paths]

@@ -19,6 +19,7 @@ from custody.rebalancing.moves import Stage
 from custody.rebalancing.records import Direction, Edge, Move
 from policy.encoding import Json, canonical
 from policy.errors import OperationalError
+from policy.settings import ConfigError
 from tests.unit.custody_certificates import identity_certificate
 from tests.unit.custody_cluster import identity, policy_document
 from tests.unit.rebalancing_house import CHAIN, COLD, ETHER, HOT
@@ -183,16 +184,27 @@ def test_the_policys_tier_bounds_a_route_and_the_file_only_makes_it_narrower(tmp
 @pytest.mark.parametrize(
     ("wrong", "said"),
     [
-        ("[routes.btc]", "no asset 'btc'"),
-        ('[routes.eth]\nwallet = "hot"', "source is None"),
+        ("[routes.btc]", "no such asset"),
+        ('[routes.eth]\nwallet = "hot"', "source is missing"),
+        ('[routes.eth]\nwallet = "nope"\nsource = "cold"', "wallets of .* are cold, hot"),
+        ('[routes.eth]\nsource = "cold"', "wallet is missing"),
         ('[routes.eth]\nwallet = "hot"\nsource = "hot"\nmaximum = "1 eth"', "one tier"),
         ('[routes.eth]\nwallet = "hot"\nsource = "cold"', "no maximum"),
-        ('[routes.eth]\nwallet = "hot"\nsource = "cold"\nmaximum = "1 eth"\nlead_days = 2', "not 0 or 1"),
-        ('[routes.eth]\nwallet = "hot"\nsource = "cold"\nmaximum = "1 eth"\nservice = 99.9', "a service of"),
+        (
+            '[routes.eth]\nwallet = "hot"\nsource = "cold"\nmaximum = "1 eth"\nlead_days = 2',
+            "from 0 to 1",
+        ),
+        (
+            '[routes.eth]\nwallet = "hot"\nsource = "cold"\nmaximum = "1 eth"\nservice = 99.9',
+            "from 0.5",
+        ),
         ('[routes.eth]\nwallet = "hot"\nsource = "cold"\nmaximum = "0.1234567890123456789 eth"', "decimals"),
         ('[routes.eth]\nwallet = "hot"\nsource = "cold"\nmaximum = "1 eth"\nprize = 1', "prize"),
-        ("every = 5", "'every'"),
-        ('every_s = -1\n[routes.eth]\nwallet = "hot"\nsource = "cold"\nmaximum = "1 eth"', "not below zero"),
+        ("every = 5", "every is not known"),
+        (
+            'every_s = -1\n[routes.eth]\nwallet = "hot"\nsource = "cold"\nmaximum = "1 eth"',
+            "from 0.1",
+        ),
         ("", "no route"),
         ("[routes", "TOML|Expected|table"),
     ],
@@ -200,6 +212,24 @@ def test_the_policys_tier_bounds_a_route_and_the_file_only_makes_it_narrower(tmp
 def test_what_cannot_be_meant_is_refused_by_name(tmp_path: Path, wrong: str, said: str) -> None:
     with pytest.raises(OperationalError, match=said):
         route_of(tmp_path, two_tiers(), wrong)
+
+
+def test_all_that_is_wrong_with_an_assignment_is_said_at_once_with_its_line(tmp_path: Path) -> None:
+    wrong = (
+        'every_s = "x"\n[routes.eth]\nwallet = "hot"\nsource = 5\nmaximum = "1 btc"\nprice = -1\nprize = 1\n'
+    )
+
+    with pytest.raises(ConfigError) as caught:
+        route_of(tmp_path, two_tiers(), wrong + '[routes.btc]\nwallet = "hot"\n')
+
+    assert [f"{one.line} {one.key}" for one in caught.value.problems] == [
+        "1 every_s",
+        "4 routes.eth.source",
+        "5 routes.eth.maximum",
+        "6 routes.eth.price",
+        "7 routes.eth.prize",
+        "8 routes.btc.asset",
+    ]
 
 
 def test_a_rebalancer_without_a_coordinator_keeps_trying_and_ends_well_when_it_is_told_to(

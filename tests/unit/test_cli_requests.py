@@ -2,7 +2,9 @@
 
 import socket
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
+from typing import cast
 
 import pytest
 
@@ -11,15 +13,22 @@ from cli.demo.chain import CHAIN
 from cli.demo.policy import CUSTOMER, demo_policy
 from cli.files import write_document
 from cli.main import invoke
-from cli.requests import read_request_id
+from cli.requests import PAGE, _newest, read_request_id
 from cli.results import Misuse
-from custody.client import CallRefused
+from custody.client import CallRefused, CustodyClient
 from policy.encoding import Json, parse_canonical
 from policy.errors import OperationalError, QuorumkeepError
 from policy.intent import parse_request
 
 SAFE: Json = {"chain": CHAIN, "address": "0x" + "77" * 20, "methods": {"pause": "pause()"}}
 ORDER = ("--wallet", "hot", "--asset", "eth", "--to", CUSTOMER, "--idempotency-key", "order-1")
+
+
+@dataclass(frozen=True)
+class Listed:
+    """A request, as far as a list needs it."""
+
+    request: bytes
 
 
 class Backend:
@@ -48,7 +57,9 @@ def backend(tmp_path: Path) -> Iterator[Backend]:
 
 
 def test_a_request_whose_answer_was_lost_is_sent_again_byte_for_byte(backend: Backend) -> None:
-    with pytest.raises(CallRefused, match="unavailable"):
+    with pytest.raises(
+        CallRefused, match=r"unavailable: the coordinator does not answer: .*look whether it runs"
+    ):
         backend.send("1 eth")
     first = backend.kept()
     with pytest.raises(CallRefused, match="unavailable"):
@@ -96,6 +107,47 @@ def test_misuse_keeps_and_sends_nothing(backend: Backend, order: tuple[str, ...]
         backend.send("1 eth", *order)
 
     assert not (backend.folder / "payments" / "requests").exists()
+
+
+@pytest.mark.parametrize("content", [None, b"", b"\n"], ids=["missing", "empty", "blank"])
+def test_a_psbt_that_says_nothing_is_no_payment_without_one(
+    backend: Backend, content: bytes | None, tmp_path: Path
+) -> None:
+    file = tmp_path / "theirs.psbt"
+    if content is not None:
+        file.write_bytes(content)
+
+    with pytest.raises(QuorumkeepError, match=r"theirs\.psbt"):
+        backend.send("1 eth", *ORDER, "--psbt", str(file))
+    assert not (backend.folder / "payments" / "requests").exists()
+
+
+@pytest.mark.parametrize("wallet", ["tepid", "hot"])
+def test_coins_are_of_wallets_that_have_some(backend: Backend, wallet: str) -> None:
+    who = ("--as", str(backend.folder / "payments"), "--client", str(backend.folder / "client.json"))
+
+    with pytest.raises(Misuse, match="name one on Bitcoin"):
+        invoke("request", "consolidate", "--wallet", wallet, "--idempotency-key", "k", *who)
+
+
+def test_a_file_that_is_no_deployments_says_what_it_lacks(backend: Backend) -> None:
+    (backend.folder / "client.json").write_text('{"origin": "log.example.com/test"}')
+    with pytest.raises(OperationalError, match="has no address and no certificate and no policy: get"):
+        backend.send("1 eth")
+
+
+def test_as_many_requests_are_listed_as_are_asked_for_page_by_page() -> None:
+    there = [Listed(number.to_bytes(32, "big")) for number in range(1200, 0, -1)]
+
+    class Coordinator:
+        def requests(self, *, state: str, limit: int, before: bytes) -> list[Listed]:
+            assert state == "settled"
+            older = [one for one in there if not before or one.request < before]
+            return older[: min(limit, PAGE)]
+
+    for limit in (20, 500, 501, 1200, 1300):
+        found = _newest(cast(CustodyClient, Coordinator()), "settled", limit=limit)
+        assert [one.request for one in found] == [one.request for one in there[:limit]]
 
 
 def test_only_a_backend_asks(backend: Backend) -> None:

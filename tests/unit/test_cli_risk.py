@@ -21,13 +21,14 @@ from custody.adapters.identity import boot_credentials
 from policy.encoding import Json, canonical
 from policy.errors import OperationalError
 from policy.fact_entries import Basis
+from policy.settings import ConfigError
 from tests.simulation.world import OTHER, STRANGER, Book
 from tests.unit.custody_cluster import PAYEE, identity
-from tests.unit.custody_house import until
 from tests.unit.test_audit import published, trust_file, written
 from tests.unit.test_cli_holdings import Watch
 from tests.unit.test_custody_statements import OBSERVERS, house_with, rule, submit
 from tests.unit.test_risk_reading import paying, points, read, state
+from tests.waiting import until
 
 ASSIGNMENT = 'exchange = "../shared"\n[screening]\nfile = "../list.json"\nmax_age_days = 7\n'
 
@@ -79,7 +80,7 @@ async def test_two_observers_score_what_waits_and_it_is_paid_by_their_word(desk:
 
     alone = await desk.risk("run", "--once")
     both = await desk.risk("run", "--once", who=OBSERVERS[1])
-    await desk.running.until(request, "settled", timeout_s=10)
+    await desk.running.until(request, "settled")
     verified = await desk.risk("verify")
     explained = await desk.risk("explain", request.hex())
 
@@ -204,9 +205,9 @@ def test_a_log_that_does_not_hold_verifies_no_score(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "why"),
     [
-        ("", "'screening' is missing"),
-        ("[screening]", "'file' is missing"),
-        ('every = 5\n[screening]\nfile = "a"', "unknown field 'every'"),
+        ("", "screening.file is missing"),
+        ("[screening]", "screening.file is missing"),
+        ('every = 5\n[screening]\nfile = "a"', "every is not known here"),
         ('every_s = 0\n[screening]\nfile = "a"', "every_s"),
         ('[screening]\nfile = "a"\nclear = "x"\nhit = "x"', "one word"),
         ('[screening]\nfile = "a"\nmax_age_days = 1.5', "max_age_days"),
@@ -218,6 +219,16 @@ def test_an_assignment_says_what_is_wrong_with_it(tmp_path: Path, text: str, why
 
     with pytest.raises(OperationalError, match=why):
         load_assignment(tmp_path)
+
+
+def test_all_that_is_wrong_with_an_assignment_is_said_at_once_with_its_line(tmp_path: Path) -> None:
+    (tmp_path / FILE).write_text('every_s = 0\nevery = 5\n[screening]\nfile = 7\nclear = "NO"\n')
+
+    with pytest.raises(ConfigError) as caught:
+        load_assignment(tmp_path)
+
+    found = [f"{one.line} {one.key}" for one in caught.value.problems]
+    assert found == ["1 every_s", "2 every", "4 screening.file", "5 screening.clear"]
 
 
 def test_an_assignment_has_defaults_and_paths_from_its_folder(tmp_path: Path) -> None:

@@ -60,9 +60,9 @@ async def test_a_wallet_pays_by_accounts_that_somebody_else_made(
     async with house.with_key() as running:
         house.fund()
         request = await house.pay(running, "one", SOL)
-        await running.until(request, "broadcast", timeout_s=20)
+        await running.until(request, "broadcast")
         house.mine(3)
-        await running.until(request, "settled", timeout_s=20)
+        await running.until(request, "settled")
 
         assert house.paid() == SOL
 

@@ -4,13 +4,14 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from cli.demo.supervisor import PIN_PLACE, Program, Supervisor, free_ports, run_to_end
 from policy.errors import OperationalError
+from tests.waiting import WAIT_S, seen
 
 SLEEP = "import time; print('up', flush=True); time.sleep(60)"
 STUBBORN = "import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN); " + SLEEP
@@ -43,42 +44,44 @@ def alive(process: int) -> bool:
         return False
 
 
-def eventually(happened: Callable[[], bool], *, timeout_s: float = 5.0) -> bool:
-    deadline = time.monotonic() + timeout_s
-    while time.monotonic() < deadline:
-        if happened():
-            return True
-        time.sleep(0.02)
-    return False
+def test_what_a_program_that_ends_at_once_said_is_told(supervisor: Supervisor, tmp_path: Path) -> None:
+    """Also right after it was started once more and has said nothing yet."""
+    wrong = "import os, time; d = os.path.exists('d'); open('d', 'w'); d and time.sleep(60); print('no port')"
+    supervisor.start(program(tmp_path, f"import os; os.chdir({str(tmp_path)!r}); {wrong}"))
+    first = supervisor.process_ids()["one"]
+    seen(lambda: supervisor.process_ids()["one"] != first)
+
+    with pytest.raises(OperationalError, match="it says: no port"):
+        supervisor.wait_for("one", up, timeout_s=0.2)
 
 
 def test_a_process_that_dies_is_started_again(supervisor: Supervisor, tmp_path: Path) -> None:
     supervisor.start(program(tmp_path, SLEEP))
-    supervisor.wait_for("one", up, timeout_s=5)
+    supervisor.wait_for("one", up, timeout_s=WAIT_S)
     first = supervisor.process_ids()["one"]
     os.kill(first, signal.SIGKILL)
 
-    assert eventually(lambda: supervisor.process_ids()["one"] != first)
-    supervisor.wait_for("one", up, timeout_s=5)
+    assert seen(lambda: supervisor.process_ids()["one"] != first)
+    supervisor.wait_for("one", up, timeout_s=WAIT_S)
 
 
 def test_a_killed_one_stays_down_until_it_is_revived(supervisor: Supervisor, tmp_path: Path) -> None:
     supervisor.start(program(tmp_path, SLEEP))
-    supervisor.wait_for("one", up, timeout_s=5)
+    supervisor.wait_for("one", up, timeout_s=WAIT_S)
     first = supervisor.process_ids()["one"]
     supervisor.kill("one")
     time.sleep(0.8)
 
     assert supervisor.process_ids()["one"] == first and not alive(first)
     supervisor.revive("one")
-    supervisor.wait_for("one", up, timeout_s=5)
+    supervisor.wait_for("one", up, timeout_s=WAIT_S)
     assert alive(supervisor.process_ids()["one"])
 
 
 def test_leaving_stops_even_what_ignores_being_asked(tmp_path: Path) -> None:
     with Supervisor() as supervisor:
         supervisor.start(program(tmp_path, STUBBORN))
-        supervisor.wait_for("one", up, timeout_s=5)
+        supervisor.wait_for("one", up, timeout_s=WAIT_S)
         process = supervisor.process_ids()["one"]
 
     assert not alive(process)
@@ -98,11 +101,11 @@ def test_leaving_by_an_error_stops_everything_too(tmp_path: Path) -> None:
 
 def test_what_a_process_started_is_stopped_with_it(supervisor: Supervisor, tmp_path: Path) -> None:
     supervisor.start(program(tmp_path, PARENT))
-    supervisor.wait_for("one", lambda text: "child" in text, timeout_s=5)
+    supervisor.wait_for("one", lambda text: "child" in text, timeout_s=WAIT_S)
     child = int(supervisor.output("one").split()[1])
     supervisor.kill("one")
 
-    assert eventually(lambda: not alive(child))
+    assert seen(lambda: not alive(child))
 
 
 def test_a_pin_is_read_from_the_descriptor_and_stands_nowhere_else(tmp_path: Path) -> None:

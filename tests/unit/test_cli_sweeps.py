@@ -19,6 +19,7 @@ from custody.sweeping.tasks import Asset, Sweep, Tank
 from policy.document import parse_policy
 from policy.encoding import Json, canonical
 from policy.errors import OperationalError
+from policy.settings import ConfigError
 
 ROOT = Path(__file__).parents[2]
 PAGE, EXAMPLE = ROOT / "docs/sweeping.md", ROOT / "docs/examples/sweeping.yaml"
@@ -74,30 +75,45 @@ def test_every_line_of_the_pages_policy_stands_in_the_whole_one() -> None:
         ("", "nothing to do"),
         ("every_s = 0\n" + SWEEP, "every_s"),
         ("evry_s = 5\n" + SWEEP, "evry_s"),
-        (SWEEP.replace("usdc]", "doge]"), "no asset 'doge'"),
+        (SWEEP.replace("usdc]", "doge]"), "no such asset"),
         (SWEEP.replace('"hot"', '"deposits"'), "both deposits"),
         (SWEEP.replace('"hot"', '"cold"'), "to is cold"),
         (SWEEP.replace("20 usdc", "20 eth"), "is in eth"),
         (SWEEP.replace("0.001 eth", "1 eth"), "ceiling"),
         (SWEEP.replace("0.001 eth", "0 eth"), "ceiling"),
         (SWEEP + "minimal = 5\n", "minimal"),
-        (SWEEP.replace('minimum = "20 usdc"\n', ""), "'minimum' is missing"),
+        (SWEEP.replace('minimum = "20 usdc"\n', ""), "minimum is missing"),
         (SWEEP.replace("0.001 eth", "0.002 eth") + GAS, "top-ups would not do"),
         (NATIVE.replace("0.05 eth", "0.002 eth") + GAS, "minimum is within"),
         (GAS.replace("gas.eth", "gas.usdc"), "not paid in usdc"),
         (GAS.replace('["deposits"]', '["gas"]'), "top itself up"),
         (GAS.replace('["deposits"]', "[]"), "accounts"),
-        (NATIVE.replace('"deposits"', '"gas"') + GAS, "tank is swept"),
+        (NATIVE.replace('"deposits"', '"gas"') + GAS, "is not swept"),
         (SWEEP + SWEEP.replace("usdc]", 'more]\nasset = "usdc"'), "one wallet of one asset"),
         (SWEEP + BACK, "swept into itself"),
         (GAS + GAS.replace("eth]", 'more]\nasset = "eth"'), "two gas tanks"),
-        ("[sweeps.usdc", "sweep.toml"),
+        ("[sweeps.usdc", "not TOML"),
     ],
 )
 def test_an_assignment_that_makes_no_sense_is_refused_by_name(tmp_path: Path, text: str, says: str) -> None:
     assert assigned(tmp_path, SWEEP + NATIVE + GAS) == ""
     assert says in assigned(tmp_path, text)
-    assert "docs/sweeping.md" in assigned(tmp_path, text)
+
+
+def test_all_that_is_wrong_with_an_assignment_is_said_at_once_with_its_line(tmp_path: Path) -> None:
+    text = "every_s = 0\n" + SWEEP.replace("20 usdc", "20 eth") + "coins = 1\n" + GAS.replace("0.001", "1")
+    (tmp_path / FILE).write_text(text + NATIVE.replace('to = "hot"', "to = 5").replace("eth]", "doge]"))
+
+    with pytest.raises(ConfigError) as caught:
+        load_assignment(tmp_path, connection())
+
+    assert [f"{one.line} {one.key}" for one in caught.value.problems] == [
+        "1 every_s",
+        "5 sweeps.usdc.minimum",
+        "7 sweeps.usdc.coins",
+        "11 gas.eth.fee",
+        "12 sweeps.doge.asset",
+    ]
 
 
 @pytest.mark.parametrize(("fee", "keep"), [("5000", 0), ("5001", 890_880), ("105000", 890_880)])

@@ -16,7 +16,8 @@ from policy.program import PROGRAM, about
 from policy.roster import parse_roster
 from tests.architecture.planting import REPOSITORY
 from tests.unit.custody_cluster import NODES
-from tests.unit.custody_house import Clock, House, until
+from tests.unit.custody_house import Clock, House
+from tests.waiting import until
 
 POLICY = parse_policy(demo_policy("0x" + "11" * 20))
 COSIGNERS = {"node-a": "node", "node-b": "node", "node-c": "node", "witness": "witness"}

@@ -15,7 +15,7 @@ from signer_nodes.api.boot_statement import BootStatement
 from signer_nodes.api.desk import Desk
 from signer_nodes.api.errors import Refused
 from signer_nodes.api.hello import NO_TLS, Hello, verify_hello
-from signer_nodes.api.letters import CALL, HELLO, LETTER, Inbox
+from signer_nodes.api.letters import CALL, HELLO, LETTER, Inbox, LetterRefused
 from signer_nodes.cold import HEAD_AGE_MS_MAX, ColdNode, ColdParts
 from signer_nodes.cold_peers import ColdPeers
 from tests.simulation.cluster import Clock, Coordinator, deal, started
@@ -149,6 +149,18 @@ async def test_a_refusal_is_told_in_the_answer_and_what_follows_is_done(room: Ro
     replies = room.desk.seats["cold-1"].replies
     assert [reply.WhichOneof("what") for reply in replies] == ["refusal", "append"]
     assert room.desk.refusals() == []
+
+
+async def test_the_answer_of_a_machine_that_left_the_roster_is_refused_and_people_are_told(
+    room: Room,
+) -> None:
+    room.desk.ask(pb.Append(start=2))
+    answer = await room.node.read(room.desk.letters(START_MS)["cold-1"])
+
+    with pytest.raises(LetterRefused, match=r"cold-1 left the roster .*quorumkeep cold end"):
+        room.desk.take(answer, keys={}, now_ms=START_MS)
+
+    assert room.desk.seats["cold-1"].replies == []
 
 
 @pytest.mark.parametrize("call", [pb.EntriesQuery(), pb.HeadQuery(), pb.Leave(), pb.Abandon(), pb.Protocol()])

@@ -66,3 +66,19 @@ def test_a_replacement_says_that_the_request_was_signed_before(book: Book) -> No
 
     assert book.state.jobs[first].status is JobStatus.SIGNED
     assert "signed before for it: 1" in screen(book, second)
+
+
+def test_a_payment_to_the_wallet_itself_says_so(book: Book) -> None:
+    request = book.request()
+    job = book.reserve(request, nonce=0)
+    intent = book.state.requests[request].request.intent
+    place = (intent.chain, intent.destination)
+    own, other = (
+        replace(book.state, owned=book.state.owned.set(place, wallet)) for wallet in (intent.wallet, "other")
+    )
+
+    text = "\n".join(lines(job_shown(own, own.jobs[job], root=ROOT)))
+
+    assert f"to the wallet itself, at {readable_address(intent.destination)}" in text
+    assert "the wallet itself" not in "\n".join(lines(job_shown(other, other.jobs[job], root=ROOT)))
+    assert "the wallet itself" not in screen(book, job)

@@ -83,7 +83,7 @@ def test_every_port_is_of_this_machine_alone_and_every_folder_of_it_read_only(na
 def test_secrets_come_by_file_and_each_goes_where_it_is_needed_alone() -> None:
     found = whole()
     given = {name: secrets_of(service) for name, service in found["services"].items()}
-    keys = {"coordinator-identity", "coordinator-log-key", "coordinator-pgpass"}
+    keys = {"coordinator-identity", "coordinator-log-key", "coordinator-database-password"}
 
     assert all(set(secret) == {"file"} for secret in found["secrets"].values())
     assert given == {
@@ -132,6 +132,9 @@ def test_what_runs_beside_a_coordinator_reaches_its_door_alone_and_an_observer_i
         **{name: {"doors"} for name in WISHED},
         "observe": {"doors", "chains"},
     }
+    assert [found["services"][f"coordinator-{number}"]["networks"]["doors"] for number in (1, 2)] == [
+        {"aliases": ["coordinator"]}
+    ] * 2
     assert sharing == WISHED | {"coordinator-1", "coordinator-2", "prometheus"}
     assert {name for name in world if found["networks"][name].get("internal")} == set()
     assert found["networks"]["doors"]["internal"] is True
@@ -195,7 +198,9 @@ def test_compose_itself_reads_both_files(tmp_path: Path) -> None:
     answering = [one for one in offered if shutil.which(one[0]) and ran(*one, "version").returncode == 0]
     if not answering:
         pytest.skip("neither docker compose nor docker-compose is installed")
-    built = dict.fromkeys(("QUORUMKEEP_BUILD", "QUORUMKEEP_COORDINATOR_BUILD"), str(tmp_path))
+    built = dict.fromkeys(
+        (f"QUORUMKEEP_{kind}BUILD" for kind in ("", "COORDINATOR_", "SERVICE_")), str(tmp_path)
+    )
     chosen = [part for name in FILES for part in ("-f", str(FOLDER / name))]
 
     done = ran(*answering[0], *chosen, "config", "-q", **VARIABLES, **built)

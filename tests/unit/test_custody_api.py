@@ -5,12 +5,13 @@ import contextlib
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TypeVar, cast
+from typing import Any, TypeVar, cast
 
+import grpc
 import pytest
 
 from cli.policies.replaying import fetched
-from custody.adapters.api_server import CustodyServicer, ServerTls, start_server
+from custody.adapters.api_server import MESSAGE_BYTES_MAX, CustodyServicer, ServerTls, start_server
 from custody.adapters.identity import boot_credentials
 from custody.adapters.store import Store
 from custody.client import Caller, CallRefused, CustodyClient, Endpoint
@@ -31,6 +32,7 @@ from tests.unit.custody_cluster import (
 from tests.unit.custody_house import House, Running
 
 T = TypeVar("T")
+SERVICE = "quorumkeep.custody.v1.Custody"
 
 
 @dataclass
@@ -56,14 +58,14 @@ class Door:
 
 
 @contextlib.asynccontextmanager
-async def opened(house: House) -> AsyncIterator[Door]:
+async def opened(house: House, servicer: type[CustodyServicer] = CustodyServicer) -> AsyncIterator[Door]:
     """A coordinator of this house with its door open."""
     authority = identity("coordinator")
     mine = boot_credentials("coordinator", authority)
     async with house.with_key() as running:
-        servicer = CustodyServicer(running.service, running.parts)
         tls = ServerTls(mine.certificate_pem, mine.key_pem)
-        server, port = await start_server(servicer, "127.0.0.1:0", tls=tls)
+        served = servicer(running.service, running.parts)
+        server, port = await start_server(served, "127.0.0.1:0", tls=tls)
         endpoint = Endpoint(f"127.0.0.1:{port}", identity_certificate(authority), ORIGIN)
         yield Door(house, running, endpoint)
         await server.stop(0)
@@ -111,6 +113,49 @@ async def test_strangers_wrong_keys_and_other_origins_are_refused(door: Door) ->
     foreign = await door.refusal("admin", lambda client: client.status())
 
     assert (stranger, forged, foreign) == ("unauthenticated",) * 3
+
+
+async def test_a_call_that_is_too_large_to_be_read_is_said_to_be_so(door: Door) -> None:
+    large = bytes(MESSAGE_BYTES_MAX + 1)
+
+    assert await door.refusal("shop", lambda client: client.submit_signed(large, b"")) == "too-large"
+    assert await door.refusal("shop", lambda client: client.submit_signed(large[:-64], b"")) == "malformed"
+
+
+BYTES = (b"\xff" * 9, b"\x0a\x05ab", b"\x0a\x02\xff\xfe", b"\x92\x03\x02hi")
+"""No protobuf, cut short, no UTF-8, and with a field of a later program."""
+
+
+async def test_bytes_that_are_no_call_are_malformed_and_no_defect(
+    door: Door, caplog: pytest.LogCaptureFixture
+) -> None:
+    credentials = grpc.ssl_channel_credentials(door.endpoint.certificate_pem)
+    options = (("grpc.ssl_target_name_override", "coordinator"),)
+    opened: Any = grpc.aio.secure_channel(door.endpoint.address, credentials, options=options)
+    refusals = []
+    async with opened as channel:
+        for data in BYTES:
+            with pytest.raises(grpc.aio.AioRpcError) as once:
+                await channel.unary_unary(f"/{SERVICE}/GiveAddress")(data)
+            with pytest.raises(grpc.aio.AioRpcError) as streamed:
+                await anext(aiter(channel.unary_stream(f"/{SERVICE}/Events")(data)))
+            refusals += [once.value, streamed.value]
+    told: list[Any] = [refused.trailing_metadata() for refused in refusals]
+    codes = [dict(one)["quorumkeep-code"] for one in told]
+
+    assert codes == ["malformed"] * 2 * len(BYTES)
+    assert "Traceback" not in caplog.text
+
+
+async def test_a_call_that_an_older_coordinator_lacks_is_named_as_such(door: Door) -> None:
+    authority = identity("coordinator")
+    mine, older = boot_credentials("coordinator", authority), grpc.aio.server()
+    tls = grpc.ssl_server_credentials([(mine.key_pem, mine.certificate_pem)])
+    door.endpoint = replace(door.endpoint, address=f"127.0.0.1:{older.add_secure_port('127.0.0.1:0', tls)}")
+    await older.start()
+
+    assert await door.refusal("shop", lambda client: client.status()) == "unknown-path"
+    await older.stop(0)
 
 
 async def test_a_backend_sees_its_own_requests_and_only_administrators_make_keys(door: Door) -> None:
@@ -211,6 +256,13 @@ async def test_mistakes_have_codes_of_their_own(door: Door) -> None:
     ]
 
     assert codes == ["malformed", "bad-signature", "idempotency-conflict", "unknown-asset", "request-expired"]
+
+
+async def test_a_list_of_a_state_that_there_is_not_is_refused_and_the_states_are_named(door: Door) -> None:
+    with pytest.raises(CallRefused, match=r"malformed.*no state 'nope'.*settled"):
+        await door.ask("otto", lambda client: client.requests(state="nope"))
+
+    assert await door.ask("otto", lambda client: client.requests(state="settled")) == []
 
 
 async def test_people_can_ask_where_things_stand(door: Door) -> None:

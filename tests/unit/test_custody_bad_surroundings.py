@@ -12,19 +12,20 @@ from policy.errors import InvariantError, OperationalError
 from tests.conformance.test_custody_backup import configured
 from tests.fixtures_small_disk import SmallDisk
 from tests.unit.custody_cluster import ETHER, genesis_entry, make_request, policy_document
-from tests.unit.custody_house import Clock, FakeChain, House, Running, until
+from tests.unit.custody_house import Clock, FakeChain, House, Running
+from tests.waiting import WAIT_S, until
 
 pytest_plugins = ("tests.fixtures_small_disk",)
 HOUR_MS = 3_600_000
 
 
-async def pay(running: Running, house: House, name: str, timeout_s: float = 5.0) -> None:
+async def pay(running: Running, house: House, name: str, wait_s: float = WAIT_S) -> None:
     now_ms = Clock()()
     _, body, signature = make_request(
         name, amount=ETHER // 100, now_ms=now_ms, expires_ms=now_ms + 12 * HOUR_MS
     )
     record = await running.service.submit(body, signature)
-    await running.until(record.request, "settled", timeout_s=timeout_s)
+    await running.until(record.request, "settled", wait_s=wait_s)
 
 
 async def test_a_full_disk_takes_nothing_in_and_loses_nothing(tmp_path: Path, small_disk: SmallDisk) -> None:
@@ -66,7 +67,7 @@ async def test_with_the_coordinators_clock_an_hour_ahead_nothing_is_signed(tmp_p
     house.now_ms = Clock(ahead_ms=HOUR_MS)
     async with house.running() as running:
         with pytest.raises(TimeoutError):
-            await pay(running, house, "wrong", timeout_s=1.0)
+            await pay(running, house, "wrong", wait_s=1.0)
         problems = {one.problem for one in running.parts.replication.followers.values()}
         unmoved = running.parts.replication.quorum.size
     house.now_ms = Clock()

@@ -1,10 +1,11 @@
 """Several branches of the log: which one a start goes on with, and how a cosigner is brought back to it."""
 
+import asyncio
 from pathlib import Path
 
 import pytest
 
-from custody.branches import ask_heads
+from custody.branches import ASK_AGAIN_S, ask_heads
 from custody.candidates import EMPTY, Candidate, Tip, extend, write_batch
 from custody.ports import Head
 from policy.log.checkpoint import cosignature, cosignature_message
@@ -18,7 +19,8 @@ from tests.unit.custody_cluster import (
     make_request,
     public,
 )
-from tests.unit.custody_house import House, Running, until
+from tests.unit.custody_house import House, Running
+from tests.waiting import until
 
 
 @pytest.fixture
@@ -175,6 +177,26 @@ async def test_a_cosigner_that_never_cosigns_what_it_has_is_not_waited_for_for_e
     held = await ask_heads(house.nodes, origin=state.origin, roster=state.roster, settling_s=0.01)
 
     assert {branch.checkpoint.size for branch in held} == {1}
+
+
+async def test_a_start_that_waits_for_cosigners_says_so_once(
+    house: House, caplog: pytest.LogCaptureFixture
+) -> None:
+    theirs = begun(house)
+    theirs.give(*house.nodes.values())
+    for node in house.nodes.values():
+        node.down = True
+    state = theirs.tip.state
+    waiting = asyncio.create_task(
+        ask_heads(house.nodes, origin=state.origin, roster=state.roster, settling_s=0.01)
+    )
+    await asyncio.sleep(4 * ASK_AGAIN_S)
+    for node in house.nodes.values():
+        node.down = False
+    await waiting
+
+    assert caplog.text.count("cosigners answered, waiting") == 1
+    assert caplog.text.count("gives no head") == len(house.nodes)
 
 
 async def test_an_own_tail_that_continues_the_cosigners_is_kept_and_sent_on(house: House) -> None:

@@ -4,15 +4,25 @@ from pathlib import Path
 
 from custody.adapters.store import Store
 from custody.candidates import EMPTY, Candidate, extend, write_batch
-from custody.replication import ENTRIES_EACH_MAX
-from tests.unit.custody_cluster import make_request
-from tests.unit.custody_house import House, until
+from custody.replication import BYTES_EACH_MAX, ENTRIES_EACH_MAX
+from policy.intent import Intent, Request, request_message
+from tests.unit.custody_cluster import (
+    ANVIL_CHAIN,
+    FEE_CEILING,
+    ORIGIN,
+    PAYEE,
+    WALLET,
+    identity,
+    make_request,
+)
+from tests.unit.custody_house import House
+from tests.waiting import until
 
 PATIENCE_S = 30.0
 ENTRIES = 2 * ENTRIES_EACH_MAX + 100
 
 
-def lengthen(house: House) -> int:
+def lengthen(house: House, until_size: int = ENTRIES, *, calldata: bytes | None = None) -> int:
     """Write requests into the log of a coordinator that is down; its size before."""
     store = Store(house.database)
     store.take_lease(house.now_ms(), 0)
@@ -20,13 +30,9 @@ def lengthen(house: House) -> int:
     for entry in store.entries(0, store.head()[0]):
         tip, _ = extend(tip, entry)
     size = tip.frontier.size
-    while tip.frontier.size < ENTRIES:
+    while tip.frontier.size < until_size:
         now_ms, start = house.now_ms(), tip.frontier.size
-        made = [make_request(f"{start + i}", amount=1, now_ms=now_ms) for i in range(64)]
-        requests = [
-            Candidate("request", request.body(), {"signature": signature.hex()})
-            for request, _, signature in made
-        ]
+        requests = [request(f"{start + i}", now_ms, calldata) for i in range(64)]
         batch = write_batch(tip, requests, now_ms=now_ms)
         note = house.log_key.note(batch.tip.checkpoint()).to_bytes()
         entries = [folded.entry for folded in batch.written]
@@ -34,6 +40,13 @@ def lengthen(house: House) -> int:
         tip = batch.tip
     store.close()
     return size
+
+
+def request(name: str, now_ms: int, calldata: bytes | None) -> Candidate:
+    """A request, which with calldata is denied, and stands in the log all the same."""
+    intent = Intent(ANVIL_CHAIN, WALLET, "eth", 1, PAYEE, calldata=calldata)
+    body = Request(ORIGIN, "shop", intent, FEE_CEILING, name, now_ms, now_ms + 1000).body()
+    return Candidate("request", body, {"signature": identity("shop").sign(request_message(body)).hex()})
 
 
 async def test_who_catches_up_hears_of_quorums_on_the_way(tmp_path: Path) -> None:
@@ -76,3 +89,18 @@ async def test_cosigners_that_stand_apart_meet_on_the_same_heads_on_the_way(tmp_
     met = [{start + len(entries) for start, entries, _ in node.appends} for node in house.nodes.values()]
     on_the_way = {size for size in set.intersection(*met) if size < ENTRIES}
     assert {(size - 1) // ENTRIES_EACH_MAX for size in on_the_way} >= {0, 1}
+
+
+async def test_what_is_sent_at_once_is_bounded_by_its_bytes(tmp_path: Path) -> None:
+    house = House(tmp_path)
+    async with house.with_key() as running:
+        await running.cosigned()
+    size_before = lengthen(house, 300, calldata=bytes(4000))
+    for node in house.nodes.values():
+        node.appends = []
+
+    async with house.running():
+        await until(lambda: all(len(node.log) >= 300 for node in house.nodes.values()), PATIENCE_S)
+
+    sent = [sum(map(len, entries)) for node in house.nodes.values() for _, entries, _ in node.appends]
+    assert size_before < 300 and max(sent) <= BYTES_EACH_MAX < sum(sent) // len(house.nodes)

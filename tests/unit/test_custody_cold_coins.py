@@ -196,7 +196,7 @@ async def test_more_coins_than_a_ceremony_signs_for_are_made_fewer_first(
         core.core.mine()
 
         assert found.coins == COLD_SIGNATURES_MAX
-        await running.until(request, State.AWAITING_CEREMONY, timeout_s=20)
+        await running.until(request, State.AWAITING_CEREMONY)
 
 
 @pytest.mark.parametrize("count", [1, 4, 5, 16])

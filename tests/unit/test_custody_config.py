@@ -68,6 +68,22 @@ def test_of_several_endpoints_most_must_agree_unless_it_says_how_many(tmp_path: 
     assert (every.agree, every.head) == (3, "finalized")
 
 
+def test_each_of_several_nodes_has_its_own_credentials(tmp_path: Path) -> None:
+    path, given = tmp_path / "config.toml", re.search(r"(?m)^credentials = [^#\n]*", example())
+    assert given is not None
+    several = example().replace('url = "http://127.0.0.1:8332"', f"urls = {HOSTS}")
+
+    path.write_text(several.replace(given[0], 'credentials = ["a", "", "/c"]'))
+    chain = load_config(path).chains["bitcoin:mainnet"]
+
+    assert (chain.agree, len(chain.urls)) == (2, 3)
+    assert chain.bitcoin is not None and chain.bitcoin.credentials == (tmp_path / "a", None, Path("/c"))
+    for wrong in ('"a"', '["a", ""]', '["a", "", 7]'):
+        path.write_text(several.replace(given[0], f"credentials = {wrong}"))
+        with pytest.raises(OperationalError, match="credentials must"):
+            load_config(path)
+
+
 @pytest.mark.parametrize(("said", "days"), [("events_days = 7", 7), ("", 0), (None, 0)])
 def test_nothing_is_forgotten_unless_it_is_configured(tmp_path: Path, said: str | None, days: int) -> None:
     section = "" if said is None else f"[retention]\n{said}\n"
@@ -132,6 +148,11 @@ def test_the_second_door_and_webhooks_are_off_unless_they_are_configured(tmp_pat
         (RPC, f"urls = {HOSTS}\nagree = 4", "agree"),
         (RPC, f"urls = {HOSTS}\nagree = 1", "agree is '1': set it to a number from 2 to 3"),
         (RPC, 'urls = ["https://rpc.example.com/a", "https://rpc.example.com/b"]', "different hosts"),
+        (RPC, 'urls = ["https://rpc.example.com/a", "https://RPC.Example.com/b"]', "different hosts"),
+        (RPC, 'urls = ["https://rpc.example.com/a", "https://rpc.example.com:443"]', "different hosts"),
+        (RPC, 'urls = ["https://rpc.example.com/a", "https://rpc.example.com./"]', "different hosts"),
+        (RPC, 'urls = ["https://rpc.example.com/a", "https://me@rpc.example.com"]', "different hosts"),
+        (RPC, 'urls = ["https://rpc.example.com/a", "https://two.example.com:99999"]', "different hosts"),
         (RPC, "urls = []", "urls"),
         (
             'head = "latest"',

@@ -6,7 +6,8 @@ from pathlib import Path
 from custody.ports import Appended
 from policy.log.checkpoint import parse_note, verify_cosignatures
 from tests.unit.custody_cluster import COSIGNERS, FakeNode, make_request, public
-from tests.unit.custody_house import House, until
+from tests.unit.custody_house import House
+from tests.waiting import until
 
 
 class WithALineOfAnothers(FakeNode):
@@ -29,7 +30,7 @@ async def test_a_line_of_anothers_is_not_taken_in_with_a_cosigners_own(tmp_path:
 
         _, body, signature = make_request("one", amount=1, now_ms=house.now_ms())
         request = (await running.service.submit(body, signature)).request
-        await running.until(request, "settled", timeout_s=20)
+        await running.until(request, "settled")
 
         follower = running.parts.replication.followers["node-c"]
         await until(lambda: "of its own alone" in follower.problem)

@@ -1,11 +1,13 @@
 """A PostgreSQL that is torn down under a coordinator and comes back: nothing is lost or paid twice."""
 
 import asyncio
+import contextlib
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from custody.adapters.leased import PATIENCE, engine_of
 from policy.errors import OperationalError
 from tests.fixtures_postgres import OwnServer, own_server
 from tests.unit.custody_cluster import ETHER, make_request
@@ -63,3 +65,15 @@ async def test_a_database_that_goes_away_loses_and_doubles_nothing(tmp_path: Pat
     assert failures
     assert settled == REQUESTS
     assert isinstance(house.chain, FakeChain) and len(house.chain.mined) == REQUESTS
+
+
+def test_a_server_whose_machine_is_lost_in_a_commit_is_not_waited_for_for_hours(server: OwnServer) -> None:
+    def said(url: str) -> dict[str, str]:
+        engine = engine_of(url)
+        with contextlib.closing(engine.raw_connection()) as db:
+            found: dict[str, str] = db.driver_connection.info.get_parameters()  # type: ignore[union-attr]
+        engine.dispose()
+        return found
+
+    assert said(server.url).items() >= {name: str(value) for name, value in PATIENCE.items()}.items()
+    assert said(f"{server.url}&keepalives_idle=60")["keepalives_idle"] == "60", "the URL comes first"

@@ -1,6 +1,5 @@
 """Deposits at the coordinator: gathered from observers, logged once, told to whom the address was given."""
 
-import asyncio
 import json
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -20,10 +19,11 @@ from policy.roster import parse_roster
 from tests.unit.custody_certificates import identity_certificate
 from tests.unit.custody_cluster import ANVIL_CHAIN, ETHER, ORIGIN, WALLET, identity, public, roster_document
 from tests.unit.custody_cluster import make_request as made
-from tests.unit.custody_house import House, Running, until
+from tests.unit.custody_house import House, Running
 from tests.unit.http_house import HttpDoor, http_opened
 from tests.unit.test_http_addresses import give
 from tests.unit.test_webhooks import Receiver, receiving
+from tests.waiting import until
 
 PLACE = f"/v1/wallets/{WALLET}/deposits"
 OBSERVERS = ("eve", "ivan", "mallory")
@@ -82,6 +82,20 @@ async def test_a_deposit_is_logged_when_f_plus_one_observers_have_said_the_same(
     assert door.running.parts.sequencer.state.size == size + 1
 
 
+async def test_a_deposit_for_another_log_is_refused_whether_ours_has_it_or_not(door: HttpDoor) -> None:
+    body = deposit((await give(door, "ann"))["address"])
+    foreign = {**body, "origin": "log.example.com/other"}
+    codes = []
+    for known in (False, True):
+        for name in OBSERVERS[: 2 * known]:
+            await state(door.running, "deposit", body, name)
+        with pytest.raises(CallRefused, match=r"log\.example\.com/other") as refused:
+            await state(door.running, "deposit", foreign, "eve")
+        codes.append(refused.value.code)
+
+    assert codes == ["foreign-origin"] * 2
+
+
 async def test_whom_the_address_was_given_is_told_and_nobody_else(door: HttpDoor) -> None:
     body = deposit((await give(door, "ann"))["address"])
     for name in OBSERVERS[:2]:
@@ -110,14 +124,18 @@ async def test_a_deposit_that_is_gone_is_told_and_shown_as_gone(door: HttpDoor) 
 
 async def test_what_a_transaction_pays_less_of_in_another_block_is_told_and_shown_so(door: HttpDoor) -> None:
     body = deposit((await give(door, "ann"))["address"])
-    turns: list[dict[str, Json]] = [{}, {"turn": 1, "fact": "gone"}, {"turn": 2, "amount": "1", "block": 9}]
+    turns: list[dict[str, Json]] = [
+        {},
+        {"turn": 1, "fact": "gone"},
+        {"turn": 2, "amount": str(ETHER // 2), "block": 9},
+    ]
     for changed in turns:
         for name in OBSERVERS[:2]:
             await state(door.running, "deposit", {**body, **changed}, name)
 
     told = (await door.ask("GET", "/v1/events")).json()["events"]
     (shown,) = (await door.ask("GET", PLACE)).json()["deposits"]
-    assert (shown["amount"], shown["block"], shown["gone"]) == ("1", 9, False)
+    assert (shown["amount"], shown["block"], shown["gone"]) == (str(ETHER // 2), 9, False)
     assert told[-1]["deposit"] == shown
     keys = {name: public(name) for name in OBSERVERS}
     assert verify_deposit(shown, origin=ORIGIN, observers=keys, needed=2) == {"eve", "ivan"}
@@ -138,7 +156,9 @@ async def test_the_backends_webhook_is_told(tmp_path: Path, receiver: Receiver) 
     house.hooks = Hooks({"orders": Webhook("orders", "shop", receiver.url)}, identity("webhooks"))
     async with http_opened(house) as door:
         body = deposit((await give(door, "ann"))["address"])
-        await asyncio.sleep(0.1)
+        await door.running.parts.feeds.queue_deliveries(
+            "orders", "shop", now_ms=1
+        )  # it begins with what comes
         for turn, fact in enumerate(("confirmed", "gone")):
             for name in OBSERVERS[:2]:
                 await state(door.running, "deposit", {**body, "turn": turn, "fact": fact}, name)

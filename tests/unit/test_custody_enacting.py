@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from custody.api.errors import CallRefused
-from custody.enacting import Signed, enact
+from custody.enacting import SWEEP_S, Signed, enact
 from custody.records import RequestRecord
 from custody.replication import NOT_IN_ROSTER, UNCONFIGURED
 from policy.encoding import Json, canonical, document_hash, parse_canonical, statement
@@ -27,7 +27,8 @@ from tests.unit.custody_cluster import (
     roster_document,
 )
 from tests.unit.custody_dealer import Dealer
-from tests.unit.custody_house import Clock, House, Running, until
+from tests.unit.custody_house import Clock, House, Running
+from tests.waiting import found, until
 
 ADMINISTRATORS: Json = {
     "quorum": 2,
@@ -100,12 +101,7 @@ async def delay_over(running: Running) -> None:
 
 async def until_said(running: Running, request: bytes, word: str) -> RequestRecord:
     """The request once its error has ``word`` in it."""
-    async with asyncio.timeout(15):
-        while True:
-            record = await running.service.get(request)
-            if word in record.error:
-                return record
-            await asyncio.sleep(0.02)
+    return await found(lambda: running.service.get(request), lambda record: word in record.error)
 
 
 # Policies.
@@ -316,7 +312,7 @@ async def test_a_lost_signer_leaves_the_policy_first_then_the_roster_and_the_oth
         await enact(running.parts, change(running, "roster", new, *BOTH, *acceptances))
         await delay_over(running)
         request = await pay(running, "after")
-        record = await running.until(request, "settled", timeout_s=15)
+        record = await running.until(request, "settled")
         signers = running.parts.sequencer.state.jobs[record.job].signers
 
     assert "node-c is no node of the roster" in early.reason
@@ -402,7 +398,8 @@ async def test_documents_in_force_and_pending_are_shown_by_their_hash(tmp_path: 
 async def test_the_entry_that_moves_time_is_inert_and_written_once_a_change(running: Running) -> None:
     await enact(running.parts, change(running, "policy", stricter(), *BOTH))
     await delay_over(running)
-    await asyncio.sleep(1.2)
+    await until(lambda: running.parts.sequencer.state.size > 2)
+    await asyncio.sleep(2 * SWEEP_S)
     size = running.parts.sequencer.state.size
     entries = await running.parts.database.entries(0, size)
     kinds = [parse_entry(entry).kind for entry in entries]

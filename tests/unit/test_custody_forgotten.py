@@ -3,8 +3,9 @@
 from pathlib import Path
 
 from custody.ports import Receipt
-from tests.unit.custody_house import FakeChain, House, until
+from tests.unit.custody_house import FakeChain, House
 from tests.unit.test_custody_enacting import pay
+from tests.waiting import until
 
 LOOKS_MAX = 4
 

@@ -12,8 +12,9 @@ from policy.encoding import canonical, statement
 from policy.entries import ForkEntry, parse_entry, signature_list
 from policy.state import JobStatus
 from tests.unit.custody_cluster import NODES, identity, make_request
-from tests.unit.custody_house import House, Running, until
+from tests.unit.custody_house import House, Running
 from tests.unit.test_custody_branches import Branch
+from tests.waiting import until
 
 STUCK, LIVING = NODES[:2], ("node-c", "witness")
 

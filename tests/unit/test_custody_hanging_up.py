@@ -6,6 +6,7 @@ from pathlib import Path
 
 from tests.unit.custody_cluster import ETHER, make_request
 from tests.unit.custody_house import House
+from tests.waiting import found
 
 MOMENTS = 40
 
@@ -23,7 +24,5 @@ async def test_a_request_whose_call_was_given_up_meanwhile_reaches_its_end(tmp_p
             with contextlib.suppress(asyncio.CancelledError):
                 await call
 
-        async with asyncio.timeout(10):
-            while set(counts := await running.parts.database.counts()) != {"settled"}:  # noqa: ASYNC110 - by no event
-                await asyncio.sleep(0.05)
+        counts = await found(running.parts.database.counts, lambda counts: set(counts) == {"settled"})
         assert counts["settled"] > 1

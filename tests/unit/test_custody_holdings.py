@@ -3,15 +3,18 @@
 from collections.abc import AsyncIterator
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 
+from custody.adapters.api_server import CustodyServicer
+from custody.api import custody_pb2 as pb
 from custody.client import CustodyClient, RequestView
+from custody.holdings import holdings
 from custody.rebalancing.desk import ClientDesk
 from custody.rebalancing.ports import TurnedAway
 from policy.encoding import Json, canonical
-from policy.errors import OperationalError
+from policy.errors import MalformedError, OperationalError
 from policy.intent import Intent, Request
 from tests.unit.custody_cluster import (
     ANVIL_CHAIN,
@@ -25,7 +28,7 @@ from tests.unit.custody_cluster import (
     public,
     roster_document,
 )
-from tests.unit.custody_house import House
+from tests.unit.custody_house import Clock, FakeChain, House
 from tests.unit.test_custody_api import Door, opened
 
 COLD = "cold-wallet"
@@ -120,6 +123,80 @@ async def test_what_waits_is_open_and_what_is_signed_says_so(door: Door) -> None
 
     seen = {(one["amount"], one["signed"], one["initiator"], one.get("to")) for one in found["open"]}
     assert seen == {(str(5 * ETHER), False, "shop", None), ("3", True, "shop", None)}
+
+
+async def test_holdings_come_some_accounts_at_once_and_are_one_document(door: Door) -> None:
+    whole: Any = await door.ask("mover", lambda client: client.holdings())
+    by_one = await door.ask("mover", lambda client: client.holdings(at_once=1))
+    assert by_one | {"time_ms": 0} == whole | {"time_ms": 0} and len(whole["accounts"]) > 2
+
+    first: Any = await holdings(door.running.parts, limit=2)
+    assert (len(first["accounts"]), first["next"], first["open"]) == (2, 2, [])
+    rest: Any = await holdings(door.running.parts, 2)
+    assert (first["accounts"] + rest["accounts"], rest["next"]) == (whole["accounts"], 0)
+    beyond: Any = await holdings(door.running.parts, 10**6)
+    assert (beyond["accounts"], beyond["next"]) == ([], 0)
+
+
+class Slow(FakeChain):
+    """It takes seconds for a balance."""
+
+    def __init__(self, clock: Clock) -> None:
+        super().__init__()
+        self.clock = clock
+
+    async def balance(self, account: str, contract: str | None = None) -> int:
+        self.clock.ahead_ms += 5_000
+        return await super().balance(account, contract)
+
+
+@pytest.mark.parametrize("at_once", [0, 1])
+async def test_holdings_are_of_the_time_of_their_oldest_balance(tmp_path: Path, at_once: int) -> None:
+    """Else what arrived while others were read would not count as too late for the first."""
+    house = House(tmp_path, policy=two_tiers())
+    house.now_ms = clock = Clock()
+    house.chain = Slow(clock)
+    async with opened(house) as door:
+        before_ms = clock()
+        found = await door.ask("admin", lambda client: client.holdings(at_once=at_once))
+
+        time_ms = found["time_ms"]
+        assert isinstance(time_ms, int) and before_ms <= time_ms < before_ms + 5_000 <= clock() - 5_000
+
+
+class Endless(CustodyServicer):
+    """A coordinator that goes on with empty pages far beyond what a client should take."""
+
+    page: ClassVar[list[Json]] = []
+
+    async def Holdings(self, call: pb.HoldingsCall, context: Any) -> pb.HoldingsReply:
+        rest: dict[str, Json] = {"time_ms": 1, "policy": "", "open": [], "prices": []}
+        more = call.after + 1 if call.after < 30 else 0
+        return pb.HoldingsReply(document=canonical({**rest, "accounts": self.page, "next": more}))
+
+
+class Skipping(Endless):
+    """Its pages overlap."""
+
+    page: ClassVar[list[Json]] = ["a", "b"]
+
+
+class Vast(Endless):
+    """Each account is as long as a page may be."""
+
+    page: ClassVar[list[Json]] = ["x" * 3_000_000]
+
+
+@pytest.mark.parametrize("liar", [Endless, Skipping, Vast])
+async def test_a_coordinator_whose_accounts_do_not_end_is_left(tmp_path: Path, liar: type[Endless]) -> None:
+    def reading(client: CustodyClient) -> object:
+        return ClientDesk(client, origin=ORIGIN, name="shop", sign=identity("shop").sign).holdings()
+
+    async with opened(House(tmp_path), liar) as door:
+        with pytest.raises(MalformedError, match="do not trust it"):
+            await door.ask("shop", lambda client: client.holdings())
+        with pytest.raises(OperationalError, match="look at its version"):  # and asked again later
+            await door.ask("shop", reading)
 
 
 async def test_a_rebalancers_desk_reads_asks_and_calls_back_through_the_same_door(door: Door) -> None:

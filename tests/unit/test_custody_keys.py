@@ -26,7 +26,8 @@ from tests.unit.custody_cluster import (
     public,
     roster_document,
 )
-from tests.unit.custody_house import House, Running, until
+from tests.unit.custody_house import House, Running
+from tests.waiting import until
 
 NEWCOMER = "node-d"
 
@@ -110,7 +111,7 @@ async def test_what_was_reserved_in_the_old_epoch_is_reserved_again_and_paid_onc
         await refresh(running)
         for name in NODES:
             house.nodes[name].mute = False
-        await running.until(request, "settled", timeout_s=15)
+        await running.until(request, "settled")
 
         state = running.parts.sequencer.state
         jobs = [state.jobs[job] for job in state.requests[request].jobs]
@@ -253,7 +254,7 @@ async def _pay_all_the_time(running: Running) -> None:
 async def test_receipts_for_what_was_destroyed_are_logged_and_shown(house: House) -> None:
     async with house.with_key() as running:
         await refresh(running)
-        await until(lambda: len(running.parts.sequencer.state.shreds) == 3, timeout_s=10)
+        await until(lambda: len(running.parts.sequencer.state.shreds) == 3)
 
         document = await running.service.status()
 

@@ -9,8 +9,8 @@ from custody.ports import Appended
 from policy.log.checkpoint import parse_note, quorum
 from signer_nodes.api.errors import Refused
 from tests.unit.custody_cluster import COSIGNERS, NODES, FakeNode, public
-from tests.unit.custody_house import until
 from tests.unit.test_custody_enacting import BOTH, change, delay_over, house_with, stricter
+from tests.waiting import until
 
 KEYS = {name: public(name) for name in COSIGNERS}
 

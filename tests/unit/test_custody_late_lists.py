@@ -12,8 +12,9 @@ from custody.ports import Finished, FinishJob
 from policy.state import JobStatus
 from signer_nodes.gate import Declined, Node, may_sign
 from tests.unit.custody_cluster import ORIGIN, PAYEE, FakeNode, policy_document, roster_document
-from tests.unit.custody_house import House, Running, until
+from tests.unit.custody_house import House, Running
 from tests.unit.test_custody_enacting import ADMINISTRATORS, BOTH, by, pay
+from tests.waiting import until
 
 OTHER = "0x" + "0d" * 20
 

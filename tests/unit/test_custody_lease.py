@@ -1,18 +1,25 @@
 """Exactly one coordinator writes a database, whoever believes otherwise."""
 
+import asyncio
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from time import sleep
+from typing import Any, cast
 
 import pytest
+from sqlalchemy import create_engine, text
 
+from custody.adapters.database import StoreThread
 from custody.adapters.store import Store
-from custody.lease import holder_of, take_lease
+from custody.lease import holder_of, renewed, take_lease
 from custody.records import NewRequest, PendingApproval, PooledPresignature
 from custody.requests import Effect
 from custody.storage import LeaseTaken
 from policy.errors import InvariantError, OperationalError
 from tests.unit.custody_cluster import make_request
-from tests.unit.custody_house import House, until
+from tests.unit.custody_house import House
+from tests.waiting import until
 
 NEW = NewRequest(b"\x01" * 32, "shop", "key-1", b"{}", b"s" * 64, expires_ms=1_000)
 
@@ -40,6 +47,24 @@ def test_a_second_writer_waits_until_the_first_is_silent(stores: tuple[Store, St
     assert taken.value.until_ms == 1_900
 
     assert second.take_lease(1_900, 500) == 2
+
+
+def test_of_two_writers_that_find_no_lease_one_is_told_of_the_other(
+    stores: tuple[Store, Store], database_url: str
+) -> None:
+    """The other has made its lease and not committed: of several connections none sees it."""
+    _, second = stores
+    made = "INSERT INTO lease (place, fence, holder, until_ms, doors) VALUES (0, 1, 'first', 1500, '{}')"
+    engine = create_engine(database_url)
+    with ThreadPoolExecutor() as pool, engine.connect() as db:
+        db.execute(text(made))
+        taking = pool.submit(second.take_lease, 1_000, 500)
+        sleep(0.2)
+        db.commit()
+        engine.dispose()
+
+        with pytest.raises(LeaseTaken):
+            taking.result(timeout=20)
 
 
 WRITES: list[Callable[[Store], object]] = [
@@ -118,11 +143,89 @@ def test_an_ended_writer_leaves_the_lease(stores: tuple[Store, Store]) -> None:
     assert second.take_lease(1_002, 500) == 2
 
 
+async def test_a_start_that_fails_leaves_the_lease_to_another(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path / 'custody.db'}"
+    failing, other = StoreThread(Store(url, holder="failing")), Store(url, holder="other")
+    with pytest.raises(OperationalError, match="upgrade it"):
+        async with renewed(failing, lambda: 1_000):
+            with pytest.raises(LeaseTaken):
+                other.take_lease(1_001, 500)
+            raise OperationalError("upgrade it")
+
+    assert other.take_lease(1_002, 500) == 2
+    failing.close()
+    other.close()
+
+
+async def test_a_start_that_succeeds_keeps_the_lease(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path / 'custody.db'}"
+    started, other = StoreThread(Store(url, holder="started")), Store(url, holder="other")
+    async with renewed(started, lambda: 1_000):
+        pass
+
+    with pytest.raises(LeaseTaken):
+        other.take_lease(1_001, 500)
+    started.close()
+    other.close()
+
+
+class Lingering:
+    """A database whose renewal takes its time to be cancelled."""
+
+    def __init__(self) -> None:
+        self.renewing, self.ending = asyncio.Event(), asyncio.Event()
+        self.given_up = False
+
+    async def take_lease(self, _now_ms: int, _lease_ms: int) -> int:
+        return 1
+
+    async def renew_lease(self, _now_ms: int, lease_ms: int) -> None:
+        if not lease_ms:
+            self.given_up = True
+            return
+        self.renewing.set()
+        try:
+            await asyncio.Event().wait()
+        finally:
+            self.ending.set()
+            await asyncio.sleep(0.01)
+
+
+async def test_a_start_that_is_told_to_end_at_its_end_does_not_go_on() -> None:
+    database, went_on = Lingering(), list[bool]()
+
+    async def start() -> None:
+        async with renewed(cast("Any", database), lambda: 1_000):
+            await database.renewing.wait()
+        went_on.append(True)
+
+    starting = asyncio.create_task(start())
+    await database.ending.wait()
+    starting.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await starting
+
+    assert not went_on and database.given_up
+
+
 def test_a_folder_has_one_name_and_one_process(tmp_path: Path) -> None:
     with take_lease(tmp_path), pytest.raises(OperationalError, match="another coordinator"):
         take_lease(tmp_path)
 
     assert holder_of(tmp_path) == holder_of(tmp_path) != holder_of(tmp_path / "other")
+
+
+def test_a_full_disk_does_not_keep_a_folder_from_being_locked(tmp_path: Path) -> None:
+    (tmp_path / "coordinator.lock").symlink_to("/dev/full")
+    with take_lease(tmp_path), pytest.raises(OperationalError, match="another coordinator"):
+        take_lease(tmp_path)
+
+
+def test_a_folder_that_takes_no_lock_is_said(tmp_path: Path) -> None:
+    (tmp_path / "coordinator.lock").mkdir()
+
+    with pytest.raises(OperationalError, match="check its disk and rights"):
+        take_lease(tmp_path)
 
 
 async def test_a_coordinator_whose_lease_was_taken_stops(tmp_path: Path) -> None:
@@ -135,7 +238,7 @@ async def test_a_coordinator_whose_lease_was_taken_stops(tmp_path: Path) -> None
             _, body, signature = make_request("one", amount=1, now_ms=house.now_ms())
             with pytest.raises(InvariantError):
                 await running.service.submit(body, signature)
-            await until(running.task.done, 6)
+            await until(running.task.done)
 
     assert stopped.group_contains(InvariantError)
     assert thief.head()[0] == size

@@ -9,10 +9,14 @@ import pytest
 
 from custody.candidates import Candidate
 from custody.ports import Appended, Finished, FinishJob
+from policy.encoding import Json
 from policy.entries import parse_entry
+from policy.errors import CallerError, OperationalError, QuorumkeepError
+from policy.state import State
 from tests.unit.custody_cluster import COSIGNERS, FakeNode, make_request
 from tests.unit.custody_dealer import Dealer
-from tests.unit.custody_house import House, Running, until
+from tests.unit.custody_house import House, Running
+from tests.waiting import WAIT_S, until
 
 MOMENT_S = 0.05
 
@@ -131,4 +135,19 @@ async def test_cosigners_that_do_not_meet_hold_nothing_up_for_ever(house: Held4)
     async with house.with_key() as running, house.meeting(running):
         veto = asyncio.create_task(running.parts.sequencer.log(Candidate("veto", {})))
 
-        assert not (await asyncio.wait_for(veto, 5)).accepted
+        assert not (await asyncio.wait_for(veto, WAIT_S)).accepted
+
+
+@pytest.mark.parametrize("error", [OperationalError("no wallet treasury"), CallerError("no wallet treasury")])
+async def test_a_reservation_that_was_made_impossible_while_it_waited_is_not_written_and_the_log_goes_on(
+    house: Held4, error: QuorumkeepError
+) -> None:
+    def body(before: State) -> Json:
+        raise error
+
+    async with house.with_key() as running:
+        impossible = asyncio.create_task(running.parts.sequencer.log(Candidate("reserve", body)))
+        request = await submit(running, house, "after it")
+
+        assert "no wallet treasury" in (await asyncio.wait_for(impossible, WAIT_S)).reason
+        await running.until(request, "settled")

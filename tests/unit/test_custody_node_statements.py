@@ -10,7 +10,8 @@ from policy import ledger
 from policy.encoding import Json, canonical
 from policy.errors import ProtocolError
 from tests.unit.custody_cluster import KEY, NODES, ORIGIN, identity, make_request
-from tests.unit.custody_house import House, Running, until
+from tests.unit.custody_house import House, Running
+from tests.waiting import until
 
 BANNED = (KEY, 0, "node-a", "node-b")
 

@@ -20,8 +20,8 @@ from custody.signing_sets import family
 from policy.errors import OperationalError
 from policy.state import KeyRecord, State
 from policy.values import replace
-from tests.unit.custody_house import until
 from tests.unit.test_custody_signing_sets import world
+from tests.waiting import WAIT_S, until
 
 SIZES = PoolSizes(2, 2, 4, 1)
 
@@ -66,7 +66,7 @@ def stock_of(made: Pools, signers: tuple[str, ...]) -> int:
 
 
 async def taken(made: Pools, state: State, key: KeyRecord) -> tuple[str, ...]:
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(WAIT_S):
         while True:
             try:
                 return made.take(state, key)[0].signers

@@ -12,19 +12,21 @@ from embit.transaction import Transaction, TransactionInput, TransactionOutput
 from cli.demo.chains.bitcoin.core import ANYONE, COINBASE_MATURITY
 from cli.demo.chains.bitcoin.core_rpc import CoreRpc
 from custody.api.errors import CallRefused, Code
-from custody.chains.bitcoin.transaction import read, script_of
+from custody.chains.bitcoin.transaction import Coin, read, script_of, unsigned
 from custody.console.requests import decoded, units
 from custody.holdings import holdings
 from custody.parts import Patience
 from custody.records import request_body
+from policy.decode.psbt import Output
 from policy.intent import parse_request
-from policy.state import CANCEL
+from policy.state import CANCEL, PAYMENT
 from policy.suites import DKLS23_SECP256K1, FROST_TAPROOT
 from tests.chains.bitcoin_house import CHAIN, COIN, PATHS, PAYEE, BitcoinHouse, fresh_core
 from tests.unit.custody_cluster import WALLET, make_request
-from tests.unit.custody_house import House, Running, until
+from tests.unit.custody_house import House, Running
 from tests.unit.http_house import http_opened, submission
 from tests.unit.test_custody_bitcoin import bulky_coin, jobs_of, shown
+from tests.waiting import until
 
 SUITES = (DKLS23_SECP256K1, FROST_TAPROOT)
 FEE = 5_000
@@ -182,7 +184,29 @@ async def test_coins_that_cannot_be_shown_with_others_are_left_for_another_time(
         assert sorted(one.spent.amount for one in read(found.psbt).inputs) == [COIN // 5, COIN // 5]
 
 
-async def test_coins_that_become_one_are_not_made_dearer_but_given_back_when_their_time_is_over(
+async def test_coins_that_become_one_pay_a_higher_fee_out_of_what_becomes_of_them(
+    house: BitcoinHouse, core: CoreRpc
+) -> None:
+    house.patience = Patience(1_000, 2)
+    async with house.with_key() as running:
+        house.fund(running, "m/0/0", "m/0/1", amount=COIN // 3)
+        destination, found = await running.service.gather(WALLET, to_wallet="", coins_max=0)
+        request = await hand_in(house, running, found.amount, found.psbt, destination)
+        await running.until(request, "broadcast")
+        house.clock.ahead_ms += 10_000
+        await until(lambda: len(jobs_of(running, request)) == 2, 10)
+        await until(lambda: any(one.fee > found.fee for one in core.core.mempool.values()), 10)
+        core.core.mine()
+        settled = await running.until(request, "settled")
+
+        first, second = (read(job.tx) for job in jobs_of(running, request))
+        assert [one.outpoint for one in second.inputs] == [one.outpoint for one in first.inputs]
+        assert second.fee >= first.fee * 5 // 4
+        assert second.outputs[0].amount + second.fee == found.amount + found.fee
+        assert settled.job == jobs_of(running, request)[1].job_id
+
+
+async def test_coins_that_became_one_for_too_little_are_given_back_when_their_time_is_over(
     house: BitcoinHouse, core: CoreRpc
 ) -> None:
     house.patience = Patience(1_000, 3)
@@ -191,14 +215,23 @@ async def test_coins_that_become_one_are_not_made_dearer_but_given_back_when_the
         destination, found = await running.service.gather(WALLET, to_wallet="", coins_max=0)
         request = await hand_in(house, running, found.amount, found.psbt, destination)
         await running.until(request, "broadcast")
-        house.clock.ahead_ms += 10_000
-        await asyncio.sleep(0.3)
-        early = len(jobs_of(running, request))
-        house.clock.ahead_ms += 600_000
-        await until(lambda: len(jobs_of(running, request)) == 2, 10)
+        house.clock.ahead_ms += 610_000
+        await until(lambda: len(jobs_of(running, request)) == 2)
         await until(lambda: len(read(jobs_of(running, request)[1].tx).inputs) == 1)
 
-        assert early == 1 and jobs_of(running, request)[1].purpose == CANCEL
+        assert jobs_of(running, request)[1].purpose == CANCEL
+
+
+async def test_a_stuck_payment_to_what_became_the_wallets_own_is_not_made_dearer(house: BitcoinHouse) -> None:
+    """An administrator lists the address that was paid as one of the wallet's, while it is not mined."""
+    async with house.with_key() as running:
+        chain = running.parts.chains[CHAIN]
+        first, second, third = (house.script(running, path) for path in PATHS)
+        spent = [Coin(bytes([at]) * 36, Output(COIN, first), 1, coinbase=False) for at in (1, 2)]
+        tx = unsigned(spent, [Output(COIN, second), Output(COIN - FEE, third)], proofs={})
+
+        assert not chain.can_be_dearer(tx, purpose=PAYMENT, ceiling=COIN)
+        assert chain.can_be_dearer(tx, purpose=CANCEL, ceiling=COIN)
 
 
 async def test_a_psbt_that_is_stuck_is_made_dearer_from_its_anchor_and_pays_the_same(
@@ -212,7 +245,7 @@ async def test_a_psbt_that_is_stuck_is_made_dearer_from_its_anchor_and_pays_the_
         request = await hand_in(house, running, paid[0], psbt(chosen, paid, (COIN // 2 - FEE, change)))
         await running.until(request, "broadcast")
         house.clock.ahead_ms += 10_000
-        await until(lambda: len(jobs_of(running, request)) == 2, 10)
+        await until(lambda: len(jobs_of(running, request)) == 2)
         await until(lambda: all(one.fee > FEE for one in core.core.mempool.values()))
         core.core.mine()
         settled = await running.until(request, "settled")
@@ -279,7 +312,7 @@ async def test_over_http_a_wallets_coins_are_gathered_handed_in_and_looked_at(
 
         assert shown["signed"] and PSBT.from_string(shown["psbt"]).fee() == int(found["fee"])
         assert (late.status_code, late.json()["code"]) == (422, "psbt-refused")
-        assert (nothing.status_code, nothing.json()["code"]) == (503, "unavailable")
+        assert (nothing.status_code, nothing.json()["code"]) == (422, "psbt-refused")
 
 
 async def test_a_chain_without_coins_takes_no_psbt(tmp_path: Path) -> None:

@@ -1,6 +1,5 @@
 """A node in quarantine signs nothing that is reserved from then on, cosigns on, and signs when released."""
 
-import asyncio
 import json
 from pathlib import Path
 
@@ -11,7 +10,8 @@ from cli.results import Misuse
 from custody.quarantine import LOOK_S, Quarantine, read_quarantine, write_quarantine
 from policy.errors import OperationalError
 from tests.unit.custody_cluster import make_request
-from tests.unit.custody_house import House, Running, until
+from tests.unit.custody_house import House, Running
+from tests.waiting import found, until
 
 
 async def signers(running: Running, name: str) -> tuple[str, ...]:
@@ -59,12 +59,7 @@ async def test_with_too_few_left_a_payment_waits_until_one_is_released(tmp_path:
         await in_quarantine(running, tmp_path, node_a="x", node_b="y")
         _, body, signature = make_request("waits", amount=1, now_ms=running.parts.now_ms())
         request = (await running.service.submit(body, signature)).request
-        async with asyncio.timeout(10):
-            while True:
-                waiting = await running.service.get(request)
-                if waiting.error:
-                    break
-                await asyncio.sleep(0.1)
+        waiting = await found(lambda: running.service.get(request), lambda record: record.error)
         await in_quarantine(running, tmp_path, node_b="y")
         paid = await running.until(request, "settled")
 

@@ -2,6 +2,7 @@
 
 import asyncio
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,8 @@ from custody.requests import Event as Happened
 from custody.requests import State, advance
 from policy.errors import OperationalError
 from tests.unit.custody_cluster import ANVIL_CHAIN, ETHER, make_request
-from tests.unit.custody_house import Clock, FakeChain, House, Running, until
+from tests.unit.custody_house import Clock, FakeChain, House, Running
+from tests.waiting import found, until
 
 
 class Scene:
@@ -92,6 +94,16 @@ async def test_a_start_remembers_what_settled(scene: Scene) -> None:
         await running.until(settled.request, "settled")
 
 
+async def test_one_absurd_block_number_hides_nothing_of_what_settled_after_a_start(scene: Scene) -> None:
+    async with scene.house.with_key() as running:
+        settled = [await scene.paid(running, name) for name in ("one", "two", "three")]
+        database = running.parts.database
+        await database.apply(Change(settled[1].request, None, {"block": 2**40}), 1)
+
+        found = await database.settled(ANVIL_CHAIN, WINDOW_BLOCKS, states=[State.SETTLED])
+    assert {one.request for one in found} == {one.request for one in settled}
+
+
 async def test_a_crash_between_undone_and_sent_sends_it_after_the_start(scene: Scene) -> None:
     async with scene.house.with_key() as running:
         settled = await scene.paid(running)
@@ -127,9 +139,7 @@ async def test_what_had_settled_is_sent_and_not_a_cancellation_signed_before(sce
         request = (await running.service.submit(body, signature)).request
         paid = (await running.until(request, "broadcast")).tx_hash
         clock.ahead_ms += 4_000_000
-        async with asyncio.timeout(10):
-            while len(await running.parts.database.transactions(request)) < 2:  # noqa: ASYNC110
-                await asyncio.sleep(0.02)
+        await found(lambda: running.parts.database.transactions(request), lambda sent: len(sent) >= 2)
         scene.chain.mined[paid] = Receipt(paid, 9, True, 1)
         settled = await running.until(request, "settled")
         assert settled.tx_hash == paid
@@ -164,10 +174,22 @@ async def test_what_is_in_another_block_as_deep_is_shown_there(scene: Scene) -> 
         settled = await scene.paid(running)
         scene.bring(settled, block=41)
 
-        async with asyncio.timeout(5):
-            while (await running.service.get(settled.request)).block != 41:  # noqa: ASYNC110 - nobody rings
-                await asyncio.sleep(0.02)
+        await found(lambda: running.service.get(settled.request), lambda record: record.block == 41)
         assert (await running.service.get(settled.request)).state == "settled"
+
+
+async def test_what_is_in_another_block_and_not_as_deep_waits_again(scene: Scene) -> None:
+    async with scene.house.with_key() as running:
+        settled = await scene.paid(running)
+        watched = Settled(replace(running.parts, confirmations={ANVIL_CHAIN: 3}), ANVIL_CHAIN)
+        await watched.load()
+        scene.bring(settled, block=40, depth=1)
+        for _ in range(2):
+            await watched.look()
+        await running.until(settled.request, "settled")
+
+        states = [one.state for one in await running.parts.feeds.events(0, request=settled.request)]
+        assert states[-3:] == ["signed", "broadcast", "settled"]
 
 
 async def test_one_missing_of_a_block_has_all_of_it_asked_about(scene: Scene) -> None:
@@ -175,9 +197,8 @@ async def test_one_missing_of_a_block_has_all_of_it_asked_about(scene: Scene) ->
         records = [await scene.paid(running, name) for name in ("one", "two", "three")]
         for record in records:
             scene.bring(record, block=9)
-        async with asyncio.timeout(5):
-            while {(await running.service.get(one.request)).block for one in records} != {9}:  # noqa: ASYNC110
-                await asyncio.sleep(0.02)
+        for settled in records:
+            await found(partial(running.service.get, settled.request), lambda record: record.block == 9)
 
         scene.take(*records)
         for record in records:
@@ -242,6 +263,25 @@ async def test_a_start_long_after_asks_about_nothing_that_must_be_final_by_now(s
         assert (len(later), len(endless)) == (0, 1)
 
 
+async def test_what_enough_endpoints_cannot_tell_undoes_nothing(scene: Scene) -> None:
+    class Behind(FakeChain):
+        async def is_gone(self, tx_hash: bytes, *, block: int) -> bool:
+            raise OperationalError("endpoints are behind")
+
+    scene.house.chain = scene.chain = Behind()
+    async with scene.house.with_key() as running:
+        settled = await scene.paid(running)
+        scene.take(settled)
+        watched = Settled(running.parts, ANVIL_CHAIN)
+        await watched.load()
+        await watched.look()
+        for _ in range(2):
+            with pytest.raises(OperationalError, match="behind"):
+                await watched.look()
+
+        assert (await running.service.get(settled.request)).state == "settled"
+
+
 async def test_a_chain_that_does_not_answer_undoes_nothing(scene: Scene) -> None:
     async with scene.house.with_key() as running:
         settled = await scene.paid(running)
@@ -259,6 +299,9 @@ class Forgetful:
 
     async def receipt(self, _: bytes) -> None:
         return None
+
+    async def is_gone(self, _: bytes, *, block: int) -> bool:
+        return True
 
     async def apply(self, _: Change) -> None:
         raise OperationalError("the database is away")

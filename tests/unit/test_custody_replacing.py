@@ -28,7 +28,8 @@ from tests.unit.custody_cluster import (
     complete_approval,
     make_request,
 )
-from tests.unit.custody_house import FakeChain, House, Running, until
+from tests.unit.custody_house import LIFE_MS, FakeChain, House, Running, later
+from tests.waiting import until
 
 pytest_plugins = ("tests.fixtures_anvil",)
 
@@ -91,7 +92,7 @@ async def test_a_stuck_payment_is_made_dearer_on_its_anchor_a_bounded_number_of_
     chain_of(house).held = True
     async with house.with_key() as running:
         request = await submit(running, house, "one")
-        await until(lambda: len(jobs_of(running, request)) == 3 if _known(running, request) else False, 10)
+        await until(lambda: len(jobs_of(running, request)) == 3 if _known(running, request) else False)
         await running.until(request, "broadcast")
         await asyncio.sleep(0.6)
         jobs = jobs_of(running, request)
@@ -130,7 +131,7 @@ async def test_a_stuck_payment_that_needed_an_approval_needs_no_other(house: Hou
         await running.until(request, "waiting")
         draft = parse_canonical((await running.service.pending("otto"))[0], bytes_max=10_000)
         await running.service.approve(*complete_approval(draft, "otto"))
-        await until(lambda: len(jobs_of(running, request)) >= 2, 10)
+        await until(lambda: len(jobs_of(running, request)) >= 2)
 
         assert running.parts.sequencer.state.requests[request].approvals
 
@@ -139,9 +140,10 @@ async def test_a_stuck_payment_is_cancelled_once_its_request_has_expired(house: 
     house.patience = Patience(1_000, 2)
     chain_of(house).held = True
     async with house.with_key() as running:
-        request = await submit(running, house, "one", life_ms=900)
+        request = await submit(running, house, "one", life_ms=LIFE_MS)
         await running.until(request, "broadcast")
-        await until(lambda: jobs_of(running, request)[-1].purpose == "cancel", 10)
+        later(house)
+        await until(lambda: jobs_of(running, request)[-1].purpose == "cancel")
         await until(lambda: bool(jobs_of(running, request)[-1].signatures[0]))
         await running.until(request, "broadcast")
         chain_of(house).held = False
@@ -155,14 +157,15 @@ async def test_a_signed_payment_is_broadcast_after_its_request_expired(house: Ho
     house.patience = Patience(0, 0)
     chain_of(house).refuses = True
     async with house.with_key() as running:
-        request = await submit(running, house, "late", life_ms=1_200)
+        request = await submit(running, house, "late", life_ms=LIFE_MS)
         await running.until(request, "signed")
-        await asyncio.sleep(2.5)
+        later(house)
+        await asyncio.sleep(1.5)
         shown = await running.service.get(request)
         chain_of(house).refuses = False
 
         assert shown.state == "signed"
-        await running.until(request, "settled", timeout_s=10)
+        await running.until(request, "settled")
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -178,7 +181,7 @@ async def test_replacing_survives_ends_at_any_moment(house: House, seed: int) ->
     (house.folder / "custody.db").unlink()
     chain_of(house).held = False
     async with house.running() as running:
-        await running.until(request, "settled", timeout_s=10)
+        await running.until(request, "settled")
 
         assert len(chain_of(house).mined) == 1
         assert len({job.anchor for job in jobs_of(running, request)}) == 1
@@ -193,12 +196,12 @@ async def test_a_real_chain_mines_the_dearer_one(tmp_path: Path, anvil: Anvil) -
         web3 = await asyncio.to_thread(_funded, anvil, account.address)
         web3.provider.make_request("evm_setAutomine", [False])  # type: ignore[arg-type]
         request = await submit(running, house, "one")
-        await until(lambda: _known(running, request) and len(jobs_of(running, request)) == 2, 10)
+        await until(lambda: _known(running, request) and len(jobs_of(running, request)) == 2)
         await until(lambda: bool(jobs_of(running, request)[1].signatures[0]))
         await running.until(request, "broadcast")
         web3.provider.make_request("evm_mine", [])  # type: ignore[arg-type]
 
-        settled = await running.until(request, "settled", timeout_s=10)
+        settled = await running.until(request, "settled")
         assert settled.job == jobs_of(running, request)[1].job_id
     await chain.close()
 

@@ -5,7 +5,7 @@ import logging
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
@@ -26,8 +26,9 @@ from policy.errors import MalformedError, OperationalError
 from policy.replay import Step
 from tests.simulation.world import Book, World, limit
 from tests.unit.custody_cluster import ETHER, make_request, policy_document
-from tests.unit.custody_house import House, Running, until
+from tests.unit.custody_house import House, Running
 from tests.unit.test_custody_config import example
+from tests.waiting import found, until
 
 SMALLER: dict[str, Json] = {
     **policy_document(),
@@ -151,12 +152,10 @@ def folded(book: Book, start: int) -> list[Folded]:
 async def judged(shadow: Shadow, *, last: int) -> Any:
     """What it has kept, once it has judged entry ``last``."""
     running = asyncio.create_task(shadow.run())
-    async with asyncio.timeout(5):
-        while True:
-            report: Any = await shadow.report(flips=False, limit=100)
-            if any(one["index"] == last for one in report["verdicts"]):
-                break
-            await asyncio.sleep(0.01)
+    report: Any = await found(
+        lambda: shadow.report(flips=False, limit=100),
+        lambda report: any(one["index"] == last for one in cast("Any", report)["verdicts"]),
+    )
     running.cancel()
     await asyncio.gather(running, return_exceptions=True)
     return report["verdicts"]

@@ -1,20 +1,38 @@
 """Slots of requests that came to nothing: filled by whatever comes next, or cancelled where nobody comes."""
 
 import asyncio
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 
-from custody.records import new_request
+from custody.chains.evm.endpoint import Fees
+from custody.records import Change, new_request
+from custody.requests import Event
 from policy.encoding import Json, parse_canonical
+from policy.intent import Intent
 from policy.state import CANCEL
 from tests.unit.custody_cluster import ETHER, complete_approval, make_request
-from tests.unit.custody_house import FakeChain, House, Running
+from tests.unit.custody_house import LIFE_MS, Clock, FakeChain, House, Running, later
+from tests.waiting import found, until
 
 
 @pytest.fixture
 def house(tmp_path: Path) -> House:
     return House(tmp_path)
+
+
+class HeldUp(FakeChain):
+    """A chain that says what fees are when it is let."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.asked, self.answers = asyncio.Event(), asyncio.Event()
+
+    async def fees(self, intent: Intent, *, account: str, contract: str | None, ceiling: int) -> Fees:
+        self.asked.set()
+        await self.answers.wait()
+        return await super().fees(intent, account=account, contract=contract, ceiling=ceiling)
 
 
 async def submit(running: Running, house: House, name: str, *, amount: int, life_ms: int = 600_000) -> bytes:
@@ -30,18 +48,32 @@ async def approve(running: Running, request: bytes) -> None:
             await running.service.approve(*complete_approval(body, "otto"))
 
 
+async def ahead_of(running: Running, house: House, *amounts: int) -> list[bytes]:
+    """Requests that wait, each with its place before the next is asked for; they expire ``later``."""
+    requests = []
+    for i, amount in enumerate(amounts):
+        requests.append(await submit(running, house, f"w{i}", amount=amount, life_ms=LIFE_MS))
+        await running.until(requests[-1], "waiting")
+    return requests
+
+
+async def let_go(running: Running, requests: Sequence[bytes]) -> None:
+    """Once they have expired, and given back what they held."""
+    for request in requests:
+        await running.until(request, "expired")
+    owed = running.parts.database.duties
+    await found(owed, lambda duties: not {duty.request for duty in duties}.intersection(requests))
+
+
 async def blocked(running: Running, house: House) -> bytes:
     """A request that is approved, and reserved behind the slots of two that expire."""
-    ahead = [await submit(running, house, f"w{i}", amount=(2 + i) * ETHER, life_ms=900) for i in range(2)]
-    for request in ahead:
-        await running.until(request, "waiting")
+    ahead = await ahead_of(running, house, 2 * ETHER, 3 * ETHER)
     behind = await submit(running, house, "behind", amount=4 * ETHER)
     held = await running.until(behind, "waiting")
     assert held.nonce == 1
     await approve(running, behind)
-    for request in ahead:
-        await running.until(request, "expired")
-    await asyncio.sleep(0.1)
+    later(house)
+    await let_go(running, ahead)
     return behind
 
 
@@ -57,6 +89,24 @@ async def test_a_small_request_fills_the_gap_others_wait_behind(house: House) ->
         assert {record.path for record in filled if record.account != freed.account} == {"m/0/0"}
 
 
+async def test_a_slot_that_no_reservation_took_goes_to_the_next_request(house: House) -> None:
+    async with house.with_key() as running:
+        ahead = await ahead_of(running, house, 2 * ETHER, 2 * ETHER)
+        behind = await submit(running, house, "behind", amount=3 * ETHER)
+        held = await running.until(behind, "waiting")
+        await approve(running, behind)
+        later(house)
+        await let_go(running, ahead)
+
+        after = await submit(running, house, "after", amount=4 * ETHER)
+        filler = await running.until(after, "waiting")
+        await approve(running, after)
+        await running.until(behind, "settled")
+
+        assert (held.nonce, filler.nonce) == (1, 0)
+        assert filler.account == held.account
+
+
 async def test_a_gap_survives_a_restart_and_is_filled_then(house: House) -> None:
     async with house.with_key() as running:
         behind = await blocked(running, house)
@@ -69,9 +119,8 @@ async def test_a_gap_survives_a_restart_and_is_filled_then(house: House) -> None
 async def test_a_slot_that_an_approval_names_is_cancelled_when_others_wait_behind_it(house: House) -> None:
     assert isinstance(house.chain, FakeChain)
     async with house.with_key() as running:
-        ahead = [await submit(running, house, f"w{i}", amount=2 * ETHER, life_ms=1_500) for i in range(2)]
+        ahead = await ahead_of(running, house, 2 * ETHER, 2 * ETHER)
         first = await running.until(ahead[0], "waiting")
-        await running.until(ahead[1], "waiting")
         behind = await submit(running, house, "behind", amount=3 * ETHER)
         await running.until(behind, "waiting")
         for node in house.nodes.values():
@@ -81,13 +130,14 @@ async def test_a_slot_that_an_approval_names_is_cancelled_when_others_wait_behin
         for name in ("node-a", "node-b", "node-c"):
             house.nodes[name].idle = True
         await approve(running, ahead[0])
+        later(house)
         await running.until(ahead[0], "expired")
         house.chain.down = False
         for node in house.nodes.values():
             node.mute = node.idle = False
         await approve(running, behind)
 
-        await running.until(behind, "settled", timeout_s=10)
+        await running.until(behind, "settled")
         cancelled = await running.until(ahead[0], "cancelled")
 
         jobs = running.parts.sequencer.state.requests[ahead[0]].jobs
@@ -125,10 +175,27 @@ async def test_a_nonce_that_the_log_cannot_have_come_to_is_not_paid_at(house: Ho
 
     async with house.running() as running:
         waiting = await submit(running, house, "waiting", amount=1)
-        async with asyncio.timeout(5):
-            while "somebody else" not in (await running.service.get(waiting)).error:  # noqa: ASYNC110
-                await asyncio.sleep(0.02)
+        await found(lambda: running.service.get(waiting), lambda record: "somebody else" in record.error)
         house.chain.nonces[first.account] -= 500
-        paid = await running.until(waiting, "settled", timeout_s=20)
+        paid = await running.until(waiting, "settled")
 
     assert paid.nonce == 1
+
+
+async def test_what_is_reserved_after_it_is_over_blocks_no_account(house: House) -> None:
+    """As when this clock is set back a little between the two."""
+    house.chain, house.now_ms = HeldUp(), Clock()
+    async with house.with_key() as running:
+        await until(lambda: any(count for _, count in running.parts.pools.report()))
+        over = await submit(running, house, "over", amount=ETHER, life_ms=60_000)
+        await house.chain.asked.wait()
+        await running.parts.duties.apply(Change(over, Event.TIME_OVER))
+        house.chain.answers.set()
+        await until(lambda: running.parts.sequencer.state.requests[over].anchor is not None)
+
+        behind = await submit(running, house, "behind", amount=ETHER)
+        await running.until(behind, "broadcast")
+        house.now_ms.ahead_ms = 60_000
+
+        assert (await running.until(behind, "settled")).nonce == 1
+        assert (await running.until(over, "cancelled")).nonce == 0

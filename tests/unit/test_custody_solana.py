@@ -11,7 +11,8 @@ from solders.account import Account
 from solders.pubkey import Pubkey
 from solders.system_program import ID as SYSTEM
 
-from cli.demo.chains.solana.cluster import NONCE_BYTES, ClusterError, SolanaCluster
+from cli.demo.chains.rpc import RpcError
+from cli.demo.chains.solana.cluster import NONCE_BYTES, SolanaCluster
 from cli.demo.chains.solana.cluster_rpc import ClusterRpc
 from custody.api.errors import CallRefused
 from custody.chains.solana.chain import Options
@@ -22,7 +23,8 @@ from policy.encoding import parse_canonical
 from policy.state import CANCEL, Job
 from tests.chains.solana_house import CHAIN, PAYEE, PAYEE_KEY, SOL, SolanaHouse
 from tests.unit.custody_cluster import complete_approval
-from tests.unit.custody_house import Running, until
+from tests.unit.custody_house import Running
+from tests.waiting import found, until
 
 RENT = 890_880
 FEE = 5_000
@@ -46,9 +48,7 @@ def jobs_of(running: Running, request: bytes) -> list[Job]:
 
 async def shown(running: Running, request: bytes, words: str) -> None:
     """Wait until a request says why it waits."""
-    async with asyncio.timeout(20):
-        while words not in (await running.service.get(request)).error:  # noqa: ASYNC110 - it tells nobody
-            await asyncio.sleep(0.02)
+    await found(lambda: running.service.get(request), lambda record: words in record.error)
 
 
 async def approve(running: Running, operator: str = "otto") -> None:
@@ -57,9 +57,9 @@ async def approve(running: Running, operator: str = "otto") -> None:
 
 
 async def settled_after_slots(house: SolanaHouse, running: Running, request: bytes) -> None:
-    await running.until(request, "broadcast", timeout_s=20)
+    await running.until(request, "broadcast")
     house.mine(3)
-    await running.until(request, "settled", timeout_s=20)
+    await running.until(request, "settled")
 
 
 async def test_a_payment_settles_under_its_signature(house: SolanaHouse) -> None:
@@ -109,7 +109,7 @@ async def test_when_all_nonce_accounts_are_taken_the_next_request_says_so_and_wa
         house.fund()
         first, second = [await house.pay(running, name, SOL) for name in ("one", "two")]
         for request in (first, second):
-            await running.until(request, "broadcast", timeout_s=20)
+            await running.until(request, "broadcast")
         third = await house.pay(running, "three", SOL // 2)
         await shown(running, third, "all 2 nonce accounts of the wallet are in use")
         house.mine(3)
@@ -142,7 +142,7 @@ async def test_a_restart_keeps_the_nonce_of_what_waits_for_people(house: SolanaH
 
     async with house.running() as running:
         small = await house.pay(running, "small", SOL)
-        other = await running.until(small, "broadcast", timeout_s=20)
+        other = await running.until(small, "broadcast")
         await approve(running)
         await settled_after_slots(house, running, request)
 
@@ -235,7 +235,7 @@ async def test_what_fails_on_chain_costs_its_fee_and_is_not_paid_again(house: So
         cluster = house.rpc.cluster
         cluster.svm.set_account(Pubkey(house.wallet_key), Account(SOL // 2, b"", SYSTEM))
         house.mine(3)
-        over = await running.until(request, "failed", "settled", timeout_s=20)
+        over = await running.until(request, "failed", "settled")
         house.fund(2 * SOL)
         for one in await running.parts.database.transactions(request):
             cluster.waiting[cluster.slots[-3].ran[0][0]] = one.raw
@@ -254,15 +254,15 @@ async def test_a_nonce_of_what_was_never_signed_is_used_up_and_serves_again(
         for node in house.nodes.values():
             node.mute = True
         request = await house.pay(running, "one", SOL, life_ms=60_000)
-        await until(lambda: bool(jobs_of(running, request)), 20)
+        await until(lambda: bool(jobs_of(running, request)))
         house.clock.ahead_ms += 61_000
-        await running.until(request, "expired", timeout_s=20)
+        await running.until(request, "expired")
         for node in house.nodes.values():
             node.mute = False
-        await until(lambda: jobs_of(running, request)[-1].purpose == CANCEL, 20)
-        await until(lambda: bool(rpc.cluster.waiting), 20)
+        await until(lambda: jobs_of(running, request)[-1].purpose == CANCEL)
+        await until(lambda: bool(rpc.cluster.waiting))
         house.mine(3)
-        await running.until(request, "cancelled", timeout_s=20)
+        await running.until(request, "cancelled")
         other = await house.pay(running, "two", SOL // 2)
         await settled_after_slots(house, running, other)
 
@@ -283,14 +283,35 @@ async def test_what_was_planned_on_a_slot_that_went_away_pays_nothing_and_says_s
         with house.rpc.turn:
             house.rpc.cluster.reorganise(1, forget=True)
         house.rpc.cluster.waiting.clear()
-        await shown(running, second, "BlockhashNotFound")
-        await until(lambda: bool(house.rpc.cluster.waiting), 20)  # what was settled is sent again
+        await shown(running, second, "has another value by now")
+        await until(lambda: bool(house.rpc.cluster.waiting))  # what was settled is sent again
         house.mine(3)
 
         one, two = (jobs_of(running, request)[0].anchor for request in (first, second))
         assert one.account == two.account and one.nonce != two.nonce
         assert house.rpc.cluster.transfers(PAYEE_KEY) == [SOL]
         assert (await running.service.get(second)).block == 0
+
+
+@pytest.mark.parametrize("remembers", [True, False])
+async def test_what_a_node_has_forgotten_is_found_by_its_nonce_account(
+    house: SolanaHouse, remembers: bool
+) -> None:
+    house.rpc.lies["getSignatureStatuses"] = lambda found: {**found, "value": [None]}
+    if not remembers:
+        house.rpc.lies["getSignaturesForAddress"] = lambda _: []
+    async with house.with_key() as running:
+        house.fund()
+        request = await house.pay(running, "one", SOL)
+        await running.until(request, "broadcast")
+        (sent,) = await running.parts.database.transactions(request)
+        house.mine(3)
+        if not remembers:
+            await shown(running, request, "ask a node that keeps its history")
+            house.rpc.lies.pop("getSignaturesForAddress")
+        settled = await running.until(request, "settled")
+
+        assert settled.tx_hash == sent.tx_hash and house.paid() == SOL
 
 
 async def test_a_node_of_another_cluster_is_not_asked(house: SolanaHouse) -> None:
@@ -324,7 +345,7 @@ async def test_a_nonce_that_the_node_invents_gives_nothing_that_confirms(house: 
         await shown(running, request, "the cluster would not do it")
         early = jobs_of(running, request)
         rpc.lies["simulateTransaction"] = lambda found: {**found, "value": {**found["value"], "err": None}}
-        await until(lambda: bool(jobs_of(running, request)), 20)
+        await until(lambda: bool(jobs_of(running, request)))
         await shown(running, request, "BlockhashNotFound")
         house.mine(3)
 
@@ -338,11 +359,11 @@ async def test_a_recent_blockhash_in_place_of_a_nonce_pays_once(house: SolanaHou
     async with house.with_key() as running:
         house.fund()
         request = await house.pay(running, "one", SOL)
-        await running.until(request, "broadcast", timeout_s=20)
+        await running.until(request, "broadcast")
         (sent,) = await running.parts.database.transactions(request)
         house.mine()
-        await running.until(request, "settled", timeout_s=20)
-        with pytest.raises(ClusterError, match="already been processed"):
+        await running.until(request, "settled")
+        with pytest.raises(RpcError, match="already been processed"):
             cluster.accept(sent.raw)
 
         assert house.paid() == SOL

@@ -1,5 +1,6 @@
 """Tokens of the first Token program, and what is offered to be in the next slot."""
 
+import asyncio
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -17,9 +18,11 @@ from policy.addresses import solana_address
 from policy.decode.solana import TOKEN_ACCOUNT_RENT
 from policy.state import CANCEL
 from tests.chains.scenes import chain_of
-from tests.chains.solana_house import SOL, SolanaHouse
-from tests.unit.custody_house import Running, until
+from tests.chains.solana_house import SOL, SolanaHouse, solana_policy
+from tests.unit.custody_cluster import genesis_entry
+from tests.unit.custody_house import Running
 from tests.unit.test_custody_solana import FEE, jobs_of, settled_after_slots, shown
+from tests.waiting import until
 
 OWNER = bytes(Pubkey.from_string("9B5XszUGdMaxCZ7uSQhPzdks5ZQSmWxrmzCSvtJ6Ns6g"))
 TO = solana_address(OWNER)
@@ -71,7 +74,7 @@ async def test_balances_and_simulations_are_those_of_the_token_accounts(
 ) -> None:
     async with house.with_key() as running:
         request = await pay(house, running, 300)
-        await running.until(request, "broadcast", timeout_s=20)
+        await running.until(request, "broadcast")
         chain, job = chain_of(running), jobs_of(running, request)[-1]  # one before may have lost its openings
         wallet, token = solana_address(house.wallet_key), solana_address(mint)
         watched = [(job.anchor.account, token), (TO, token), (job.anchor.account, None), (TO, None)]
@@ -139,7 +142,7 @@ async def test_decimals_that_are_not_the_policys_are_denied(tmp_path: Path, rpc:
     rpc.cluster.give_tokens(house.wallet_key, mint, amount=1_000)
     async with house.with_key() as running:
         request = await pay(house, running, 300)
-        over = await running.until(request, "denied", timeout_s=20)
+        over = await running.until(request, "denied")
         assert "decimals" in over.error
 
 
@@ -187,22 +190,66 @@ async def test_tokens_are_paid_with_priority_too(house: SolanaHouse, mint: bytes
         assert house.rpc.cluster.tokens(OWNER, mint) == 300
 
 
+async def test_a_ceiling_that_leaves_no_room_for_another_cancellation_has_none_asked_for(
+    house: SolanaHouse,
+) -> None:
+    """Nodes add up the fees of all cancellations of a request: a third one would be denied for ever."""
+    house.genesis = genesis_entry({**solana_policy(), "cancel": {"fee_ceiling": str(2 * FEE + 5_000)}})
+    house.options = Options(house.options.nonce_accounts, 10_000)
+    house.patience = Patience(1_000, 5)
+    house.rpc.cluster.prices = [4_000_000]
+    async with house.with_key() as running:
+        request = await house.pay(running, "one", SOL // 2, life_ms=60_000)
+        await running.until(request, "broadcast")
+        house.clock.ahead_ms += 62_000
+        for count in (2, 3):
+            await until(lambda count=count: len(jobs_of(running, request)) == count, 20)  # type: ignore[misc]
+            await running.until(request, "broadcast")
+            house.clock.ahead_ms += 2_000
+        await asyncio.sleep(1)
+        record = await running.service.get(request)
+
+        assert [job.fee_max for job in jobs_of(running, request)[1:]] == [FEE, FEE + 4_000]
+        assert (record.state, record.error) == ("broadcast", "")
+
+
+async def test_a_cancellation_that_was_not_signed_is_tried_again_under_a_ceiling_for_one(
+    house: SolanaHouse,
+) -> None:
+    house.genesis = genesis_entry({**solana_policy(), "cancel": {"fee_ceiling": str(FEE)}})
+    house.patience = Patience(1_000, 5)
+    async with house.with_key() as running:
+        request = await house.pay(running, "one", SOL // 2, life_ms=60_000)
+        await running.until(request, "broadcast")
+        for node in house.nodes.values():
+            node.mute = True
+        house.clock.ahead_ms += 62_000
+        await until(lambda: len(jobs_of(running, request)) == 2, 20)
+        await running.until(request, "broadcast")
+        for node in house.nodes.values():
+            node.mute = False
+        house.clock.ahead_ms += 2_000
+        await until(lambda: any(job.signed_ms for job in jobs_of(running, request)[1:]), 20)
+
+        assert len({job.tx for job in jobs_of(running, request)[1:]}) == 1
+
+
 async def test_a_cancellation_may_be_dearer_up_to_what_is_configured(house: SolanaHouse) -> None:
     house.options = Options(house.options.nonce_accounts, 10_000)
     house.patience = Patience(1_000, 5)
     async with house.with_key() as running:
         request = await house.pay(running, "one", SOL // 2, life_ms=60_000)
-        await running.until(request, "broadcast", timeout_s=20)
+        await running.until(request, "broadcast")
         house.clock.ahead_ms += 62_000
-        await until(lambda: len(jobs_of(running, request)) == 2, 20)
+        await until(lambda: len(jobs_of(running, request)) == 2)
         house.rpc.cluster.prices = [4_000_000]
         house.clock.ahead_ms += 2_000
-        await until(lambda: len(jobs_of(running, request)) == 3, 20)
-        await running.until(request, "broadcast", timeout_s=20)
+        await until(lambda: len(jobs_of(running, request)) == 3)
+        await running.until(request, "broadcast")
         house.rpc.cluster.waiting.clear()
-        await until(lambda: bool(house.rpc.cluster.waiting), 20)
+        await until(lambda: bool(house.rpc.cluster.waiting))
         house.mine(3)
-        await running.until(request, "cancelled", timeout_s=20)
+        await running.until(request, "cancelled")
 
         payment, *cancels = jobs_of(running, request)
         assert {job.purpose for job in cancels} == {CANCEL}

@@ -18,7 +18,8 @@ from tests.unit.custody_cluster import (
     public,
     roster_document,
 )
-from tests.unit.custody_house import Clock, House, Running, until
+from tests.unit.custody_house import Clock, House, Running
+from tests.waiting import found, until
 
 OBSERVERS = ("watch-a", "watch-b")
 PRICES: Json = {"unit": "usd", "decimals": 2, "max_age_ms": 3_600_000}
@@ -58,10 +59,9 @@ async def test_a_delayed_payment_settles_when_its_time_has_come(tmp_path: Path) 
         request = await submit(running, house, "slow")
         waiting = await running.until(request, "ready")
         assert waiting.rule == "only"
-
-        clock.ahead_ms = 60_001
-        running.parts.duties.look_again()
-        settled = await running.until(request, "settled", timeout_s=10)
+    clock.ahead_ms = 60_001
+    async with house.running() as running:  # who was asleep until then would sleep on
+        settled = await running.until(request, "settled")
 
     assert settled.tx_hash
 
@@ -77,10 +77,10 @@ async def test_an_approval_still_counts_when_a_long_delay_is_over(tmp_path: Path
         await running.until(request, "waiting")
         (draft,) = await running.service.pending("otto")
         await running.service.approve(*complete_approval(parse_canonical(draft, bytes_max=10_000), "otto"))
-
-        clock.ahead_ms = 2 * HOUR_MS + 1_000
-        running.parts.duties.look_again()
-        settled = await running.until(request, "settled", timeout_s=10)
+        await found(lambda: running.service.get(request), lambda record: "until then" in record.error)
+    clock.ahead_ms = 2 * HOUR_MS + 1_000
+    async with house.running() as running:  # who was asleep until then would sleep on
+        settled = await running.until(request, "settled")
 
     assert settled.tx_hash
 
@@ -101,7 +101,7 @@ async def test_a_no_within_the_delay_stops_the_payment(tmp_path: Path) -> None:
 
     clock.ahead_ms = 240_000
     async with house.running() as running:
-        await running.until(other, "settled", timeout_s=10)
+        await running.until(other, "settled")
 
         assert "rejected by otto: a test" in denied.error
         assert (await running.service.get(request)).state == "denied"
@@ -144,7 +144,7 @@ async def test_a_request_waits_for_its_screening_and_is_paid_after_it(tmp_path: 
         with pytest.raises(CallRefused, match="need 2 observers, got 1"):
             await running.service.enact("watch-a", signed("screening", body, "watch-a"))
         await running.service.enact("watch-a", signed("screening", body, *OBSERVERS))
-        settled = await running.until(request, "settled", timeout_s=10)
+        settled = await running.until(request, "settled")
 
     assert settled.tx_hash
 
@@ -163,7 +163,7 @@ async def test_a_value_limit_waits_for_a_price(tmp_path: Path) -> None:
             "observed_ms": running.parts.sequencer.state.time_ms,
         }
         await running.service.enact("watch-b", signed("price", body, *OBSERVERS))
-        await running.until(request, "settled", timeout_s=10)
+        await running.until(request, "settled")
         used = running.parts.sequencer.state.windows["worth", ""].total
 
     assert used == 250_000 + 6  # an ether, and a fee of 21,000 gas at 1 gwei, rounded up
@@ -188,7 +188,7 @@ async def test_a_payment_that_a_share_is_asked_of_waits_for_holdings_and_is_paid
         await running.service.enact(
             "watch-b", signed("holdings", {"origin": ORIGIN, **holdings, **seen}, *OBSERVERS)
         )
-        settled = await running.until(request, "settled", timeout_s=10)
+        settled = await running.until(request, "settled")
 
     assert waiting.rule == "tier-share"
     assert (settled.rule, settled.error) == ("only", "")

@@ -32,9 +32,10 @@ from tests.unit.custody_cluster import (
     make_request,
     policy_document,
 )
-from tests.unit.custody_house import FakeChain, House, Running, until
+from tests.unit.custody_house import Clock, FakeChain, House, Running
 from tests.unit.test_custody_api import opened
 from tests.unit.typed_data_house import TYPED_DATA, Document, permit
+from tests.waiting import until
 
 CHAIN_ID = evm_chain_id(ANVIL_CHAIN)
 
@@ -230,15 +231,18 @@ async def test_an_approver_signs_its_digest(tmp_path: Path) -> None:
 
 
 async def test_what_expires_unsigned_holds_nothing_up_and_is_not_cancelled(house: House) -> None:
+    clock = house.now_ms = Clock()
     async with house.with_key() as running:
         for name in NODES:
             house.nodes[name].mute = True
-        request = await submit(running, house, "one", typed=document(account(running)), life_ms=900)
-        await running.until(request, "expired", timeout_s=10)
+        request = await submit(running, house, "one", typed=document(account(running)))
+        await running.until(request, "reserved")
+        clock.ahead_ms += 700_000
+        await running.until(request, "expired")
         for name in NODES:
             house.nodes[name].mute = False
         later = await submit(running, house, "two", typed=document(account(running), nonce=1))
-        await running.until(later, "delivered", timeout_s=10)
+        await running.until(later, "delivered")
 
         state = running.parts.sequencer.state
         assert not any(duty.request == request for duty in await running.parts.database.duties())
@@ -253,7 +257,7 @@ async def test_a_signer_that_gives_no_partial_is_replaced_under_the_same_digest(
         request = await submit(running, house, "one", typed=typed)
         await running.until(request, "reserved")
         house.nodes["node-b"].mute = house.nodes["node-c"].mute = False
-        await running.until(request, "delivered", timeout_s=10)
+        await running.until(request, "delivered")
 
         state = running.parts.sequencer.state
         jobs = [state.jobs[job] for job in state.requests[request].jobs]
@@ -278,7 +282,7 @@ async def test_ends_at_any_moment_lose_no_signature_and_give_no_second(house: Ho
                 house.nodes[name].restart()
     async with house.running() as running:
         for number, request in enumerate(requests):
-            await running.until(request, "delivered", timeout_s=15)
+            await running.until(request, "delivered")
             signature = await signature_of(running, request)
             assert signer(document(owner, nonce=number), signature) == owner
 

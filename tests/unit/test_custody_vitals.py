@@ -9,7 +9,8 @@ from policy.encoding import canonical
 from policy.errors import MalformedError
 from signer_nodes.api.errors import in_words
 from tests.unit.custody_cluster import NODES
-from tests.unit.custody_house import Clock, House, until
+from tests.unit.custody_house import Clock, House
+from tests.waiting import until
 
 
 @pytest.mark.parametrize(

@@ -22,12 +22,13 @@ from signer_nodes.runtime import NodeRuntime, Parts
 from signer_nodes.witness import Refusal, check_witnessed
 from tests.simulation.world import public_key
 from tests.unit.custody_cluster import ORIGIN, public
-from tests.unit.custody_house import House, until
+from tests.unit.custody_house import House
 from tests.unit.test_custody_config import example
 from tests.unit.test_custody_flow import submit
 from tests.unit.test_node_config import FOLDER, MINIMAL, problems_of
 from tests.unit.test_witness import NAME, entries, note, running
 from tests.unit.test_witness import call as submission
+from tests.waiting import until
 
 
 def files(size: int, *, branch: str = "") -> dict[str, bytes]:
@@ -107,11 +108,11 @@ async def test_payments_wait_for_the_witness_and_the_log_does_not(house: House, 
         await one.service.change_key("admin", "hot", change="generate")
         request = await submit(one, house, "one")
         with pytest.raises(TimeoutError):  # nobody serves yet
-            await one.until(request, "settled", timeout_s=2)
+            await one.until(request, "settled", wait_s=2)
         assert one.parts.replication.quorum.size > one.parts.replication.binding.size == 0
 
         serving = asyncio.create_task(asyncio.to_thread(server.serve_forever, 0.01))
-        await one.until(request, "settled", timeout_s=20)
+        await one.until(request, "settled")
         await until(lambda: NAME in _cosigned(house.folder / "log" / "checkpoint", keeper))
         server.shutdown()
         await serving
@@ -210,9 +211,10 @@ def test_a_head_without_a_required_cosignature_is_refused(tmp_path: Path) -> Non
 
 def test_a_node_that_requires_a_witness_computes_no_partial_without_it() -> None:
     finished: list[int] = []
-    log = SimpleNamespace(learn_quorum=lambda data: SimpleNamespace(size=3))
+    log = SimpleNamespace(learn_quorum=lambda data, **_: SimpleNamespace(size=3))
     signer = SimpleNamespace(finish=lambda jobs, quorum_size, now_ms: finished.append(quorum_size))
-    made = [cast("Any", one) for one in (log, signer, None, None, None, None, None, lambda: 1, "node")]
+    store = SimpleNamespace(flush=lambda: None)
+    made = [cast("Any", one) for one in (log, signer, store, None, None, None, None, lambda: 1, "node")]
     required = {NAME: public_key("watch")}
 
     async def finish(witnesses: dict[str, bytes]) -> None:

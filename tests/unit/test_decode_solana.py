@@ -17,13 +17,13 @@ from policy.addresses import solana_address
 from policy.approval import Slot
 from policy.decode.decoded import Cancel, Source, Transfer, Undecodable
 from policy.decode.solana import (
-    LAMPORTS_PER_SIGNATURE,
     RECENT_BLOCKHASHES,
     SYSTEM_PROGRAM,
     decode,
     decode_cancel,
 )
 from policy.decode.solana_message import MESSAGE_BYTES_MAX
+from policy.ids import LAMPORTS_PER_SIGNATURE
 from policy.values import replace
 from tests.unit import solana_house as house
 

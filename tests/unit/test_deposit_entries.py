@@ -14,8 +14,11 @@ from policy.movements import DAY_MS, Movements
 from policy.replay import Step
 from policy.roster import COORDINATOR
 from policy.state import Deposit, RequestState
+from policy.values import replace
 from tests.simulation.deposits import deposit
+from tests.simulation.names import name_of
 from tests.simulation.world import CHAIN, CUSTOMER, OBSERVERS, Book, World, seed
+from tests.unit.schnorr_house import BTC, SOL, SchnorrBook
 
 DEPOSIT = deposit_id(CHAIN, seed("from outside"), index=0)
 
@@ -96,9 +99,52 @@ def test_a_deposit_is_of_an_asset_to_an_account_of_ours(
     assert why in deposit(book, **changed).reason
 
 
+def test_less_than_the_least_deposit_is_none_and_what_was_one_can_still_be_gone(book: Book) -> None:
+    deposit(book)
+    document: dict[str, Any] = book.world.policy(name="second")
+    document["assets"]["eth"]["deposit_min"] = "501"
+    book.change("policy", document)
+    book.now_ms += DAY_MS
+
+    assert "less than 501" in deposit(book, tx=seed("dust").hex()).reason
+    assert deposit(book, tx=seed("enough").hex(), amount="501").accepted
+    assert deposit(book, 1).accepted
+
+
+@pytest.mark.parametrize(("chain", "wallet", "path"), [(SOL, "sol", "m"), (BTC, "btc", "m/0/0")])
+def test_what_a_transaction_of_ours_pays_is_no_deposit_whatever_its_signers_knew(
+    chain: str, wallet: str, path: str
+) -> None:
+    book = SchnorrBook(World())
+    address = book.account(wallet, path).address
+    paid: dict[str, Any] = {
+        "chain": chain,
+        "wallet": wallet,
+        "address": address,
+        "asset": wallet,
+        "amount": "100000",
+    }
+    job = book.solana(book.ask("sol", 7_000)) if chain == SOL else book.bitcoin(book.ask("btc", 10_000))
+    anchor = book.state.jobs[job].anchor  # reserved, and not signed yet
+
+    assert "of ours" in deposit(book, **paid, uses=anchor.to_json()).reason
+    changed = {"nonce": anchor.nonce + 1} if chain == SOL else {"account": f"{'ab' * 32}:0"}
+    assert deposit(book, **paid, uses=replace(anchor, **changed).to_json()).accepted
+
+
+def test_what_an_account_of_ours_pays_is_no_deposit(book: Book) -> None:
+    uses = {"chain": CHAIN, "account": book.world.account(), "nonce": "99"}
+
+    assert "of ours" in deposit(book, uses=uses).reason
+    assert deposit(book, uses={**uses, "account": CUSTOMER}).accepted
+
+
 @pytest.mark.parametrize(
     "changed",
     [
+        {"uses": {"chain": "evm:2", "account": CUSTOMER, "nonce": "1"}},
+        {"uses": {"chain": CHAIN, "account": CUSTOMER}},
+        {"uses": {"chain": CHAIN, "account": "0xAB", "nonce": "1"}},
         {"fact": "gone"},
         {"fact": "settled"},
         {"amount": "0"},
@@ -135,6 +181,18 @@ def test_the_coordinators_word_settles_and_f_plus_one_observers_may_say_it_once_
     assert book.settle(job, by=OBSERVERS).accepted
     assert _request(book, job).observed == job
     assert not book.settle(job, by=OBSERVERS).accepted
+
+
+@pytest.mark.parametrize("by", [(COORDINATOR,), OBSERVERS])
+def test_who_says_that_a_job_settled_names_its_transaction(book: Book, by: tuple[str, ...]) -> None:
+    job, other = book.pay(100, nonce=0), book.pay(100, nonce=1, idempotency_key="other")
+
+    theirs = name_of(book.state.jobs[other]).hex()
+    for wrong in (theirs, "ab" * 32, "ab" * 64):
+        outcome = book.settle(job, by=by, tx_hash=wrong)
+        assert not outcome.accepted and "transaction is" in outcome.reason
+    assert not _request(book, job).closed
+    assert book.settle(job, by=by).accepted
 
 
 def test_observers_may_say_it_first(book: Book) -> None:

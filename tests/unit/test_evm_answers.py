@@ -6,8 +6,9 @@ from contextlib import asynccontextmanager
 import pytest
 from aiohttp import web
 
+from custody.chains.answers import SMALL
 from custody.chains.evm.endpoint import Fees
-from custody.chains.evm.rpc import ANSWER_BYTES_MAX, EvmRpc
+from custody.chains.evm.rpc import EvmRpc
 from custody.chains.evm.transaction import payment
 from policy.errors import OperationalError
 from policy.intent import Intent
@@ -26,6 +27,7 @@ CALLS: dict[str, Callable[[EvmRpc], Awaitable[object]]] = {
     "fees": lambda rpc: rpc.fees(PAID, account=ACCOUNT, contract=TOKEN, ceiling=10**18),
     "simulation": lambda rpc: rpc.simulate(TX, account=ACCOUNT, watched=()),
     "receipt": lambda rpc: rpc.receipt(bytes(32)),
+    "sent": lambda rpc: rpc.sent_at(ACCOUNT, 0),
     "final receipt": lambda rpc: rpc.receipt(bytes(32)),
 }
 
@@ -73,9 +75,9 @@ async def test_a_height_that_no_document_or_table_can_hold_is_an_error(head: str
 
 
 async def test_an_answer_without_end_is_an_error() -> None:
-    async with lying("0" * ANSWER_BYTES_MAX) as url:
+    async with lying("0" * SMALL.bytes_max) as url:
         rpc = EvmRpc(CHAIN, url)
-        with pytest.raises(OperationalError, match=f"more than {ANSWER_BYTES_MAX} bytes"):
+        with pytest.raises(OperationalError, match=f"more than {SMALL.bytes_max} bytes"):
             await rpc.balance(ACCOUNT)
         await rpc.close()
 
@@ -101,3 +103,70 @@ async def test_a_long_refusal_is_shown_in_part_and_a_redirect_is_not_followed() 
         await rpc.close()
 
     assert followed == []
+
+
+@pytest.mark.parametrize("gas", ["0x0", "0x1"])
+async def test_a_transaction_is_given_the_gas_that_every_one_takes(gas: str) -> None:
+    async def answer(request: web.Request) -> web.Response:
+        method = (await request.json())["method"]
+        told = {"eth_estimateGas": gas, "eth_getBlockByNumber": {"baseFeePerGas": "0x7"}}
+        return web.json_response({"result": told.get(method, "0x1")})
+
+    async with served(answer) as url:
+        rpc = EvmRpc(CHAIN, url)
+        call = Intent(CHAIN, "hot", "eth", 0, "0x" + "11" * 20, calldata=b"\x01" * 4)
+        for asked, contract in ((PAID, TOKEN), (call, None)):
+            found = await rpc.fees(asked, account=ACCOUNT, contract=contract, ceiling=10**18)
+            assert found.gas == 21_000
+        await rpc.close()
+
+
+async def test_an_error_nested_deeper_than_can_be_printed_is_an_error() -> None:
+    async def answer(request: web.Request) -> web.Response:
+        return web.Response(text='{"error": {"message": ' + "[" * 1000 + "]" * 1000 + "}}")
+
+    async with served(answer) as url:
+        rpc = EvmRpc(CHAIN, url)
+        for call in CALLS.values():
+            with pytest.raises(OperationalError):
+                await call(rpc)
+        with pytest.raises(OperationalError):
+            await rpc.broadcast(b"\x02signed")
+        await rpc.close()
+
+
+async def test_what_is_missing_is_gone_for_an_endpoint_that_has_come_to_its_block() -> None:
+    async with lying(None) as url:
+        rpc = EvmRpc(CHAIN, url)
+        with pytest.raises(OperationalError):
+            await rpc.is_gone(bytes(32), block=0)
+        await rpc.close()
+
+    async def answer(request: web.Request) -> web.Response:
+        method = (await request.json())["method"]
+        return web.json_response({"result": "0x5" if method == "eth_blockNumber" else None})
+
+    async with served(answer) as url:
+        rpc = EvmRpc(CHAIN, url)
+        assert await rpc.is_gone(bytes(32), block=5)
+        with pytest.raises(OperationalError, match="come to block 5, not to 6"):
+            await rpc.is_gone(bytes(32), block=6)
+        await rpc.close()
+
+
+async def test_what_an_endpoint_wants_remembered_is_not() -> None:
+    asked_with: list[str] = []
+
+    async def answer(request: web.Request) -> web.Response:
+        asked_with.append(request.headers.get("Cookie", ""))
+        told = web.json_response({"result": CHAIN_ID})
+        told.set_cookie(f"name-{len(asked_with)}", "x" * 4000)
+        return told
+
+    async with served(answer) as url:
+        rpc = EvmRpc(CHAIN, url.replace("127.0.0.1", "localhost"))
+        for _ in range(3):
+            await rpc.check()
+        await rpc.close()
+
+    assert asked_with == ["", "", ""]

@@ -14,6 +14,7 @@ from custody.listening import Asked
 from tests.unit.custody_cluster import make_request
 from tests.unit.custody_house import House
 from tests.unit.http_house import HttpDoor, http_opened, submission
+from tests.waiting import found
 
 
 @pytest.fixture
@@ -35,9 +36,7 @@ async def trim(door: HttpDoor, *held: str) -> None:
     kept = RetentionConfig(-1, tuple(map(bytes.fromhex, held)))
     task = asyncio.create_task(trimming.run(parts, kept))
     _, newest = await parts.feeds.feed()
-    async with asyncio.timeout(5):
-        while await parts.feeds.trimmed() < newest:  # noqa: ASYNC110 - nobody tells of it
-            await asyncio.sleep(0.01)
+    await found(parts.feeds.trimmed, lambda trimmed: trimmed >= newest)
     task.cancel()
     with contextlib.suppress(asyncio.CancelledError):
         await task

@@ -19,7 +19,7 @@ from custody.api.calls import SKEW_MS, call_statement, sign_call
 from custody.api.errors import Code
 from policy.encoding import canonical
 from policy.intent import request_message
-from tests.unit.custody_cluster import ETHER, ORIGIN, complete_approval, identity, make_request
+from tests.unit.custody_cluster import ETHER, KEY, ORIGIN, complete_approval, identity, make_request
 from tests.unit.custody_house import House, Running
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "docs/spec/examples"
@@ -176,6 +176,26 @@ async def test_a_request_with_one_field_wrong_is_refused_whoever_signed_it(door:
     assert {code for found in codes.values() for code in found} > {"malformed", "unknown-wallet"}
 
 
+@pytest.mark.parametrize(
+    ("method", "call", "code"),
+    [
+        ("ChangeKey", pb.ChangeKeyCall(key="nope", change="refresh"), "unknown-key"),
+        ("ChangeKey", pb.ChangeKeyCall(key=KEY, change="nope"), "malformed"),
+        ("ChangeKey", pb.ChangeKeyCall(key=KEY, change="import"), "malformed"),
+        ("ImportOffers", pb.ImportOffersCall(key="nope"), "unknown-key"),
+        ("Cold", pb.ColdCall(key="nope"), "unknown-key"),
+        ("Cold", pb.ColdCall(request="00" * 32), "unknown-request"),
+        ("Gather", pb.GatherCall(wallet="hot", coins_max=33), "malformed"),
+    ],
+)
+async def test_what_no_waiting_makes_right_is_not_called_unavailable(
+    door: Door, method: str, call: Message, code: str
+) -> None:
+    caller = "shop" if method == "Gather" else "admin"
+
+    assert await door.ask(method, call, caller=caller) == code
+
+
 async def of_kind(door: Door, kind: str) -> int:
     """How many entries of a kind the log has."""
     entries = await door.running.parts.database.entries(0, 10_000)
@@ -188,7 +208,7 @@ SIGNED = {name: one for name, one in WHOLE.items() if isinstance(one, dict) and 
 
 @pytest.mark.parametrize("example", sorted(SIGNED))
 async def test_an_entry_with_one_field_wrong_is_refused_and_not_logged(door: Door, example: str) -> None:
-    entry = SIGNED[example]
+    entry = {**SIGNED[example], "body": SIGNED[example]["body"] | {"origin": ORIGIN}}
     before = await of_kind(door, entry["kind"])
     proof = {name: entry[name] for name in ("signatures", "assertion", "burns") if name in entry}
     sent = [(document, proof) for _, document in bent(entry["body"])]

@@ -9,12 +9,24 @@ from pathlib import Path
 
 import pytest
 
+from custody.main import STALLED_S, Standing
 from policy.errors import OperationalError
-from signer_nodes.api.health import READY, SOCKET, STANDBY, STARTING, NotServing, answering, ask, main
+from signer_nodes.api.health import (
+    READY,
+    SOCKET,
+    STALLED,
+    STANDBY,
+    STARTING,
+    NotServing,
+    answering,
+    ask,
+    main,
+)
 from signer_nodes.config import parse_config
 from signer_nodes.hsm.errors import HsmError, PinRejectedError
 from signer_nodes.refused_pin import opened_or_held, until_another_pin
 from tests.unit.test_node_config import MINIMAL
+from tests.waiting import WAIT_S
 
 
 async def told(folder: Path) -> dict[str, str]:
@@ -29,7 +41,24 @@ async def test_a_process_says_its_name_and_what_it_does_now(tmp_path: Path) -> N
     assert said == [{"name": "node-a", "state": STARTING}, {"name": "node-a", "state": READY}]
 
 
-@pytest.mark.parametrize(("state", "codes"), [(STARTING, (1, 0)), (STANDBY, (0, 0)), (READY, (0, 0))])
+def test_a_coordinator_whose_lease_was_not_renewed_in_time_is_stalled_until_it_is() -> None:
+    clock = [100.0]
+    standing = Standing(clock=lambda: clock[0])
+    said = [standing.told()]
+    standing.renewed()
+    standing.state = READY
+    for ahead_s in (STALLED_S, 0.5):
+        clock[0] += ahead_s
+        said.append(standing.told())
+    standing.renewed()
+    said.append(standing.told())
+
+    assert said == [STARTING, READY, STALLED, READY]
+
+
+@pytest.mark.parametrize(
+    ("state", "codes"), [(STALLED, (1, 0)), (STARTING, (1, 0)), (STANDBY, (0, 0)), (READY, (0, 0))]
+)
 async def test_one_that_starts_is_alive_and_serves_nobody_yet(
     tmp_path: Path, state: str, codes: tuple[int, int]
 ) -> None:
@@ -110,7 +139,7 @@ async def test_a_held_process_is_alive_and_not_ready_and_ends_with_another_pin(t
     await asyncio.sleep(0.05)
     still = not held.done()
     pins.append("another")
-    await asyncio.wait_for(held, 5)
+    await asyncio.wait_for(held, WAIT_S)
 
     assert codes == [1, 0] and still
 

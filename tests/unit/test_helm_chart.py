@@ -15,6 +15,7 @@ import yaml
 
 from cli.parser import build_parser
 from custody.config_reading import load_config
+from deploy.containers.assemble import EXCHANGE
 from tests.architecture.planting import REPOSITORY
 
 CHART = REPOSITORY / "deploy" / "helm" / "quorumkeep"
@@ -43,8 +44,8 @@ def made(example: Path, *more: str) -> list[dict[str, Any]]:
     return [one for one in yaml.safe_load_all(done.stdout) if one]
 
 
-def of_kind(example: Path, kind: str) -> list[dict[str, Any]]:
-    return [one for one in made(example) if one["kind"] == kind]
+def of_kind(example: Path, kind: str, *more: str) -> list[dict[str, Any]]:
+    return [one for one in made(example, *more) if one["kind"] == kind]
 
 
 def pods(example: Path) -> list[dict[str, Any]]:
@@ -278,6 +279,28 @@ def test_every_kind_of_service_runs_a_command_that_there_is_by_settings_from_out
         assert container["ports"] == [{"name": "metrics", "containerPort": 7690}]
 
 
+def test_scoring_observers_share_a_claim_where_the_image_has_a_folder_for_it() -> None:
+    sets = [one["spec"]["template"]["spec"] for one in of_kind(example_of("services"), "StatefulSet")]
+    claims = {
+        volume["name"]: volume for pod in sets for volume in pod["volumes"] if "exchange" in str(volume)
+    }
+    mounted = [mount["mountPath"] for mount in services()["risk"]["volumeMounts"]]
+
+    assert claims == {"exchange": {"name": "exchange", "persistentVolumeClaim": {"claimName": "observers"}}}
+    assert str(EXCHANGE) in mounted
+
+
+def test_a_coordinator_reaches_whom_it_tells_and_chains_on_any_port_and_nobody_else_so() -> None:
+    (spec,) = (
+        one["spec"]
+        for one in of_kind(example_of("coordinators"), "NetworkPolicy")
+        if one["metadata"]["name"].endswith("-coordinators")
+    )
+    (anywhere,) = (rule["to"] for rule in spec["egress"] if "ports" not in rule)
+
+    assert anywhere == [{"ipBlock": {"cidr": f"192.0.2.{last}/32"}} for last in (30, 40)]
+
+
 def test_settings_whose_urls_hold_keys_come_from_a_secret() -> None:
     (observe, sweep) = (services()[kind]["volumeMounts"] for kind in ("observe", "sweep"))
     names = [{one["mountPath"]: one["name"] for one in mounts} for mounts in (observe, sweep)]
@@ -323,6 +346,19 @@ def test_a_coordinator_lets_every_kind_of_service_in() -> None:
     (let_in,) = [one["matchExpressions"][0]["values"] for one in selectors if "matchExpressions" in one]
 
     assert set(let_in) == known_kinds()
+
+
+def test_coordinators_at_rest_run_nothing_and_have_what_a_restore_needs() -> None:
+    def container(*more: str) -> dict[str, Any]:
+        (found,) = of_kind(example_of("coordinators"), "StatefulSet", *more)
+        one: dict[str, Any] = found["spec"]["template"]["spec"]["containers"][0]
+        return one
+
+    serving, waiting = container(), container("--set", "coordinator.setup=true")
+
+    assert "signal.pause()" in waiting["command"][-1] and "command" not in serving
+    assert not any("Probe" in key for key in waiting)
+    assert waiting["volumeMounts"] == serving["volumeMounts"]
 
 
 def test_the_chart_is_of_this_version() -> None:

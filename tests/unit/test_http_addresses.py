@@ -11,8 +11,9 @@ from policy.accounts import account_at
 from policy.encoding import Json, canonical, statement
 from policy.entries import signature_list
 from tests.unit.custody_cluster import ANVIL_CHAIN, KEY, ORIGIN, WALLET, identity, policy_document
-from tests.unit.custody_house import House, until
+from tests.unit.custody_house import House
 from tests.unit.http_house import HttpDoor, http_opened
+from tests.waiting import until
 
 PLACE = f"/v1/wallets/{WALLET}/addresses"
 
@@ -84,6 +85,24 @@ async def test_a_list_goes_on_after_an_address(door: HttpDoor) -> None:
     rest = (await door.ask("GET", f"{PLACE}?limit=1&after={one['address']}")).json()["addresses"]
 
     assert (first, rest) == ([one], [two])
+
+
+@pytest.mark.parametrize(
+    ("path", "code"),
+    [
+        (f"{PLACE}?after=0x{'77' * 20}", "unknown-address"),
+        (f"{PLACE.removesuffix('addresses')}deposits?after={'77' * 32}", "unknown-deposit"),
+        (f"/v1/requests?before={'77' * 32}", "unknown-request"),
+    ],
+)
+async def test_a_list_that_is_to_go_on_after_nothing_of_it_is_refused(
+    door: HttpDoor, path: str, code: str
+) -> None:
+    """An empty page would say that there is nothing more."""
+    await give(door, "ann")
+    answer = await door.ask("GET", path)
+
+    assert (answer.status_code, answer.json()["code"]) == (404, code)
 
 
 async def test_the_wallets_of_the_policy_are_listed(door: HttpDoor) -> None:

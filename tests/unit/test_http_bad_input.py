@@ -25,6 +25,7 @@ from tests.unit.custody_certificates import identity_certificate
 from tests.unit.custody_cluster import ORIGIN, identity, make_request
 from tests.unit.custody_house import House
 from tests.unit.http_house import HttpDoor, encoded, http_opened, submission, trusting
+from tests.waiting import WAIT_S
 
 CHECKSUMMED = "0x5aAeb6053F3E94C9b9A09f33669435E7Ef1BeAed"
 BITCOIN = "bc1qw508d6qejxtdg4y5r3zarvary0c5xw7kv8f3t4"
@@ -320,8 +321,8 @@ async def test_connections_too_many_are_told_so_and_the_next_are_closed() -> Non
     opened = [await asyncio.open_connection("127.0.0.1", server.port) for _ in range(3 + REFUSED_MAX)]
     for _, writer in opened[2:]:
         writer.write(b"GET /v1/requests HTTP/1.1\r\nHost: a\r\n\r\n")
-    answer = await asyncio.wait_for(opened[2][0].read(), 2)
-    last = await asyncio.wait_for(opened[-1][0].read(), 2)
+    answer = await asyncio.wait_for(opened[2][0].read(), WAIT_S)
+    last = await asyncio.wait_for(opened[-1][0].read(), WAIT_S)
     for _, writer in opened:
         writer.close()
     await server.stop()

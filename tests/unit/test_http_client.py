@@ -11,6 +11,7 @@ from typing import TypeVar
 import pytest
 
 from custody.client import AsyncHttpClient, CallRefused, HttpClient, HttpEndpoint
+from custody.http_client import _data, _document
 from policy import values
 from policy.errors import MalformedError
 from policy.intent import Request
@@ -127,6 +128,19 @@ async def test_another_server_is_no_coordinator(endpoint: HttpEndpoint) -> None:
     async with AsyncHttpClient(other, "shop", key=identity("shop")) as client:
         with pytest.raises(CallRefused, match="call again"):
             await client.requests()
+
+
+@pytest.mark.parametrize("text", ["", "[", "[]", "5", '{"code":1}', "[" * 5_000])
+def test_an_answer_that_makes_no_sense_is_a_refusal_like_any_other(text: str) -> None:
+    with pytest.raises(CallRefused) as refused:
+        _document(500, text.encode())
+    codes = [refused.value.code]
+    if text not in ("[]", "5"):
+        with pytest.raises(CallRefused) as refused:
+            _data(f"data: {text}")
+        codes.append(refused.value.code)
+
+    assert set(codes) == {"unavailable"}
 
 
 async def test_an_altered_address_is_refused_before_anything_is_signed(endpoint: HttpEndpoint) -> None:

@@ -143,7 +143,7 @@ async def test_both_doors_show_people_the_same(door: HttpDoor) -> None:
     address = (await door.ask("GET", f"/v1/wallets/{WALLET}/address", name="otto")).json()
 
     mine: Any = await service.status()
-    moving: dict[str, Any] = {"pools": [], "nodes": [], "time_ms": 0}
+    moving: dict[str, Any] = {"pools": [], "nodes": [], "indicators": {}, "time_ms": 0}
     assert {**status, **moving} == {**mine, **moving}
     assert set(mine) <= set(Status.model_fields)
     assert shadow == await service.shadow(flips=False, limit=100)

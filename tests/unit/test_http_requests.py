@@ -13,6 +13,7 @@ from custody.listening import LISTENERS_EACH_MAX
 from tests.unit.custody_cluster import make_request
 from tests.unit.custody_house import House
 from tests.unit.http_house import HttpDoor, http_opened, submission
+from tests.waiting import until
 
 
 @pytest.fixture
@@ -103,7 +104,7 @@ async def test_a_stream_tells_what_comes_while_it_is_open(door: HttpDoor) -> Non
 
     await settled(door, "before")
     listening = asyncio.create_task(listen())
-    await asyncio.sleep(0.2)
+    await until(lambda: door.running.service.feed._bells)
     view = await settled(door, "one")
 
     told = await listening

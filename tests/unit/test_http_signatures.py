@@ -14,9 +14,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from custody.adapters.http.signatures import LIFETIME_MAX_S, Callers, FieldLines, Received
+from custody.api.calls import SKEW_MS
 from custody.api.errors import CallRefused
 from custody.api.http_signing import Message, Signer
-from custody.feeds import FeedStorage
+from custody.feeds import FeedStorage, NonceUse
 from policy.errors import CallerError
 from policy.roster import parse_roster
 from policy.state import State
@@ -25,6 +26,7 @@ from tests.unit.custody_house import House
 from tests.unit.http_house import HttpDoor, encoded, http_opened, submission
 
 NOW_S = 1_800_000_000
+SKEW_S = SKEW_MS // 1000
 URL = "https://127.0.0.1:7601/v1/requests?limit=3"
 
 
@@ -38,12 +40,14 @@ class Unused:
 class Desk:
     """What reads signatures, at a time that the test sets."""
 
-    def __init__(self, origin: str = ORIGIN) -> None:
+    def __init__(self, origin: str = ORIGIN, storage: object = None) -> None:
         self.now_s = NOW_S
         state = State(origin=origin, roster_or_none=parse_roster(roster_document()))
-        storage = cast("FeedStorage", Unused())
         self.callers = Callers(
-            lambda: origin, state.roster.key_of, storage=storage, now_ms=lambda: self.now_s * 1000
+            lambda: origin,
+            state.roster.key_of,
+            storage=cast("FeedStorage", storage or Unused()),
+            now_ms=lambda: self.now_s * 1000,
         )
 
     def read(self, headers: dict[str, str], *, method: str = "GET", url: str = URL, body: bytes = b"") -> str:
@@ -68,6 +72,67 @@ def signed(
     signer = Signer(name, origin, identity(key or name))
     nonce = nonce or secrets.token_bytes(16)
     return signer.headers(Message("GET", URL, body), now_s=now_s, nonce=nonce)
+
+
+class Restored:
+    """What keeps nonces in a database that was restored or promoted at a moment, and has none of before."""
+
+    def __init__(self, restored_s: int, promoted_ms: int = 0) -> None:
+        self.restored_ms, self.began_ms = restored_s * 1000, promoted_ms
+
+    async def doubted_ms(self) -> int:
+        return self.restored_ms
+
+    async def promoted_ms(self) -> int:
+        return self.began_ms
+
+    async def use_nonce(self, *_: object, **__: object) -> NonceUse:
+        return NonceUse.FRESH
+
+
+class RestoredDesk(Desk):
+    """What reads signatures and uses nonces up after a restore."""
+
+    def __init__(self, restored_s: int = 0, *, promoted_ms: int = 0) -> None:
+        super().__init__(storage=Restored(restored_s, promoted_ms))
+
+    async def use(self, created_s: int) -> str:
+        """The caller's name, or the code of the refusal."""
+        raw = [(one.encode(), value.encode("latin-1")) for one, value in signed(now_s=created_s).items()]
+        try:
+            return await self.callers.authenticate(Received("GET", URL, FieldLines(raw), b""))
+        except CallRefused as refusal:
+            return refusal.code
+
+
+@pytest.mark.parametrize(
+    ("created_s", "found"), [(-1, "replayed"), (0, "replayed"), (SKEW_S, "replayed"), (SKEW_S + 1, "shop")]
+)
+async def test_what_may_have_been_used_before_a_restore_is_refused_also_of_a_fast_clock(
+    created_s: int, found: str
+) -> None:
+    desk = RestoredDesk(NOW_S)
+    desk.now_s = NOW_S + 5
+
+    assert await desk.use(NOW_S + created_s) == found
+
+
+@pytest.mark.parametrize(("created_s", "found"), [(-60, "replayed"), (0, "replayed"), (1, "shop")])
+async def test_what_was_signed_before_a_start_on_a_promoted_standby_is_refused(
+    created_s: int, found: str
+) -> None:
+    desk = RestoredDesk(promoted_ms=NOW_S * 1000 + 900)
+    desk.now_s = NOW_S + 2
+
+    assert await desk.use(NOW_S + created_s) == found
+
+
+async def test_a_restore_by_a_clock_far_ahead_refuses_calls_for_a_minute_and_not_for_ever() -> None:
+    desk = RestoredDesk(NOW_S + 10**6)
+    early = await desk.use(NOW_S)
+    desk.now_s += SKEW_S + 1
+
+    assert (early, await desk.use(desk.now_s)) == ("replayed", "shop")
 
 
 @pytest.mark.parametrize("name", ["shop", "otto", "admin"])

@@ -1,5 +1,6 @@
 """The score says what it claims: worse is never better, unknown is worst; a coordinator reads them all."""
 
+import dataclasses
 import re
 import tomllib
 from collections.abc import Mapping
@@ -17,7 +18,7 @@ from custody.console.texts import LANGUAGES, catalogue
 from custody.enacting import Signed, enact
 from custody.indicators.kept import Indicators
 from custody.indicators.notes import BackupNote, DrillNote, note_body, read_note
-from custody.indicators.reading import SWEEP_S, hot_share_bp, read, show
+from custody.indicators.reading import SWEEP_S, hot_share_bp, look_back, read, show
 from custody.indicators.scoring import (
     DEFAULTS,
     INDICATORS,
@@ -32,6 +33,7 @@ from custody.indicators.scoring import (
 )
 from custody.indicators.showing import reading_text, worst_first
 from custody.indicators.thresholds import load_thresholds
+from custody.indicators.window import LogWindow
 from policy.encoding import Json, canonical, statement
 from policy.entries import make_entry, parse_entry, signature_list
 from policy.errors import MalformedError, OperationalError
@@ -39,8 +41,9 @@ from policy.fact_entries import NoteEntry
 from policy.words.language import CHINESE, ENGLISH
 from tests.architecture.planting import REPOSITORY
 from tests.unit.custody_cluster import ETHER, KEY, ORIGIN, identity, make_request
-from tests.unit.custody_house import House, Running, until
+from tests.unit.custody_house import House, Running
 from tests.unit.tier_house import TierBook
+from tests.waiting import until
 
 GOOD: dict[str, Reading] = {
     one.name: DEFAULTS[one.name].warn + 1 if one.low_is_bad else 0 for one in INDICATORS
@@ -111,13 +114,15 @@ def test_a_file_of_thresholds_changes_what_it_names_alone(tmp_path: Path) -> Non
         "drill_age_d = {warn = 1.5, critical = 2, weight = 1}",
         "drill_age_d = 7",
         "=",
+        "x = " + "[" * 5000 + "]" * 5000,
+        "\x00",
     ],
 )
 def test_a_file_that_cannot_be_meant_is_refused(text: str, tmp_path: Path) -> None:
     path = tmp_path / "indicators.toml"
     path.write_text(text)
 
-    with pytest.raises(OperationalError, match="correct the file"):
+    with pytest.raises(OperationalError, match=r"correct|right file"):
         load_thresholds(path)
 
 
@@ -216,6 +221,24 @@ async def test_a_restart_finds_again_what_was_noted_before_it(tmp_path: Path) ->
 
         found = {line.indicator.name: line.reading for line in card.lines}
         assert (found["backup_age_d"], found["drill_age_d"]) == (0, 0)
+
+
+async def test_looking_back_takes_in_no_more_than_is_kept_and_every_note(tmp_path: Path) -> None:
+    async with House(tmp_path).with_key() as running:
+        await say(running, DrillNote("lost-node", True, 41))
+        for name, amount in (("denied-1", 100), ("denied-2", 101), ("small-1", 1), ("small-2", 1)):
+            await ask(running, name, amount * ETHER)
+        parts = dataclasses.replace(running.parts, indicators=Indicators())
+        parts.indicators.window = window = LogWindow(requests_max=2)
+
+        await look_back(parts)
+
+        assert window.drilled_ms is not None
+        assert (window.is_full, window.denied_share_bp()) == (True, 0)
+        for data in await running.parts.database.entries(0, running.parts.sequencer.state.size):
+            parts.indicators.take_in(data)  # older ones, after newer ones
+        window.forget(running.parts.now_ms(), {})
+        assert window.denied_share_bp() == 0
 
 
 async def test_a_drill_that_went_wrong_and_a_backup_of_one_node_are_none(tmp_path: Path) -> None:

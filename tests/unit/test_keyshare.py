@@ -66,6 +66,15 @@ def test_one_kind_is_not_read_as_the_other() -> None:
         PairState.from_bytes(key_share().to_bytes())
 
 
+@pytest.mark.parametrize("stored", [key_share(), pair_state()], ids=["share", "pair"])
+def test_what_a_later_program_stored_is_named_as_such(stored: KeyShare | PairState) -> None:
+    data = bytearray(stored.to_bytes())
+    data[7] += 1
+
+    with pytest.raises(MalformedError, match=r"version \d, this program knows \d: start the newer program"):
+        type(stored).from_bytes(bytes(data))
+
+
 def test_a_share_that_fits_its_key_passes() -> None:
     key_share().check()
 

@@ -22,11 +22,13 @@ from tests.unit.schnorr_house import (
     BTC,
     BTC_CUSTOMER,
     LIMITS,
+    SATOSHI,
     SHARES,
     SOL,
     SchnorrBook,
     both_rounds,
     frost_signature,
+    psbt,
 )
 from tests.unit.test_audit import checked, first_bad, published
 
@@ -253,3 +255,22 @@ def test_a_signature_under_another_key_is_not_taken_in(book: SchnorrBook) -> Non
     assert not book.finish(job, signature=signature)
     assert not book.finish(job, signature=signature + b"\0")
     assert not book.finish(job, signature=signature[:32])
+
+
+@pytest.mark.parametrize(
+    ("less", "to", "rule"),
+    [(0, "m/0/1", ""), (900, "m/0/1", ""), (-1, "m/0/1", "intent-mismatch"), (900, "", "intent-mismatch")],
+)
+def test_coins_that_become_one_may_arrive_as_less_by_a_higher_fee_and_payments_to_others_may_not(
+    less: int, to: str, rule: str
+) -> None:
+    anywhere = {"name": "coins", "when": {"assets": ["btc"]}, "then": {"outcome": "allow"}}
+    book = SchnorrBook(WORLD, limits=[], rules=[anywhere])
+    destination = book.account("btc", to).address if to else BTC_CUSTOMER
+    amount = 2 * SATOSHI - 1_000
+    request = book.ask("btc", amount, to=destination)
+    spent = [book.account("btc", path).address for path in ("m/0/0", "m/0/1")]
+    book.reserved(request, psbt(spent, [(destination, amount - less)], first=0), paths=("m/0/0", "m/0/1"))
+
+    assert book.last.accepted is not bool(rule)
+    assert not rule or rule_of(book) == rule

@@ -204,24 +204,55 @@ def test_cancellations_of_a_request_may_differ_and_cost_no_more_together_than_on
     assert checked(published(book)).ok
 
 
-def test_what_a_request_may_cost_beside_its_payment_is_within_the_limits() -> None:
-    document = policy(WORLD)
+def limited(amount_max: int) -> SchnorrBook:
+    """A book whose limit of SOL is this."""
     limits = [
-        one | {"amount_max": "16999"} if one["name"] == "sol-daily" else one for one in document["limits"]
+        one | {"amount_max": str(amount_max)} if one["name"] == "sol-daily" else one
+        for one in policy(WORLD)["limits"]
     ]
-    book = SchnorrBook(WORLD, limits=limits)
+    return SchnorrBook(WORLD, limits=limits, cancel={"fee_ceiling": "16000"})
+
+
+@pytest.mark.parametrize(("asset", "costs"), [("sol", 7_000 + 5_000), ("tok", 5_000 + 2_039_280)])
+def test_a_payment_that_fills_a_limit_does_not_keep_its_cancellation_off(asset: str, costs: int) -> None:
+    """It holds what one costs from the first on: both may be taken, and the limit is not exceeded."""
+    book = limited(costs + 5_000)
+    request = book.ask("sol", 7_000, asset=asset, fee_ceiling=costs - (7_000 if asset == "sol" else 0))
+    book.advance(DAY_MS - 1_000)
+    book.finish(book.solana(request))
+    book.advance(2_000)
+    before = book.used("sol-daily")
+    job = book.solana(request, purpose=CANCEL)
+
+    assert rule_of(book) == "cancel"
+    assert book.finish(job)
+    assert before == book.used("sol-daily") == sum_afresh(book.state, ("sol-daily", "")) == costs + 5_000
+
+    book.solana(request, purpose=CANCEL, price=0)
+
+    assert rule_of(book) == "sol-daily"
+    assert checked(published(book)).ok
+
+
+def test_what_a_request_may_cost_beside_its_payment_is_within_the_limits() -> None:
+    book = limited(16_999)
+    book.ask("sol", 7_000, fee_ceiling=5_000)
+
+    assert rule_of(book) == "sol-daily"
+
+    book = limited(17_000)
     request = book.ask("sol", 7_000, fee_ceiling=5_000)
     book.solana(request)
     book.advance(DAY_MS)
-    book.solana(request, purpose=CANCEL)
+    book.solana(request, purpose=CANCEL, price=1)
 
     assert rule_of(book) == "sol-daily"
 
     book.burn(book.state.requests[request].jobs[0])
-    book.solana(request, purpose=CANCEL)
+    book.solana(request, purpose=CANCEL, price=1)
 
     assert rule_of(book) == "cancel"
-    assert book.used("sol-daily") == 5_000
+    assert book.used("sol-daily") == 5_001
 
 
 def test_a_message_of_another_chains_request_may_change(book: SchnorrBook) -> None:
@@ -241,7 +272,7 @@ def test_a_priority_fee_counts_and_is_bounded_by_the_requests_ceiling(book: Schn
     book.solana(book.ask("sol", 7_000), price=5_000_000)
 
     assert book.last.accepted
-    assert book.used("sol-daily") == 17_000
+    assert book.used("sol-daily") == 17_000 + 5_000
 
 
 # Tokens on Solana.
@@ -254,7 +285,7 @@ def test_a_token_is_paid_to_its_owner_and_the_account_that_is_made_counts_as_a_f
     assert book.last.accepted, book.last.reason
     assert book.finish(job)
     assert book.state.jobs[job].fee_max == 5_001 + 2_039_280
-    assert book.used("sol-daily") == 5_001 + 2_039_280
+    assert book.used("sol-daily") == 5_001 + 2_039_280 + 5_000
     assert book.used("tok-daily") == 9_000_000
     assert (SOL, SOL_CUSTOMER) in book.state.paid
 
@@ -323,6 +354,14 @@ def at_most(state: State, request: bytes) -> int:
     return sum(costs.values())
 
 
+def counts(state: State, request: bytes) -> int:
+    """What a request counts in a limit: at most that, and with a payment at least one cancellation."""
+    live = state.live_jobs(request)
+    cancels = {job.tx: job.fee_max for job in live if job.purpose == CANCEL}
+    held = 5_000 if any(job.purpose == PAYMENT for job in live) else 0
+    return at_most(state, request) + max(0, held - sum(cancels.values()))
+
+
 def going(state: State, request: bytes, asset: str) -> int:
     """What tiers take to go out of the wallet by a request."""
     found = flowing(state, state.requests[request], jobs=state.live_jobs(request))
@@ -366,8 +405,8 @@ def test_whatever_a_coordinator_does_a_request_has_one_message_at_a_time_and_sig
 
         assert len(payable(book.state, request)) <= 1
         assert len(signed) <= 1
-        assert book.used("sol-daily") == at_most(book.state, request)
-        assert sum_afresh(book.state, ("sol-daily", "")) == at_most(book.state, request)
+        assert book.used("sol-daily") == counts(book.state, request)
+        assert sum_afresh(book.state, ("sol-daily", "")) == counts(book.state, request)
         assert going(book.state, request, "sol") == at_most(book.state, request)
 
 

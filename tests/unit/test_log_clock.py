@@ -10,8 +10,9 @@ from custody.log_clock import STEP_MS, LogClock
 from custody.node_statements import NodeStatements
 from policy.entries import parse_entry
 from tests.unit.custody_cluster import FakeNode
-from tests.unit.custody_house import Clock, House, until
+from tests.unit.custody_house import Clock, House
 from tests.unit.test_custody_enacting import pay
+from tests.waiting import until
 
 HOUR_MS, START_MS = 3_600_000, 1_700_000_000_000
 

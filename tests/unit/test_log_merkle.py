@@ -68,6 +68,17 @@ def test_roots_follow_the_definition_of_the_rfc_at_every_size() -> None:
     assert frontier == frontier_at(READ, len(LEAVES))
 
 
+def test_leaves_that_come_together_lead_where_they_lead_one_by_one() -> None:
+    leaves = [leaf_hash(bytes([n])) for n in range(70)]
+    one_by_one = [Frontier()]
+    for leaf in leaves:
+        one_by_one.append(one_by_one[-1].append(leaf))
+
+    for start in range(70):
+        assert one_by_one[start].extend(leaves[start:]) == one_by_one[-1]
+    assert one_by_one[9].extend(()) == one_by_one[9]
+
+
 def test_appending_leaves_the_earlier_frontier_as_it_was() -> None:
     before = _frontier(LEAVES[:7])
     encoded = before.to_bytes()

@@ -24,12 +24,13 @@ from cryptography.hazmat.primitives.asymmetric.ec import SECP256R1, generate_pri
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
-from custody.adapters.smtp import SmtpPostman, read_password
+from custody.adapters.smtp import SmtpPostman
 from custody.approvals import drafts
 from custody.mail import MailConfig, Mailer, Security
 from policy.errors import OperationalError
 from tests.unit.custody_cluster import ETHER, complete_approval, make_request
-from tests.unit.custody_house import Clock, House, Running, until
+from tests.unit.custody_house import Clock, House, Running
+from tests.waiting import found, until
 
 pytestmark = pytest.mark.filterwarnings("ignore:Requiring AUTH")  # TLS is there before SMTP begins
 PASSWORD = "correct horse battery staple"
@@ -85,6 +86,7 @@ def certificate(folder: Path) -> tuple[Path, Path]:
     (folder / "mail.pem").write_bytes(made.sign(key, SHA256()).public_bytes(Encoding.PEM))
     private = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
     (folder / "mail-key.pem").write_bytes(private)
+    (folder / "mail-key.pem").chmod(0o600)
     return folder / "mail.pem", folder / "mail-key.pem"
 
 
@@ -111,8 +113,8 @@ def serving(folder: Path, security: Security) -> Iterator[Server]:
         sender = "custody@example.com"
         yield Server(office, MailConfig("localhost", port, security, "custody", password, cert, sender, TO))
     finally:
-        listening.close()
-        controller.loop.call_soon_threadsafe(controller.loop.stop)
+        for end in (listening.close, controller.loop.stop):  # in its own thread, where connections end
+            controller.loop.call_soon_threadsafe(end)
 
 
 @pytest.fixture(params=["tls", "starttls"])
@@ -127,8 +129,9 @@ async def telling(house: House, config: MailConfig) -> AsyncIterator[Running]:
     async with house.with_key() as running:
         mailer = Mailer(running.parts, config, postman=SmtpPostman(config))
         running.parts.duties.on_changed.append(mailer.changed)
+        for queue in mailer.queues:  # each begins with what comes after it
+            await running.parts.feeds.queue_deliveries(queue, "", now_ms=1)
         task = asyncio.create_task(mailer.run())
-        await asyncio.sleep(0.05)  # a queue begins with what comes after it
         try:
             yield running
             if task.done():
@@ -182,7 +185,7 @@ async def test_what_is_not_taken_is_sent_again_with_the_same_id(tmp_path: Path) 
         server.office.answers = ["451 later", "554 no"]
         async with telling(House(tmp_path), server.config) as running:
             await ask(running)
-            await until(lambda: bool(server.office.taken), timeout_s=15)
+            await until(lambda: bool(server.office.taken))
             await until_owed(running, waiting=0)
 
     assert len(server.office.ids) == 3
@@ -226,12 +229,10 @@ async def test_what_waits_no_more_is_not_told(tmp_path: Path) -> None:
 
 async def until_owed(running: Running, *, waiting: int = 1) -> None:
     """Once a mail to otto failed, or is not owed any more."""
-    async with asyncio.timeout(10):
-        while True:
-            backlog = await running.parts.feeds.backlog("mail/otto")
-            if backlog.waiting == waiting and bool(backlog.error) == bool(waiting):
-                return
-            await asyncio.sleep(0.02)
+    await found(
+        lambda: running.parts.feeds.backlog("mail/otto"),
+        lambda backlog: backlog.waiting == waiting and bool(backlog.error) == bool(waiting),
+    )
 
 
 async def test_a_server_that_is_not_the_certificates_gets_neither_mail_nor_password(
@@ -261,24 +262,3 @@ async def test_a_password_is_in_no_error_log_or_repr(
     assert set(server.office.users) == {("custody", "another secret")}
     said = f"{refused.value}{refused.value.__cause__!r}{postman!r}{server.config!r}"
     assert "another secret" not in said + "".join(one.getMessage() for one in caplog.records)
-
-
-@pytest.mark.parametrize(
-    ("mode", "text", "wrong"),
-    [
-        (0o644, "word\n", "chmod 600"),
-        (0o640, "word\n", "chmod 600"),
-        (0o600, "", "one line"),
-        (0o600, "two\nlines\n", "one line"),
-        (0o600, "é\n", "one line"),
-    ],
-)
-def test_a_password_file_that_others_read_or_that_is_none_is_refused(
-    tmp_path: Path, mode: int, text: str, wrong: str
-) -> None:
-    path = tmp_path / "password"
-    path.write_text(text)
-    path.chmod(mode)
-
-    with pytest.raises(OperationalError, match=wrong):
-        read_password(path)

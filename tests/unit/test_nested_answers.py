@@ -37,7 +37,7 @@ def test_nothing_of_it_is_read(read: Callable[[Any], Any]) -> None:
 class Nesting(SolanaRpc):
     """Whose node says why a transaction fails in such lists."""
 
-    async def ask(self, method: str, *parameters: Any) -> Any:
+    async def ask(self, method: str, *parameters: Any, timeout_s: float | None = None) -> Any:
         return {"context": {"slot": 1}, "value": {"err": nested(), "accounts": None}}
 
 

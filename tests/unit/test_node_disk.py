@@ -4,13 +4,16 @@ import re
 import shutil
 import sqlite3
 from collections.abc import Callable
+from contextlib import closing
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
+from policy.errors import OperationalError
 from policy.log.merkle import Frontier, leaf_hash
-from signer_nodes.adapters.store import NodeStore
+from signer_nodes.adapters.store import ROOM_BYTES, NodeStore
 from signer_nodes.disk import examine_disk
 from signer_nodes.hsm.doctor import Finding
 from signer_nodes.ports import Mark
@@ -141,3 +144,34 @@ def test_looking_upgrades_no_store(path: Path) -> None:
 
     assert not found.ok
     assert "has version 1, this program makes it 2" in found.detail
+
+
+def test_a_disk_that_takes_nothing_is_in_trouble_until_it_takes_something(path: Path) -> None:
+    store = NodeStore(path)
+    store.try_disk()
+    said = [store.trouble]
+    store._connection.execute("PRAGMA query_only = ON")
+    with pytest.raises(OperationalError):
+        store.put_meta("x", b"y")
+    store.try_disk()
+    said.append(store.trouble)
+    store._connection.execute("PRAGMA query_only = OFF")
+    store.try_disk()
+    said.append(store.trouble)
+    store.close()
+
+    assert [bool(one) for one in said] == [False, True, False]
+    assert "writable" in said[1]
+
+
+def test_a_disk_is_in_trouble_before_the_last_of_it_is_written(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    free = [ROOM_BYTES - 1, ROOM_BYTES]
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=free.pop(0)))
+    with closing(NodeStore(path)) as store:
+        store.try_disk()
+        full = store.trouble
+        store.try_disk()
+
+        assert "goes on by itself" in full and not store.trouble

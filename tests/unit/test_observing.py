@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+from typing import Any
 
 import pytest
 
@@ -17,12 +18,13 @@ from custody.observing.blocks import (
     memory_document,
     read_memory,
 )
-from custody.observing.settling import Settling
+from custody.observing.settling import SENT_MAX, Sent, Settling
 from custody.observing.stating import AT_ONCE
 from custody.risk.following import Follower
 from policy.approval import Slot
 from policy.errors import OperationalError
 from policy.fact_entries import deposit_id
+from policy.movements import DAY_MS
 from policy.replay import Step
 from policy.state import JobStatus
 from tests.simulation.world import CHAIN, CUSTOMER, TOKEN, Book, World, seed
@@ -67,6 +69,14 @@ def test_a_deposit_is_logged_once_two_observers_have_seen_it_deep_enough(scene: 
 
     scene.look(scene.olga)
     assert scene.turns() == 1
+
+
+def test_a_deposit_says_what_its_transaction_uses_up(scene: Scene) -> None:
+    scene.chain.mine(paying(), paying("no durable nonce", places=()), more=CONFIRMATIONS)
+    scene.look(scene.oskar)
+
+    said = [one.get("uses") for _, one in scene.log.said if isinstance(one, dict)]
+    assert said == [{"chain": CHAIN, "account": CUSTOMER, "nonce": "7"}, None]
 
 
 def test_what_is_logged_is_stated_no_more(scene: Scene) -> None:
@@ -121,6 +131,29 @@ def test_what_others_are_paid_and_in_unknown_tokens_is_no_deposit(scene: Scene) 
     scene.look()
 
     assert [one["asset"] for _, one in scene.log.said if isinstance(one, dict)] == ["usdc", "usdc"]
+
+
+def test_dust_is_not_stated_and_a_deposit_that_would_be_dust_by_now_can_still_be_gone(scene: Scene) -> None:
+    scene.chain.mine(paying("first"), paying(), more=CONFIRMATIONS - 1)
+    scene.look()
+    document: dict[str, Any] = scene.book.world.policy(name="second")
+    document["assets"]["eth"]["deposit_min"] = "501"
+    scene.book.change("policy", document)
+    scene.book.now_ms += DAY_MS
+    scene.book.price(1)  # log time goes on
+
+    scene.log.said.clear()
+    scene.chain.mine(paying("dust"), paying("enough", amount=501), more=CONFIRMATIONS)
+    scene.look()
+    assert {one["tx"] for _, one in scene.log.said if isinstance(one, dict)} == {seed("enough").hex()}
+
+    scene.chain.reorganise(2 * CONFIRMATIONS + 1, (paying("first"),))
+    scene.look()
+    assert scene.turns() == 2
+
+    scene.chain.mine(paying(), more=CONFIRMATIONS)
+    scene.look()
+    assert scene.turns() == 3, "what was taken for a deposit is not dust when it is mined again"
 
 
 def test_what_we_pay_ourselves_is_no_deposit(scene: Scene) -> None:
@@ -377,6 +410,18 @@ def test_nothing_is_stated_from_a_log_that_does_not_hold(scene: Scene) -> None:
 def test_who_is_no_observer_of_the_roster_states_nothing(scene: Scene) -> None:
     with pytest.raises(OperationalError, match="enrolled"):
         scene.look(Watcher(scene.log, "ada", [scene.chain]))
+
+
+def test_what_nobody_confirms_is_given_up_once_there_is_too_much_of_it(scene: Scene) -> None:
+    sent = [Sent(seed(str(n)), seed("job"), CHAIN, seed("tx")) for n in range(SENT_MAX + 2)]
+    settling = Settling(sent, observer="oskar", chains=[CHAIN])
+    assert settling.sent == sent[2:] and settling.given_up == 2
+
+    job = scene.book.pay(100, nonce=4)
+    Follower(scene.log, pinned(), hear=settling.hear).advance()
+
+    assert [one.job for one in settling.sent[-2:]] == [seed("job"), job]
+    assert len(settling.sent) == SENT_MAX and settling.given_up == 3
 
 
 def test_only_what_is_going_to_be_stated_of_our_payments_is_remembered() -> None:

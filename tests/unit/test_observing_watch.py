@@ -11,7 +11,7 @@ from aiohttp import web
 
 from custody.adapters.risk_store import RiskStore
 from custody.chains.config import ChainConfig
-from custody.chains.evm.rpc import ANSWER_BYTES_MAX
+from custody.chains.evm.rpc import LARGE
 from custody.chains.families import transactions
 from custody.chains.watching import Wanted
 from custody.client import Endpoint
@@ -134,7 +134,7 @@ def test_what_could_be_stated_is_told_and_kept_also_when_the_coordinator_is_down
 
 
 async def test_a_block_that_somebody_filled_ends_no_watch() -> None:
-    called = {"to": "0x" + "99" * 20, "value": "0x0", "input": "0x" + "00" * (ANSWER_BYTES_MAX // 2)}
+    called = {"to": "0x" + "99" * 20, "value": "0x0", "input": "0x" + "00" * (LARGE.bytes_max // 2)}
     block = {"number": "0x1", "hash": "0x" + "11" * 32, "parentHash": "0x" + "22" * 32}
 
     async def answer(request: web.Request) -> web.Response:

@@ -215,6 +215,26 @@ def test_a_roster_without_the_people_that_a_rule_needs_is_an_error(file: Path, t
     assert "nobody" in result.document["errors"][0]["message"]
 
 
+@pytest.mark.parametrize(
+    ("asset", "least", "warned"),
+    [
+        ("usdc", None, True),
+        ("usdc", "11", False),
+        ("usdc", "0", True),
+        ("eth", None, False),
+        ("eth", "1", True),
+    ],
+)
+def test_dust_that_makes_entries_of_the_log_is_a_warning(asset: str, least: str | None, warned: bool) -> None:
+    document = base_document()
+    document["assets"][asset].pop("deposit_min", None)
+    if least is not None:
+        document["assets"][asset]["deposit_min"] = least
+
+    dust = [one for one in lint(parse_policy(cast("Json", document))) if "entry of the log" in one.message]
+    assert [(one.path, one.error) for one in dust] == [(f"assets.{asset}", False)] * warned
+
+
 @pytest.mark.parametrize("example", EXAMPLES, ids=lambda path: path.stem)
 def test_the_examples_have_neither_errors_nor_warnings(example: Path) -> None:
     result = invoke("policy", "check", str(example))

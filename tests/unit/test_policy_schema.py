@@ -36,6 +36,7 @@ quick = settings(max_examples=25, deadline=None, phases=PHASES, suppress_health_
 
 FULL = full_document()
 OPTIONAL = {
+    "deposit_min",
     "contracts",
     "typed_data",
     "min",

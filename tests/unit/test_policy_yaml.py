@@ -204,7 +204,8 @@ WRONG = [
     ("per: [initiator]", "per: [nobody]", "limits[1].per[0]: unknown scope 'nobody'"),
     ("name: to-safety", "name: refill", "'refill' is already at rules[0].name"),
     ("name: treasury", "nam: treasury", "unknown field 'nam'"),
-    ("version: 1\n", "version: 2\n", "must be an integer from 1 to 1"),
+    ("version: 1\n", "version: 0\n", "must be an integer from 1 to 1"),
+    ("version: 1\n", "version: 2\n", "version 2 of policies is a later program's"),
     ("- name: to-safety", "- nmae: to-safety", "rules[2]: field 'name' is missing"),
     (
         "key: warm, chain: evm:1, paths: [m/0/0]",
@@ -236,7 +237,9 @@ def test_a_mistake_is_reported_where_it_is(file: Path, old: str, new: str, messa
 
 
 def test_several_mistakes_are_reported_together_and_none_that_only_follows(file: Path) -> None:
-    text = with_text("decimals: 6}", "decimals: x}").replace("amount_max: 1 eth", "amount_max: 1")
+    text = with_text("decimals: 6, deposit_min", "decimals: x, deposit_min").replace(
+        "amount_max: 1 eth", "amount_max: 1"
+    )
     text = text.replace("per: [initiator]", "per: [nobody]").replace("[hot, warm]", "[hot, tepid]")
     found = [fault.message for fault in examined(file, text).faults]
 
@@ -279,6 +282,7 @@ def test_json_is_refused_with_places_too(file: Path) -> None:
     fault = examined(as_json, text).faults[0]
     broken = examined(as_json, text[:-3]).faults[0]
     twice = examined(as_json, '{"version": 1, "version": 1}').faults[0]
+    (later,) = examined(as_json, '{"version": 2, "colours": []}').faults
 
     assert (fault.place.line, fault.message) == (
         line,
@@ -286,6 +290,7 @@ def test_json_is_refused_with_places_too(file: Path) -> None:
     )
     assert "this is not JSON" in broken.message and broken.place.line >= line
     assert "'version' is there twice" in twice.message
+    assert "a later program's" in later.message
 
 
 def test_what_is_no_text_is_refused_with_its_place(file: Path) -> None:

@@ -17,6 +17,7 @@ from signer_nodes.protocol_runs import (
     ProtocolRuns,
 )
 from signer_nodes.worker_wire import KeyJob
+from tests.waiting import WAIT_S
 
 SESSION = bytes(32)
 MIB = bytes(1 << 20)
@@ -111,7 +112,7 @@ async def test_a_stranger_who_sends_while_a_run_takes_in_its_early_messages_does
     await runs.deliver("node-b", SESSION, payload=b"early")
     job = KeyJob(SESSION, "generate", "suite", "hot", 0, 2, ("a", "b"), ("a", "b"), 1, ("a", "b"))
     guard = Guard(lambda: None, lambda _error: None)
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(WAIT_S):
         outcome = await runs.run(job, {2: "node-b"}, timeout_s=1, guard=guard)
 
     assert cast("object", outcome) is DONE

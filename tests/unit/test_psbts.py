@@ -11,9 +11,9 @@ from embit.transaction import Transaction, TransactionInput, TransactionOutput
 
 from custody.chains.bitcoin.drafting import Terms, adopted, gathered
 from custody.chains.bitcoin.foreign import FILE_BYTES_MAX, Foreign, Hint, read_file, written
-from custody.chains.bitcoin.transaction import Coin, bare, read, txid, unsigned
-from policy.decode.psbt import Output
-from policy.errors import MalformedError, OperationalError
+from custody.chains.bitcoin.transaction import Coin, read, unsigned
+from policy.decode.psbt import Output, bare, txid
+from policy.errors import MalformedError
 
 MINE, CHANGE, PAYEE, ELSE = (b"\x51\x20" + bytes([mark]) * 32 for mark in (0x11, 0x22, 0x33, 0x44))
 TXID = b"\xaa" * 32
@@ -196,7 +196,7 @@ def test_the_smallest_coins_that_are_worth_their_fee_become_one() -> None:
     assert [coin.amount for coin in spending.coins] == [8_000, 5_000, 3_000] and left == 1
     (paid,) = spending.outputs
     assert paid.script == CHANGE and paid.amount + spending.fee == 16_000
-    with pytest.raises(OperationalError, match="0 coins are confirmed, free and worth their fee"):
+    with pytest.raises(MalformedError, match=r"0 of the wallet's coins are confirmed.*it takes two"):
         gathered(coins, CHANGE, terms=TERMS, rate=2_000_000)
 
 

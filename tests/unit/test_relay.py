@@ -6,8 +6,9 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from custody.adapters.relay import Relay
+from tests.waiting import WAIT_S
 
-SHORT_S, LONG_S, WAIT_S = 0.3, 60.0, 10.0
+SHORT_S, LONG_S = 0.3, 600.0
 
 
 @asynccontextmanager

@@ -1,5 +1,7 @@
 """Messages that the coordinator writes are, byte for byte, those that another library writes."""
 
+from collections.abc import Sequence
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -19,8 +21,10 @@ from solders.system_program import (
 from solders.token import ID as TOKEN
 from solders.token.associated import get_associated_token_address
 
+from custody.chains.solana.agreement import SolanaNodes
 from custody.chains.solana.chain import Options, SolanaChain
-from custody.chains.solana.rpc import SolanaRpc
+from custody.chains.solana.rpc import Account as SolanaAccount
+from custody.chains.solana.rpc import SolanaRpc, Status
 from custody.chains.solana.transaction import (
     Nonce,
     Priority,
@@ -33,6 +37,7 @@ from custody.chains.solana.transaction import (
     pays,
     priority_of,
     token_payment,
+    with_signature,
 )
 from policy.accounts import Account
 from policy.addresses import solana_address
@@ -132,10 +137,43 @@ def test_a_message_that_is_cut_off_is_no_message(length: int) -> None:
         priority_of(tx)
 
 
-@pytest.mark.parametrize(("ceiling", "room"), [(16_749, False), (16_750, True)])
-def test_a_dearer_cancellation_has_room_beside_the_one_before_it(ceiling: int, room: bool) -> None:
-    chain = SolanaChain(SolanaRpc("solana:localnet", "http://127.0.0.1:1"), Options((), 100_000))
+@pytest.mark.parametrize(("ceiling", "room"), [(8_749, False), (8_750, True)])
+def test_a_dearer_cancellation_has_room_in_what_others_have_left_of_the_ceiling(
+    ceiling: int, room: bool
+) -> None:
+    rpc = SolanaRpc("solana:localnet", "http://127.0.0.1:1")
+    chain = SolanaChain(SolanaNodes(rpc.name, {"node": rpc}), Options((), 100_000))
     before = cancellation(Nonce(b"\x01" * 32, b"\x02" * 32, b"\x03" * 32), Priority(1_000, 3_000_000))
 
     assert fee_of(priority_of(before)) == 8_000  # and a quarter more of what it offers is 8,750
     assert chain.can_be_dearer(before, purpose=CANCEL, ceiling=ceiling) is room
+
+
+class Used(SolanaRpc):
+    """A node whose nonce account was advanced by the last of some transactions, newest first."""
+
+    sent: tuple[bytes, ...] = ()
+
+    async def accounts(self, addresses: Sequence[str]) -> list[SolanaAccount | None]:
+        data = b"\x01\0\0\0" * 2 + NONCE.authority + b"\x99" * 32 + bytes(8)
+        return [SolanaAccount(1, bytes(32), False, data)]
+
+    async def uses(self, address: str) -> list[tuple[bytes, Status]]:
+        return [(raw[1:65], Status(7, 2, True)) for raw in self.sent]
+
+    async def raw(self, signature: bytes) -> bytes:
+        return next(raw for raw in self.sent if raw[1:65] == signature)
+
+
+async def test_what_others_do_with_the_same_value_of_their_own_nonce_account_used_up_no_place() -> None:
+    rpc = Used(CHAIN, "http://127.0.0.1:1")
+    theirs = Nonce(b"\x77" * 32, b"\x88" * 32, NONCE.value)
+    rpc.sent = (
+        with_signature(cancellation(theirs), b"\1" * 64),
+        with_signature(cancellation(NONCE), b"\2" * 64),
+    )
+    chain = SolanaChain(SolanaNodes(CHAIN, {"node": rpc}), Options((), 100_000))
+    landed = await chain.landed(NONCE.slot(CHAIN), ())
+
+    assert landed is not None and landed.signatures == (b"\2" * 64,)
+    assert landed.tx == cancellation(NONCE)

@@ -11,17 +11,18 @@ from policy.encoding import canonical
 from policy.entries import Entry
 from policy.governance import activate_due
 from policy.ledger import fold, initial
-from policy.roster import parse_roster
 from policy.state import State
 from policy.stored.layered import Layered
-from policy.stored.pages import EMPTY, DamagedState, find, page_names, update, walk
+from policy.stored.pages import EMPTY, LEAF_BYTES_MAX, DamagedState, find, page_names, update, walk
 from policy.stored.states import CODECS, WINDOWS, Tables, read_state, rebased_state, state_document
 from policy.values import replace
 from tests.simulation.world import DAY_MS, Book
 from tests.unit.stored_logs import LOGS, Pages, kinds
 
 KEYS = st.binary(max_size=3)
-CHANGES = st.lists(st.dictionaries(KEYS, st.none() | st.binary(max_size=9), max_size=60), max_size=4)
+VALUES = st.binary(max_size=9).map(lambda value: 99 * value)  # so that they do not fit one leaf
+CHANGES = st.lists(st.dictionaries(KEYS, st.none() | VALUES, max_size=60), max_size=4)
+LARGE = bytes(LEAF_BYTES_MAX // 8)
 
 
 @pytest.fixture(scope="module", params=list(LOGS))
@@ -32,7 +33,7 @@ def book(request: pytest.FixtureRequest) -> Book:
 
 def read_back(state: State, tables: Tables) -> State:
     document = json.loads(canonical(state_document(state)))
-    return read_state(document, parse_roster(json.loads(document["roster"])), tables=tables)
+    return read_state(document, tables)
 
 
 def same(one: State, other: State) -> bool:
@@ -179,9 +180,22 @@ def test_a_map_of_pages_is_a_map(batches: list[dict[bytes, bytes | None]]) -> No
     assert set(page_names(pages.read, root)) == set(pages.pages)
 
 
+@given(st.lists(st.integers(0, LEAF_BYTES_MAX + 99), min_size=1, max_size=60))
+def test_records_share_a_leaf_as_long_as_they_fit_a_page_of_the_disk(sizes: list[int]) -> None:
+    records: dict[bytes, bytes | None] = {bytes([n]): bytes(size) for n, size in enumerate(sizes)}
+    made = update(Pages().read, EMPTY, changes=records)
+
+    leaves = [page for page in made.added.values() if page[:1] == b"\x00"]
+    assert all(
+        len(leaf) <= LEAF_BYTES_MAX or len(dict(walk({b"": leaf}.__getitem__, b""))) == 1 for leaf in leaves
+    )
+    if sum(9 + size for size in sizes) < LEAF_BYTES_MAX:
+        assert len(made.added) == 1
+
+
 def test_every_altered_page_is_noticed_by_whoever_reads_through_it() -> None:
     pages = Pages()
-    made = update(pages.read, EMPTY, changes={number.to_bytes(2, "big"): b"value" for number in range(300)})
+    made = update(pages.read, EMPTY, changes={number.to_bytes(2, "big"): LARGE for number in range(150)})
     for name, page in made.added.items():
         for spoiled in (None, page[:-1] + bytes([page[-1] ^ 1]), b"\x00"):
             pages.pages = {**made.added, name: spoiled} if spoiled is not None else dict(made.added)
@@ -194,7 +208,7 @@ def test_every_altered_page_is_noticed_by_whoever_reads_through_it() -> None:
 
 def test_a_record_of_an_older_map_is_not_found_under_the_newer_root() -> None:
     pages = Pages()
-    old = update(pages.read, EMPTY, changes={bytes([n]): b"old" for n in range(100)})
+    old = update(pages.read, EMPTY, changes={bytes([n]): b"old" + LARGE for n in range(100)})
     pages.pages |= old.added
     new = update(pages.read, old.root, changes={b"\x07": b"new", b"\x08": None})
     by_place = dict(zip(sorted(new.retired), sorted(new.added), strict=False))

@@ -95,7 +95,7 @@ class Scene:
         await asyncio.to_thread(lambda: run(self.backend, assignment, once=True, told=found.extend))
         for move in found if wait else []:
             if move.stage in (Stage.ASKED, Stage.MOVING):
-                await self.door.running.until(move.request, "settled", "denied", "expired", timeout_s=20)
+                await self.door.running.until(move.request, "settled", "denied", "expired")
         return found
 
     async def looks(self, count: int) -> None:
@@ -222,7 +222,7 @@ async def _asked(scene: Scene, name: str, intent: Intent) -> str:
     now_ms = scene.door.house.now_ms()
     request = Request(ORIGIN, "sweeper", intent, FEE, name, now_ms, now_ms + 600_000)
     view = await scene.door.ask("sweeper", lambda client: client.submit(request))
-    return (await scene.door.running.until(view.request, "settled", "denied", timeout_s=20)).state.value
+    return (await scene.door.running.until(view.request, "settled", "denied")).state.value
 
 
 async def _requests(scene: Scene) -> list[bytes]:

@@ -91,9 +91,9 @@ class Sweeping:
         """A look, and a block for what it asked for."""
         for move in await self.look():
             if move.stage is Stage.ASKED:
-                await self.door.running.until(move.request, "broadcast", timeout_s=20)
+                await self.door.running.until(move.request, "broadcast")
                 house.core.core.mine()
-                await self.door.running.until(move.request, "settled", timeout_s=20)
+                await self.door.running.until(move.request, "settled")
 
 
 def sweeping(door: Door, folder: Path) -> Sweeping:

@@ -86,6 +86,7 @@ def test_a_pin_comes_sealed_to_the_machine_and_a_wrong_one_is_not_tried_again(na
 
     assert own["LoadCredentialEncrypted"] == [f"pin:{sealed}"]
     assert own["Restart"] == ["on-abnormal"]
+    assert own["RestartForceExitStatus"] == ["75"]  # what may pass by itself: before the PIN is tried
     assert "Environment" not in own and "pin" not in own["ExecStart"][0]
 
 
@@ -94,6 +95,7 @@ def test_what_holds_no_pin_is_started_again_whatever_ended_it(name: str) -> None
     start = settings((UNITS / f"quorumkeep-{name}.service").read_text(), "Unit")
 
     assert unit(name)["Restart"] == ["always"] and start["StartLimitIntervalSec"] == ["0"]
+    assert unit(name)["RestartPreventExitStatus"] == ["2"]  # but what cannot be used stays so
 
 
 @pytest.mark.parametrize("name", ["rebalancer", "risk", "observe", "sweeper"])

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
@@ -19,8 +20,9 @@ from custody.webhooks import Deliverer, Hooks, Webhook
 from policy.errors import InvalidSignatureError
 from tests.unit.custody_cluster import ETHER, ORIGIN, make_request, public
 from tests.unit.custody_cluster import identity as key_of
-from tests.unit.custody_house import Clock, House, until
+from tests.unit.custody_house import Clock, House
 from tests.unit.http_house import HttpDoor, http_opened, submission
+from tests.waiting import found, until
 
 KEY: Ed25519PrivateKey = key_of("webhooks")
 NAME = "orders"
@@ -134,7 +136,7 @@ async def test_what_is_not_taken_holds_up_its_own_request_alone(house: House, re
         untold = receiver.of(stuck)
         (shown,) = (await door.ask("GET", "/v1/webhooks")).json()["webhooks"]
         receiver.answers[stuck] = 200
-        await until(lambda: receiver.of(stuck) == expected[stuck], timeout_s=10)
+        await until(lambda: receiver.of(stuck) == expected[stuck])
 
     assert untold == []
     assert (shown["waiting"], shown["error"]) == (len(expected[stuck]), "it answered 500")
@@ -148,7 +150,7 @@ async def test_a_coordinator_that_ends_forgets_nothing_that_it_owes(house: House
     receiver.usual = 200
 
     async with http_opened(house):
-        await until(lambda: receiver.of(request) == expected, timeout_s=10)
+        await until(lambda: receiver.of(request) == expected)
 
 
 async def test_events_are_told_again_when_asked_for_by_id_or_range(house: House, receiver: Receiver) -> None:
@@ -170,18 +172,19 @@ async def test_events_are_told_again_when_asked_for_by_id_or_range(house: House,
     assert others.json()["code"] == "unknown-webhook"
 
 
+def error_of(listed: httpx.Response) -> str | None:
+    (shown,) = listed.json()["webhooks"]
+    return shown["error"] or None
+
+
 async def test_a_redirect_is_not_followed(house: House, receiver: Receiver) -> None:
     async with receiving() as elsewhere, http_opened(house) as door:
         receiver.location = elsewhere.url
         receiver.usual = 307
         await paid(door, "one")
-        for _ in range(100):
-            (shown,) = (await door.ask("GET", "/v1/webhooks")).json()["webhooks"]
-            if shown["error"]:
-                break
-            await asyncio.sleep(0.05)
+        listed = await found(lambda: door.ask("GET", "/v1/webhooks"), lambda told: error_of(told) is not None)
 
-    assert shown["error"] == "it answered 307"
+    assert error_of(listed) == "it answered 307"
     assert elsewhere.told == []
 
 
@@ -244,10 +247,7 @@ async def test_a_defect_in_calling_a_webhook_ends_nothing(tmp_path: Path) -> Non
 
     running = asyncio.create_task(deliverer.run(ORIGIN))
     await until(lambda: len(poster.tried) == 2)
-    await asyncio.sleep(0.1)
-    waiting = (await feeds.backlog(NAME)).waiting
+    await found(lambda: feeds.backlog(NAME), lambda backlog: not backlog.waiting)
     running.cancel()
     await asyncio.gather(running, return_exceptions=True)
     feeds.close()
-
-    assert waiting == 0

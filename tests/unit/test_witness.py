@@ -21,8 +21,10 @@ from cli.witness.keeper import Keeper, make
 from cli.witness.server import WitnessServer
 from policy.errors import MalformedError, OperationalError
 from policy.log.checkpoint import (
+    TYPE_ED25519,
     Checkpoint,
     Note,
+    encode_vkey,
     log_signature,
     log_signature_message,
     parse_note,
@@ -191,6 +193,10 @@ def test_what_is_no_call_is_refused_and_the_witness_goes_on(tmp_path: Path, data
 def test_a_call_that_is_too_long_is_not_read(tmp_path: Path) -> None:
     with running(tmp_path / "watch") as (url, _):
         assert post(url, b"old 3\n" + bytes(70_000))[0] == 413
+        with socket.create_connection(("127.0.0.1", int(url.rpartition(":")[2])), timeout=10) as caller:
+            head = b"POST /add-checkpoint HTTP/1.1\r\nContent-Length: " + b"9" * 5000
+            caller.sendall(head + b"\r\n\r\n")
+            assert caller.recv(100).startswith(b"HTTP/1.1 413")
 
 
 def test_connections_beyond_the_bound_are_closed_and_free_again_when_others_end(tmp_path: Path) -> None:
@@ -297,3 +303,18 @@ def test_the_commands_say_what_is_missing(tmp_path: Path, capsys: pytest.Capture
     assert main(["witness", "run", folder]) == 2
     assert main(["witness", "run", folder, "--log", "nonsense"]) == 2
     assert "exists already" in capsys.readouterr().err
+
+
+def test_a_place_that_cannot_be_had_is_no_traceback(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = str(tmp_path / "w")
+    vkey = encode_vkey(ORIGIN, TYPE_ED25519, public_key=public_key("log"))
+    assert main(["witness", "init", folder, "--name", NAME]) == 0
+    capsys.readouterr()
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        listen = f"127.0.0.1:{taken.getsockname()[1]}"
+        code = main(["witness", "run", folder, "--log", vkey, "--listen", listen, "--json"])
+
+    found = json.loads(capsys.readouterr().out)
+    assert (code, found["ok"]) == (1, False) and listen in found["error"]

@@ -17,9 +17,9 @@ from custody.adapters.http.models import RequestResource, takes
 from custody.adapters.http.requests import RequestId, resources
 from custody.api.errors import CallRefused, Code
 from custody.enacting import Signed
+from policy.eddsa import SIGNATURE_BYTES
 from policy.encoding import Json, canonical, parse_canonical
 from policy.errors import MalformedError
-from policy.roster import SIGNATURE_BYTES
 
 DRAFT_BYTES_MAX = 64 * 1024
 router = APIRouter(tags=["decisions"])

@@ -19,7 +19,7 @@ from custody.adapters.http.models import (
 )
 from custody.adapters.http.requests import ID
 from custody.adapters.http.wallets import WalletName
-from custody.holdings import MOVEMENTS_MAX, holdings, movements
+from custody.holdings import ACCOUNTS_MAX, MOVEMENTS_MAX, holdings, movements
 from policy.bip32 import PATH_CHARACTERS_MAX
 
 ENTRIES_MAX = 1000
@@ -99,9 +99,14 @@ async def get_shadow(
 
 
 @router.get("/v1/holdings", response_model=Holdings)
-async def get_holdings(call: CallDependency) -> JSONResponse:
-    """What every wallet holds now and what is on its way; for people and rebalancers."""
-    return JSONResponse(await holdings(call.house.parts))
+async def get_holdings(
+    call: CallDependency,
+    *,
+    after: Place = 0,
+    limit: Annotated[int, Query(ge=1, le=ACCOUNTS_MAX), Digits] = ACCOUNTS_MAX,
+) -> JSONResponse:
+    """What wallets hold now and, with the last page, what is on its way; for people and rebalancers."""
+    return JSONResponse(await holdings(call.house.parts, after, limit=limit))
 
 
 @router.get("/v1/movements", response_model=MovementList)

@@ -382,6 +382,7 @@ class Holdings(Model):
     accounts: list[dict[str, Any]]
     open: list[dict[str, Any]]
     prices: list[dict[str, Any]]
+    next: Annotated[int, Field(ge=0, description="Where to go on for more accounts; 0 with the last.")]
 
 
 class Movement(Model):

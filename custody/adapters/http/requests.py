@@ -13,9 +13,9 @@ from custody.api.errors import CallRefused, Code
 from custody.listening import WAIT_MAX_MS, Asked
 from custody.records import RequestRecord
 from custody.requests import State
+from policy.eddsa import SIGNATURE_BYTES
 from policy.encoding import canonical
 from policy.errors import MalformedError
-from policy.intent import SIGNATURE_BYTES
 
 ID = "^[0-9a-f]{64}$"
 EVENT = "^[0-9a-f]{8}-(0|[1-9][0-9]{0,17})$"

@@ -2,7 +2,8 @@
 
 The RFC is read by the library ``http-message-signatures``. What is ours is what it leaves to its users: which
 parts must be signed, the clock, and that a nonce is used once. Nonces are in the database for as long as a
-signature holds, so that no restart makes a call good again.
+signature holds, so that no restart makes a call good again; after a restore, which has none of them, and by a
+start on a promoted standby, which may lack some, what was signed before is refused.
 """
 
 from collections.abc import Callable
@@ -59,6 +60,7 @@ class Signed:
 
     caller: str
     nonce: str
+    created_s: int
     expires_s: int
 
 
@@ -77,10 +79,12 @@ class Callers:
         self._key_of = key_of
         self._storage = storage
         self._now_ms = now_ms
+        self._refused_ms: int | None = None
 
     async def authenticate(self, received: Received) -> str:
         """Who signed this call; its nonce is used up, also for a later process. Raises ``CallRefused``."""
         signed = self.signed(received)
+        await self._check_unrestored(signed)
         used = await self._storage.use_nonce(
             signed.caller,
             signed.nonce,
@@ -93,6 +97,29 @@ class Callers:
         if used is NonceUse.TOO_MANY:
             raise CallRefused(Code.TOO_MANY, f"{NONCES_MAX} signatures hold at once: wait, then sign again")
         return signed.caller
+
+    async def _check_unrestored(self, signed: Signed) -> None:
+        """Refuse what may have been used before a restore or a promotion."""
+        if self._refused_ms is None:
+            self._refused_ms = await self._refused_until_ms()
+        until_ms = self._refused_ms
+        if signed.created_s * 1000 <= until_ms:
+            wait_s = max(0, until_ms - self._now_ms()) // 1000 + 1
+            raise CallRefused(
+                Code.REPLAYED,
+                f"it may have been used before the database was restored or failed over: "
+                f"sign again in {wait_s} s",
+            )
+
+    async def _refused_until_ms(self) -> int:
+        """Up to when a call may have been used at a database whose nonces are not here.
+
+        None was lost later than the start, whatever a clock said. After a restore callers' clocks may be as
+        fast as is taken; a fail-over is no reason to refuse everybody for so long (ADR 0060).
+        """
+        now_ms = self._now_ms()
+        restored_ms = min(await self._storage.doubted_ms(), now_ms) + SKEW_MS
+        return max(restored_ms, min(await self._storage.promoted_ms(), now_ms))
 
     def signed(self, received: Received) -> Signed:
         """What the signature says, once it has been verified; nothing is used up. Raises ``CallRefused``."""
@@ -113,7 +140,8 @@ class Callers:
                 Code.UNAUTHENTICATED,
                 f"a nonce has {NONCE_CHARACTERS[0]} to {NONCE_CHARACTERS[-1]} characters",
             )
-        return Signed(str(result.parameters["keyid"]), nonce, int(result.parameters["expires"]))
+        created, expires = (int(result.parameters[name]) for name in ("created", "expires"))
+        return Signed(str(result.parameters["keyid"]), nonce, created, expires)
 
 
 class _Keys(HTTPSignatureKeyResolver):

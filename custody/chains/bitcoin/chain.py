@@ -11,10 +11,10 @@ from dataclasses import dataclass, replace
 from immutables import Map
 
 from custody.candidates import Folded
-from custody.chains.bitcoin.coins import Coins, Seen
+from custody.chains.bitcoin.agreement import BitcoinNodes
+from custody.chains.bitcoin.coins import Seen
 from custody.chains.bitcoin.drafting import Terms, adopted, gathered, outpoint_text
 from custody.chains.bitcoin.foreign import read_file, written
-from custody.chains.bitcoin.rpc import ALREADY_MINED, BitcoinRpc, Refused
 from custody.chains.bitcoin.spending import Need, Spending, least_more, spend
 from custody.chains.bitcoin.transaction import (
     Coin,
@@ -26,6 +26,7 @@ from custody.chains.bitcoin.transaction import (
     without_witnesses,
     witnesses,
 )
+from custody.chains.rpc import Refused
 from custody.ports import Gathered, Held, Planned, Receipt, Simulated, Wanted
 from policy.approval import Slot
 from policy.decode.psbt import PSBT_BYTES_MAX, Input, Output, Transaction
@@ -51,12 +52,11 @@ class Rates:
 
 
 class BitcoinChain:
-    """Implements ``custody.ports.Chain`` over a node of Bitcoin Core."""
+    """Implements ``custody.ports.Chain`` over nodes of Bitcoin Core."""
 
-    def __init__(self, rpc: BitcoinRpc, rates: Rates) -> None:
-        self._rpc = rpc
+    def __init__(self, nodes: BitcoinNodes, rates: Rates) -> None:
+        self._nodes = nodes
         self._rates = rates
-        self._coins = Coins(rpc)
         self._held: dict[bytes, tuple[bytes, ...]] = {}
         self._spent: OrderedDict[bytes, tuple[bytes, ...]] = OrderedDict()
         self._ours: dict[bytes, str] = {}
@@ -66,7 +66,7 @@ class BitcoinChain:
     @property
     def name(self) -> str:
         """The chain as documents call it."""
-        return self._rpc.name
+        return self._nodes.name
 
     @property
     def places_hold_money(self) -> bool:
@@ -79,21 +79,21 @@ class BitcoinChain:
         return None
 
     async def check(self) -> None:
-        """Compare the node's network with the configured one."""
-        await self._rpc.check()
+        """Compare the nodes' network with the configured one."""
+        await self._nodes.check()
 
     def load(self, held: Iterable[Held], state: State) -> None:
         """Take up what open requests spend, and what is planned."""
         for one in held:
             self._hold(one.request, _places(one.tx))
         closed = []
-        for slot in state.anchors:
+        for slot in (one for one in state.anchors if one.chain == self.name):
             request = state.requests[state.anchors[slot]]
-            if slot.chain == self.name and not request.closed:
-                for job in request.jobs:
-                    self._hold(request.request_id, _places(state.jobs[job].tx))
-            elif slot.chain == self.name:
+            if request.closed:
                 closed.append(request)
+                continue
+            for job in request.jobs:
+                self._hold(request.request_id, _places(state.jobs[job].tx))
         for request in sorted(closed, key=lambda one: state.jobs[one.jobs[-1]].index)[-SPENT_KEPT:]:
             jobs = [job for job in state.live_jobs(request.request_id) if job.status is JobStatus.SIGNED]
             spent = [set(_places(job.tx)) for job in jobs]  # which was mined the state does not say
@@ -178,10 +178,10 @@ class BitcoinChain:
         old = read(tx)
         if purpose == CANCEL:
             size = _size(old.inputs[:1], [old.inputs[0].spent.script])
-        elif self._stays(old):  # its amount is its request's: there is no change that could pay more
-            return False
         else:
             size = _size(old.inputs, [one.script for one in old.outputs])
+            if self._stays(old) and not _smaller(old, old.fee + least_more(size)):
+                return False
         return old.fee + least_more(size) <= min(ceiling, self._rates.most * size)
 
     async def dearer(self, job: Job, wanted: Wanted | None, *, ceiling: int) -> bytes | None:
@@ -193,6 +193,11 @@ class BitcoinChain:
         rate = min(max(await self._rate(), -(-old.fee * 1250 // size)), self._rates.most * 1000)
         if wanted is None:
             return _back(old, ceiling, rate=rate, fee_min=old.fee)
+        if self._stays(old):  # there is no change: what becomes of its coins pays, and stays in the wallet
+            fee = min(max(-(-rate * size // 1000), old.fee + least_more(size)), ceiling)
+            spent = [Coin(one.outpoint, one.spent, 0, coinbase=False) for one in old.inputs]
+            outputs = _smaller(old, fee) or _smaller(old, old.fee + least_more(size))
+            return unsigned(spent, outputs, proofs=await self._proofs(spent)) if outputs else None
         coins = (await self._spendable(wanted)).coins
         kept = self._kept(tuple(one.outpoint for one in old.inputs), coins, anchored=True)
         need = self._need(wanted, rate=rate, fee_min=old.fee)
@@ -204,7 +209,7 @@ class BitcoinChain:
     async def balance(self, account: str, contract: str | None = None) -> int:
         """What blocks have left under an address of a wallet."""
         script = script_of(self.name, account)
-        seen = await self._coins.of(frozenset({script}), watched=frozenset(self._ours))
+        seen = await self._nodes.coins(frozenset({script}), watched=frozenset(self._ours))
         return sum(coin.amount for coin in seen.coins.values() if coin.output.script == script)
 
     async def simulate(
@@ -212,25 +217,27 @@ class BitcoinChain:
     ) -> Simulated:
         """Whether all that is spent is there; balances of others nobody keeps."""
         found = read(tx)
-        seen = await self._coins.of(frozenset(), watched=frozenset(self._ours))
+        seen = await self._nodes.coins(frozenset(), watched=frozenset(self._ours))
         gone = [
-            one.outpoint_text for one in found.inputs if not await self._rpc.is_unspent(one.outpoint_text)
+            one.outpoint_text for one in found.inputs if not await self._nodes.is_unspent(one.outpoint_text)
         ]
         return Simulated(seen.height, not gone, f"{gone[0]} is spent already" if gone else "", ())
 
     async def broadcast(self, raw: bytes) -> None:
         """Hand a signed transaction over; the same bytes again, or mined bytes, are no error."""
         try:
-            await self._rpc.send(raw)
+            await self._nodes.send(raw)
         except Refused as error:
-            if error.code == ALREADY_MINED:
-                return
             raise OperationalError(f"{error}; look up its inputs and its fee") from error
 
     async def receipt(self, tx_hash: bytes) -> Receipt | None:
         """The block of a transaction; None while it is not mined."""
-        found = await self._rpc.mined(tx_hash.hex())
+        found = await self._nodes.mined(tx_hash.hex())
         return None if found is None else Receipt(tx_hash, found[0], True, found[1])
+
+    async def is_gone(self, tx_hash: bytes, *, block: int) -> bool:
+        """Whether no block has a transaction, by nodes that have come to the height ``block``."""
+        return await self._nodes.is_gone(tx_hash.hex(), block=block)
 
     def _learn(self, state: State) -> None:
         """The anchors of the log; the scripts of all accounts, when the policy or a key is new."""
@@ -316,7 +323,7 @@ class BitcoinChain:
         """
         taken = self._taken(wanted.request)
         scripts = frozenset(self._script(one.address) for one in wanted.accounts)
-        seen = await self._coins.of(scripts, watched=frozenset(self._ours))
+        seen = await self._nodes.coins(scripts, watched=frozenset(self._ours))
         free = {
             place: coin
             for place, coin in seen.coins.items()
@@ -362,7 +369,7 @@ class BitcoinChain:
         """The transactions that made coins whose hash leaves others' amounts open."""
         if len(coins) == 1 or not coins[0].needs_proof:
             return {}
-        return {coin.outpoint: without_witnesses(await self._rpc.raw(coin.txid)) for coin in coins}
+        return {coin.outpoint: without_witnesses(await self._nodes.raw(coin.txid)) for coin in coins}
 
     def _need(self, wanted: Wanted, *, rate: int, fee_min: int = 0) -> Need:
         intent = wanted.intent
@@ -378,7 +385,7 @@ class BitcoinChain:
 
     async def _rate(self) -> int:
         """The node's estimate, within what is configured."""
-        return min(await self._rpc.rate(self._rates.blocks), self._rates.most * 1000)
+        return min(await self._nodes.rate(self._rates.blocks), self._rates.most * 1000)
 
     def _script(self, address: str) -> bytes:
         return script_of(self.name, address)
@@ -398,6 +405,16 @@ def _places(tx: bytes) -> list[bytes]:
 def _others(old: Transaction, coins: dict[bytes, Coin]) -> list[Coin]:
     """What a transaction spends beside its anchor and is still there."""
     return [coins[one.outpoint] for one in old.inputs[1:] if one.outpoint in coins]
+
+
+def _smaller(old: Transaction, fee: int) -> list[Output]:
+    """What the coins of ``old`` become, less by what ``fee`` is more; none where dust would be left.
+
+    Two outputs are a payment to what became the wallet's own only later: nodes take no such bytes any more.
+    """
+    before, *others = old.outputs
+    left = before.amount + old.fee - fee
+    return [Output(left, before.script)] if not others and left >= dust(before.script) else []
 
 
 def _back(old: Transaction, ceiling: int, *, rate: int, fee_min: int = 0) -> bytes:

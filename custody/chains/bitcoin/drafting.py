@@ -7,7 +7,7 @@ from custody.chains.bitcoin.foreign import Foreign
 from custody.chains.bitcoin.spending import Spending, least_more
 from custody.chains.bitcoin.transaction import Coin, dust, virtual_size
 from policy.decode.psbt import Output
-from policy.errors import MalformedError, OperationalError
+from policy.errors import MalformedError
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +63,7 @@ def gathered(coins: Iterable[Coin], script: bytes, *, terms: Terms, rate: int) -
     """The smallest coins that are worth their fee into one output, and how many others are.
 
     ``rate`` is in satoshi a 1000 virtual bytes; of ``terms`` the payment is not looked at. Raises
-    ``OperationalError``.
+    ``MalformedError`` when there is none to be had.
     """
     worth = [
         coin for coin in coins if coin.amount > _fee((coin, coin), script, rate) - _fee((coin,), script, rate)
@@ -73,13 +73,16 @@ def gathered(coins: Iterable[Coin], script: bytes, *, terms: Terms, rate: int) -
     fee = _fee(chosen, script, rate)
     amount = sum(coin.amount for coin in chosen) - fee
     if script in terms.own and len(chosen) < 2:
-        raise OperationalError(f"{len(chosen)} coins are confirmed, free and worth their fee: no two")
+        raise MalformedError(
+            f"{len(chosen)} of the wallet's coins are confirmed, free and worth their fee: it takes two, "
+            "so wait for others"
+        )
     if amount < dust(script):
-        raise OperationalError(
+        raise MalformedError(
             "no coins are confirmed, free and worth their fee: wait for more, or a lower fee"
         )
     if fee > terms.ceiling:
-        raise OperationalError(
+        raise MalformedError(
             f"it would cost {fee} satoshi, and {terms.ceiling} are allowed: ask for fewer coins"
         )
     return Spending(chosen, (Output(amount, script),)), len(worth) - len(chosen)

@@ -11,9 +11,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from custody.chains.bitcoin.transaction import compact, txid, without_witnesses
+from custody.chains.bitcoin.transaction import without_witnesses
 from policy.decode.decoded import Refusal, require
-from policy.decode.psbt import INPUTS_MAX, MONEY_MAX, Output
+from policy.decode.psbt import INPUTS_MAX, MONEY_MAX, Output, compact, txid
 from policy.decode.reader import Reader
 from policy.errors import MalformedError
 

@@ -4,19 +4,19 @@ The node is not trusted with anything but the coordinator's convenience: signer 
 they sign, and amounts that it lies about give signatures that are worth nothing, or none.
 """
 
-import asyncio
-import json
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 import aiohttp
 
+from custody.chains.agreement import check_far
+from custody.chains.answers import MIB, SMALL, Room
 from custody.chains.bitcoin.transaction import Coin, outpoint
+from custody.chains.rpc import NodeRpc, Refused
 from custody.chains.showing import shown
 from policy.decode.psbt import MONEY_MAX, Output
 from policy.errors import OperationalError
@@ -28,21 +28,17 @@ NETWORKS = {
     "bitcoin:regtest": ("regtest",),
 }
 SATOSHI = 10**8
-NOT_FOUND, ALREADY_MINED, MISSING_INPUTS = -5, -27, -25
-MIB = 1024 * 1024
-ANSWER_BYTES_MAX = MIB
-LARGE_BYTES_MAX = {"getblock": 128 * MIB, "scantxoutset": 256 * MIB, "getrawtransaction": 16 * MIB}
-"""A block's JSON has some tens of MiB at worst, a transaction's hex 8; a scan's has 400 bytes a coin."""
+NOT_FOUND, ALREADY_MINED = -5, -27
+ROOM = {
+    "getblock": Room(128 * MIB, 384 * MIB),
+    "scantxoutset": Room(64 * MIB, 384 * MIB),
+    "getrawtransaction": Room(16 * MIB, 128 * MIB),
+}
+"""A block's JSON has some tens of MiB at worst, and takes 260 as objects; a transaction's hex has 8; a scan's
+has 400 bytes a coin, and takes 3500: it may find 110,000.
+"""
 ID = re.compile(r"[0-9a-f]{64}")
 SCAN_TIMEOUT_S = 600.0
-
-
-class Refused(OperationalError):
-    """The node answered with an error of its own."""
-
-    def __init__(self, code: int, message: str) -> None:
-        super().__init__(message)
-        self.code = code
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,23 +51,16 @@ class Block:
     transactions: list[dict[str, Any]]
 
 
-class BitcoinRpc:
+class BitcoinRpc(NodeRpc):
     """The calls made of a node; ``credentials`` is a file with ``user:password``, such as its cookie."""
+
+    version, rooms, usual = "1.0", ROOM, SMALL
 
     def __init__(
         self, name: str, url: str, *, credentials: Path | None = None, timeout_s: float = 30.0
     ) -> None:
-        self._name = name
-        self._url = url
-        self._where = urlsplit(url).netloc.rpartition("@")[2]
+        super().__init__(name, url, timeout_s=timeout_s)
         self._credentials = credentials
-        self._timeout_s = timeout_s
-        self._checked = False
-
-    @property
-    def name(self) -> str:
-        """The chain as documents call it."""
-        return self._name
 
     async def check(self) -> None:
         """That the node is on the configured network, has caught up, and finds any transaction."""
@@ -93,11 +82,19 @@ class BitcoinRpc:
 
     async def block(self, block_hash: str, *, prevouts: bool = False) -> Block:
         """A block with its transactions; with ``prevouts`` also with what they spend."""
-        found = _object(await self.ask("getblock", block_hash, 3 if prevouts else 2))
+        found = await self._block("getblock", block_hash, 3 if prevouts else 2)
+        return Block(block_hash, _previous(found), _field(found, "height", int), _list(found, "tx"))
+
+    async def header(self, block_hash: str) -> tuple[str, int]:
+        """The hash of the block before one, empty for the first, and its own height."""
+        found = await self._block("getblockheader", block_hash)
+        return _previous(found), _field(found, "height", int)
+
+    async def _block(self, method: str, block_hash: str, *parameters: Any) -> dict[str, Any]:
+        found = _object(await self.ask(method, block_hash, *parameters))
         if _id(found.get("hash")) != block_hash:
             raise OperationalError(f"the node of {self._name} gives another block: ask its provider")
-        previous = _id(found["previousblockhash"]) if "previousblockhash" in found else ""
-        return Block(block_hash, previous, _field(found, "height", int), _list(found, "tx"))
+        return found
 
     async def scan(self, scripts: Iterable[bytes]) -> tuple[str, list[Coin]]:
         """All unspent outputs under ``scripts``, as of a block. It takes minutes on a large network."""
@@ -114,17 +111,28 @@ class BitcoinRpc:
     async def mined(self, txid: str) -> tuple[int, int] | None:
         """The height of a transaction's block, and its confirmations; None while no block has it."""
         try:
-            found = _object(await self.ask("getrawtransaction", txid, True))
-            if not found.get("blockhash") or _depth(found) < 1:
-                return None
-            header = _object(await self.ask("getblockheader", _id(found["blockhash"])))
+            block_hash = await self._block_of(txid)
+            header = _object(await self.ask("getblockheader", block_hash)) if block_hash else {}
         except Refused as error:
             if error.code == NOT_FOUND:
                 return None
             raise
-        if _id(found.get("txid")) != txid or _depth(header) < 1:
-            return None
-        return _field(header, "height", int), _depth(header)
+        return (_field(header, "height", int), _depth(header)) if _depth(header) >= 1 else None
+
+    async def is_gone(self, txid: str, *, block: int) -> bool:
+        """Whether the node has come to the height ``block`` and has no block with a transaction."""
+        if await self.mined(txid) is not None:
+            return False
+        _, height = await self.header(await self.best())
+        check_far(height, block)
+        return True
+
+    async def _block_of(self, txid: str) -> str:
+        """The hash of a transaction's block; empty while it has none."""
+        found = _object(await self.ask("getrawtransaction", txid, True))
+        if not found.get("blockhash") or _depth(found) < 1 or _id(found.get("txid")) != txid:
+            return ""
+        return _id(found["blockhash"])
 
     async def confirmations(self, block_hash: str) -> int:
         """How deep a block is in the active chain, from 1 on; -1 where it is not in it."""
@@ -142,38 +150,12 @@ class BitcoinRpc:
         return max(satoshi(found["feerate"]) if "feerate" in found else 0, least)
 
     async def send(self, raw: bytes) -> None:
-        """Hand a transaction to the network. Raises ``Refused``."""
-        await self.ask("sendrawtransaction", raw.hex())
-
-    async def ask(self, method: str, *parameters: Any, timeout_s: float | None = None) -> Any:
-        """One call of a node that was checked. Raises ``OperationalError``; ``Refused`` for its own."""
-        if not self._checked:
-            await self.check()
-        return await self._ask(method, *parameters, timeout_s=timeout_s)
-
-    async def _ask(self, method: str, *parameters: Any, timeout_s: float | None = None) -> Any:
-        body = {"jsonrpc": "1.0", "id": "quorumkeep", "method": method, "params": list(parameters)}
-        timeout = aiohttp.ClientTimeout(total=timeout_s or self._timeout_s)
-        headers, bytes_max = self._headers(), LARGE_BYTES_MAX.get(method, ANSWER_BYTES_MAX)
+        """Hand a transaction to the network; mined bytes are no error. Raises ``Refused``."""
         try:
-            async with (
-                aiohttp.ClientSession(timeout=timeout) as session,
-                session.post(self._url, json=body, headers=headers, allow_redirects=False) as answer,
-            ):
-                data, status = await _bounded(answer.content, bytes_max), answer.status
-        except (aiohttp.ClientError, TimeoutError, OSError) as error:
-            reason = str(error) or type(error).__name__
-            raise OperationalError(
-                f"{self._name} at {self._where} does not answer {method} ({reason}): it is asked again"
-            ) from None  # the URL in it may have a password
-        if status in (401, 403):
-            raise OperationalError(f"{self._where} refuses the user or password: correct credentials")
-        if data is None:
-            raise OperationalError(
-                f"{self._name} at {self._where} answers {method} with more than {bytes_max} bytes: ask its "
-                "provider"
-            )
-        return await asyncio.to_thread(self._result, method, data)
+            await self.ask("sendrawtransaction", raw.hex())
+        except Refused as error:
+            if error.code != ALREADY_MINED:
+                raise
 
     def _headers(self) -> dict[str, str]:
         if self._credentials is None:
@@ -183,32 +165,6 @@ class BitcoinRpc:
         except (OSError, UnicodeDecodeError) as error:
             raise OperationalError(f"cannot read {self._credentials}: {error}; correct it") from error
         return {"Authorization": aiohttp.encode_basic_auth(user, password)}
-
-    def _result(self, method: str, data: bytes) -> Any:
-        try:
-            answer = json.loads(data, parse_float=Decimal)
-        except (ValueError, ArithmeticError, RecursionError) as error:
-            raise OperationalError(
-                f"{self._name} at {self._where} answers {method} without JSON: ask its provider"
-            ) from error
-        if not isinstance(answer, dict):
-            raise OperationalError(f"{self._name} at {self._where} speaks no JSON-RPC: ask its provider")
-        if (error_found := answer.get("error")) is not None:
-            known = error_found if isinstance(error_found, dict) else {}
-            code, message = known.get("code"), str(known.get("message", error_found))[:300]
-            raise Refused(code if isinstance(code, int) else 0, f"{self._name} refuses {method}: {message}")
-        return answer.get("result")
-
-
-async def _bounded(content: aiohttp.StreamReader, bytes_max: int) -> bytes | None:
-    """All of an answer; None for one that is longer."""
-    parts, size = [], 0
-    async for part in content.iter_any():
-        size += len(part)
-        if size > bytes_max:
-            return None
-        parts.append(part)
-    return b"".join(parts)
 
 
 def satoshi(value: Any) -> int:
@@ -263,6 +219,10 @@ def _field(value: Any, name: str, kind: type) -> Any:
     if type(found) is not kind or (isinstance(found, int) and not 0 <= found < 2**32):
         raise OperationalError(f"the node's answer has no good {name!r}: ask its provider")
     return found
+
+
+def _previous(found: dict[str, Any]) -> str:
+    return _id(found["previousblockhash"]) if "previousblockhash" in found else ""
 
 
 def _object(value: Any) -> dict[str, Any]:

@@ -1,7 +1,6 @@
 """Bitcoin transactions as bytes: PSBTs to be signed, their sizes, and signatures put in. Pure."""
 
 import functools
-import hashlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
@@ -9,7 +8,16 @@ from policy.accounts import account_at
 from policy.addresses import PREFIXES
 from policy.bech32 import decode
 from policy.decode.decoded import Refusal
-from policy.decode.psbt import SEQUENCE_REPLACEABLE, Input, Output, Transaction, parse_psbt
+from policy.decode.psbt import (
+    SEQUENCE_REPLACEABLE,
+    Input,
+    Output,
+    Transaction,
+    bare,
+    compact,
+    parse_psbt,
+    txid,
+)
 from policy.errors import MalformedError, OperationalError
 from policy.model import Wallet
 from policy.state import Job, KeyRecord
@@ -114,25 +122,6 @@ def witnesses(job: Job) -> list[bytes]:
     ]
 
 
-def txid(whole: bytes) -> bytes:
-    """The id of a transaction without witnesses, in the order that transactions have it."""
-    return hashlib.sha256(hashlib.sha256(whole).digest()).digest()
-
-
-def bare(tx: Transaction) -> bytes:
-    """A transaction without witnesses: what its txid is the hash of."""
-    inputs = (one.outpoint + b"\x00" + one.sequence.to_bytes(4, "little") for one in tx.inputs)
-    parts = (
-        tx.version.to_bytes(4, "little"),
-        compact(len(tx.inputs)),
-        *inputs,
-        compact(len(tx.outputs)),
-        *(one.to_bytes() for one in tx.outputs),
-        tx.lock_time.to_bytes(4, "little"),
-    )
-    return b"".join(parts)
-
-
 def without_witnesses(raw: bytes) -> bytes:
     """A transaction as its txid is made of it. Raises ``MalformedError`` for one that is cut off."""
     if raw[4:6] != b"\x00\x01":
@@ -159,15 +148,6 @@ def virtual_size(scripts: Iterable[bytes], outputs: Iterable[bytes]) -> int:
 def dust(script: bytes) -> int:
     """An output under ``script`` with less than this is not relayed."""
     return _DUST_RATE * (9 + len(script) + _SPENDING_BYTES) // 1000
-
-
-def compact(count: int) -> bytes:
-    """A length in its shortest form."""
-    if count < 253:
-        return bytes([count])
-    if count < 1 << 16:
-        return b"\xfd" + count.to_bytes(2, "little")
-    return b"\xfe" + count.to_bytes(4, "little")
 
 
 def _witness(script: bytes, signature: bytes, *, public_key: bytes) -> bytes:

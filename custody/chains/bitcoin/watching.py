@@ -7,8 +7,9 @@ blocks, and the balance shows it then.
 from collections.abc import Iterator
 from typing import Any
 
-from custody.chains.bitcoin.rpc import BitcoinRpc, Refused, made_in
+from custody.chains.bitcoin.rpc import BitcoinRpc, made_in
 from custody.chains.bitcoin.transaction import script_of
+from custody.chains.rpc import Refused
 from custody.chains.watching import OTHER_BLOCK, Block, Incoming, Wanted
 from custody.ports import Receipt
 from policy.approval import Slot

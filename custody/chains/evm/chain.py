@@ -5,7 +5,7 @@ people holds one from its plan on, because they sign it.
 """
 
 import contextlib
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import replace as changed
 
 from custody.candidates import Folded
@@ -13,7 +13,7 @@ from custody.chains.evm.endpoint import EvmEndpoint, Fees
 from custody.chains.evm.fees import GAS_CANCEL, raised
 from custody.chains.evm.slots import Slots, choose_account
 from custody.chains.evm.transaction import cancellation, fees_of, payment, with_fees, with_nonce
-from custody.ports import Held, Planned, Simulated, Wanted
+from custody.ports import Held, Landed, Planned, Simulated, Wanted
 from policy.accounts import Account
 from policy.approval import Slot
 from policy.errors import OperationalError
@@ -28,6 +28,7 @@ class EvmChain:
         self.balance = endpoint.balance
         self.broadcast = endpoint.broadcast
         self.receipt = endpoint.receipt
+        self.is_gone = endpoint.is_gone
         self._endpoint = endpoint
         self._slots = Slots()
 
@@ -113,6 +114,10 @@ class EvmChain:
         if wanted is None:
             return cancellation(self.name, account=job.anchor.account, nonce=job.anchor.nonce, fees=fees)
         return with_fees(job.tx, fees)
+
+    async def landed(self, place: Slot, known: Collection[bytes]) -> Landed | None:
+        """The account's transaction with the nonce."""
+        return await self._endpoint.sent_at(place.account, place.nonce)
 
     async def simulate(
         self, tx: bytes, *, account: str, watched: Sequence[tuple[str, str | None]]

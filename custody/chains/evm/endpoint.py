@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from custody.ports import Receipt, Simulated
+from custody.ports import Landed, Receipt, Simulated
 from policy.intent import Intent
 
 
@@ -57,3 +57,9 @@ class EvmEndpoint(Protocol):
 
     async def receipt(self, tx_hash: bytes) -> Receipt | None:
         """What became of a transaction; None while it is not mined."""
+
+    async def is_gone(self, tx_hash: bytes, *, block: int) -> bool:
+        """Whether a chain that has come to ``block`` has no such transaction."""
+
+    async def sent_at(self, account: str, nonce: int) -> Landed | None:
+        """The account's transaction with this nonce; None while none is mined."""

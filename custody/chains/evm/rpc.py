@@ -12,9 +12,11 @@ from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
 import aiohttp
-import orjson
 
+from custody.chains.agreement import Impossible, check_far
+from custody.chains.answers import MIB, SMALL, Answers, Room
 from custody.chains.evm.endpoint import Fees
+from custody.chains.evm.finding import sent_at
 from custody.chains.evm.simulation import (
     BALANCE_OF,
     METHOD_UNKNOWN,
@@ -27,24 +29,32 @@ from custody.chains.evm.simulation import (
     transaction_call,
 )
 from custody.chains.evm.transaction import transaction_hash
-from custody.chains.showing import shown
-from custody.ports import BalanceChange, Receipt, Simulated
+from custody.chains.showing import shown, words
+from custody.ports import BalanceChange, Landed, Receipt, Simulated
 from policy.bip32 import checksum_address
 from policy.encoding import INTEGER_MAX
 from policy.errors import MalformedError, OperationalError
 from policy.ids import evm_chain_id
 from policy.intent import Intent, transfer_calldata
 
-ANSWER_BYTES_MAX = 16 * 1024 * 1024
-BLOCK_BYTES_MAX, BLOCK_TIMEOUT_S = 128 * 1024 * 1024, 30.0
+LARGE = Room(16 * MIB, 128 * MIB)
+"""For what the size of a block or of a transaction decides; all else is small."""
+LARGE_METHODS = (
+    "eth_getBlockByNumber",
+    "eth_getLogs",
+    "eth_getTransactionByHash",
+    "eth_getTransactionReceipt",
+    "eth_simulateV1",
+)
+BLOCKS, BLOCK_TIMEOUT_S = Room(128 * MIB, 512 * MIB), 30.0
 """For who reads blocks: one that nobody can read, of whoever fills it, would end the watch of its chain."""
 GAS_NATIVE = 21_000
 PRICES_KEPT_S = 1.0
 GAS_TOKEN_MAX = 200_000
 GAS_TOKEN_FALLBACK = 100_000
 GAS_CALL_MAX = 5_000_000
+WORDS_READ_MAX = 4096
 KEPT_IDLE_S = 5.0
-JSON = {"Content-Type": "application/json"}
 QUANTITY = re.compile(r"0x[0-9a-fA-F]{1,64}")
 HEX = re.compile(r"0x([0-9a-fA-F]{2})*")
 KNOWN_ALREADY = ("already known", "already imported", "known transaction", "already exists")
@@ -67,7 +77,7 @@ class EvmRpc:
         timeout_s: float = 10.0,
         block: str = "latest",
         head: str = "latest",
-        bytes_max: int = ANSWER_BYTES_MAX,
+        large: Room = LARGE,
     ) -> None:
         self._block: Any = block
         self._head: Any = head
@@ -75,7 +85,7 @@ class EvmRpc:
         self._url = url
         self._where = urlsplit(url).netloc.rpartition("@")[2]
         self._timeout = aiohttp.ClientTimeout(total=timeout_s)
-        self._bytes_max = bytes_max
+        self._large, self._answers = large, Answers()
         self._checked = False
         self._market: tuple[float, int, int] | None = None
         self._session: aiohttp.ClientSession | None = None
@@ -138,10 +148,10 @@ class EvmRpc:
         error = answer.get("error")
         if not error:
             return
-        text = str(error.get("message", error)).lower()
-        if any(words in text for words in KNOWN_ALREADY):
+        text = words(error.get("message"), WORDS_READ_MAX).lower()
+        if any(one in text for one in KNOWN_ALREADY):
             return
-        if any(words in text for words in NONCE_USED) and await self.receipt(tx_hash) is not None:
+        if any(one in text for one in NONCE_USED) and await self.receipt(tx_hash) is not None:
             return
         raise OperationalError(
             f"{self._name} refuses 0x{tx_hash.hex()}: {text[:REASON_CHARACTERS_MAX]}; fund the account or "
@@ -150,13 +160,29 @@ class EvmRpc:
 
     async def receipt(self, tx_hash: bytes) -> Receipt | None:
         """What became of a transaction; None while it is not mined."""
+        mined = await self._mined(tx_hash)
+        if mined is None:
+            return None
+        newest = await self.head()
+        return Receipt(tx_hash, *mined, max(int(self._head == "latest"), newest - mined[0] + 1))
+
+    async def is_gone(self, tx_hash: bytes, *, block: int) -> bool:
+        """Whether the endpoint has come to ``block`` and has no such transaction."""
+        if await self._mined(tx_hash) is not None:
+            return False
+        check_far(await self.head(), block)
+        return True
+
+    async def _mined(self, tx_hash: bytes) -> tuple[int, bool] | None:
         receipt = await self._object("receipt", "eth_getTransactionReceipt", f"0x{tx_hash.hex()}")
         if receipt.get("blockNumber") is None:
             return None
-        newest = await self.head()
         block = self._height("receipt", receipt.get("blockNumber"))
-        success = self._quantity("receipt", receipt.get("status")) == 1
-        return Receipt(tx_hash, block, success, max(int(self._head == "latest"), newest - block + 1))
+        return block, self._quantity("receipt", receipt.get("status")) == 1
+
+    async def sent_at(self, account: str, nonce: int) -> Landed | None:
+        """The account's transaction with this nonce, looked for block by block; None while none is mined."""
+        return await sent_at(self, account, nonce=nonce)
 
     async def head(self) -> int:
         """The height of the newest block that counts."""
@@ -199,25 +225,17 @@ class EvmRpc:
     async def _post(self, method: str, parameters: Any) -> Any:
         self._last_call += 1
         call = {"jsonrpc": "2.0", "id": self._last_call, "method": method, "params": parameters}
-        asking = self._kept_session().post(
-            self._url, data=orjson.dumps(call), headers=JSON, allow_redirects=False
-        )
+        asking = self._kept_session().post(self._url, json=call, allow_redirects=False)
         async with asking as response:
-            return orjson.loads(await self._read(response))
-
-    async def _read(self, response: aiohttp.ClientResponse) -> bytes:
-        data = bytearray()
-        async for part in response.content.iter_any():
-            data += part
-            if len(data) > self._bytes_max:
-                raise ValueError(f"more than {self._bytes_max} bytes")
-        return bytes(data)
+            room = self._large if method in LARGE_METHODS else SMALL
+            return await self._answers.read(response.content, room)
 
     async def _result(self, what: str, method: str, *parameters: Any) -> Any:
         answer = await self._request(what, method, list(parameters))
         if error := answer.get("error"):
             raise OperationalError(
-                f"{self._name} gives no {what}: {str(error)[:REASON_CHARACTERS_MAX]}; ask its provider"
+                f"{self._name} gives no {what}: {words(error.get('message'), REASON_CHARACTERS_MAX)}; ask "
+                "its provider"
             )
         return answer.get("result")
 
@@ -251,7 +269,10 @@ class EvmRpc:
         if self._session is None:
             kept = aiohttp.TCPConnector(keepalive_timeout=KEPT_IDLE_S)
             self._session = aiohttp.ClientSession(
-                raise_for_status=True, connector=kept, timeout=self._timeout
+                raise_for_status=True,
+                connector=kept,
+                timeout=self._timeout,
+                cookie_jar=aiohttp.DummyCookieJar(),  # others keep all that an endpoint sets, without end
             )
         return self._session
 
@@ -260,7 +281,7 @@ class EvmRpc:
         data = "0x" + transfer_calldata(intent.destination, intent.amount).hex()
         call = {"from": _checksum(account), "to": _checksum(contract), "data": data}
         estimate = await self._estimate(call)
-        return GAS_TOKEN_FALLBACK if estimate is None else min(estimate * 4 // 3, GAS_TOKEN_MAX)
+        return GAS_TOKEN_FALLBACK if estimate is None else _gas(estimate, GAS_TOKEN_MAX)
 
     async def _call_gas(self, intent: Intent, account: str) -> int:
         """The estimate and a third more. Raises ``OperationalError`` while the call would fail."""
@@ -272,8 +293,8 @@ class EvmRpc:
         }
         estimate = await self._estimate(call)
         if estimate is None:
-            raise OperationalError(f"the call of {intent.destination} would fail now: it is tried again")
-        return min(estimate * 4 // 3, GAS_CALL_MAX)
+            raise Impossible(f"the call of {intent.destination} would fail now: it is tried again")
+        return _gas(estimate, GAS_CALL_MAX)
 
     async def _estimate(self, call: Any) -> int | None:
         """The gas a transaction takes; None while it would fail."""
@@ -284,7 +305,7 @@ class EvmRpc:
         base, tip = await self._prices()
         affordable = ceiling // gas
         if affordable < base + 1:
-            raise OperationalError(
+            raise Impossible(
                 f"the fee ceiling {ceiling} allows {affordable} a gas for {gas} gas, but the base fee of "
                 f"{self._name} is {base}: wait, or ask anew with a ceiling of {2 * base * gas}"
             )
@@ -305,10 +326,10 @@ class EvmRpc:
     async def _ask(self, what: str, answer: Awaitable[T]) -> T:
         try:
             return await answer
-        except ValueError as error:
-            raise OperationalError(f"{self._name} gives no {what}: {error}; ask its provider") from error
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             raise self._unreachable(what, error) from None
+        except ValueError as error:
+            raise OperationalError(f"{self._name} gives no {what}: {error}; ask its provider") from error
 
     def _unreachable(self, what: str, error: Exception) -> OperationalError:
         """Without the path of the URL: providers put their customers' keys there."""
@@ -317,18 +338,24 @@ class EvmRpc:
         else:
             reason = str(error) or type(error).__name__
         return OperationalError(
-            f"{self._name} at {self._where} gives no {what} ({reason}): it is asked again"
+            f"{self._name} at {self._where} gives no {what} "
+            f"({words(reason, REASON_CHARACTERS_MAX)}): it is asked again"
         )
 
 
 def _refusal(error: dict[str, Any]) -> str:
     """Why, by the endpoint, a transaction would fail. Raises ``MalformedError`` for trouble of its own."""
-    message, data = str(error.get("message", "")), error.get("data")
+    message, data = words(error.get("message", ""), WORDS_READ_MAX), error.get("data")
     if isinstance(data, str) and HEX.fullmatch(data):
         return revert_reason(bytes.fromhex(data[2:]), message)
     if NO_FUNDS in message.lower() or "revert" in message.lower():
         return message[:REASON_CHARACTERS_MAX]
     raise MalformedError(message[:REASON_CHARACTERS_MAX] or "an error without words")
+
+
+def _gas(estimate: int, most: int) -> int:
+    """A third more than an estimate; no transaction takes less than a plain one."""
+    return max(GAS_NATIVE, min(estimate * 4 // 3, most))
 
 
 def _checksum(address: str) -> Any:

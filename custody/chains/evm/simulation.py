@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from typing import Any, Final
 
 from custody.chains.evm.transaction import call_of
+from custody.chains.showing import words
 from custody.ports import BalanceChange, Simulated
 from policy.errors import MalformedError
 
@@ -67,8 +68,10 @@ def revert_reason(data: bytes, message: str) -> str:
 
 def _reason(call: Any) -> str:
     error = call.get("error") or {}
-    data = str(error.get("data") or call.get("returnData") or "0x").removeprefix("0x")
-    return revert_reason(bytes.fromhex(data), str(error.get("message") or "the call fails"))
+    data = (error.get("data") or call.get("returnData") or "0x").removeprefix("0x")
+    return revert_reason(
+        bytes.fromhex(data), words(error.get("message") or "the call fails", REASON_CHARACTERS_MAX)
+    )
 
 
 def _balance_call(account: str, contract: str | None) -> dict[str, str]:

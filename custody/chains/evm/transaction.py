@@ -24,12 +24,12 @@ def payment(intent: Intent, *, contract: str | None, nonce: int, fees: Fees) -> 
         to, value, data = intent.destination, intent.amount, b""
     else:
         to, value, data = contract, 0, transfer_calldata(intent.destination, intent.amount)
-    return _unsigned([evm_chain_id(intent.chain), nonce], fees, [_address(to), value, data, []])
+    return unsigned([evm_chain_id(intent.chain), nonce], fees, tail=[_address(to), value, data, []])
 
 
 def cancellation(chain: str, *, account: str, nonce: int, fees: Fees) -> bytes:
     """The unsigned transaction by which ``account`` uses up ``nonce`` and moves nothing."""
-    return _unsigned([evm_chain_id(chain), nonce], fees, [_address(account), 0, b"", []])
+    return unsigned([evm_chain_id(chain), nonce], fees, tail=[_address(account), 0, b"", []])
 
 
 def with_nonce(tx: bytes, nonce: int) -> bytes:
@@ -92,7 +92,8 @@ def _fields(tx: bytes) -> list[object]:
     return fields
 
 
-def _unsigned(head: list[int], fees: Fees, tail: list[object]) -> bytes:
+def unsigned(head: list[int], fees: Fees, *, tail: list[object]) -> bytes:
+    """Chain id and nonce; what is offered; to whom, how much, with which data, and an empty access list."""
     fields = [*head, fees.priority_per_gas, fees.fee_per_gas, fees.gas, *tail]
     return TYPE_EIP1559 + cast("bytes", rlp.encode(fields))
 

@@ -5,10 +5,12 @@ request: nodes cannot know that the value is a durable nonce's, and of a recent 
 would take each different message once. So what is stuck is sent again, or cancelled, and never made dearer.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 
 from custody.candidates import Folded
+from custody.chains.rpc import Refused
+from custody.chains.solana.agreement import SolanaNodes
 from custody.chains.solana.checks import (
     Payer,
     check_owner,
@@ -20,9 +22,10 @@ from custody.chains.solana.checks import (
     tokens_of,
 )
 from custody.chains.solana.nonces import Nonces, read_nonce
-from custody.chains.solana.rpc import COMMITMENTS, FINALIZED, Account, Refused, SolanaRpc
+from custody.chains.solana.rpc import COMMITMENTS, FINALIZED, Account
 from custody.chains.solana.transaction import (
     PAYMENT_UNITS,
+    SIGNATURE_BYTES,
     TOKEN_UNITS,
     Nonce,
     Priority,
@@ -33,11 +36,12 @@ from custody.chains.solana.transaction import (
     pays,
     priority_of,
     token_payment,
+    value_of,
     with_signature,
 )
-from custody.ports import BalanceChange, Held, Planned, Receipt, Simulated, Wanted
+from custody.ports import BalanceChange, Held, Landed, Planned, Receipt, Simulated, Wanted
 from policy import base58
-from policy.addresses import solana_address
+from policy.addresses import SOLANA_KEY_BYTES, solana_address
 from policy.approval import Slot
 from policy.decode.solana import TOKEN_ACCOUNT_RENT
 from policy.errors import OperationalError
@@ -57,18 +61,18 @@ class Options:
 
 
 class SolanaChain:
-    """Implements ``custody.ports.Chain`` over a node of a cluster."""
+    """Implements ``custody.ports.Chain`` over nodes of a cluster."""
 
-    def __init__(self, rpc: SolanaRpc, options: Options) -> None:
-        self.check = rpc.check
-        self._rpc = rpc
+    def __init__(self, nodes: SolanaNodes, options: Options) -> None:
+        self.check = nodes.check
+        self._nodes = nodes
         self._options = options
-        self._nonces = Nonces(rpc.name)
+        self._nonces = Nonces(nodes.name)
 
     @property
     def name(self) -> str:
         """The chain as documents call it."""
-        return self._rpc.name
+        return self._nodes.name
 
     @property
     def places_hold_money(self) -> bool:
@@ -127,28 +131,29 @@ class SolanaChain:
         return Planned(slot.account, account.path, tx, slot)
 
     async def cancellation(self, slot: Slot, tx: bytes, *, ceiling: int) -> bytes:
-        """The nonce used up, and nothing moved."""
-        nonce, payer = Nonce.of_slot(slot, authority=payer_of(tx)), solana_address(payer_of(tx))
-        return cancellation(nonce, await self._priority(payer, units=PAYMENT_UNITS, ceiling=ceiling))
+        """The nonce used up, and nothing moved, for no more than its payment holds of the limits."""
+        return cancellation(Nonce.of_slot(slot, authority=payer_of(tx)))
 
     def can_be_dearer(self, tx: bytes, *, purpose: str, ceiling: int) -> bool:
         """Whether the ceiling leaves room for a cancellation, or a dearer one; a payment stays as it is."""
-        return purpose == CANCEL and self._least_above(tx) <= _left(tx, ceiling)
+        return purpose == CANCEL and self._least_above(tx) <= ceiling
 
     async def dearer(self, job: Job, wanted: Wanted | None, *, ceiling: int) -> bytes | None:
         """The cancellation, dearer than one before; never another payment."""
         if wanted is not None or not self.can_be_dearer(job.tx, purpose=CANCEL, ceiling=ceiling):
             return None
-        tx = await self.cancellation(job.anchor, job.tx, ceiling=_left(job.tx, ceiling))
+        nonce, payer = Nonce.of_slot(job.anchor, authority=payer_of(job.tx)), solana_address(payer_of(job.tx))
+        if pays(job.tx):
+            return await self.cancellation(job.anchor, job.tx, ceiling=ceiling)
+        tx = cancellation(nonce, await self._priority(payer, units=PAYMENT_UNITS, ceiling=ceiling))
         if fee_of(priority_of(tx)) >= self._least_above(job.tx):
             return tx
-        nonce = Nonce.of_slot(job.anchor, authority=payer_of(job.tx))
         lamports = self._least_above(job.tx) - fee_of(None)
         return cancellation(nonce, Priority(PAYMENT_UNITS, lamports * MICRO // PAYMENT_UNITS))
 
     async def balance(self, account: str, contract: str | None = None) -> int:
         """What the cluster keeps for an account."""
-        (found,) = await self._rpc.accounts([_place(account, contract)])
+        (found,) = await self._nodes.accounts([_place(account, contract)])
         return _amount(found, account, contract)
 
     async def simulate(
@@ -158,8 +163,8 @@ class SolanaChain:
         payer, fee = solana_address(payer_of(tx)), fee_of(priority_of(tx))
         named = [(payer if holder == account else holder, contract) for holder, contract in watched]
         places = [_place(holder, contract) for holder, contract in named]
-        before = await self._rpc.accounts(places)
-        found = await self._rpc.simulate(with_signature(tx), places)
+        before = await self._nodes.accounts(places)
+        found = await self._nodes.simulate(with_signature(tx), places)
         if found.reason:
             return Simulated(found.slot, False, found.reason, ())
         pairs = zip(before, found.accounts, strict=True)
@@ -173,20 +178,44 @@ class SolanaChain:
     async def broadcast(self, raw: bytes) -> None:
         """Hand a signed transaction over; one that a slot has is no error."""
         try:
-            await self._rpc.send(raw)
+            await self._nodes.send(raw)
         except Refused as error:
-            if await self.receipt(raw[1:65]) is None:
-                raise OperationalError(f"{error}; look up its nonce account and its fee") from error
+            raise OperationalError(f"{error}; look up its nonce account and its fee") from error
 
     async def receipt(self, tx_hash: bytes) -> Receipt | None:
         """The slot of a transaction; confirmations are 1 when processed, 2 when confirmed, 3 when final."""
-        status = await self._rpc.status(tx_hash)
+        status = await self._nodes.status(tx_hash)
         return None if status is None else Receipt(tx_hash, status.slot, status.success, status.sure + 1)
+
+    async def is_gone(self, tx_hash: bytes, *, block: int) -> bool:
+        """Whether no slot has a transaction, by nodes that have come to the slot ``block``."""
+        return await self._nodes.is_gone(tx_hash, block=block)
+
+    async def landed(self, place: Slot, known: Collection[bytes]) -> Landed | None:
+        """What advanced the nonce account from the place's value, among the newest that named it.
+
+        Accounts that were advanced in one slot share their value, so what others do with theirs may name
+        both: only what the authority paid is of this account.
+        """
+        (account,) = await self._nodes.accounts([place.account])
+        nonce = read_nonce(place.account, account)
+        if nonce is None or nonce.slot(self.name) == place:
+            return None
+        uses = await self._nodes.uses(place.account)
+        for signature, status in sorted(uses, key=lambda one: one[0] not in known):
+            raw = b"" if signature in known else await self._nodes.raw(signature)
+            if signature in known or _uses(raw, place, authority=nonce.authority):
+                receipt = Receipt(signature, status.slot, status.success, status.sure + 1)
+                return Landed(receipt, raw[1 + SIGNATURE_BYTES :], (signature,))
+        raise OperationalError(
+            f"the nonce account {place.account} has another value by now, and the node does not know what "
+            "advanced it: look it up elsewhere, or ask a node that keeps its history"
+        )
 
     async def _nonces_of(self, authority: bytes) -> list[Nonce]:
         """The configured nonce accounts of a wallet's key, as the cluster has them."""
         named = self._options.nonce_accounts
-        found = zip(named, await self._rpc.accounts(named), strict=True)
+        found = zip(named, await self._nodes.agreed_accounts(named), strict=True)
         nonces = (read_nonce(address, account) for address, account in found)
         return [one for one in nonces if one is not None and one.authority == authority]
 
@@ -204,8 +233,7 @@ class SolanaChain:
         most = min(left, self._options.priority_fee_max)
         if not most:
             return None
-        prices = sorted(await self._rpc.prices([payer])) or [0]
-        price = min(prices[len(prices) * 3 // 4], most * MICRO // units)
+        price = min(await self._nodes.price([payer]), most * MICRO // units)
         return Priority(units, price) if price else None
 
     def _least_above(self, tx: bytes) -> int:
@@ -222,8 +250,8 @@ class SolanaChain:
             return await self._token_payment(wanted, wanted.contract)
         intent, payer = wanted.intent, wanted.accounts[0].address
         priority = await self._priority(payer, units=PAYMENT_UNITS, ceiling=wanted.fee_ceiling)
-        source, target = await self._rpc.accounts([payer, intent.destination])
-        rent = await self._rpc.rent(0)
+        source, target = await self._nodes.accounts([payer, intent.destination])
+        rent = await self._nodes.rent(0)
         Payer(payer, lamports_of(source), rent).check(intent.amount + fee_of(priority))
         check_target(target, intent.amount, address=intent.destination, rent=rent)
         return lambda nonce: payment(nonce, intent, priority=priority)
@@ -236,18 +264,24 @@ class SolanaChain:
             payer.address, units=TOKEN_UNITS, ceiling=wanted.fee_ceiling, made=TOKEN_ACCOUNT_RENT
         )
         kept = [_place(holder, contract) for holder in (payer.address, intent.destination)]
-        wallet, minted, source, target = await self._rpc.accounts([payer.address, contract, *kept])
+        wallet, minted, source, target = await self._nodes.accounts([payer.address, contract, *kept])
         decimals = decimals_of(contract, minted)
         check_tokens(source, intent.amount, mint=mint, owner=payer.public_key)
         made = check_token_target(target, mint=mint, owner=owner)
-        Payer(payer.address, lamports_of(wallet), await self._rpc.rent(0)).check(fee_of(priority) + made)
+        Payer(payer.address, lamports_of(wallet), await self._nodes.rent(0)).check(fee_of(priority) + made)
         return lambda nonce: token_payment(nonce, intent, mint=mint, decimals=decimals, priority=priority)
 
     async def _try(self, tx: bytes) -> None:
         """Raise what a simulation says, before anything is signed."""
-        found = await self._rpc.simulate(with_signature(tx), [])
+        found = await self._nodes.simulate(with_signature(tx), [])
         if found.reason:
             raise OperationalError(f"the cluster would not do it: {found.reason}; it is tried again")
+
+
+def _uses(raw: bytes, place: Slot, *, authority: bytes) -> bool:
+    """Whether a sent transaction advances a nonce account, of this authority, from the place's value."""
+    is_value = value_of(raw) == place.nonce.to_bytes(SOLANA_KEY_BYTES, "big")
+    return is_value and payer_of(raw[1 + SIGNATURE_BYTES :]) == authority
 
 
 def _fixed(request: bytes, state: State) -> Job | None:
@@ -256,11 +290,6 @@ def _fixed(request: bytes, state: State) -> Job | None:
     jobs = [state.jobs[job] for job in known.jobs] if known is not None else []
     alive = [job for job in jobs if job.purpose == PAYMENT and job.status is not JobStatus.BURNED]
     return alive[-1] if alive else None
-
-
-def _left(tx: bytes, ceiling: int) -> int:
-    """What a cancellation in place of ``tx`` may cost: all of a request together cost as much as one may."""
-    return ceiling if pays(tx) else ceiling - fee_of(priority_of(tx))
 
 
 def _place(holder: str, contract: str | None) -> str:

@@ -38,10 +38,9 @@ class Nonces:
     def load(self, held: Iterable[Held], state: State) -> None:
         """Take up what was planned before a start, and what open requests have in the log."""
         self._held = {one.request: one.slot for one in held if one.slot not in state.anchors}
-        for slot, place in state.anchors.items():
-            request = state.requests[place]
-            if slot.chain == self._chain and not request.closed:
-                self.hold(request.request_id, slot)
+        for slot in state.anchors:
+            if slot.chain == self._chain and not state.requests[request := state.anchors[slot]].closed:
+                self.hold(request, slot)
 
     def hold(self, request: bytes, slot: Slot) -> None:
         """A request has this place."""

@@ -4,16 +4,16 @@ It is trusted with the coordinator's convenience alone: signer nodes decode the 
 nonce that it lies about gives transactions that the cluster never takes, or takes once.
 """
 
-import asyncio
 import base64
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any
-from urllib.parse import urlsplit
 
-import aiohttp
-
+from custody.chains.agreement import check_far
+from custody.chains.answers import MIB, Room
+from custody.chains.rpc import NodeRpc, Refused
 from custody.chains.showing import shown
 from policy import base58
 from policy.addresses import SOLANA_KEY_BYTES
@@ -29,20 +29,14 @@ GENESIS = {
 CAIP_CHARACTERS = 32
 PROCESSED, CONFIRMED, FINALIZED = COMMITMENTS = ("processed", "confirmed", "finalized")
 """How sure a slot is: one node has it, two thirds of the stake voted for it, it can go no more."""
-ANSWER_BYTES_MAX, BLOCK_BYTES_MAX = 4 * 1024 * 1024, 64 * 1024 * 1024
+LARGE = Room(4 * MIB, 64 * MIB)
+ROOM = {"getBlock": Room(64 * MIB, 512 * MIB)}
 ACCOUNTS_MAX = 100
+USES_MAX, SIGNATURE_BYTES = 32, 64
 REASON_CHARACTERS_MAX = 300
 U64_MAX = 2**64 - 1
 VERSION_MAX = 255
 """Of transactions; none is read by its version."""
-
-
-class Refused(OperationalError):
-    """The node answered with an error of its own."""
-
-    def __init__(self, code: int, message: str) -> None:
-        super().__init__(message)
-        self.code = code
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,22 +67,15 @@ class Outcome:
     accounts: tuple[Account | None, ...]
 
 
-class SolanaRpc:
+class SolanaRpc(NodeRpc):
     """The calls made of a node; ``commitment`` is how sure what it answers has to be."""
 
-    def __init__(self, name: str, url: str, *, commitment: str = FINALIZED, timeout_s: float = 30.0) -> None:
-        self._name = name
-        self._url = url
-        self._where = urlsplit(url).netloc.rpartition("@")[2]
-        self._sure = {"commitment": commitment}
-        self._timeout_s = timeout_s
-        self._rents: dict[int, int] = {}
-        self._checked = False
+    rooms, usual = ROOM, LARGE
 
-    @property
-    def name(self) -> str:
-        """The chain as documents call it."""
-        return self._name
+    def __init__(self, name: str, url: str, *, commitment: str = FINALIZED, timeout_s: float = 30.0) -> None:
+        super().__init__(name, url, timeout_s=timeout_s)
+        self._sure = {"commitment": commitment}
+        self._rents: dict[int, int] = {}
 
     async def check(self) -> None:
         """That the node is of the configured cluster, by the hash of its first block."""
@@ -119,10 +106,11 @@ class SolanaRpc:
             self._rents[size] = u64_of(await self.ask("getMinimumBalanceForRentExemption", size))
         return self._rents[size]
 
-    async def prices(self, written: Sequence[str]) -> list[int]:
-        """What transactions that wrote these accounts paid lately; micro-lamports a compute unit."""
+    async def price(self, written: Sequence[str]) -> int:
+        """What most transactions that wrote these accounts paid lately; micro-lamports a compute unit."""
         found = list_of(await self.ask("getRecentPrioritizationFees", list(written)))
-        return [u64_of(object_of(one).get("prioritizationFee")) for one in found]
+        prices = sorted(u64_of(object_of(one).get("prioritizationFee")) for one in found) or [0]
+        return prices[len(prices) * 3 // 4]
 
     async def blockhash(self) -> bytes:
         """A recent one, for transactions of others than wallets."""
@@ -138,11 +126,14 @@ class SolanaRpc:
             raise OperationalError(f"{self._where} tells of {len(told)} transactions, not of one")
         if told[0] is None:
             return None
-        status = object_of(told[0])
-        sure = status.get("confirmationStatus")
-        if sure not in COMMITMENTS or "err" not in status:
-            raise OperationalError("the node's answer has no good 'confirmationStatus': ask its provider")
-        return Status(_slot_of(status.get("slot")), COMMITMENTS.index(sure), status["err"] is None)
+        return _status(object_of(told[0]))
+
+    async def is_gone(self, signature: bytes, *, block: int) -> bool:
+        """Whether the node has come to the slot ``block`` and knows of no slot with a transaction."""
+        if await self.status(signature) is not None:
+            return False
+        check_far(await self.slot(), block)
+        return True
 
     async def simulate(self, raw: bytes, addresses: Sequence[str]) -> Outcome:
         """What would come of a transaction whose signature is not looked at."""
@@ -177,58 +168,38 @@ class SolanaRpc:
         options = {"encoding": "json", "maxSupportedTransactionVersion": VERSION_MAX, **self._sure}
         return object_of(await self.ask("getTransaction", signature, options))
 
+    async def uses(self, address: str) -> list[tuple[bytes, Status]]:
+        """The newest transactions that name an account, newest first, each with what became of it."""
+        options = {"limit": USES_MAX, **self._sure}
+        found = map(object_of, list_of(await self.ask("getSignaturesForAddress", address, options)))
+        return [(signature_of(one.get("signature")), _status(one)) for one in islice(found, USES_MAX)]
+
+    async def raw(self, signature: bytes) -> bytes:
+        """A transaction as it was sent; empty if the node does not have it."""
+        options = {"encoding": "base64", "maxSupportedTransactionVersion": VERSION_MAX, **self._sure}
+        found = await self.ask("getTransaction", base58.encode(signature), options)
+        if found is None:
+            return b""
+        return _decoded([*list_of(object_of(found).get("transaction")), None][0])
+
     async def send(self, raw: bytes) -> None:
-        """Hand a transaction to the cluster, which looks whether it can do it. Raises ``Refused``."""
-        await self.ask(
-            "sendTransaction", _text(raw), {"encoding": "base64", "preflightCommitment": CONFIRMED}
-        )
+        """Hand a transaction to the cluster, which looks whether it can do it. Raises ``Refused``.
 
-    async def ask(self, method: str, *parameters: Any) -> Any:
-        """One call of a node that was checked. Raises ``OperationalError``; ``Refused`` for its own."""
-        if not self._checked:
-            await self.check()
-        return await self._ask(method, *parameters)
-
-    async def _ask(self, method: str, *parameters: Any) -> Any:
-        body = {"jsonrpc": "2.0", "id": 1, "method": method, "params": list(parameters)}
-        timeout = aiohttp.ClientTimeout(total=self._timeout_s)
-        most = BLOCK_BYTES_MAX if method == "getBlock" else ANSWER_BYTES_MAX
+        What a slot has is no error.
+        """
+        options = {"encoding": "base64", "preflightCommitment": CONFIRMED}
         try:
-            async with (
-                aiohttp.ClientSession(timeout=timeout) as session,
-                session.post(self._url, json=body, allow_redirects=False) as answer,
-            ):
-                data = bytearray()
-                async for piece in answer.content.iter_any():
-                    data += piece
-                    if len(data) > most:
-                        break
-        except (aiohttp.ClientError, TimeoutError, OSError) as error:
-            reason = str(error) if isinstance(error, OSError) else ""
-            raise OperationalError(
-                f"{self._name} at {self._where} does not answer {method} "
-                f"({reason or type(error).__name__}): it is asked again"
-            ) from None  # the URL in it may have a provider's key
-        if len(data) > most:
-            raise OperationalError(f"{self._where} answers {method} with too much: ask its provider")
-        return await asyncio.to_thread(self._result, method, bytes(data))
+            await self.ask("sendTransaction", _text(raw), options)
+        except Refused:
+            if await self.status(raw[1 : 1 + SIGNATURE_BYTES]) is None:
+                raise
 
-    def _result(self, method: str, data: bytes) -> Any:
-        try:
-            answer = json.loads(data)
-        except (ValueError, RecursionError) as error:
-            raise OperationalError(
-                f"{self._name} at {self._where} answers {method} without JSON: ask its provider"
-            ) from error
-        if not isinstance(answer, dict):
-            raise OperationalError(f"{self._name} at {self._where} speaks no JSON-RPC: ask its provider")
-        if (error_found := answer.get("error")) is not None:
-            known = error_found if isinstance(error_found, dict) else {}
-            code, told = known.get("code"), str(known.get("message", error_found))[:REASON_CHARACTERS_MAX]
-            raise Refused(code if isinstance(code, int) else 0, f"{self._name} refuses {method}: {told}")
-        if "result" not in answer:
-            raise OperationalError(f"{self._name} at {self._where} speaks no JSON-RPC: ask its provider")
-        return answer["result"]
+
+def _status(told: dict[str, Any]) -> Status:
+    sure = told.get("confirmationStatus")
+    if sure not in COMMITMENTS or "err" not in told:
+        raise OperationalError("the node's answer has no good 'confirmationStatus': ask its provider")
+    return Status(_slot_of(told.get("slot")), COMMITMENTS.index(sure), told["err"] is None)
 
 
 def _account(value: Any) -> Account:
@@ -236,13 +207,27 @@ def _account(value: Any) -> Account:
     data, executable = list_of(found.get("data")), found.get("executable")
     if len(data) != 2 or data[1] != "base64" or not isinstance(executable, bool):
         raise OperationalError("the node's answer has no good account: ask its provider")
+    return Account(u64_of(found.get("lamports")), key_of(found.get("owner")), executable, _decoded(data[0]))
+
+
+def _decoded(text: Any) -> bytes:
     try:
-        raw = base64.b64decode(data[0], validate=True)
+        return base64.b64decode(text, validate=True)
     except (TypeError, ValueError) as error:
         raise OperationalError(
             "the node's answer has no base64 where bytes stand: ask its provider"
         ) from error
-    return Account(u64_of(found.get("lamports")), key_of(found.get("owner")), executable, raw)
+
+
+def signature_of(told: Any) -> bytes:
+    """The name of a transaction. Raises ``OperationalError``."""
+    try:
+        name = base58.decode(told if isinstance(told, str) else "")
+    except MalformedError:
+        name = b""
+    if len(name) != SIGNATURE_BYTES:
+        raise OperationalError(f"{shown(told, 100)} is no signature: ask the node's provider")
+    return name
 
 
 def _reason(error: Any) -> str:

@@ -13,11 +13,11 @@ from policy.addresses import SOLANA_KEY_BYTES
 from policy.approval import Slot
 from policy.decode.solana import (
     COMPUTE_BUDGET,
-    LAMPORTS_PER_SIGNATURE,
     RECENT_BLOCKHASHES,
     SYSTEM_PROGRAM,
 )
 from policy.errors import CallerError, MalformedError
+from policy.ids import LAMPORTS_PER_SIGNATURE
 from policy.intent import Intent
 from policy.model import Wallet
 from policy.state import Job, KeyRecord
@@ -157,6 +157,14 @@ def finished(job: Job) -> tuple[bytes, bytes]:
 def with_signature(tx: bytes, signature: bytes = bytes(SIGNATURE_BYTES)) -> bytes:
     """A message as the network takes it; without a signature, for a simulation."""
     return b"\x01" + signature + tx
+
+
+def value_of(raw: bytes) -> bytes:
+    """The nonce of a sent transaction of one signature, if it has one."""
+    message = raw[1 + SIGNATURE_BYTES :]
+    if raw[:1] != b"\x01" or len(message) < _KEYS_FROM:
+        return b""
+    return message[_KEYS_FROM + SOLANA_KEY_BYTES * message[_KEYS_FROM - 1] :][:SOLANA_KEY_BYTES]
 
 
 def payer_of(tx: bytes) -> bytes:

@@ -11,15 +11,16 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from custody.chains.rpc import Refused
 from custody.chains.showing import shown
-from custody.chains.solana.rpc import Refused, SolanaRpc, key_of, list_of, object_of, u64_of
+from custody.chains.solana.rpc import SolanaRpc, key_of, list_of, object_of, signature_of, u64_of
 from custody.chains.watching import Block, Incoming, Wanted
 from custody.ports import Receipt
 from policy import base58
 from policy.addresses import solana_address
 from policy.approval import Slot
 from policy.decode.solana import SYSTEM_PROGRAM
-from policy.errors import MalformedError, OperationalError
+from policy.errors import OperationalError
 from policy.token_accounts import TOKEN_PROGRAM, token_account
 
 SKIPPED = (-32007, -32009)
@@ -87,7 +88,7 @@ class SolanaWatching:
 
     async def _incoming(self, told: dict[str, Any], gains: list[_Gain]) -> list[Incoming]:
         signature = list_of(object_of(told.get("transaction")).get("signatures"))[:1]
-        name = _signature(signature[0] if signature else None)
+        name = signature_of(signature[0] if signature else None)
         places = self._places(await self._rpc.transaction(base58.encode(name)))
         return [Incoming(name, one.index, one.address, one.contract, one.amount, places) for one in gains]
 
@@ -143,13 +144,3 @@ def _amount(told: Any) -> int:
     if not isinstance(told, str) or not AMOUNT.fullmatch(told):
         raise OperationalError(f"{shown(told, 40)} is no amount of a token: ask the node's provider")
     return u64_of(int(told))
-
-
-def _signature(told: Any) -> bytes:
-    try:
-        name = base58.decode(told if isinstance(told, str) else "")
-    except MalformedError:
-        name = b""
-    if len(name) != 64:
-        raise OperationalError(f"{shown(told, 100)} is no signature: ask the node's provider")
-    return name

@@ -15,6 +15,8 @@ import pbk
 from embit.script import Script
 from embit.transaction import Transaction, TransactionInput, TransactionOutput, Witness
 
+from cli.demo.chains.rpc import RpcError
+
 COINBASE_MATURITY = 100
 SUBSIDY, HALVING = 50 * 10**8, 150  # regtest
 BITS = 0x207FFFFF
@@ -26,14 +28,6 @@ REJECTED, VERIFY_FAILED, ALREADY_MINED, INSUFFICIENT_FUNDS = -26, -25, -27, -6
 ANYONE = b"\x51"
 PURSE_FEE = 2_000
 Outpoint = tuple[str, int]
-
-
-class CoreError(Exception):
-    """An error of Core's RPC: its code and words."""
-
-    def __init__(self, code: int, message: str) -> None:
-        super().__init__(message)
-        self.code = code
 
 
 @dataclass(frozen=True)
@@ -90,7 +84,7 @@ class BitcoinCore:
 
     def block(self, block_hash: str) -> Mined:
         if block_hash not in self._blocks:
-            raise CoreError(-5, "Block not found")
+            raise RpcError(-5, "Block not found")
         return self._blocks[block_hash]
 
     def transaction(self, txid: str) -> Transaction:
@@ -98,7 +92,7 @@ class BitcoinCore:
         if txid in self.mempool:
             return self.mempool[txid].tx
         if txid not in self.mined:
-            raise CoreError(-5, "No such mempool or blockchain transaction")
+            raise RpcError(-5, "No such mempool or blockchain transaction")
         block = self._blocks[self.mined[txid][0]]
         return next(one for one in block.transactions if one.txid().hex() == txid)
 
@@ -114,7 +108,7 @@ class BitcoinCore:
         return found
 
     def pay(self, script: bytes, amount: int) -> str:
-        """A payment out of the purse, into the mempool; its id. Raises ``CoreError``."""
+        """A payment out of the purse, into the mempool; its id. Raises ``RpcError``."""
         taken, total, ours = [], 0, Script(ANYONE)
         spent = {(one.txid.hex(), one.vout) for waits in self.mempool.values() for one in waits.tx.vin}
         for (txid, place), one in self.unspent.items():
@@ -127,7 +121,7 @@ class BitcoinCore:
             if change >= dust(ANYONE):
                 outputs = [TransactionOutput(amount, Script(script)), TransactionOutput(change, ours)]
                 return self.accept(Transaction(2, taken, outputs, 0).serialize())
-        raise CoreError(INSUFFICIENT_FUNDS, "Insufficient funds")
+        raise RpcError(INSUFFICIENT_FUNDS, "Insufficient funds")
 
     def reorganise(self, depth: int, *, forget: bool = False) -> None:
         """Replace the last blocks by one more empty ones; what they had goes back to the mempool."""
@@ -141,7 +135,7 @@ class BitcoinCore:
                 self.accept(tx.serialize())
 
     def accept(self, raw: bytes) -> str:
-        """Take a transaction into the mempool. Raises ``CoreError``."""
+        """Take a transaction into the mempool. Raises ``RpcError``."""
         tx = parsed(raw)
         txid: str = tx.txid().hex()
         if txid in self.mempool:
@@ -153,20 +147,20 @@ class BitcoinCore:
         return txid
 
     def judge(self, raw: bytes) -> tuple[Pooled, set[str]]:
-        """Whether the mempool would take it, and what it would replace. Raises ``CoreError``."""
+        """Whether the mempool would take it, and what it would replace. Raises ``RpcError``."""
         tx = parsed(raw)
         txid = tx.txid().hex()
         if any((txid, place) in self.unspent for place in range(len(tx.vout))):
-            raise CoreError(ALREADY_MINED, "Transaction outputs already in utxo set")
+            raise RpcError(ALREADY_MINED, "Transaction outputs already in utxo set")
         spent = [self._spendable(one) for one in tx.vin]
         fee = sum(one.amount for one in spent) - sum(one.value for one in tx.vout)
         if fee < 0:
-            raise CoreError(REJECTED, "bad-txns-in-belowout")
+            raise RpcError(REJECTED, "bad-txns-in-belowout")
         vsize = virtual_size(raw, tx)
         if fee * 1000 < RELAY_RATE * vsize:
-            raise CoreError(REJECTED, "min relay fee not met")
+            raise RpcError(REJECTED, "min relay fee not met")
         if any(one.value < dust(one.script_pubkey.data) for one in tx.vout):
-            raise CoreError(REJECTED, "dust")
+            raise RpcError(REJECTED, "dust")
         self._verify(raw, spent)
         pooled = Pooled(tx, raw, fee, vsize)
         return pooled, self._replaced(pooled)
@@ -178,11 +172,11 @@ class BitcoinCore:
         if outpoint in self.unspent:
             found = self.unspent[outpoint]
             if found.coinbase and self.height + 1 - found.height < COINBASE_MATURITY:
-                raise CoreError(REJECTED, "bad-txns-premature-spend-of-coinbase")
+                raise RpcError(REJECTED, "bad-txns-premature-spend-of-coinbase")
             return found
         parent = self.mempool.get(outpoint[0])
         if parent is None or outpoint[1] >= len(parent.tx.vout):
-            raise CoreError(VERIFY_FAILED, "bad-txns-inputs-missingorspent")
+            raise RpcError(VERIFY_FAILED, "bad-txns-inputs-missingorspent")
         output = parent.tx.vout[outpoint[1]]
         return Unspent(output.value, output.script_pubkey.data, 0, False)
 
@@ -197,7 +191,7 @@ class BitcoinCore:
             except pbk.ScriptVerifyException:
                 good = False
             if not good:
-                raise CoreError(REJECTED, "mandatory-script-verify-flag-failed")
+                raise RpcError(REJECTED, "mandatory-script-verify-flag-failed")
 
     def _replaced(self, new: Pooled) -> set[str]:
         spends = {(one.txid, one.vout) for one in new.tx.vin}
@@ -214,11 +208,11 @@ class BitcoinCore:
         }:
             gone |= more
         if any(one.txid.hex() in gone for one in new.tx.vin):
-            raise CoreError(REJECTED, "bad-txns-spends-conflicting-tx")
+            raise RpcError(REJECTED, "bad-txns-spends-conflicting-tx")
         fees = sum(self.mempool[txid].fee for txid in gone)
         slower = all(new.fee * self.mempool[t].vsize > self.mempool[t].fee * new.vsize for t in direct)
         if gone and (not slower or (new.fee - fees) * 1000 < RELAY_RATE * new.vsize):
-            raise CoreError(REJECTED, "insufficient fee, rejecting replacement")
+            raise RpcError(REJECTED, "insufficient fee, rejecting replacement")
         return gone
 
     def _extend(self, tip: str, height: int, chosen: tuple[Pooled, ...], paid: tuple[bytes, int]) -> str:
@@ -277,14 +271,14 @@ class BitcoinCore:
 
 
 def parsed(raw: bytes) -> Transaction:
-    """A transaction. Raises ``CoreError``."""
+    """A transaction. Raises ``RpcError``."""
     try:
         stream = BytesIO(raw)
         tx = Transaction.read_from(stream)
     except Exception as error:
-        raise CoreError(-22, "TX decode failed") from error
+        raise RpcError(-22, "TX decode failed") from error
     if stream.read():
-        raise CoreError(-22, "TX decode failed")
+        raise RpcError(-22, "TX decode failed")
     return tx
 
 

@@ -5,21 +5,16 @@ every now and then. ``sendtoaddress`` pays from the miner's own coins; ``generat
 """
 
 import argparse
-import base64
-import json
 import tempfile
-import threading
-import time
-from collections.abc import Callable
 from decimal import Decimal
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
 from embit.script import address_to_scriptpubkey
 from embit.transaction import Transaction
 
-from cli.demo.chains.bitcoin.core import COINBASE_MATURITY, BitcoinCore, CoreError, stripped, virtual_size
+from cli.demo.chains.bitcoin.core import COINBASE_MATURITY, BitcoinCore, stripped, virtual_size
+from cli.demo.chains.rpc import ChainRpc, RpcError
 
 SATOSHI = 10**8
 PURSE_COINS = 20
@@ -30,42 +25,24 @@ def amount(satoshi: int) -> float:
     return satoshi / SATOSHI
 
 
-class CoreRpc:
-    """One node's calls. ``lies`` change answers, ``down`` has none."""
+class CoreRpc(ChainRpc):
+    """One node's calls."""
 
     def __init__(self, core: BitcoinCore, *, credentials: str = "", port: int = 0) -> None:
+        super().__init__(credentials=credentials, port=port)
         self.core = core
-        self.lies: dict[str, Callable[[Any], Any]] = {}
-        self.calls: list[str] = []
-        self.down = False
-        self._credentials = credentials
-        self._turn = threading.Lock()
-        self._server = ThreadingHTTPServer(("127.0.0.1", port), self._handler())
-        self.url = f"http://127.0.0.1:{self._server.server_port}"
-
-    def __enter__(self) -> "CoreRpc":
-        threading.Thread(target=self._server.serve_forever, args=(0.02,), daemon=True).start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._server.shutdown()
-        self._server.server_close()
 
     def mine_waiting(self) -> None:
         """A block, if there is something for it."""
-        with self._turn:
+        with self.turn:
             if self.core.mempool:
                 self.core.mine()
 
-    def answer(self, method: str, parameters: list[Any]) -> Any:
-        """One call. Raises ``CoreError``."""
-        call = getattr(self, f"do_{method}", None)
-        if call is None:
-            raise CoreError(-32601, "Method not found")
-        with self._turn:
-            self.calls.append(method)
-            found = call(*parameters)
-        return self.lies[method](found) if method in self.lies else found
+    def told(self, asked: Any) -> tuple[int, dict[str, Any]]:
+        """Core answers by JSON-RPC 1.0: always both a result and an error, one of them null."""
+        _, answer = super().told(asked)
+        result, error = answer.get("result"), answer.get("error")
+        return (500 if error else 200), {"result": result, "error": error, "id": asked["id"]}
 
     def do_getblockchaininfo(self) -> Any:
         core = self.core
@@ -88,7 +65,7 @@ class CoreRpc:
 
     def do_getblockhash(self, height: int) -> Any:
         if not 0 <= height <= self.core.height:
-            raise CoreError(-8, "Block height out of range")
+            raise RpcError(-8, "Block height out of range")
         return self.core.active[height]
 
     def do_getblockheader(self, block_hash: str) -> Any:
@@ -193,7 +170,7 @@ class CoreRpc:
             try:
                 judged, _ = self.core.judge(bytes.fromhex(raw))
                 found.append({"allowed": True, "vsize": judged.vsize, "fees": {"base": amount(judged.fee)}})
-            except CoreError as error:
+            except RpcError as error:
                 found.append({"allowed": False, "reject-reason": str(error)})
         return found
 
@@ -201,45 +178,11 @@ class CoreRpc:
         try:
             script = address_to_scriptpubkey(address).data
         except Exception as error:  # embit's own, of many kinds
-            raise CoreError(-5, f"Invalid address: {address}") from error
+            raise RpcError(-5, f"Invalid address: {address}") from error
         return self.core.pay(script, int(Decimal(str(whole)) * SATOSHI))
 
     def do_generatetodescriptor(self, count: int, descriptor: str) -> Any:
         return self.core.mine(count, bytes.fromhex(descriptor.removeprefix("raw(").partition(")")[0]))
-
-    def _handler(self) -> type[BaseHTTPRequestHandler]:
-        rpc = self
-
-        class Handler(BaseHTTPRequestHandler):
-            protocol_version = "HTTP/1.1"
-
-            def do_POST(self) -> None:
-                body = self.rfile.read(int(self.headers["content-length"]))
-                if rpc.down:
-                    self.close_connection = True
-                    return
-                wanted = "Basic " + base64.b64encode(rpc._credentials.encode()).decode()
-                if rpc._credentials and self.headers.get("authorization") != wanted:
-                    self._say(401, b"")
-                    return
-                asked = json.loads(body)
-                try:
-                    answer = {"result": rpc.answer(asked["method"], asked["params"]), "error": None}
-                except CoreError as error:
-                    answer = {"result": None, "error": {"code": error.code, "message": str(error)}}
-                answer["id"] = asked["id"]
-                self._say(500 if answer["error"] else 200, json.dumps(answer).encode())
-
-            def _say(self, status: int, data: bytes) -> None:
-                self.send_response(status)
-                self.send_header("content-length", str(len(data)))
-                self.end_headers()
-                self.wfile.write(data)
-
-            def log_message(self, *_: object) -> None:
-                """Nothing is printed."""
-
-        return Handler
 
 
 def _told(tx: Transaction) -> dict[str, Any]:
@@ -266,10 +209,7 @@ def main() -> None:
     arguments = parser.parse_args()
     core = BitcoinCore(Path(tempfile.mkdtemp(dir=arguments.dir)))
     core.mine(PURSE_COINS + COINBASE_MATURITY)
-    with CoreRpc(core, port=arguments.port) as rpc:
-        while True:
-            time.sleep(arguments.block_ms / 1000)
-            rpc.mine_waiting()
+    CoreRpc(core, port=arguments.port).serve(arguments.block_ms)
 
 
 if __name__ == "__main__":

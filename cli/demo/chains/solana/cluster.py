@@ -22,6 +22,8 @@ from solders.token.associated import get_associated_token_address
 from solders.transaction import Transaction
 from solders.transaction_metadata import FailedTransactionMetadata, SimulatedTransactionInfo
 
+from cli.demo.chains.rpc import RpcError
+
 BLOCKHASHES_KEPT = 150
 FIRST_SLOT = 1_000
 DEPTHS = {"processed": 1, "confirmed": 2, "finalized": 3}
@@ -32,14 +34,6 @@ PURSE_LAMPORTS = 10**18
 T = TypeVar("T")
 _NONCE_STATE = b"\x01\x00\x00\x00" * 2
 _FEE = (5_000).to_bytes(8, "little")
-
-
-class ClusterError(Exception):
-    """What an RPC answers in place of a result."""
-
-    def __init__(self, code: int, message: str) -> None:
-        super().__init__(message)
-        self.code = code
 
 
 @dataclass
@@ -103,7 +97,7 @@ class SolanaCluster:
         self._set(Pubkey(key), Account(self.lamports(key) + lamports, b"", SYSTEM))
 
     def pay(self, key: bytes, lamports: int) -> Signature:
-        """A transfer out of the cluster's purse, which waits for a slot. Raises ``ClusterError``."""
+        """A transfer out of the cluster's purse, which waits for a slot. Raises ``RpcError``."""
         purse = self._purse.pubkey()
         order = transfer(TransferParams(from_pubkey=purse, to_pubkey=Pubkey(key), lamports=lamports))
         tx = Transaction.new_signed_with_payer([order], purse, [self._purse], self.slots[-1].blockhash)
@@ -173,16 +167,16 @@ class SolanaCluster:
         return None
 
     def accept(self, raw: bytes) -> Signature:
-        """Look whether a transaction could run, and let it wait. Raises ``ClusterError``."""
+        """Look whether a transaction could run, and let it wait. Raises ``RpcError``."""
         tx = Transaction.from_bytes(raw)
         signature = tx.signatures[0]
         if self.status(signature) is not None:
-            raise ClusterError(
+            raise RpcError(
                 -32002, "Transaction simulation failed: This transaction has already been processed"
             )
         judged = self._aged(tx, lambda: self.svm.simulate_transaction(tx))
         if isinstance(judged, FailedTransactionMetadata):
-            raise ClusterError(-32002, f"Transaction simulation failed: {judged.err()}")
+            raise RpcError(-32002, f"Transaction simulation failed: {judged.err()}")
         self.waiting[signature] = raw
         return signature
 

@@ -6,58 +6,32 @@ run or to become final. ``requestAirdrop`` pays from the cluster's purse.
 
 import argparse
 import base64
-import json
-import threading
-import time
-from collections.abc import Callable
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from itertools import pairwise
 from typing import Any
 
 from solders.account import Account
 from solders.pubkey import Pubkey
 from solders.signature import Signature
+from solders.transaction import Transaction
 from solders.transaction_metadata import FailedTransactionMetadata
 
+from cli.demo.chains.rpc import ChainRpc, RpcError
 from cli.demo.chains.solana.blocks import block, transaction
-from cli.demo.chains.solana.cluster import ClusterError, SolanaCluster
+from cli.demo.chains.solana.cluster import SolanaCluster
 
 
-class ClusterRpc:
-    """One node's calls. ``lies`` change answers, ``down`` has none."""
+class ClusterRpc(ChainRpc):
+    """One node's calls."""
 
     def __init__(self, cluster: SolanaCluster, *, port: int = 0) -> None:
+        super().__init__(port=port)
         self.cluster = cluster
-        self.lies: dict[str, Callable[[Any], Any]] = {}
-        self.calls: list[str] = []
-        self.down = False
-        self.turn = threading.RLock()
-        self._server = ThreadingHTTPServer(("127.0.0.1", port), self._handler())
-        self.url = f"http://127.0.0.1:{self._server.server_port}"
-
-    def __enter__(self) -> "ClusterRpc":
-        threading.Thread(target=self._server.serve_forever, args=(0.02,), daemon=True).start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._server.shutdown()
-        self._server.server_close()
 
     def mine_waiting(self) -> None:
         """A slot, unless all there is has run and is final."""
         with self.turn:
             if not self.cluster.is_settled:
                 self.cluster.mine()
-
-    def answer(self, method: str, parameters: list[Any]) -> Any:
-        """One call. Raises ``ClusterError``."""
-        call = getattr(self, f"do_{method}", None)
-        if call is None:
-            raise ClusterError(-32601, "Method not found")
-        with self.turn:
-            self.calls.append(method)
-            found = call(*parameters)
-        return self.lies[method](found) if method in self.lies else found
 
     def do_getGenesisHash(self) -> Any:
         return self.cluster.genesis
@@ -98,18 +72,28 @@ class ClusterRpc:
     def do_getBlock(self, number: int, options: dict[str, Any]) -> Any:
         slots = self.cluster.sure(options["commitment"])
         if number > slots[-1].number:
-            raise ClusterError(-32004, f"Block not available for slot {number}")
+            raise RpcError(-32004, f"Block not available for slot {number}")
         for previous, slot in pairwise(slots):
             if slot.number == number:
                 return block(slot, previous.blockhash, details=options["transactionDetails"])
-        raise ClusterError(
-            -32007, f"Slot {number} was skipped, or missing due to ledger jump to recent snapshot"
-        )
+        raise RpcError(-32007, f"Slot {number} was skipped, or missing due to ledger jump to recent snapshot")
 
     def do_getTransaction(self, signature: str, options: Any = None) -> Any:
         wanted = Signature.from_string(signature)
         ran = (one for slot in self.cluster.slots for one in slot.ran)
-        return next((transaction(raw) for name, raw, _ in ran if name == wanted), None)
+        found = next((raw for name, raw, _ in ran if name == wanted), None)
+        if found is None or (options or {}).get("encoding") != "base64":
+            return None if found is None else transaction(found)
+        return {"transaction": [base64.b64encode(found).decode(), "base64"]}
+
+    def do_getSignaturesForAddress(self, address: str, options: dict[str, Any]) -> Any:
+        key, found = Pubkey.from_string(address), list[Any]()
+        for slot in reversed(self.cluster.sure(options["commitment"])):
+            for name, raw, _ in reversed(slot.ran):
+                told = self.cluster.status(name)
+                if told is not None and key in Transaction.from_bytes(raw).message.account_keys:
+                    found.append({"signature": str(name), **_status(*told)})
+        return found[: options["limit"]]
 
     def do_sendTransaction(self, raw: str, options: Any = None) -> Any:
         return str(self.cluster.accept(base64.b64decode(raw)))
@@ -119,33 +103,6 @@ class ClusterRpc:
 
     def _at(self, value: Any) -> Any:
         return {"context": {"slot": self.cluster.height}, "value": value}
-
-    def _handler(self) -> type[BaseHTTPRequestHandler]:
-        rpc = self
-
-        class Handler(BaseHTTPRequestHandler):
-            protocol_version = "HTTP/1.1"
-
-            def do_POST(self) -> None:
-                asked = json.loads(self.rfile.read(int(self.headers["content-length"])))
-                if rpc.down:
-                    self.close_connection = True
-                    return
-                answer: dict[str, Any] = {"jsonrpc": "2.0", "id": asked["id"]}
-                try:
-                    answer["result"] = rpc.answer(asked["method"], asked["params"])
-                except ClusterError as error:
-                    answer["error"] = {"code": error.code, "message": str(error)}
-                data = json.dumps(answer).encode()
-                self.send_response(200)
-                self.send_header("content-length", str(len(data)))
-                self.end_headers()
-                self.wfile.write(data)
-
-            def log_message(self, *_: object) -> None:
-                """Nothing is printed."""
-
-        return Handler
 
 
 def _told(account: Account | None) -> Any:
@@ -178,10 +135,7 @@ def main() -> None:
         "--slot-ms", type=int, default=200, help="how often it makes a slot while one is needed"
     )
     arguments = parser.parse_args()
-    with ClusterRpc(SolanaCluster(), port=arguments.port) as rpc:
-        while True:
-            time.sleep(arguments.slot_ms / 1000)
-            rpc.mine_waiting()
+    ClusterRpc(SolanaCluster(), port=arguments.port).serve(arguments.slot_ms)
 
 
 if __name__ == "__main__":

@@ -45,7 +45,7 @@ def upgrade() -> None:
     )
     op.create_table(
         "deliveries",
-        sa.Column("webhook", sa.String(length=63), nullable=False),
+        sa.Column("webhook", sa.String(length=68), nullable=False),
         sa.Column("sequence", sa.BigInteger(), autoincrement=False, nullable=False),
         sa.Column("request", sa.LargeBinary(length=32), nullable=False),
         sa.Column("attempts", sa.Integer(), nullable=False),
@@ -97,7 +97,7 @@ def upgrade() -> None:
         sa.Column("request", sa.LargeBinary(length=32), nullable=False),
         sa.Column("initiator", sa.String(length=63), nullable=False),
         sa.Column("number", sa.BigInteger(), nullable=False),
-        sa.Column("state", sa.String(length=16), nullable=False),
+        sa.Column("state", sa.String(length=32), nullable=False),
         sa.Column("substate", sa.String(length=16), nullable=False),
         sa.Column("rule", sa.String(length=63), nullable=False),
         sa.Column("chain", sa.String(length=39), nullable=False),
@@ -170,7 +170,7 @@ def upgrade() -> None:
         sa.Column("idempotency_key", sa.String(length=64), nullable=False),
         sa.Column("body", sa.LargeBinary(), nullable=False),
         sa.Column("signature", sa.LargeBinary(length=64), nullable=False),
-        sa.Column("state", sa.String(length=16), nullable=False),
+        sa.Column("state", sa.String(length=32), nullable=False),
         sa.Column("created_order", sa.BigInteger(), nullable=False),
         sa.Column("expires_ms", sa.BigInteger(), nullable=False),
         sa.Column("updated_ms", sa.BigInteger(), nullable=False),
@@ -219,7 +219,7 @@ def upgrade() -> None:
     )
     op.create_table(
         "webhooks",
-        sa.Column("webhook", sa.String(length=63), nullable=False),
+        sa.Column("webhook", sa.String(length=68), nullable=False),
         sa.Column("position", sa.BigInteger(), nullable=False),
         sa.PrimaryKeyConstraint("webhook"),
     )
