@@ -25,7 +25,8 @@ setup: ## install what is missing: Debian packages, .venv, node_modules (quick w
 	@deploy/setup.sh
 
 test: lint types ## everything a change must pass: lint, types, layers, all tests that are not slow, a minute of chaos
-	$(BIN)/pytest -n 3 -m "not slow"  # one more than the cores: real processes wait more than they work
+	# three at a time, one more than the cores: real processes wait more than they work
+	$(BIN)/pytest -n 3 -m "not slow" -o cache_dir=build/pytest --cache-clear || $(BIN)/python -m tests.alone
 	$(BIN)/python -m tests.chaos --brief --or-skip --rate 3
 
 test-slow: setup ## the tests marked slow
