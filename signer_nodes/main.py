@@ -395,6 +395,7 @@ async def _serve(config: NodeConfig, hsm: Pkcs11Hsm, template: WorkerTemplate | 
         await _until_stopped(config, server, runtime, template)
     finally:
         await server.stop()
+        await runtime.stop()
         await links.close()
         store.close()
         hsm.close()

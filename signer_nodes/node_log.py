@@ -25,6 +25,7 @@ from policy.log.checkpoint import (
 from policy.log.merkle import leaf_hash
 from policy.stored.keeping import STORE_EVERY, StoredState
 from policy.stored.pages import DamagedState
+from signer_nodes import renounced
 from signer_nodes.late import Late, from_bytes, noted, to_bytes
 from signer_nodes.ports import Hsm, LogStore, Mark
 from signer_nodes.stored_cosigner import CosignerForm
@@ -64,7 +65,6 @@ _RENOUNCED: Final = "renounced"
 _HELD: Final = "held"
 _LATE: Final = "late"
 _NONE_HELD: Final = b"{}"
-BRANCHES_MAX: Final = 4096
 RE_ENROL: Final = (
     "it signs nothing any more: enrol this machine as a new node with a new identity, "
     "and have the administrators' quorum replace the old one in the roster"
@@ -130,7 +130,7 @@ class NodeLog:
     def _load(self, head: TokenHead | None, cosigner: Cosigner) -> None:
         self.cosigner, self._named = cosigner, self._stored.root or None
         self._fold_to(self._store.size())
-        self._restore_renounced()
+        self.cosigner = renounced.with_renounced(self.cosigner, self._store.meta(_RENOUNCED))
         self._restore_quorum()
         self._restore_held()
         self.late = from_bytes(self._store.meta(_LATE))
@@ -234,7 +234,7 @@ class NodeLog:
         if name != self.name:
             raise Refusal("name", f"this cosigner is {self.name}, not {name}")
         after = abandon(self.cosigner, branch, leaf_at=self.leaf_at, root_at=self.root_at)
-        self._store.put_meta(_RENOUNCED, _renounced(after))
+        self._store.put_meta(_RENOUNCED, renounced.to_bytes(after))
         self.cosigner = after  # not before the disk has it, or the token could come to know more
         self.bind_token()
         return self._hsm.sign_statement(
@@ -275,12 +275,20 @@ class NodeLog:
         stored = replace(self._stored.head, identity=self.cosigner.identity)
         refolded, _ = fold_entries(stored, self._store.entries(stored.size, size))
         after = after_leaving(self.cosigner, refolded, left=self.leaf_at(size))
-        self._store.put_meta(_RENOUNCED, _renounced(after))
+        self._store.put_meta(_RENOUNCED, renounced.to_bytes(after))
         self._bind(after)
         self._keep_held(after)  # another branch may have another change in the same place
         self._store.truncate(size)
         self._stored.cut(size)
         self.cosigner = after
+
+    def store_more(self) -> bool:
+        """Go on storing the state while nobody asks for anything; whether there is more to store."""
+        if self.frozen or not self.ready or self._leaving or self._stored.damaged:
+            return False
+        self._keep_state(self.cosigner.quorum_head)
+        self.bind_token()
+        return self._stored.storing
 
     def bind_token(self) -> None:
         """Bind the disk's head and marks to the token, if they changed: nothing leaves before this."""
@@ -294,7 +302,7 @@ class NodeLog:
             marks=count,
             marks_chain=chain,
             floor=cosigner.floor,
-            renounced=_renounced_count(cosigner),
+            renounced=renounced.count(cosigner),
             state=self._stored.root,
         )
         data = head.to_bytes()
@@ -449,19 +457,6 @@ class NodeLog:
             if index < self.cosigner.size and self.leaf_at(index) == leaf:
                 self._drop_branch(index)
 
-    def _restore_renounced(self) -> None:
-        data = self._store.meta(_RENOUNCED)
-        if data is None:
-            return
-        fields = Fields(parse_canonical(data, bytes_max=1 << 20), "renounced branches")
-        self.cosigner = replace(
-            self.cosigner,
-            floor=fields.integer("floor"),
-            refused=frozenset(fields.objects("refused", _read_first, count_max=BRANCHES_MAX)),
-            left=frozenset(fields.objects("left", _read_first, count_max=BRANCHES_MAX)),
-        )
-        fields.done()
-
     def _check_token(self, head: TokenHead) -> None:
         if head.size > self.cosigner.size or self.root_at(head.size) != head.root:
             raise RolledBack(
@@ -469,32 +464,10 @@ class NodeLog:
             )
         if self._store.marks_chain_at(head.marks) != head.marks_chain:
             raise RolledBack(f"the disk lacks marks of signatures that the token remembers: {RE_ENROL}")
-        if head.floor > self.cosigner.floor or head.renounced > _renounced_count(self.cosigner):
+        if head.floor > self.cosigner.floor or head.renounced > renounced.count(self.cosigner):
             raise RolledBack(f"the disk lacks a branch this node renounced: {RE_ENROL}")
 
 
 def stored_checkpoint(note: bytes) -> Checkpoint:
     """The checkpoint of a note that this node stored after checking it."""
     return parse_checkpoint(parse_note(note, NOTE_BYTES_MAX).body)
-
-
-def _renounced(cosigner: Cosigner) -> bytes:
-    def listed(branches: frozenset[tuple[int, bytes]]) -> list[Json]:
-        return [{"index": index, "entry": entry.hex()} for index, entry in sorted(branches)]
-
-    return canonical(
-        {
-            "floor": cosigner.floor,
-            "refused": listed(cosigner.refused),
-            "left": listed(cosigner.left),
-        }
-    )
-
-
-def _renounced_count(cosigner: Cosigner) -> int:
-    """How many branches were renounced; it only rises, so fewer on disk means an older disk."""
-    return len(cosigner.refused) + len(cosigner.left)
-
-
-def _read_first(fields: Fields) -> tuple[int, bytes]:
-    return fields.integer("index"), fields.hex("entry", length=32)

@@ -15,7 +15,7 @@ from typing import Final, TypeVar
 
 from policy.encoding import INTEGER_MAX, Json, canonical, parse_canonical, statement
 from policy.entries import ENTRY_BYTES_MAX
-from policy.errors import MalformedError, OperationalError, ProtocolError
+from policy.errors import MalformedError, OperationalError, ProtocolError, QuorumkeepError
 from policy.fields import Fields
 from policy.ledger import UnknownVersion
 from policy.program import about
@@ -28,6 +28,7 @@ from signer_nodes.api.errors import Refused
 from signer_nodes.api.handler import Caller, Role
 from signer_nodes.api.health import READY, STARTING, UNWRITABLE
 from signer_nodes.gate import Admitted, Declined
+from signer_nodes.idle import IdleWork
 from signer_nodes.key_changes import Order
 from signer_nodes.key_sessions import KeySessions
 from signer_nodes.node_log import NodeLog, stored_checkpoint
@@ -49,7 +50,10 @@ _LOG: Final = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Parts:
-    """What a runtime is made of; ``keys`` is None at a witness."""
+    """What a runtime is made of; ``keys`` is None at a witness.
+
+    ``idle_after_s`` is how long nobody asks for anything before it tidies.
+    """
 
     log: NodeLog
     signer: Signer
@@ -61,6 +65,7 @@ class Parts:
     clock_ms: Callable[[], int]
     role: str = "node"
     witnesses: Mapping[str, bytes] = field(default_factory=dict)
+    idle_after_s: float = TIDY_S
 
 
 class NodeRuntime:
@@ -71,7 +76,7 @@ class NodeRuntime:
         self._turn = asyncio.Lock()
         self._reading = asyncio.Lock()
         self._last: tuple[bytes, pb.AppendReply] | None = None
-        self._tidying: asyncio.TimerHandle | None = None
+        self._idle = IdleWork(self.tidy, after_s=parts.idle_after_s)
         self._comparing: list[asyncio.Task[None]] = []
         self.must_upgrade: asyncio.Future[UnknownVersion] = asyncio.get_running_loop().create_future()
 
@@ -180,7 +185,7 @@ class NodeRuntime:
 
     async def append(self, caller: Caller, call: pb.Append) -> pb.AppendReply:
         asked = call.SerializeToString(deterministic=True)
-        async with self._turn:
+        async with self._asked():
             if self._last is not None and self._last[0] == asked:
                 return self._last[1]
             try:
@@ -190,31 +195,43 @@ class NodeRuntime:
                 raise
             self._last = (asked, reply)
             await self._settle_keys()
-        self._tidy_when_idle()
         return reply
 
     async def finish(self, caller: Caller, call: pb.Finish) -> pb.FinishReply:
         jobs = {job.job: _openings(job) for job in call.jobs}
-        async with self._turn:
+        async with self._asked():
             partials, declined = await asyncio.to_thread(self._finish, call.note, jobs)
-        self._tidy_when_idle()
         reply = pb.FinishReply(declined=_declined(declined))
         for partial in partials:
             reply.partials.add(job=partial.job_id, index=partial.index, partial=partial.partial)
         return reply
 
-    def _tidy_when_idle(self) -> None:
-        """Whoever asked has its answer first."""
-        if self._tidying is not None:
-            self._tidying.cancel()
-        loop = asyncio.get_running_loop()
-        self._tidying = loop.call_later(TIDY_S, lambda: loop.run_in_executor(None, self._tidy))
-
-    def _tidy(self) -> None:
+    @asynccontextmanager
+    async def _asked(self) -> AsyncIterator[None]:
+        """For a call, its turn; what waits for a quiet moment waits for its answer too."""
+        self._idle.pause()
         try:
-            self._parts.signer.hsm.tidy()
-        except OperationalError as error:
-            _LOG.warning("a replaced record is still on the token: %s", error)
+            async with self._turn:
+                yield
+        finally:
+            self._idle.resume()
+
+    async def tidy(self) -> bool:
+        """Have the token forget replaced records, and store more of the state; whether there is more to do.
+
+        It does so by itself while nobody asks for anything.
+        """
+        try:
+            await asyncio.to_thread(self._parts.signer.hsm.tidy)
+            async with self._turn:
+                return await asyncio.to_thread(self._parts.log.store_more)
+        except QuorumkeepError as error:  # whoever calls next meets it too
+            _LOG.warning("what waited for a quiet moment is left for later: %s", error)
+            return False
+
+    async def stop(self) -> None:
+        """Begin nothing more by itself; for after the last call."""
+        await self._idle.stop()
 
     async def burn(self, caller: Caller, call: pb.Burn) -> pb.BurnReply:
         async with self._turn:
@@ -224,7 +241,7 @@ class NodeRuntime:
         return pb.BurnReply(signature=signature)
 
     async def quorum(self, caller: Caller, call: pb.Quorum) -> pb.QuorumReply:
-        async with self._turn:
+        async with self._asked():
             await self._in_thread(lambda: self._parts.log.learn_quorum(call.note))
             await self._settle_keys()
         return pb.QuorumReply()

@@ -60,6 +60,10 @@ class Way(Enum):
     KILLED_AFTER = "killed-after"
 
 
+NEVER_S = 3600.0
+"""A node tidies when the script has it do so: faults are counted by calls."""
+
+
 class Killed(BaseException):
     """The process is gone; nothing of it runs after this."""
 
@@ -254,16 +258,17 @@ class Machine:
 
     async def ask(self, call: Callable[[NodeRuntime], Awaitable[T]]) -> T | None:
         """One call to the node; None when it failed, died or refused."""
-        runtime = await self.up()
+        runtime, answer = await self.up(), None
         try:
-            return await call(runtime)
+            answer = await call(runtime)
+            await runtime.tidy()  # nobody asks for anything for a while
         except Killed:
             self.down()
         except OperationalError as error:
             assert not isinstance(error, RolledBack), error
         except Refused as refusal:
             self.seen.refusals.add(refusal.code)
-        return None
+        return answer
 
     async def surely(self, call: Callable[[NodeRuntime], Awaitable[T]]) -> T:
         """Call until there is an answer, as a coordinator repeats what it owes."""
@@ -345,7 +350,8 @@ class Machine:
         roster = parse_roster(WORLD.roster())
         boot = boot_of(ME, self.starts)
         peers = cast("Any", NoPeers())
-        runtime = NodeRuntime(Parts(log, signer, store, peers, None, boot, roster, lambda: self.book.now_ms))
+        made = (log, signer, store, peers, None, boot, roster)
+        runtime = NodeRuntime(Parts(*made, lambda: self.book.now_ms, idle_after_s=NEVER_S))
         await runtime.become_ready()
         return runtime
 

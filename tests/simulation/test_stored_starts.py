@@ -456,3 +456,20 @@ def test_memory_keeps_no_more_of_a_longer_log(tmp_path: Path) -> None:
 
 def test_the_frontier_of_nothing_is_empty(home: Home) -> None:
     assert home.log.root_at(0) == Frontier().root()
+
+
+def test_what_waited_for_a_quorum_is_stored_while_nobody_asks(tmp_path: Path) -> None:
+    """As after it caught up: no call has to wait for it, and the token names what was stored."""
+    book = LOGS["everyday"]()
+    home = Home(tmp_path, book)
+    size = len(book.entries)
+    home.take(size, quorum=False)
+    assert not home.log.store_more() and not home.head.state
+    home.log.learn_quorum(cosigned(note_of(book), *(cosign(name, note_of(book), 2**33) for name in OTHERS)))
+    parts = 0
+    while home.log.store_more():
+        parts += 1
+
+    assert home.stored_size > size - home.every - 1
+    assert home.head.state == home.log._stored.root != b""
+    assert home.start().cosigner.state.digest == book.state.digest

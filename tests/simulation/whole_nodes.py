@@ -33,7 +33,7 @@ from signer_nodes.witness import Identity
 from tests.simulation.cluster import SKEW_MS, SimNode
 from tests.simulation.machines import MachineRun, Machines
 from tests.simulation.memory_token import MemoryToken
-from tests.simulation.node_faults import STORE_EVERY, Faults, Killed, Way, broken
+from tests.simulation.node_faults import NEVER_S, STORE_EVERY, Faults, Killed, Way, broken
 from tests.simulation.world import ORIGIN, public_key, seed
 
 T = TypeVar("T")
@@ -305,7 +305,8 @@ class Node:
             pool=self.pool,
             quorum_size=lambda: (store.quorum() or (0, b""))[0],
         )
-        parts = Parts(log, signer, store, peers, self.keys, self.boot, self.roster, self.clock_ms)
+        made = (log, signer, store, peers, self.keys, self.boot, self.roster)
+        parts = Parts(*made, self.clock_ms, idle_after_s=NEVER_S)
         self.runtime = runtime = NodeRuntime(parts)
         self._greet(runtime)
         await asyncio.sleep(0)  # others that start now listen, too, before anybody asks for heads

@@ -11,6 +11,7 @@ from typing import Any, cast
 import pytest
 
 from policy.encoding import Json
+from policy.errors import OperationalError
 from signer_nodes.adapters.store import NodeStore
 from signer_nodes.api import node_pb2 as pb
 from signer_nodes.api.errors import Refused
@@ -128,3 +129,35 @@ async def test_no_call_uses_up_the_numbers_of_years_to_come(call: str) -> None:
         with pytest.raises(Refused, match="number by milliseconds"):
             await asked(number)
     assert keys.numbers == [NOW_MS + NUMBERS_AHEAD_MS]
+
+
+async def test_while_nobody_asks_the_state_is_stored_on_in_turn_beside_the_event_loop() -> None:
+    stored: list[tuple[bool, bool]] = []
+
+    def store_more() -> bool:
+        stored.append((node._turn.locked(), threading.current_thread() is threading.main_thread()))
+        return len(stored) < 3
+
+    node = runtime(Keys())
+    log, signer = cast("Any", node._parts.log), cast("Any", node._parts.signer)
+    log.cosigner.quorum_head, log.learn_quorum = None, lambda _: None
+    log.store_more, signer.hsm = store_more, Simple(tidy=nothing)
+    await node.quorum(CALLER, pb.Quorum())
+    await until(lambda: len(stored) == 3)
+    await node.stop()
+
+    assert stored == [(True, False)] * 3
+
+
+async def test_a_disk_that_fails_in_a_quiet_moment_is_the_next_callers_affair(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    def store_more() -> bool:
+        raise OperationalError("the disk is full")
+
+    node = runtime(Keys())
+    log, signer = cast("Any", node._parts.log), cast("Any", node._parts.signer)
+    log.store_more, signer.hsm = store_more, Simple(tidy=nothing)
+
+    assert not await node.tidy()
+    assert "the disk is full" in caplog.text
