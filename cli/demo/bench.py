@@ -38,6 +38,7 @@ ENTRIES_MAX = 2_000_000
 WEI = 10**9
 LIFE_MS = 3600 * 1000
 PATIENCE_S = 30.0
+LOOK_S, CALM_MAX, CALM_S = 2.0, 0.1, 3600.0
 SIGNED = frozenset({"signed", "broadcast", "settled"})
 
 
@@ -133,6 +134,7 @@ def _measure(deployment: scenario.Deployment, seconds: int, entries: Sequence[in
         by_size[str(last)] = again
     for length in sorted(entries):
         restart_longer(deployment, length)
+        _wait_calm(deployment.supervisor.process_ids())
         size = int(deployment.status()["size"])
         again, many = _both(deployment, seconds)
         by_size[str(size)] = {**again, "saturated": many}
@@ -164,6 +166,19 @@ def _part(backend: Backend, seconds: float, *, flight: int, processes: Mapping[s
     spent = {name: round((after[name] - before[name]) / len(latencies), 1) for name in sorted(processes)}
     rate = {} if flight == 1 else {"per_s": round(len(latencies) / took_s, 1)}
     return {**rate, **_spread(latencies), "cpu_ms": {"all": round(sum(spent.values()), 1), **spent}}
+
+
+def _wait_calm(processes: Mapping[str, int]) -> None:
+    """Until none takes a tenth of a core: who has just caught up goes on storing what it took in."""
+    began, after = time.monotonic(), _cpu_ms(processes)
+    while time.monotonic() < began + CALM_S:
+        time.sleep(LOOK_S)
+        before, after = after, _cpu_ms(processes)
+        busy = [name for name in processes if after[name] - before[name] > CALM_MAX * LOOK_S * 1000]
+        if not busy:
+            progress(f"everybody is at rest after {time.monotonic() - began:.0f} s")
+            return
+    raise OperationalError(f"{', '.join(busy)} still at work after {CALM_S:.0f} s: see the logs")
 
 
 def _cpu_ms(leaders: Mapping[str, int]) -> dict[str, float]:
