@@ -185,16 +185,18 @@ class Stater:
 async def _pays_no_more(watched: Watched, one: Incoming) -> bool:
     """Whether no block has a transaction, or one that is deep and in which it does not pay this.
 
-    As where it failed: that block is read once more, for it may have been looked at for other addresses.
+    Unless it failed there that block is read once more: it may have been looked at for other addresses. A
+    node that has no such block any more says nothing.
     """
     receipt = await watched.chain.receipt(one.tx)
     if receipt is None:
         return True
-    if receipt.confirmations < watched.confirmations:
-        return False
+    is_deep = receipt.confirmations >= watched.confirmations
+    if not is_deep or not receipt.success:
+        return is_deep
     contracts = frozenset() if one.contract is None else frozenset({one.contract})
     block = await watched.chain.block(receipt.block, Wanted(frozenset({one.address}), contracts))
-    return one not in block.payments
+    return bool(block.hash) and one not in block.payments
 
 
 def _wanted(state: State, chain: str) -> Wanted:
