@@ -22,8 +22,9 @@ from policy.errors import CallerError, InvalidSignatureError, MalformedError
 from policy.fields import Fields
 from policy.governance import RULES_SUPPORTED, change_hash
 from policy.listing import listing_id
-from policy.roster import parse_roster
+from policy.roster import parse_roster, verified_signers
 from policy.state import State
+from policy.statements import contradicts
 
 KINDS = ("policy", "roster", "address", "veto", "freeze", "unfreeze", "version", "fork")
 GATHERED = ("deposit", "observation")
@@ -70,6 +71,8 @@ async def enact(parts: Parts, signed: Signed) -> dict[str, Json]:
     if origin != (here := parts.sequencer.state.origin):
         raise CallRefused(Code.FOREIGN_ORIGIN, f"the {signed.kind} is for {origin}, this is {here}")
     done = _done(parts.sequencer.state, entry)
+    if isinstance(entry, f.DepositEntry) and contradicts(parts.sequencer.state, entry):
+        raise _contradicted(parts, entry)
     if done is None and isinstance(entry, f.DepositEntry | f.ObservationEntry):
         candidate, missing = _gathered(parts, candidate, entry)
         if missing:
@@ -103,6 +106,22 @@ def _gathered(
         raise CallRefused(Code.BAD_SIGNATURE, f"{error}: sign it with the key in the roster") from error
     proof: dict[str, Json] = {"signatures": e.signature_list(found)}
     return Candidate(candidate.kind, candidate.body, proof), max(0, roster.f + 1 - len(found))
+
+
+def _contradicted(parts: Parts, entry: f.DepositEntry) -> CallRefused:
+    """A refusal of what is not as f + 1 observers had it logged; people hear of whoever signed it."""
+    try:
+        by = verified_signers(
+            "deposit", entry.body, signatures=entry.signatures, keys=parts.sequencer.state.roster.observers
+        )
+    except InvalidSignatureError as error:
+        return CallRefused(Code.BAD_SIGNATURE, f"{error}: sign it with the key in the roster")
+    paid = f"{entry.amount} of {entry.asset} to {entry.address} of {entry.wallet}"
+    reason = f"transaction {entry.tx.hex()} on {entry.chain} pays something else by the log than {paid}"
+    for name in sorted(by):
+        parts.metrics.contradictions.labels(observer=name).inc()
+        _LOG.warning("%s states what others do not: %s", name, reason)
+    return CallRefused(Code.STATEMENT_DIFFERS, f"{reason}: compare your endpoint with those of others")
 
 
 def document(state: State, wanted: bytes) -> tuple[str, Json]:

@@ -66,6 +66,9 @@ class Metrics:
         self.failed_logins = self._counter(
             "failed_logins", "Calls and logins by nobody that the roster knows", ["door"]
         )
+        self.contradictions = self._counter(
+            "contradictions", "Statements that say otherwise than the log what came to us", ["observer"]
+        )
         self.undone = self._counter(
             "undone", "Settled requests that a reorganisation undid; they are sent again", ["chain"]
         )

@@ -82,6 +82,13 @@ def admit_deposit(state: State, entry: f.DepositEntry) -> tuple[State, bytes]:
     return replace(state, deposits=deposits), entry.deposit
 
 
+def contradicts(state: State, entry: f.DepositEntry) -> bool:
+    """Whether a statement says otherwise than the log what a deposit is, or was before it was gone."""
+    known = state.deposits.get(entry.deposit, Deposit(0, b""))
+    is_newest = entry.turn < known.turns <= entry.turn + (1 if entry.gone else 2)
+    return is_newest and entry.paid != known.paid
+
+
 def _check_paid(state: State, entry: f.DepositEntry, *, known: bool) -> None:
     """That it is a deposit; one that the log had before stays one, whatever the least is by now."""
     asset = state.policy.assets.get(entry.asset)

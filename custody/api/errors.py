@@ -36,6 +36,7 @@ class Code(StrEnum):
     INITIATOR_CANNOT_APPROVE = "initiator-cannot-approve"
     APPROVAL_REFUSED = "approval-refused"
     CHANGE_REFUSED = "change-refused"
+    STATEMENT_DIFFERS = "statement-differs"
     LETTER_REFUSED = "letter-refused"
     PSBT_REFUSED = "psbt-refused"
     UNKNOWN_DOCUMENT = "unknown-document"
@@ -129,6 +130,11 @@ MEANINGS: Final[dict[Code, Meaning]] = {
     ),
     Code.CHANGE_REFUSED: Meaning(
         409, "The log would refuse this change", "Draft it anew on what is in force, as `detail` says."
+    ),
+    Code.STATEMENT_DIFFERS: Meaning(
+        409,
+        "The log has something else, stated by f + 1 observers",
+        "Compare the observer's endpoint with the others', and with an explorer; the log keeps what it has.",
     ),
     Code.LETTER_REFUSED: Meaning(
         422,

@@ -2,7 +2,9 @@
 
 from collections.abc import Mapping
 
+from custody.api.errors import Code
 from custody.client import CallRefused, CustodyClient
+from custody.observing.stating import Contradicted
 from custody.risk.desk import ClientDesk
 from policy.encoding import Json
 from policy.entries import signature_list
@@ -22,4 +24,6 @@ class ObserverDesk(ClientDesk):
         try:
             return not self._door.enact(kind, body, proof=proof).get("left")
         except CallRefused as error:
+            if error.code == Code.STATEMENT_DIFFERS:
+                raise Contradicted(str(error)) from error
             raise OperationalError(str(error)) from error

@@ -146,6 +146,7 @@ class Watch:
                 told(self.metrics.count(self._stater.stated))
                 self.metrics.heights(self._memories)
                 self.metrics.settling.set(len(self._settling.sent))
+                self.metrics.contradicted.set(len(self._stater.contradicted))
                 self.metrics.given_up.set(self._settling.given_up)
                 self._keep()
         except DamagedState as error:

@@ -40,6 +40,11 @@ class ObserveMetrics:
             "Transactions of ours that are not observed and not asked about any more, since the start",
             registry=self.registry,
         )
+        self.contradicted = Gauge(
+            "quorumkeep_observing_contradicted",
+            "Deposits that the log has otherwise than this observer's chains, as last seen",
+            registry=self.registry,
+        )
         self.failures = Counter(
             "quorumkeep_observing_failures", "Looks that could not be finished", registry=self.registry
         )

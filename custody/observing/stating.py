@@ -3,11 +3,12 @@
 Rules: (1) nothing is stated from a log that does not hold; (2) accounts, assets and transactions of ours
 follow from the log, all else from the observer's own endpoints: the coordinator's word about a chain counts
 nothing; (3) what we paid ourselves is no deposit; (4) honest observers state the same bytes, so that their
-signatures add up; (5) a statement is made again until it is in the log.
+signatures add up; (5) a statement is made again until it is in the log; (6) where the log has something else,
+people are told, and the log keeps it.
 """
 
 import logging
-from collections.abc import AsyncIterator, Collection, Mapping, Sequence
+from collections.abc import AsyncIterator, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Final, Protocol, TypeVar
@@ -17,7 +18,7 @@ from custody.observing.blocks import WAITING_MAX, Paid, Watched
 from custody.observing.settling import Settling
 from custody.risk.following import Follower
 from custody.risk.stating import Observer
-from policy.encoding import Json, statement
+from policy.encoding import Json, document_hash, statement
 from policy.errors import OperationalError
 from policy.fact_entries import CONFIRMED, GONE, deposit_paid
 from policy.state import Deposit, State
@@ -30,11 +31,18 @@ UNKNOWN: Final = Deposit(0, b"")
 _LOG = logging.getLogger(__name__)
 
 
+class Contradicted(OperationalError):
+    """The log has something else than what was stated, by the word of f + 1 observers."""
+
+
 class Door(Protocol):
     """Where a statement is handed in."""
 
     def state(self, kind: str, body: Json, *, signatures: Mapping[str, bytes]) -> bool:
-        """Whether it is in the log, or waits for other observers. Raises ``OperationalError``."""
+        """Whether it is in the log, or waits for other observers.
+
+        Raises ``OperationalError``, ``Contradicted`` for a deposit that the log has otherwise.
+        """
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,11 +69,16 @@ class Stater:
         self._follower, self._settling = follower, settling
         self._observer, self._door, self._chains = observer, door, tuple(chains)
         self.stated: list[Stated] = []
+        self.contradicted: set[bytes] = set()
+        self._told: set[bytes] = set()
         self._looks = 0
 
     async def look(self) -> None:
-        """One look at everything, kept in ``stated``. Raises ``OperationalError`` when part of it failed."""
-        self.stated, failed = [], list[OperationalError]()
+        """One look at everything, kept in ``stated``. Raises ``OperationalError`` when part of it failed.
+
+        ``contradicted`` are hashes of what chains pay by the blocks that were seen, and otherwise by the log.
+        """
+        self.stated, self.contradicted, failed = [], set(), list[OperationalError]()
         self._looks += 1
         self._read_log()
         for watched in self._chains:
@@ -81,6 +94,7 @@ class Stater:
                 raise
             except OperationalError as error:  # the other chains are looked at all the same
                 failed.append(error)
+        self._told &= self.contradicted
         if failed:
             raise OperationalError(f"{failed[0]} ({len(failed)} could not be done)") from failed[0]
 
@@ -95,8 +109,12 @@ class Stater:
         mine = {self._observer.name: self._observer.sign(statement(kind, body))}
         try:
             self.stated.append(Stated(kind, body, self._door.state(kind, body, signatures=mine)))
+        except Contradicted as error:
+            _LOG.error("%s", error)
         except OperationalError as error:
             failed.append(error)
+            return
+        self._told.add(document_hash(kind, body))
 
     async def _due(self, watched: Watched) -> AsyncIterator[tuple[str, dict[str, Json]]]:
         """What is to be stated of a chain now."""
@@ -109,6 +127,10 @@ class Stater:
         _keep_names(state, watched, paid, due=due.keys())
         watched.forget(due.keys())
         for body in self._some(list(due.values())):
+            yield "deposit", body
+        otherwise = {document_hash("deposit", body): body for body in _otherwise(state, watched, paid)}
+        self.contradicted |= otherwise.keys()
+        for body in self._some([body for one, body in otherwise.items() if one not in self._told]):
             yield "deposit", body
         async for body in self._gone(watched, paid):
             yield "deposit", body
@@ -123,8 +145,9 @@ class Stater:
     async def _gone(self, watched: Watched, paid: Mapping[bytes, Paid]) -> AsyncIterator[dict[str, Json]]:
         """What the log has and the chain has no more, or pays otherwise in another block.
 
-        It is stated once other blocks of the same height are deep enough. What the log has not may still come
-        into it by those who have not seen the reorganisation.
+        It is stated once other blocks of the same height are deep enough, and so is the one that has its
+        transaction by now, if any has. What the log has not may still come into it by those who have not
+        seen the reorganisation.
         """
         state, memory = self._follower.state, watched.memory
         for one, height in list(memory.lost.items()):
@@ -139,7 +162,7 @@ class Stater:
                 _LOG.error("%s is lost, and its account or asset is in the policy no more", deposit.hex())
             elif body is None or not is_logged or next_height <= height:
                 continue
-            elif again is not None or await watched.chain.receipt(one.tx) is None:
+            elif again is not None or await _pays_no_more(watched, one):
                 yield body
 
     async def _settled(self, watched: Watched) -> AsyncIterator[dict[str, Json]]:
@@ -157,6 +180,23 @@ class Stater:
                     "block": receipt.block,
                     "success": receipt.success,
                 }
+
+
+async def _pays_no_more(watched: Watched, one: Incoming) -> bool:
+    """Whether no block has a transaction, or one that is deep and in which it does not pay this.
+
+    Unless it failed there that block is read once more: it may have been looked at for other addresses. A
+    node that has no such block any more says nothing.
+    """
+    receipt = await watched.chain.receipt(one.tx)
+    if receipt is None:
+        return True
+    is_deep = receipt.confirmations >= watched.confirmations
+    if not is_deep or not receipt.success:
+        return is_deep
+    contracts = frozenset() if one.contract is None else frozenset({one.contract})
+    block = await watched.chain.block(receipt.block, Wanted(frozenset({one.address}), contracts))
+    return bool(block.hash) and one not in block.payments
 
 
 def _wanted(state: State, chain: str) -> Wanted:
@@ -191,6 +231,21 @@ def _names_now(state: State, watched: Watched, one: Incoming) -> tuple[str, str]
     wallet = state.owned.get((watched.chain.name, one.address))
     asset = state.policy.asset_at(watched.chain.name, one.contract)
     return None if wallet is None or asset is None else (wallet, asset.name)
+
+
+def _otherwise(state: State, watched: Watched, paid: Mapping[bytes, Paid]) -> Iterator[dict[str, Json]]:
+    """What blocks pay where the log has something else; what was lost is going to be stated gone."""
+    lost = set(map(watched.id_of, watched.memory.lost))
+    for deposit, one in paid.items():
+        known = state.deposits.get(deposit, UNKNOWN)
+        if known.turns % 2 == 0 or deposit in lost:
+            continue
+        names = _names(state, watched, one.incoming, known=known)
+        if names is None or _paid(names, one.incoming) == known.paid:
+            continue
+        body = _body(state, watched, one, known=Deposit(known.turns - 1, known.paid))
+        if body is not None:
+            yield body
 
 
 def _paid(names: tuple[str, str], one: Incoming) -> bytes:

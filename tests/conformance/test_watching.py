@@ -277,6 +277,7 @@ async def test_good_answers_are_a_block_with_its_payment() -> None:
         {"eth_getTransactionReceipt": {**GOOD["eth_getTransactionReceipt"], "logs": {}}},
         {"eth_getTransactionByHash": {**TX, "blockHash": HASH}},
         {"eth_getTransactionByHash": {**TX, "nonce": -1}},
+        {"eth_getTransactionByHash": {**TX, "nonce": hex(2**64)}},
         {"eth_getLogs": {}},
         {"eth_getLogs": [{"topics": [TRANSFER, HASH, 7], "address": OURS, "data": "0x"}]},
     ],

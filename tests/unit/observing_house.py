@@ -7,14 +7,16 @@ from custody.chains.watching import Block, Incoming, Wanted
 from custody.gathering import Gathering
 from custody.observing.blocks import Memory, Watched
 from custody.observing.settling import Settling
-from custody.observing.stating import Stater
+from custody.observing.stating import Contradicted, Stater
 from custody.ports import Receipt
 from custody.risk.following import Follower
 from custody.risk.stating import Observer
 from policy.approval import Slot
 from policy.encoding import Json
-from policy.entries import signature_list
+from policy.entries import make_entry, parse_entry, signature_list
 from policy.errors import OperationalError
+from policy.fact_entries import DepositEntry
+from policy.statements import contradicts
 from tests.simulation.world import CHAIN, CUSTOMER, Book, World, identity_key, seed
 from tests.unit.risk_house import BookLog
 from tests.unit.test_audit import pinned
@@ -102,6 +104,9 @@ class GatheringLog(BookLog):
             raise OperationalError("the coordinator is down: try again")
         self.said.append((kind, body))
         roster = self.book.state.roster
+        entry = parse_entry(make_entry(kind, 0, body=body, signatures=signature_list(signatures))).entry
+        if isinstance(entry, DepositEntry) and contradicts(self.book.state, entry):
+            raise Contradicted("the log has something else")
         found = self.gathering.add(kind, body, signatures=signatures, roster=roster)
         if len(found) <= roster.f:
             return False

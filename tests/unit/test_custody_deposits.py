@@ -11,6 +11,8 @@ from custody.api.errors import CallRefused, Code
 from custody.client import AsyncHttpClient, HttpEndpoint, verify_deposit
 from custody.enacting import Signed
 from custody.gathering import EACH_MAX, Gathering
+from custody.observing.desk import ObserverDesk
+from custody.observing.stating import Contradicted
 from custody.webhooks import Hooks, Webhook
 from policy.encoding import Json, canonical, statement
 from policy.entries import signature_list
@@ -21,6 +23,7 @@ from tests.unit.custody_cluster import ANVIL_CHAIN, ETHER, ORIGIN, WALLET, ident
 from tests.unit.custody_cluster import make_request as made
 from tests.unit.custody_house import House, Running
 from tests.unit.http_house import HttpDoor, http_opened
+from tests.unit.test_custody_api import opened
 from tests.unit.test_http_addresses import give
 from tests.unit.test_webhooks import Receiver, receiving
 from tests.waiting import until
@@ -80,6 +83,59 @@ async def test_a_deposit_is_logged_when_f_plus_one_observers_have_said_the_same(
     assert not second["left"] and not second["was_done"]
     assert late["was_done"] and late["subject"] == second["subject"]
     assert door.running.parts.sequencer.state.size == size + 1
+
+
+async def test_who_states_otherwise_what_the_log_has_is_told_so_and_people_see_it(
+    door: HttpDoor, caplog: pytest.LogCaptureFixture
+) -> None:
+    body = deposit((await give(door, "ann"))["address"])
+    for name in OBSERVERS[:2]:
+        await state(door.running, "deposit", body, name)
+    size, shown = door.running.parts.sequencer.state.size, (await door.ask("GET", PLACE)).json()
+
+    otherwise = {**body, "amount": str(2 * ETHER)}
+    codes = []
+    for key in ("mallory", "eve"):
+        with pytest.raises(CallRefused, match="mallory" if key == "eve" else "something else") as refused:
+            await state(door.running, "deposit", otherwise, "mallory", key=key)
+        codes.append(refused.value.code)
+
+    assert codes == ["statement-differs", "bad-signature"]
+    warned = [one.getMessage() for one in caplog.records if "what others do not" in one.getMessage()]
+    assert len(warned) == 1 and warned[0].startswith("mallory") and str(2 * ETHER) in warned[0]
+    counted = door.running.parts.metrics.contradictions.labels(observer="mallory")
+    assert counted._value.get() == 1
+    assert door.running.parts.sequencer.state.size == size
+    assert (await door.ask("GET", PLACE)).json() == shown
+
+
+async def test_an_observers_program_knows_that_it_was_contradicted(tmp_path: Path) -> None:
+    async with opened(House(tmp_path, roster=ROSTER)) as grpc:
+        given = await grpc.ask("shop", lambda client: client.give_address(WALLET, "ann"))
+        body = deposit(given.address)
+
+        async def stated(by: str, said: dict[str, Json]) -> bool:
+            mine = {by: identity(by).sign(statement("deposit", said))}
+            return await grpc.ask(
+                by, lambda client: ObserverDesk(client).state("deposit", said, signatures=mine)
+            )
+
+        assert [await stated(name, body) for name in OBSERVERS] == [False, True, True]
+        with pytest.raises(Contradicted, match="pays something else by the log"):
+            await stated("mallory", {**body, "amount": str(2 * ETHER)})
+
+
+async def test_what_the_log_had_before_it_had_something_else_contradicts_nothing(door: HttpDoor) -> None:
+    body = deposit((await give(door, "ann"))["address"])
+    gone, anew = {**body, "turn": 1, "fact": "gone"}, {**body, "turn": 2, "amount": str(2 * ETHER)}
+    for stated in (body, gone, anew):
+        for name in OBSERVERS[:2]:
+            await state(door.running, "deposit", stated, name)
+
+    for stated in (body, gone):
+        assert (await state(door.running, "deposit", stated, "mallory"))["was_done"]
+    with pytest.raises(CallRefused, match="statement-differs"):
+        await state(door.running, "deposit", {**body, "turn": 2}, "mallory")
 
 
 async def test_a_deposit_for_another_log_is_refused_whether_ours_has_it_or_not(door: HttpDoor) -> None:

@@ -5,14 +5,17 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
+from aiohttp import web
 
 from custody.chains.evm.endpoint import Fees
+from custody.chains.evm.rpc import EvmRpc
 from custody.records import Change, new_request
 from custody.requests import Event
 from policy.encoding import Json, parse_canonical
 from policy.intent import Intent
 from policy.state import CANCEL
-from tests.unit.custody_cluster import ETHER, complete_approval, make_request
+from tests.chains.served import served
+from tests.unit.custody_cluster import ANVIL_CHAIN, ETHER, complete_approval, make_request
 from tests.unit.custody_house import LIFE_MS, Clock, FakeChain, House, Running, later
 from tests.waiting import found, until
 
@@ -33,6 +36,17 @@ class HeldUp(FakeChain):
         self.asked.set()
         await self.answers.wait()
         return await super().fees(intent, account=account, contract=contract, ceiling=ceiling)
+
+
+class AskedForNonces(FakeChain):
+    """A chain whose nonces a JSON-RPC endpoint tells."""
+
+    def __init__(self, rpc: EvmRpc) -> None:
+        super().__init__()
+        self.rpc = rpc
+
+    async def account_nonce(self, account: str) -> int:
+        return await self.rpc.account_nonce(account)
 
 
 async def submit(running: Running, house: House, name: str, *, amount: int, life_ms: int = 600_000) -> bytes:
@@ -180,6 +194,26 @@ async def test_a_nonce_that_the_log_cannot_have_come_to_is_not_paid_at(house: Ho
         paid = await running.until(waiting, "settled")
 
     assert paid.nonce == 1
+
+
+async def test_a_nonce_that_no_transaction_can_hold_denies_nothing(house: House) -> None:
+    """On an account that the log does not know yet; once the endpoint says what is so, it is paid from."""
+    told = hex(2**64)
+
+    async def answer(request: web.Request) -> web.Response:
+        asked = (await request.json())["method"]
+        return web.json_response({"result": "0x7a69" if asked == "eth_chainId" else told})
+
+    async with served(answer) as url:
+        chain = house.chain = AskedForNonces(EvmRpc(ANVIL_CHAIN, url))
+        async with house.with_key() as running:
+            waiting = await submit(running, house, "waiting", amount=1)
+            await found(lambda: running.service.get(waiting), lambda record: "no nonce" in record.error)
+            told = "0x0"
+            paid = await running.until(waiting, "settled")
+        await chain.rpc.close()
+
+    assert paid.nonce == 0
 
 
 async def test_what_is_reserved_after_it_is_over_blocks_no_account(house: House) -> None:

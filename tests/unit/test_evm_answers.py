@@ -74,6 +74,15 @@ async def test_a_height_that_no_document_or_table_can_hold_is_an_error(head: str
         await rpc.close()
 
 
+@pytest.mark.parametrize("told", [2**53, 2**64 - 1, 2**64, 2**255])
+async def test_a_nonce_that_no_account_has_come_to_is_no_answer(told: int) -> None:
+    async with lying(hex(told)) as url:
+        rpc = EvmRpc(CHAIN, url)
+        with pytest.raises(OperationalError, match=r"gives no nonce: .*ask its provider"):
+            await rpc.account_nonce(ACCOUNT)
+        await rpc.close()
+
+
 async def test_an_answer_without_end_is_an_error() -> None:
     async with lying("0" * SMALL.bytes_max) as url:
         rpc = EvmRpc(CHAIN, url)

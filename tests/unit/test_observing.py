@@ -256,6 +256,41 @@ def test_what_pays_less_in_another_block_is_gone_and_comes_anew(scene: Scene) ->
     assert scene.turns() == 3
 
 
+@pytest.mark.parametrize("success", [False, True])
+def test_what_is_mined_again_and_pays_nothing_there_is_gone_once_that_is_deep(
+    scene: Scene, success: bool
+) -> None:
+    """As a transfer of tokens that fails, for its payer has none left."""
+    scene.chain.mine(paying(contract=TOKEN), more=CONFIRMATIONS)
+    scene.look()
+    scene.chain.reorganise(CONFIRMATIONS + 1)
+    scene.chain.mine(more=CONFIRMATIONS - 1)
+    scene.chain.receipts[seed("from outside")] = len(scene.chain.blocks) - 1, success
+    scene.look()
+    assert scene.turns() == 1, "its block may go as well"
+
+    scene.chain.mine(more=CONFIRMATIONS)
+    scene.look()
+
+    assert scene.turns() == 2
+
+
+def test_a_node_that_has_the_block_of_a_transaction_no_more_takes_nothing_back(scene: Scene) -> None:
+    """It is in a receipt, and the block is said to be none, as of a slot that is not kept."""
+    scene.chain.mine(paying(), more=CONFIRMATIONS)
+    scene.look()
+    scene.chain.reorganise(CONFIRMATIONS + 1)
+    scene.chain.receipts[seed("from outside")] = scene.chain.mine(more=2 * CONFIRMATIONS), True
+    name, _ = scene.chain.blocks[-2 * CONFIRMATIONS - 1]
+    scene.chain.blocks[-2 * CONFIRMATIONS - 1] = "", ()
+    scene.look()
+    assert scene.turns() == 1
+
+    scene.chain.blocks[-2 * CONFIRMATIONS - 1] = name, ()
+    scene.look()
+    assert scene.turns() == 2
+
+
 def test_what_is_logged_only_after_it_was_lost_is_gone_all_the_same(scene: Scene) -> None:
     scene.chain.mine(paying(), more=CONFIRMATIONS)
     scene.look(scene.oskar)

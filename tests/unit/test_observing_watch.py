@@ -15,10 +15,12 @@ from custody.chains.evm.rpc import LARGE
 from custody.chains.families import transactions
 from custody.chains.watching import Wanted
 from custody.client import Endpoint
+from custody.observing.blocks import BLOCKS_AT_ONCE, WINDOW
 from custody.observing.main import LOG, MEMORY, Assignment, Seat, Watch, watching
 from custody.observing.settling import Settling
 from custody.observing.stating import Stated
 from custody.risk.following import BadLog, Follower
+from policy.encoding import statement
 from policy.errors import OperationalError
 from tests.chains.served import served
 from tests.simulation.world import CHAIN, identity_key
@@ -67,6 +69,26 @@ def test_a_start_reads_neither_log_nor_blocks_anew(seated: Seated) -> None:
 
     assert (seated.log.asked, seated.chain.asked) == (0, 0)
     assert [one.kind for one in seated.told] == ["deposit"]
+
+
+def test_a_deposit_that_the_log_has_otherwise_is_shown_while_it_is_seen(seated: Seated) -> None:
+    seated.chain.mine(paying(), more=CONFIRMATIONS)
+    seated.look()
+    mine = seated.log.said[0][1]
+    assert isinstance(mine, dict)
+    for name in ("oskar", "olga"):
+        logged = {**mine, "amount": "499"}
+        signed = {name: identity_key(name).sign(statement("deposit", logged))}
+        seated.log.state("deposit", logged, signatures=signed)
+
+    watch = seated.look()
+    assert watch.metrics.registry.get_sample_value("quorumkeep_observing_contradicted") == 1
+    assert not seated.told
+
+    seated.chain.mine(more=2 * WINDOW)
+    for _ in range(2 * WINDOW // BLOCKS_AT_ONCE + 1):
+        seated.look(watch)
+    assert watch.metrics.registry.get_sample_value("quorumkeep_observing_contradicted") == 0
 
 
 def test_what_was_signed_before_a_start_is_observed_after_it(seated: Seated) -> None:

@@ -113,8 +113,8 @@ class EvmRpc:
         """How many transactions of the account are mined."""
         if not self._checked:
             await self.check()
-        address = _checksum(account)
-        return await self._number("nonce", "eth_getTransactionCount", address, self._block)
+        told = await self._result("nonce", "eth_getTransactionCount", _checksum(account), self._block)
+        return self._count("nonce", told)
 
     async def balance(self, account: str, contract: str | None = None) -> int:
         """The account's balance of the native asset or of a token."""
@@ -177,7 +177,7 @@ class EvmRpc:
         receipt = await self._object("receipt", "eth_getTransactionReceipt", f"0x{tx_hash.hex()}")
         if receipt.get("blockNumber") is None:
             return None
-        block = self._height("receipt", receipt.get("blockNumber"))
+        block = self._count("receipt", receipt.get("blockNumber"))
         return block, self._quantity("receipt", receipt.get("status")) == 1
 
     async def sent_at(self, account: str, nonce: int) -> Landed | None:
@@ -187,9 +187,9 @@ class EvmRpc:
     async def head(self) -> int:
         """The height of the newest block that counts."""
         if self._head == "latest":
-            return self._height("block number", await self._result("block number", "eth_blockNumber"))
+            return self._count("block number", await self._result("block number", "eth_blockNumber"))
         head = await self._object(f"{self._head} block", "eth_getBlockByNumber", self._head, False)
-        return self._height(f"{self._head} block", head.get("number"))
+        return self._count(f"{self._head} block", head.get("number"))
 
     async def ask(self, what: str, method: str, *parameters: Any) -> Any:
         """One call of an endpoint that was checked, for who understands the answer."""
@@ -254,12 +254,15 @@ class EvmRpc:
             raise self._nonsense(what, found)
         return int(found, 16)
 
-    def _height(self, what: str, found: Any) -> int:
-        """A block's number, which has to stand in documents and tables."""
-        height = self._quantity(what, found)
-        if height > INTEGER_MAX:
+    def _count(self, what: str, found: Any) -> int:
+        """A block's number, or how many transactions there are: it stands in documents, tables, transactions.
+
+        No chain counts so far that none of these could hold it, or what is counted next.
+        """
+        count = self._quantity(what, found)
+        if count > INTEGER_MAX:
             raise self._nonsense(what, found)
-        return height
+        return count
 
     def _nonsense(self, what: str, found: Any) -> OperationalError:
         return OperationalError(f"{self._name} gives no {what}: not {shown(found, 66)}; ask its provider")

@@ -12,8 +12,9 @@ from custody.chains.evm.rpc import HEX, QUANTITY, EvmRpc
 from custody.chains.showing import shown
 from custody.chains.watching import OTHER_BLOCK, Block, Incoming, Wanted
 from policy.addresses import is_address
-from policy.approval import Slot
+from policy.approval import NONCE_MAX, Slot
 from policy.errors import OperationalError
+from policy.ids import EVM
 
 TRANSFER: Final = "0xddf252ad1be2c89b69c2b068fc378daa952ba7f163c4a11628f55a4df523b3ef"
 _WORD_HEX, _ADDRESS_HEX = 64, 40
@@ -82,7 +83,10 @@ class EvmWatching:
         if _number(receipt.get("status")) != 1:
             return []
         name, sender = bytes.fromhex(tx_hash[2:]), _address(tx.get("from"))
-        places = (Slot(self.name, sender, _number(tx.get("nonce"))),)
+        nonce = _number(tx.get("nonce"))
+        if nonce > NONCE_MAX[EVM]:  # no statement with it could ever be handed in
+            raise _nonsense("nonce", tx.get("nonce"))
+        places = (Slot(self.name, sender, nonce),)
         found, to, value = [], tx.get("to"), _number(tx.get("value"))
         if to is not None and _address(to) in wanted.addresses and value:
             found.append(Incoming(name, 0, _address(to), None, value, places))

@@ -16,6 +16,7 @@ rent, and a transaction's bytes
 A signed transaction is handed to all of them: one that takes it is enough.
 """
 
+import contextlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Final
@@ -57,14 +58,12 @@ class SolanaNodes:
         """What is at addresses, at most 100; None where nothing is."""
         return [self._account(address, told) for address, told in await self._told(addresses)]
 
-    async def agreed_accounts(self, addresses: Sequence[str]) -> list[Account | None]:
-        """The same, but None too where nodes do not agree: there somebody just moved it, or one lies."""
-        found: list[Account | None] = []
+    async def agreed_accounts(self, addresses: Sequence[str]) -> dict[str, Account | None]:
+        """The same by address, without those on which nodes differ: somebody just moved it, or one lies."""
+        found: dict[str, Account | None] = {}
         for address, told in await self._told(addresses):
-            try:
-                found.append(self._account(address, told))
-            except OperationalError:
-                found.append(None)
+            with contextlib.suppress(OperationalError):
+                found[address] = self._account(address, told)
         return found
 
     async def _told(self, addresses: Sequence[str]) -> list[tuple[str, dict[str, Account | None]]]:

@@ -21,7 +21,7 @@ from custody.chains.solana.checks import (
     lamports_of,
     tokens_of,
 )
-from custody.chains.solana.nonces import Nonces, read_nonce
+from custody.chains.solana.nonces import Nonces, nonces_of, read_nonce
 from custody.chains.solana.rpc import COMMITMENTS, FINALIZED, Account
 from custody.chains.solana.transaction import (
     PAYMENT_UNITS,
@@ -117,8 +117,11 @@ class SolanaChain:
         if fixed is not None:
             return Planned(fixed.anchor.account, account.path, fixed.tx, fixed.anchor)
         build = await self._payment(wanted)
-        nonces = await self._nonces_of(account.public_key)
+        named = self._options.nonce_accounts
+        known = await self._nodes.agreed_accounts(named)
         held = self._nonces.holds(wanted.request)
+        self._nonces.check_sure(wanted.request, in_doubt=set(named) - known.keys())
+        nonces = nonces_of(account.public_key, known)
         nonce = self._nonces.take(wanted.request, nonces, state=state(), waits=wanted.waits)
         slot = nonce.slot(self.name)
         try:
@@ -211,13 +214,6 @@ class SolanaChain:
             f"the nonce account {place.account} has another value by now, and the node does not know what "
             "advanced it: look it up elsewhere, or ask a node that keeps its history"
         )
-
-    async def _nonces_of(self, authority: bytes) -> list[Nonce]:
-        """The configured nonce accounts of a wallet's key, as the cluster has them."""
-        named = self._options.nonce_accounts
-        found = zip(named, await self._nodes.agreed_accounts(named), strict=True)
-        nonces = (read_nonce(address, account) for address, account in found)
-        return [one for one in nonces if one is not None and one.authority == authority]
 
     async def _priority(self, payer: str, *, units: int, ceiling: int, made: int = 0) -> Priority | None:
         """What others paid lately, within what is configured and the ceiling. Raises ``OperationalError``.

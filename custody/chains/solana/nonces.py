@@ -4,7 +4,7 @@ The cluster takes one transaction for each value of a nonce account. A value tha
 its request's for ever, so an answer that is older than the newest payment gives it to nobody else.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 
 from custody.chains.solana.rpc import Account
 from custody.chains.solana.transaction import NONCE_BYTES, Nonce
@@ -26,6 +26,12 @@ def read_nonce(address: str, account: Account | None) -> Nonce | None:
     if account.data[:8] != _INITIALIZED:
         return None
     return Nonce(account.data[8:40], base58.decode(address), account.data[40:72])
+
+
+def nonces_of(authority: bytes, accounts: Mapping[str, Account | None]) -> list[Nonce]:
+    """Those of a wallet's key among accounts as the cluster has them, by address."""
+    nonces = (read_nonce(address, account) for address, account in accounts.items())
+    return [one for one in nonces if one is not None and one.authority == authority]
 
 
 class Nonces:
@@ -53,6 +59,18 @@ class Nonces:
     def holds(self, request: bytes) -> bool:
         """Whether a request has a place."""
         return request in self._held
+
+    def check_sure(self, request: bytes, *, in_doubt: Collection[str]) -> None:
+        """That the account which a request has is none on which nodes differ: people sign for this one.
+
+        Raises ``OperationalError``.
+        """
+        mine = self._held.get(request)
+        if mine is not None and mine.account in in_doubt:
+            raise OperationalError(
+                f"nodes do not agree on the nonce account {mine.account}, which the request has: it waits "
+                "until they do; look at the one that stands alone"
+            )
 
     def take(self, request: bytes, nonces: Sequence[Nonce], *, state: State, waits: bool) -> Nonce:
         """The nonce of a request: the one it has, or a free one, held from now on.
