@@ -2,6 +2,7 @@
 
 Which jobs those are follows from the log's state alone, so a start needs nothing else. A signer that refuses
 has its partial signature out, for good: it is asked more and more seldom, for another start may have lost it.
+So are all of them when the log refuses what they stated.
 """
 
 import asyncio
@@ -69,9 +70,7 @@ class Burns:
         answers = await asyncio.gather(*(_ask(parts, name, job.job_id) for name in missing))
         statements.update({name: answer for name, answer in zip(missing, answers, strict=True) if answer})
         if None in answers:
-            times = self._refused.get(job.job_id, (0, 0))[0]
-            wait_ms = min(WAIT_MS << min(times, 10), WAIT_MS_MAX)
-            self._refused[job.job_id] = times + 1, parts.now_ms() + wait_ms
+            self._put_off(job, parts.now_ms())
         if len(statements) < len(job.signers):
             return
         body: Json = {"origin": parts.sequencer.state.origin, "job": job.job_id.hex()}
@@ -80,6 +79,13 @@ class Burns:
         if not outcome.accepted:
             _LOG.warning("job %s is not released: %s", job.job_id.hex(), outcome.reason)
             self._statements.pop(job.job_id, None)
+            self._put_off(job, parts.now_ms())
+
+    def _put_off(self, job: Job, now_ms: int) -> None:
+        """Try it again later, and each time later than that."""
+        times = self._refused.get(job.job_id, (0, 0))[0]
+        wait_ms = min(WAIT_MS << min(times, 10), WAIT_MS_MAX)
+        self._refused[job.job_id] = times + 1, now_ms + wait_ms
 
 
 async def _ask(parts: Parts, name: str, job: bytes) -> bytes | None:

@@ -60,7 +60,9 @@ async def load(parts: Parts) -> None:
 
 
 async def step(parts: Parts, wanted: ColdStep) -> Shown:
-    """One step. Raises ``ProtocolError`` for a file that is refused, and ``OperationalError``."""
+    """One step. Raises ``ProtocolError`` for a file that is refused, ``OperationalError``, and
+    ``CallRefused`` for what no waiting makes right.
+    """
     async with parts.ceremonies.turn:
         try:
             _end(parts, wanted.ended_by)
@@ -79,7 +81,7 @@ def _end(parts: Parts, by: str) -> None:
     parts.ceremonies.end_forgotten(parts.now_ms())
     current = parts.ceremonies.current
     if by and (current is None or current.is_over):
-        raise OperationalError("no ceremony is under way that could be ended")
+        raise CallRefused(Code.NO_CEREMONY, "no ceremony is under way that could be ended")
     if by and current is not None:
         current.end(Stage.FAILED, f"{by} ended it")
 

@@ -23,7 +23,7 @@ from custody.config import FOR_EVER, RetentionConfig
 from custody.duties import Errand, Handler
 from custody.following import Followed
 from custody.indicators import reading
-from custody.lease import keep_lease, renewed
+from custody.lease import held, keep_lease, renewed
 from custody.mail import Mailer
 from custody.node_statements import NodeStatements
 from custody.parts import Parts
@@ -94,7 +94,8 @@ async def run(
 ) -> None:
     """Everything that goes on at once, until cancelled or until a part fails."""
     statements, burns = NodeStatements(), Burns()
-    await statements.hear(parts)  # before the first entry has a time
+    async with held(parts.database, parts.now_ms):
+        await statements.hear(parts)  # before the first entry has a time
     burns.load(parts.sequencer.state)
     parts.sequencer.on_written.append(burns.written)
     async with asyncio.TaskGroup() as group:

@@ -64,11 +64,18 @@ def holder_of(folder: Path) -> str:
 
 @contextlib.asynccontextmanager
 async def renewed(database: Database, now_ms: Callable[[], int]) -> AsyncIterator[None]:
-    """Take the lease and renew it meanwhile, since a start reads the whole log. Raises as ``keep_lease``.
+    """Take the lease and hold it meanwhile, since a start reads the whole log. Raises as ``held``."""
+    await database.take_lease(now_ms(), LEASE_MS)
+    async with held(database, now_ms):
+        yield
+
+
+@contextlib.asynccontextmanager
+async def held(database: Database, now_ms: Callable[[], int]) -> AsyncIterator[None]:
+    """Renew the lease meanwhile. Raises as ``keep_lease``.
 
     A start that fails gives it up: one that fails at each restart would keep it from those that can start.
     """
-    await database.take_lease(now_ms(), LEASE_MS)
     renewing = asyncio.create_task(_renew(database, now_ms))
     try:
         yield

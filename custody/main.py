@@ -47,7 +47,7 @@ from custody.expiring import endings
 from custody.following import Followed
 from custody.indicators.kept import Indicators
 from custody.indicators.thresholds import load_thresholds
-from custody.lease import LEASE_MS, holder_of, take_lease
+from custody.lease import LEASE_MS, held, holder_of, take_lease
 from custody.log_clock import LogClock
 from custody.log_key import LogKey
 from custody.mail import Mailer
@@ -272,31 +272,38 @@ async def _run(config: Config, parts: Parts, *, credentials: Credentials, standi
 
 async def _work(config: Config, parts: Parts, *, credentials: Credentials, standing: Standing) -> None:
     """Open the doors, and do all that is to be done, until cancelled."""
-    _watch_certificates(config, parts.metrics)
-    gc.freeze()  # the log's state has no cycles and stays: no search for them need go through it again
-    parts.metrics.serve(config.metrics_port, config.metrics_address)
-    service = Service(parts)
-    tls = ServerTls(credentials.certificate_pem, credentials.key_pem)
     async with contextlib.AsyncExitStack() as doors:
-        server, port = await start_server(CustodyServicer(service, parts), config.listen, tls=tls)
-        doors.push_async_callback(server.stop, STOP_GRACE_S)
-        _announce(config.listen_file, port)
-        ports = {API: port}
-        if config.http is not None:
-            ports[HTTP] = await _open_http(config.http, service, parts, tls=tls, doors=doors)
-        if config.console is not None:
-            ports[CONSOLE] = await _open_console(config.console, service, parts, doors=doors)
-        if config.advertise:
-            shown = {name: f"{config.advertise}:{bound}" for name, bound in ports.items()}
-            await parts.database.show_doors(shown)
-        publisher = _publisher(config, parts, doors)
-        deliverer = await _deliverer(parts, doors)
-        mailer, kept = _mailer(config, parts), config.retention
+        async with held(parts.database, parts.now_ms):
+            _watch_certificates(config, parts.metrics)
+            gc.freeze()  # the log's state has no cycles and stays: no search for them need go through it
+            parts.metrics.serve(config.metrics_port, config.metrics_address)
+            await _open_doors(config, parts, credentials=credentials, doors=doors)
+            publisher = _publisher(config, parts, doors)
+            deliverer = await _deliverer(parts, doors)
+            mailer, kept = _mailer(config, parts), config.retention
         standing.renewed()
         standing.state = READY
         await coordinator.run(
             parts, publisher, deliverer=deliverer, mailer=mailer, kept=kept, renewed_lease=standing.renewed
         )
+
+
+async def _open_doors(
+    config: Config, parts: Parts, *, credentials: Credentials, doors: contextlib.AsyncExitStack
+) -> None:
+    service = Service(parts)
+    tls = ServerTls(credentials.certificate_pem, credentials.key_pem)
+    server, port = await start_server(CustodyServicer(service, parts), config.listen, tls=tls)
+    doors.push_async_callback(server.stop, STOP_GRACE_S)
+    _announce(config.listen_file, port)
+    ports = {API: port}
+    if config.http is not None:
+        ports[HTTP] = await _open_http(config.http, service, parts, tls=tls, doors=doors)
+    if config.console is not None:
+        ports[CONSOLE] = await _open_console(config.console, service, parts, doors=doors)
+    if config.advertise:
+        shown = {name: f"{config.advertise}:{bound}" for name, bound in ports.items()}
+        await parts.database.show_doors(shown)
 
 
 def _watch_certificates(config: Config, metrics: Metrics) -> None:

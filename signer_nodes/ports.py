@@ -34,6 +34,10 @@ class Hsm(Protocol):
     def tidy(self) -> None:
         """Destroy what was replaced and is still there."""
 
+    @property
+    def trouble(self) -> str:
+        """Why the last record could not be written; empty when it was. Writing wears, so no trial is made."""
+
 
 @dataclass(frozen=True, slots=True)
 class Mark:

@@ -76,12 +76,15 @@ class PresignaturePool:
         """Whether it is here and was bound to exactly this."""
         return self._bound.get(identifier) == (job, index) and identifier in self._held
 
-    def take(self, identifier: bytes, job: bytes, *, index: int) -> Held:
-        """Remove it for its one use. Raises ``CallerError`` unless it is bound to exactly this."""
+    def take(self, identifier: bytes, job: bytes, *, index: int) -> Held | None:
+        """Remove it for its one use; None unless it is here and bound to exactly this.
+
+        That it was both a moment ago says nothing: the event loop may have dropped it since.
+        """
         if not self.bound_to(identifier, job, index=index):
-            raise CallerError("the presignature is not bound to this signature")
-        del self._bound[identifier]
-        return self._held.pop(identifier)
+            return None
+        self._bound.pop(identifier, None)
+        return self._held.pop(identifier, None)
 
     def drop(self, identifiers: Iterable[bytes]) -> None:
         """Destroy presignatures, bound or not."""

@@ -84,11 +84,18 @@ class NodeRuntime:
         """What a supervisor is told."""
         if not self._parts.log.ready:
             return STARTING
-        return UNWRITABLE if self._parts.store.trouble else READY
+        return UNWRITABLE if self._trouble() else READY
+
+    def _trouble(self) -> str:
+        """Why disk or token take nothing; empty as far as is known that they do."""
+        return self._parts.store.trouble or self._parts.signer.hsm.trouble
 
     @asynccontextmanager
     async def disk_watched(self, every_s: float = DISK_LOOK_S) -> AsyncIterator[None]:
-        """Have ``standing`` know of a disk that takes nothing, and of the room that there is again."""
+        """Have ``standing`` know of a disk that takes nothing, and of the room that there is again.
+
+        Of a token it knows by what is written there anyway: the next call of the coordinator does.
+        """
         watching = asyncio.create_task(self._watch_disk(every_s))
         try:
             yield
@@ -100,11 +107,12 @@ class NodeRuntime:
         store, said = self._parts.store, ""
         while True:
             await asyncio.to_thread(store.try_disk)
-            if store.trouble and not said:
-                _LOG.error("nothing can be stored, so nothing is cosigned or signed: %s", store.trouble)
-            elif said and not store.trouble:
-                _LOG.info("the disk takes what is to be stored again")
-            said = store.trouble
+            trouble = self._trouble()
+            if trouble and not said:
+                _LOG.error("nothing can be stored, so nothing is cosigned or signed: %s", trouble)
+            elif said and not trouble:
+                _LOG.info("disk and token take what is to be stored again")
+            said = trouble
             await asyncio.sleep(every_s)
 
     async def become_ready(self) -> None:

@@ -29,6 +29,7 @@ from signer_nodes.session import Event, Impossible, Phase, advance, phase_of
 from signer_nodes.witness import Extension, Refusal
 
 JOB_ID_BYTES = 32
+GONE = "this node does not hold the job's presignature any more"
 FIRST = 0  # burns are marked at a job's first signature: all of a job are sent or none is
 Openings: TypeAlias = Mapping[int, Mapping[str, bytes]]
 SchnorrPartials: TypeAlias = Callable[[KeyRecord, Sequence[FinishItem]], Sequence[bytes | Unsigned]]
@@ -220,10 +221,13 @@ class Signer:
             raise Refusal("openings", f"need the openings of {', '.join(job.signers)} for each signature")
         places = list(enumerate(job.presignatures))
         if not all(self.pool.bound_to(item, job.job_id, index=index) for index, item in places):
-            raise Refusal("presignature", "this node does not hold the job's presignature any more")
+            raise Refusal("presignature", GONE)
         for index, item in places:
             self._check_lengths(item, openings[index])
-        held = tuple(self.pool.take(item, job.job_id, index=index) for index, item in places)
+        taken = [self.pool.take(item, job.job_id, index=index) for index, item in places]
+        held = tuple(one for one in taken if one is not None)
+        if len(held) != len(places):  # a peer's restart has dropped it since: only this job goes
+            raise Refusal("presignature", GONE)
         key = self._key(job)
         numbered = tuple(
             {key.index_of(signer): opening for signer, opening in openings[index].items()}
@@ -234,8 +238,10 @@ class Signer:
     def _check_lengths(self, identifier: bytes, openings: Mapping[str, bytes]) -> None:
         """Refuse before anything is used up: jobs that have done no wrong share a worker with this one."""
         mine = self.pool.find(identifier)
+        if mine is None:
+            raise Refusal("presignature", GONE)
         for signer, opening in openings.items():
-            if mine is None or len(opening) != len(mine.opening):
+            if len(opening) != len(mine.opening):
                 raise Refusal("openings", f"the opening given as {signer}'s has {len(opening)} bytes")
 
     def _compute(self, ready: Sequence["_Ready"]) -> "list[list[Mark] | Declined]":

@@ -41,6 +41,7 @@ class InsecureToken:
     """A token that remembers and does nothing else: nothing is signed here."""
 
     records: dict[str, bytes] = field(default_factory=dict)
+    trouble: str = ""
 
     def identity_public_key(self) -> bytes:
         """No key of anybody."""

@@ -2,7 +2,7 @@
 
 ```toml
 every_s = 5                     # seconds between two looks
-exchange = "/srv/observers"     # a folder that the observers share; needed where f + 1 is more than one
+exchange = "/srv/observers"     # a folder that is there, and shared; needed where f + 1 is more than one
 metrics_port = 0                # 0: off
 
 [screening]
@@ -19,7 +19,7 @@ from pathlib import Path
 from custody.risk.main import Assignment
 from custody.risk.sanctions import Words
 from policy.settings import PORT_MAX, ConfigError, Settings, parse_settings
-from signer_nodes.api.surroundings import read_text
+from signer_nodes.api.surroundings import look_for_folder, read_text
 
 FILE = "risk.toml"
 AGE_DAYS_MAX, EVERY_S_MAX = 366, 3600
@@ -31,6 +31,8 @@ def load_assignment(folder: Path) -> Assignment:
     path = folder / FILE
     root = parse_settings(read_text(path), str(path))
     assignment = _assignment(root, folder)
+    if assignment.exchange is not None:
+        look_for_folder(root, "exchange", path=assignment.exchange)
     root.done()
     if root.problems:
         raise ConfigError(f"{path} (see docs/risk.md)", root.problems)

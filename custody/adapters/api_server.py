@@ -127,6 +127,9 @@ class Unreadable:
 def _read(call: CallT | Unreadable) -> CallT:
     if isinstance(call, Unreadable):
         raise CallRefused(Code.MALFORMED, call.reason)
+    for given, value in call.ListFields():
+        if isinstance(value, str) and "\0" in value:  # nothing is called so, and PostgreSQL refuses to look
+            raise CallRefused(Code.MALFORMED, f"{given.name} has a NUL character: leave it out")
     return call
 
 
@@ -291,6 +294,11 @@ class CustodyServicer(custody_pb2_grpc.CustodyServicer):
     async def ChangeKey(self, call: pb.ChangeKeyCall, context: _Context) -> pb.ChangeKeyReply:
         caller = self._caller("ChangeKey", call, context)
         envelopes = tuple((one.node, one.sealed) for one in call.envelopes)
+        if call.attempt and not envelopes:
+            raise CallRefused(
+                Code.MALFORMED,
+                "an attempt is that of an import's offers: bring its envelopes, or leave it out",
+            )
         dealt = Import(call.attempt, envelopes) if envelopes else None
         body = await self._service.change_key(caller, call.key, change=call.change, dealt=dealt)
         return pb.ChangeKeyReply(body=body)

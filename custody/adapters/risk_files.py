@@ -66,7 +66,10 @@ class NoExchange:
 
 
 class ExchangeFolder:
-    """Implements ``custody.risk.ports.Exchange`` by a folder that the observers share."""
+    """Implements ``custody.risk.ports.Exchange`` by a folder that the observers share.
+
+    It is not made here: one that is made in place of a disk that is not mounted is shared with nobody.
+    """
 
     shared = True
 
@@ -81,7 +84,6 @@ class ExchangeFolder:
         try:
             if path.exists() and path.read_bytes() == data:
                 return
-            self._folder.mkdir(parents=True, exist_ok=True)
             partial.write_bytes(data)
             partial.replace(path)
         except OSError as error:

@@ -38,6 +38,7 @@ class Code(StrEnum):
     CHANGE_REFUSED = "change-refused"
     STATEMENT_DIFFERS = "statement-differs"
     LETTER_REFUSED = "letter-refused"
+    NO_CEREMONY = "no-ceremony"
     PSBT_REFUSED = "psbt-refused"
     UNKNOWN_DOCUMENT = "unknown-document"
     UNAUTHENTICATED = "unauthenticated"
@@ -140,6 +141,9 @@ MEANINGS: Final[dict[Code, Meaning]] = {
         422,
         "The letter of a cold node is not taken in",
         "Look at the reason; carry the letters of this ceremony, each once, in their order.",
+    ),
+    Code.NO_CEREMONY: Meaning(
+        409, "No ceremony is under way", "Nothing: it is over; ask how it ended, or begin another one."
     ),
     Code.PSBT_REFUSED: Meaning(
         422,

@@ -25,6 +25,7 @@ class Pkcs11Hsm:
     def __init__(self, token: Token, profile: SealProfile) -> None:
         self._token = token
         self._profile = profile
+        self.trouble = ""  # why the last record was not written; empty when it was
 
     @classmethod
     def open(
@@ -115,7 +116,13 @@ class Pkcs11Hsm:
 
     def write_record(self, name: str, data: bytes) -> int:
         """Store the next version of a record; its sequence number."""
-        return records.write_record(self._token, name, data=data)
+        try:
+            sequence = records.write_record(self._token, name, data=data)
+        except HsmError as error:
+            self.trouble = str(error)
+            raise
+        self.trouble = ""
+        return sequence
 
     def tidy(self) -> None:
         """Destroy the versions of records that newer ones replaced."""

@@ -217,6 +217,24 @@ def test_a_removed_token_is_an_error_and_never_an_empty_token(
         hsm.unseal_file_key(CONTEXT, wrapped)
 
 
+def test_a_record_that_is_not_written_is_trouble_until_the_next_that_is(
+    removable: tuple[Pkcs11Hsm, Path, Path],
+) -> None:
+    hsm, inserted, removed = removable
+    hsm.write_record("head", b"one")
+    told = [hsm.trouble]
+    inserted.rename(removed)
+    with pytest.raises(TokenMissingError) as refused:
+        hsm.write_record("head", b"two")
+    told.append(hsm.trouble)
+    removed.rename(inserted)
+    hsm.read_record("head")
+    told.append(hsm.trouble)
+    hsm.write_record("head", b"two")
+
+    assert [*told, hsm.trouble] == ["", str(refused.value), str(refused.value), ""]
+
+
 def test_a_token_removed_before_its_first_use_is_not_taken_for_an_empty_one(
     softhsm: "SoftHsm", place: "TokenPlace"
 ) -> None:

@@ -170,6 +170,7 @@ class Bank:
         made: list[dict[str, Any]] = []
         for name in names.OBSERVERS:
             folder = self.deployment.person_folder(name)
+            (folder / "../exchange").mkdir(exist_ok=True)
             (folder / "risk.toml").write_text(WATCHING)
             day = time.strftime("%Y-%m-%d", time.gmtime())
             screened = {"source": "a list", "as_of": day, "addresses": [names.STRANGER]}

@@ -22,6 +22,7 @@ class MemoryToken:
     name: str
     records: dict[str, tuple[int, bytes]] = field(default_factory=dict)
     keys: dict[tuple[str, int], bytes] = field(default_factory=dict)
+    trouble: str = ""
 
     def copy(self) -> "MemoryToken":
         """Another token that holds the same."""

@@ -146,6 +146,7 @@ class Token:
 
     records: dict[str, tuple[int, bytes]] = field(default_factory=dict)
     signed: list[tuple[bytes, TokenHead]] = field(default_factory=list)
+    trouble: str = ""
 
     @property
     def head(self) -> TokenHead:

@@ -54,6 +54,7 @@ async def desk(tmp_path: Path) -> AsyncIterator[Desk]:
         server, port = await start_server(servicer, "127.0.0.1:0", tls=tls)
         found = Desk(tmp_path, running, port)
         found.house, found.server = house, server
+        (tmp_path / "shared").mkdir()
         for name in OBSERVERS:
             (tmp_path / name / FILE).write_text(ASSIGNMENT)
         listed(tmp_path)
@@ -222,13 +223,33 @@ def test_an_assignment_says_what_is_wrong_with_it(tmp_path: Path, text: str, why
 
 
 def test_all_that_is_wrong_with_an_assignment_is_said_at_once_with_its_line(tmp_path: Path) -> None:
-    (tmp_path / FILE).write_text('every_s = 0\nevery = 5\n[screening]\nfile = 7\nclear = "NO"\n')
+    text = 'every_s = 0\nevery = 5\nexchange = "nowhere"\n[screening]\nfile = 7\nclear = "NO"\n'
+    (tmp_path / FILE).write_text(text)
 
     with pytest.raises(ConfigError) as caught:
         load_assignment(tmp_path)
 
     found = [f"{one.line} {one.key}" for one in caught.value.problems]
-    assert found == ["1 every_s", "2 every", "4 screening.file", "5 screening.clear"]
+    assert found == ["1 every_s", "2 every", "3 exchange", "5 screening.file", "6 screening.clear"]
+
+
+@pytest.mark.parametrize(
+    ("named", "passing"), [("nowhere", True), ("list.json", False), ("nowhere/in", True)]
+)
+def test_an_exchange_that_is_no_folder_is_refused_at_the_start_and_not_made(
+    tmp_path: Path, named: str, passing: bool
+) -> None:
+    listed(tmp_path)
+    (tmp_path / FILE).write_text(f'exchange = "{named}"\n[screening]\nfile = "list.json"\n')
+    before = sorted(tmp_path.iterdir())
+
+    with pytest.raises(
+        ConfigError, match=r"line 1: exchange is .*, which is no folder: .* make it"
+    ) as caught:
+        load_assignment(tmp_path)
+
+    assert [one.passing for one in caught.value.problems] == [passing]
+    assert sorted(tmp_path.iterdir()) == before
 
 
 def test_an_assignment_has_defaults_and_paths_from_its_folder(tmp_path: Path) -> None:

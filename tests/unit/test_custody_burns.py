@@ -7,6 +7,7 @@ from typing import Any, cast
 import pytest
 
 from custody.burns import Burns
+from custody.candidates import Candidate
 from custody.duties import Errand, NotYet
 from custody.parts import Parts
 from custody.payments import DENIED_MS, DENIED_MS_MAX, not_reserved
@@ -44,7 +45,7 @@ class Clock:
         return self.now_ms
 
 
-def parts_with(signer: Signer, clock: Clock) -> Parts:
+def parts_with(signer: object, clock: Clock) -> Parts:
     job = Simple(job_id=b"j", request_id=b"r", purpose="payment", signers=("one",), status=JobStatus.RESERVED)
     request = Simple(request=Simple(expires_ms=0), jobs=(b"j",), closed=False)
     state = Simple(origin="o", jobs={b"j": job}, requests={b"r": request}, reserved={b"j": b"r"})
@@ -67,6 +68,34 @@ async def test_in_an_hour_a_signer_that_refuses_to_burn_is_asked_seldom_and_one_
     sweeping.cancel()
 
     assert least <= signer.asked <= most
+
+
+class Stating:
+    """A signer that burns, each time it is asked, and a log that takes none of it."""
+
+    def __init__(self) -> None:
+        self.asked = self.logged = 0
+
+    async def burn(self, job: bytes) -> bytes:
+        self.asked += 1
+        return bytes(64)
+
+    async def log(self, candidate: Candidate) -> Outcome:
+        self.logged += 1
+        return Outcome("burn", False, "a signature does not hold", b"", None)
+
+
+async def test_in_an_hour_a_burn_that_the_log_refuses_is_tried_seldom() -> None:
+    clock, signer = Clock(), Stating()
+    parts, burns = parts_with(signer, clock), Burns(sweep_s=0)
+    cast("Any", parts.sequencer).log = signer.log
+    burns.load(parts.sequencer.state)
+    sweeping = asyncio.create_task(burns.run(parts))
+    await clock.over.wait()
+    sweeping.cancel()
+
+    assert 55 <= signer.logged <= 66
+    assert signer.asked == signer.logged
 
 
 def tried(attempts: int, outcome: Outcome) -> Any:

@@ -402,8 +402,9 @@ async def test_a_ceremony_that_somebody_ends_gives_its_request_back(running: Run
     await running.until(request, State.AWAITING_CEREMONY)
     assert (report["stage"], report["outcome"], letters) == ("failed", "otto ended it", [])
     assert report["began_ms"] <= report["ended_ms"] <= running.parts.now_ms()
-    with pytest.raises(CallRefused, match="no ceremony is under way that could be ended"):
+    with pytest.raises(CallRefused, match="no ceremony is under way that could be ended") as refused:
         await step(running, ended_by="otto")
+    assert refused.value.code == "no-ceremony"
 
 
 async def test_a_ceremony_that_nobody_comes_back_to_holds_its_request_for_hours_and_not_for_ever(

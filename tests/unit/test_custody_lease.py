@@ -1,23 +1,31 @@
 """Exactly one coordinator writes a database, whoever believes otherwise."""
 
 import asyncio
+import contextlib
+import gc
+import socket
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from time import sleep
+from types import SimpleNamespace as Simple
 from typing import Any, cast
 
 import pytest
 from sqlalchemy import create_engine, text
 
+from custody import coordinator, main
 from custody.adapters.database import StoreThread
+from custody.adapters.identity import boot_credentials
 from custody.adapters.store import Store
+from custody.following import Followed
 from custody.lease import holder_of, renewed, take_lease
+from custody.main import Standing
 from custody.records import NewRequest, PendingApproval, PooledPresignature
 from custody.requests import Effect
 from custody.storage import LeaseTaken
 from policy.errors import InvariantError, OperationalError
-from tests.unit.custody_cluster import make_request
+from tests.unit.custody_cluster import identity, make_request
 from tests.unit.custody_house import House
 from tests.waiting import until
 
@@ -166,6 +174,46 @@ async def test_a_start_that_succeeds_keeps_the_lease(tmp_path: Path) -> None:
     with pytest.raises(LeaseTaken):
         other.take_lease(1_001, 500)
     started.close()
+    other.close()
+
+
+async def test_a_coordinator_whose_door_does_not_open_leaves_the_lease_to_another(tmp_path: Path) -> None:
+    house, key = House(tmp_path), identity("coordinator")
+    (tmp_path / "genesis.json").write_bytes(house.genesis)
+    parts, named = house.build(), Simple(genesis=tmp_path / "genesis.json", data_dir=tmp_path, advertise="")
+    named.metrics_port, named.metrics_address = 0, "127.0.0.1"
+    named.http = named.console = named.mail = named.webhooks = named.listen_file = None
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        named.listen = f"127.0.0.1:{taken.getsockname()[1]}"
+        with pytest.raises(OperationalError, match="cannot listen on"):
+            await main._run(
+                cast("Any", named), parts, credentials=boot_credentials("c", key), standing=Standing()
+            )
+    gc.unfreeze()
+    parts.database.close()
+    other = Store(house.database, holder="other")
+
+    assert other.take_lease(house.now_ms(), 500) == 2
+    other.close()
+
+
+async def test_a_coordinator_that_fails_before_its_parts_begin_leaves_the_lease_to_another(
+    tmp_path: Path,
+) -> None:
+    def no_clock() -> int:
+        raise OperationalError("the clock is gone")
+
+    house = House(tmp_path)
+    house.wall_ms = no_clock
+    parts = house.build()
+    with contextlib.closing(house.stored()) as stored:
+        await coordinator.start(parts, house.genesis, followed=Followed(parts.database, stored))
+        with pytest.raises(OperationalError, match="the clock is gone"):
+            await coordinator.run(parts, None)
+    parts.database.close()
+    other = Store(house.database, holder="other")
+
+    assert other.take_lease(house.now_ms(), 500) == 2
     other.close()
 
 

@@ -182,9 +182,12 @@ async def test_a_request_with_one_field_wrong_is_refused_whoever_signed_it(door:
         ("ChangeKey", pb.ChangeKeyCall(key="nope", change="refresh"), "unknown-key"),
         ("ChangeKey", pb.ChangeKeyCall(key=KEY, change="nope"), "malformed"),
         ("ChangeKey", pb.ChangeKeyCall(key=KEY, change="import"), "malformed"),
+        ("ChangeKey", pb.ChangeKeyCall(key=KEY, change="refresh", attempt=7), "malformed"),
+        ("ChangeKey", pb.ChangeKeyCall(key=KEY, change="import", attempt=7), "malformed"),
         ("ImportOffers", pb.ImportOffersCall(key="nope"), "unknown-key"),
         ("Cold", pb.ColdCall(key="nope"), "unknown-key"),
         ("Cold", pb.ColdCall(request="00" * 32), "unknown-request"),
+        ("Cold", pb.ColdCall(end=True), "no-ceremony"),
         ("Gather", pb.GatherCall(wallet="hot", coins_max=33), "malformed"),
     ],
 )
@@ -194,6 +197,23 @@ async def test_what_no_waiting_makes_right_is_not_called_unavailable(
     caller = "shop" if method == "Gather" else "admin"
 
     assert await door.ask(method, call, caller=caller) == code
+
+
+def with_nul() -> Iterator[tuple[str, str]]:
+    """Every text that a call can be given."""
+    for method in METHODS:
+        for field in getattr(pb, f"{method}Call").DESCRIPTOR.fields:
+            if field.type == FieldDescriptor.TYPE_STRING and not field.is_repeated:
+                yield method, field.name
+
+
+@pytest.mark.parametrize(("method", "field"), list(with_nul()))
+async def test_a_nul_character_is_malformed_before_a_database_is_asked_for_it(
+    door: Door, method: str, field: str
+) -> None:
+    call: Message = getattr(pb, f"{method}Call")(**{field: "a\0b"})
+
+    assert await door.ask(method, call) == "malformed"
 
 
 async def of_kind(door: Door, kind: str) -> int:

@@ -58,7 +58,7 @@ def nothing() -> None:
 def runtime(keys: Keys, store: Any = None, *, check_open: Callable[[], None] = nothing) -> NodeRuntime:
     log = Simple(name="node-1", ready=True, frozen=False, check_open=check_open, cosigner=Simple(size=0))
     boot = Simple(boot_counter=1, boot_id=bytes(32))
-    signer, nobody = Simple(pool=PresignaturePool()), cast("Any", None)
+    signer, nobody = Simple(pool=PresignaturePool(), hsm=Simple(trouble="")), cast("Any", None)
     store = store or Simple(disk_free_bytes=lambda: 7, trouble="")
     made = (log, signer, store, nobody, keys, boot, nobody, lambda: NOW_MS)
     return NodeRuntime(Parts(*(cast("Any", part) for part in made)))
@@ -87,6 +87,24 @@ async def test_a_node_stands_as_unwritable_while_its_disk_takes_nothing() -> Non
         await until(lambda: node.standing() == READY)
 
     assert said == [READY, UNWRITABLE]
+
+
+async def test_a_node_stands_as_unwritable_from_a_write_that_its_token_refused_to_the_next_that_it_takes(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    looks: list[str] = []
+    store = Simple(trouble="")
+    node = runtime(Keys(), store)
+    store.try_disk = lambda: looks.append(node.standing())
+    token = cast("Any", node._parts.signer.hsm)
+    async with node.disk_watched(every_s=0.01):
+        await until(lambda: READY in looks)
+        token.trouble = "the token is full"
+        await until(lambda: UNWRITABLE in looks and "the token is full" in caplog.text)
+        token.trouble = ""
+        await until(lambda: looks[-1] == READY)
+
+    assert [record.levelname for record in caplog.records] == ["ERROR"]
 
 
 @pytest.mark.parametrize(("start", "stop"), [(2**64 - 1, 0), (2**63, 2**64 - 1), (0, 2**64 - 1), (5, 2)])

@@ -299,7 +299,7 @@ BOTH = ("olga", "oskar")
 
 
 def test_an_exchange_gives_what_others_left_and_takes_back_ones_own(tmp_path: Path) -> None:
-    one, other = ExchangeFolder(tmp_path / "new", "oskar"), ExchangeFolder(tmp_path / "new", "olga")
+    one, other = ExchangeFolder(tmp_path, "oskar"), ExchangeFolder(tmp_path, "olga")
     request = bytes([7] * 32)
     body: dict[str, Json] = {"risk": 5}
     assert (one.others(request, BOTH), one.mine()) == ((), ())
@@ -317,6 +317,16 @@ def test_an_exchange_gives_what_others_left_and_takes_back_ones_own(tmp_path: Pa
     one.withdraw(request)
     one.withdraw(request)
     assert other.others(request, BOTH) == ()
+
+
+def test_an_exchange_that_is_gone_is_not_made_anew(tmp_path: Path) -> None:
+    gone = tmp_path / "not-mounted"
+    signature = identity_key("oskar").sign(b"x")
+
+    with pytest.raises(OperationalError, match="mend the folder"):
+        ExchangeFolder(gone, "oskar").offer(bytes(32), Offered("oskar", {"risk": 5}, signature))
+
+    assert not gone.exists()
 
 
 def test_files_under_other_names_keep_no_observers_statement_out(tmp_path: Path) -> None:

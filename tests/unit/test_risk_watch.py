@@ -36,7 +36,8 @@ class Seated:
     def __init__(self, folder: Path, log: BookLog) -> None:
         self.folder, self.log, self.metrics = folder, log, RiskMetrics()
         self.store = RiskStore(folder / MEMORY)
-        self.list_file = folder / "list.json"
+        self.list_file, self.shared = folder / "list.json", folder / "shared"
+        self.shared.mkdir(exist_ok=True)
         self.write_list(datetime.now(UTC).date().isoformat())
 
     def write_list(self, day: str) -> None:
@@ -45,7 +46,7 @@ class Seated:
     def watch(self) -> Watch:
         key = identity_key("oskar")
         seat = Seat(self.folder, "oskar", Endpoint("", b"", ""), pinned(), key)
-        assignment = Assignment(self.list_file, 7, Words(), 1.0, exchange=self.folder / "shared")
+        assignment = Assignment(self.list_file, 7, Words(), 1.0, exchange=self.shared)
         return Watch(seat, assignment, desk=self.log, store=self.store, metrics=self.metrics)
 
     def metric(self, name: str) -> float | None:

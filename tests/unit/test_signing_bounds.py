@@ -1,5 +1,7 @@
-"""What one job's openings can cost another: nothing. They are bounded before any presignature is used."""
+"""What one job costs another of its call: nothing, by its openings or by a presignature that is gone."""
 
+from contextlib import closing
+from pathlib import Path
 from types import SimpleNamespace as Simple
 from typing import Any, cast
 
@@ -7,10 +9,13 @@ import pytest
 
 from policy.entries import JOB_SIGNATURES_MAX
 from policy.suites import FROST_ED25519
+from signer_nodes.adapters.store import NodeStore
+from signer_nodes.ports import Mark
 from signer_nodes.presignatures import Held, PresignaturePool
 from signer_nodes.schnorr_wire import ITEMS_MAX
-from signer_nodes.signing import Signer
+from signer_nodes.signing import GONE, Signer
 from signer_nodes.witness import Refusal
+from tests.simulation.node_faults import WORLD, dealt
 from tests.simulation.world import KEY, PAIR, Book, World
 from tests.unit.test_gate import presignature
 
@@ -22,7 +27,7 @@ class Log:
 
     def __init__(self, book: Book) -> None:
         self.cosigner = book
-        self.frozen = False
+        self.frozen, self.late = False, dict[bytes, int]()
 
     def bind_token(self) -> None: ...
 
@@ -47,6 +52,45 @@ def test_an_opening_of_another_length_uses_no_presignature_up(length: int) -> No
         signer._take(book.state.jobs[job], openings)
 
     assert pool.bound_to(identifier, job, index=0)
+
+
+class Restarted(PresignaturePool):
+    """While a thread takes from it, the event loop drops what was made with a peer that was started anew."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.gone: bytes = b""
+
+    def take(self, identifier: bytes, job: bytes, *, index: int) -> Held | None:
+        self.drop([self.gone])
+        return super().take(identifier, job, index=index)
+
+
+def test_a_presignature_that_goes_while_it_is_taken_costs_its_own_job_alone(tmp_path: Path) -> None:
+    book, pool, halves = Book(WORLD), Restarted(), [dealt(1), dealt(2)]
+    pool.add(Held(half[ME], KEY, 0, PAIR) for half in halves)
+    named = [half[ME].presign_id for half in halves]
+    jobs = [
+        book.reserve(book.request(number + 1), nonce=number, presignatures=[identifier.hex()])
+        for number, identifier in enumerate(named)
+    ]
+    openings = [{0: {name: half[name].rho for name in PAIR}} for half in halves]
+    nobody = cast("Any", None)
+    with closing(NodeStore(tmp_path / "node.db")) as store:
+        for job, identifier in zip(jobs, named, strict=True):
+            pool.bind(identifier, job, index=0)
+            store.add_marks([Mark("bound", job, 0)])
+        signer = Signer(ME, cast("Any", Log(book)), nobody, store, pool, nobody)
+        pool.gone = named[0]
+        partials, declined = signer.finish(
+            dict(zip(jobs, openings, strict=True)), quorum_size=book.state.size, now_ms=book.now_ms
+        )
+
+        assert [(one.job_id, one.reason) for one in declined] == [
+            (jobs[0], str(Refusal("presignature", GONE)))
+        ]
+        assert [one.job_id for one in partials] == [jobs[1]]
+        assert [mark.kind for mark in store.marks_for(jobs[0])] == ["bound"]
 
 
 class ReadyJob:
