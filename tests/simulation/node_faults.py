@@ -8,7 +8,8 @@ cosigners' signatures come from the test.
 import inspect
 import random
 from collections import Counter
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from enum import Enum
 from pathlib import Path
@@ -332,11 +333,20 @@ class Machine:
 
     def _check_mark(self, kind: str, job: bytes) -> None:
         """The mark of what has just left is on the disk, and among those that the token remembers."""
-        assert self.store is not None
-        marks, head = self.store.marks(), self.token.head
-        numbers = [number for number, mark in enumerate(marks) if (mark.kind, mark.job) == (kind, job)]
-        assert numbers and numbers[0] < head.marks
-        assert self.store.marks_chain_at(head.marks) == head.marks_chain
+        with self._disk() as disk:
+            marks, head = disk.marks(), self.token.head
+            numbers = [number for number, mark in enumerate(marks) if (mark.kind, mark.job) == (kind, job)]
+            assert numbers and numbers[0] < head.marks
+            assert disk.marks_chain_at(head.marks) == head.marks_chain
+
+    @contextmanager
+    def _disk(self) -> Iterator[NodeStore]:
+        """What is stored, though the process may have been killed once it had answered."""
+        if self.store is not None:
+            yield self.store
+            return
+        with closing(NodeStore(self.folder / "node.db")) as left:
+            yield left
 
     async def _start(self) -> NodeRuntime:
         self.starts += 1
