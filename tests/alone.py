@@ -1,8 +1,8 @@
 """Run once more, alone, what failed beside other tests: ``python -m tests.alone``.
 
 Tests of real processes share a machine of two cores with each other. ``make test`` comes here when some of
-them failed: a few are run again with nothing beside them, and those that pass then are named at the end, for
-each is a fault of the product or of the test that is still to be found.
+them failed: if they are few, their files are run again with nothing beside them. When all pass then, those
+that had failed are named, for each is a fault of the product or of the test that is still to be found.
 
 Never run again: tests without processes, where only logic or chance can have failed, and more failures than a
 busy machine explains. Exit 0 when all passed alone, 1 when not.
@@ -51,15 +51,17 @@ def main(cache: Path = FAILED, *, run: Callable[[Sequence[str]], int] | None = N
         sys.stderr.write(f"tests.alone: not run again: {why}\n")
         return 1
     sys.stderr.write(f"tests.alone: {len(tests)} failed beside others; alone:\n")
-    if (run or _pytest)(tests):
+    if (run or _pytest)(
+        sorted({one.partition("::")[0] for one in tests})
+    ):  # a file's tests build on each other
         return 1
     named = "".join(f"  {one}\n" for one in tests)
     sys.stderr.write(f"tests.alone: passed alone, and are to be mended:\n{named}")
     return 0
 
 
-def _pytest(tests: Sequence[str]) -> int:
-    command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", *tests]
+def _pytest(files: Sequence[str]) -> int:
+    command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-m", "not slow", *files]
     return subprocess.run(command, check=False).returncode
 
 

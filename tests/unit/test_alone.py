@@ -8,7 +8,8 @@ import pytest
 
 from tests import alone
 
-E2E = "tests/e2e/test_demo.py::test_one[a/b]"
+E2E, ANOTHER = "tests/e2e/test_demo.py::test_one[a/b]", "tests/e2e/test_demo.py::test_two"
+CONSOLE = "tests/console/test_reading.py::Test::test_three"
 
 
 class _Runs:
@@ -18,8 +19,8 @@ class _Runs:
         self.code = code
         self.asked: list[tuple[str, ...]] = []
 
-    def __call__(self, tests: Sequence[str]) -> int:
-        self.asked.append(tuple(tests))
+    def __call__(self, files: Sequence[str]) -> int:
+        self.asked.append(tuple(files))
         return self.code
 
 
@@ -36,8 +37,8 @@ def test_a_few_are_run_again_and_that_decides(
 ) -> None:
     """What passes alone is named as what is to be mended."""
     runs = _Runs(code)
-    assert alone.main(noted(tmp_path, E2E), run=runs) == ends
-    assert runs.asked == [(E2E,)]
+    assert alone.main(noted(tmp_path, E2E, ANOTHER, CONSOLE), run=runs) == ends
+    assert runs.asked == [("tests/console/test_reading.py", "tests/e2e/test_demo.py")]
     assert ("to be mended" in capsys.readouterr().err) == (ends == 0)
 
 
