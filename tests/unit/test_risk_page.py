@@ -18,6 +18,7 @@ from tests.unit.stored_logs import LOGS
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = (ROOT / "docs" / "risk.md").read_text()
 BLOCKS = dict(re.findall(r"^```(yaml|toml|json)\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL))
+EXCHANGE = "/srv/observers"  # of a deployment; here it is another folder
 BASE = """
 version: 1
 name: page
@@ -40,7 +41,8 @@ def test_the_policy_of_the_page_is_one(tmp_path: Path) -> None:
 
 
 def test_the_assignment_and_the_list_of_the_page_are_read(tmp_path: Path) -> None:
-    (tmp_path / FILE).write_text(BLOCKS["toml"])
+    assert EXCHANGE in BLOCKS["toml"]
+    (tmp_path / FILE).write_text(BLOCKS["toml"].replace(EXCHANGE, str(tmp_path)))
 
     assert load_assignment(tmp_path).words.hit == "sanctioned"
     assert parse_list(BLOCKS["json"].encode()).as_of == date(2026, 11, 25)
