@@ -1,6 +1,7 @@
 """``tests.alone``: what is run again, and what is not."""
 
 import json
+import subprocess
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -66,8 +67,29 @@ def test_without_a_note_of_what_failed_it_fails(tmp_path: Path) -> None:
     assert alone.main(tmp_path / "lastfailed", run=_Runs(0)) == 1
 
 
+@pytest.mark.parametrize(
+    ("code", "goes_on", "ran"),
+    [
+        (0, True, ["tests.chaos"]),
+        (1, True, ["tests.alone", "tests.chaos"]),
+        *((code, False, []) for code in (2, 3, 4, 5, 137)),
+    ],
+)
+def test_only_a_run_that_came_to_its_end_has_its_failures_run_again(
+    tmp_path: Path, code: int, goes_on: bool, ran: Sequence[str]
+) -> None:
+    """One that broke off with a failure has tests that nobody ran."""
+    for name, body in {"pytest": f"exit {code}", "python": f'echo "$2" >>{tmp_path}/ran'}.items():
+        (tmp_path / name).write_text(f"#!/bin/sh\n{body}\n")
+        (tmp_path / name).chmod(0o700)
+    command = ["make", "-o", "lint", "-o", "types", "test", f"BIN={tmp_path}"]
+    ended = subprocess.run(command, capture_output=True, check=False)
+
+    log = tmp_path / "ran"
+    assert ((ended.returncode == 0), log.read_text().split() if log.exists() else []) == (goes_on, ran)
+
+
 def test_pytest_notes_failures_where_they_are_looked_for() -> None:
     """The Makefile names the same folder."""
     cache = Path(*alone.FAILED.parts[:2])
-    steps = f"-o cache_dir={cache} --cache-clear || $(BIN)/python -m tests.alone"
-    assert steps in Path("Makefile").read_text()
+    assert f"-o cache_dir={cache} --cache-clear" in Path("Makefile").read_text()
